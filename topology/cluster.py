@@ -1,0 +1,117 @@
+"""Which Kafka cluster to talk to, and with which client options; secrets never leave this module in readable form."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+Option = str | int | float | bool
+
+SECRET_WORDS: Final = ("password", "secret", "token", "jaas", "key.pem", "private", "certificate.pem", "basic.auth")
+OPTION_PREFIX: Final = "STOKER_KAFKA_"
+BOOTSTRAP_VARIABLE: Final = "STOKER_BOOTSTRAP_SERVERS"
+REGISTRY_VARIABLE: Final = "STOKER_SCHEMA_REGISTRY_URL"
+HOME_VARIABLE: Final = "STOKER_HOME"
+REDACTED: Final = "[hidden]"
+
+
+class NoCluster(Exception):
+    """Neither a setting nor a running embedded broker says where Kafka is."""
+
+    def __init__(self, looked_at: Path) -> None:
+        super().__init__(
+            f"no Kafka cluster is configured: set {BOOTSTRAP_VARIABLE}=host:port, or run `stoker broker start` "
+            f"in this folder (no running broker is noted in {looked_at})"
+        )
+        self.looked_at = looked_at
+
+
+def is_secret(option: str) -> bool:
+    """Say whether an option's value must not be shown."""
+    return any(word in option.lower() for word in SECRET_WORDS)
+
+
+def home_folder() -> Path:
+    """The folder that holds a project's local state: `$STOKER_HOME`, or `.stoker` in the working directory."""
+    return Path(os.environ.get(HOME_VARIABLE, ".stoker")).absolute()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """One cluster.
+
+    Attributes:
+        bootstrap_servers: `host:port`, several parted by commas.
+        options: any librdkafka options (TLS, SASL, timeouts); they win over Stoker's own, except the few that
+            carry a promise (acks, idempotence, manual commit), which are refused where they are used.
+        schema_registry_url: None keeps schemas in the `<namespace>.schemas` topic.
+    """
+
+    bootstrap_servers: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    schema_registry_url: str | None = None
+
+    def client_config(self, **defaults: Option) -> dict[str, Option]:
+        """Merge into librdkafka options; names in `defaults` are written with `_` for `.`, and `options` win over them."""
+        named = {name.replace("_", "."): value for name, value in defaults.items()}
+        return {**named, **self.options, "bootstrap.servers": self.bootstrap_servers}
+
+    def shown(self) -> dict[str, Option]:
+        """The options as they may be printed and logged: each secret is replaced by a mark."""
+        return {name: REDACTED if is_secret(name) else value for name, value in self.client_config().items()}
+
+    def __repr__(self) -> str:
+        """Leave the secrets out, since settings end up in logs and tracebacks."""
+        return f"ClusterSettings({self.shown()!r})"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> ClusterSettings:
+        """Read `STOKER_BOOTSTRAP_SERVERS` and `STOKER_KAFKA_*`, else take this project's running embedded broker.
+
+        `STOKER_KAFKA_SASL_MECHANISM=PLAIN` becomes `sasl.mechanism=PLAIN`, and so for every librdkafka option.
+
+        Raises:
+            NoCluster: nothing is set, and no embedded broker is noted as running here.
+        """
+        values = os.environ if environ is None else environ
+        servers = values.get(BOOTSTRAP_VARIABLE) or embedded_address()
+        if servers is None:
+            raise NoCluster(home_folder())
+        return cls(
+            bootstrap_servers=servers,
+            options=_options_from(values),
+            schema_registry_url=values.get(REGISTRY_VARIABLE) or None,
+        )
+
+
+def _options_from(values: Mapping[str, str]) -> dict[str, Option]:
+    return {
+        name.removeprefix(OPTION_PREFIX).lower().replace("_", "."): value
+        for name, value in values.items()
+        if name.startswith(OPTION_PREFIX)
+    }
+
+
+def embedded_address() -> str | None:
+    """The address of this project's embedded broker, if its state file says that it runs."""
+    state_file = home_folder() / "broker" / "broker.json"
+    try:
+        state = json.loads(state_file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    servers, pid = state.get("bootstrap_servers"), state.get("pid")
+    return servers if isinstance(servers, str) and isinstance(pid, int) and _is_alive(pid) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

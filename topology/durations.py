@@ -1,0 +1,39 @@
+"""Lengths of time as people write them: `5s`, `1m`, `10m`, `2h`, `7d`; topic names and the command line use this form."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_WRITTEN = re.compile(r"(\d+)(ms|s|m|h|d)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `90s`, `10m`, `2h`, `7d` or a sum such as `1h30m`.
+
+    Raises:
+        ValueError: the text is not of that form.
+
+    >>> parse_duration("1h30m")
+    datetime.timedelta(seconds=5400)
+    """
+    compact = text.strip().lower()
+    parts = _WRITTEN.findall(compact)
+    if not parts or "".join(number + unit for number, unit in parts) != compact:
+        raise ValueError(f"{text!r} is not a length of time: write it like 500ms, 5s, 10m, 2h, 7d or 1h30m")
+    return timedelta(seconds=sum(int(number) * _UNITS_S[unit] for number, unit in parts))
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a length of time with the largest unit that leaves it whole; the inverse of `parse_duration`.
+
+    >>> format_duration(timedelta(minutes=10))
+    '10m'
+    """
+    total_ms = round(duration.total_seconds() * 1_000)
+    for unit in ("d", "h", "m", "s"):
+        unit_ms = int(_UNITS_S[unit] * 1_000)
+        if total_ms and total_ms % unit_ms == 0:
+            return f"{total_ms // unit_ms}{unit}"
+    return f"{total_ms}ms"

@@ -1,0 +1,72 @@
+"""The names of topics and groups, built and read in this one place.
+
+`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.dead` and `.ledger` follow it.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Final
+
+from .durations import format_duration
+
+RETRY_INFIX: Final = ".retry."
+DEAD_SUFFIX: Final = ".dead"
+LEDGER_SUFFIX: Final = ".ledger"
+SCHEMAS_SUFFIX: Final = ".schemas"
+EVENTS_SUFFIX: Final = ".events"
+
+RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control"})
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return the name if it can be part of a topic name.
+
+    Raises:
+        ValueError: it has characters that are not allowed, is too long, or is reserved.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 80:
+        raise ValueError(
+            f"{kind} name {name!r} is not allowed: use 1 to 80 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit"
+        )
+    if kind == "queue" and name in RESERVED_QUEUE_NAMES:
+        raise ValueError(f"queue name {name!r} is reserved for a topic of Stoker's own; choose another")
+    return name
+
+
+def main_topic(namespace: str, queue: str) -> str:
+    """Name the topic that producers publish a queue's jobs to."""
+    return f"{namespace}.{queue}"
+
+
+def retry_topic(namespace: str, queue: str, delay: timedelta) -> str:
+    """Name the topic of one retry tier, whose records all wait the same delay."""
+    return f"{namespace}.{queue}{RETRY_INFIX}{format_duration(delay)}"
+
+
+def dead_topic(namespace: str, queue: str) -> str:
+    """Name the queue's dead-letter topic."""
+    return f"{namespace}.{queue}{DEAD_SUFFIX}"
+
+
+def ledger_topic(namespace: str, queue: str) -> str:
+    """Name the compacted topic that holds the ids of completed jobs."""
+    return f"{namespace}.{queue}{LEDGER_SUFFIX}"
+
+
+def schemas_topic(namespace: str) -> str:
+    """Name the compacted topic that holds the writer schemas of all job types."""
+    return f"{namespace}{SCHEMAS_SUFFIX}"
+
+
+def events_topic(namespace: str) -> str:
+    """Name the topic that tells the life of jobs."""
+    return f"{namespace}{EVENTS_SUFFIX}"
+
+
+def group_id(namespace: str, queue: str) -> str:
+    """Name the consumer group whose members share a queue's partitions."""
+    return f"{namespace}.{queue}"
