@@ -1,0 +1,172 @@
+"""`JobType`: one kind of job, declared by its handler function, and the calls of it that producers send.
+
+The parameters of the handler are the parameters of the enqueue call, for type checkers as well, by ParamSpec.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cached_property, update_wrapper
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from ..schemas import Compatibility, Contract
+from .queue import Queue, unknown_tiers
+from .retries import RetryPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """What one enqueued job carries beside its arguments.
+
+    Attributes:
+        key: ordering key; jobs of one key run one at a time in their order. None means no order.
+        job_id: the job's id; None makes a new UUIDv7. The same id completed twice within the ledger's window runs once.
+        idempotency_key: like the id for the ledger, but not the identity of the job; equal keys run once.
+        expires: the job is dropped, and noted as expired, when it could not start until then.
+        source: the publishing service; None takes the producer's.
+        headers: headers of the caller's own; Stoker's and CloudEvents' names are refused.
+    """
+
+    key: str | None = None
+    job_id: str | None = None
+    idempotency_key: str | None = None
+    expires: datetime | timedelta | None = None
+    source: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+NO_OPTIONS = CallOptions()
+
+
+@dataclass(slots=True)
+class JobCall:
+    """One call of a job type with its arguments, ready to be enqueued. Not frozen, because bulk makes one for each job."""
+
+    job_type: JobType[Any, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    options: CallOptions = NO_OPTIONS
+
+    @property
+    def key(self) -> str | None:
+        """The ordering key: the call's own, else what the job type's key function says of the arguments."""
+        if self.options.key is not None:
+            return self.options.key
+        key_of = self.job_type.key
+        return None if key_of is None else key_of(*self.args, **self.kwargs)
+
+
+class InvalidDeclaration(ValueError):
+    """A declaration cannot be; all of its faults are named together."""
+
+    def __init__(self, what: str, faults: list[str]) -> None:
+        super().__init__(f"{what} is not declared well: {'; '.join(faults)}")
+        self.what, self.faults = what, faults
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JobType(Generic[P, R]):
+    """One kind of job. Calling it calls the handler directly, in this process, without Kafka.
+
+    Attributes:
+        name: the stable name on the wire (`ce_type`); renaming the function does not change it once it is given.
+        queue: where its jobs are published.
+        handler: the function, sync or async.
+        contract: the payload's Avro contract.
+        key: says the ordering key from the arguments; None leaves it to each call.
+        retry, timeout, max_payload_bytes: None takes the queue's.
+        compatibility: the rule that a change of the contract must keep.
+        owner, description: for the catalogue; the description defaults to the docstring's first line.
+    """
+
+    name: str
+    queue: Queue
+    handler: Callable[P, R]
+    contract: Contract
+    key: Callable[P, str | None] | None = None
+    own_retry: RetryPolicy | None = None
+    own_timeout: timedelta | None = None
+    own_max_payload_bytes: int | None = None
+    compatibility: Compatibility = Compatibility.BACKWARD
+    owner: str = ""
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be, and look like the function for `help()` and introspection."""
+        faults = [*(self.own_retry.faults() if self.own_retry else []), *unknown_tiers(self.retry, self.queue.tiers)]
+        if self.timeout <= timedelta(0):
+            faults.append(f"timeout must be above zero; it is {self.timeout}")
+        if faults:
+            raise InvalidDeclaration(f"job type {self.name!r}", faults)
+        update_wrapper(self, self.handler)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the handler here and now."""
+        return self.handler(*args, **kwargs)
+
+    @cached_property
+    def retry(self) -> RetryPolicy:
+        """What failures meet."""
+        return self.own_retry or self.queue.retry
+
+    @cached_property
+    def timeout(self) -> timedelta:
+        """How long one run may take."""
+        return self.own_timeout or self.queue.timeout
+
+    @cached_property
+    def max_payload_bytes(self) -> int:
+        """Encoded payloads above this are refused at enqueue."""
+        return self.own_max_payload_bytes or self.queue.max_payload_bytes
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the handler runs on the event loop."""
+        return inspect.iscoroutinefunction(self.handler)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
+        """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""
+        return JobCall(self, args, kwargs)
+
+    def with_options(
+        self,
+        *,
+        key: str | None = None,
+        job_id: str | None = None,
+        idempotency_key: str | None = None,
+        expires: datetime | timedelta | None = None,
+        source: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> ConfiguredJob[P, R]:
+        """Say what the next call carries beside its arguments; see `CallOptions`."""
+        options = CallOptions(
+            key=key,
+            job_id=job_id,
+            idempotency_key=idempotency_key,
+            expires=expires,
+            source=source,
+            headers=headers or {},
+        )
+        return ConfiguredJob(job_type=self, options=options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfiguredJob(Generic[P, R]):
+    """A job type together with the options of its next calls."""
+
+    job_type: JobType[P, R]
+    options: CallOptions
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
+        """Bind arguments for a producer to send later."""
+        return JobCall(self.job_type, args, kwargs, self.options)
+
+    def with_job_id(self, job_id: str) -> ConfiguredJob[P, R]:
+        """The same options for another job."""
+        return replace(self, options=replace(self.options, job_id=job_id))

@@ -1,0 +1,187 @@
+"""`Pipeline`: the declared system, with its queues and job types; the one object that services, workers and tools share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
+
+from ..schemas import Compatibility, Contract
+from . import names
+from .job_type import InvalidDeclaration, JobType
+from .queue import LedgerWindow, Ordering, Queue
+from .retries import RetryPolicy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AnyJobType = JobType[Any, Any]
+
+
+class QueueShape(TypedDict, total=False):
+    """The options of `Pipeline.queue`; `Queue` says what each one means."""
+
+    partitions: int
+    replication: int | None
+    retention: timedelta
+    dead_retention: timedelta
+    tiers: tuple[timedelta, ...]
+    ordering: Ordering
+    retry: RetryPolicy
+    timeout: timedelta
+    max_payload_bytes: int
+    ledger: LedgerWindow
+    owner: str
+    description: str
+
+
+class UnknownName(LookupError):
+    """The pipeline has no queue or job type of that name; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: list[str]) -> None:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there is: {', '.join(sorted(known)) or 'none'}"
+        super().__init__(f"the pipeline has no {kind} {name!r}; {hint}")
+        self.kind, self.name, self.known = kind, name, known
+
+
+class Pipeline:
+    """A namespace of queues and job types.
+
+    >>> pipeline = Pipeline("shop")
+    >>> mails = pipeline.queue("mails", partitions=4)
+    >>> @pipeline.job(mails)
+    ... def send_receipt(order_id: int) -> None: ...
+    >>> mails.topic, sorted(pipeline.job_types)
+    ('shop.mails', ['send_receipt'])
+    """
+
+    def __init__(self, namespace: str, *, description: str = "") -> None:
+        self.namespace = names.check_name("namespace", namespace)
+        self.description = description
+        self._queues: dict[str, Queue] = {}
+        self._job_types: dict[str, AnyJobType] = {}
+
+    @property
+    def queues(self) -> Mapping[str, Queue]:
+        """{name: queue}, in the order of declaration."""
+        return MappingProxyType(self._queues)
+
+    @property
+    def job_types(self) -> Mapping[str, AnyJobType]:
+        """{name on the wire: job type}, in the order of declaration."""
+        return MappingProxyType(self._job_types)
+
+    @property
+    def schemas_topic(self) -> str:
+        """The compacted topic that holds the writer schemas."""
+        return names.schemas_topic(self.namespace)
+
+    @property
+    def events_topic(self) -> str:
+        """The topic that tells the life of jobs."""
+        return names.events_topic(self.namespace)
+
+    def queue(self, name: str, **shape: Unpack[QueueShape]) -> Queue:
+        """Declare a queue; `Queue` says what each option means.
+
+        Raises:
+            InvalidDeclaration: the values cannot be, or the name is taken.
+        """
+        queue = Queue(namespace=self.namespace, name=names.check_name("queue", name), **shape)
+        faults = queue.faults() + self._name_clashes(name)
+        if faults:
+            raise InvalidDeclaration(f"queue {name!r}", faults)
+        self._queues[name] = queue
+        return queue
+
+    def _name_clashes(self, name: str) -> list[str]:
+        return [f"a queue {name!r} is declared already"] if name in self._queues else []
+
+    def job(
+        self,
+        queue: Queue,
+        *,
+        name: str | None = None,
+        key: Callable[P, str | None] | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: timedelta | None = None,
+        max_payload_bytes: int | None = None,
+        schema: Path | Mapping[str, Any] | None = None,
+        compatibility: Compatibility = Compatibility.BACKWARD,
+        owner: str = "",
+        description: str = "",
+    ) -> Callable[[Callable[P, R]], JobType[P, R]]:
+        """Declare the decorated function as a job type of the queue; `JobType` says what each option means.
+
+        Args:
+            queue: where its jobs go; one of this pipeline's.
+            schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
+
+        Raises:
+            InvalidDeclaration: the name is taken, the queue is another pipeline's, or a value cannot be.
+        """
+
+        def declare(function: Callable[P, R]) -> JobType[P, R]:
+            job_name = name or function.__name__
+            self._check_free(job_name, queue)
+            job_type = JobType(
+                name=job_name,
+                queue=queue,
+                handler=function,
+                contract=self._contract(function, job_name, schema),
+                key=key,
+                own_retry=retry,
+                own_timeout=timeout,
+                own_max_payload_bytes=max_payload_bytes,
+                compatibility=compatibility,
+                owner=owner or queue.owner,
+                description=description or (function.__doc__ or "").strip().partition("\n")[0],
+            )
+            self._job_types[job_name] = job_type
+            return job_type
+
+        return declare
+
+    def _contract(
+        self, function: Callable[..., Any], job_name: str, schema: Path | Mapping[str, Any] | None
+    ) -> Contract:
+        if schema is None:
+            return Contract.of_function(function, job_type=job_name, namespace=self.namespace)
+        return Contract.of_avsc(function, schema, job_type=job_name, namespace=self.namespace)
+
+    def _check_free(self, job_name: str, queue: Queue) -> None:
+        faults = []
+        if job_name in self._job_types:
+            faults.append(f"a job type {job_name!r} is declared already; give one of them another name=")
+        if self._queues.get(queue.name) is not queue:
+            faults.append(f"queue {queue.name!r} belongs to another pipeline")
+        if not job_name.isascii() or not job_name.replace("_", "").replace(".", "").replace("-", "").isalnum():
+            faults.append("its name may have ASCII letters, digits, '_', '-' and '.' only")
+        if faults:
+            raise InvalidDeclaration(f"job type {job_name!r}", faults)
+
+    def find_queue(self, name: str) -> Queue:
+        """The queue of that name.
+
+        Raises:
+            UnknownName: there is none; the message offers near ones.
+        """
+        try:
+            return self._queues[name]
+        except KeyError:
+            raise UnknownName("queue", name, list(self._queues)) from None
+
+    def find_job_type(self, name: str) -> AnyJobType:
+        """The job type of that name.
+
+        Raises:
+            UnknownName: there is none; the message offers near ones.
+        """
+        try:
+            return self._job_types[name]
+        except KeyError:
+            raise UnknownName("job type", name, list(self._job_types)) from None

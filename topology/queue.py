@@ -1,0 +1,108 @@
+"""`Queue`: one declared stream of jobs, with the shape of its topics and the defaults of its job types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from . import names
+from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
+
+Ordering = Literal["key", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerWindow:
+    """How much of the past a partition's ledger remembers; a repeated job inside the window is not run again.
+
+    Attributes:
+        jobs: completed jobs remembered for each partition, about 110 bytes of memory each.
+        age: how long a completed job is remembered at the most.
+    """
+
+    jobs: int = 50_000
+    age: timedelta = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """One queue: a main topic, its retry tiers, dead letters and ledger, worked on by one consumer group.
+
+    Attributes:
+        namespace: prefix of all its topics, the pipeline's.
+        name: the queue's own part of the topic names.
+        partitions: how far it spreads over workers; the main, retry and ledger topics all have as many. Changing it
+            moves keys to other partitions, so choose with room to grow.
+        replication: copies of each record; None takes the cluster's default.
+        retention: how long main and retry topics keep a record; a job that waits longer is lost, so it must exceed
+            the longest outage you want to survive.
+        dead_retention: how long dead letters are kept.
+        tiers: the delays of the retry topics, ascending.
+        ordering: "key" runs the jobs of a key one at a time in their order, where a job that waits in a retry tier is
+            passed by later ones of its key; "none" spreads jobs freely, whatever their key.
+        retry: what failures of its jobs meet, unless the job type declares its own.
+        timeout: how long one run may take, unless the job type declares its own.
+        max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.
+        ledger: the window of remembered jobs.
+        owner, description: for the catalogue.
+    """
+
+    namespace: str
+    name: str
+    partitions: int = 8
+    replication: int | None = None
+    retention: timedelta = timedelta(days=7)
+    dead_retention: timedelta = timedelta(days=30)
+    tiers: tuple[timedelta, ...] = DEFAULT_TIERS
+    ordering: Ordering = "key"
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout: timedelta = timedelta(minutes=5)
+    max_payload_bytes: int = 256 * 1024
+    ledger: LedgerWindow = field(default_factory=LedgerWindow)
+    owner: str = ""
+    description: str = ""
+
+    @property
+    def topic(self) -> str:
+        """The main topic."""
+        return names.main_topic(self.namespace, self.name)
+
+    @property
+    def dead_topic(self) -> str:
+        """The dead-letter topic."""
+        return names.dead_topic(self.namespace, self.name)
+
+    @property
+    def ledger_topic(self) -> str:
+        """The compacted topic of completed jobs."""
+        return names.ledger_topic(self.namespace, self.name)
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return names.group_id(self.namespace, self.name)
+
+    @property
+    def retry_topics(self) -> dict[timedelta, str]:
+        """{delay: topic}, ascending by delay."""
+        return {tier: names.retry_topic(self.namespace, self.name, tier) for tier in self.tiers}
+
+    def faults(self) -> list[str]:
+        """List what is wrong with the declaration; empty when all is well."""
+        found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
+        if self.partitions < 1:
+            found.append(f"partitions must be at least 1; it is {self.partitions}")
+        if self.timeout <= timedelta(0):
+            found.append(f"timeout must be above zero; it is {self.timeout}")
+        if self.tiers and max(self.tiers) >= self.retention:
+            found.append(f"retention ({self.retention}) must exceed the longest tier ({max(self.tiers)})")
+        if self.ledger.jobs < 1 or self.ledger.age <= timedelta(0):
+            found.append("the ledger's window must hold at least one job and some time")
+        return found
+
+
+def unknown_tiers(policy: RetryPolicy, tiers: tuple[timedelta, ...]) -> list[str]:
+    """Name the tiers of a policy that its queue has no topic for."""
+    missing = [str(tier) for tier in policy.tiers or () if tier not in tiers]
+    return [f"the retry policy names tiers that the queue does not have: {', '.join(missing)}"] if missing else []
