@@ -1,0 +1,89 @@
+"""Fixtures for every test: the cluster and a namespace on it, a broker to break, and no unexpected error in the log.
+
+`cluster` is shared by all tests of a run, so a test keeps to topics and groups under its `namespace`. A test that stops
+or kills a broker takes `broker`, which is its own and not started yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from brokers import provide_broker, withdraw_broker
+from stoker.operations.broker import EmbeddedBroker
+
+if TYPE_CHECKING:
+    from stoker.topology.cluster import ClusterSettings
+
+_SHARED = "STOKER_TESTS_SHARED"  # set by the process that runs pytest, inherited by xdist's workers
+_OURS = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder this run's processes share; xdist's workers find it made."""
+    if _SHARED not in os.environ:
+        config.stash[_OURS] = Path(tempfile.mkdtemp(prefix="stoker-tests-"))
+        os.environ[_SHARED] = str(config.stash[_OURS])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the run's broker, however the run went: the process that made the folder is the last to leave."""
+    shared = config.stash.get(_OURS, None)
+    if shared is not None:
+        withdraw_broker(shared)
+        shutil.rmtree(shared)
+        del os.environ[_SHARED]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> ClusterSettings:
+    """A running Kafka, shared by the run: STOKER_BOOTSTRAP_SERVERS, else a container, else the embedded broker."""
+    from stoker.topology.cluster import BOOTSTRAP_VARIABLE, ClusterSettings
+
+    if os.environ.get(BOOTSTRAP_VARIABLE):
+        return ClusterSettings.from_environment()
+    return ClusterSettings(bootstrap_servers=provide_broker(Path(os.environ[_SHARED])))
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A short namespace no other test has, for names of topics and groups."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    """An embedded broker of the test's own, not started: for tests that stop, kill and restart it."""
+    own = EmbeddedBroker(tmp_path / "broker")
+    yield own
+    own.kill()
+
+
+class _ErrorRecords(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(f"{record.name}: {record.getMessage()}")
+
+
+@pytest.fixture(autouse=True)
+def _no_unexpected_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which Stoker logged an error, unless `expected_errors` names a part of its message."""
+    expected = [part for mark in request.node.iter_markers("expected_errors") for part in mark.args]
+    records, logger = _ErrorRecords(), logging.getLogger("stoker")
+    logger.addHandler(records)
+    yield
+    logger.removeHandler(records)
+    surprises = [said for said in records.messages if not any(part in said for part in expected)]
+    if surprises:
+        pytest.fail("unexpected errors in the log:\n" + "\n".join(surprises), pytrace=False)

@@ -1,0 +1,26 @@
+"""Waiting for a condition with a deadline: the one way tests wait for what another thread, process or broker does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_LOOK_AGAIN_S = 0.01
+
+
+def wait_until(condition: Callable[[], T], deadline_s: float = 10.0, what: str = "the condition to hold") -> T:
+    """Call `condition` until it returns something true, and return that.
+
+    Raises:
+        AssertionError: it did not in `deadline_s`; the message tells `what` was awaited and the last value seen.
+    """
+    give_up = time.monotonic() + deadline_s
+    while not (seen := condition()):
+        if time.monotonic() >= give_up:
+            raise AssertionError(f"waited {deadline_s:g} s in vain for {what}; last seen: {seen!r}")
+        threading.Event().wait(_LOOK_AGAIN_S)
+    return seen
