@@ -1,0 +1,20 @@
+"""The names of extra fields in log records, each listed once; every record about a job carries `JOB_ID`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+JOB_ID: Final = "job_id"
+JOB_TYPE: Final = "job_type"
+QUEUE: Final = "queue"
+KEY: Final = "key"
+ATTEMPT: Final = "attempt"
+RECORD: Final = "record"
+OUTCOME: Final = "outcome"
+REASON: Final = "reason"
+ERROR_TYPE: Final = "error_type"
+DUE: Final = "due"
+WORKER: Final = "worker"
+PARTITIONS: Final = "partitions"
+COUNT: Final = "count"
+TRACE_ID: Final = "trace_id"

@@ -1,0 +1,98 @@
+"""What became of one run of a job: one value of a closed union, matched exhaustively where it is settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+DeadReason = Literal["attempts-spent", "permanent", "undecodable", "malformed", "schema-mismatch", "never-known"]
+DeferReason = Literal["unknown-type", "unknown-schema"]
+CancelReason = Literal["discarded", "expired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What a failed run leaves behind, bounded in size so that headers stay small.
+
+    Attributes:
+        error_type: qualified class name.
+        message: at most `MESSAGE_LIMIT_BYTES` of it.
+        stack: the innermost part of the traceback, at most `STACK_LIMIT_BYTES`.
+        fingerprint: 16 hex digits, equal for the same job type, error type and line.
+    """
+
+    error_type: str
+    message: str
+    stack: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The job returned, or raised an error that its policy ignores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The ledger has the job as settled already: nothing ran."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """The run failed; attempt number `next_attempt` shall start at `due`, not before."""
+
+    due: datetime
+    next_attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """No further run can help: the job goes to the dead letters."""
+
+    reason: DeadReason
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snoozed:
+    """The job asked to be run again later; that costs no attempt."""
+
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """This worker does not know the job's type or schema, but a newer one may: it waits in a tier, at no attempt's cost."""
+
+    due: datetime
+    reason: DeferReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """The record waited its tier's delay, but its due time lies further off: it moves on to the next fitting tier."""
+
+    due: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """The job will not run (again): it expired, or discarded itself."""
+
+    reason: CancelReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """The worker stopped, or lost the partition, before the job ended: nothing is settled, it will be delivered again."""
+
+
+Outcome = Done | Skipped | Retried | Dead | Snoozed | Deferred | Passed | Cancelled | Interrupted
+
+DONE = Done()
+SKIPPED = Skipped()
+INTERRUPTED = Interrupted()

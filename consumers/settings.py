@@ -1,0 +1,58 @@
+"""`WorkerSettings`: what one worker process is told, read once at its entry point."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+def default_worker_id() -> str:
+    """Name this process: host and process id, which is what an operator needs to find it."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """The bounds and habits of one worker process; the bounds hold for each queue that it works on.
+
+    Attributes:
+        queues: names of the queues to work on; empty means all of the pipeline's.
+        concurrency: threads for sync jobs. 16 keeps jobs that wait for a network busy without many stacks in memory.
+        async_concurrency: async jobs that run at once on the event loop.
+        max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
+        max_in_flight_bytes: the same for their payloads.
+        max_held: delayed jobs of retry tiers kept in memory until they are due; beyond it, tiers wait in Kafka.
+        grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again.
+        revoke_grace: the same when a partition moves to another worker.
+        commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
+            it from running again, so the interval costs little either way.
+        worker_id: says in headers, events and logs who ran a job.
+    """
+
+    queues: tuple[str, ...] = ()
+    concurrency: int = 16
+    async_concurrency: int = 100
+    max_in_flight: int = 4_000
+    max_in_flight_bytes: int = 64 * 1024 * 1024
+    max_held: int = 10_000
+    grace: timedelta = timedelta(seconds=30)
+    revoke_grace: timedelta = timedelta(seconds=10)
+    commit_interval: timedelta = timedelta(milliseconds=250)
+    worker_id: str = field(default_factory=default_worker_id)
+
+    def __post_init__(self) -> None:
+        """Report every value that cannot be, together."""
+        too_small = [
+            f"{name} must be at least 1; it is {getattr(self, name)}"
+            for name in ("concurrency", "async_concurrency", "max_in_flight", "max_in_flight_bytes", "max_held")
+            if getattr(self, name) < 1
+        ]
+        negative = [
+            f"{name} cannot be negative; it is {getattr(self, name)}"
+            for name in ("grace", "revoke_grace", "commit_interval")
+            if getattr(self, name) < timedelta(0)
+        ]
+        if too_small or negative:
+            raise ValueError("worker settings: " + "; ".join(too_small + negative))

@@ -1,0 +1,48 @@
+"""What a job may say about itself: raise `Retry` or `Discard`, or return a `Snooze`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class Retry(Exception):
+    """Raised by a job: this run failed, try again, after the given delay instead of the tier's own.
+
+    It counts as a failed attempt. Any delay is kept, however long: the job moves through the tiers until it is due.
+    """
+
+    def __init__(self, reason: str = "the job asked for another attempt", *, after: timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Discard(Exception):
+    """Raised by a job: it is pointless, now and later. It ends as cancelled, with the reason in its event."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Snooze:
+    """Returned by a job: not yet, run me again after this delay. It costs no attempt."""
+
+    after: timedelta
+
+    def __post_init__(self) -> None:
+        """Refuse to go backwards in time."""
+        if self.after < timedelta(0):
+            raise ValueError(f"a job cannot be snoozed by a negative time: {self.after}")
+
+
+class TimeLimitExceeded(BaseException):
+    """Raised inside a job that ran past its timeout; the run counts as failed.
+
+    Not an `Exception`, so that a job's own `except Exception` does not swallow it.
+    """
+
+    def __init__(self, timeout_s: float = 0.0) -> None:
+        super().__init__(f"the job ran longer than its timeout of {timeout_s:g} s" if timeout_s else "the job ran too long")
+        self.timeout_s = timeout_s
