@@ -1,0 +1,91 @@
+"""What every command is given: the application's pipeline and the cluster, each found when it is first asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ...topology import ClusterSettings, Pipeline
+
+
+@dataclass(kw_only=True)
+class AppContext:
+    """The root's options, and what follows from them. Not frozen, because what is found once is kept.
+
+    Attributes:
+        application: `module:pipeline`; None when none was named.
+        bootstrap_servers, schema_registry_url: None leaves them to the environment.
+        options: librdkafka options of the command line; they win over those of the environment.
+        verbose: whether expected failures show their traceback, and the log its details.
+        log_level: name of a level of `logging`; None leaves it to the command.
+    """
+
+    application: str | None = None
+    bootstrap_servers: str | None = None
+    schema_registry_url: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    verbose: bool = False
+    log_level: str | None = None
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        """The application's pipeline.
+
+        Raises:
+            ApplicationError: it is not named or cannot be loaded.
+        """
+        from ..application import load_pipeline
+
+        return load_pipeline(self.application)
+
+    @cached_property
+    def cluster(self) -> ClusterSettings:
+        """The cluster: of the options, of the environment, else this folder's embedded broker, started if need be.
+
+        Raises:
+            BrokerError: nothing is configured, and the embedded broker cannot be started.
+        """
+        from ...topology import NoCluster
+
+        try:
+            return self.configured_cluster()
+        except NoCluster:
+            _start_embedded_broker()
+            return self.configured_cluster()
+
+    def configured_cluster(self) -> ClusterSettings:
+        """The cluster that is configured or runs already; nothing is started.
+
+        Raises:
+            NoCluster: there is none.
+        """
+        from ...topology import ClusterSettings
+        from ...topology.cluster import BOOTSTRAP_VARIABLE, REGISTRY_VARIABLE
+
+        named = {BOOTSTRAP_VARIABLE: self.bootstrap_servers, REGISTRY_VARIABLE: self.schema_registry_url}
+        given = {name: value for name, value in named.items() if value}
+        found = ClusterSettings.from_environment({**os.environ, **given})
+        return replace(found, options={**found.options, **self.options})
+
+
+def _start_embedded_broker() -> None:
+    from ..broker import EmbeddedBroker, project_folder
+
+    def say(what: str) -> None:
+        click.echo(what, err=True)
+
+    address = EmbeddedBroker(project_folder(), say).start()
+    say(
+        f"no cluster is configured, so the embedded broker was started on {address}; "
+        "it stays up until `stoker broker stop`"
+    )
+
+
+pass_app = click.make_pass_decorator(AppContext)
+"""Decorates a command whose first parameter is the `AppContext`."""

@@ -1,0 +1,120 @@
+"""`stoker broker`: start, stop, look at and empty this project's embedded broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import NoReturn
+
+import click
+
+from ..broker import START_TIMEOUT_S, STOP_TIMEOUT_S, EmbeddedBroker, RunningBroker, project_folder
+from ..broker_errors import BrokerError
+from .exit_codes import ExitCode
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
+
+
+@click.group()
+def broker() -> None:
+    """Run a Kafka of this project's own, with nothing but pip.
+
+    It is the real Apache Kafka, one node, listening on this machine alone. Its data lives in .stoker/broker
+    under the working directory (STOKER_HOME names another place for .stoker) and survives restarts. All
+    stoker commands in this folder find it by themselves, unless STOKER_BOOTSTRAP_SERVERS names a cluster.
+
+    \b
+    Exit codes: 0 done; 1 status: it is not running; 2 wrong usage; 3 it cannot be started, stopped or reset.
+    """
+
+
+@broker.command()
+@click.option(
+    "--timeout", "timeout_s", default=START_TIMEOUT_S, show_default=True, help="Seconds to wait until it answers."
+)
+@_as_json
+def start(timeout_s: float, as_json: bool) -> None:
+    """Start it, or find it running, and print its address.
+
+    The first start downloads Kafka's jars, once per user. It keeps running after this command ends.
+    """
+    with _told_errors():
+        embedded = _embedded()
+        address = embedded.start(timeout_s)
+    if as_json:
+        _print_json(embedded.status())
+        return
+    click.echo(f"Kafka answers on {address}")
+    click.echo("Stoker's commands in this folder use it. To point other programs to it:")
+    click.echo(f"    export STOKER_BOOTSTRAP_SERVERS={address}")
+
+
+@broker.command()
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=STOP_TIMEOUT_S,
+    show_default=True,
+    help="Seconds to wait for an orderly end before it is killed.",
+)
+def stop(timeout_s: float) -> None:
+    """Stop it and keep its data. To stop what does not run is no error."""
+    with _told_errors():
+        embedded = _embedded()
+        was_running = embedded.status() is not None
+        embedded.stop(timeout_s)
+    click.echo("The embedded broker is stopped; its data is kept." if was_running else "No embedded broker runs here.")
+
+
+@broker.command()
+@_as_json
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Tell whether it runs, where, and what it holds. Exit code 1 when it does not run."""
+    with _told_errors():
+        embedded = _embedded()
+        running, resident_bytes = embedded.status(), embedded.resident_bytes()
+    if as_json:
+        _print_json(running)
+    elif running is None:
+        click.echo(f"No embedded broker runs on {embedded.folder}. Start it with `stoker broker start`.")
+    else:
+        click.echo(f"Kafka {running.version} runs on {running.bootstrap_servers}")
+        click.echo(f"    process {running.pid}, {resident_bytes / 1e6:.0f} MB resident")
+        click.echo(f"    data and log in {embedded.folder}")
+    context.exit(ExitCode.OK if running else ExitCode.FINDING)
+
+
+@broker.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Stop it and delete its data: topics, jobs, dead letters and offsets."""
+    embedded = _embedded()
+    if not yes:
+        click.confirm(f"Delete all topics and jobs in {embedded.folder}?", abort=True)
+    with _told_errors():
+        embedded.reset()
+    click.echo(f"The embedded broker in {embedded.folder} is empty and stopped.")
+
+
+def _embedded() -> EmbeddedBroker:
+    return EmbeddedBroker(project_folder(), progress=lambda said: click.echo(said, err=True))
+
+
+def _print_json(running: RunningBroker | None) -> None:
+    click.echo(json.dumps({"running": running is not None, **(asdict(running) if running else {})}))
+
+
+@contextmanager
+def _told_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokerError as failed:
+        _fail(failed)
+
+
+def _fail(failed: BrokerError) -> NoReturn:
+    click.echo(f"Error: {failed}", err=True)
+    raise SystemExit(ExitCode.UNREACHABLE) from failed

@@ -1,0 +1,33 @@
+"""The exit codes of `stoker`, the same for every command, so that scripts can rely on them."""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+
+
+@unique
+class ExitCode(IntEnum):
+    """What a finished command tells the shell."""
+
+    OK = 0
+    FINDING = 1
+    USAGE = 2
+    NO_CLUSTER = 3
+    REFUSED = 4
+    INTERRUPTED = 130
+
+
+MEANINGS: dict[ExitCode, str] = {
+    ExitCode.OK: "done, nothing to object to",
+    ExitCode.FINDING: "a finding: drift, a broken rule or promise, a job that was not accepted",
+    ExitCode.USAGE: "the command line, its input or the application it names is wrong",
+    ExitCode.NO_CLUSTER: "Kafka cannot be reached, or none is configured",
+    ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it",
+    ExitCode.INTERRUPTED: "interrupted from the keyboard",
+}
+
+
+def exit_code_epilog() -> str:
+    """The table of exit codes for `stoker --help`; the leading mark keeps click from wrapping it."""
+    lines = [f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n".join(["\b", "Exit codes:", *lines])

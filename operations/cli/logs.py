@@ -1,0 +1,36 @@
+"""Where the command line's log goes: stderr, as lines to read or, for machines, as one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TextIO
+
+READABLE = "%(levelname)s %(name)s: %(message)s"
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever stderr is at that moment, so that a replaced stderr never leaves a closed stream behind."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        """The stderr of this moment."""
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _given: TextIO) -> None:
+        """Accept what the parent class sets, and stay with stderr."""
+
+
+def log_to_stderr(level: str, formatter: logging.Formatter | None = None) -> None:
+    """Send the process's log to stderr; called again, it replaces what it set before."""
+    root = logging.getLogger()
+    for earlier in [handler for handler in root.handlers if isinstance(handler, StderrHandler)]:
+        root.removeHandler(earlier)
+    handler = StderrHandler()
+    handler.setFormatter(formatter or logging.Formatter(READABLE))
+    root.addHandler(handler)
+    root.setLevel(level.upper())

@@ -1,0 +1,93 @@
+"""The root group: it knows each command's name and purpose, and imports a command only when that one is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Final
+
+import click
+
+from .exit_codes import ExitCode
+from .failures import as_failure
+
+COMMANDS: Final = {
+    "worker": "Run jobs: a worker, or a supervised fleet of them.",
+    "enqueue": "Publish one job, or one for each line of stdin.",
+    "queues": "Show what waits where, how fast it goes, and why not.",
+    "dead": "List, show, replay and discard dead letters.",
+    "replay": "Run a stretch of a queue's past again.",
+    "topology": "Plan, apply and show the declared topics.",
+    "schemas": "Export and check the contracts of the jobs.",
+    "broker": "Start, stop and reset this folder's embedded broker.",
+    "doctor": "Check from outside that each promise is held.",
+}
+"""{command: its one line}; `operations/cli/<command>.py` holds a click command of the same name."""
+
+
+class LazyRoot(click.Group):
+    """A group whose commands are imported one at a time, since most pull in Kafka's client or Avro."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        _show_environment_twins(command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command named by the arguments, or offer a near one."""
+        if args and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else f" There is: {', '.join(COMMANDS)}."
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; an expected failure becomes its message and exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
+        except click.NoSuchOption as unknown:
+            raise _pointed_to_root(unknown, self) from unknown
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            failure = as_failure(error, verbose=bool(ctx.params.get("verbose")))
+            if failure is None:
+                raise
+            raise failure from error
+
+
+def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.NoSuchOption:
+    """Add where the root's options go to the complaint about one that came after the command."""
+    roots = {name for param in root.params for name in param.opts}
+    if unknown.option_name not in roots:
+        return unknown
+    where = f"{unknown.option_name} goes before the command: `stoker {unknown.option_name} … COMMAND`"
+    return click.NoSuchOption(unknown.option_name, message=where, ctx=unknown.ctx)
+
+
+def _show_environment_twins(command: click.Command) -> None:
+    """Let `--help` name the environment variable of each option; every option has one."""
+    for param in command.params:
+        if isinstance(param, click.Option):
+            param.show_envvar = True
+    if isinstance(command, click.Group):
+        for sub_command in command.commands.values():
+            _show_environment_twins(sub_command)
