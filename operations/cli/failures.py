@@ -62,7 +62,7 @@ def _cluster_code(error: BaseException) -> ExitCode | None:
     from ...topology import NoCluster
     from ..broker_errors import BrokerError
 
-    return ExitCode.NO_CLUSTER if isinstance(error, NoCluster | BrokerError) else None
+    return ExitCode.UNREACHABLE if isinstance(error, NoCluster | BrokerError) else None
 
 
 def _kafka_code(error: BaseException) -> ExitCode | None:
@@ -73,7 +73,7 @@ def _kafka_code(error: BaseException) -> ExitCode | None:
     answer = error.args[0] if error.args else None
     unreachable = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
     is_unreachable = isinstance(answer, KafkaError) and answer.code() in unreachable
-    return ExitCode.NO_CLUSTER if is_unreachable else ExitCode.FINDING
+    return ExitCode.UNREACHABLE if is_unreachable else ExitCode.FINDING
 
 
 _CLASSIFIERS: tuple[Callable[[BaseException], ExitCode | None], ...] = (
