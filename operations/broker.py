@@ -2,7 +2,7 @@
 
 The state folder holds: `broker.json` (the running broker's address, process id, start time and version; gone when it
 was stopped), `ports.json` (remembered, so that the address stays the same over restarts), `server.properties`,
-`broker.log` (bounded), `broker.out` (what Java itself prints), `data/` and `lock`.
+`broker.0.log` and `broker.1.log` (bounded), `broker.out` (what Java itself prints), `data/` and `lock`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ BootstrapAddress = NewType("BootstrapAddress", str)
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _KILL_TIMEOUT_S = 10.0
+_RELEASE_TIMEOUT_S = 2.0  # a killed process may hold its ports for a moment longer
 _LAST_LINES = 12
 _ANSWER_TIMEOUT_S = 1.0
 
@@ -99,7 +100,7 @@ class EmbeddedBroker:
             state = RunningBroker(**json.loads((self.folder / "broker.json").read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        return state if self._process(state).is_alive() else None
+        return state if self._process(state).is_ours() else None
 
     def resident_bytes(self) -> int:
         """Memory the running broker holds; 0 when none runs."""
@@ -154,7 +155,7 @@ class EmbeddedBroker:
         remembered = self.folder / "ports.json"
         try:
             ports = Ports(**json.loads(remembered.read_text(encoding="utf-8")))
-            if ports.are_free():
+            if ports.wait_free(_RELEASE_TIMEOUT_S):
                 return ports
             self._progress(f"{ports.bootstrap_servers} is taken by another program: choosing a new address")
         except (FileNotFoundError, ValueError, TypeError):
@@ -178,6 +179,7 @@ class EmbeddedBroker:
         admin = AdminClient({"bootstrap.servers": running.bootstrap_servers, "log_level": 0})
         while not _answers(admin):
             if not process.is_alive():
+                (self.folder / "broker.json").unlink(missing_ok=True)
                 raise self._start_failed("its process ended")
             if time.monotonic() >= give_up:
                 raise self._start_failed(f"it did not answer on {running.bootstrap_servers} in {timeout_s:.0f} s")
@@ -215,10 +217,12 @@ def _new_cluster_id() -> str:
 
 
 def _last_lines(path: Path) -> list[str]:
+    """The end of a log, without the frames of Java's stack traces."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
+    return [line for line in lines if not line.startswith("\tat ")][-_LAST_LINES:]
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -34,9 +34,18 @@ class BrokerProcess:
     started_s: float
     folder: Path
 
-    def is_alive(self) -> bool:
-        """Whether this very run is still there; a stranger with the same process id is not."""
+    def is_ours(self) -> bool:
+        """Whether this very run is still there, and a broker of this folder; a recycled process id is not."""
         return self._found() is not None
+
+    def is_alive(self) -> bool:
+        """Whether a run known to be ours is still there, also while it begins or ends and has no command line."""
+        ps = _psutil()
+        try:
+            process = ps.Process(self.pid)
+            return self._began_then(process) and process.status() != ps.STATUS_ZOMBIE
+        except ps.NoSuchProcess:
+            return False
 
     def resident_bytes(self) -> int:
         """Memory it holds now; 0 when it is gone."""
@@ -61,15 +70,12 @@ class BrokerProcess:
         ps = _psutil()
         try:
             process = ps.Process(self.pid)
-            same = abs(process.create_time() - self.started_s) < _SAME_START_S
-            return process if same and self._serves(process) else None
-        except (ps.NoSuchProcess, ps.AccessDenied):
+            return process if self._began_then(process) and folder_mark(self.folder) in process.cmdline() else None
+        except (ps.NoSuchProcess, ps.AccessDenied):  # a zombie counts as the former
             return None
 
-    def _serves(self, process: psutil.Process) -> bool:
-        """Whether it is a broker of this folder; a process that is just ending has lost its command line already."""
-        command = process.cmdline()
-        return process.status() != _psutil().STATUS_ZOMBIE and (not command or folder_mark(self.folder) in command)
+    def _began_then(self, process: psutil.Process) -> bool:
+        return abs(process.create_time() - self.started_s) < _SAME_START_S
 
 
 def folder_mark(folder: Path) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,10 @@ from pathlib import Path
 from .broker_process import folder_mark
 
 HOST = "127.0.0.1"
-LOG_NAME = "broker.log"
+LOG_NAME = "broker.0.log"
 _PORTS = range(20_000, 32_000)  # below the ports Linux lends to outgoing connections, so that they stay free
 _TRIES = 200
+_LOOK_AGAIN_S = 0.02
 
 _SERVER = """\
 process.roles=broker,controller
@@ -56,10 +59,10 @@ group.min.session.timeout.ms=1000
 """
 
 # Kafka logs through java.util.logging: part of every Java, and its file handler bounds what is kept (2 x 4 MB).
-_LOGGING = f"""\
+_LOGGING = """\
 handlers=java.util.logging.FileHandler
 .level=INFO
-java.util.logging.FileHandler.pattern={LOG_NAME}
+java.util.logging.FileHandler.pattern=broker.%g.log
 java.util.logging.FileHandler.limit=4000000
 java.util.logging.FileHandler.count=2
 java.util.logging.FileHandler.append=true
@@ -84,9 +87,14 @@ class Ports:
         """The address for clients."""
         return f"{HOST}:{self.broker}"
 
-    def are_free(self) -> bool:
-        """Whether nobody listens on either."""
-        return _is_free(self.broker) and _is_free(self.controller)
+    def wait_free(self, timeout_s: float) -> bool:
+        """Wait until nobody listens on either; false when somebody still does after `timeout_s`."""
+        give_up = time.monotonic() + timeout_s
+        while not (_is_free(self.broker) and _is_free(self.controller)):
+            if time.monotonic() >= give_up:
+                return False
+            threading.Event().wait(_LOOK_AGAIN_S)
+        return True
 
 
 def choose_ports(draw: random.Random) -> Ports:

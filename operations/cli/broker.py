@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from typing import NoReturn
 
 import click
 
 from ..broker import START_TIMEOUT_S, STOP_TIMEOUT_S, EmbeddedBroker, RunningBroker, project_folder
-from ..broker_errors import BrokerError
 from .exit_codes import ExitCode
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
@@ -32,7 +28,7 @@ def broker() -> None:
 
 @broker.command()
 @click.option(
-    "--timeout", "timeout_s", default=START_TIMEOUT_S, show_default=True, help="Seconds to wait until it answers."
+    "--timeout", "timeout_s", metavar="SECONDS", default=START_TIMEOUT_S, show_default=True, help="How long to wait until it answers."
 )
 @_as_json
 def start(timeout_s: float, as_json: bool) -> None:
@@ -40,9 +36,8 @@ def start(timeout_s: float, as_json: bool) -> None:
 
     The first start downloads Kafka's jars, once per user. It keeps running after this command ends.
     """
-    with _told_errors():
-        embedded = _embedded()
-        address = embedded.start(timeout_s)
+    embedded = _embedded()
+    address = embedded.start(timeout_s)
     if as_json:
         _print_json(embedded.status())
         return
@@ -55,16 +50,16 @@ def start(timeout_s: float, as_json: bool) -> None:
 @click.option(
     "--timeout",
     "timeout_s",
+    metavar="SECONDS",
     default=STOP_TIMEOUT_S,
     show_default=True,
-    help="Seconds to wait for an orderly end before it is killed.",
+    help="How long to wait for an orderly end before it is killed.",
 )
 def stop(timeout_s: float) -> None:
     """Stop it and keep its data. To stop what does not run is no error."""
-    with _told_errors():
-        embedded = _embedded()
-        was_running = embedded.status() is not None
-        embedded.stop(timeout_s)
+    embedded = _embedded()
+    was_running = embedded.status() is not None
+    embedded.stop(timeout_s)
     click.echo("The embedded broker is stopped; its data is kept." if was_running else "No embedded broker runs here.")
 
 
@@ -73,9 +68,8 @@ def stop(timeout_s: float) -> None:
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
     """Tell whether it runs, where, and what it holds. Exit code 1 when it does not run."""
-    with _told_errors():
-        embedded = _embedded()
-        running, resident_bytes = embedded.status(), embedded.resident_bytes()
+    embedded = _embedded()
+    running, resident_bytes = embedded.status(), embedded.resident_bytes()
     if as_json:
         _print_json(running)
     elif running is None:
@@ -87,15 +81,14 @@ def status(context: click.Context, as_json: bool) -> None:
     context.exit(ExitCode.OK if running else ExitCode.FINDING)
 
 
-@broker.command()
+@broker.command(short_help="Stop it and delete its data.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:
     """Stop it and delete its data: topics, jobs, dead letters and offsets."""
     embedded = _embedded()
     if not yes:
         click.confirm(f"Delete all topics and jobs in {embedded.folder}?", abort=True)
-    with _told_errors():
-        embedded.reset()
+    embedded.reset()
     click.echo(f"The embedded broker in {embedded.folder} is empty and stopped.")
 
 
@@ -105,16 +98,3 @@ def _embedded() -> EmbeddedBroker:
 
 def _print_json(running: RunningBroker | None) -> None:
     click.echo(json.dumps({"running": running is not None, **(asdict(running) if running else {})}))
-
-
-@contextmanager
-def _told_errors() -> Iterator[None]:
-    try:
-        yield
-    except BrokerError as failed:
-        _fail(failed)
-
-
-def _fail(failed: BrokerError) -> NoReturn:
-    click.echo(f"Error: {failed}", err=True)
-    raise SystemExit(ExitCode.UNREACHABLE) from failed
