@@ -1,0 +1,93 @@
+"""How commands print: aligned tables for people, JSON for programs; both go to stdout, and notes go to stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import click
+
+GAP = "  "
+
+
+def print_json(value: object) -> None:
+    """Print data as indented JSON; dataclasses become objects, instants RFC 3339, lengths of time seconds."""
+    click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: object) -> None:
+    """Print data as one line of JSON, for streams of it."""
+    click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def _plain(value: Any) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.value if isinstance(value, Enum) else str(value)
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under titles; numbers and ages stand to the right, and nothing is ever cut off."""
+    for line in table_lines(titles, rows):
+        click.echo(line)
+
+
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Align the cells; the titles are bold where colour is shown."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
+    right = [all(_is_numeric(row[at]) for row in rows) and bool(rows) for at in range(len(titles))]
+    head = click.style(_line(titles, widths, right), bold=True)
+    return [head, *(_line(row, widths, right) for row in cells)]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        text.rjust(width) if to_right else text.ljust(width)
+        for text, width, to_right in zip(cells, widths, right, strict=True)
+    ]
+    return GAP.join(padded).rstrip()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _is_numeric(value: object) -> bool:
+    return value is None or value == "" or isinstance(value, int | float | Figure)
+
+
+class Figure(str):
+    """A number or length of time as text; a type of its own so that tables set it to the right."""
+
+    __slots__ = ()
+
+
+def format_age(age: timedelta) -> Figure:
+    """Write an age with its two largest units.
+
+    >>> format_age(timedelta(hours=3, minutes=12, seconds=9))
+    '3h12m'
+    """
+    total_s = max(int(age.total_seconds()), 0)
+    units = [("d", total_s // 86_400), ("h", total_s // 3_600 % 24), ("m", total_s // 60 % 60), ("s", total_s % 60)]
+    first = next((at for at, (_, count) in enumerate(units) if count), len(units) - 1)
+    shown = [f"{count}{unit}" for unit, count in units[first : first + 2] if count]
+    return Figure("".join(shown) or "0s")
+
+
+def age_since(instant: datetime | None) -> Figure | None:
+    """How long ago something was; None for None."""
+    return None if instant is None else format_age(datetime.now(UTC) - instant)

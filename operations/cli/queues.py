@@ -1,0 +1,155 @@
+"""`stoker queues`: what waits where, how fast it goes, and why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from .app import AppContext, pass_app
+from .output import Figure, age_since, print_json, print_json_line, table_lines
+from .parameters import Duration
+
+if TYPE_CHECKING:
+    from ...topology import Queue
+    from ..cluster_view import ClusterView
+    from ..queues import Backlog, Look, QueueStatus
+
+TITLES = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
+
+
+@click.command()
+@click.argument("names", metavar="[QUEUE]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line for each look.")
+@click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
+@click.option(
+    "--sample",
+    type=Duration(),
+    default="1s",
+    show_default=True,
+    help="How long to measure the rates, and the pause between looks of --watch; 0s leaves the rates out.",
+)
+@click.option("--exact", is_flag=True, help="Read the dead-letter topics and count the open dead letters exactly.")
+@pass_app
+def queues(
+    app: AppContext, *, names: tuple[str, ...], as_json: bool, watch: bool, sample: timedelta, exact: bool
+) -> None:
+    """Show what waits where, how fast it goes, and why not.
+
+    For each QUEUE (all of them, when none is named): the jobs that wait on its main topic and in each retry tier, the
+    age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an exclamation mark says
+    why waiting jobs do not run, and what mends it. No worker needs to run for this.
+
+    WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD with ≤
+    counts all records of the dead-letter topic, replayed and discarded letters included; --exact reads the topic.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline queues
+      stoker -A shop.jobs:pipeline queues mails --watch
+      stoker -A shop.jobs:pipeline queues --json --sample 0s | jq '.[] | select(.waiting > 1000) | .queue'
+
+    Exit codes: 0, also when jobs wait; 2 for an unknown queue; 3 when Kafka cannot be reached.
+    """
+    from ..cluster_view import ClusterView
+
+    chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())
+    view = ClusterView(app.cluster)
+    for statuses in _watch(view, chosen, sample) if watch else [_once(view, chosen, sample)]:
+        shown = [_with_exact_dead(app, status) for status in statuses] if exact else statuses
+        _show(shown, as_json=as_json, watch=watch)
+
+
+def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> list[QueueStatus]:
+    from ..queues import inspect_queues, take_look
+
+    look, before = take_look(view, chosen), None
+    if sample:
+        time.sleep(sample.total_seconds())
+        look, before = take_look(view, chosen), look
+    return inspect_queues(view, chosen, look, before)
+
+
+def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Iterator[list[QueueStatus]]:
+    from ..queues import inspect_queues, take_look
+
+    before: Look | None = None
+    while True:
+        look = take_look(view, chosen)
+        yield inspect_queues(view, chosen, look, before)
+        before = look
+        time.sleep(max(sample.total_seconds(), 0.2))
+
+
+def _with_exact_dead(app: AppContext, status: QueueStatus) -> QueueStatus:
+    from ..queues import count_open_letters
+
+    queue = app.pipeline.find_queue(status.name)
+    return replace(status, dead=count_open_letters(app.cluster, queue), dead_is_exact=True)
+
+
+def _show(statuses: Sequence[QueueStatus], *, as_json: bool, watch: bool) -> None:
+    if as_json:
+        data = [queue_data(status) for status in statuses]
+        return print_json_line(data) if watch else print_json(data)
+    if watch:
+        click.clear()
+        click.echo(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl+C ends\n")
+    for line in queue_lines(statuses):
+        click.echo(line)
+    return None
+
+
+def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
+    """The table for people: a row for each queue, one for each topic where jobs wait, then what is in the way."""
+    rows: list[Sequence[object]] = []
+    notes: dict[int, list[str]] = {}
+    for status in statuses:
+        rows += [_queue_row(status), *(_backlog_row(backlog) for backlog in status.backlogs if backlog.waiting)]
+        notes[len(rows)] = [f"  ! {obstacle}" for obstacle in status.obstacles]
+    lines = table_lines(TITLES, rows)
+    return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
+
+
+def _queue_row(status: QueueStatus) -> Sequence[object]:
+    dead = Figure(f"{'' if status.dead_is_exact else '≤'}{status.dead:,}")
+    pace = status.pace
+    rates = (pace.enqueued_per_s, pace.done_per_s) if pace else (None, None)
+    return (status.name, status.waiting, age_since(status.oldest), *rates, len(status.group.members), dead)
+
+
+def _backlog_row(backlog: Backlog) -> Sequence[object]:
+    return (f"  {backlog.title}", backlog.waiting, age_since(backlog.oldest), "", "", "", "")
+
+
+def queue_data(status: QueueStatus) -> dict[str, object]:
+    """One queue for `--json`."""
+    now = datetime.now(UTC)
+    return {
+        "queue": status.name,
+        "waiting": status.waiting,
+        "lag": status.lag,
+        "oldest_waiting": status.oldest,
+        "oldest_waiting_s": None if status.oldest is None else (now - status.oldest).total_seconds(),
+        "enqueued_per_s": status.pace.enqueued_per_s if status.pace else None,
+        "done_per_s": status.pace.done_per_s if status.pace else None,
+        "dead": {"count": status.dead, "is_exact": status.dead_is_exact},
+        "group": status.group,
+        "topics": [_backlog_data(backlog) for backlog in status.backlogs],
+        "obstacles": status.obstacles,
+    }
+
+
+def _backlog_data(backlog: Backlog) -> dict[str, object]:
+    return {
+        "topic": backlog.topic,
+        "tier_s": None if backlog.tier is None else backlog.tier.total_seconds(),
+        "exists": backlog.exists,
+        "waiting": backlog.waiting,
+        "oldest": backlog.oldest,
+        "due": backlog.due,
+    }

@@ -1,0 +1,95 @@
+"""Payloads as people type them: `field=value` pairs and JSON text, made into calls of a job type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from ..schemas import Contract, PayloadRefused
+from ..topology import JobCall
+from ..topology.job_type import CallOptions
+from ..topology.pipeline import AnyJobType
+
+_JSON_PRIMITIVES: Final = frozenset({"int", "long", "float", "double", "boolean"})
+_JSON_CONTAINERS: Final = frozenset({"array", "map", "record"})
+
+
+class InputRefused(Exception):
+    """The typed payload cannot even be read; the message says where."""
+
+
+def call_from_json(job_type: AnyJobType, data: object, options: CallOptions) -> JobCall:
+    """Make a call from JSON data, by the rules of the job type's contract.
+
+    Raises:
+        PayloadRefused: the data does not fit; the field is named.
+    """
+    datum = job_type.contract.from_json(data)
+    args, kwargs = job_type.contract.arguments(datum)
+    return JobCall(job_type, args, kwargs, options)
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Read JSON text.
+
+    Raises:
+        InputRefused: it is not JSON; `where` and the place in it are named.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as wrong:
+        raise InputRefused(f"{where} is not JSON: {wrong.msg} at line {wrong.lineno}, column {wrong.colno}") from wrong
+
+
+def payload_from_pairs(contract: Contract, pairs: Iterable[str]) -> dict[str, Any]:
+    """Read `field=value` pairs; a value is text where the field is text, a moment or a decimal, and JSON elsewhere.
+
+    Raises:
+        InputRefused: a pair has no `=`, or a field is given twice.
+    """
+    types = {field["name"]: field["type"] for field in contract.schema["fields"]}
+    payload: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise InputRefused(f"{pair!r} is not field=value; the fields are: {', '.join(types) or 'none'}")
+        if name in payload:
+            raise InputRefused(f"field {name!r} is given twice")
+        payload[name] = _value(text, types.get(name, "string"))
+    return payload
+
+
+def _value(text: str, avro_type: Any) -> Any:
+    branches = avro_type if isinstance(avro_type, list) else [avro_type]
+    if text == "null" and "null" in branches:
+        return None
+    if not any(_is_written_as_json(branch) for branch in branches):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text  # the contract refuses it by name where text does not fit
+
+
+def _is_written_as_json(avro_type: Any) -> bool:
+    if isinstance(avro_type, Mapping):
+        return "logicalType" not in avro_type and _is_written_as_json(avro_type["type"])
+    return avro_type in _JSON_PRIMITIVES or avro_type in _JSON_CONTAINERS
+
+
+def calls_from_lines(
+    job_type: AnyJobType, lines: Iterable[str], options: CallOptions, refuse: Callable[[int, Exception], None]
+) -> Iterable[JobCall]:
+    """Make a call from each line of JSON, one at a time; empty lines are passed over.
+
+    Args:
+        refuse: called with the number of a line (from 1) that cannot be a call, and why; the line is left out.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield call_from_json(job_type, parse_json(line, f"line {number}"), options)
+        except (InputRefused, PayloadRefused) as refused:
+            refuse(number, refused)

@@ -1,0 +1,80 @@
+"""Read the one record at which each partition stands: the oldest job that still waits there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from ..topology import ClusterSettings
+from ..topology.cluster import Option
+from .cluster_view import Partition
+from .job_record import JobRecord, record_of
+
+_POLL_S = 0.1
+_BATCH = 200
+_FETCH_BYTES = 32 * 1024  # a partition's first record always comes, however large it is
+
+
+def read_heads(
+    cluster: ClusterSettings, positions: Mapping[Partition, int], *, timeout_s: float = 5.0
+) -> dict[Partition, JobRecord | None]:
+    """Read the first record at or after each position, outside of any group.
+
+    Args:
+        positions: {partition: offset}; both must exist.
+        timeout_s: what has not come by then is left out.
+
+    Returns:
+        {partition: its record}; None where only transaction markers follow, that is, nothing waits.
+    """
+    if not positions:
+        return {}
+    consumer = Consumer(_config(cluster))
+    try:
+        consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in positions.items()])
+        return _collect(consumer, set(positions), timeout_s)
+    finally:
+        consumer.close()
+
+
+def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> dict[Partition, JobRecord | None]:
+    heads: dict[Partition, JobRecord | None] = {}
+    give_up = time.monotonic() + timeout_s
+    while wanted - heads.keys() and time.monotonic() < give_up:
+        answered = _note(heads, consumer.consume(_BATCH, _POLL_S))
+        if answered:
+            consumer.incremental_unassign([TopicPartition(*partition) for partition in answered])
+    return heads
+
+
+def _note(heads: dict[Partition, JobRecord | None], messages: Iterable[Message]) -> list[Partition]:
+    """Add what the messages tell; returns the partitions that are answered by it."""
+    answered = []
+    for message in messages:
+        partition, error = _partition(message), message.error()
+        if partition is None or partition in heads:
+            continue
+        if error is None or error.code() == KafkaError._PARTITION_EOF:
+            heads[partition] = None if error else record_of(message)
+            answered.append(partition)
+    return answered
+
+
+def _partition(message: Message) -> Partition | None:
+    topic, number = message.topic(), message.partition()
+    return None if topic is None or number is None else (topic, number)
+
+
+def _config(cluster: ClusterSettings) -> dict[str, Option]:
+    own: dict[str, Option] = {
+        "group.id": "stoker.heads",  # the client insists on a name; it is never joined or committed to
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "queued.min.messages": 1,
+        "max.partition.fetch.bytes": _FETCH_BYTES,
+    }
+    return {**cluster.client_config(log_level=2, fetch_wait_max_ms=50), **own}

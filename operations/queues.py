@@ -1,0 +1,244 @@
+"""What waits where: the backlog of each queue by topic, its pace, its workers, and why it does not run.
+
+A topic's waiting records are those from the group's committed offset to the end; where nothing was committed, from
+the beginning, since workers start there. A worker finishes jobs out of order and commits the lowest unfinished one, so
+up to its bound of jobs in flight may be done already. Markers of transactions between the records count as records.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ..topology import ClusterSettings, Queue, format_duration
+from ..topology import headers as wire
+from .cluster_view import ClusterView, Group, Partition, partitions_of
+from .dead_letters import DeadLetterDesk
+from .job_record import JobRecord
+from .queue_heads import read_heads
+from .selection import Selection
+
+Heads = Mapping[Partition, JobRecord | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits on one topic of a queue.
+
+    Attributes:
+        tier: the delay of a retry topic; None for the main topic.
+        exists: whether the cluster has the topic.
+        waiting: records that are not finished.
+        oldest: when the oldest of them was written to the topic; None when nothing waits or it could not be read.
+        due: when the first of a tier is due; None as above, and for the main topic.
+    """
+
+    topic: str
+    tier: timedelta | None
+    exists: bool
+    waiting: int
+    oldest: datetime | None
+    due: datetime | None
+
+    @property
+    def title(self) -> str:
+        """The topic's part in its queue, for people."""
+        return "main" if self.tier is None else f"retry {format_duration(self.tier)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a queue moves, measured between two looks."""
+
+    enqueued_per_s: float
+    done_per_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    """One queue at one moment.
+
+    Attributes:
+        backlogs: the main topic, then the tiers by delay.
+        dead: records on the dead-letter topic, an upper bound of the open dead letters; or their exact count.
+        dead_is_exact: which of both it is.
+        pace: None when only one look was taken.
+        obstacles: why waiting jobs do not run, each with what mends it; empty when they do or nothing waits.
+    """
+
+    name: str
+    backlogs: tuple[Backlog, ...]
+    dead: int
+    dead_is_exact: bool
+    group: Group
+    pace: Pace | None
+    obstacles: tuple[str, ...]
+
+    @property
+    def waiting(self) -> int:
+        """Jobs on the main topic and in the tiers."""
+        return sum(backlog.waiting for backlog in self.backlogs)
+
+    @property
+    def lag(self) -> int:
+        """Jobs on the main topic."""
+        return self.backlogs[0].waiting
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the oldest job on the main topic was published; tiers wait by intent, so they do not count."""
+        return self.backlogs[0].oldest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The offsets of some queues at one moment.
+
+    Attributes:
+        taken_s: a monotonic clock's reading.
+        counts: {topic: partitions} of the cluster.
+    """
+
+    taken_s: float
+    counts: Mapping[str, int]
+    starts: Mapping[Partition, int]
+    ends: Mapping[Partition, int]
+    committed: Mapping[Partition, int]
+
+    def position(self, partition: Partition) -> int:
+        """Where the group stands."""
+        return max(self.committed.get(partition, 0), self.starts[partition])
+
+    def lag(self, partition: Partition) -> int:
+        """Records between the group and the end."""
+        return max(self.ends[partition] - self.position(partition), 0)
+
+
+def job_topics(queue: Queue) -> list[str]:
+    """The topics whose records are jobs to run: main and tiers."""
+    return [queue.topic, *queue.retry_topics.values()]
+
+
+def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic) -> Look:
+    """Ask for the offsets of the queues.
+
+    Raises:
+        ClusterUnreachable: no answer in time.
+    """
+    counts = view.topics()
+    topics = [topic for queue in queues for topic in (*job_topics(queue), queue.dead_topic)]
+    partitions = partitions_of(topics, counts)
+    committed: dict[Partition, int] = {}
+    for queue in queues:
+        committed |= view.committed(queue.group)
+    ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
+    return Look(taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed)
+
+
+def waiting_heads(view: ClusterView, queues: Sequence[Queue], look: Look) -> Heads:
+    """Read the record at which each partition stands, where one waits."""
+    topics = [topic for queue in queues for topic in job_topics(queue)]
+    stands = [partition for partition in partitions_of(topics, look.counts) if look.lag(partition)]
+    positions = {partition: look.position(partition) for partition in stands}
+    return read_heads(view.cluster, positions, timeout_s=view.timeout_s)
+
+
+def inspect_queues(view: ClusterView, queues: Sequence[Queue], look: Look, before: Look | None) -> list[QueueStatus]:
+    """Put together what a look shows.
+
+    Args:
+        before: an earlier look, for the pace.
+
+    Raises:
+        ClusterUnreachable: no answer in time.
+    """
+    heads = waiting_heads(view, queues, look)
+    groups = view.groups(queue.group for queue in queues)
+    return [_status(queue, look, before, heads, groups[queue.group]) for queue in queues]
+
+
+def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: Group) -> QueueStatus:
+    backlogs = tuple(_backlog(topic, tier, look, heads) for tier, topic in _tiers(queue))
+    pace = _pace(queue, before, look) if before else None
+    dead = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
+    return QueueStatus(
+        name=queue.name,
+        backlogs=backlogs,
+        dead=dead,
+        dead_is_exact=dead == 0,
+        group=group,
+        pace=pace,
+        obstacles=tuple(_obstacles(queue, backlogs, look, group, pace)),
+    )
+
+
+def _tiers(queue: Queue) -> list[tuple[timedelta | None, str]]:
+    return [(None, queue.topic), *queue.retry_topics.items()]
+
+
+def _backlog(topic: str, tier: timedelta | None, look: Look, heads: Heads) -> Backlog:
+    partitions = partitions_of([topic], look.counts)
+    waiting = sum(look.lag(part) for part in partitions if part not in heads or heads[part])
+    found = [head for part in partitions if (head := heads.get(part)) is not None]
+    return Backlog(
+        topic=topic,
+        tier=tier,
+        exists=topic in look.counts,
+        waiting=waiting,
+        oldest=min((head.at for head in found), default=None),
+        due=None if tier is None else min(filter(None, map(due_of, found)), default=None),
+    )
+
+
+def due_of(record: JobRecord) -> datetime | None:
+    """When a retry may start; None where the record does not say it, or not well."""
+    written = record.headers.get(wire.DUE)
+    try:
+        return wire.parse_instant(written) if written else None
+    except ValueError:
+        return None
+
+
+def _pace(queue: Queue, before: Look, after: Look) -> Pace:
+    elapsed_s = max(after.taken_s - before.taken_s, 1e-3)
+    main = [part for part in partitions_of([queue.topic], after.counts) if part in before.ends]
+    jobs = [part for part in partitions_of(job_topics(queue), after.counts) if part in before.ends]
+    return Pace(
+        enqueued_per_s=sum(after.ends[part] - before.ends[part] for part in main) / elapsed_s,
+        done_per_s=sum(after.position(part) - before.position(part) for part in jobs) / elapsed_s,
+    )
+
+
+def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Group, pace: Pace | None) -> Iterable[str]:
+    missing = [topic for topic in (*job_topics(queue), queue.dead_topic) if topic not in look.counts]
+    if missing:
+        yield f"the cluster has no {', '.join(missing)}: run `stoker topology apply`"
+    waiting = sum(backlog.waiting for backlog in backlogs if is_runnable(backlog))
+    if not waiting:
+        return
+    if not group.members:
+        yield f"no worker runs for it: start one with `stoker worker --queue {queue.name}`"
+    elif group.state != "stable":
+        yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
+    elif pace is not None and pace.done_per_s == 0:
+        yield (
+            f"{len(group.members)} worker{'s' * (len(group.members) > 1)} and no progress between two looks: "
+            "long jobs, or stuck ones; the workers' logs tell which"
+        )
+
+
+def is_runnable(backlog: Backlog) -> bool:
+    """Whether a job of it could run now: on the main topic at once, in a tier when it is due."""
+    return backlog.waiting > 0 and (backlog.due is None or backlog.due <= datetime.now(UTC))
+
+
+def count_open_letters(cluster: ClusterSettings, queue: Queue) -> int:
+    """Count the dead letters that nobody has replayed or discarded, by reading the topic.
+
+    Raises:
+        DeskError: the topic is absent, or reading it stalled.
+    """
+    desk = DeadLetterDesk(cluster, queue)
+    return sum(1 for _ in desk.letters(desk.survey(), Selection()))
