@@ -1,0 +1,248 @@
+"""The contract of a job type: what its payload must be, as its producers and workers know it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastavro.schema import SchemaParseException, UnknownType
+
+from .avro import SINGLE_OBJECT, Codec, avro_namespace, require_bounded, unmarked
+from .derive import Derivation, peeled, type_hints
+from .errors import ContractRefused, Misfit, PayloadRefused
+from .given import Given, owner_annotations
+from .records import ABSENT, RecordShape, is_record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parameter:
+    name: str
+    annotation: Any
+    default: Any
+    positional: bool
+
+
+class Contract:
+    """The payload contract of one job type, derived from its function or given as `.avsc`.
+
+    Attributes:
+        job_type: the type's stable name.
+        schema: the Avro schema, as plain JSON data.
+        canonical: its Parsing Canonical Form.
+        fingerprint: 8 bytes, CRC-64-AVRO, little-endian as in single-object encoding.
+        header: what single-object encoding puts before a body: marker and fingerprint.
+        codec: reads and writes bodies of this schema.
+        encode: payload -> Avro body, without framing; the payload must come from `payload` or `from_json`.
+    """
+
+    __slots__ = (
+        "_positional",
+        "_record",
+        "_whole",
+        "canonical",
+        "codec",
+        "encode",
+        "fingerprint",
+        "header",
+        "job_type",
+        "schema",
+    )
+
+    def __init__(
+        self,
+        *,
+        job_type: str,
+        schema: dict[str, Any],
+        record: RecordShape,
+        positional: tuple[str, ...],
+        whole: str | None,
+    ) -> None:
+        """Join a schema and its shape; `whole` names the one parameter that takes the record itself."""
+        self.job_type, self.schema, self._record = job_type, schema, record
+        self._positional, self._whole = positional, whole
+        self.codec = Codec(schema)
+        require_bounded(self.codec)
+        self.header = SINGLE_OBJECT + self.codec.fingerprint
+        self.canonical, self.fingerprint, self.encode = self.codec.canonical, self.codec.fingerprint, self.codec.encode
+
+    @classmethod
+    def of_function(cls, function: Callable[..., object], *, job_type: str, namespace: str) -> Contract:
+        """Derive the contract from a typed function.
+
+        A single parameter that is a dataclass or a pydantic model is the payload's record itself; otherwise the
+        record is named after the job type and has a field for each parameter.
+
+        Raises:
+            ContractRefused: a parameter cannot be part of a payload; it is named.
+        """
+        try:
+            parameters = _parameters(function)
+            derivation = Derivation(avro_namespace(namespace))
+            whole = _whole_record(parameters)
+            record = derivation.record(whole) if whole else _parameter_record(derivation, job_type, parameters)
+            schema = record.schema(set())
+            return cls(
+                job_type=job_type,
+                schema=schema,  # type: ignore[arg-type]  # a record's schema is a dict where it is defined
+                record=record,  # type: ignore[arg-type]  # both ways above make a RecordShape
+                positional=_positional(parameters),
+                whole=parameters[0].name if whole else None,
+            )
+        except Misfit as misfit:
+            raise ContractRefused(job_type, misfit.field, misfit.reason) from misfit
+
+    @classmethod
+    def of_avsc(
+        cls, function: Callable[..., object], source: str | Path | Mapping[str, Any], *, job_type: str, namespace: str
+    ) -> Contract:
+        """Take the contract from an `.avsc` file, or from a schema as a dict.
+
+        Fields match the function's parameters by name; a single parameter that is a dict, or a declared record, takes
+        the record as a whole. `namespace` is used where the schema has none.
+
+        Raises:
+            ContractRefused: the schema and the function do not go together.
+        """
+        try:
+            schema = _read_schema(source, avro_namespace(namespace))
+            parameters = _parameters(function)
+            record, whole = _given(_codec(schema), parameters)
+            positional = _positional(parameters)
+            return cls(job_type=job_type, schema=schema, record=record, positional=positional, whole=whole)
+        except Misfit as misfit:
+            raise ContractRefused(job_type, misfit.field, misfit.reason) from misfit
+
+    def __repr__(self) -> str:
+        return f"Contract({self.job_type!r}, {self.codec.name}, {self.fingerprint.hex()})"
+
+    def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Bind the arguments of a call and check them, strictly, into a payload that `encode` takes.
+
+        Raises:
+            PayloadRefused: an argument is missing, unknown or of another type or range; its field is named.
+        """
+        try:
+            if self._whole is not None:
+                return self._record.check(self._whole_argument(self._whole, args, kwargs))
+            return self._record.check_mapping(self._bound(args, kwargs) if args else kwargs)
+        except Misfit as misfit:
+            raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
+
+    def arguments(self, datum: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Rebuild the arguments of a call from a decoded datum, which may become part of them.
+
+        Raises:
+            PayloadRefused: a class of the contract refuses the values it is built from.
+        """
+        try:
+            if self._whole is not None:
+                return (self._record.build(datum),), {}
+            return (), self._record.built_fields(datum)
+        except Misfit as misfit:
+            raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
+
+    def from_json(self, data: object) -> dict[str, Any]:
+        """Read a payload from JSON data as a person types it (ISO moments, decimals and UUIDs in quotes).
+
+        Bytes are text (UTF-8) or `{"base64": "..."}`; a value of a union with several branches may be given as
+        `{"<branch>": value}`.
+
+        Raises:
+            PayloadRefused: it does not fit the contract; the field is named.
+        """
+        try:
+            return self._record.parse(data)
+        except Misfit as misfit:
+            raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
+
+    def to_json(self, datum: dict[str, Any]) -> dict[str, Any]:
+        """Show a payload as JSON data that `from_json` reads back to the same payload."""
+        return self._record.render(datum)
+
+    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if len(args) > len(self._positional):
+            raise Misfit(f"takes {len(self._positional)} positional arguments, got {len(args)}")
+        bound = dict(zip(self._positional, args, strict=False))
+        for name in kwargs.keys() & bound.keys():
+            raise Misfit("was given twice, by position and by name").within(name)
+        return bound | kwargs
+
+    def _whole_argument(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        bound = self._bound(args, kwargs) if args else kwargs
+        for other in bound.keys() - {name}:
+            raise Misfit(f"is not a parameter of the job, which takes {name!r} only").within(other)
+        if name not in bound:
+            raise Misfit(f"is missing: give the {self.codec.name} as {name!r}")
+        return bound[name]
+
+
+def _parameters(function: Callable[..., object]) -> list[_Parameter]:
+    hints = type_hints(inspect.unwrap(function))
+    return [_parameter(parameter, hints) for parameter in inspect.signature(function).parameters.values()]
+
+
+def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> _Parameter:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        raise Misfit("collects any number of arguments; a payload has named fields").within(parameter.name)
+    if parameter.kind is parameter.POSITIONAL_ONLY:
+        raise Misfit("is positional-only; a payload's fields have names").within(parameter.name)
+    if parameter.name not in hints:
+        raise Misfit("has no type annotation").within(parameter.name)
+    return _Parameter(
+        name=parameter.name,
+        annotation=hints[parameter.name],
+        default=ABSENT if parameter.default is parameter.empty else parameter.default,
+        positional=parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
+    )
+
+
+def _positional(parameters: list[_Parameter]) -> tuple[str, ...]:
+    return tuple(parameter.name for parameter in parameters if parameter.positional)
+
+
+def _whole_record(parameters: list[_Parameter]) -> type[Any] | None:
+    if len(parameters) != 1:
+        return None
+    bare, _ = peeled(parameters[0].annotation)
+    return bare if is_record(bare) else None
+
+
+def _parameter_record(derivation: Derivation, job_type: str, parameters: list[_Parameter]) -> RecordShape:
+    fields = [derivation.field(parameter.name, parameter.annotation, parameter.default) for parameter in parameters]
+    name = derivation.claim(job_type)
+    return RecordShape(name, fields)
+
+
+def _given(codec: Codec, parameters: list[_Parameter]) -> tuple[RecordShape, str | None]:
+    given, root = Given(codec), codec.root
+    names = {field["name"] for field in root["fields"]} if isinstance(root, dict) and "fields" in root else set()
+    if len(parameters) == 1 and parameters[0].name not in names:
+        bare, _ = peeled(parameters[0].annotation)
+        if is_record(bare) and isinstance(root, dict):
+            return given.record(owner_annotations(root, bare), bare), parameters[0].name
+        if getattr(bare, "__origin__", bare) in (dict, Mapping):
+            return given.record({}, None), parameters[0].name
+    annotations = {parameter.name: parameter.annotation for parameter in parameters}
+    for odd in sorted(annotations.keys() ^ names):
+        raise Misfit("is in the schema only" if odd in names else "is not in the schema").within(odd)
+    return given.record(annotations, None), None
+
+
+def _codec(schema: dict[str, Any]) -> Codec:
+    try:
+        return Codec(schema)
+    except (SchemaParseException, UnknownType, KeyError) as error:
+        raise Misfit(f"has a schema that is not valid Avro: {error}") from error
+
+
+def _read_schema(source: str | Path | Mapping[str, Any], namespace: str) -> dict[str, Any]:
+    schema = unmarked(dict(source)) if isinstance(source, Mapping) else json.loads(Path(source).read_text("utf-8"))
+    if not isinstance(schema, dict) or schema.get("type") != "record":
+        raise Misfit("has a schema that is not a record; a payload is one record")
+    if "." not in schema["name"] and not schema.get("namespace") and namespace:
+        schema = {**schema, "namespace": namespace}
+    return schema

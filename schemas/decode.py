@@ -1,0 +1,171 @@
+"""From the bytes of a record's value to a datum of the reader's contract, whoever wrote them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastavro.schema import SchemaParseException, UnknownType
+
+from .avro import CONFLUENT, FINGERPRINT_BYTES, REGISTRY_ID_BYTES, SINGLE_OBJECT, Codec, require_bounded
+from .compatibility import Break, unresolved
+from .contract import Contract
+from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
+from .given import Given
+from .resolution import Resolver
+from .store import SchemaStore, StoredSchema
+
+_SINGLE_HEADER_BYTES: Final = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
+_CONFLUENT_HEADER_BYTES: Final = len(CONFLUENT) + REGISTRY_ID_BYTES
+
+# A flood of payloads with unknown schemas must not become a flood of questions to the brokers.
+_REFRESH_EVERY_S: Final = 1.0
+_REFRESH_TIMEOUT_S: Final = 5.0
+
+
+class Decoder:
+    """Reads payloads for contracts; may be called from several threads at once."""
+
+    def __init__(self, store: SchemaStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Read with the writers' schemas of `store`; `clock` gives seconds that only grow."""
+        self._store, self._clock = store, clock
+        self._readers: dict[tuple[Contract, bytes | int], _Reader] = {}
+        self._refreshing = threading.Lock()
+        self._refreshed_at = float("-inf")
+
+    def decode(self, contract: Contract, value: bytes | None) -> dict[str, Any]:
+        """Read a record's value as a datum of the contract's schema.
+
+        Raises:
+            Undecodable: the bytes are not a payload in a known framing, or not one of the schema they name.
+            UnknownSchema: they name a schema that the store does not hold, even after a refresh.
+            SchemaMismatch: the writer's schema, or this value, does not resolve to the contract's.
+        """
+        if value is not None and value.startswith(contract.header):
+            return contract.codec.decode(value, _SINGLE_HEADER_BYTES)
+        framed, frame_id, start = _frame(value)
+        reader = self._readers.get((contract, frame_id)) or self._make_reader(contract, frame_id)
+        try:
+            return reader.read(framed, start)
+        except Misfit as misfit:
+            newer = self._is_newer(contract, frame_id)
+            raise SchemaMismatch(misfit.field, misfit.reason, newer) from misfit
+
+    def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, dict[str, Any]]:
+        """Read a value by its writer's schema alone, for tools without a contract at hand.
+
+        Returns:
+            The schema as the store holds it, and the payload as JSON data (see Contract.to_json).
+
+        Raises:
+            Undecodable, UnknownSchema, SchemaMismatch: see `decode`.
+        """
+        framed, frame_id, start = _frame(value)
+        stored = self._known(frame_id)
+        try:
+            codec = _writer_codec(stored)
+            return stored, Given(codec).record({}, None).render(codec.decode(framed, start))
+        except Misfit as misfit:
+            raise SchemaMismatch(misfit.field, misfit.reason, newer=False) from misfit
+
+    def _make_reader(self, contract: Contract, frame_id: bytes | int) -> _Reader:
+        reader = _Reader.between(self._known(frame_id), contract)
+        self._readers[contract, frame_id] = reader
+        return reader
+
+    def _known(self, frame_id: bytes | int) -> StoredSchema:
+        stored = self._store.writer_schema(frame_id)
+        if stored is not None:
+            return stored
+        failure: StoreError | None = None
+        # Others wait here for the one that asks, so that a new schema costs none of them its job.
+        with self._refreshing:
+            try:
+                self._refresh_when_due(frame_id)
+            except StoreError as error:
+                failure = error
+        stored = self._store.writer_schema(frame_id)
+        if stored is None:
+            raise UnknownSchema(frame_id) from failure
+        return stored
+
+    def _refresh_when_due(self, frame_id: bytes | int) -> None:
+        if self._store.writer_schema(frame_id) is not None or self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
+            return
+        try:
+            self._store.refresh(_REFRESH_TIMEOUT_S)
+        finally:
+            self._refreshed_at = self._clock()
+
+    def _is_newer(self, contract: Contract, frame_id: bytes | int) -> bool:
+        """Tell whether the writer's schema comes after the contract's among the versions of the job type.
+
+        Where the contract itself was never registered there is no telling, and "newer" is the answer that loses
+        nothing: the job is deferred.
+        """
+        versions = self._store.versions(contract.job_type)
+        order = [version.frame_id for version in versions]
+        if frame_id not in order:
+            return False
+        own = [at for at, version in enumerate(versions) if Codec(version.schema).canonical == contract.canonical]
+        return not own or order.index(frame_id) > own[0]
+
+
+class _Reader:
+    """Reads what one writer's schema wrote, for one contract."""
+
+    __slots__ = ("_broken", "_codec", "_resolve")
+
+    def __init__(self, codec: Codec, resolve: Callable[[Any], Any] | None, broken: Break | None) -> None:
+        self._codec, self._resolve, self._broken = codec, resolve, broken
+
+    @classmethod
+    def between(cls, stored: StoredSchema, contract: Contract) -> _Reader:
+        """Prepare the reading once for a pair of schemas, whether it is possible or not."""
+        try:
+            writer = _writer_codec(stored)
+        except Misfit as misfit:
+            broken = Break(rule="schema", field=misfit.field, explanation=misfit.reason)
+            return cls(contract.codec, None, broken)
+        lasting = [found for found in unresolved(writer, contract.codec) if not found.by_value]
+        if lasting:
+            return cls(writer, None, lasting[0])
+        return cls(writer, None if _is_same(writer, contract.codec) else Resolver(writer, contract.codec), None)
+
+    def read(self, value: bytes, start: int) -> dict[str, Any]:
+        """Read one datum, or raise Undecodable, or Misfit where it does not resolve."""
+        if self._broken is not None:
+            misfit = Misfit(self._broken.explanation)
+            raise misfit.within(self._broken.field) if self._broken.field else misfit
+        datum = self._codec.decode(value, start)
+        return datum if self._resolve is None else self._resolve(datum)  # type: ignore[no-any-return]  # a record
+
+
+def _is_same(writer: Codec, reader: Codec) -> bool:
+    return writer.canonical == reader.canonical
+
+
+def _writer_codec(stored: StoredSchema) -> Codec:
+    try:
+        codec = Codec(stored.schema)
+    except (SchemaParseException, UnknownType, KeyError) as error:
+        raise Misfit(f"was written with a stored schema that is not valid Avro: {error}") from error
+    require_bounded(codec)
+    return codec
+
+
+def _frame(value: bytes | None) -> tuple[bytes, bytes | int, int]:
+    """Take a frame apart into (value, frame id, where the body starts)."""
+    if value is None:
+        raise Undecodable("the record has no value (a tombstone)")
+    if value.startswith(SINGLE_OBJECT) and len(value) >= _SINGLE_HEADER_BYTES:
+        return value, value[len(SINGLE_OBJECT) : _SINGLE_HEADER_BYTES], _SINGLE_HEADER_BYTES
+    if value.startswith(CONFLUENT) and len(value) >= _CONFLUENT_HEADER_BYTES:
+        return value, int.from_bytes(value[len(CONFLUENT) : _CONFLUENT_HEADER_BYTES], "big"), _CONFLUENT_HEADER_BYTES
+    if value.startswith((SINGLE_OBJECT, CONFLUENT)):
+        raise Undecodable(f"the header is cut off after {len(value)} bytes")
+    raise Undecodable(
+        f"the first bytes ({value[:2].hex() or 'none'}) are those of no framing: C3 01 or 00 was expected"
+    )

@@ -1,0 +1,331 @@
+"""Find the shape of a Python type: what Avro schema it has, the same on every machine, or why it has none.
+
+Written here because the library for it (py-avro-schema) merges two classes of one name without a word, emits unions
+that Avro forbids, writes defaults no reader understands, and refuses Enums of numbers.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from . import shapes
+from .avro import avro_name, kind_of
+from .compound import ArrayShape, EnumShape, MapShape, UnionShape, label
+from .errors import Misfit
+from .records import ABSENT, FieldShape, RecordShape, is_record
+from .shapes import Scalar, Shape
+
+_SCALARS: dict[Any, Scalar] = {
+    None: shapes.NULL,
+    type(None): shapes.NULL,
+    bool: shapes.BOOLEAN,
+    int: shapes.LONG,
+    float: shapes.DOUBLE,
+    str: shapes.STRING,
+    bytes: shapes.BYTES,
+    date: shapes.DATE,
+    datetime: shapes.MOMENT,
+    time: shapes.CLOCK,
+    UUID: shapes.UUID_TEXT,
+}
+
+_LISTS = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence})
+_MAPS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
+_UNIONS = frozenset({Union, types.UnionType})
+
+# Order of a union's branches. Declaration order would not do: typing's caches may hand out `int | str` where
+# `str | int` was written. fastavro takes the first branch that accepts a datum, so the narrower come first.
+_BRANCH_ORDER = (
+    "null boolean long int double float bytes string array map enum fixed record".split()  # noqa: SIM905
+)
+
+_INSTEAD: dict[Any, str] = {
+    Any: "name the type: a contract is what other programs rely on",
+    object: "name the type: a contract is what other programs rely on",
+    timedelta: "use a float of seconds, or an int of milliseconds",
+    set: "use a list, which has an order on the wire",
+    frozenset: "use a list, which has an order on the wire",
+    list: "say what is in it, as list[str]",
+    dict: "say what is in it, as dict[str, int]",
+    tuple: "use tuple[X, ...], a list, or a dataclass",
+    complex: "use two floats",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digits:
+    """How many digits a Decimal has: `Annotated[Decimal, Digits(precision=10, scale=2)]`.
+
+    `precision` counts all digits, `scale` those after the point. A bare Decimal has the defaults.
+    """
+
+    precision: int = 38
+    scale: int = 9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale <= self.precision or self.precision < 1:
+            raise ValueError(f"a Decimal cannot have {self.scale} of {self.precision} digits after the point")
+
+
+class Constrained:
+    """A shape whose values must also hold what their annotation says, as in `Annotated[int, Field(gt=0)]`."""
+
+    def __init__(self, shape: Shape, adapter: TypeAdapter[Any]) -> None:
+        self._shape, self._adapter = shape, adapter
+        self.name, self.datum_type, self.plain = shape.name, shape.datum_type, shape.plain
+        self.schema, self.build, self.render = shape.schema, shape.build, shape.render
+        self.default, self.undefault = shape.default, shape.undefault
+
+    def check(self, value: Any) -> Any:
+        """See Shape."""
+        datum = self._shape.check(value)
+        self._require(value)
+        return datum
+
+    def parse(self, data: Any) -> Any:
+        """See Shape."""
+        datum = self._shape.parse(data)
+        self._require(self._shape.build(datum))
+        return datum
+
+    def leading(self, datum: Any) -> Shape:
+        """See UnionShape."""
+        return Constrained(leading(self._shape, datum), self._adapter)
+
+    def _require(self, value: Any) -> None:
+        try:
+            self._adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            raise Misfit(f"breaks its constraint: {error.errors(include_url=False)[0]['msg']}") from error
+
+
+def leading(shape: Shape, datum: Any) -> Shape:
+    """Order the branches of a union so that its default may stand in a schema."""
+    return shape.leading(datum) if isinstance(shape, UnionShape | Constrained) else shape
+
+
+class Derivation:
+    """Derives the shapes of one contract; all named types get the contract's namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._shapes: dict[str, tuple[type[Any], Shape | None]] = {}
+
+    def full_name(self, name: str) -> str:
+        """Put a type's name into the contract's namespace."""
+        return f"{self._namespace}.{avro_name(name)}" if self._namespace else avro_name(name)
+
+    def shape(self, annotation: Any) -> Shape:
+        """Find the shape of a type.
+
+        Raises:
+            Misfit: it has none, or not an unambiguous one.
+        """
+        bare, metadata = peeled(annotation)
+        shape = _decimal(metadata) if bare is Decimal else self._bare(bare)
+        rules = [part for part in metadata if type(part).__module__.split(".")[0] in {"annotated_types", "pydantic"}]
+        return Constrained(shape, TypeAdapter(Annotated[bare, *rules])) if rules else shape
+
+    def field(self, name: str, annotation: Any, default: Any) -> FieldShape:
+        """Find the shape of a parameter or field; `default` is its Python value, or ABSENT."""
+        try:
+            if avro_name(name) != name:
+                raise Misfit("is not a name that Avro allows (ASCII letters, digits and _)")
+            shape = self.shape(annotation)
+            if default is ABSENT:
+                return FieldShape(name=name, shape=shape)
+            datum = shape.check(default)
+            return FieldShape(name=name, shape=leading(shape, datum), default=datum)
+        except Misfit as misfit:
+            raise misfit.within(name) from misfit.__cause__
+
+    def claim(self, job_type: str) -> str:
+        """Name the record of a function's parameters after its job type."""
+        name = self.full_name(job_type)
+        if name in self._shapes:
+            raise Misfit(f"uses a class named {avro_name(job_type)}, as the payload's own record; rename the class")
+        return name
+
+    def record(self, owner: type[Any]) -> Shape:
+        """Find the shape of a declared record, once for each class."""
+        return self._named(owner, self._record)
+
+    def _bare(self, bare: Any) -> Shape:
+        scalar = _SCALARS.get(bare) if isinstance(bare, type) or bare is None else None
+        if scalar is not None:
+            return scalar
+        if get_origin(bare) is not None and not is_record(bare):
+            return self._composed(get_origin(bare), get_args(bare))
+        if isinstance(bare, type) and issubclass(bare, enum.Enum):
+            return self._named(bare, self._enum)
+        if is_record(bare):
+            return self.record(bare)
+        shown = getattr(bare, "__name__", None) or str(bare)
+        instead = _INSTEAD.get(bare) if isinstance(bare, collections.abc.Hashable) else None
+        raise Misfit(f"has type {shown}, which Avro has no form for" + (f"; {instead}" if instead else ""))
+
+    def _composed(self, origin: Any, args: tuple[Any, ...]) -> Shape:
+        if origin in _UNIONS:
+            return self._union([self.shape(arg) for arg in args])
+        if origin is Literal:
+            return _literal(args)
+        if origin in _LISTS:
+            return ArrayShape(self.shape(args[0]))
+        if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
+            return ArrayShape(self.shape(args[0]), tuple)
+        if origin in _MAPS:
+            if args[0] is not str:
+                raise Misfit("is a mapping whose keys are not str, which Avro has no form for")
+            return MapShape(self.shape(args[1]))
+        raise Misfit(f"has type {origin.__name__}, which Avro has no form for; {_INSTEAD.get(origin, 'use a list')}")
+
+    def _union(self, branches: Sequence[Shape]) -> Shape:
+        taken: dict[str, Shape] = {}
+        for branch in branches:
+            kind = branch.name or kind_of(branch.schema(set()))
+            if kind in taken:
+                raise Misfit(
+                    f"is a union of {label(taken[kind])} and {label(branch)}, which are both {kind} on the wire and "
+                    "could not be told apart; use two optional parameters, or wrap them in dataclasses"
+                )
+            taken[kind] = branch
+        return UnionShape(sorted(branches, key=_branch_rank))
+
+    def _named(self, owner: type[Any], make: Callable[[type[Any], str], Shape]) -> Shape:
+        name = self.full_name(owner.__name__)
+        known, shape = self._shapes.get(name, (owner, None))
+        if known is not owner:
+            raise Misfit(f"uses two different classes named {owner.__name__}; rename one, names are the wire contract")
+        if shape is None:
+            if name in self._shapes:
+                raise Misfit(f"uses {owner.__name__} inside itself; a job's payload must have a bounded depth")
+            self._shapes[name] = (owner, None)
+            shape = make(owner, name)
+            self._shapes[name] = (owner, shape)
+        return shape
+
+    def _enum(self, owner: type[enum.Enum], name: str) -> Shape:
+        symbols = [member.name for member in owner]
+        if issubclass(owner, enum.Flag) or not symbols:
+            raise Misfit(f"has type {owner.__name__}, whose members Avro cannot list; use a list of an Enum's members")
+        for symbol in symbols:
+            if avro_name(symbol) != symbol:
+                raise Misfit(f"has an Enum member {symbol!r}, which is not a name that Avro allows")
+        return EnumShape(name, symbols, owner, None)
+
+    def _record(self, owner: type[Any], name: str) -> Shape:
+        fields = [self.field(*field) for field in record_fields(owner)]
+        return RecordShape(name, fields, owner)
+
+
+def record_fields(owner: type[Any]) -> list[tuple[str, Any, Any]]:
+    """List (name, annotation, default) of a declared record's fields."""
+    if issubclass(owner, BaseModel):
+        return _model_fields(owner)
+    hints = type_hints(owner)
+    if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
+        raise Misfit(f"has a {owner.__name__}, whose InitVar cannot be read back from it; make it a field")
+    return [
+        (f.name, hints[f.name], _default(f.default, f.default_factory)) for f in dataclasses.fields(owner) if f.init
+    ]
+
+
+def _model_fields(owner: type[BaseModel]) -> list[tuple[str, Any, Any]]:
+    if issubclass(owner, RootModel) or owner.model_config.get("extra") == "allow":
+        raise Misfit(f"has model {owner.__name__}, whose fields are not all named; name them")
+    return [
+        # The model enforces its own constraints; of the metadata only a Decimal's digits shape the schema.
+        (
+            name,
+            Annotated[info.annotation, Digits(**_digits(info.metadata))],
+            _default(info.default, info.default_factory),
+        )
+        for name, info in owner.model_fields.items()
+    ]
+
+
+def _default(value: Any, factory: Any) -> Any:
+    """Take a default that is the same for every process; of factories only those of empty containers are."""
+    if factory in (list, dict, tuple):
+        return factory()
+    return ABSENT if factory not in (None, dataclasses.MISSING) or _is_missing(value) else value
+
+
+def _is_missing(value: Any) -> bool:
+    return value is dataclasses.MISSING or value is PydanticUndefined
+
+
+def type_hints(owner: Any) -> dict[str, Any]:
+    """Resolve annotations, or say which name could not be."""
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except NameError as error:
+        raise Misfit(
+            f"has annotations that cannot be resolved ({error}); import or define the type at module level"
+        ) from error
+
+
+def peeled(annotation: Any) -> tuple[Any, list[Any]]:
+    """Take aliases, NewTypes and Annotated off a type; return it with the metadata found on the way."""
+    metadata: list[Any] = []
+    while True:
+        if get_origin(annotation) is Annotated:
+            metadata = [*annotation.__metadata__, *metadata]
+            annotation = annotation.__origin__
+        elif isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":  # in typing from Python 3.12 on
+            annotation = annotation.__value__
+        else:
+            return annotation, metadata
+
+
+def _digits(metadata: Sequence[Any]) -> dict[str, int]:
+    """Read precision and scale from Digits, or from pydantic's max_digits and decimal_places."""
+    found: dict[str, int] = {}
+    for part in metadata:
+        if isinstance(part, FieldInfo):
+            found |= _digits(part.metadata)
+        elif isinstance(part, Digits):
+            found |= {"precision": part.precision, "scale": part.scale}
+        else:
+            pydantic = {"precision": getattr(part, "max_digits", None), "scale": getattr(part, "decimal_places", None)}
+            found |= {key: value for key, value in pydantic.items() if isinstance(value, int)}
+    return found
+
+
+def _decimal(metadata: Sequence[Any]) -> Shape:
+    digits = Digits(**_digits(metadata))
+    return shapes.decimal(digits.precision, digits.scale)
+
+
+def _literal(values: tuple[Any, ...]) -> Shape:
+    kinds = {type(value) for value in values}
+    if kinds not in ({str}, {int}):
+        raise Misfit("is a Literal of other things than only str or only int; use an Enum")
+    plain = shapes.STRING if kinds == {str} else shapes.LONG
+
+    def check(value: Any) -> Any:
+        if plain.check(value) not in values:
+            raise Misfit(f"must be one of {', '.join(map(repr, values))}")
+        return plain.check(value)
+
+    return dataclasses.replace(plain, check=check, parse=check)
+
+
+def _branch_rank(branch: Shape) -> tuple[int, str]:
+    avro = branch.schema(set())
+    return _BRANCH_ORDER.index(kind_of(avro)), branch.name or ""

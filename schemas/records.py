@@ -1,0 +1,201 @@
+"""Shapes of records: parameters of a function, dataclasses, pydantic models, or dicts under a given schema."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from .avro import Schema
+from .errors import Misfit
+from .shapes import Shape, refuse_other
+
+# What a constructor may raise over values that have the right types but not the right content.
+_CONSTRUCTION = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+
+
+class Absent:
+    """The default of a field that has none."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldShape:
+    """One field of a record; `default` is a datum, or ABSENT."""
+
+    name: str
+    shape: Shape
+    default: Any = ABSENT
+
+    def avro(self, defined: set[str]) -> dict[str, Any]:
+        """Return the field as an Avro schema has it."""
+        field: dict[str, Any] = {"name": self.name, "type": self.shape.schema(defined)}
+        if self.default is not ABSENT:
+            field["default"] = self.shape.default(self.default)
+        return field
+
+    def fresh_default(self) -> Any:
+        """Return a default that no other payload shares."""
+        return copy.deepcopy(self.default) if isinstance(self.default, list | dict | tuple) else self.default
+
+
+class RecordShape:
+    """A record; `owner` is the dataclass or model whose instances are the values, None when they are dicts."""
+
+    datum_type = dict
+
+    def __init__(
+        self, name: str, fields: Sequence[FieldShape], owner: type[Any] | None = None, avro: Schema | None = None
+    ) -> None:
+        self.name: str | None = name
+        self._fields = {field.name: field for field in fields}
+        self._names = self._fields.keys()
+        self._checks = [(field.name, field.shape.check) for field in fields]
+        self._builds = [(field.name, field.shape.build) for field in fields if not field.shape.plain]
+        self._owner, self._avro = owner, avro
+        self._make = _maker(owner)
+        self.plain = owner is None and not self._builds
+
+    def schema(self, defined: set[str]) -> Schema:
+        """See Shape."""
+        name = str(self.name)
+        if name in defined:
+            return name
+        defined.add(name)
+        if self._avro is not None:
+            return self._avro
+        return {"type": "record", "name": name, "fields": [field.avro(defined) for field in self._fields.values()]}
+
+    def check(self, value: Any) -> dict[str, Any]:
+        """See Shape."""
+        if self._owner is None:
+            if not isinstance(value, dict):
+                raise refuse_other(value, "a dict")
+            return self.check_mapping(value)
+        # A subclass is refused as well: what it adds would be lost without a word.
+        if type(value) is not self._owner:
+            raise refuse_other(value, f"a {self._owner.__name__}")
+        datum = self.check_mapping(_attributes(value, self._names))
+        if issubclass(self._owner, BaseModel):
+            self.build(datum)  # a model changed after its construction may no longer be one
+        return datum
+
+    def check_mapping(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Check the values of all fields by name; missing ones take their defaults."""
+        if values.keys() != self._names:
+            return self._check_some(values)
+        datum: dict[str, Any] = {}
+        name = ""
+        try:
+            for name, check in self._checks:  # noqa: B007  # the handler names the field that was refused
+                datum[name] = check(values[name])
+        except Misfit as misfit:
+            raise misfit.within(name) from misfit.__cause__
+        return datum
+
+    def _check_some(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return self._complete(values, lambda field, value: field.shape.check(value))
+
+    def _complete(self, values: Mapping[str, Any], step: Callable[[FieldShape, Any], Any]) -> dict[str, Any]:
+        for name in values:
+            if name not in self._fields:
+                known = ", ".join(self._fields) or "none"
+                raise Misfit(f"is not a field of the contract; its fields are: {known}").within(str(name))
+        datum: dict[str, Any] = {}
+        for name, field in self._fields.items():
+            try:
+                datum[name] = step(field, values[name]) if name in values else _default_of(field)
+            except Misfit as misfit:
+                raise misfit.within(name) from misfit.__cause__
+        return datum
+
+    def build(self, datum: dict[str, Any]) -> Any:
+        """See Shape."""
+        return self._make(self.built_fields(datum))
+
+    def built_fields(self, datum: dict[str, Any]) -> dict[str, Any]:
+        """Turn the datum of each field into its value; the datum itself when there is nothing to turn."""
+        if not self._builds:
+            return datum
+        values = dict(datum)
+        name = ""
+        try:
+            for name, build in self._builds:  # noqa: B007  # the handler names the field that was refused
+                values[name] = build(datum[name])
+        except Misfit as misfit:
+            raise misfit.within(name) from misfit.__cause__
+        return values
+
+    def parse(self, data: Any) -> dict[str, Any]:
+        """See Shape."""
+        if not isinstance(data, dict):
+            raise refuse_other(data, "an object")
+        return self._complete(data, lambda field, value: field.shape.parse(value))
+
+    def render(self, datum: dict[str, Any]) -> dict[str, Any]:
+        """See Shape."""
+        return {name: field.shape.render(datum[name]) for name, field in self._fields.items()}
+
+    def default(self, datum: dict[str, Any]) -> dict[str, Any]:
+        """See Shape."""
+        return {name: field.shape.default(datum[name]) for name, field in self._fields.items()}
+
+    def undefault(self, default: dict[str, Any]) -> dict[str, Any]:
+        """See Shape; a default may leave out fields that have their own."""
+        return {
+            name: field.shape.undefault(default[name]) if name in default else field.fresh_default()
+            for name, field in self._fields.items()
+        }
+
+
+def _default_of(field: FieldShape) -> Any:
+    if field.default is ABSENT:
+        raise Misfit("is missing, and has no default")
+    return field.fresh_default()
+
+
+def _attributes(value: Any, names: Any) -> dict[str, Any]:
+    try:
+        return {name: getattr(value, name) for name in names}
+    except AttributeError as error:
+        raise Misfit(f"is an incomplete {type(value).__name__}: {error}") from error
+
+
+def _maker(owner: type[Any] | None) -> Callable[[dict[str, Any]], Any]:
+    if owner is None:
+        return dict
+    if issubclass(owner, BaseModel):
+        return lambda values: _make_model(owner, values)
+    return lambda values: _make_instance(owner, values)
+
+
+def _make_instance(owner: type[Any], values: dict[str, Any]) -> Any:
+    try:
+        return owner(**values)
+    except _CONSTRUCTION as error:
+        raise Misfit(f"does not make a {owner.__name__}: {error}") from error
+
+
+def _make_model(owner: type[BaseModel], values: dict[str, Any]) -> Any:
+    try:
+        return owner.model_validate(values, by_name=True, by_alias=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        misfit = Misfit(f"does not make a {owner.__name__}: {first['msg']}")
+        for step in reversed(first["loc"]):
+            misfit.within(step)
+        raise misfit from error
+
+
+def is_record(annotation: object) -> bool:
+    """Tell whether a type is a declared record: a dataclass or a pydantic model."""
+    return isinstance(annotation, type) and (dataclasses.is_dataclass(annotation) or issubclass(annotation, BaseModel))

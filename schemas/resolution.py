@@ -1,0 +1,159 @@
+"""Turn a datum as its writer wrote it into one of the reader's schema, by Avro's rules of resolution.
+
+fastavro could resolve while it reads, but it fills defaults in as raw JSON (a decimal's default stays text) and
+shares one list among all the records it fills in, so the resolving is done here, on the datum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .avro import Codec, Schema, kind_of
+from .compatibility import branch_for, describe, matches, source_of
+from .errors import Misfit
+from .given import Given
+
+Convert = Callable[[Any], Any]
+
+
+def same(datum: Any) -> Any:
+    """Leave a datum as it is."""
+    return datum
+
+
+class Resolver:
+    """Converts data of one writer's schema into data of one reader's schema, which statically resolve."""
+
+    def __init__(self, writer: Codec, reader: Codec) -> None:
+        self._writer, self._reader = writer, reader
+        self._given, self._writer_given = Given(reader), Given(writer)
+        self._convert = self._step(writer.root, reader.root)
+
+    def __call__(self, datum: Any) -> Any:
+        """Convert one datum.
+
+        Raises:
+            Misfit: this value does not resolve (a union's branch, or an enum's symbol, that the reader does not know).
+        """
+        return self._convert(datum)
+
+    def _step(self, writer: Schema, reader: Schema) -> Convert:
+        writer, reader = self._writer.follow(writer), self._reader.follow(reader)
+        if isinstance(writer, list):
+            return self._from_union(writer, reader)
+        if isinstance(reader, list):
+            return self._into_union(writer, reader)
+        if not matches(writer, reader):
+            return _never(writer, reader)
+        return self._same_kind(writer, reader)
+
+    def _from_union(self, writer: list[Any], reader: Schema) -> Convert:
+        by_name, by_type = {}, {}
+        for branch in map(self._writer.follow, writer):
+            shape = self._writer_given.shape(branch, None)
+            step = self._step(branch, reader)
+            if shape.name is None:
+                by_type.setdefault(shape.datum_type, step)
+            else:
+                by_name[shape.name] = step
+
+        def convert(datum: Any) -> Any:
+            if type(datum) is tuple:
+                return by_name[datum[0]](datum[1])
+            return by_type[type(datum)](datum)
+
+        return convert
+
+    def _into_union(self, writer: Schema, reader: list[Any]) -> Convert:
+        branch = branch_for(writer, [self._reader.follow(branch) for branch in reader])
+        if branch is None:
+            return _never(writer, reader)
+        step = self._step(writer, branch)
+        if isinstance(branch, dict) and "name" in branch:
+            name = branch["name"]
+            return lambda datum: (name, step(datum))
+        return step
+
+    def _same_kind(self, writer: Any, reader: Any) -> Convert:
+        kind = kind_of(writer)
+        if kind in {"record", "error"}:
+            return self._record(writer, reader)
+        if kind == "array":
+            return _each(self._step(writer["items"], reader["items"]))
+        if kind == "map":
+            return _each_value(self._step(writer["values"], reader["values"]))
+        if kind == "enum":
+            return _symbol(writer, reader)
+        return _promotion(kind, kind_of(reader))
+
+    def _record(self, writer: dict[str, Any], reader: dict[str, Any]) -> Convert:
+        written = {field["name"]: field for field in writer["fields"]}
+        taken: list[tuple[str, str, Convert]] = []
+        defaults = []
+        for field in reader["fields"]:
+            source = source_of(field, written)
+            if source is None:
+                defaults.append(self._given.field(field, None))
+            else:
+                taken.append((field["name"], source, self._step(written[source]["type"], field["type"])))
+
+        def convert(datum: dict[str, Any]) -> dict[str, Any]:
+            done: dict[str, Any] = {}
+            for name, source, step in taken:
+                try:
+                    done[name] = step(datum[source])
+                except Misfit as misfit:
+                    raise misfit.within(name) from misfit.__cause__
+            for field in defaults:
+                done[field.name] = field.fresh_default()
+            return done
+
+        return convert
+
+
+def _never(writer: Schema, reader: Schema) -> Convert:
+    def convert(datum: Any) -> Any:
+        raise Misfit(f"holds {describe(writer)}, which {describe(reader)} does not take")
+
+    return convert
+
+
+def _each(step: Convert) -> Convert:
+    return same if step is same else lambda items: [step(item) for item in items]
+
+
+def _each_value(step: Convert) -> Convert:
+    return same if step is same else lambda parts: {key: step(part) for key, part in parts.items()}
+
+
+def _symbol(writer: dict[str, Any], reader: dict[str, Any]) -> Convert:
+    known, default = frozenset(reader["symbols"]), reader.get("default")
+    if known.issuperset(writer["symbols"]):
+        return same
+
+    def convert(symbol: str) -> str:
+        if symbol in known:
+            return symbol
+        if default is None:
+            raise Misfit(f"holds the symbol {symbol}, which {describe(reader)} does not know")
+        return str(default)
+
+    return convert
+
+
+def _promotion(wrote: str, reads: str) -> Convert:
+    if wrote in {"int", "long"} and reads in {"float", "double"}:
+        return float
+    if (wrote, reads) == ("string", "bytes"):
+        return lambda text: text.encode()
+    if (wrote, reads) == ("bytes", "string"):
+        return _text
+    return same
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise Misfit("holds bytes that are not UTF-8, where the reader takes text") from error
