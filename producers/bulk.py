@@ -1,0 +1,164 @@
+"""One bulk: many calls published at full speed with a bounded number in flight, and an account of every failure."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, Final
+
+from ..topology.job_type import JobCall
+from .connection import Connection
+from .delivery import BulkResult, delivery_error
+from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
+from .publisher import Publisher
+from .record import Record
+
+MAX_DETAILED: Final = 100
+"""Failures that are kept with their errors; of the others only the place in the iterable."""
+MAX_REFUSED: Final = 1_000
+"""A bulk with so many calls refused is wrong as a whole, and stops."""
+ROOM_POLL_S: Final = 0.02
+
+
+class BulkRun:
+    """The state of one bulk. Calls are taken until one fails for the cluster's sake, or too many for their own.
+
+    librdkafka reports failures only: a record that is no longer in flight and was not reported is confirmed. So no
+    Python runs for a job after it was published.
+    """
+
+    def __init__(self, publisher: Publisher, connection: Connection, max_in_flight: int) -> None:
+        self._publisher, self._connection = publisher, connection
+        self._max_in_flight = max_in_flight
+        self._covers = publisher.readiness.covers
+        self._room = 0
+        self._refused = 0
+        self._undelivered = 0
+        self._taken = 0
+        self._failures: list[FailedCall] = []
+        self._failed_indexes = array("Q")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no more calls should be taken."""
+        return self._undelivered > 0 or self._refused >= MAX_REFUSED
+
+    def needs_preparation(self, call: JobCall) -> bool:
+        """Whether the publisher must prepare the call's job type before `build`."""
+        return not self._covers(call.job_type)
+
+    def build(self, call: JobCall) -> Record | None:
+        """Count the call and make its record; None when it was refused, which is noted."""
+        self._taken += 1
+        try:
+            return self._publisher.build(call)
+        except CallRefused as refusal:
+            self._refused += 1
+            self._note(self._taken - 1, call.job_type.name, call.options.job_id, refusal)
+            return None
+
+    def offer(self, call: JobCall, record: Record) -> bool:
+        """Publish the record of the call just built, unless there is no room; then False."""
+        if self._room <= 0 and not self._find_room():
+            return False
+        on_failure = partial(self._undelivered_call, self._taken - 1, call.job_type.name, record.job_id, record.topic)
+        try:
+            taken = self._connection.offer(record, on_failure)
+        except EnqueueError as refusal:
+            self._undelivered += 1
+            self._note(self._taken - 1, call.job_type.name, record.job_id, refusal)
+            return True
+        self._room = self._room - 1 if taken else 0
+        return taken
+
+    def _find_room(self) -> bool:
+        """Read the reports that are there, and count how many records may be published before the next look."""
+        self._connection.poll(0)
+        free = self._max_in_flight - self._connection.in_flight
+        self._room = min(free, 500)
+        return self._room > 0
+
+    def wait_room(self) -> None:
+        """Give the brokers a moment to confirm something."""
+        self._connection.poll(ROOM_POLL_S)
+
+    def drop(self, call: JobCall, record: Record) -> None:
+        """Note that the record just built found no room in time."""
+        self._undelivered += 1
+        self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
+
+    def _undelivered_call(
+        self, index: int, job_type: str, job_id: str, topic: str, error: Any, _message: Any = None
+    ) -> None:
+        self._undelivered += 1
+        self._note(index, job_type, job_id, delivery_error(error, job_id, topic, self._connection.outage))
+
+    def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
+        self._failed_indexes.append(index)
+        if len(self._failures) < MAX_DETAILED:
+            self._failures.append(FailedCall(index=index, job_type=job_type, job_id=job_id, error=error))
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait until every record has been confirmed or reported; what is neither by then counts as failed."""
+        if self._connection.flush(timeout_s):
+            self._connection.abandon()
+
+    @property
+    def confirmed(self) -> int:
+        """How many records are confirmed; valid once settled."""
+        return self._taken - len(self._failed_indexes)
+
+    def result(self) -> BulkResult:
+        """The outcome of a settled bulk.
+
+        Raises:
+            BulkFailed: a call failed.
+        """
+        if self.confirmed:
+            self._connection.outage.end()
+        if self._failed_indexes:
+            failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
+            raise BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
+        return BulkResult(confirmed=self.confirmed)
+
+
+def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int) -> BulkResult:
+    """Publish all calls and wait until the brokers have confirmed them.
+
+    Raises:
+        BulkFailed: some failed; the others that were taken are confirmed.
+    """
+    connection = publisher.take_bulk_connection()
+    run = BulkRun(publisher, connection, max_in_flight)
+    try:
+        _take_all(run, publisher, calls)
+    except BaseException as error:  # the iterable's own error, or Ctrl-C: settle what was published, then pass it on
+        run.settle(publisher.settings.report_wait_s)
+        error.add_note(f"before this, {run.confirmed:,} jobs of the bulk were confirmed")
+        raise
+    else:
+        run.settle(publisher.settings.report_wait_s)
+    finally:
+        publisher.return_bulk_connection(connection)
+    return run.result()
+
+
+def _take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> None:
+    for call in calls:
+        if run.needs_preparation(call):
+            publisher.prepare(call.job_type)
+        record = run.build(call)
+        if record is not None and not run.offer(call, record):
+            _offer_when_room(run, publisher, call, record)
+        if run.stopped:
+            return
+
+
+def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: Record) -> None:
+    give_up = time.monotonic() + publisher.settings.report_wait_s
+    while not run.offer(call, record):
+        run.wait_room()
+        if time.monotonic() >= give_up:
+            return run.drop(call, record)

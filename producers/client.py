@@ -1,0 +1,141 @@
+"""librdkafka's producer with the promises kept: options that would weaken them are refused, logs carry no secrets.
+
+Everything in Stoker that writes to Kafka builds its client from `producer_config`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from ..topology.cluster import ClusterSettings, Option, is_secret
+from .errors import SettingRefused
+
+logger = logging.getLogger("stoker.producers")
+
+PROMISES: Final[Mapping[str, tuple[Option, str]]] = {
+    "acks": ("all", "a confirmed job must survive the loss of the partition's leader"),
+    "enable.idempotence": (True, "a resent request must not publish a job twice, nor out of order"),
+    "partitioner": ("murmur2_random", "every client must send a key to the same partition"),
+}
+_ALIASES: Final = {"request.required.acks": "acks", "metadata.broker.list": "bootstrap.servers"}
+_SAME_AS_ALL: Final = ("all", "-1")
+
+_DEFAULTS: Final[Mapping[str, Option]] = {
+    "client.id": "stoker-producer",
+    # Below the brokers' usual message.max.bytes (1,048,588), so that no batch is refused for being one.
+    "batch.size": 1_000_000,
+    # Above it, so that it is the broker who limits a record, and the limit is raised in one place.
+    "message.max.bytes": 16_000_000,
+    # A topic that is not there is told within this time; the default of 30 s would outlast the wait for a confirmation.
+    "topic.metadata.propagation.max.ms": 5_000,
+    "retry.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 2_000,
+}
+
+
+def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, Option]:
+    """Build librdkafka's options for a producer that keeps Stoker's promises.
+
+    Args:
+        overrides: options of the calling part, written with `_` for `.`; the cluster's own options win over them.
+
+    Raises:
+        SettingRefused: the cluster's options or the overrides weaken acks, idempotence or partitioning.
+    """
+    written = {name.replace("_", "."): value for name, value in overrides.items()}
+    merged = {**_DEFAULTS, **written, **{_ALIASES.get(name, name): value for name, value in cluster.options.items()}}
+    for option, (value, reason) in PROMISES.items():
+        wished = merged.get(option, value)
+        if not _is_same(wished, value):
+            raise SettingRefused(option, f"{wished!r} is refused, it must be {value!r}: {reason}; remove it")
+    return {
+        **merged,
+        **{name: value for name, (value, _) in PROMISES.items()},
+        "bootstrap.servers": cluster.bootstrap_servers,
+    }
+
+
+def _is_same(wished: Option, promised: Option) -> bool:
+    said, meant = str(wished).strip().lower(), str(promised).lower()
+    return said == meant or (meant == "all" and said in _SAME_AS_ALL) or (meant == "true" and said in ("1", "t"))
+
+
+def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
+    """Make a client whose errors go to `outage` and whose log lines go to the `stoker.producers` logger.
+
+    Raises:
+        SettingRefused: librdkafka does not know an option, or refuses its value.
+    """
+    relay = LogRelay(config)
+    try:
+        return Producer({**config, "error_cb": outage.note, "logger": relay})
+    except (KafkaException, TypeError) as refusal:
+        fault = relay.masked(str(refusal.args[0].str() if isinstance(refusal, KafkaException) else refusal))
+        raise SettingRefused(_option_named(fault, config), fault) from None  # the cause may show the value
+
+
+def _option_named(fault: str, config: Mapping[str, Option]) -> str:
+    return next((name for name in config if name in fault), "librdkafka")
+
+
+class LogRelay:
+    """Takes librdkafka's log lines; it calls `log` like a `logging.Logger`'s."""
+
+    def __init__(self, config: Mapping[str, Option]) -> None:
+        self._secrets = [str(value) for name, value in config.items() if is_secret(name) and value]
+
+    def masked(self, line: str) -> str:
+        """The line without any of the configured secrets."""
+        for secret in self._secrets:
+            line = line.replace(secret, "[hidden]")
+        return line
+
+    def log(self, level: int, form: str, *values: object) -> None:
+        """Pass a line on; lines about lost connections are details, since `Outage` tells of them once."""
+        about_connection = any(word in values for word in ("FAIL", "ERROR", "GETPID"))
+        logger.log(logging.DEBUG if about_connection else level, "%s", self.masked(form % values))
+
+
+class Outage:
+    """What the client last said about its brokers, told once when it begins and once when it ends."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._servers = bootstrap_servers
+        self.cause: KafkaError | None = None
+        self.fatal: KafkaError | None = None
+
+    def note(self, error: Any) -> None:
+        """Take an error event of the client; librdkafka repeats them every second or so while they last."""
+        if error.fatal():
+            self.fatal = error
+        told_before = self.cause is not None
+        self.cause = error
+        if not told_before:
+            logger.warning("kafka at %s: %s; retrying until jobs expire", self._servers, error.str())
+
+    def end(self) -> None:
+        """Note that a broker has confirmed something."""
+        if self.cause is not None:
+            self.cause = None
+            logger.warning("kafka at %s: confirms again", self._servers)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the brokers can be reached but do not accept the credentials."""
+        return self.cause is not None and self.cause.code() in AUTHORIZATION_CODES
+
+
+AUTHORIZATION_CODES: Final = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+    }
+)

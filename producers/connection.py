@@ -1,0 +1,72 @@
+"""One librdkafka producer: takes records while it has room, and calls back with what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+
+from ..topology.cluster import Option
+from .client import Outage, connect
+from .delivery import delivery_error
+from .record import Record
+
+OnDelivery = Callable[[Any, Any], None]
+"""librdkafka's callback: (KafkaError or None, Message)."""
+
+
+class Connection:
+    """A client together with what is known about its brokers; any thread of the process that made it may use it.
+
+    Args:
+        config: librdkafka's options, of `producer_config`.
+    """
+
+    def __init__(self, config: Mapping[str, Option]) -> None:
+        self.outage = Outage(str(config["bootstrap.servers"]))
+        self._client = connect(config, self.outage)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether librdkafka has given up for good on this client, so that only another can publish."""
+        return self.outage.fatal is not None
+
+    @property
+    def in_flight(self) -> int:
+        """How many records are unconfirmed, or confirmed and not yet reported by `poll`."""
+        return len(self._client)
+
+    def offer(self, record: Record, on_delivery: OnDelivery) -> bool:
+        """Hand a record to librdkafka, unless its buffer is full; `on_delivery` is called by a later `poll`.
+
+        Returns:
+            False: the buffer is full and the record was not taken.
+
+        Raises:
+            EnqueueError: librdkafka refuses the record at once; the class says why.
+        """
+        topic, key, value, headers, partition, job_id = record
+        try:
+            self._client.produce(topic, value, key, partition, on_delivery=on_delivery, headers=headers)  # type: ignore[arg-type]  # its stub wants an invariant list of bytes, str or None
+        except BufferError:
+            return False
+        except KafkaException as refusal:
+            error: KafkaError = refusal.args[0]
+            if error.fatal() or error.code() == KafkaError._FATAL:
+                self.outage.fatal = error  # no event tells of it when the client was broken before
+            raise delivery_error(error, job_id, topic, self.outage) from refusal
+        return True
+
+    def poll(self, timeout_s: float) -> None:
+        """Wait for delivery reports, at most so long, and call their callbacks."""
+        self._client.poll(timeout_s)
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until all is reported; the number of records that are not when the time is over."""
+        return self._client.flush(timeout_s)
+
+    def abandon(self) -> None:
+        """Give up on what is unconfirmed; each record's callback is called with an error before this returns."""
+        self._client.purge()
+        self._client.flush(1.0)

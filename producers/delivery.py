@@ -1,0 +1,77 @@
+"""What became of a record: a receipt from the brokers, or the error its caller gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import KafkaError
+
+from .client import AUTHORIZATION_CODES, Outage
+from .errors import BrokerUnreachable, DeliveryFailed, EnqueueError, NotAuthorized, RecordTooLarge, UnknownTopic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The brokers' confirmation of one job: all in-sync replicas have it."""
+
+    job_id: str
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """All jobs of an `enqueue_many` are confirmed; `confirmed` is how many."""
+
+    confirmed: int
+
+
+JobError = type[BrokerUnreachable | DeliveryFailed | NotAuthorized | RecordTooLarge | UnknownTopic]
+
+_UNREACHABLE: Final = frozenset(
+    {
+        KafkaError._MSG_TIMED_OUT,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+_TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_NO_TOPIC: Final = frozenset(
+    {
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+    }
+)
+
+
+def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -> EnqueueError:
+    """Say what a delivery report's error means to the caller.
+
+    Args:
+        outage: what the client knows about its brokers, which tells refused credentials from silence.
+    """
+    return _error_class(error.code(), outage)(job_id, topic, _reason(error, outage))
+
+
+def _error_class(code: int, outage: Outage) -> JobError:
+    if code in AUTHORIZATION_CODES or (code in _UNREACHABLE and outage.is_refusal):
+        return NotAuthorized
+    if code in _UNREACHABLE:
+        return BrokerUnreachable
+    if code in _TOO_LARGE:
+        return RecordTooLarge
+    return UnknownTopic if code in _NO_TOPIC else DeliveryFailed
+
+
+def _reason(error: KafkaError, outage: Outage) -> str:
+    if outage.cause is None or outage.cause == error:
+        return error.str()
+    return f"{error.str()}; {outage.cause.str()}"

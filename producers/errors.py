@@ -1,0 +1,280 @@
+"""What can go wrong when a job is enqueued; `except EnqueueError` catches all of it.
+
+    EnqueueError
+    ├── CallRefused               the call cannot be sent as it is: mend the call; nothing was sent
+    │   ├── PayloadRefused        a value does not fit the contract (is also `schemas.PayloadRefused`)
+    │   ├── PayloadTooLarge       the payload is above the job type's limit
+    │   └── OptionRefused         a key, id, expiry, source or header is not allowed
+    ├── NotReady                  the cluster is not as the pipeline declares: mend it; nothing was sent
+    │   ├── TopologyNotReady      topics are missing or of another shape
+    │   └── ContractNotReady      the contract could not be registered, so no worker could decode the job
+    ├── BrokerUnreachable         no broker answered in time: perhaps sent
+    │   └── UnreachableAtStart    not even to verify the topology: nothing was sent
+    ├── QueueFull                 this producer's buffer stayed full: nothing was sent
+    ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
+    ├── UnknownTopic              the topic or partition is gone: nothing was sent
+    ├── NotAuthorized             the broker refuses these credentials: nothing was sent
+    ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
+    ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
+    ├── BulkFailed                some jobs of `enqueue_many` failed; says which
+    ├── SettingRefused            a client option breaks a promise, or does not exist
+    ├── ProducerClosed            the producer was closed before the call
+    ├── ProducerForked            the producer was made before `os.fork`: make one in the child
+    └── WouldDeadlock             a waiting call was made from a delivery callback
+
+`maybe_published` tells whether the job may be on its topic all the same. Where it is true, enqueue the job again with
+the same job id: the ledger runs it once. The constructor's arguments are the exception's `args`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .. import schemas
+
+
+class EnqueueError(Exception):
+    """Root of everything that enqueueing raises on purpose."""
+
+    maybe_published: bool = False
+
+
+class CallRefused(EnqueueError):
+    """The call cannot be sent as it is; nothing was sent."""
+
+
+class PayloadRefused(CallRefused, schemas.PayloadRefused):
+    """A value does not fit the job's contract; nothing was sent.
+
+    `field` is the dotted path of the value, "" when it is the payload as a whole.
+    """
+
+    def __str__(self) -> str:
+        return f"{schemas.PayloadRefused.__str__(self)}; nothing was sent"
+
+
+class PayloadTooLarge(CallRefused):
+    """The encoded payload is above the job type's limit; nothing was sent."""
+
+    def __init__(self, job_type: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(job_type, size_bytes, limit_bytes)
+        self.job_type, self.size_bytes, self.limit_bytes = job_type, size_bytes, limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"job type {self.job_type!r}: the payload has {self.size_bytes:,} bytes and the limit is {self.limit_bytes:,}; "
+            "nothing was sent. Store the bulk elsewhere and send a reference, or raise max_payload_bytes"
+        )
+
+
+class OptionRefused(CallRefused):
+    """One of the call's options is not allowed; nothing was sent."""
+
+    def __init__(self, job_type: str, option: str, reason: str) -> None:
+        super().__init__(job_type, option, reason)
+        self.job_type, self.option, self.reason = job_type, option, reason
+
+    def __str__(self) -> str:
+        return f"job type {self.job_type!r}: {self.option} {self.reason}; nothing was sent"
+
+
+class NotReady(EnqueueError):
+    """The cluster is not as the pipeline declares; nothing was sent."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}; nothing was sent"
+
+
+class TopologyNotReady(NotReady):
+    """Topics are missing or of another shape; the reason names the command that mends it."""
+
+
+class ContractNotReady(NotReady):
+    """The job's contract could not be registered, so no worker could decode the job."""
+
+
+class _OfJob(EnqueueError):
+    """A failure of one job on its way to the brokers.
+
+    Attributes:
+        job_id: use it again to enqueue the job a second time.
+        topic: where it was to go.
+        reason: what the client or broker said.
+    """
+
+    def __init__(self, job_id: str, topic: str, reason: str) -> None:
+        super().__init__(job_id, topic, reason)
+        self.job_id, self.topic, self.reason = job_id, topic, reason
+
+    def _say(self, what: str) -> str:
+        return f"job {self.job_id} to topic {self.topic!r}: {what} ({self.reason})"
+
+
+class BrokerUnreachable(_OfJob):
+    """No broker confirmed the job in time; it may have been published."""
+
+    maybe_published = True
+
+    def __str__(self) -> str:
+        return self._say(
+            "the brokers did not confirm it in time; whether it was published is unknown. Look whether the cluster is up "
+            "and bootstrap_servers is right, then enqueue it again with the same job id: the ledger runs it once"
+        )
+
+
+class UnreachableAtStart(BrokerUnreachable):
+    """No broker answered when the topology was verified or a contract registered; no job was sent."""
+
+    maybe_published = False
+
+    def __str__(self) -> str:
+        return (
+            f"no broker answered when the producer started, nothing was sent ({self.reason}). Look whether the cluster is up "
+            "and bootstrap_servers is right; the next enqueue tries again"
+        )
+
+
+class QueueFull(_OfJob):
+    """The producer's buffer stayed full for the whole wait; the job was not sent."""
+
+    def __str__(self) -> str:
+        return self._say(
+            "the producer's buffer stayed full, so it was not sent. Enqueue slower, or raise max_buffered_jobs or "
+            "max_buffered_bytes"
+        )
+
+
+class RecordTooLarge(_OfJob):
+    """The record is above the broker's or the client's limit; the job was not sent."""
+
+    def __str__(self) -> str:
+        return self._say(
+            "the record is too large for the brokers, so it was not published. Raise the topic's max.message.bytes and the "
+            "client's message.max.bytes, or lower the job type's max_payload_bytes so that it is refused earlier"
+        )
+
+
+class UnknownTopic(_OfJob):
+    """The topic or its partition does not exist; the job was not sent."""
+
+    def __str__(self) -> str:
+        return self._say("the topic or partition does not exist, so it was not published; run `stoker topology apply`")
+
+
+class NotAuthorized(_OfJob):
+    """The brokers refuse the credentials, or their rights; the job was not sent."""
+
+    def __str__(self) -> str:
+        return self._say(
+            "the brokers refuse these credentials; it was not published. Mend the SASL options or the ACLs"
+        )
+
+
+class DeliveryFailed(_OfJob):
+    """The brokers or the client gave up on the job for another reason; it may have been published."""
+
+    maybe_published = True
+
+    def __str__(self) -> str:
+        return self._say(
+            "delivery failed; whether it was published is unknown. Enqueue it again with the same job id: the ledger runs it once"
+        )
+
+
+class Unconfirmed(EnqueueError):
+    """`flush` or `close` ran out of time with jobs unconfirmed; their futures tell which."""
+
+    maybe_published = True
+
+    def __init__(self, count: int, waited_s: float) -> None:
+        super().__init__(count, waited_s)
+        self.count, self.waited_s = count, waited_s
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count:,} jobs were not confirmed within {self.waited_s:g} s; whether they were published is unknown. "
+            "Enqueue them again with the same job ids: the ledger runs each once"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCall:
+    """One call of `enqueue_many` that failed.
+
+    Attributes:
+        index: its place in the iterable, from 0.
+        job_id: None when the call was refused before it had one.
+    """
+
+    index: int
+    job_type: str
+    job_id: str | None
+    error: EnqueueError
+
+
+class BulkFailed(EnqueueError):
+    """Some calls of `enqueue_many` failed; all the others that were taken from the iterable are confirmed.
+
+    Attributes:
+        confirmed: how many are on their topics, confirmed by the brokers.
+        taken: how many were taken from the iterable; the rest was not read.
+        failures: the first failures with their errors, at most 100.
+        failed_indexes: places in the iterable of all failures, ascending.
+    """
+
+    def __init__(
+        self, confirmed: int, taken: int, failures: tuple[FailedCall, ...], failed_indexes: tuple[int, ...]
+    ) -> None:
+        super().__init__(confirmed, taken, failures, failed_indexes)
+        self.confirmed, self.taken = confirmed, taken
+        self.failures, self.failed_indexes = failures, failed_indexes
+        self.maybe_published = any(failure.error.maybe_published for failure in failures)
+
+    def __str__(self) -> str:
+        first = self.failures[0]
+        return (
+            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the first that "
+            f"failed was number {first.index}, {first.job_type!r}: {first.error}"
+        )
+
+
+class SettingRefused(EnqueueError):
+    """A client option would break a promise, or librdkafka does not know it."""
+
+    def __init__(self, option: str, reason: str) -> None:
+        super().__init__(option, reason)
+        self.option, self.reason = option, reason
+
+    def __str__(self) -> str:
+        return f"client option {self.option!r}: {self.reason}"
+
+
+class ProducerClosed(EnqueueError):
+    """The producer was closed before the call; nothing was sent."""
+
+    def __str__(self) -> str:
+        return "this producer is closed, nothing was sent; enqueue before closing it, or make another"
+
+
+class ProducerForked(EnqueueError):
+    """The producer was made in the parent of this process; nothing was sent."""
+
+    def __str__(self) -> str:
+        return (
+            "this producer was made before os.fork() and its connections belong to the parent, nothing was sent; "
+            "make a producer in the child (with gunicorn or uWSGI: after the fork, not while preloading)"
+        )
+
+
+class WouldDeadlock(EnqueueError):
+    """A call that waits for a confirmation came from the thread that reads them; nothing was sent."""
+
+    def __str__(self) -> str:
+        return (
+            "a waiting call was made from a future's callback, which runs in the thread that reads the confirmations, nothing "
+            "was sent; use enqueue_future there, or enqueue from another thread"
+        )

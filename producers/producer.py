@@ -1,0 +1,166 @@
+"""`Producer`: puts jobs on their topics, and returns when the brokers have confirmed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from ..schemas import SchemaStore
+from ..topology.cluster import ClusterSettings
+from ..topology.job_type import ConfiguredJob, JobCall, JobType
+from ..topology.pipeline import Pipeline
+from .bulk import run_bulk
+from .delivery import BulkResult, Receipt
+from .errors import BrokerUnreachable, WouldDeadlock
+from .publisher import Outcome, Publisher
+from .record import Record
+from .settings import ProducerSettings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Producer:
+    """Enqueues the jobs of a pipeline, from any number of threads.
+
+    A confirmed job is on its topic with all in-sync replicas. Every wait is bounded by the settings. Making a producer
+    opens no connection: the first call does, or `start`, which `with` calls.
+
+    Order per key holds among jobs that one thread enqueues in the same way; between a pending future and a later bulk
+    it holds when the future was awaited before.
+
+    Args:
+        pipeline: what may be enqueued.
+        cluster: where; None reads the environment.
+        source: the publishing service as CloudEvents says it, such as `/shop/checkout`.
+        store: where contracts are registered; None takes what the cluster settings say, and closes it at the end.
+        confirm_timeout: how long the brokers may take to confirm a job.
+        settings: the remaining bounds; `source` and `confirm_timeout` given here win over it.
+
+    Raises:
+        NoCluster: none was given, and none is configured.
+        SettingRefused: an option of the cluster would break a promise.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings | None = None,
+        *,
+        source: str | None = None,
+        store: SchemaStore | None = None,
+        confirm_timeout: timedelta | None = None,
+        settings: ProducerSettings | None = None,
+    ) -> None:
+        self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
+        self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
+
+    def start(self) -> None:
+        """Verify that the topics are as declared; the first call does it otherwise.
+
+        Raises:
+            TopologyNotReady: they are not; the message names the command which mends it.
+            UnreachableAtStart: no broker answers.
+        """
+        self._publisher.check_usable()
+        self._publisher.readiness.verify()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Publish one job and wait until the brokers have confirmed it.
+
+        Args:
+            job: the job type, or `job_type.with_options(...)`.
+            args, kwargs: the job's own parameters.
+
+        Raises:
+            EnqueueError: it could not be; `errors` has the tree, and each error says whether it may be published.
+        """
+        return self.send(job.call(*args, **kwargs))
+
+    def send(self, call: JobCall) -> Receipt:
+        """Publish one bound call, as `enqueue` does."""
+        if self._publisher.is_reader:
+            raise WouldDeadlock
+        record, future = self._publish(call)
+        try:
+            return future.result(self._settings.report_wait_s)
+        except TimeoutError as silence:
+            waited = f"no report in {self._settings.report_wait_s:g} s"
+            raise BrokerUnreachable(record.job_id, record.topic, waited) from silence
+
+    def enqueue_future(
+        self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[Receipt]:
+        """Publish one job without waiting; the future has the receipt, or the error, within `confirm_timeout`.
+
+        A callback of the future may run in any thread that uses the producer, and must not wait.
+
+        Raises:
+            EnqueueError: the job was refused before it was sent.
+        """
+        return self.send_future(job.call(*args, **kwargs))
+
+    def send_future(self, call: JobCall) -> Future[Receipt]:
+        """Publish one bound call without waiting, as `enqueue_future` does."""
+        return self._publish(call)[1]
+
+    def _publish(self, call: JobCall) -> tuple[Record, Future[Receipt]]:
+        self._publisher.prepare(call.job_type)
+        record = self._publisher.build(call)
+        future: Future[Receipt] = Future()
+        future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back
+        self._publisher.publish(record, partial(_settle, future))
+        return record, future
+
+    def enqueue_many(self, calls: Iterable[JobCall], *, max_in_flight: int | None = None) -> BulkResult:
+        """Publish all calls of an iterable, read as fast as the brokers confirm, and return when all are confirmed.
+
+        A call that is refused does not stop the others, unless 1,000 are; a job that the brokers do not take ends the
+        reading. An error of the iterable itself passes through, when what was published before is confirmed.
+
+        Args:
+            calls: `job_type.call(...)` of each job; may be endless or larger than memory.
+            max_in_flight: unconfirmed jobs at the most; None takes `max_buffered_jobs`.
+
+        Raises:
+            BulkFailed: some calls failed; it says which, and how many are confirmed.
+        """
+        if self._publisher.is_reader:
+            raise WouldDeadlock
+        return run_bulk(self._publisher, calls, self._settings.in_flight(max_in_flight))
+
+    def flush(self, timeout: timedelta | None = None) -> None:
+        """Wait until all jobs of pending futures are confirmed or have failed.
+
+        Raises:
+            Unconfirmed: some were not within the timeout; None takes `confirm_timeout` and a grace.
+        """
+        self._publisher.flush(self._settings.report_wait_s if timeout is None else timeout.total_seconds())
+
+    def close(self, timeout: timedelta | None = None) -> None:
+        """Wait for pending jobs as `flush` does, then disconnect. Harmless when repeated.
+
+        Raises:
+            Unconfirmed: some were not confirmed; each one's future has its error.
+        """
+        self._publisher.close(self._settings.report_wait_s if timeout is None else timeout.total_seconds())
+
+
+def _settle(future: Future[Receipt], outcome: Outcome) -> None:
+    if isinstance(outcome, Receipt):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)

@@ -1,0 +1,235 @@
+"""What the producers share: the connection, the thread that reads its delivery reports, and the end of both."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ..schemas import SchemaStore
+from ..topology.cluster import ClusterSettings
+from ..topology.job_type import JobCall
+from ..topology.pipeline import AnyJobType, Pipeline
+from ..topology.schema_store import schema_store
+from .client import producer_config
+from .connection import Connection
+from .delivery import Receipt, delivery_error
+from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, Unconfirmed
+from .readiness import Readiness, verify_topology
+from .record import Record, RecordBuilder
+from .settings import ProducerSettings, default_source
+
+logger = logging.getLogger("stoker.producers")
+
+Outcome = Receipt | EnqueueError
+Settle = Callable[[Outcome], None]
+"""Takes what became of one job; called once, in the thread that reads the reports or one that publishes."""
+
+_POLL_S: Final = 0.1
+_IDLE_POLL_S: Final = 1.0
+_REPORTS_EVERY: Final = 64
+
+
+class Publisher:
+    """Publishes records and settles each with its outcome.
+
+    A thread reads the delivery reports. It needs Python's lock for each, and a caller that computes without a pause
+    leaves it to others rarely, so those who publish read reports as well, after every 64th record.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None, settings: ProducerSettings
+    ) -> None:
+        self.settings = settings
+        self._cluster = cluster
+        self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
+        self._own_store = store is None
+        self._store = store or schema_store(pipeline, cluster)
+        self._builder = RecordBuilder(self._store, settings.source or default_source())
+        self.readiness = Readiness(pipeline, self._store, partial(verify_topology, pipeline, cluster))
+        self._lock: Final = threading.Lock()
+        self._stopped = threading.Event()
+        self._connection: Connection | None = None
+        self._beside: list[Connection] = []
+        self._reader: threading.Thread | None = None
+        self._pid: int | None = None
+        self._published = 0
+
+    def check_usable(self) -> None:
+        """Refuse to work after `close`, and in a child of the process that started.
+
+        Raises:
+            ProducerClosed, ProducerForked: it is so.
+        """
+        if self._stopped.is_set():
+            raise ProducerClosed
+        if self._pid is None:
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            raise ProducerForked
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether the calling thread is the one that reads the reports."""
+        return threading.current_thread() is self._reader
+
+    def build(self, call: JobCall) -> Record:
+        """Make the record of a call; its job type must be prepared."""
+        return self._builder.build(call)
+
+    def prepare(self, job_type: AnyJobType) -> None:
+        """Do what must be done before a job of this type is published; blocks on the cluster the first time."""
+        self.check_usable()
+        if not self.readiness.covers(job_type):
+            self.readiness.prepare(job_type)
+
+    def publish(self, record: Record, settle: Settle) -> None:
+        """Hand a record over, waiting for room if need be.
+
+        Raises:
+            QueueFull: there was none in time.
+            EnqueueError: the client refuses the record at once.
+        """
+        give_up = time.monotonic() + self.settings.room_wait_s
+        while not self.offer(record, settle):
+            if time.monotonic() >= give_up:
+                raise self.full(record)
+            self._live_connection().poll(0.02)
+
+    def offer(self, record: Record, settle: Settle) -> bool:
+        """Hand a record over, unless the buffer is full; then False."""
+        self.check_usable()
+        connection = self._live_connection()
+        taken = connection.offer(record, partial(_report, connection, record.job_id, record.topic, settle))
+        self._published += 1  # threads may lose a count; it only paces the reading of reports
+        if not self._published % _REPORTS_EVERY:
+            connection.poll(0)
+        return taken
+
+    def full(self, record: Record) -> QueueFull:
+        """The error for a record that found no room."""
+        waiting = f"{self._live_connection().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
+        return QueueFull(record.job_id, record.topic, waiting)
+
+    def _live_connection(self) -> Connection:
+        connection = self._connection
+        return connection if connection is not None and not connection.is_broken else self._replace_connection()
+
+    def _replace_connection(self) -> Connection:
+        """Connect for the first time, or anew after librdkafka gave up on the client; the reader drains the old one."""
+        with self._lock:
+            old = self._connection
+            if old is not None and not old.is_broken:
+                return old
+            if old is not None:
+                logger.warning("kafka client gave up (%s); connecting anew", old.outage.fatal)
+                self._beside.append(old)
+            self._connection = Connection(self._config)
+            if self._reader is None:
+                self._start_reader()
+            return self._connection
+
+    def _start_reader(self) -> None:
+        self._reader = threading.Thread(target=self._read_reports, name="stoker-producer", daemon=True)
+        self._reader.start()
+        atexit.register(self._close_at_exit)
+
+    def _read_reports(self) -> None:
+        next_idle = 0.0
+        while not self._stopped.is_set():
+            connection = self._connection
+            if connection is not None:
+                connection.poll(_POLL_S)
+            if time.monotonic() >= next_idle:
+                next_idle = time.monotonic() + _IDLE_POLL_S
+                self._read_beside()
+
+    def _read_beside(self) -> None:
+        """Serve the logs of idle bulk connections, and the last reports of broken ones until there are none."""
+        with self._lock:
+            for connection in tuple(self._beside):
+                connection.poll(0)
+                if connection.is_broken and not connection.in_flight:
+                    self._beside.remove(connection)
+
+    def take_bulk_connection(self) -> Connection:
+        """Lend a connection for one bulk, batched for throughput; it reports failures only. Give it back after."""
+        self.check_usable()
+        with self._lock:
+            sound = [connection for connection in self._beside if not connection.is_broken]
+            if sound:
+                self._beside.remove(sound[0])
+                return sound[0]
+        bulk = {**_bounds(self.settings), "linger_ms": 5, "compression_type": "lz4", "delivery_report_only_error": True}
+        self._live_connection()  # starts the reader, which serves the lent connection's logs when it is back
+        return Connection(producer_config(self._cluster, **bulk))
+
+    def return_bulk_connection(self, connection: Connection) -> None:
+        """Keep a lent connection, empty or nearly so, for the next bulk; one is enough."""
+        with self._lock:
+            if not connection.is_broken and not any(not known.is_broken for known in self._beside):
+                self._beside.append(connection)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all is confirmed.
+
+        Raises:
+            Unconfirmed: it was not in time.
+        """
+        connection = self._connection
+        left = connection.flush(timeout_s) if connection is not None and self._pid == os.getpid() else 0
+        if left:
+            raise Unconfirmed(left, timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Wait until all is confirmed, then end; in a forked child only the child's copy ends. Harmless when repeated.
+
+        Raises:
+            Unconfirmed: it was not in time; each job's future has an error then.
+        """
+        if self._stopped.is_set():
+            return
+        try:
+            self.flush(timeout_s)
+        finally:
+            self._stopped.set()
+            if self._pid == os.getpid():
+                self._end()
+
+    def _end(self) -> None:
+        atexit.unregister(self._close_at_exit)
+        for connection in (self._connection, *self._beside):
+            if connection is not None and connection.in_flight:
+                connection.abandon()
+        if self._reader is not None and not self.is_reader:
+            self._reader.join(_POLL_S * 50)
+        if self._own_store:
+            self._store.close()
+
+    def _close_at_exit(self) -> None:
+        try:
+            self.close(self.settings.report_wait_s)
+        except Unconfirmed as unconfirmed:
+            logger.error("the program ended with a producer open: %s", unconfirmed)
+
+
+def _bounds(settings: ProducerSettings) -> dict[str, Any]:
+    return {
+        "delivery_timeout_ms": round(settings.confirm_s * 1_000),
+        "queue_buffering_max_messages": settings.max_buffered_jobs,
+        "queue_buffering_max_kbytes": settings.max_buffered_bytes // 1_024,
+    }
+
+
+def _report(connection: Connection, job_id: str, topic: str, settle: Settle, error: Any, message: Any) -> None:
+    """Turn librdkafka's delivery report into the job's outcome."""
+    if error is not None:
+        settle(delivery_error(error, job_id, topic, connection.outage))
+        return
+    connection.outage.end()
+    settle(Receipt(job_id=job_id, topic=topic, partition=message.partition(), offset=message.offset()))
