@@ -1,0 +1,71 @@
+# Stoker's commands. `make help` lists them; all run from a fresh clone with nothing but Python and make.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ROOMS := schemas topology producers consumers operations
+CHECKED := $(wildcard tests bench examples)
+# Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores.
+TEST_PROCESSES ?= 3
+ARGS ?=
+
+# The newest Python that is new enough and really runs; PYTHON=/path/to/python overrides the choice.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && echo $$name && break; done)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak check bench broker format clean
+
+help: ## list these commands
+	@echo "make <command>:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/    \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+setup: $(READY) ## make .venv with everything in it (again only when the dependencies change)
+
+demo: $(READY) ## real flights through real workers, one of them killed, with the balance at the end
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(READY) ## the whole suite on a real Kafka, but the soak tests
+	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist worksteal -m "not soak" $(ARGS)
+
+soak: $(READY) ## the long tests: many jobs, many kills
+	$(BIN)/pytest -q -m soak --timeout 3600 $(ARGS)
+
+check: $(READY) ## format, lint, strict types, import direction, the documents' code blocks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy -p stoker
+	MYPYPATH=$(VENV)/typed:tests $(BIN)/mypy $(CHECKED)
+	if [ -d tests/typing ]; then $(BIN)/pyright --pythonpath $(BIN)/python; fi
+	$(BIN)/pytest -q tests/test_imports.py tests/test_documents.py -m "not documents_run"
+
+bench: $(READY) ## measure throughput and latency beside a bare client, in the same run
+	$(BIN)/python bench/run.py $(ARGS)
+
+broker: $(READY) ## start this folder's embedded Kafka and print its address
+	$(BIN)/stoker broker start $(ARGS)
+
+format: $(READY) ## format the code and mend what the linter can
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+clean: ## delete .venv, caches and build results; the embedded broker's data stays
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { \
+		echo "Stoker needs Python 3.11 or newer, and found none: install one, or name it: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
+		echo "Stoker needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: install its venv package (python3-venv on Debian), or name another PYTHON"; exit 1; }
+	@echo "setting up $(VENV) with $(PYTHON): a minute or two the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@mkdir -p $(VENV)/typed/stoker
+	@for room in $(ROOMS); do ln -sfn ../../../$$room $(VENV)/typed/stoker/$$room; done
+	@touch $@
