@@ -1,1 +1,19 @@
-"""."""
+"""Running jobs: the worker with its lanes, progress, ledger, retry tiers and settling, and what a job may say."""
+
+from .context import JobContext, NoCurrentJob, current_job, current_job_or_none
+from .settings import WorkerSettings
+from .signals import Discard, Retry, Snooze, TimeLimitExceeded
+from .worker import Worker
+
+__all__ = [
+    "Discard",
+    "JobContext",
+    "NoCurrentJob",
+    "Retry",
+    "Snooze",
+    "TimeLimitExceeded",
+    "Worker",
+    "WorkerSettings",
+    "current_job",
+    "current_job_or_none",
+]

@@ -36,7 +36,7 @@ class Progress:
 
     def pass_gap(self, next_offset: int) -> None:
         """Note that nothing more is to be delivered below `next_offset`, such as at the partition's end."""
-        if self._next_offset is not None and next_offset > self._next_offset:
+        if self._next_offset is None or next_offset > self._next_offset:
             self._next_offset = next_offset
 
     def complete(self, offset: int) -> None:
@@ -48,7 +48,7 @@ class Progress:
         del self._incomplete[offset]
 
     def committable(self) -> int | None:
-        """The offset to commit, or None before the first delivery."""
+        """The offset to commit, or None while nothing is known."""
         for lowest in self._incomplete:
             return lowest
         return self._next_offset

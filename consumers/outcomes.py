@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 DeadReason = Literal["attempts-spent", "permanent", "undecodable", "malformed", "schema-mismatch", "never-known"]
@@ -40,9 +40,10 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """The run failed; attempt number `next_attempt` shall start at `due`, not before."""
+    """The run failed; attempt number `next_attempt` shall start at `due`, not before. It waits in the topic of `tier`."""
 
     due: datetime
+    tier: timedelta
     next_attempt: int
     failure: Failure
 
@@ -60,13 +61,15 @@ class Snoozed:
     """The job asked to be run again later; that costs no attempt."""
 
     due: datetime
+    tier: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred:
-    """This worker does not know the job's type or schema, but a newer one may: it waits in a tier, at no attempt's cost."""
+    """This worker does not know the job's type or schema, but a newer one may: it waits, at no attempt's cost."""
 
     due: datetime
+    tier: timedelta
     reason: DeferReason
     detail: str
 
@@ -76,6 +79,7 @@ class Passed:
     """The record waited its tier's delay, but its due time lies further off: it moves on to the next fitting tier."""
 
     due: datetime
+    tier: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

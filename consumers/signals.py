@@ -44,5 +44,7 @@ class TimeLimitExceeded(BaseException):
     """
 
     def __init__(self, timeout_s: float = 0.0) -> None:
-        super().__init__(f"the job ran longer than its timeout of {timeout_s:g} s" if timeout_s else "the job ran too long")
+        super().__init__(
+            f"the job ran longer than its timeout of {timeout_s:g} s" if timeout_s else "the job ran too long"
+        )
         self.timeout_s = timeout_s

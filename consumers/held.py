@@ -1,0 +1,66 @@
+"""`HeldRecords`: records of retry tiers that wait in memory until they are due, bounded for each partition of a tier."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Collection
+from itertools import count
+
+from .record import Assignment, Record
+
+MIN_HELD_PER_PARTITION = 16
+
+
+class HeldRecords:
+    """Delayed records, ordered by the time at which each must be looked at again; owned by the poll thread.
+
+    A tier's partition that holds its share is to be paused, and resumed when it is down to half of it, so that
+    pausing, which costs the client's prefetch, stays rare.
+    """
+
+    def __init__(self, max_held: int) -> None:
+        self._max_held = max_held
+        self._heap: list[tuple[float, int, Record]] = []
+        self._sequence = count()
+        self._per_assignment: Counter[Assignment] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def hold(self, record: Record, until_s: float) -> None:
+        """Keep a record until the epoch time `until_s`."""
+        heapq.heappush(self._heap, (until_s, next(self._sequence), record))
+        self._per_assignment[record.assignment] += 1
+
+    def pop_due(self, now_s: float, limit: int) -> list[Record]:
+        """Take out at most `limit` records whose time has come, the earliest first."""
+        due: list[Record] = []
+        while self._heap and self._heap[0][0] <= now_s and len(due) < limit:
+            record = heapq.heappop(self._heap)[2]
+            self._per_assignment[record.assignment] -= 1
+            due.append(record)
+        return due
+
+    @property
+    def next_due_s(self) -> float | None:
+        """The epoch time of the earliest held record."""
+        return self._heap[0][0] if self._heap else None
+
+    def is_full(self, assignment: Assignment, tier_partitions: int) -> bool:
+        """Whether the partition holds its share, with `tier_partitions` of them to share among."""
+        return self._per_assignment[assignment] >= self._share(tier_partitions)
+
+    def is_half_empty(self, assignment: Assignment, tier_partitions: int) -> bool:
+        """Whether a full partition has drained far enough to be resumed."""
+        return self._per_assignment[assignment] <= self._share(tier_partitions) // 2
+
+    def _share(self, tier_partitions: int) -> int:
+        return max(MIN_HELD_PER_PARTITION, self._max_held // max(1, tier_partitions))
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget the records of partitions that are no longer ours."""
+        self._heap = [entry for entry in self._heap if entry[2].assignment not in assignments]
+        heapq.heapify(self._heap)
+        for assignment in assignments:
+            self._per_assignment.pop(assignment, None)

@@ -1,0 +1,65 @@
+"""Lanes: the records of one key run one at a time in their order, and a slow one delays nobody but its own key.
+
+A lane exists only while it has work. Its first record is *ready*; the others wait behind it and become ready one by
+one, each when the one before has run. So whatever is ready at a time belongs to different lanes, and runners may take
+ready records in any order, and from each other, without a lock per key.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from threading import Lock
+
+from .record import Assignment, Lane, Record
+
+MakeReady = Callable[[list[Record]], None]
+
+
+class Lanes:
+    """Decides which records may run now; called by the poll thread (`add`, `drop`) and by all runners (`finish`)."""
+
+    def __init__(self, make_ready: MakeReady) -> None:
+        self._make_ready = make_ready
+        self._lock = Lock()
+        self._waiting: dict[Lane, deque[Record]] = {}
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Take records in the order of delivery; the first of each idle lane becomes ready."""
+        ready = []
+        with self._lock:
+            waiting = self._waiting
+            for record in records:
+                lane = record.lane
+                if lane is None:
+                    ready.append(record)
+                elif lane in waiting:
+                    waiting[lane].append(record)
+                else:
+                    waiting[lane] = deque()
+                    ready.append(record)
+        if ready:
+            self._make_ready(ready)
+
+    def finish(self, record: Record) -> None:
+        """Note that a ready record has run (or was dropped); the next one of its lane becomes ready."""
+        lane = record.lane
+        if lane is None:
+            return
+        with self._lock:
+            behind = self._waiting[lane]
+            if not behind:
+                del self._waiting[lane]
+                return
+            following = behind.popleft()
+        self._make_ready([following])
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
+        dropped: list[Record] = []
+        with self._lock:
+            for lane, behind in self._waiting.items():
+                if any(record.assignment in assignments for record in behind):
+                    dropped += [record for record in behind if record.assignment in assignments]
+                    self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
+        return dropped

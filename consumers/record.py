@@ -1,0 +1,103 @@
+"""`Record`: one delivered record on its way through the worker, and `Assignment`: the time that its partition is ours."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from datetime import timedelta
+
+from confluent_kafka import Message
+
+from ..topology.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap
+from .offsets import Progress
+
+Lane = bytes | str
+
+
+class Assignment:
+    """One partition of one topic, from the moment it was assigned until it was revoked.
+
+    Attributes:
+        number: counts up over all assignments of this process; a result of an older one is settled as late.
+        tier: the delay of the retry tier; None for the main topic.
+        is_open: whether its records may still be started; False while the partition is being given away.
+        is_active: False once the partition was revoked or lost; results that come later are settled as late.
+        progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
+            the offset that was last committed.
+    """
+
+    __slots__ = ("committed", "in_flight", "is_active", "is_open", "number", "partition", "progress", "tier", "topic")
+
+    def __init__(self, number: int, topic: str, partition: int, tier: timedelta | None) -> None:
+        self.number = number
+        self.topic = topic
+        self.partition = partition
+        self.tier = tier
+        self.is_open = True
+        self.is_active = True
+        self.progress = Progress()
+        self.in_flight = 0
+        self.committed: int | None = None
+
+
+class Record:
+    """What the job path needs of a Kafka message, read once; mutable by nobody after it was made.
+
+    Attributes:
+        pairs: the headers as they came, in their order.
+        headers: {name: value}.
+        claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
+            replay published it. None where the record carries no id at all.
+    """
+
+    __slots__ = ("assignment", "claim_id", "headers", "key", "offset", "pairs", "timestamp_ms", "value")
+
+    def __init__(self, message: Message, assignment: Assignment) -> None:
+        pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed message has them as a list
+        headers: HeaderMap = dict(pairs)
+        self.assignment = assignment
+        self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
+        self.key: bytes | None = message.key()  # type: ignore[assignment]  # bytes, since a plain Consumer deserializes nothing
+        self.value: bytes | None = message.value()  # type: ignore[assignment]  # bytes likewise
+        self.timestamp_ms: int = message.timestamp()[1]
+        self.pairs = pairs
+        self.headers = headers
+        self.claim_id = claim_id(headers)
+
+    @property
+    def lane(self) -> Lane | None:
+        """Records of one lane run one at a time, in their order: those of a key, or else repetitions of one job."""
+        return self.key if self.key is not None else self.claim_id
+
+    @property
+    def size_bytes(self) -> int:
+        """What the record counts for against the bound on bytes in flight."""
+        return len(self.value) if self.value is not None else 0
+
+    def __str__(self) -> str:
+        """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""
+        return f"{self.assignment.topic}/{self.assignment.partition}/{self.offset}"
+
+
+def claim_id(headers: HeaderMap) -> str | None:
+    """Name a record for the ledger."""
+    name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
+    if not name:
+        return None
+    replay = headers.get(REPLAY)
+    text = name.decode("utf-8", "backslashreplace")
+    return f"{replay.decode('utf-8', 'backslashreplace')}:{text}" if replay else text
+
+
+def take_out(records: deque[Record], assignments: Collection[Assignment]) -> list[Record]:
+    """Remove the records of some assignments from a queue that its runner goes on emptying meanwhile."""
+    dropped: list[Record] = []
+    kept: list[Record] = []
+    while True:
+        try:
+            record = records.popleft()
+        except IndexError:
+            break
+        (dropped if record.assignment in assignments else kept).append(record)
+    records.extend(kept)
+    return dropped

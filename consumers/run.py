@@ -1,0 +1,89 @@
+"""The step *run*: calls the handler, at the one edge where any exception is a value; sync in a slot, async in a task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from opentelemetry import context as trace_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ..topology.headers import TRACE_PARENT, TRACE_STATE
+from .context import JobContext, enter_job
+from .signals import TimeLimitExceeded
+from .slots import Slot
+from .steps import Raised, Result, Returned, Stopped, Task
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def run_sync(task: Task, slot: Slot) -> Result:
+    """Call a sync handler in this thread; the watchdog may end it by raising `TimeLimitExceeded` in it."""
+    try:
+        return _run_in_slot(task, slot)
+    except TimeLimitExceeded:  # it struck between the handler's end and the slot's: the run took too long all the same
+        slot.end()
+        return _timed_out(task)
+
+
+def _run_in_slot(task: Task, slot: Slot) -> Result:
+    context = task.context
+    enter_job(context)
+    slot.begin(context)
+    try:
+        if TRACE_PARENT in context.headers:
+            with _enqueuer_trace(context):
+                return Returned(task.job_type.handler(*task.args, **task.kwargs))
+        return Returned(task.job_type.handler(*task.args, **task.kwargs))
+    except TimeLimitExceeded:
+        return _timed_out(task)
+    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises, SystemExit too, is its failure
+        return Raised(error)
+    finally:
+        slot.end()
+        enter_job(None)
+
+
+def _timed_out(task: Task) -> Raised:
+    return Raised(TimeLimitExceeded(task.job_type.timeout.total_seconds()))
+
+
+async def run_async(task: Task, is_stopping: Callable[[], bool]) -> Result:
+    """Await an async handler under its timeout; a cancellation by the worker's shutdown is no failure."""
+    enter_job(task.context)
+    try:
+        async with asyncio.timeout(task.job_type.timeout.total_seconds()) as limit:
+            return Returned(await _call_async(task))
+    except TimeoutError as error:
+        return _timed_out(task) if limit.expired() else Raised(error)
+    except asyncio.CancelledError as error:
+        return Stopped() if is_stopping() else Raised(error)
+    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
+        return Raised(error)
+    finally:
+        enter_job(None)
+
+
+async def _call_async(task: Task) -> object:
+    handler: Callable[..., Awaitable[Any]] = task.job_type.handler
+    if TRACE_PARENT in task.context.headers:
+        with _enqueuer_trace(task.context):
+            return await handler(*task.args, **task.kwargs)
+    return await handler(*task.args, **task.kwargs)
+
+
+@contextmanager
+def _enqueuer_trace(context: JobContext) -> Iterator[None]:
+    """Let spans of the job join the trace under which it was enqueued."""
+    carrier = {
+        name: context.headers[name].decode("ascii", "replace")
+        for name in (TRACE_PARENT, TRACE_STATE)
+        if name in context.headers
+    }
+    token = trace_context.attach(_PROPAGATOR.extract(carrier))
+    try:
+        yield
+    finally:
+        trace_context.detach(token)

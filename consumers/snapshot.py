@@ -1,0 +1,33 @@
+"""`QueueSnapshot`: what a worker is doing for one queue at a moment, for people and their screens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSnapshot:
+    """One queue's figures in one process.
+
+    Attributes:
+        outcomes: {outcome's class name, such as "Done" or "Retried": count since the start}.
+        in_flight: jobs taken and not yet settled.
+        held: delayed records waiting in memory.
+        partitions: the main topic's partitions that this process owns.
+        lag: records of all owned partitions that are not complete; None before it was measured.
+        is_paused: whether fetching rests because the bounds on jobs in flight are reached.
+    """
+
+    queue: str
+    outcomes: Mapping[str, int]
+    in_flight: int
+    held: int
+    partitions: tuple[int, ...]
+    lag: int | None
+    is_paused: bool
+
+    @property
+    def settled(self) -> int:
+        """All outcomes together."""
+        return sum(self.outcomes.values())

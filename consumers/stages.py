@@ -1,0 +1,146 @@
+"""Strings the steps together for one queue: records become ready in lanes, run in threads or on the loop, and are settled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import timedelta
+
+from ..topology import Queue
+from ..topology.headers import JOB_ID, JOB_TYPE
+from . import log_keys
+from .event_loop import LoopRunners
+from .lanes import Lanes
+from .outcomes import Cancelled, Dead, Deferred, Done, Outcome, Retried
+from .record import Assignment, Record
+from .run import run_async, run_sync
+from .settings import WorkerSettings
+from .settle import Settler
+from .slots import Slot, Watchdog
+from .steps import Bench, Result, Task, claim, decide, decode
+from .threads import ThreadRunners
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+
+class Stages:
+    """Everything between delivery and settling; `take` records, and the settler tells what became of them."""
+
+    def __init__(self, queue: Queue, bench: Bench, settler: Settler, settings: WorkerSettings) -> None:
+        self._queue = queue
+        self._bench = bench
+        self._settler = settler
+        self._async_names = frozenset(name.encode() for name, job_type in bench.job_types.items() if job_type.is_async)
+        self._lanes = Lanes(self._make_ready)
+        self._threads = ThreadRunners(settings.concurrency, self._run_sync, queue.name)
+        self._loop = LoopRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
+        self._watchdog = Watchdog(self._threads.slots)
+        self._is_stopping = False
+        self.crashed: BaseException | None = None
+
+    def start(self) -> None:
+        """Start all threads."""
+        self._settler.start()
+        self._threads.start()
+        self._watchdog.start()
+        if self._loop is not None:
+            self._loop.start()
+
+    def take(self, records: list[Record]) -> None:
+        """Run these as soon as their lanes allow."""
+        self._lanes.add(records)
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take back the records of these assignments that have not begun."""
+        waiting = self._lanes.drop(assignments)
+        ready = self._threads.drop(assignments)
+        if self._loop is not None:
+            ready += self._loop.drop(assignments)
+        for record in ready:
+            self._lanes.finish(record)
+        return waiting + ready
+
+    def stop(self, settle_within: timedelta) -> None:
+        """Cut short what still runs, settle what has ended."""
+        self._is_stopping = True
+        self._threads.stop()
+        self._watchdog.stop()
+        if self._loop is not None:
+            self._loop.interrupt(within_s=1.0)
+        self._settler.stop(settle_within)
+
+    def _make_ready(self, records: list[Record]) -> None:
+        if self._loop is None:
+            self._threads.make_ready(records)
+            return
+        for_loop = [record for record in records if record.headers.get(JOB_TYPE) in self._async_names]
+        if for_loop:
+            self._loop.make_ready(for_loop)
+        if len(for_loop) < len(records):
+            self._threads.make_ready([r for r in records if r.headers.get(JOB_TYPE) not in self._async_names])
+
+    def _run_sync(self, record: Record, slot: Slot) -> None:
+        try:
+            task = self._prepare(record)
+            outcome = self._conclude(task, run_sync(task, slot)) if isinstance(task, Task) else task
+        except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job is delivered again
+            self._crash(record, error)
+        else:
+            self._finish(record, outcome)
+
+    async def _run_async(self, record: Record) -> None:
+        try:
+            task = self._prepare(record)
+            outcome = self._conclude(task, await run_async(task, self._stops)) if isinstance(task, Task) else task
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._crash(record, error)
+        else:
+            self._finish(record, outcome)
+
+    def _prepare(self, record: Record) -> Task | Outcome:
+        task = decode(record, self._bench)
+        return claim(task, self._bench) if isinstance(task, Task) else task
+
+    def _conclude(self, task: Task, result: Result) -> Outcome:
+        return decide(task, result, self._bench)
+
+    def _finish(self, record: Record, outcome: Outcome) -> None:
+        """Remember what is settled for the next of the lane, then let the next one run."""
+        if isinstance(outcome, Done | Cancelled) and record.claim_id is not None:
+            ledger = self._bench.ledgers.get(record.assignment.partition)
+            if ledger is not None:
+                ledger.add(record.claim_id)
+        elif isinstance(outcome, Retried | Dead | Deferred):
+            log_setback(record, outcome, self._queue)
+        self._settler.hand_in(record, outcome)
+        self._lanes.finish(record)
+
+    def _stops(self) -> bool:
+        return self._is_stopping
+
+    def _crash(self, record: Record, error: BaseException) -> None:
+        self.crashed = error
+        _LOGGER.critical(
+            "the worker failed at %s; it stops, and the job will be delivered again", record, exc_info=error
+        )
+
+
+def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue) -> None:
+    """Tell of a job that did not succeed, once, with everything that finds it again."""
+    extra: dict[str, object] = {
+        log_keys.JOB_ID: record.headers.get(JOB_ID, b"").decode("utf-8", "backslashreplace"),
+        log_keys.JOB_TYPE: record.headers.get(JOB_TYPE, b"").decode("utf-8", "backslashreplace"),
+        log_keys.QUEUE: queue.name,
+        log_keys.RECORD: str(record),
+        log_keys.OUTCOME: type(outcome).__name__.lower(),
+    }
+    match outcome:
+        case Retried(due=due, next_attempt=attempt, failure=failure):
+            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.DUE: due.isoformat(), log_keys.ATTEMPT: attempt}
+            _LOGGER.warning("job failed, attempt %d follows: %s", attempt, failure.message, extra=extra)
+        case Dead(reason=reason, failure=failure):
+            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.REASON: reason}
+            _LOGGER.warning("job is a dead letter (%s): %s", reason, failure.message, extra=extra)
+        case Deferred(reason=reason, detail=detail, due=due):
+            extra |= {log_keys.REASON: reason, log_keys.DUE: due.isoformat()}
+            _LOGGER.warning("job is deferred: %s", detail, extra=extra)

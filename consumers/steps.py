@@ -1,0 +1,261 @@
+"""The way of one record through a worker, step by step: decode, claim, run, decide. Settling follows in `settle.py`.
+
+Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
+an `Outcome` in place of its usual result. Nothing here does I/O except the job itself and the schema store's refresh.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..schemas import Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema
+from ..topology import JobType, Queue
+from ..topology import headers as wire
+from ..topology.retries import fitting_tier
+from .context import JobContext
+from .failures import describe_failure, make_failure
+from .ledger import Ledger, moved_name
+from .outcomes import (
+    DONE,
+    INTERRUPTED,
+    SKIPPED,
+    Cancelled,
+    Dead,
+    DeadReason,
+    DeferReason,
+    Deferred,
+    Failure,
+    Outcome,
+    Passed,
+    Retried,
+    Snoozed,
+)
+from .record import Record
+from .signals import Discard, Retry, Snooze
+
+DEFER_DELAY = timedelta(minutes=1)
+DEFER_LIMIT = timedelta(days=7)
+"""How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A decoded record: everything that a run needs."""
+
+    record: Record
+    job_type: JobType[Any, Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    context: JobContext
+    expires: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler came back with a value."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker cut the run short, for reasons of its own."""
+
+
+Result = Returned | Raised | Stopped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What the steps work with, for one queue.
+
+    Attributes:
+        job_types: {name on the wire: job type} of this queue and of all others of the pipeline, since a record is
+            published under its type's name wherever it stands.
+        ledgers: {partition number: ledger} of what is assigned; changed by the poll thread.
+    """
+
+    queue: Queue
+    job_types: Mapping[str, JobType[Any, Any]]
+    decoder: Decoder
+    ledgers: Mapping[int, Ledger]
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Envelope:
+    """What the headers say."""
+
+    job_type: str
+    job_id: str
+    key: str | None
+    attempt: int
+    due: datetime | None
+    expires: datetime | None
+
+
+def decode(record: Record, bench: Bench) -> Task | Outcome:
+    """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
+    try:
+        envelope = _read_headers(record)
+    except KeyError as missing:
+        return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
+    except ValueError as error:
+        return _unreadable(record, "malformed", f"a header cannot be read: {error}")
+    if envelope.due is not None and envelope.due > (now := _now(bench)):
+        return Passed(due=envelope.due, tier=fitting_tier(envelope.due - now, bench.queue.tiers))
+    job_type = bench.job_types.get(envelope.job_type)
+    if job_type is None:
+        return _defer(record, bench, "unknown-type", f"no handler for job type {envelope.job_type!r}")
+    return _decode_payload(record, envelope, job_type, bench)
+
+
+def _read_headers(record: Record) -> _Envelope:
+    headers = record.headers
+    return _Envelope(
+        job_type=headers[wire.JOB_TYPE].decode("utf-8"),
+        job_id=headers[wire.JOB_ID].decode("utf-8"),
+        key=None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
+        attempt=int(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1,
+        due=_instant(headers, wire.DUE),
+        expires=_instant(headers, wire.EXPIRES),
+    )
+
+
+def _decode_payload(record: Record, envelope: _Envelope, job_type: JobType[Any, Any], bench: Bench) -> Task | Outcome:
+    try:
+        args, kwargs = job_type.contract.arguments(bench.decoder.decode(job_type.contract, record.value))
+    except UnknownSchema as error:
+        return _defer(record, bench, "unknown-schema", str(error))
+    except SchemaMismatch as error:
+        if error.newer:
+            return _defer(record, bench, "unknown-schema", str(error))
+        return _unreadable(record, "schema-mismatch", str(error))
+    except (Undecodable, PayloadRefused) as error:
+        return _unreadable(record, "undecodable", str(error))
+    return Task(
+        record=record,
+        job_type=job_type,
+        args=args,
+        kwargs=kwargs,
+        context=_context(record, envelope, job_type, bench),
+        expires=envelope.expires,
+    )
+
+
+def _instant(headers: wire.HeaderMap, name: str) -> datetime | None:
+    value = headers.get(name)
+    return None if value is None else wire.parse_instant(value)
+
+
+def _context(record: Record, envelope: _Envelope, job_type: JobType[Any, Any], bench: Bench) -> JobContext:
+    replay = record.headers.get(wire.REPLAY)
+    return JobContext(
+        job_id=envelope.job_id,
+        job_type=job_type.name,
+        queue=bench.queue.name,
+        attempt=envelope.attempt,
+        attempts=job_type.retry.attempts,
+        key=envelope.key,
+        headers=record.headers,
+        topic=record.assignment.topic,
+        partition=record.assignment.partition,
+        offset=record.offset,
+        replay_id=None if replay is None else replay.decode("utf-8", "backslashreplace"),
+        deadline_s=bench.monotonic() + job_type.timeout.total_seconds(),
+    )
+
+
+def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
+    job_type = record.headers.get(wire.JOB_TYPE, b"").decode("utf-8", "backslashreplace")
+    return Dead(reason=reason, failure=make_failure(job_type, error_type=reason, message=message))
+
+
+def _defer(record: Record, bench: Bench, reason: DeferReason, detail: str) -> Outcome:
+    now = _now(bench)
+    since = _first_failed(record)
+    if since is not None and now - since > DEFER_LIMIT:
+        return _unreadable(record, "never-known", f"{detail} since {since:%Y-%m-%d %H:%M} UTC, on no worker")
+    tier = fitting_tier(DEFER_DELAY, bench.queue.tiers)
+    return Deferred(due=now + tier, tier=tier, reason=reason, detail=detail)
+
+
+def _first_failed(record: Record) -> datetime | None:
+    try:
+        return _instant(record.headers, wire.FIRST_FAILED)
+    except ValueError:
+        return None
+
+
+def claim(task: Task, bench: Bench) -> Task | Outcome:
+    """Let a job run unless it was settled before, expired, or is no longer ours."""
+    record = task.record
+    if not record.assignment.is_open:
+        return INTERRUPTED
+    ledger = bench.ledgers.get(record.assignment.partition)
+    if ledger is not None and is_settled(record, ledger):
+        return SKIPPED
+    if task.expires is not None and task.expires <= _now(bench):
+        return Cancelled(reason="expired", detail=f"it could not start before {task.expires.isoformat()}")
+    return task
+
+
+def is_settled(record: Record, ledger: Ledger) -> bool:
+    """Whether the ledger has the job as completed, or this record as moved on."""
+    return (record.claim_id is not None and record.claim_id in ledger) or moved_name(record) in ledger
+
+
+def decide(task: Task, result: Result, bench: Bench) -> Outcome:
+    """Say what becomes of a run; pure but for clock and chance, which `bench` carries."""
+    match result:
+        case Stopped():
+            return INTERRUPTED
+        case Returned(value=Snooze(after=after)):
+            return Snoozed(due=_now(bench) + after, tier=fitting_tier(after, bench.queue.tiers))
+        case Returned():
+            return DONE
+        case Raised(error=error):
+            return _decide_error(task, error, bench)
+
+
+def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:
+    policy = task.job_type.retry
+    if isinstance(error, Discard):
+        return Cancelled(reason="discarded", detail=error.reason)
+    if isinstance(error, policy.ignored):
+        return DONE
+    failure = describe_failure(task.job_type.name, error)
+    if isinstance(error, policy.permanent):
+        return Dead(reason="permanent", failure=failure)
+    if task.context.attempt >= policy.attempts:
+        return Dead(reason="attempts-spent", failure=failure)
+    return _retry(task, error, failure, bench)
+
+
+def _retry(task: Task, error: BaseException, failure: Failure, bench: Bench) -> Retried:
+    policy = task.job_type.retry
+    next_attempt = task.context.attempt + 1
+    if isinstance(error, Retry) and error.after is not None:
+        delay, tier = error.after, fitting_tier(error.after, bench.queue.tiers)
+    else:
+        tier = policy.delay_before(next_attempt, bench.queue.tiers)
+        delay = tier * (1 + policy.jitter * bench.chance())
+    return Retried(due=_now(bench) + delay, tier=tier, next_attempt=next_attempt, failure=failure)
+
+
+def _now(bench: Bench) -> datetime:
+    return datetime.fromtimestamp(bench.clock(), UTC)

@@ -1,0 +1,143 @@
+"""`Worker`: one process that works on some of a pipeline's queues, one `QueueWorker` thread for each.
+
+It stops as a whole: when it is told to (SIGTERM, SIGINT), and when one of its queues cannot go on, since a process
+that looks alive while one of its queues stands still is worse than one that ends and is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+import traceback
+from types import FrameType
+from typing import Final
+
+from ..schemas import Decoder, SchemaStore
+from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.schema_store import schema_store
+from ..topology.verify import verify
+from . import log_keys
+from .queue_worker import QueueWorker
+from .settings import WorkerSettings
+from .snapshot import QueueSnapshot
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+STUCK_AFTER_S: Final = 60.0
+"""A poll thread that has not turned for so long is reported, with its stack."""
+WATCH_INTERVAL_S: Final = 0.25
+
+
+class Worker:
+    """Runs jobs until it is stopped.
+
+    Raises:
+        TopologyMismatch, ClusterUnreachable, UnknownName: from the constructor on, before any job runs.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings | None = None,
+        settings: WorkerSettings | None = None,
+        *,
+        store: SchemaStore | None = None,
+    ) -> None:
+        self.settings = settings or WorkerSettings()
+        self._pipeline = pipeline
+        self._cluster = cluster or ClusterSettings.from_environment()
+        names = self.settings.queues or tuple(pipeline.queues)
+        self._queues: list[Queue] = [pipeline.find_queue(name) for name in names]
+        verify(pipeline, self._cluster, names)
+        self._store = store or schema_store(pipeline, self._cluster)
+        self._workers = [self._make(queue) for queue in self._queues]
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+        self._failure: BaseException | None = None
+        self._told_stuck: set[str] = set()
+
+    def _make(self, queue: Queue) -> QueueWorker:
+        return QueueWorker(self._pipeline, queue, self._cluster, Decoder(self._store), self.settings)
+
+    def run(self) -> None:
+        """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.
+
+        Raises:
+            WorkerCrashed: a part of the worker failed on its own; start the process again.
+        """
+        if threading.current_thread() is threading.main_thread():
+            self._heed_signals()
+        self.start()
+        while any(thread.is_alive() for thread in self._threads):
+            self._stopped.wait(WATCH_INTERVAL_S)
+            for thread in self._threads:
+                thread.join(0.05 if self._stopped.is_set() else 0)
+            self._report_stuck()
+        self._store.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def start(self) -> None:
+        """Start the threads and come back; `run` waits for their end as well."""
+        if self._threads:
+            return
+        _LOGGER.info(
+            "worker %s works on %s", self.settings.worker_id, ", ".join(queue.name for queue in self._queues),
+            extra={log_keys.WORKER: self.settings.worker_id},
+        )  # fmt: skip
+        for worker in self._workers:
+            thread = threading.Thread(target=self._run_one, args=(worker,), name=f"stoker-poll-{worker.queue.name}")
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""
+        self._stopped.set()
+        for worker in self._workers:
+            worker.stop()
+
+    def stop_now(self) -> None:
+        """Shut down without waiting for running jobs; they are delivered again, at no attempt's cost."""
+        self._stopped.set()
+        for worker in self._workers:
+            worker.stop_now()
+
+    def snapshot(self) -> list[QueueSnapshot]:
+        """What this process is doing, queue by queue."""
+        return [worker.snapshot() for worker in self._workers]
+
+    def _run_one(self, worker: QueueWorker) -> None:
+        try:
+            worker.run()
+        except BaseException as error:  # noqa: BLE001  # whatever ends a queue's thread ends the process, and says why
+            _LOGGER.critical("the worker of queue %r failed", worker.queue.name, exc_info=error)
+            self._failure = self._failure or error
+            self.stop()
+
+    def _heed_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._stopped.is_set():
+            _LOGGER.warning("second %s: stopping at once", name)
+            self.stop_now()
+        else:
+            _LOGGER.info("%s: letting running jobs end, for %s at the most", name, self.settings.grace)
+            self.stop()
+
+    def _report_stuck(self) -> None:
+        now_s = time.monotonic()
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            name = worker.queue.name
+            if now_s - worker.last_turn_s < STUCK_AFTER_S or self._stopped.is_set():
+                self._told_stuck.discard(name)
+            elif name not in self._told_stuck:
+                self._told_stuck.add(name)
+                frame = sys._current_frames().get(thread.ident or 0)
+                stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
+                _LOGGER.error("the poll thread of queue %r has not turned for %g s\n%s", name, STUCK_AFTER_S, stack)

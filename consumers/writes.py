@@ -1,0 +1,181 @@
+"""What an outcome puts on topics: the next record of the job, its entry in the ledger, its event. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, assert_never
+
+from ..topology import Queue
+from ..topology import headers as wire
+from ..topology.headers import HeaderList
+from .ledger import moved_name
+from .outcomes import Cancelled, Dead, Deferred, Done, Failure, Interrupted, Outcome, Passed, Retried, Skipped, Snoozed
+from .record import Record
+
+LedgerWord = Literal["done", "moved", "cancelled"]
+
+_DUE_ONLY = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
+"""What changes when a record moves on without having failed: its attempt and its last error stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRecord:
+    """The job's next record: same partition, key and bytes; other topic and headers."""
+
+    topic: str
+    headers: HeaderList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    """Everything that must be durable before the source record is complete, in this order.
+
+    Attributes:
+        record: in a retry tier or the dead letters; confirmed before the ledger is written.
+        ledger: (name, word), or None where nothing is to be remembered.
+        event: a `JobEvent` datum, or None; for the eye, so it never holds anything up.
+    """
+
+    record: NextRecord | None = None
+    ledger: tuple[str, LedgerWord] | None = None
+    event: dict[str, Any] | None = None
+
+
+NOTHING = Writes()
+
+
+def plan_writes(record: Record, outcome: Outcome, *, queue: Queue, worker_id: str, now: datetime) -> Writes:
+    """Say what settles an outcome; a result of a revoked partition is settled as late.
+
+    Late, only what is true whoever owns the partition is written: that the job is done. Everything else is left to
+    the present owner, to whom the record is delivered again.
+    """
+    if not record.assignment.is_active and not isinstance(outcome, Done | Cancelled):
+        return NOTHING
+    scribe = _Scribe(record=record, queue=queue, worker_id=worker_id, now=now)
+    match outcome:
+        case Done():
+            return Writes(ledger=_remember(record, "done"))
+        case Skipped() | Interrupted():
+            return NOTHING
+        case Cancelled(reason=reason, detail=detail):
+            return Writes(ledger=_remember(record, "cancelled"), event=scribe.event(reason, reason=detail))
+        case Retried(failure=failure):
+            moved = scribe.after_failure(outcome)
+            return scribe.moves(moved, scribe.event("retried", reason=failure.message, error_type=failure.error_type))
+        case Dead(reason=reason, failure=failure):
+            buried = scribe.dead_letter(reason, failure)
+            return scribe.moves(buried, scribe.event("dead", reason=reason, error_type=failure.error_type))
+        case Snoozed():
+            return scribe.moves(scribe.waits(outcome, "snoozed"), scribe.event("snoozed"))
+        case Deferred(reason=reason, detail=detail):
+            return scribe.moves(scribe.waits(outcome, reason), scribe.event("deferred", reason=detail))
+        case Passed():
+            return scribe.moves(scribe.waits(outcome, None), None)
+        case _:
+            assert_never(outcome)
+
+
+def _remember(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:
+    return None if record.claim_id is None else (record.claim_id, word)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scribe:
+    """Writes the records of one outcome."""
+
+    record: Record
+    queue: Queue
+    worker_id: str
+    now: datetime
+
+    def moves(self, following: NextRecord, event: dict[str, Any] | None) -> Writes:
+        return Writes(record=following, ledger=(moved_name(self.record), "moved"), event=event)
+
+    def after_failure(self, outcome: Retried) -> NextRecord:
+        added = [
+            (wire.ATTEMPT, b"%d" % outcome.next_attempt),
+            (wire.DUE, wire.format_instant(outcome.due)),
+            *self._failure(outcome.failure, "failed"),
+        ]
+        return self._next(self.queue.retry_topics[outcome.tier], wire.RETRY_HEADERS, added)
+
+    def dead_letter(self, reason: str, failure: Failure) -> NextRecord:
+        attempt = self.record.headers.get(wire.ATTEMPT, b"1")
+        added = [(wire.ATTEMPT, attempt), *self._failure(failure, reason)]
+        return self._next(self.queue.dead_topic, wire.RETRY_HEADERS, added)
+
+    def waits(self, outcome: Snoozed | Deferred | Passed, reason: str | None) -> NextRecord:
+        came_for = self.record.headers.get(wire.REASON, b"delayed")
+        first_failed = self._first_failed() if isinstance(outcome, Deferred) else self._known(wire.FIRST_FAILED)
+        added = [
+            (wire.DUE, wire.format_instant(outcome.due)),
+            (wire.REASON, came_for if reason is None else reason.encode()),
+            *first_failed,
+            *self._provenance(),
+        ]
+        return self._next(self.queue.retry_topics[outcome.tier], _DUE_ONLY, added)
+
+    def event(self, kind: str, *, reason: str = "", error_type: str = "") -> dict[str, Any]:
+        record = self.record
+        return {
+            "event": kind,
+            "job_id": _text(record.headers.get(wire.JOB_ID)),
+            "job_type": _text(record.headers.get(wire.JOB_TYPE)),
+            "queue": self.queue.name,
+            "topic": record.assignment.topic,
+            "partition": record.assignment.partition,
+            "offset": record.offset,
+            "attempt": _attempt(record),
+            "at": self.now,
+            "worker": self.worker_id,
+            "reason": reason,
+            "error_type": error_type,
+            "detail": {},
+        }
+
+    def _next(self, topic: str, drop: frozenset[str], added: HeaderList) -> NextRecord:
+        return NextRecord(topic=topic, headers=wire.replace_headers(self.record.pairs, drop=drop, add=added))
+
+    def _failure(self, failure: Failure, reason: str) -> HeaderList:
+        return [
+            *self._first_failed(),
+            (wire.ERROR_TYPE, _utf8(failure.error_type)),
+            (wire.ERROR_MESSAGE, _utf8(failure.message)),
+            (wire.ERROR_STACK, _utf8(failure.stack)),
+            (wire.ERROR_FINGERPRINT, failure.fingerprint.encode()),
+            (wire.REASON, reason.encode()),
+            *self._provenance(),
+        ]
+
+    def _provenance(self) -> HeaderList:
+        origin = self.record.headers.get(wire.ORIGIN) or str(self.record).encode()
+        return [(wire.ORIGIN, origin), (wire.WORKER, _utf8(self.worker_id))]
+
+    def _first_failed(self) -> HeaderList:
+        return self._known(wire.FIRST_FAILED) or [(wire.FIRST_FAILED, wire.format_instant(self.now))]
+
+    def _known(self, name: str) -> HeaderList:
+        value = self.record.headers.get(name)
+        return [] if value is None else [(name, value)]
+
+
+def _attempt(record: Record) -> int:
+    try:
+        return int(record.headers.get(wire.ATTEMPT, b"1"))
+    except ValueError:
+        return 1
+
+
+def _text(value: bytes | None) -> str:
+    return "" if value is None else value.decode("utf-8", "backslashreplace")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def utc(epoch_s: float) -> datetime:
+    """An epoch time as an aware datetime."""
+    return datetime.fromtimestamp(epoch_s, UTC)
