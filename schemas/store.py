@@ -17,13 +17,14 @@ from .errors import IncompatibleSchema
 class StoredSchema:
     """One version of a job type's schema, as a store holds it.
 
-    `frame_id` is what the frames of its payloads carry: the 8-byte fingerprint, or a registry's id.
+    `frame_id` is what the frames of its payloads carry: the 8-byte fingerprint, or a registry's id (which keeps no
+    time of registration).
     """
 
     job_type: str
     frame_id: bytes | int
     schema: dict[str, Any]
-    registered_at: datetime
+    registered_at: datetime | None
 
 
 class SchemaStore(Protocol):

@@ -1,0 +1,224 @@
+"""The schema store that needs nothing but Kafka: the compacted topic `<namespace>.schemas`.
+
+The wire contract of its records:
+
+    key    `<job type>:<fingerprint>`, the fingerprint as 16 hex digits in the order of its bytes on the wire,
+           so that compaction keeps every version of every job type
+    value  JSON: {"job_type": ..., "fingerprint": <16 hex digits>, "schema": <Avro schema>, "registered_at": <ISO 8601>}
+
+The versions of a job type are in the order of their offsets. Two processes that register one schema at once write
+the same key twice, and readers keep the first. No connection stays open between calls.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from fastavro.schema import SchemaParseException, UnknownType
+
+from .avro import Codec
+from .compatibility import Compatibility
+from .contract import Contract
+from .errors import SchemaStoreUnreachable, SchemaTopicMissing
+from .store import MemoryBook, StoredSchema, require_compatible, single_object, stored_now
+
+ClientConfig = Mapping[str, str | int | float | bool]
+
+_log = logging.getLogger(__name__)
+
+_REGISTER_TIMEOUT_S: Final = 15.0
+_POLL_S: Final = 0.5
+_MISSING: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
+
+# The store assigns its partitions itself and commits nothing; librdkafka wants a group id all the same.
+_READING: Final[dict[str, str | int | float | bool]] = {
+    "group.id": "stoker-schemas",
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "earliest",
+    "allow.auto.create.topics": False,
+}
+_WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True}
+
+
+class TopicSchemaStore:
+    """Keeps schemas in a compacted topic, and what it read of it in memory. Safe to call from several threads."""
+
+    def __init__(
+        self, client_config: ClientConfig, topic: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Use a topic; nothing is connected before the first call.
+
+        Args:
+            client_config: librdkafka settings of the cluster (servers, security), for consumer and producer alike.
+            topic: the schemas topic; it is created by `stoker topology apply`, never from here.
+            clock: seconds that only grow.
+        """
+        self._config, self._topic, self._clock = dict(client_config), topic, clock
+        self._book = MemoryBook()
+        self._next: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"TopicSchemaStore({self._topic!r})"
+
+    def register(self, contract: Contract, compatibility: Compatibility) -> None:
+        """See SchemaStore."""
+        deadline = self._clock() + _REGISTER_TIMEOUT_S
+        with self._lock:
+            if self._holds(contract):
+                return
+            self._read(deadline)
+            if self._holds(contract):
+                return
+            require_compatible(contract, self.versions(contract.job_type), compatibility)
+            self._write(stored_now(contract), deadline)
+            # Read it back, rather than note it here: the order of versions is the topic's.
+            self._read(deadline)
+
+    def frame(self, contract: Contract, body: bytes) -> bytes:
+        """See SchemaStore."""
+        return single_object(contract, body)
+
+    def writer_schema(self, frame_id: bytes | int) -> StoredSchema | None:
+        """See SchemaStore."""
+        return self._book.get(frame_id)
+
+    def versions(self, job_type: str) -> Sequence[StoredSchema]:
+        """See SchemaStore."""
+        return self._book.versions(job_type)
+
+    def refresh(self, timeout_s: float) -> None:
+        """See SchemaStore."""
+        with self._lock:
+            self._read(self._clock() + timeout_s)
+
+    def close(self) -> None:
+        """See SchemaStore."""
+
+    def _holds(self, contract: Contract) -> bool:
+        return any(version.frame_id == contract.fingerprint for version in self.versions(contract.job_type))
+
+    def _read(self, deadline: float) -> None:
+        consumer = Consumer({**self._config, **_READING}, logger=_log)
+        try:
+            partitions = self._partitions(consumer, deadline)
+            consumer.assign([self._from_where(partition) for partition in partitions])
+            waiting = set(partitions)
+            while waiting:
+                message = consumer.poll(min(_POLL_S, self._left(deadline)))
+                if message is not None:
+                    self._take(message, waiting)
+        except KafkaException as error:
+            raise self._failure(error) from error
+        finally:
+            consumer.close()
+
+    def _from_where(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition, self._next.get(partition, OFFSET_BEGINNING))
+
+    def _partitions(self, consumer: Consumer, deadline: float) -> list[int]:
+        known = consumer.list_topics(self._topic, timeout=self._left(deadline)).topics[self._topic]
+        if known.error is not None:
+            raise KafkaException(known.error)
+        return list(known.partitions)
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock()
+        if left <= 0:
+            raise SchemaStoreUnreachable(f"topic {self._topic}", "its end was not reached in time")
+        return left
+
+    def _take(self, message: Message, waiting: set[int]) -> None:
+        error, partition, offset = message.error(), message.partition(), message.offset()
+        if error is None:
+            self._note(message)
+            self._next[partition] = offset + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._next[partition] = offset
+            waiting.discard(partition)
+        elif error.fatal() or not error.retriable():
+            raise KafkaException(error)
+
+    def _note(self, message: Message) -> None:
+        value = message.value()
+        if value is None:
+            return
+        try:
+            self._book.add(_stored(value))
+        except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
+            _log.warning(
+                "skipped a record of the schemas topic that is not a schema",
+                extra={"topic": self._topic, "partition": message.partition(), "offset": message.offset(),
+                       "error": str(error)},
+            )  # fmt: skip
+
+    def _write(self, stored: StoredSchema, deadline: float) -> None:
+        outcome: list[KafkaError | None] = []
+        timeout_ms = int(self._left(deadline) * 1000)
+        producer = Producer({**self._config, **_WRITING, "message.timeout.ms": timeout_ms}, logger=_log)
+        try:
+            producer.produce(
+                self._topic, key=_key(stored), value=_value(stored), on_delivery=lambda error, _: outcome.append(error)
+            )
+        except KafkaException as error:
+            raise self._failure(error) from error
+        producer.flush(self._left(deadline))
+        if not outcome:
+            raise SchemaStoreUnreachable(f"topic {self._topic}", "the brokers did not confirm the schema in time")
+        if outcome[0] is not None:
+            raise self._failure(KafkaException(outcome[0]))
+
+    def _failure(self, error: KafkaException) -> Exception:
+        cause = error.args[0]
+        if cause.code() in _MISSING:
+            return SchemaTopicMissing(self._topic)
+        return SchemaStoreUnreachable(f"topic {self._topic}", str(cause.str()))
+
+
+def _hex(frame_id: bytes | int) -> str:
+    return frame_id.hex() if isinstance(frame_id, bytes) else str(frame_id)
+
+
+def _key(stored: StoredSchema) -> bytes:
+    return f"{stored.job_type}:{_hex(stored.frame_id)}".encode()
+
+
+def _value(stored: StoredSchema) -> bytes:
+    record = {
+        "job_type": stored.job_type,
+        "fingerprint": _hex(stored.frame_id),
+        "schema": stored.schema,
+        "registered_at": stored.registered_at.isoformat() if stored.registered_at else None,
+    }
+    return json.dumps(record).encode()
+
+
+def _stored(value: bytes) -> StoredSchema:
+    record: dict[str, Any] = json.loads(value)
+    fingerprint = bytes.fromhex(record["fingerprint"])
+    # A record that lies about its fingerprint would have payloads read by the wrong schema.
+    if Codec(record["schema"]).fingerprint != fingerprint:
+        raise ValueError(f"the schema does not have the fingerprint {record['fingerprint']}")
+    return StoredSchema(
+        job_type=str(record["job_type"]),
+        frame_id=fingerprint,
+        schema=record["schema"],
+        registered_at=datetime.fromisoformat(record["registered_at"]),
+    )
