@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property, update_wrapper
+from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..schemas import Compatibility, Contract
@@ -46,7 +46,7 @@ NO_OPTIONS = CallOptions()
 
 @dataclass(slots=True)
 class JobCall:
-    """One call of a job type with its arguments, ready to be enqueued. Not frozen, because bulk makes one for each job."""
+    """One call of a job type with its arguments, ready to be enqueued; not frozen, since bulk makes one for each job."""
 
     job_type: JobType[Any, Any]
     args: tuple[Any, ...]
@@ -104,7 +104,9 @@ class JobType(Generic[P, R]):
             faults.append(f"timeout must be above zero; it is {self.timeout}")
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
-        update_wrapper(self, self.handler)
+        for name in WRAPPER_ASSIGNMENTS:
+            self.__dict__[name] = getattr(self.handler, name, None)  # not setattr: the instance is frozen
+        self.__dict__["__wrapped__"] = self.handler
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
