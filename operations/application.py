@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+from ..schemas.errors import ContractRefused
 from ..topology import InvalidDeclaration, Pipeline
 
 _SHOWN_NAMES = 8
@@ -93,7 +94,7 @@ def _import(name: str) -> ModuleType:
         if missing.name is not None and (name == missing.name or name.startswith(missing.name + ".")):
             raise ModuleMissing(name, _module_hint(name)) from missing
         raise ImportFailed(name, missing) from missing
-    except InvalidDeclaration:
+    except (InvalidDeclaration, ContractRefused):
         raise
     except (Exception, SystemExit) as broken:  # the user's code may raise anything; it is reported in full
         raise ImportFailed(name, broken) from broken

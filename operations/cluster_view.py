@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
     AdminClient,
     ClusterMetadata,
@@ -16,24 +17,25 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from ..topology import ClusterSettings
+from ..topology.cluster import ClusterUnreachable
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
+UNREACHABLE_CODES: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._SSL,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+"""What a client is told when there is nobody to talk to, or nobody who would."""
 _NONE_COMMITTED = -1
-
-
-class ClusterUnreachable(Exception):
-    """Kafka did not answer within the time that was given to it."""
-
-    def __init__(self, cluster: ClusterSettings, asked_for: str, timeout_s: float) -> None:
-        super().__init__(
-            f"Kafka at {cluster.bootstrap_servers} gave no answer in {timeout_s:g} s when asked for {asked_for}: check "
-            "that it runs and that this address can be reached (`stoker broker status` for the embedded one), and the "
-            "TLS and SASL options if it wants any"
-        )
-        self.cluster, self.asked_for = cluster, asked_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,9 @@ class ClusterView:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.cluster, self.timeout_s = cluster, timeout_s
-        self._admin = AdminClient(cluster.client_config(log_level=2))
+        self._complaints: list[str] = []
+        config: dict[str, Any] = {**cluster.client_config(log_level=2), "error_cb": self._note}
+        self._admin = AdminClient(config)
 
     def topics(self) -> dict[str, int]:
         """{topic: number of partitions} of the whole cluster.
@@ -74,7 +78,7 @@ class ClusterView:
         Raises:
             ClusterUnreachable: no broker answered.
         """
-        return {name: len(topic.partitions) for name, topic in self._metadata("its topics").topics.items()}
+        return {name: len(topic.partitions) for name, topic in self._metadata().topics.items()}
 
     def brokers(self) -> dict[int, str]:
         """{broker id: host:port}.
@@ -82,7 +86,7 @@ class ClusterView:
         Raises:
             ClusterUnreachable: no broker answered.
         """
-        found = self._metadata("its brokers").brokers
+        found = self._metadata().brokers
         return {number: f"{broker.host}:{broker.port}" for number, broker in found.items()}
 
     def copies(self) -> dict[str, tuple[int, int]]:
@@ -96,14 +100,14 @@ class ClusterView:
                 min((len(partition.replicas) for partition in topic.partitions.values()), default=0),
                 min((len(partition.isrs) for partition in topic.partitions.values()), default=0),
             )
-            for name, topic in self._metadata("its replicas").topics.items()
+            for name, topic in self._metadata().topics.items()
         }
 
-    def _metadata(self, asked_for: str) -> ClusterMetadata:
+    def _metadata(self) -> ClusterMetadata:
         try:
             return self._admin.list_topics(timeout=self.timeout_s)
         except KafkaException as failed:
-            raise ClusterUnreachable(self.cluster, asked_for, self.timeout_s) from failed
+            raise self._unreachable(failed.args[0].str()) from failed
 
     def start_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: offset of its oldest record}."""
@@ -113,21 +117,23 @@ class ClusterView:
         """{partition: offset of the record to come}."""
         return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # the client's own is bare
 
+    def offsets_since(self, partitions: Collection[Partition], since: datetime) -> dict[Partition, int]:
+        """{partition: first offset with a timestamp at or after the instant}; without such a record it is left out."""
+        at = OffsetSpec.for_timestamp(int(since.timestamp() * 1_000))
+        return {part: offset for part, offset in self._offsets(partitions, at).items() if offset >= 0}
+
     def _offsets(self, partitions: Collection[Partition], spec: OffsetSpec) -> dict[Partition, int]:
         if not partitions:
             return {}
         request = {TopicPartition(topic, number): spec for topic, number in partitions}
         answers = self._admin.list_offsets(request, request_timeout=self.timeout_s)
-        return {
-            (asked.topic, asked.partition): int(self._answer(found, "offsets").offset)
-            for asked, found in answers.items()
-        }
+        return {(asked.topic, asked.partition): int(self._answer(found).offset) for asked, found in answers.items()}
 
     def committed(self, group: str) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
         request = [ConsumerGroupTopicPartitions(group)]
         answers = self._admin.list_consumer_group_offsets(request, request_timeout=self.timeout_s)
-        found = self._answer(answers[group], f"the offsets of group {group}").topic_partitions or []
+        found = self._answer(answers[group]).topic_partitions or []
         return {(at.topic, at.partition): at.offset for at in found if at.offset > _NONE_COMMITTED}
 
     def groups(self, names: Iterable[str]) -> dict[str, Group]:
@@ -136,7 +142,7 @@ class ClusterView:
         if not wanted:
             return {}
         answers = self._admin.describe_consumer_groups(wanted, request_timeout=self.timeout_s)
-        return {name: _as_group(name, self._answer(found, f"group {name}")) for name, found in answers.items()}
+        return {name: _as_group(name, self._answer(found)) for name, found in answers.items()}
 
     def topic_configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """{topic: {option: value}}."""
@@ -156,16 +162,27 @@ class ClusterView:
         for name in names:
             resource = ConfigResource(kind, name)
             answers = self._admin.describe_configs([resource], request_timeout=self.timeout_s)
-            entries = self._answer(answers[resource], f"the configuration of {name}")
+            entries = self._answer(answers[resource])
             found[name] = {option: entry.value for option, entry in entries.items() if entry.value is not None}
         return found
 
-    def _answer(self, future: Future[Any], asked_for: str) -> Any:
-        """Wait for one answer; the client's own types are loose here."""
+    def _answer(self, future: Future[Any]) -> Any:
+        """Wait for one answer, whose type the client leaves open."""
         try:
             return future.result(timeout=self.timeout_s + 1)
         except TimeoutError as late:
-            raise ClusterUnreachable(self.cluster, asked_for, self.timeout_s) from late
+            raise self._unreachable(f"no answer in {self.timeout_s:g} s") from late
+        except KafkaException as failed:
+            if failed.args[0].code() in UNREACHABLE_CODES:
+                raise self._unreachable(failed.args[0].str()) from failed
+            raise
+
+    def _unreachable(self, reason: str) -> ClusterUnreachable:
+        self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
+        return ClusterUnreachable(self.cluster.bootstrap_servers, self._complaints[0] if self._complaints else reason)
+
+    def _note(self, error: KafkaError) -> None:
+        self._complaints.append(error.str())
 
 
 def _as_group(name: str, described: Any) -> Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import IO, TYPE_CHECKING
@@ -85,9 +86,7 @@ def enqueue(
     found = app.pipeline.find_job_type(job_type)
     if lines:
         _refuse_mix("--lines", {"FIELD=VALUE": pairs, "--data": data, "--id": job_id})
-        return _publish_lines(
-            app, found, data_file or click.get_text_stream("stdin", "utf-8"), options, as_json=as_json
-        )
+        return _publish_lines(app, found, data_file or sys.stdin, options, as_json=as_json)
     payload = _payload(found, pairs, data, data_file)
     return _publish_one(app, found, payload, options, as_json=as_json)
 

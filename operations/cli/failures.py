@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
 from typing import IO, Any
 
 import click
@@ -33,12 +32,51 @@ class Failure(click.ClickException):
 
 def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
     """The failure to show for an error; None for a surprise, which deserves its traceback."""
-    for code_of in _CLASSIFIERS:
-        code = code_of(error)
-        if code is not None:
-            details = "".join(traceback.format_exception(error)) if verbose else ""
-            return Failure(_message(error), code, details=details)
-    return None
+    code = _kafka_code(error) or next((code for code, kinds in _expected() if isinstance(error, kinds)), None)
+    if code is None:
+        return None
+    details = "".join(traceback.format_exception(error)) if verbose else ""
+    return Failure(_message(error), code, details=details)
+
+
+def _expected() -> list[tuple[ExitCode, tuple[type[BaseException], ...]]]:
+    """What each exit code stands for, the nearer kinds before their parents. Imported only once something failed."""
+    from ...consumers.queue_worker import WorkerCrashed
+    from ...producers.errors import BrokerUnreachable, CallRefused, EnqueueError, SettingRefused
+    from ...schemas import ContractRefused, PayloadRefused, SchemaError, SchemaStoreUnreachable
+    from ...topology import InvalidDeclaration, NoCluster, UnknownName
+    from ...topology.cluster import ClusterUnreachable, NotAuthorized
+    from ...topology.verify import TopologyMismatch
+    from ..application import ApplicationError
+    from ..broker_errors import BrokerError
+    from ..desk_errors import DeskError
+    from ..payload_input import InputRefused
+
+    application = (ApplicationError, InvalidDeclaration, ContractRefused, UnknownName)
+    given = (InputRefused, PayloadRefused, CallRefused, SettingRefused)
+    nobody_there = (NoCluster, ClusterUnreachable, BrokerUnreachable, SchemaStoreUnreachable, BrokerError)
+    found = (TopologyMismatch, NotAuthorized, EnqueueError, SchemaError, DeskError, WorkerCrashed)
+    return [
+        (ExitCode.USAGE, application + given),
+        (ExitCode.UNREACHABLE, nobody_there),
+        (ExitCode.FINDING, found),
+    ]
+
+
+def _kafka_code(error: BaseException) -> ExitCode | None:
+    """The code for an error of the client itself, which one of our own did not take over."""
+    from confluent_kafka import KafkaException
+
+    from ..cluster_view import UNREACHABLE_CODES
+
+    if not isinstance(error, KafkaException):
+        return None
+    return ExitCode.UNREACHABLE if _kafka_answer(error) in UNREACHABLE_CODES else ExitCode.FINDING
+
+
+def _kafka_answer(error: BaseException) -> int | None:
+    answer = error.args[0] if error.args else None
+    return getattr(answer, "code", lambda: None)()
 
 
 def _message(error: BaseException) -> str:
@@ -47,37 +85,3 @@ def _message(error: BaseException) -> str:
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
         return f"Kafka answered {error.args[0].name()}: {error.args[0].str()}"
     return str(error)
-
-
-def _declaration_code(error: BaseException) -> ExitCode | None:
-    from ...schemas import PayloadRefused
-    from ...topology import InvalidDeclaration, UnknownName
-    from ..application import ApplicationError
-
-    wrong_input = (ApplicationError, InvalidDeclaration, UnknownName, PayloadRefused)
-    return ExitCode.USAGE if isinstance(error, wrong_input) else None
-
-
-def _cluster_code(error: BaseException) -> ExitCode | None:
-    from ...topology import NoCluster
-    from ..broker_errors import BrokerError
-
-    return ExitCode.UNREACHABLE if isinstance(error, NoCluster | BrokerError) else None
-
-
-def _kafka_code(error: BaseException) -> ExitCode | None:
-    from confluent_kafka import KafkaError, KafkaException
-
-    if not isinstance(error, KafkaException):
-        return None
-    answer = error.args[0] if error.args else None
-    unreachable = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
-    is_unreachable = isinstance(answer, KafkaError) and answer.code() in unreachable
-    return ExitCode.UNREACHABLE if is_unreachable else ExitCode.FINDING
-
-
-_CLASSIFIERS: tuple[Callable[[BaseException], ExitCode | None], ...] = (
-    _declaration_code,
-    _cluster_code,
-    _kafka_code,
-)

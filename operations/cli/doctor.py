@@ -1,0 +1,80 @@
+"""`stoker doctor`: is each promise held, as far as can be seen from outside?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .app import AppContext, pass_app
+from .exit_codes import ExitCode
+from .output import print_json
+from .parameters import Duration
+
+if TYPE_CHECKING:
+    from ..findings import Finding
+
+MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": ("✗", "red"), "unknown": ("?", "cyan")}
+"""{verdict: (its mark, its colour)}."""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--problems", is_flag=True, help="Leave out what is held.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="5s",
+    show_default=True,
+    help="How long to wait for each answer of the cluster.",
+)
+@pass_app
+@click.pass_context
+def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool, timeout: timedelta) -> None:
+    """Check from outside that each promise is held, and say how to mend those that are not.
+
+    Looks at the cluster, its schemas, and each queue's topics, progress, workers and dead letters; changes nothing.
+
+    \b
+      ✓ held      all is well
+      ! at risk   it holds, but one mishap from outside would break it
+      ✗ broken    it does not hold; the line beneath says what to do
+      ? unknown   it could not be found out
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline doctor
+      stoker -A shop.jobs:pipeline doctor --problems
+      stoker -A shop.jobs:pipeline doctor --json | jq '.findings[] | select(.verdict == "broken")'
+
+    Exit codes: 0 when nothing is broken; 1 when something is; 3 when Kafka cannot be reached.
+    """
+    from ..doctor import examine, is_unreachable
+    from ..findings import Verdict
+
+    findings = examine(app.pipeline, app.cluster, timeout_s=timeout.total_seconds())
+    shown = [finding for finding in findings if not problems or finding.verdict is not Verdict.HELD]
+    counts = Counter(finding.verdict.value for finding in findings)
+    if as_json:
+        print_json({"counts": {verdict: counts[verdict] for verdict in MARKS}, "findings": shown})
+    else:
+        _print(shown, counts)
+    if is_unreachable(findings):
+        ctx.exit(ExitCode.UNREACHABLE)
+    ctx.exit(ExitCode.FINDING if counts[Verdict.BROKEN.value] else ExitCode.OK)
+
+
+def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
+    place = ""
+    for finding in findings:
+        if finding.place != place:
+            place = finding.place
+            click.secho(f"{place if place == 'cluster' else f'queue {place}'}", bold=True)
+        mark, colour = MARKS[finding.verdict.value]
+        click.echo(f"  {click.style(mark, fg=colour)} {finding.promise:<3} {finding.said}")
+        if finding.mend:
+            click.echo(f"        → {finding.mend}")
+    click.echo("\n" + " · ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS))

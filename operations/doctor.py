@@ -1,0 +1,101 @@
+"""The doctor: looks from outside whether each promise is held, and says what mends the ones that are not.
+
+Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge what was told, this module joins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from ..schemas import SchemaStore, StoreError
+from ..schemas.avro import Codec
+from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.cluster import ClusterUnreachable, NotAuthorized
+from ..topology.schema_store import schema_store
+from ..topology.verify import TopologyMismatch, verify
+from .cluster_view import ANSWER_TIMEOUT_S, ClusterView
+from .doctor_cluster import CLUSTER, check_cluster, check_session, unreachable
+from .doctor_queues import check_queue
+from .facts import Facts, gather
+from .findings import Finding, Verdict, broken, held, unknown
+
+CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P6", "P8", "P9", "P10")
+"""The promises that can be looked at from outside; the others are about the inside of a running worker."""
+
+
+def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[Finding]:
+    """Look at every promise that can be checked from outside.
+
+    Args:
+        timeout_s: for each question to the cluster.
+
+    Returns:
+        The findings, those of the cluster first, then queue by queue in the order of declaration.
+    """
+    try:
+        facts = gather(ClusterView(cluster, timeout_s), pipeline)
+    except ClusterUnreachable as error:
+        return [
+            unreachable(error),
+            *(unknown(promise, CLUSTER, "the cluster cannot be asked") for promise in CHECKABLE),
+        ]
+    return [
+        *check_cluster(facts, cluster, pipeline),
+        *_check_topology(pipeline, cluster, timeout_s),
+        *_check_schemas(pipeline, cluster, facts, timeout_s),
+        *(finding for queue in pipeline.queues.values() for finding in _check_one(facts, queue, pipeline)),
+    ]
+
+
+def is_unreachable(findings: Iterable[Finding]) -> bool:
+    """Whether no broker answered."""
+    first = next(iter(findings), None)
+    return first is not None and first.place == CLUSTER and not first.promise and first.verdict is Verdict.BROKEN
+
+
+def _check_one(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
+    yield check_session(facts, queue)
+    yield from check_queue(facts, queue, pipeline)
+
+
+def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: float) -> Iterator[Finding]:
+    try:
+        verify(pipeline, cluster, timeout_s=timeout_s)
+        yield held("", CLUSTER, "the topics can carry what the application declares")
+    except TopologyMismatch as mismatch:
+        for finding in mismatch.findings:
+            yield broken("", CLUSTER, finding, "run `stoker topology plan`, then `stoker topology apply`")
+    except NotAuthorized as forbidden:
+        yield unknown("", CLUSTER, "the cluster does not tell about the topics", str(forbidden))
+
+
+def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, timeout_s: float) -> Iterator[Finding]:
+    if cluster.schema_registry_url is None and not facts.has(pipeline.schemas_topic):
+        yield broken("P9", CLUSTER, f"{pipeline.schemas_topic} is missing", "run `stoker topology apply`")
+        return
+    try:
+        store = schema_store(pipeline, cluster)
+        try:
+            store.refresh(timeout_s)
+            yield _contracts(pipeline, store)
+        finally:
+            store.close()
+    except StoreError as error:
+        yield broken("P9", CLUSTER, str(error), "mend the schema store: no worker can read jobs without it")
+
+
+def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:
+    absent = [
+        name
+        for name, job_type in pipeline.job_types.items()
+        if job_type.contract.canonical not in {Codec(version.schema).canonical for version in store.versions(name)}
+    ]
+    if absent:
+        return unknown(
+            "P9",
+            CLUSTER,
+            f"these contracts were never registered in this form: {', '.join(absent)}",
+            "a producer or worker does it when it starts; `stoker schemas check` says whether it will be accepted",
+        )
+    return held("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")

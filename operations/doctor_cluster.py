@@ -1,0 +1,155 @@
+"""The doctor's checks of the cluster as a whole: brokers, protocol, copies, clocks, and what the groups remember."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from ..producers.client import producer_config
+from ..producers.errors import SettingRefused
+from ..topology import ClusterSettings, Pipeline, Queue, format_duration
+from ..topology.cluster import ClusterUnreachable, embedded_address
+from .facts import Facts
+from .findings import Finding, at_risk, broken, held, unknown
+
+CLUSTER: Final = "cluster"
+SKEW: Final = timedelta(seconds=2)
+"""Records this much younger than now were stamped by a clock that goes wrong; below it, networks may be to blame."""
+SLOW_SESSION: Final = timedelta(seconds=60)
+
+
+def unreachable(error: ClusterUnreachable) -> Finding:
+    """The one finding when no broker answers."""
+    return broken("", CLUSTER, f"no answer: {error}", "start the broker, or mend its address")
+
+
+def check_cluster(facts: Facts, cluster: ClusterSettings, pipeline: Pipeline) -> Iterator[Finding]:
+    """All checks of the cluster."""
+    queues = list(pipeline.queues.values())
+    yield _reached(facts, cluster)
+    yield from _options(cluster)
+    yield _protocol(facts)
+    yield from _copies(facts, queues)
+    yield _offset_retention(facts, queues)
+    yield _clocks(facts)
+
+
+def _reached(facts: Facts, cluster: ClusterSettings) -> Finding:
+    brokers = len(facts.brokers)
+    kind = "this folder's embedded broker" if cluster.bootstrap_servers == embedded_address() else "a given cluster"
+    return held("", CLUSTER, f"reached {cluster.bootstrap_servers}, {kind}: {brokers} broker{'s' * (brokers > 1)}")
+
+
+def _options(cluster: ClusterSettings) -> Iterator[Finding]:
+    """Whether options from outside weaken what the promises stand on."""
+    try:
+        config = producer_config(cluster)
+        yield held("P1", CLUSTER, f"producers wait for all copies (acks={config['acks']}) and are idempotent")
+    except SettingRefused as refused:
+        yield broken("P1", CLUSTER, str(refused), f"take {refused.option} out of --option and STOKER_KAFKA_*")
+    auto_commit = cluster.options.get("enable.auto.commit", False)
+    if str(auto_commit).lower() in ("true", "1"):
+        yield broken(
+            "P2",
+            CLUSTER,
+            "enable.auto.commit is set, which acknowledges jobs before they are done",
+            "take enable.auto.commit out of --option and STOKER_KAFKA_*",
+        )
+    else:
+        yield held("P2", CLUSTER, "nothing commits offsets on its own (enable.auto.commit is not set)")
+
+
+def _protocol(facts: Facts) -> Finding:
+    if not facts.broker_config:
+        return unknown("P8", CLUSTER, "the broker does not tell its configuration", "grant DescribeConfigs on it")
+    spoken = facts.broker_config.get("group.coordinator.rebalance.protocols", "classic")
+    if "consumer" not in spoken:
+        return at_risk(
+            "P8",
+            CLUSTER,
+            "the brokers know the classic group protocol only: a worker joins in seconds, not in a fraction of one",
+            "move to Kafka 4.0 or later, or enable the consumer protocol (group.version=1)",
+        )
+    return held("P8", CLUSTER, "the brokers speak the consumer group protocol of Kafka 4")
+
+
+def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
+    topics = [topic for queue in queues for topic in (queue.topic, *queue.retry_topics.values(), queue.dead_topic)]
+    counted = {topic: facts.copies[topic] for topic in topics if topic in facts.copies}
+    if not counted:
+        return
+    fewest = min(copies for copies, _ in counted.values())
+    behind = [topic for topic, (copies, in_sync) in counted.items() if in_sync < copies]
+    yield _fewest(fewest, facts, list(counted))
+    if behind:
+        yield at_risk(
+            "P1",
+            CLUSTER,
+            f"copies are behind or missing for {_some(behind)}",
+            "look whether a broker is down, and wait until it has caught up",
+        )
+
+
+def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
+    if fewest < 2:
+        mend = "fine for development; in production, have three brokers and declare replication=3"
+        return at_risk("P1", CLUSTER, "each record has one copy: what was enqueued lives as long as one disk", mend)
+    loose = [topic for topic in topics if facts.topic_configs.get(topic, {}).get("min.insync.replicas") == "1"]
+    if loose:
+        return at_risk(
+            "P1",
+            CLUSTER,
+            f"one copy is enough to confirm a job (min.insync.replicas=1) on {_some(loose)}",
+            "set min.insync.replicas=2 on these topics, or on the brokers",
+        )
+    return held("P1", CLUSTER, f"each record has at least {fewest} copies, and at least two confirm it")
+
+
+def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
+    minutes = facts.broker_config.get("offsets.retention.minutes")
+    if minutes is None:
+        return unknown("P3", CLUSTER, "the broker does not tell how long it keeps the offsets of idle groups")
+    kept = timedelta(minutes=int(minutes))
+    longest = max((queue.retention for queue in queues), default=timedelta(0))
+    if kept < longest:
+        return at_risk(
+            "P3",
+            CLUSTER,
+            f"a group without workers is forgotten after {format_duration(kept)}, while jobs are kept for "
+            f"{format_duration(longest)}: after so long a pause, finished jobs would run again",
+            f"set the brokers' offsets.retention.minutes to {int(longest / timedelta(minutes=1))} or more",
+        )
+    return held("P3", CLUSTER, f"the progress of a stopped queue is remembered for {format_duration(kept)}")
+
+
+def _clocks(facts: Facts) -> Finding:
+    seen = [head for head in facts.heads.values() if head is not None]
+    if not seen:
+        return unknown("P6", CLUSTER, "clocks can be compared only while jobs wait")
+    ahead = max(head.at for head in seen) - facts.now
+    if ahead > SKEW:
+        return broken(
+            "P6",
+            CLUSTER,
+            f"a waiting job was stamped {ahead.total_seconds():.0f} s in the future: clocks differ, so due times do",
+            "keep the clocks of producers, workers and this machine in step (NTP)",
+        )
+    return held("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
+
+
+def check_session(facts: Facts, queue: Queue) -> Finding:
+    """How long a killed worker holds on to its partitions."""
+    config = facts.group_configs.get(queue.group, {})
+    written = config.get("consumer.session.timeout.ms")
+    if written is None:
+        return unknown("P8", queue.name, "the cluster does not tell its session timeout")
+    session = timedelta(milliseconds=int(written))
+    said = f"a killed worker's partitions move on after {format_duration(session)}"
+    if session >= SLOW_SESSION:
+        return at_risk("P8", queue.name, said, f"lower consumer.session.timeout.ms of group {queue.group}")
+    return held("P8", queue.name, said)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

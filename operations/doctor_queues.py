@@ -1,0 +1,230 @@
+"""The doctor's checks of one queue: its topics' settings, its progress, its workers, and what lies too long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from ..topology import Pipeline, Queue, format_duration
+from .facts import Facts
+from .findings import Finding, at_risk, broken, held, unknown
+from .queues import due_of, job_topics
+
+ENVELOPE_BYTES: Final = 64 * 1024
+"""Room for headers and framing beside the payload."""
+LATE: Final = timedelta(seconds=5)
+"""Retries are started within a second of their due time on an idle worker; this leaves room for a busy one."""
+NEAR: Final = 0.8
+"""Share of a retention from which a record counts as about to be deleted."""
+
+
+def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
+    """All checks of one queue, apart from its topology's."""
+    yield from _progress(facts, queue)
+    yield from _retention(facts, queue)
+    yield from _cleanup(facts, queue)
+    yield _record_size(facts, queue)
+    yield _partitions(facts, queue)
+    yield _workers(facts, queue)
+    yield _overdue(facts, queue)
+    yield from _strangers(facts, queue, pipeline)
+    yield from _dead_letters(facts, queue)
+
+
+def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    look = facts.look
+    known = [part for part in facts.job_partitions(queue) if part in look.committed]
+    lost = sum(max(look.starts[part] - look.committed[part], 0) for part in known)
+    beyond = [
+        f"{topic}/{number}" for topic, number in known if look.committed[topic, number] > look.ends[topic, number]
+    ]
+    if lost:
+        yield broken(
+            "P1",
+            queue.name,
+            f"up to {lost:,} jobs were deleted by retention before they were run",
+            f"run workers, and raise the queue's retention above {format_duration(queue.retention)}",
+        )
+    if beyond:
+        yield broken(
+            "P2",
+            queue.name,
+            f"the group's offset is past the end of {', '.join(beyond)}: the topic was made anew, or records were lost",
+            f"stop the workers and delete group {queue.group}, so that it starts at the beginning",
+        )
+    if not lost and not beyond:
+        yield held("P2", queue.name, "committed offsets lie within the log, and no job was deleted unrun")
+
+
+def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    for topic in job_topics(queue):
+        config = facts.topic_configs.get(topic, {})
+        if config.get("retention.bytes", "-1") != "-1":
+            yield at_risk(
+                "P1",
+                queue.name,
+                f"{topic} is cut by size ({config['retention.bytes']} bytes): a large backlog would be deleted unrun",
+                f"set retention.bytes=-1 on {topic}",
+            )
+    waiting = facts.waiting_jobs(queue)
+    if not waiting:
+        return
+    age, kept = facts.now - min(job.at for job in waiting), _kept(facts, queue)
+    said = f"the oldest job has waited for {_rounded(age)}, and jobs are kept for {format_duration(kept)}"
+    if age > kept * NEAR:
+        yield broken("P1", queue.name, f"{said}: it is about to be lost", "run workers, or raise the retention at once")
+    else:
+        yield held("P1", queue.name, said)
+
+
+def _kept(facts: Facts, queue: Queue) -> timedelta:
+    """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if untold."""
+    told = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in job_topics(queue)]
+    return min((timedelta(milliseconds=int(ms)) for ms in told if ms != "-1"), default=queue.retention)
+
+
+def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    for topic in (*job_topics(queue), queue.dead_topic):
+        policy = facts.topic_configs.get(topic, {}).get("cleanup.policy", "delete")
+        if "compact" in policy:
+            yield broken(
+                "P1",
+                queue.name,
+                f"{topic} is compacted: of jobs with the same key, all but the last are deleted",
+                f"set cleanup.policy=delete on {topic}",
+            )
+    ledger = facts.topic_configs.get(queue.ledger_topic)
+    if ledger is None:
+        yield unknown(
+            "P3", queue.name, f"{queue.ledger_topic} is missing or not told about", "see `stoker topology plan`"
+        )
+    elif "compact" in ledger.get("cleanup.policy", ""):
+        yield held("P3", queue.name, "the ledger's topic is compacted, so a new worker can read it in bounded time")
+    else:
+        yield at_risk(
+            "P3",
+            queue.name,
+            f"{queue.ledger_topic} is not compacted: ids of finished jobs may be deleted, or reading them takes long",
+            f"run `stoker topology apply`, or set cleanup.policy=compact,delete on {queue.ledger_topic}",
+        )
+
+
+def _record_size(facts: Facts, queue: Queue) -> Finding:
+    needed = queue.max_payload_bytes + ENVELOPE_BYTES
+    limits = {
+        topic: int(facts.topic_configs[topic]["max.message.bytes"])
+        for topic in (*job_topics(queue), queue.dead_topic)
+        if "max.message.bytes" in facts.topic_configs.get(topic, {})
+    }
+    small = [topic for topic, limit in limits.items() if limit < needed]
+    if not limits:
+        return unknown("P2", queue.name, "the cluster does not tell its limit for records")
+    if small:
+        return broken(
+            "P2",
+            queue.name,
+            f"{', '.join(small)} takes smaller records than a payload of {queue.max_payload_bytes:,} bytes needs with "
+            "its headers: such a job could be enqueued, and then not be retried",
+            f"set max.message.bytes={needed} or more, or lower the queue's max_payload_bytes",
+        )
+    return held("P2", queue.name, f"every payload up to {queue.max_payload_bytes:,} bytes fits into each of its topics")
+
+
+def _partitions(facts: Facts, queue: Queue) -> Finding:
+    counts = {
+        topic: facts.look.counts[topic]
+        for topic in (*job_topics(queue), queue.ledger_topic, queue.dead_topic)
+        if facts.has(topic)
+    }
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        return broken(
+            "P4",
+            queue.name,
+            f"its topics differ in partitions ({shown}): a record cannot keep its partition, nor its owner",
+            "run `stoker topology plan`, and apply what it says",
+        )
+    if not counts:
+        return broken("", queue.name, "none of its topics exist", "run `stoker topology apply`")
+    return held(
+        "P4", queue.name, f"main, tiers, ledger and dead letters have {next(iter(counts.values()))} partitions each"
+    )
+
+
+def _workers(facts: Facts, queue: Queue) -> Finding:
+    group, waiting = facts.groups[queue.group], facts.waiting(queue)
+    if group.members:
+        count = len(group.members)
+        return held(
+            "P10", queue.name, f"{count} worker{'s' * (count > 1)} (group {group.state}), {waiting:,} jobs wait"
+        )
+    if not waiting:
+        return held("P10", queue.name, "no worker runs, and no job waits")
+    return broken(
+        "P10",
+        queue.name,
+        f"{waiting:,} jobs wait and no worker runs: the queue stands still",
+        f"start one with `stoker worker --queue {queue.name}`",
+    )
+
+
+def _overdue(facts: Facts, queue: Queue) -> Finding:
+    due = [instant for job in facts.waiting_jobs(queue) if (instant := due_of(job)) is not None]
+    overdue = facts.now - min(due, default=facts.now)
+    if overdue <= LATE:
+        return held("P6", queue.name, "no retry is overdue")
+    said = f"the oldest retry is overdue by {_rounded(overdue)}"
+    if not facts.groups[queue.group].members:
+        return broken(
+            "P6", queue.name, f"{said}, since no worker runs", f"start one: `stoker worker --queue {queue.name}`"
+        )
+    return broken(
+        "P6", queue.name, said, f"see `stoker queues {queue.name}`: more workers, or find the job that holds them up"
+    )
+
+
+def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
+    types = {job.job_type for job in facts.waiting_jobs(queue)} - pipeline.job_types.keys()
+    if types:
+        shown = ", ".join(sorted(name or "(none)" for name in types))
+        yield at_risk(
+            "P9",
+            queue.name,
+            f"jobs wait whose type this application does not know: {shown}",
+            "deploy workers that know them; until then they are put off from tier to tier",
+        )
+
+
+def _dead_letters(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    if not facts.has(queue.dead_topic):
+        return
+    recent = facts.recent_dead.get(queue.dead_topic, 0)
+    if recent:
+        yield at_risk(
+            "P10",
+            queue.name,
+            f"up to {recent:,} jobs became dead letters in the last hour",
+            f"see why with `stoker dead list {queue.name}`, mend the cause, then replay them",
+        )
+    else:
+        yield held("P10", queue.name, "no job became a dead letter in the last hour")
+    oldest = min(
+        (head.at for (topic, _), head in facts.dead_heads.items() if topic == queue.dead_topic and head), default=None
+    )
+    if oldest is not None and facts.now - oldest > queue.dead_retention * NEAR:
+        left = max(queue.dead_retention - (facts.now - oldest), timedelta(0))
+        yield at_risk(
+            "P1",
+            queue.name,
+            f"the oldest dead letters are deleted in {_rounded(left)}",
+            f"replay or discard them: `stoker dead list {queue.name}`",
+        )
+
+
+def _rounded(length: timedelta) -> str:
+    """A length of time in its largest whole unit."""
+    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
+        if length >= unit * 2:
+            return format_duration(unit * (length // unit))
+    return format_duration(timedelta(seconds=int(length.total_seconds())))

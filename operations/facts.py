@@ -1,0 +1,120 @@
+"""What the doctor looks at, gathered once; the checks over it ask nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from confluent_kafka import KafkaException
+
+from ..topology import Pipeline, Queue
+from ..topology.cluster import ClusterUnreachable
+from .cluster_view import ClusterView, Group, Partition, partitions_of
+from .job_record import JobRecord
+from .queue_heads import read_heads
+from .queues import Look, job_topics, take_look, waiting_heads
+
+T = TypeVar("T")
+Configs = Mapping[str, Mapping[str, str]]
+
+RECENT = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One moment of a cluster, as far as a pipeline is concerned.
+
+    Attributes:
+        brokers: {id: host:port}.
+        copies: {topic: (copies of each record, copies in sync)}.
+        heads: {partition: its oldest waiting job}, as `read_heads` says.
+        dead_heads: the same for the oldest records of the dead-letter topics.
+        recent_dead: {dead-letter topic: records of the last hour}.
+        groups: {consumer group: it}.
+        topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
+    """
+
+    now: datetime
+    brokers: Mapping[int, str]
+    copies: Mapping[str, tuple[int, int]]
+    look: Look
+    heads: Mapping[Partition, JobRecord | None]
+    dead_heads: Mapping[Partition, JobRecord | None]
+    recent_dead: Mapping[str, int]
+    groups: Mapping[str, Group]
+    topic_configs: Configs
+    group_configs: Configs
+    broker_config: Mapping[str, str]
+
+    def has(self, topic: str) -> bool:
+        """Whether the cluster has the topic."""
+        return topic in self.look.counts
+
+    def waiting(self, queue: Queue) -> int:
+        """Jobs of the queue that wait, in tiers as well."""
+        return sum(self.look.lag(part) for part in self.job_partitions(queue) if self.heads.get(part, part) is not None)
+
+    def waiting_jobs(self, queue: Queue) -> list[JobRecord]:
+        """The oldest waiting job of each of the queue's partitions."""
+        return [head for part in self.job_partitions(queue) if (head := self.heads.get(part)) is not None]
+
+    def job_partitions(self, queue: Queue) -> list[Partition]:
+        """Partitions of the main topic and the tiers."""
+        return partitions_of(job_topics(queue), self.look.counts)
+
+
+def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
+    """Ask the cluster for everything that the checks need.
+
+    Raises:
+        ClusterUnreachable: no broker answered. What a broker refuses to tell is left empty instead.
+    """
+    queues = list(pipeline.queues.values())
+    brokers = view.brokers()
+    now = datetime.now(UTC)
+    look = take_look(view, queues)
+    topics = [topic for queue in queues for topic in _topics(queue) if topic in look.counts]
+    dead = {part: look.starts[part] for part in _dead_partitions(queues, look) if look.ends[part] > look.starts[part]}
+    groups = [queue.group for queue in queues]
+    return Facts(
+        now=now,
+        brokers=brokers,
+        copies=view.copies(),
+        look=look,
+        heads=waiting_heads(view, queues, look),
+        dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
+        recent_dead=_recent_dead(view, queues, look, now),
+        groups=view.groups(groups),
+        topic_configs=_if_told(lambda: view.topic_configs(topics), {}),
+        group_configs=_if_told(lambda: view.group_configs(groups), {}),
+        broker_config=_if_told(lambda: view.broker_config(min(brokers)), {}),
+    )
+
+
+def _topics(queue: Queue) -> list[str]:
+    return [*job_topics(queue), queue.dead_topic, queue.ledger_topic]
+
+
+def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:
+    return partitions_of([queue.dead_topic for queue in queues], look.counts)
+
+
+def _recent_dead(view: ClusterView, queues: list[Queue], look: Look, now: datetime) -> dict[str, int]:
+    partitions = _dead_partitions(queues, look)
+    since = view.offsets_since(partitions, now - RECENT)
+    found = dict.fromkeys((topic for topic, _ in partitions), 0)
+    for part in partitions:
+        found[part[0]] += max(look.ends[part] - since.get(part, look.ends[part]), 0)
+    return found
+
+
+def _if_told(ask: Callable[[], T], otherwise: T) -> T:
+    """The answer, unless the broker is too old for the question or refuses it."""
+    try:
+        return ask()
+    except ClusterUnreachable:
+        raise
+    except KafkaException:
+        return otherwise

@@ -1,0 +1,53 @@
+"""What the doctor says: one finding for each promise and place, with a verdict and how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Verdict(Enum):
+    """How a promise fares."""
+
+    HELD = "held"
+    AT_RISK = "at risk"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One promise, looked at in one place.
+
+    Attributes:
+        promise: `P1` to `P11` of the guarantees, or empty for what all of them stand on.
+        place: `cluster`, a queue's or a job type's name.
+        said: what was seen, in one line.
+        mend: what to do about it; empty when there is nothing to do.
+    """
+
+    verdict: Verdict
+    promise: str
+    place: str
+    said: str
+    mend: str = ""
+
+
+def held(promise: str, place: str, said: str) -> Finding:
+    """All is well."""
+    return Finding(verdict=Verdict.HELD, promise=promise, place=place, said=said)
+
+
+def at_risk(promise: str, place: str, said: str, mend: str) -> Finding:
+    """It holds, but one mishap from outside would break it."""
+    return Finding(verdict=Verdict.AT_RISK, promise=promise, place=place, said=said, mend=mend)
+
+
+def broken(promise: str, place: str, said: str, mend: str) -> Finding:
+    """It does not hold."""
+    return Finding(verdict=Verdict.BROKEN, promise=promise, place=place, said=said, mend=mend)
+
+
+def unknown(promise: str, place: str, said: str, mend: str = "") -> Finding:
+    """It could not be found out."""
+    return Finding(verdict=Verdict.UNKNOWN, promise=promise, place=place, said=said, mend=mend)
