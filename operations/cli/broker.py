@@ -28,7 +28,12 @@ def broker() -> None:
 
 @broker.command()
 @click.option(
-    "--timeout", "timeout_s", metavar="SECONDS", default=START_TIMEOUT_S, show_default=True, help="How long to wait until it answers."
+    "--timeout",
+    "timeout_s",
+    metavar="SECONDS",
+    default=START_TIMEOUT_S,
+    show_default=True,
+    help="How long to wait until it answers.",
 )
 @_as_json
 def start(timeout_s: float, as_json: bool) -> None:
