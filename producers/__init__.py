@@ -1,8 +1,9 @@
 """Everything that puts a job on a topic: producers, records, delivery and its errors."""
 
+from .async_producer import AsyncProducer
 from .delivery import BulkResult, Receipt
 from .errors import EnqueueError
 from .producer import Producer
 from .settings import ProducerSettings
 
-__all__ = ["BulkResult", "EnqueueError", "Producer", "ProducerSettings", "Receipt"]
+__all__ = ["AsyncProducer", "BulkResult", "EnqueueError", "Producer", "ProducerSettings", "Receipt"]

@@ -161,4 +161,5 @@ def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: 
     while not run.offer(call, record):
         run.wait_room()
         if time.monotonic() >= give_up:
-            return run.drop(call, record)
+            run.drop(call, record)
+            return

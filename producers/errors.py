@@ -14,6 +14,7 @@
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
     ├── UnknownTopic              the topic or partition is gone: nothing was sent
     ├── NotAuthorized             the broker refuses these credentials: nothing was sent
+    │   └── NotAuthorizedAtStart  not even the topology may be read: nothing was sent
     ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
     ├── BulkFailed                some jobs of `enqueue_many` failed; says which
@@ -62,8 +63,9 @@ class PayloadTooLarge(CallRefused):
 
     def __str__(self) -> str:
         return (
-            f"job type {self.job_type!r}: the payload has {self.size_bytes:,} bytes and the limit is {self.limit_bytes:,}; "
-            "nothing was sent. Store the bulk elsewhere and send a reference, or raise max_payload_bytes"
+            f"job type {self.job_type!r}: the payload has {self.size_bytes:,} bytes and the limit is "
+            f"{self.limit_bytes:,}; nothing was sent. Store the bulk elsewhere and send a reference, or raise "
+            "max_payload_bytes"
         )
 
 
@@ -121,8 +123,8 @@ class BrokerUnreachable(_OfJob):
 
     def __str__(self) -> str:
         return self._say(
-            "the brokers did not confirm it in time; whether it was published is unknown. Look whether the cluster is up "
-            "and bootstrap_servers is right, then enqueue it again with the same job id: the ledger runs it once"
+            "the brokers did not confirm it in time; whether it was published is unknown. Look whether the cluster is "
+            "up and bootstrap_servers is right, then enqueue it again with the same job id: the ledger runs it once"
         )
 
 
@@ -133,8 +135,8 @@ class UnreachableAtStart(BrokerUnreachable):
 
     def __str__(self) -> str:
         return (
-            f"no broker answered when the producer started, nothing was sent ({self.reason}). Look whether the cluster is up "
-            "and bootstrap_servers is right; the next enqueue tries again"
+            f"no broker answered when the producer started, nothing was sent ({self.reason}). Look whether the cluster "
+            "is up and bootstrap_servers is right; the next enqueue tries again"
         )
 
 
@@ -153,8 +155,8 @@ class RecordTooLarge(_OfJob):
 
     def __str__(self) -> str:
         return self._say(
-            "the record is too large for the brokers, so it was not published. Raise the topic's max.message.bytes and the "
-            "client's message.max.bytes, or lower the job type's max_payload_bytes so that it is refused earlier"
+            "the record is too large for the brokers, so it was not published. Raise the topic's max.message.bytes and "
+            "the client's message.max.bytes, or lower the job type's max_payload_bytes so that it is refused earlier"
         )
 
 
@@ -174,6 +176,15 @@ class NotAuthorized(_OfJob):
         )
 
 
+class NotAuthorizedAtStart(NotAuthorized):
+    """The credentials may not read what a producer verifies at its start; no job was sent."""
+
+    def __str__(self) -> str:
+        return (
+            f"the producer may not read the topology, nothing was sent ({self.reason}); mend the SASL options or ACLs"
+        )
+
+
 class DeliveryFailed(_OfJob):
     """The brokers or the client gave up on the job for another reason; it may have been published."""
 
@@ -181,7 +192,8 @@ class DeliveryFailed(_OfJob):
 
     def __str__(self) -> str:
         return self._say(
-            "delivery failed; whether it was published is unknown. Enqueue it again with the same job id: the ledger runs it once"
+            "delivery failed; whether it was published is unknown. Enqueue it again with the same job id: the ledger "
+            "runs it once"
         )
 
 
@@ -196,8 +208,8 @@ class Unconfirmed(EnqueueError):
 
     def __str__(self) -> str:
         return (
-            f"{self.count:,} jobs were not confirmed within {self.waited_s:g} s; whether they were published is unknown. "
-            "Enqueue them again with the same job ids: the ledger runs each once"
+            f"{self.count:,} jobs were not confirmed within {self.waited_s:g} s; whether they were published is "
+            "unknown. Enqueue them again with the same job ids: the ledger runs each once"
         )
 
 
@@ -237,8 +249,8 @@ class BulkFailed(EnqueueError):
     def __str__(self) -> str:
         first = self.failures[0]
         return (
-            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the first that "
-            f"failed was number {first.index}, {first.job_type!r}: {first.error}"
+            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the "
+            f"first that failed was number {first.index}, {first.job_type!r}: {first.error}"
         )
 
 
@@ -275,6 +287,6 @@ class WouldDeadlock(EnqueueError):
 
     def __str__(self) -> str:
         return (
-            "a waiting call was made from a future's callback, which runs in the thread that reads the confirmations, nothing "
-            "was sent; use enqueue_future there, or enqueue from another thread"
+            "a waiting call was made from a future's callback, which runs in the thread that reads the confirmations, "
+            "nothing was sent; use enqueue_future there, or enqueue from another thread"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
@@ -14,8 +14,9 @@ from ..topology.cluster import ClusterSettings
 from ..topology.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.pipeline import Pipeline
 from .bulk import run_bulk
+from .client import logger
 from .delivery import BulkResult, Receipt
-from .errors import BrokerUnreachable, WouldDeadlock
+from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import ProducerSettings
@@ -94,7 +95,7 @@ class Producer:
         """Publish one bound call, as `enqueue` does."""
         if self._publisher.is_reader:
             raise WouldDeadlock
-        record, future = self._publish(call)
+        record, future = self._publish(call, _settle)
         try:
             return future.result(self._settings.report_wait_s)
         except TimeoutError as silence:
@@ -115,21 +116,24 @@ class Producer:
 
     def send_future(self, call: JobCall) -> Future[Receipt]:
         """Publish one bound call without waiting, as `enqueue_future` does."""
-        return self._publish(call)[1]
+        return self._publish(call, _settle_and_tell)[1]
 
-    def _publish(self, call: JobCall) -> tuple[Record, Future[Receipt]]:
+    def _publish(
+        self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
+    ) -> tuple[Record, Future[Receipt]]:
         self._publisher.prepare(call.job_type)
         record = self._publisher.build(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back
-        self._publisher.publish(record, partial(_settle, future))
+        self._publisher.publish(record, partial(settle, future))
         return record, future
 
     def enqueue_many(self, calls: Iterable[JobCall], *, max_in_flight: int | None = None) -> BulkResult:
         """Publish all calls of an iterable, read as fast as the brokers confirm, and return when all are confirmed.
 
         A call that is refused does not stop the others, unless 1,000 are; a job that the brokers do not take ends the
-        reading. An error of the iterable itself passes through, when what was published before is confirmed.
+        reading. An error of the iterable itself, or of the first job of a type that finds the cluster not ready, passes
+        through when what was published before is confirmed.
 
         Args:
             calls: `job_type.call(...)` of each job; may be endless or larger than memory.
@@ -164,3 +168,10 @@ def _settle(future: Future[Receipt], outcome: Outcome) -> None:
         future.set_result(outcome)
     else:
         future.set_exception(outcome)
+
+
+def _settle_and_tell(future: Future[Receipt], outcome: Outcome) -> None:
+    """Log a failure as well, since nothing else tells of one when the caller never looks at the future."""
+    if isinstance(outcome, EnqueueError):
+        logger.warning("%s", outcome)
+    _settle(future, outcome)

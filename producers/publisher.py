@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -12,24 +11,25 @@ from functools import partial
 from typing import Any, Final
 
 from ..schemas import SchemaStore
-from ..topology.cluster import ClusterSettings
+from ..topology.cluster import ClusterSettings, Option
 from ..topology.job_type import JobCall
 from ..topology.pipeline import AnyJobType, Pipeline
 from ..topology.schema_store import schema_store
-from .client import producer_config
+from .client import logger, producer_config
 from .connection import Connection
 from .delivery import Receipt, delivery_error
 from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, Unconfirmed
-from .readiness import Readiness, verify_topology
+from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
-
-logger = logging.getLogger("stoker.producers")
 
 Outcome = Receipt | EnqueueError
 Settle = Callable[[Outcome], None]
 """Takes what became of one job; called once, in the thread that reads the reports or one that publishes."""
 
+_BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4", "delivery_report_only_error": True}
+"""Batches of a few milliseconds cost the brokers a tenth of single records, and no success needs Python."""
+_JOIN_S: Final = 5.0
 _POLL_S: Final = 0.1
 _IDLE_POLL_S: Final = 1.0
 _REPORTS_EVERY: Final = 64
@@ -46,12 +46,13 @@ class Publisher:
         self, pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None, settings: ProducerSettings
     ) -> None:
         self.settings = settings
-        self._cluster = cluster
         self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
+        self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
         self._own_store = store is None
         self._store = store or schema_store(pipeline, cluster)
-        self._builder = RecordBuilder(self._store, settings.source or default_source())
-        self.readiness = Readiness(pipeline, self._store, partial(verify_topology, pipeline, cluster))
+        self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
+        source = default_source() if settings.source is None else settings.source
+        self._builder = RecordBuilder(self._store, source, self.readiness.partitions)
         self._lock: Final = threading.Lock()
         self._stopped = threading.Event()
         self._connection: Connection | None = None
@@ -72,6 +73,11 @@ class Publisher:
             self._pid = os.getpid()
         elif self._pid != os.getpid():
             raise ProducerForked
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._stopped.is_set()
 
     @property
     def is_reader(self) -> bool:
@@ -152,10 +158,11 @@ class Publisher:
     def _read_beside(self) -> None:
         """Serve the logs of idle bulk connections, and the last reports of broken ones until there are none."""
         with self._lock:
-            for connection in tuple(self._beside):
-                connection.poll(0)
-                if connection.is_broken and not connection.in_flight:
-                    self._beside.remove(connection)
+            beside = tuple(self._beside)
+        for connection in beside:  # outside the lock, since a report may end in a caller that publishes
+            connection.poll(0)
+        with self._lock:
+            self._beside = [known for known in self._beside if not known.is_broken or known.in_flight]
 
     def take_bulk_connection(self) -> Connection:
         """Lend a connection for one bulk, batched for throughput; it reports failures only. Give it back after."""
@@ -165,9 +172,8 @@ class Publisher:
             if sound:
                 self._beside.remove(sound[0])
                 return sound[0]
-        bulk = {**_bounds(self.settings), "linger_ms": 5, "compression_type": "lz4", "delivery_report_only_error": True}
         self._live_connection()  # starts the reader, which serves the lent connection's logs when it is back
-        return Connection(producer_config(self._cluster, **bulk))
+        return Connection(self._bulk_config)
 
     def return_bulk_connection(self, connection: Connection) -> None:
         """Keep a lent connection, empty or nearly so, for the next bulk; one is enough."""
@@ -198,7 +204,7 @@ class Publisher:
             self.flush(timeout_s)
         finally:
             self._stopped.set()
-            if self._pid == os.getpid():
+            if self._pid in {None, os.getpid()}:
                 self._end()
 
     def _end(self) -> None:
@@ -207,7 +213,7 @@ class Publisher:
             if connection is not None and connection.in_flight:
                 connection.abandon()
         if self._reader is not None and not self.is_reader:
-            self._reader.join(_POLL_S * 50)
+            self._reader.join(_JOIN_S)
         if self._own_store:
             self._store.close()
 
@@ -218,7 +224,7 @@ class Publisher:
             logger.error("the program ended with a producer open: %s", unconfirmed)
 
 
-def _bounds(settings: ProducerSettings) -> dict[str, Any]:
+def _bounds(settings: ProducerSettings) -> dict[str, int]:
     return {
         "delivery_timeout_ms": round(settings.confirm_s * 1_000),
         "queue_buffering_max_messages": settings.max_buffered_jobs,
@@ -226,7 +232,9 @@ def _bounds(settings: ProducerSettings) -> dict[str, Any]:
     }
 
 
-def _report(connection: Connection, job_id: str, topic: str, settle: Settle, error: Any, message: Any) -> None:
+def _report(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
+    connection: Connection, job_id: str, topic: str, settle: Settle, error: Any, message: Any
+) -> None:
     """Turn librdkafka's delivery report into the job's outcome."""
     if error is not None:
         settle(delivery_error(error, job_id, topic, connection.outage))

@@ -3,43 +3,58 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 from ..schemas import IncompatibleSchema, SchemaStore, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
-from ..topology.cluster import ClusterSettings
+from ..topology.admin import Administration
+from ..topology.cluster import ClusterSettings, ClusterUnreachable
+from ..topology.cluster import NotAuthorized as AdministrationRefused
 from ..topology.pipeline import AnyJobType, Pipeline
-from ..topology.verify import TopologyMismatch, verify
-from .errors import ContractNotReady, OptionRefused, TopologyNotReady, UnreachableAtStart
+from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
+from .errors import ContractNotReady, NotAuthorizedAtStart, OptionRefused, TopologyNotReady, UnreachableAtStart
 
-Verify = Callable[[], None]
+
+class ClusterCheck(Protocol):
+    """What readiness asks of the cluster."""
+
+    def verify(self) -> None:
+        """Compare the topics with what is declared.
+
+        Raises:
+            TopologyNotReady, UnreachableAtStart, NotAuthorizedAtStart: they differ, or the cluster does not say.
+        """
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has; raises as `verify`."""
 
 
 class Readiness:
     """Verifies the topology once, and registers each job type's contract once, before its first job is published.
 
     What failed is tried again by the next call, so that a producer started during an outage works after it.
+
+    Attributes:
+        partitions: {topic: partitions it has} of the job types that are prepared.
     """
 
-    def __init__(self, pipeline: Pipeline, store: SchemaStore, verify: Verify) -> None:
-        self._pipeline, self._store, self._verify = pipeline, store, verify
+    def __init__(self, pipeline: Pipeline, store: SchemaStore, check: ClusterCheck) -> None:
+        self._pipeline, self._store, self._check = pipeline, store, check
         self._lock: Final = threading.Lock()
         self._is_verified = False
         self._ready: set[AnyJobType] = set()
+        self.partitions: dict[str, int] = {}
 
     def covers(self, job_type: AnyJobType) -> bool:
         """Whether `prepare` has nothing left to do for the job type; cheap."""
         return job_type in self._ready
 
     def verify(self) -> None:
-        """Compare the topics with what is declared, unless that was done.
-
-        Raises:
-            NotReady, UnreachableAtStart: they differ, or no broker answers.
-        """
+        """Compare the topics with what is declared, unless that was done; raises as `ClusterCheck.verify`."""
         with self._lock:
             if not self._is_verified:
-                self._verify()
+                self._check.verify()
                 self._is_verified = True
 
     def prepare(self, job_type: AnyJobType) -> None:
@@ -47,14 +62,16 @@ class Readiness:
 
         Raises:
             OptionRefused: the job type is another pipeline's.
-            NotReady, UnreachableAtStart: the topics or the contract are not in order, or no broker answers.
+            NotReady, UnreachableAtStart, NotAuthorizedAtStart: topics or contract are not in order, or cannot be known.
         """
-        self.verify()
         if self._pipeline.job_types.get(job_type.name) is not job_type:
             reason = f"is not declared in the pipeline {self._pipeline.namespace!r} of this producer"
             raise OptionRefused(job_type.name, "the job type", reason)
+        self.verify()
         with self._lock:
             if job_type not in self._ready:
+                topic = job_type.queue.topic
+                self.partitions[topic] = self.partitions.get(topic) or self._check.partitions(topic)
                 self._register(job_type)
                 self._ready.add(job_type)
 
@@ -69,14 +86,33 @@ class Readiness:
             raise ContractNotReady(str(refusal)) from refusal
 
 
-def verify_topology(pipeline: Pipeline, cluster: ClusterSettings) -> None:
-    """Compare the cluster's topics with the pipeline's.
+class KafkaCheck:
+    """Asks the cluster itself, each question within a bounded time."""
 
-    Raises:
-        TopologyNotReady: they differ; the message names the command which mends it.
-        UnreachableAtStart: no broker answers.
-    """
-    try:
-        verify(pipeline, cluster)
-    except TopologyMismatch as mismatch:
-        raise TopologyNotReady(str(mismatch)) from mismatch
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, timeout_s: float) -> None:
+        self._pipeline, self._cluster = pipeline, cluster
+        self._timeout_s = min(timeout_s, VERIFY_TIMEOUT_S)
+
+    def verify(self) -> None:
+        """See ClusterCheck."""
+        with self._told_as_enqueue_errors(""):
+            verify(self._pipeline, self._cluster, timeout_s=self._timeout_s)
+
+    def partitions(self, topic: str) -> int:
+        """See ClusterCheck."""
+        with self._told_as_enqueue_errors(topic):
+            found = Administration(self._cluster, self._timeout_s).topics([topic])
+            if topic not in found:
+                raise TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
+            return found[topic].partitions
+
+    @contextmanager
+    def _told_as_enqueue_errors(self, topic: str) -> Iterator[None]:
+        try:
+            yield
+        except TopologyMismatch as mismatch:
+            raise TopologyNotReady(str(mismatch)) from mismatch
+        except ClusterUnreachable as silence:
+            raise UnreachableAtStart("", topic, str(silence)) from silence
+        except AdministrationRefused as refusal:
+            raise NotAuthorizedAtStart("", topic, str(refusal)) from refusal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -21,6 +21,8 @@ from .trace import trace_headers
 
 ANY_PARTITION: Final = -1
 """librdkafka's mark for "let the partitioner choose"."""
+
+_NONE: Final[wire.HeaderList] = []
 
 Clock = Callable[[], int]
 """Nanoseconds since 1970, as `time.time_ns`."""
@@ -46,15 +48,19 @@ class RecordBuilder:
     Args:
         store: frames payloads with the id of their schema; the contract must be registered before.
         source: what goes out as `ce_source` unless a call says otherwise.
+        partitions: {topic: partitions it has}, for jobs that are placed by their identity.
         clock: what goes out as `ce_time`.
     """
 
-    def __init__(self, store: SchemaStore, source: str, clock: Clock = time.time_ns) -> None:
+    def __init__(
+        self, store: SchemaStore, source: str, partitions: Mapping[str, int], clock: Clock = time.time_ns
+    ) -> None:
         self._store = store
+        self._partitions = partitions
         self._source = check_source("producer", source)
         self._clock = clock
         self._stamp = TimeStamp()
-        self._constant: dict[tuple[AnyJobType, str], wire.HeaderList] = {}
+        self._shared: dict[AnyJobType, tuple[str, wire.HeaderList]] = {}
 
     def build(self, call: JobCall) -> Record:
         """Make the record of a call.
@@ -66,21 +72,23 @@ class RecordBuilder:
         """
         job_type, options = call.job_type, call.options
         value = self._value(call)
-        key = call.key
-        if options is NO_OPTIONS:
-            job_id, partition, extra = str(uuid_utils.uuid7()), ANY_PARTITION, []
-        else:
-            job_id, partition = _job_id(job_type, options), _partition(call, key)
-            extra = self._optional_headers(job_type.name, options)
+        key = check_key(job_type.name, call.key)
+        topic, shared = self._shared_part(job_type, options.source)
         now_ns = self._clock()
-        headers = [
-            *self._constant_headers(job_type, options.source or self._source),
-            (wire.JOB_ID, job_id.encode()),
-            (wire.TIME, self._stamp.write(now_ns)),
-            *extra,
-            *trace_headers(),
-        ]
-        return Record(job_type.queue.topic, check_key(job_type.name, key), value, headers, partition, job_id)
+        if options is NO_OPTIONS:
+            job_id, partition, own = str(uuid_utils.uuid7()), ANY_PARTITION, _NONE
+        else:
+            job_id, partition = _job_id(job_type, options), self._partition(topic, key, options)
+            own = _own_headers(job_type.name, options, now_ns)
+        fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
+        return Record(topic, key, value, [*shared, *fresh, *own, *trace_headers()], partition, job_id)
+
+    def _partition(self, topic: str, key: bytes | None, options: CallOptions) -> int:
+        """Without an ordering key, repetitions of one identity must still meet the same partition's ledger."""
+        identity = options.idempotency_key or options.job_id
+        if key is not None or identity is None:
+            return ANY_PARTITION
+        return partition_of(identity.encode(), self._partitions[topic])
 
     def _value(self, call: JobCall) -> bytes:
         job_type = call.job_type
@@ -93,27 +101,17 @@ class RecordBuilder:
             raise PayloadTooLarge(job_type.name, len(body), job_type.max_payload_bytes)
         return self._store.frame(contract, body)
 
-    def _constant_headers(self, job_type: AnyJobType, source: str) -> wire.HeaderList:
-        known = self._constant.get((job_type, source))
+    def _shared_part(self, job_type: AnyJobType, source: str | None) -> tuple[str, wire.HeaderList]:
+        """Topic and headers that all jobs of a type share; a call's own sources may be many, so they are not kept."""
+        known = self._shared.get(job_type)
         if known is None:
-            known = constant_headers(job_type.name, check_source(job_type.name, source))
-            if source == self._source:  # calls' own sources may be many, and would grow this for ever
-                self._constant[job_type, source] = known
-        return known
-
-    def _optional_headers(self, job_type: str, options: CallOptions) -> wire.HeaderList:
-        found: wire.HeaderList = []
-        if options.expires is not None:
-            now = datetime.fromtimestamp(self._clock() / 1e9, UTC)
-            found.append((wire.EXPIRES, wire.format_instant(expiry(job_type, options.expires, now))))
-        if options.idempotency_key is not None:
-            found.append((wire.IDEMPOTENCY_KEY, check_id(job_type, "idempotency_key", options.idempotency_key)))
-        if options.headers:
-            found += check_headers(job_type, options.headers)
-        return found
+            known = self._shared[job_type] = job_type.queue.topic, shared_headers(job_type.name, self._source)
+        if source is None:
+            return known
+        return known[0], shared_headers(job_type.name, check_source(job_type.name, source))
 
 
-def constant_headers(job_type: str, source: str) -> wire.HeaderList:
+def shared_headers(job_type: str, source: str) -> wire.HeaderList:
     """The headers that all jobs of a type from one source share."""
     return [
         (wire.SPEC_VERSION, wire.SPEC_VERSION_1_0),
@@ -123,19 +121,21 @@ def constant_headers(job_type: str, source: str) -> wire.HeaderList:
     ]
 
 
+def _own_headers(job_type: str, options: CallOptions, now_ns: int) -> wire.HeaderList:
+    found: wire.HeaderList = []
+    if options.expires is not None:
+        now = datetime.fromtimestamp(now_ns / 1e9, UTC)
+        found.append((wire.EXPIRES, wire.format_instant(expiry(job_type, options.expires, now))))
+    if options.idempotency_key is not None:
+        found.append((wire.IDEMPOTENCY_KEY, check_id(job_type, "idempotency_key", options.idempotency_key)))
+    return found + check_headers(job_type, options.headers) if options.headers else found
+
+
 def _job_id(job_type: AnyJobType, options: CallOptions) -> str:
     if options.job_id is None:
         return str(uuid_utils.uuid7())
     check_id(job_type.name, "job_id", options.job_id)
     return options.job_id
-
-
-def _partition(call: JobCall, key: str | None) -> int:
-    """Where a job without an ordering key goes: repetitions of one identity must meet the same partition's ledger."""
-    identity = call.options.idempotency_key or call.options.job_id
-    if key is not None or identity is None:
-        return ANY_PARTITION
-    return partition_of(identity.encode(), call.job_type.queue.partitions)
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -1,0 +1,215 @@
+"""`AsyncProducer`: the producer for an event loop; nothing in it blocks the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Final, ParamSpec, Self, TypeVar
+
+from ..schemas import SchemaStore
+from ..topology.cluster import ClusterSettings
+from ..topology.job_type import ConfiguredJob, JobCall, JobType
+from ..topology.pipeline import AnyJobType, Pipeline
+from .bulk import BulkRun
+from .delivery import BulkResult, Receipt
+from .publisher import Outcome, Publisher
+from .record import Record
+from .settings import ProducerSettings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+_ROOM_PAUSE_S: Final = 0.005
+_SLICE_S: Final = 0.005
+"""How long a bulk may keep the loop before it lets others run."""
+
+AnyCalls = Iterable[JobCall] | AsyncIterable[JobCall]
+
+
+class AsyncProducer:
+    """Enqueues the jobs of a pipeline from one event loop; `Producer` says what the arguments and errors mean.
+
+    A call that is cancelled while it waits may have been published all the same.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings | None = None,
+        *,
+        source: str | None = None,
+        store: SchemaStore | None = None,
+        confirm_timeout: timedelta | None = None,
+        settings: ProducerSettings | None = None,
+    ) -> None:
+        self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
+        self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
+        # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
+        self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stoker-producer-blocking")
+        self._mailbox = LoopMailbox()
+
+    async def start(self) -> None:
+        """Verify that the topics are as declared; the first call does it otherwise. Raises as `Producer.start`."""
+        self._publisher.check_usable()
+        await self._in_thread(self._publisher.readiness.verify)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs) -> Receipt:
+        """Publish one job and wait until the brokers have confirmed it. Raises as `Producer.enqueue`."""
+        return await self.send(job.call(*args, **kwargs))
+
+    async def send(self, call: JobCall) -> Receipt:
+        """Publish one bound call, as `enqueue` does."""
+        return await (await self.send_future(call))
+
+    async def enqueue_future(
+        self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> asyncio.Future[Receipt]:
+        """Publish one job; wait for room only. The future has the receipt, or the error, within `confirm_timeout`."""
+        return await self.send_future(job.call(*args, **kwargs))
+
+    async def send_future(self, call: JobCall) -> asyncio.Future[Receipt]:
+        """Publish one bound call, as `enqueue_future` does."""
+        await self._prepare(call.job_type)
+        record = self._publisher.build(call)
+        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        settle = self._mailbox.settler(future)
+        give_up = time.monotonic() + self._settings.room_wait_s
+        while not self._publisher.offer(record, settle):
+            if time.monotonic() >= give_up:
+                raise self._publisher.full(record)
+            await asyncio.sleep(_ROOM_PAUSE_S)
+        return future
+
+    async def _prepare(self, job_type: AnyJobType) -> None:
+        if not self._publisher.readiness.covers(job_type):
+            await self._in_thread(partial(self._publisher.prepare, job_type))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._blocking, work)
+
+    async def enqueue_many(self, calls: AnyCalls, *, max_in_flight: int | None = None) -> BulkResult:
+        """Publish all calls of an iterable, plain or asynchronous, and return when all are confirmed.
+
+        The iterable is read on the loop, in slices of a few milliseconds. Raises as `Producer.enqueue_many`.
+        """
+        in_flight = self._settings.in_flight(max_in_flight)
+        connection = await self._in_thread(self._publisher.take_bulk_connection)
+        run = BulkRun(self._publisher, connection, in_flight)
+        settle = partial(run.settle, self._settings.report_wait_s)
+        try:
+            await self._take_all(run, calls)
+        except BaseException as error:  # the iterable's own error, or cancellation: settle, then pass it on
+            await asyncio.shield(self._in_thread(settle))
+            error.add_note(f"before this, {run.confirmed:,} jobs of the bulk were confirmed")
+            raise
+        else:
+            await self._in_thread(settle)
+        finally:
+            self._publisher.return_bulk_connection(connection)
+        return run.result()
+
+    async def _take_all(self, run: BulkRun, calls: AnyCalls) -> None:
+        slice_end = time.monotonic() + _SLICE_S
+        async with aclosing(_each(calls)) as each:
+            async for call in each:
+                await self._take(run, call)
+                if run.stopped:
+                    return
+                if time.monotonic() >= slice_end:
+                    await asyncio.sleep(0)
+                    slice_end = time.monotonic() + _SLICE_S
+
+    async def _take(self, run: BulkRun, call: JobCall) -> None:
+        await self._prepare(call.job_type)
+        record = run.build(call)
+        if record is not None and not run.offer(call, record):
+            await self._offer_when_room(run, call, record)
+
+    async def _offer_when_room(self, run: BulkRun, call: JobCall, record: Record) -> None:
+        give_up = time.monotonic() + self._settings.report_wait_s
+        while not run.offer(call, record):
+            if time.monotonic() >= give_up:
+                run.drop(call, record)
+                return
+            await asyncio.sleep(_ROOM_PAUSE_S)
+
+    async def flush(self, timeout: timedelta | None = None) -> None:
+        """Wait until all jobs of pending futures are confirmed or have failed. Raises as `Producer.flush`."""
+        timeout_s = self._settings.report_wait_s if timeout is None else timeout.total_seconds()
+        await self._in_thread(partial(self._publisher.flush, timeout_s))
+
+    async def close(self, timeout: timedelta | None = None) -> None:
+        """Wait for pending jobs, then disconnect. Raises as `Producer.close`; harmless when repeated."""
+        if self._publisher.is_closed:
+            return
+        timeout_s = self._settings.report_wait_s if timeout is None else timeout.total_seconds()
+        try:
+            await self._in_thread(partial(self._publisher.close, timeout_s))
+        finally:
+            self._blocking.shutdown(wait=False)
+
+
+async def _each(calls: AnyCalls) -> AsyncGenerator[JobCall, None]:
+    if isinstance(calls, AsyncIterable):
+        async for call in calls:
+            yield call
+    else:
+        for call in calls:
+            yield call
+
+
+class LoopMailbox:
+    """Brings outcomes from the thread that reads reports to the loop, waking the loop once for many of them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[asyncio.Future[Receipt], Outcome]] = deque()
+        self._lock: Final = threading.Lock()
+        self._called = False
+
+    def settler(self, future: asyncio.Future[Receipt]) -> Callable[[Outcome], None]:
+        """The function that takes the future's outcome, from any thread."""
+        return partial(self._put, future)
+
+    def _put(self, future: asyncio.Future[Receipt], outcome: Outcome) -> None:
+        with self._lock:
+            self._waiting.append((future, outcome))
+            wake, self._called = not self._called, True
+        if wake:
+            self._wake(future.get_loop())
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nobody can be waiting
+            loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            ready, self._waiting, self._called = self._waiting, deque(), False
+        for future, outcome in ready:
+            _settle(future, outcome)
+
+
+def _settle(future: asyncio.Future[Receipt], outcome: Outcome) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(outcome, Receipt):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)  # asyncio itself warns of one that nobody looks at
