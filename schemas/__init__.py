@@ -18,7 +18,11 @@ from .errors import (
     Undecodable,
     UnknownSchema,
 )
+from .files import Finding, SchemaFileBroken, compare, export, load
+from .own import decode_own, encode_own, own_schema
+from .registry_store import RegistrySchemaStore
 from .store import MemorySchemaStore, SchemaStore, StoredSchema
+from .topic_store import TopicSchemaStore
 
 __all__ = [
     "Break",
@@ -28,18 +32,28 @@ __all__ = [
     "DecodeError",
     "Decoder",
     "Digits",
+    "Finding",
     "IncompatibleSchema",
     "MemorySchemaStore",
     "PayloadRefused",
     "RegistryMissing",
+    "RegistrySchemaStore",
     "SchemaError",
+    "SchemaFileBroken",
     "SchemaMismatch",
     "SchemaStore",
     "SchemaStoreUnreachable",
     "SchemaTopicMissing",
     "StoreError",
     "StoredSchema",
+    "TopicSchemaStore",
     "Undecodable",
     "UnknownSchema",
     "check",
+    "compare",
+    "decode_own",
+    "encode_own",
+    "export",
+    "load",
+    "own_schema",
 ]

@@ -236,7 +236,7 @@ def _symbols(writer: dict[str, Any], reader: dict[str, Any], path: str) -> Itera
         yield Break(
             rule="enum-symbol",
             field=path,
-            explanation=f"the reader's {describe(reader)} does not know {', '.join(unknown)}, and has no default symbol",
+            explanation=f"the reader's {describe(reader)} does not know {', '.join(unknown)} and has no default",
             by_value=True,
         )
 

@@ -169,7 +169,7 @@ class Contract:
         bound = dict(zip(self._positional, args, strict=False))
         for name in kwargs.keys() & bound.keys():
             raise Misfit("was given twice, by position and by name").within(name)
-        return bound | kwargs
+        return {**bound, **kwargs}
 
     def _whole_argument(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         bound = self._bound(args, kwargs) if args else kwargs

@@ -140,7 +140,7 @@ class _Reader:
             misfit = Misfit(self._broken.explanation)
             raise misfit.within(self._broken.field) if self._broken.field else misfit
         datum = self._codec.decode(value, start)
-        return datum if self._resolve is None else self._resolve(datum)  # type: ignore[no-any-return]  # a record
+        return datum if self._resolve is None else self._resolve(datum)
 
 
 def _is_same(writer: Codec, reader: Codec) -> bool:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from . import shapes
+from . import logical, shapes
 from .avro import avro_name, kind_of
 from .compound import ArrayShape, EnumShape, MapShape, UnionShape, label
 from .errors import Misfit
@@ -36,10 +36,10 @@ _SCALARS: dict[Any, Scalar] = {
     float: shapes.DOUBLE,
     str: shapes.STRING,
     bytes: shapes.BYTES,
-    date: shapes.DATE,
-    datetime: shapes.MOMENT,
-    time: shapes.CLOCK,
-    UUID: shapes.UUID_TEXT,
+    date: logical.DATE,
+    datetime: logical.MOMENT,
+    time: logical.CLOCK,
+    UUID: logical.UUID_TEXT,
 }
 
 _LISTS = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence})
@@ -112,6 +112,11 @@ class Constrained:
             raise Misfit(f"breaks its constraint: {error.errors(include_url=False)[0]['msg']}") from error
 
 
+def _adapter(bare: Any, rules: Sequence[Any]) -> TypeAdapter[Any]:
+    annotation: Any = Annotated[bare, *rules]
+    return TypeAdapter(annotation)
+
+
 def leading(shape: Shape, datum: Any) -> Shape:
     """Order the branches of a union so that its default may stand in a schema."""
     return shape.leading(datum) if isinstance(shape, UnionShape | Constrained) else shape
@@ -137,7 +142,7 @@ class Derivation:
         bare, metadata = peeled(annotation)
         shape = _decimal(metadata) if bare is Decimal else self._bare(bare)
         rules = [part for part in metadata if type(part).__module__.split(".")[0] in {"annotated_types", "pydantic"}]
-        return Constrained(shape, TypeAdapter(Annotated[bare, *rules])) if rules else shape
+        return Constrained(shape, _adapter(bare, rules)) if rules else shape
 
     def field(self, name: str, annotation: Any, default: Any) -> FieldShape:
         """Find the shape of a parameter or field; `default` is its Python value, or ABSENT."""
@@ -309,7 +314,7 @@ def _digits(metadata: Sequence[Any]) -> dict[str, int]:
 
 def _decimal(metadata: Sequence[Any]) -> Shape:
     digits = Digits(**_digits(metadata))
-    return shapes.decimal(digits.precision, digits.scale)
+    return logical.decimal(digits.precision, digits.scale)
 
 
 def _literal(values: tuple[Any, ...]) -> Shape:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from fastavro.logical_readers import LOGICAL_READERS
 
-from . import shapes
+from . import logical, shapes
 from .avro import Codec, Schema, kind_of
 from .compound import ArrayShape, EnumShape, MapShape, UnionShape
 from .derive import peeled, record_fields
@@ -34,12 +34,12 @@ _PLAIN: dict[str, Scalar] = {
 _LOGICAL: dict[tuple[str, str], Scalar] = {
     (scalar.avro["type"], scalar.avro["logicalType"]): scalar
     for scalar in (
-        shapes.DATE,
-        shapes.CLOCK,
-        shapes.CLOCK_MS,
-        shapes.MOMENT,
-        shapes.MOMENT_MS,
-        shapes.UUID_TEXT,
+        logical.DATE,
+        logical.CLOCK,
+        logical.CLOCK_MS,
+        logical.MOMENT,
+        logical.MOMENT_MS,
+        logical.UUID_TEXT,
     )
     if isinstance(scalar.avro, dict)
 }
@@ -132,15 +132,15 @@ def owner_annotations(schema: dict[str, Any], owner: type[Any]) -> dict[str, Any
 
 
 def _scalar(schema: Schema) -> Shape:
-    if isinstance(schema, str):
-        return _PLAIN[schema]
-    kind, logical = kind_of(schema), schema.get("logicalType")
-    if logical == "decimal" and kind in {"bytes", "fixed"}:
-        return shapes.decimal(int(schema["precision"]), int(schema.get("scale", 0)), schema)
-    if (kind, logical) in _LOGICAL:
-        return _LOGICAL[kind, str(logical)]
-    if f"{kind}-{logical}" in LOGICAL_READERS:
-        raise Misfit(f"has logical type {logical}, which has no form here; use timestamp-micros or plain {kind}")
+    if not isinstance(schema, dict):
+        return _PLAIN[kind_of(schema)]
+    kind, meaning = kind_of(schema), schema.get("logicalType")
+    if meaning == "decimal" and kind in {"bytes", "fixed"}:
+        return logical.decimal(int(schema["precision"]), int(schema.get("scale", 0)), schema)
+    if (kind, meaning) in _LOGICAL:
+        return _LOGICAL[kind, str(meaning)]
+    if f"{kind}-{meaning}" in LOGICAL_READERS:
+        raise Misfit(f"has logical type {meaning}, which has no form here; use timestamp-micros or plain {kind}")
     return shapes.fixed(schema) if kind == "fixed" else _PLAIN[kind]
 
 

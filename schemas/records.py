@@ -96,7 +96,7 @@ class RecordShape:
         datum: dict[str, Any] = {}
         name = ""
         try:
-            for name, check in self._checks:  # noqa: B007  # the handler names the field that was refused
+            for name, check in self._checks:  # the handler needs the name too
                 datum[name] = check(values[name])
         except Misfit as misfit:
             raise misfit.within(name) from misfit.__cause__
@@ -129,7 +129,7 @@ class RecordShape:
         values = dict(datum)
         name = ""
         try:
-            for name, build in self._builds:  # noqa: B007  # the handler names the field that was refused
+            for name, build in self._builds:  # the handler needs the name too
                 values[name] = build(datum[name])
         except Misfit as misfit:
             raise misfit.within(name) from misfit.__cause__

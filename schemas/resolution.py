@@ -49,7 +49,8 @@ class Resolver:
         return self._same_kind(writer, reader)
 
     def _from_union(self, writer: list[Any], reader: Schema) -> Convert:
-        by_name, by_type = {}, {}
+        by_name: dict[str, Convert] = {}
+        by_type: dict[type, Convert] = {}
         for branch in map(self._writer.follow, writer):
             shape = self._writer_given.shape(branch, None)
             step = self._step(branch, reader)

@@ -1,4 +1,4 @@
-"""Shapes of values without parts: how each is written in Avro, checked, and shown as JSON.
+"""Shapes of primitive values: how each is written in Avro, checked, and shown as JSON.
 
 A *shape* joins three forms of one value:
 
@@ -17,17 +17,13 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any, Protocol
-from uuid import UUID
 
 from .avro import Schema
 from .errors import Misfit, seen
 
 Step = Callable[[Any], Any]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONG = (-(2**63), 2**63 - 1)
 _INT = (-(2**31), 2**31 - 1)
 
@@ -176,7 +172,7 @@ def check_text(value: Any) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
-def _check_bytes(value: Any) -> bytes:
+def check_bytes(value: Any) -> bytes:
     if isinstance(value, bytes):
         return bytes(value)
     raise refuse_other(value, "bytes")
@@ -202,117 +198,12 @@ def render_bytes(datum: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(datum).decode()}
 
 
-def _check_date(value: Any) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    raise refuse_other(value, "a date")
-
-
-def _to_moment(value: datetime, unit_us: int) -> datetime:
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise Misfit("is a datetime without a time zone; make it aware, as in datetime.now(UTC)")
-    try:
-        moment = value if value.tzinfo is UTC else value.astimezone(UTC)
-    except OverflowError as error:
-        raise Misfit("is out of the range of datetimes once it is in UTC") from error
-    if moment.microsecond % unit_us:
-        raise Misfit(f"is finer than the {unit_us // 1000} ms its schema holds")
-    return moment
-
-
-def _moment(unit_us: int) -> Step:
-    def check(value: Any) -> datetime:
-        if not isinstance(value, datetime):
-            raise refuse_other(value, "a datetime")
-        return _to_moment(value, unit_us)
-
-    return check
-
-
-def _clock(unit_us: int) -> Step:
-    def check(value: Any) -> time:
-        if not isinstance(value, time):
-            raise refuse_other(value, "a time")
-        if value.tzinfo is not None:
-            raise Misfit("is a time with a time zone, which Avro's time of day has not")
-        if value.microsecond % unit_us:
-            raise Misfit(f"is finer than the {unit_us // 1000} ms its schema holds")
-        return value
-
-    return check
-
-
-def _check_uuid(value: Any) -> UUID:
-    if isinstance(value, UUID):
-        return value
-    raise refuse_other(value, "a UUID")
-
-
-def parsed(read: Callable[[str], Any], what: str, check: Step) -> Step:
-    """Make a `parse` that reads text with `read`, then checks the value like any other."""
-
-    def parse(data: Any) -> Any:
-        if not isinstance(data, str):
-            raise refuse_other(data, what)
-        try:
-            value = read(data)
-        except (ValueError, DecimalException) as error:
-            raise Misfit(f"must be {what}") from error
-        return check(value)
-
-    return parse
-
-
-def _decimal(precision: int, scale: int) -> Step:
-    exact = Context(prec=precision, traps=[Inexact, InvalidOperation])
-    unit = Decimal(1).scaleb(-scale)
-
-    def check(value: Any) -> Decimal:
-        if not isinstance(value, Decimal):
-            raise refuse_other(value, "a Decimal")
-        try:
-            return value.quantize(unit, context=exact) if value.is_finite() else _not_finite()
-        except Inexact as error:
-            raise Misfit(f"has more than {scale} digits after the point") from error
-        except InvalidOperation as error:
-            raise Misfit(f"has more than {precision - scale} digits before the point") from error
-
-    return check
-
-
-def _not_finite() -> Decimal:
-    raise Misfit("must be a finite Decimal")
-
-
-def _unscaled(datum: Decimal) -> bytes:
-    sign, digits, _ = datum.as_tuple()
-    number = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
-    return number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True)
-
-
-def decimal(precision: int, scale: int, avro: dict[str, Any] | None = None) -> Scalar:
-    """Shape decimals of a precision and scale; `avro` is the schema where it is given, a `bytes` one otherwise."""
-    check = _decimal(precision, scale)
-    given = avro or {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
-    return Scalar(
-        avro=given,
-        name=given.get("name"),
-        datum_type=Decimal,
-        check=check,
-        parse=parsed(Decimal, 'a decimal number in quotes, as "12.50"', check),
-        render=lambda datum: format(datum, "f"),
-        default=lambda datum: _unscaled(datum).decode("latin-1"),
-        # Built from text, since arithmetic would round to the caller's decimal context.
-        undefault=lambda text: Decimal(f"{int.from_bytes(text.encode('latin-1'), 'big', signed=True)}E-{scale}"),
-    )
-
-
 def fixed(avro: dict[str, Any]) -> Scalar:
     """Shape bytes of a fixed length."""
     size = int(avro["size"])
 
     def check(value: Any) -> bytes:
-        data = _check_bytes(value)
+        data = check_bytes(value)
         if len(data) != size:
             raise Misfit(f"must be {size} bytes long, got {len(data)}")
         return data
@@ -340,34 +231,6 @@ def _float_shape(avro: str, check: Step) -> Scalar:
     )
 
 
-def _moment_shape(logical: str, unit_us: int) -> Scalar:
-    check = _moment(unit_us)
-    unit = timedelta(microseconds=unit_us)
-    return Scalar(
-        avro={"type": "long", "logicalType": logical},
-        datum_type=datetime,
-        check=check,
-        parse=parsed(datetime.fromisoformat, "a moment as 2013-01-31T05:17:00+00:00", check),
-        render=datetime.isoformat,
-        default=lambda moment: (moment - _EPOCH) // unit,
-        undefault=lambda count: _EPOCH + count * unit,
-    )
-
-
-def _clock_shape(avro: str, logical: str, unit_us: int) -> Scalar:
-    check = _clock(unit_us)
-    unit = timedelta(microseconds=unit_us)
-    return Scalar(
-        avro={"type": avro, "logicalType": logical},
-        datum_type=time,
-        check=check,
-        parse=parsed(time.fromisoformat, "a time of day as 05:17:00", check),
-        render=time.isoformat,
-        default=lambda clock: (datetime.combine(_EPOCH.date(), clock, UTC) - _EPOCH) // unit,
-        undefault=lambda count: (_EPOCH + count * unit).time(),
-    )
-
-
 NULL = Scalar(avro="null", datum_type=type(None), check=_check_null, parse=_check_null)
 BOOLEAN = Scalar(avro="boolean", datum_type=bool, check=_check_bool, parse=_check_bool)
 LONG = _whole_shape("long", _LONG, 64)
@@ -378,31 +241,9 @@ STRING = Scalar(avro="string", datum_type=str, check=check_text, parse=check_tex
 BYTES = Scalar(
     avro="bytes",
     datum_type=bytes,
-    check=_check_bytes,
+    check=check_bytes,
     parse=parse_bytes,
     render=render_bytes,
     default=lambda datum: datum.decode("latin-1"),
     undefault=lambda text: text.encode("latin-1"),
-)
-DATE = Scalar(
-    avro={"type": "int", "logicalType": "date"},
-    datum_type=date,
-    check=_check_date,
-    parse=parsed(date.fromisoformat, "a date as 2013-01-31", _check_date),
-    render=date.isoformat,
-    default=lambda day: day.toordinal() - _EPOCH.toordinal(),
-    undefault=lambda days: date.fromordinal(days + _EPOCH.toordinal()),
-)
-MOMENT = _moment_shape("timestamp-micros", 1)
-MOMENT_MS = _moment_shape("timestamp-millis", 1000)
-CLOCK = _clock_shape("long", "time-micros", 1)
-CLOCK_MS = _clock_shape("int", "time-millis", 1000)
-UUID_TEXT = Scalar(
-    avro={"type": "string", "logicalType": "uuid"},
-    datum_type=UUID,
-    check=_check_uuid,
-    parse=parsed(UUID, "a UUID", _check_uuid),
-    render=str,
-    default=str,
-    undefault=UUID,
 )

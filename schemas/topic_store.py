@@ -34,7 +34,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 from .avro import Codec
 from .compatibility import Compatibility
 from .contract import Contract
-from .errors import SchemaStoreUnreachable, SchemaTopicMissing
+from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from .store import MemoryBook, StoredSchema, require_compatible, single_object, stored_now
 
 ClientConfig = Mapping[str, str | int | float | bool]
@@ -45,6 +45,9 @@ _REGISTER_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.5
 _MISSING: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
+# Failures are raised, with what the client said about them; its own lines on stderr would repeat them.
+_QUIET: Final[dict[str, str | int | float | bool]] = {"log_level": 0}
+
 # The store assigns its partitions itself and commits nothing; librdkafka wants a group id all the same.
 _READING: Final[dict[str, str | int | float | bool]] = {
     "group.id": "stoker-schemas",
@@ -53,16 +56,16 @@ _READING: Final[dict[str, str | int | float | bool]] = {
     "enable.partition.eof": True,
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
+    # The end of a partition is only told after an empty fetch: do not let the broker hold it back.
+    "fetch.wait.max.ms": 10,
 }
-_WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True}
+_WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True, "linger.ms": 0}
 
 
 class TopicSchemaStore:
     """Keeps schemas in a compacted topic, and what it read of it in memory. Safe to call from several threads."""
 
-    def __init__(
-        self, client_config: ClientConfig, topic: str, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, client_config: ClientConfig, topic: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Use a topic; nothing is connected before the first call.
 
         Args:
@@ -116,19 +119,26 @@ class TopicSchemaStore:
         return any(version.frame_id == contract.fingerprint for version in self.versions(contract.job_type))
 
     def _read(self, deadline: float) -> None:
-        consumer = Consumer({**self._config, **_READING}, logger=_log)
+        troubles: list[str] = []
+        consumer = Consumer(
+            {**_QUIET, **self._config, **_READING, "error_cb": lambda error: troubles.append(error.str())}
+        )
         try:
-            partitions = self._partitions(consumer, deadline)
-            consumer.assign([self._from_where(partition) for partition in partitions])
-            waiting = set(partitions)
-            while waiting:
-                message = consumer.poll(min(_POLL_S, self._left(deadline)))
-                if message is not None:
-                    self._take(message, waiting)
-        except KafkaException as error:
-            raise self._failure(error) from error
+            self._read_to_end(consumer, deadline)
+        except (KafkaException, TimeoutError) as error:
+            consumer.poll(0)  # lets the client say what its troubles were
+            raise self._failure(error, troubles) from error
         finally:
             consumer.close()
+
+    def _read_to_end(self, consumer: Consumer, deadline: float) -> None:
+        partitions = self._partitions(consumer, deadline)
+        consumer.assign([self._from_where(partition) for partition in partitions])
+        waiting = set(partitions)
+        while waiting:
+            message = consumer.poll(min(_POLL_S, self._left(deadline)))
+            if message is not None:
+                self._take(message, waiting)
 
     def _from_where(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition, self._next.get(partition, OFFSET_BEGINNING))
@@ -142,16 +152,17 @@ class TopicSchemaStore:
     def _left(self, deadline: float) -> float:
         left = deadline - self._clock()
         if left <= 0:
-            raise SchemaStoreUnreachable(f"topic {self._topic}", "its end was not reached in time")
+            raise TimeoutError("it did not answer in time")
         return left
 
     def _take(self, message: Message, waiting: set[int]) -> None:
-        error, partition, offset = message.error(), message.partition(), message.offset()
+        error = message.error()
         if error is None:
             self._note(message)
-            self._next[partition] = offset + 1
         elif error.code() == KafkaError._PARTITION_EOF:
-            self._next[partition] = offset
+            partition = int(message.partition() or 0)
+            # The end's own offset, since compaction may have taken the last records before it.
+            self._next[partition] = int(message.offset() or 0)
             waiting.discard(partition)
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
@@ -170,26 +181,31 @@ class TopicSchemaStore:
             )  # fmt: skip
 
     def _write(self, stored: StoredSchema, deadline: float) -> None:
-        outcome: list[KafkaError | None] = []
-        timeout_ms = int(self._left(deadline) * 1000)
-        producer = Producer({**self._config, **_WRITING, "message.timeout.ms": timeout_ms}, logger=_log)
+        troubles: list[str] = []
         try:
-            producer.produce(
-                self._topic, key=_key(stored), value=_value(stored), on_delivery=lambda error, _: outcome.append(error)
-            )
-        except KafkaException as error:
-            raise self._failure(error) from error
-        producer.flush(self._left(deadline))
-        if not outcome:
-            raise SchemaStoreUnreachable(f"topic {self._topic}", "the brokers did not confirm the schema in time")
-        if outcome[0] is not None:
-            raise self._failure(KafkaException(outcome[0]))
+            self._produce(stored, deadline, troubles)
+        except (KafkaException, TimeoutError) as error:
+            raise self._failure(error, troubles) from error
 
-    def _failure(self, error: KafkaException) -> Exception:
-        cause = error.args[0]
-        if cause.code() in _MISSING:
+    def _produce(self, stored: StoredSchema, deadline: float, troubles: list[str]) -> None:
+        outcome: list[KafkaError | None] = []
+        left_s = self._left(deadline)
+        own = {**_WRITING, "message.timeout.ms": max(1, int(left_s * 1000))}
+        producer = Producer({**_QUIET, **self._config, **own, "error_cb": lambda error: troubles.append(error.str())})
+        producer.produce(
+            self._topic, key=_key(stored), value=_value(stored), on_delivery=lambda error, _: outcome.append(error)
+        )
+        producer.flush(left_s)
+        if not outcome:
+            raise TimeoutError("the brokers did not confirm the schema in time")
+        if outcome[0] is not None:
+            raise KafkaException(outcome[0])
+
+    def _failure(self, error: KafkaException | TimeoutError, troubles: Sequence[str]) -> StoreError:
+        if isinstance(error, KafkaException) and error.args[0].code() in _MISSING:
             return SchemaTopicMissing(self._topic)
-        return SchemaStoreUnreachable(f"topic {self._topic}", str(cause.str()))
+        reason = str(error) if isinstance(error, TimeoutError) else str(error.args[0].str())
+        return SchemaStoreUnreachable(f"topic {self._topic}", "; ".join([reason, *troubles[-1:]]))
 
 
 def _hex(frame_id: bytes | int) -> str:

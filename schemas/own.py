@@ -1,0 +1,51 @@
+"""The schemas of Stoker's own records (ledger entries, job events), and their codec: single-object encoding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from .avro import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
+from .errors import Undecodable, UnknownSchema
+
+OwnName = Literal["LedgerEntry", "JobEvent"]
+
+_HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
+
+
+@cache
+def own_schema(name: OwnName) -> dict[str, Any]:
+    """Return the Avro schema of one of Stoker's own records, as plain JSON data."""
+    text = files(__package__).joinpath("events", f"{name}.avsc").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+@cache
+def _own_codec(name: OwnName) -> tuple[Codec, bytes]:
+    codec = Codec(own_schema(name))
+    return codec, SINGLE_OBJECT + codec.fingerprint
+
+
+def encode_own(name: OwnName, datum: Mapping[str, Any]) -> bytes:
+    """Write one of Stoker's own records, framed."""
+    codec, header = _own_codec(name)
+    return header + codec.encode(datum)
+
+
+def decode_own(name: OwnName, value: bytes | None) -> dict[str, Any]:
+    """Read one of Stoker's own records, framed.
+
+    Raises:
+        Undecodable: the bytes are not such a record.
+        UnknownSchema: another version of Stoker wrote them.
+    """
+    codec, header = _own_codec(name)
+    if value is not None and value.startswith(header):
+        return codec.decode(value, _HEADER_BYTES)
+    if value is None or len(value) < _HEADER_BYTES or not value.startswith(SINGLE_OBJECT):
+        raise Undecodable(f"the value is not a framed {name}")
+    raise UnknownSchema(value[len(SINGLE_OBJECT) : _HEADER_BYTES])
