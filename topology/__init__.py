@@ -1,25 +1,39 @@
-"""The declared system: pipelines, queues and job types; names, headers and settings of the wire; plan, apply and drift."""
+"""The declared system: pipelines, queues and job types; what the wire calls them; plan, apply and drift."""
 
-from .cluster import ClusterSettings, NoCluster
+from .apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
+from .cluster import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .durations import format_duration, parse_duration
+from .findings import Allowed, Finding, Group, Plan
 from .job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
 from .pipeline import Pipeline, UnknownName
 from .queue import LedgerWindow, Queue
 from .retries import RetryPolicy
+from .verify import TopologyMismatch
 
 __all__ = [
+    "Allowed",
+    "Applied",
+    "ApplyFailed",
     "CallOptions",
     "ClusterSettings",
+    "ClusterUnreachable",
     "ConfiguredJob",
+    "Finding",
+    "Group",
     "InvalidDeclaration",
     "JobCall",
     "JobType",
     "LedgerWindow",
     "NoCluster",
+    "NotAuthorized",
     "Pipeline",
+    "Plan",
     "Queue",
     "RetryPolicy",
+    "TopologyMismatch",
+    "TopologyRefused",
     "UnknownName",
+    "ensure_topology",
     "format_duration",
     "parse_duration",
 ]

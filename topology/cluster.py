@@ -17,6 +17,7 @@ BOOTSTRAP_VARIABLE: Final = "STOKER_BOOTSTRAP_SERVERS"
 REGISTRY_VARIABLE: Final = "STOKER_SCHEMA_REGISTRY_URL"
 HOME_VARIABLE: Final = "STOKER_HOME"
 REDACTED: Final = "[hidden]"
+_WITH_UNDERSCORE: Final = frozenset({"log_level"})
 
 
 class NoCluster(Exception):
@@ -30,9 +31,50 @@ class NoCluster(Exception):
         self.looked_at = looked_at
 
 
+class ClusterUnreachable(Exception):
+    """No broker answered in time: check the address, or wait for the brokers, and try again.
+
+    Attributes:
+        bootstrap_servers: the address that was tried.
+        reason: the client's last complaint.
+    """
+
+    def __init__(self, bootstrap_servers: str, reason: str) -> None:
+        super().__init__(
+            f"Kafka at {bootstrap_servers} does not answer ({reason}): check that it runs (`stoker broker status` for "
+            "the embedded one), that this address and port can be reached from here, and the TLS and SASL options if "
+            "it wants any"
+        )
+        self.bootstrap_servers, self.reason = bootstrap_servers, reason
+
+
+class NotAuthorized(Exception):
+    """The cluster knows this client, and forbids it an operation; an administrator must grant the ACL.
+
+    Attributes:
+        operation: Kafka's name of the ACL operation, such as `DescribeConfigs`.
+        resource: what it must be granted on, such as `topic shop.mails`.
+    """
+
+    def __init__(self, operation: str, resource: str) -> None:
+        super().__init__(
+            f"Kafka forbids it: grant this client the ACL operation {operation} on {resource} (kafka-acls --add)"
+        )
+        self.operation, self.resource = operation, resource
+
+
 def is_secret(option: str) -> bool:
     """Say whether an option's value must not be shown."""
     return any(word in option.lower() for word in SECRET_WORDS)
+
+
+def option_name(identifier: str) -> str:
+    """The librdkafka option that is meant where dots cannot be written.
+
+    >>> option_name("sasl_mechanism"), option_name("log_level")
+    ('sasl.mechanism', 'log_level')
+    """
+    return identifier if identifier in _WITH_UNDERSCORE else identifier.replace("_", ".")
 
 
 def home_folder() -> Path:
@@ -56,8 +98,8 @@ class ClusterSettings:
     schema_registry_url: str | None = None
 
     def client_config(self, **defaults: Option) -> dict[str, Option]:
-        """Merge into librdkafka options; names in `defaults` are written with `_` for `.`, and `options` win over them."""
-        named = {name.replace("_", "."): value for name, value in defaults.items()}
+        """Merge into librdkafka options; `defaults` are named with `_` for `.`, and `options` win over them."""
+        named = {option_name(name): value for name, value in defaults.items()}
         return {**named, **self.options, "bootstrap.servers": self.bootstrap_servers}
 
     def shown(self) -> dict[str, Option]:
@@ -90,7 +132,7 @@ class ClusterSettings:
 
 def _options_from(values: Mapping[str, str]) -> dict[str, Option]:
     return {
-        name.removeprefix(OPTION_PREFIX).lower().replace("_", "."): value
+        option_name(name.removeprefix(OPTION_PREFIX).lower()): value
         for name, value in values.items()
         if name.startswith(OPTION_PREFIX)
     }

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: `5s`, `1m`, `10m`, `2h`, `7d`; topic names and the command line use this form."""
+"""Lengths of time as people write them, on the command line and in topic names: `5s`, `1m`, `10m`, `2h`, `7d`."""
 
 from __future__ import annotations
 
@@ -37,3 +37,12 @@ def format_duration(duration: timedelta) -> str:
         if total_ms and total_ms % unit_ms == 0:
             return f"{total_ms // unit_ms}{unit}"
     return f"{total_ms}ms"
+
+
+def format_retention(retention_ms: int) -> str:
+    """Write one of Kafka's retentions; -1 means that nothing is ever deleted.
+
+    >>> format_retention(604_800_000), format_retention(-1)
+    ('7d', 'unlimited')
+    """
+    return "unlimited" if retention_ms < 0 else format_duration(timedelta(milliseconds=retention_ms))

@@ -30,7 +30,8 @@ def check_name(kind: str, name: str) -> str:
     """
     if not _NAME.fullmatch(name) or len(name) > 80:
         raise ValueError(
-            f"{kind} name {name!r} is not allowed: use 1 to 80 of a-z, 0-9, '-' and '_', beginning and ending with a letter or digit"
+            f"{kind} name {name!r} is not allowed: use 1 to 80 of a-z, 0-9, '-' and '_', "
+            "beginning and ending with a letter or digit"
         )
     if kind == "queue" and name in RESERVED_QUEUE_NAMES:
         raise ValueError(f"queue name {name!r} is reserved for a topic of Stoker's own; choose another")

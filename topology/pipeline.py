@@ -1,4 +1,4 @@
-"""`Pipeline`: the declared system, with its queues and job types; the one object that services, workers and tools share."""
+"""`Pipeline`: the declared system, with its queues and job types; the one object that all programs share."""
 
 from __future__ import annotations
 

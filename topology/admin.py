@@ -1,0 +1,274 @@
+"""Bounded calls to a cluster's administration, whose failures are errors that say what to do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from .cluster import ClusterSettings, ClusterUnreachable, NotAuthorized
+from .topics import TopicSpec
+
+K = TypeVar("K")
+
+ADMIN_TIMEOUT_S: Final = 10.0
+_GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
+_UNREACHABLE: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._SSL,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+_FORBIDDEN: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundTopic:
+    """A topic as the cluster's metadata tells of it.
+
+    Attributes:
+        replication: the fewest copies that one of its partitions has.
+        leaderless: partitions that no broker leads at this moment.
+    """
+
+    partitions: int
+    replication: int
+    leaderless: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundConfigs:
+    """A topic's configs: what holds, and which of it was set on the topic itself."""
+
+    values: Mapping[str, str]
+    overrides: frozenset[str]
+
+
+class Administration:
+    """One connection for administration.
+
+    Every method is bounded by `timeout_s`, and raises ClusterUnreachable or NotAuthorized when that is the matter.
+    """
+
+    def __init__(self, cluster: ClusterSettings, timeout_s: float = ADMIN_TIMEOUT_S) -> None:
+        self._cluster, self._timeout_s = cluster, timeout_s
+        self._complaints: list[str] = []
+        config: dict[str, Any] = {
+            **cluster.client_config(log_level=2, client_id="stoker-admin"),
+            "error_cb": lambda error: self._complaints.append(error.str()),
+            "logger": logging.getLogger("stoker.kafka"),
+        }
+        self._admin = AdminClient(config)
+
+    def all_topics(self) -> dict[str, FoundTopic]:
+        """{topic: its shape} of all topics that this client may see."""
+        try:
+            topics = self._admin.list_topics(timeout=self._timeout_s).topics
+        except KafkaException as failed:
+            raise self._translated(failed.args[0], "Describe", "the cluster") from failed
+        return {
+            name: FoundTopic(
+                partitions=len(topic.partitions),
+                replication=min((len(found.replicas) for found in topic.partitions.values()), default=0),
+                leaderless=sum(found.leader < 0 for found in topic.partitions.values()),
+            )
+            for name, topic in topics.items()
+        }
+
+    def topics(self, names: Collection[str]) -> dict[str, FoundTopic]:
+        """{topic: its shape} of those named topics that exist."""
+        if not names:
+            return {}
+        wanted = TopicCollection(list(names))
+        answers, errors = self._gather(self._admin.describe_topics(wanted, request_timeout=self._timeout_s))
+        self._raise_unless(errors, {KafkaError.UNKNOWN_TOPIC_OR_PART}, "Describe")
+        return {
+            name: FoundTopic(
+                partitions=len(topic.partitions),
+                replication=min((len(found.replicas) for found in topic.partitions), default=0),
+                leaderless=sum(found.leader is None for found in topic.partitions),
+            )
+            for name, topic in answers.items()
+        }
+
+    def configs(self, names: Collection[str]) -> dict[str, FoundConfigs]:
+        """{topic: its configs} of those named topics that exist."""
+        if not names:
+            return {}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._admin.describe_configs(resources, request_timeout=self._timeout_s)
+        answers, errors = self._gather({resource.name: future for resource, future in futures.items()})
+        self._raise_unless(errors, {KafkaError.UNKNOWN_TOPIC_OR_PART}, "DescribeConfigs")
+        return {name: _found_configs(entries.values()) for name, entries in answers.items()}
+
+    def waiting(self, topics: Mapping[str, int], group: str) -> dict[str, int]:
+        """{topic: records that the group has not committed}; of topics that exist, given with their partitions."""
+        wanted = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
+        if not wanted:
+            return {}
+        starts = self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the package has no types for it
+        ends = self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as above
+        committed = self._committed(wanted, group)
+        held = dict.fromkeys(topics, 0)
+        for at, end in ends.items():
+            held[at[0]] += end - max(committed.get(at, 0), starts[at])
+        return held
+
+    def _offsets(self, wanted: Iterable[TopicPartition], which: Any) -> dict[tuple[str, int], int]:
+        futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._timeout_s)
+        answers, errors = self._gather({(at.topic, at.partition): future for at, future in futures.items()})
+        self._raise_unless({topic: error for (topic, _), error in errors.items()}, set(), "Describe")
+        return {at: found.offset for at, found in answers.items()}
+
+    def _committed(self, wanted: list[TopicPartition], group: str) -> dict[tuple[str, int], int]:
+        request = [ConsumerGroupTopicPartitions(group, wanted)]
+        futures = self._admin.list_consumer_group_offsets(request, request_timeout=self._timeout_s)
+        answers, errors = self._gather(futures)
+        self._raise_unless(errors, {KafkaError.GROUP_ID_NOT_FOUND}, "Describe", "group")
+        found = answers[group].topic_partitions if group in answers else []
+        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+
+    def create(self, specs: Collection[TopicSpec]) -> dict[str, str]:
+        """Create topics. One that exists by now is left as it is.
+
+        Returns:
+            {topic: why it could not be created}; empty when all is well.
+        """
+        if not specs:
+            return {}
+        wanted = [
+            NewTopic(
+                spec.name,
+                num_partitions=spec.partitions,
+                replication_factor=spec.replication or -1,
+                config=dict(spec.configs),
+            )
+            for spec in specs
+        ]
+        _, errors = self._gather(self._admin.create_topics(wanted, request_timeout=self._timeout_s))
+        return self._failures(errors, {KafkaError.TOPIC_ALREADY_EXISTS}, "Create")
+
+    def grow(self, partitions: Mapping[str, int]) -> dict[str, str]:
+        """Give topics more partitions, {topic: number}; returns {topic: why not}."""
+        if not partitions:
+            return {}
+        wanted = [NewPartitions(name, count) for name, count in partitions.items()]
+        _, errors = self._gather(self._admin.create_partitions(wanted, request_timeout=self._timeout_s))
+        refused = {name for name, error in errors.items() if error.code() == KafkaError.INVALID_PARTITIONS}
+        grown = {name for name, found in self.topics(refused).items() if found.partitions >= partitions[name]}
+        return self._failures({name: e for name, e in errors.items() if name not in grown}, set(), "Alter")
+
+    def set_configs(self, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Set topic configs, {topic: {name: value}}, and leave all others alone; returns {topic: why not}."""
+        if not configs:
+            return {}
+        resources = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                topic,
+                incremental_configs=[
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in values.items()
+                ],
+            )
+            for topic, values in configs.items()
+        ]
+        futures = self._admin.incremental_alter_configs(resources, request_timeout=self._timeout_s)
+        _, errors = self._gather({resource.name: future for resource, future in futures.items()})
+        return self._failures(errors, set(), "AlterConfigs")
+
+    def delete(self, names: Collection[str]) -> dict[str, str]:
+        """Delete topics with all they hold; returns {topic: why not}."""
+        if not names:
+            return {}
+        _, errors = self._gather(self._admin.delete_topics(list(names), request_timeout=self._timeout_s))
+        return self._failures(errors, {KafkaError.UNKNOWN_TOPIC_OR_PART}, "Delete")
+
+    def _gather(self, futures: Mapping[K, Future[Any]]) -> tuple[dict[K, Any], dict[K, KafkaError]]:
+        answers: dict[K, Any] = {}
+        errors: dict[K, KafkaError] = {}
+        give_up = time.monotonic() + self._timeout_s + _GRACE_S
+        for key, future in futures.items():
+            try:
+                answers[key] = future.result(max(give_up - time.monotonic(), 0))
+            except KafkaException as failed:
+                errors[key] = failed.args[0]
+            except FutureTimeout:
+                errors[key] = KafkaError(KafkaError._TIMED_OUT)
+        self._raise_if_unreachable(errors.values())
+        return answers, errors
+
+    def _raise_if_unreachable(self, errors: Iterable[KafkaError]) -> None:
+        for error in errors:
+            if error.code() in _UNREACHABLE:
+                raise self._unreachable(error)
+
+    def _raise_unless(
+        self, errors: Mapping[str, KafkaError], expected: Collection[int], operation: str, kind: str = "topic"
+    ) -> None:
+        for name, error in errors.items():
+            if error.code() not in expected:
+                raise self._translated(error, operation, f"{kind} {name}")
+
+    def _translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
+        if error.code() in _UNREACHABLE:
+            return self._unreachable(error)
+        return NotAuthorized(operation, resource) if error.code() in _FORBIDDEN else KafkaException(error)
+
+    def _unreachable(self, error: KafkaError) -> ClusterUnreachable:
+        self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
+        return ClusterUnreachable(
+            self._cluster.bootstrap_servers, self._complaints[0] if self._complaints else error.str()
+        )
+
+    def _failures(self, errors: Mapping[str, KafkaError], fine: Collection[int], operation: str) -> dict[str, str]:
+        return {
+            name: str(NotAuthorized(operation, f"topic {name}")) if error.code() in _FORBIDDEN else error.str()
+            for name, error in errors.items()
+            if error.code() not in fine
+        }
+
+
+def _found_configs(entries: Iterable[ConfigEntry]) -> FoundConfigs:
+    known = [entry for entry in entries if entry.value is not None]
+    return FoundConfigs(
+        values={entry.name: str(entry.value) for entry in known},
+        # The client hands the source out as a bare number, whatever its annotation says.
+        overrides=frozenset(
+            entry.name for entry in known if ConfigSource(entry.source) is ConfigSource.DYNAMIC_TOPIC_CONFIG
+        ),
+    )

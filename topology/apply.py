@@ -1,0 +1,208 @@
+"""Apply a plan: create, grow and set what it says, wait until the topics can be used, then register the contracts.
+
+Everything here may be done twice, by two at once, or again after it stopped half-way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from ..schemas import IncompatibleSchema, SchemaStore
+from .admin import Administration
+from .cluster import ClusterSettings
+from .findings import NOTHING, Allowed, CreateTopic, DeleteTier, Finding, GrowTopic, Plan, SetConfig, Step
+from .pipeline import Pipeline
+from .plan import plan
+from .schema_store import schema_store
+
+S = TypeVar("S", bound=Step)
+
+VISIBLE_TIMEOUT_S: Final = 30.0
+_LOOK_AGAIN_S: Final = 0.05
+
+
+class ApplyFailed(Exception):
+    """Some steps failed and the rest is done; mend the causes and apply again, which does what is left.
+
+    Attributes:
+        failures: {topic: why}.
+    """
+
+    def __init__(self, failures: Mapping[str, str]) -> None:
+        listed = "".join(f"\n  - {topic}: {reason}" for topic, reason in failures.items())
+        super().__init__(
+            f"these topics could not be brought to what is declared:{listed}\n"
+            "The others are done. Mend the causes and run `stoker topology apply` again: it does what is left."
+        )
+        self.failures = dict(failures)
+
+
+class TopologyRefused(Exception):
+    """The plan holds changes that could lose data or order, so nothing was done; allow them by name, or undo them.
+
+    Attributes:
+        findings: what is refused.
+    """
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self.findings = tuple(findings)
+        listed = "".join(f"\n  - {finding.line()}" for finding in self.findings)
+        super().__init__(f"refused, because it could lose data or order:{listed}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What was done, by topic.
+
+    Attributes:
+        configured: {topic: {config: value}}.
+        kept: removed tiers that were to be deleted, but got jobs in the meantime.
+    """
+
+    created: tuple[str, ...] = ()
+    grown: tuple[str, ...] = ()
+    configured: Mapping[str, Mapping[str, str]]
+    deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
+    """Plan, apply and register in one go, for programs; returns the plan that was carried out.
+
+    Raises:
+        TopologyRefused: something is refused, and nothing was done.
+        ApplyFailed: some steps failed.
+        IncompatibleSchema: a contract breaks its rule; topics and the contracts before it are done.
+        ClusterUnreachable, NotAuthorized: the cluster does not say.
+    """
+    planned = plan(pipeline, cluster, allowed)
+    if planned.refused:
+        raise TopologyRefused(planned.refused)
+    apply(planned, cluster)
+    for refusal in register_contracts(pipeline, cluster):
+        raise refusal
+    return planned
+
+
+def apply(
+    planned: Plan,
+    cluster: ClusterSettings,
+    *,
+    timeout_s: float = VISIBLE_TIMEOUT_S,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Applied:
+    """Do the plan's steps, and return when all topics have their partitions and leaders. What is refused is left alone.
+
+    Args:
+        timeout_s: how long to wait for that.
+
+    Raises:
+        ApplyFailed: some steps failed or a topic did not come up in time; the others are done.
+        ClusterUnreachable: no broker answers (any more).
+    """
+    administration = Administration(cluster)
+    creating = [step.spec for step in _steps(planned, CreateTopic)]
+    growing = _steps(planned, GrowTopic)
+    configs = _configs(_steps(planned, SetConfig))
+    failures = administration.create(creating)
+    # The main topic grows last: a record in a new partition must find its ledger and tiers there.
+    failures |= administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
+    failures |= administration.grow({step.topic: step.partitions for step in growing if step.is_main})
+    failures |= administration.set_configs(configs)
+    deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
+    wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
+    awaited = {topic: count for topic, count in wanted.items() if topic not in failures}
+    failures |= _wait_usable(awaited, administration, _Deadline(timeout_s, clock, sleep))
+    if failures:
+        raise ApplyFailed(failures)
+    return Applied(
+        created=tuple(spec.name for spec in creating),
+        grown=tuple(step.topic for step in growing),
+        configured=configs,
+        deleted=deleted,
+        kept=kept,
+    )
+
+
+def register_contracts(
+    pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None = None
+) -> list[IncompatibleSchema]:
+    """Register the contract of each job type, so that readers know it before the first job; returns the refused ones.
+
+    Raises:
+        StoreError: the store is missing or does not answer.
+    """
+    used = store or schema_store(pipeline, cluster)
+    refused = []
+    try:
+        for job_type in pipeline.job_types.values():
+            try:
+                used.register(job_type.contract, job_type.compatibility)
+            except IncompatibleSchema as refusal:
+                refused.append(refusal)
+    finally:
+        if store is None:
+            used.close()
+    return refused
+
+
+def _steps(planned: Plan, kind: type[S]) -> list[S]:
+    return [step for step in planned.steps if isinstance(step, kind)]
+
+
+def _configs(steps: Iterable[SetConfig]) -> dict[str, dict[str, str]]:
+    merged: dict[str, dict[str, str]] = {}
+    for step in steps:
+        merged.setdefault(step.topic, {})[step.name] = step.value
+    return merged
+
+
+def _delete(
+    steps: list[DeleteTier], administration: Administration, failures: dict[str, str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Look once more before each topic goes: a worker of an older release may have put a job there since."""
+    counts = {name: found.partitions for name, found in administration.topics([step.topic for step in steps]).items()}
+    kept: list[str] = []
+    empty: list[str] = []
+    for step in steps:
+        present = {step.topic: counts[step.topic]} if step.topic in counts else {}
+        has_jobs = any(administration.waiting(present, step.group).values())
+        (kept if has_jobs else empty).append(step.topic)
+    refused = administration.delete(empty)
+    failures |= refused
+    return tuple(topic for topic in empty if topic not in refused), tuple(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    timeout_s: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+def _wait_usable(wanted: Mapping[str, int], administration: Administration, deadline: _Deadline) -> dict[str, str]:
+    """Wait until each topic has its partitions and each partition a leader; {topic: why not} of those that do not."""
+    give_up = deadline.clock() + deadline.timeout_s
+    while late := _unusable(wanted, administration):
+        if deadline.clock() >= give_up:
+            return {topic: f"{why} after {deadline.timeout_s:g} s" for topic, why in late.items()}
+        deadline.sleep(_LOOK_AGAIN_S)
+    return {}
+
+
+def _unusable(wanted: Mapping[str, int], administration: Administration) -> dict[str, str]:
+    found = administration.topics(wanted)
+    late = {}
+    for topic, count in wanted.items():
+        state = found.get(topic)
+        if state is None:
+            late[topic] = "the brokers still do not show it"
+        elif state.partitions != count:
+            late[topic] = f"it has {state.partitions} partitions, not {count},"
+        elif state.leaderless:
+            late[topic] = f"{state.leaderless} of its partitions have no leader"
+    return late

@@ -1,0 +1,213 @@
+"""The rules of planning: what apply mends, what it refuses without permission, what it only tells of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from .durations import format_retention
+from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
+from .inventory import Inventory, TopicState, removed_tiers
+from .partition_counts import blocks_creation, partition_findings
+from .pipeline import Pipeline
+from .queue import Queue
+from .topics import Role, TopicSpec, pipeline_topics, queue_topics
+from .verify import is_shorter
+
+RETENTION: Final = "retention.ms"
+RECORD_BYTES: Final = "max.message.bytes"
+POLICY: Final = "cleanup.policy"
+
+
+def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allowed: Allowed) -> list[Finding]:
+    """Compare one queue's topics, its removed tiers included."""
+    specs = queue_topics(pipeline, queue)
+    counts = partition_findings(queue, specs, inventory, allowed)
+    missing = [_missing(spec, pipeline) for spec in specs if spec.name not in inventory.topics]
+    if blocks_creation(queue, counts, inventory):
+        missing = [_blocked(finding) for finding in missing]
+    tiers = [_removed_tier(queue, topic, inventory, allowed) for topic in removed_tiers(queue, inventory.topics)]
+    return [*missing, *counts, *_state_findings(specs, inventory, allowed), *tiers]
+
+
+def pipeline_findings(
+    pipeline: Pipeline, inventory: Inventory, allowed: Allowed, *, with_schemas: bool
+) -> list[Finding]:
+    """Compare the topics that belong to no single queue."""
+    specs = pipeline_topics(pipeline, with_schemas=with_schemas)
+    missing = [_missing(spec, pipeline) for spec in specs if spec.name not in inventory.topics]
+    counts = [
+        _partition_drift(spec, state)
+        for spec in specs
+        if (state := inventory.topics.get(spec.name)) is not None and state.partitions != spec.partitions
+    ]
+    return [*missing, *counts, *_state_findings(specs, inventory, allowed)]
+
+
+def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[Finding]:
+    """Name the topics of the namespace that nothing declares; apply never touches them."""
+    own = {pipeline.schemas_topic, pipeline.events_topic}
+    prefixes = tuple(f"{queue.topic}." for queue in pipeline.queues.values())
+    mains = {queue.topic for queue in pipeline.queues.values()}
+    declared = {spec.name for queue in pipeline.queues.values() for spec in queue_topics(pipeline, queue)}
+    removed = {name for queue in pipeline.queues.values() for name in removed_tiers(queue, inventory.topics)}
+    strangers = sorted(set(inventory.topics) - own - declared - removed)
+    return [_unmanaged(name, of_queue=name in mains or name.startswith(prefixes)) for name in strangers]
+
+
+def _unmanaged(topic: str, *, of_queue: bool) -> Finding:
+    why = "is none of its queue's topics" if of_queue else "belongs to no declared queue"
+    return Finding(
+        group=Group.UNMANAGED,
+        topic=topic,
+        owner=None,
+        setting="topic",
+        found=None,
+        declared=None,
+        reason=f"{why}; apply leaves it alone, so delete it by hand if nobody needs it",
+    )
+
+
+def _missing(spec: TopicSpec, pipeline: Pipeline) -> Finding:
+    copies = "" if spec.replication is None else f", {spec.replication} copies"
+    kept = f", kept {format_retention(int(spec.configs[RETENTION]))}" if RETENTION in spec.configs else ""
+    partitions = "1 partition" if spec.partitions == 1 else f"{spec.partitions} partitions"
+    return Finding(
+        group=Group.CREATE,
+        topic=spec.name,
+        owner=spec.owner,
+        setting="topic",
+        found=None,
+        declared=spec.role.value,
+        reason=f"{_PURPOSES[spec.role]}; {partitions}{copies}{kept}",
+        step=CreateTopic(spec=spec),
+    )
+
+
+_PURPOSES: Final = {
+    Role.MAIN: "main topic",
+    Role.RETRY: "retry tier",
+    Role.DEAD: "dead letters",
+    Role.LEDGER: "ledger of completed jobs, compacted",
+    Role.SCHEMAS: "schemas of all job types, compacted",
+    Role.EVENTS: "the life of jobs",
+}
+
+
+def _blocked(finding: Finding) -> Finding:
+    """A topic cannot be created while it is open with how many partitions its queue goes on."""
+    reason = "it does not exist, and cannot be created before the partition count of its queue is settled"
+    return replace(finding, group=Group.REFUSED, reason=reason, step=None)
+
+
+def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> Finding:
+    waiting = inventory.waiting.get(topic, 0)
+    jobs = "1 job waits" if waiting == 1 else f"{waiting} jobs wait"
+    shared = Finding(
+        group=Group.UNMANAGED,
+        topic=topic,
+        owner=queue.name,
+        setting="topic",
+        found="tier",
+        declared=None,
+        reason=f"retry tier that is not declared any more; {jobs} in it",
+    )
+    if waiting and queue.name in allowed.tier_removal:
+        return replace(shared, reason=f"{shared.reason} unread, until their retention deletes them")
+    if waiting:
+        flag = f"--allow-tier-removal {queue.name}"
+        reason = f"{shared.reason}, which no worker would read; declare the tier until it is drained"
+        return replace(shared, group=Group.REFUSED, reason=reason, flag=flag)
+    if allowed.empty_tier_deletion:
+        return replace(shared, group=Group.CHANGE, step=DeleteTier(topic=topic, group=queue.group))
+    return replace(shared, reason=f"{shared.reason}, so `--delete-empty-tiers` would delete it")
+
+
+def _partition_drift(spec: TopicSpec, state: TopicState) -> Finding:
+    return Finding(
+        group=Group.DRIFT,
+        topic=spec.name,
+        owner=spec.owner,
+        setting="partitions",
+        found=str(state.partitions),
+        declared=str(spec.partitions),
+        reason="harmless, so apply leaves it alone",
+    )
+
+
+def _state_findings(specs: Sequence[TopicSpec], inventory: Inventory, allowed: Allowed) -> Iterable[Finding]:
+    for spec in specs:
+        state = inventory.topics.get(spec.name)
+        if state is not None:
+            yield from _replication(spec, state)
+            yield from _configs(spec, state, allowed)
+            yield from _strange_overrides(spec, state)
+
+
+def _replication(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
+    if spec.replication in (None, state.replication):
+        return
+    yield Finding(
+        group=Group.DRIFT,
+        topic=spec.name,
+        owner=spec.owner,
+        setting="replication",
+        found=str(state.replication),
+        declared=str(spec.replication),
+        reason="moving copies between brokers is the work of kafka-reassign-partitions, so apply leaves it alone",
+    )
+
+
+def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
+    for name in sorted(state.overrides - set(spec.configs)):
+        yield Finding(
+            group=Group.DRIFT,
+            topic=spec.name,
+            owner=spec.owner,
+            setting=name,
+            found=state.configs[name],
+            declared=None,
+            reason="set on the topic and not by the declaration, so apply leaves it alone",
+        )
+
+
+def _configs(spec: TopicSpec, state: TopicState, allowed: Allowed) -> Iterable[Finding]:
+    for name, declared in spec.configs.items():
+        found = state.configs.get(name)
+        if found is not None and not _is_same(name, found, declared):
+            yield _config_finding(spec, name, found, allowed)
+
+
+def _is_same(name: str, found: str, declared: str) -> bool:
+    return set(found.split(",")) == set(declared.split(",")) if name == POLICY else found == declared
+
+
+def _config_finding(spec: TopicSpec, name: str, found: str, allowed: Allowed) -> Finding:
+    declared = spec.configs[name]
+    change = Finding(
+        group=Group.CHANGE,
+        topic=spec.name,
+        owner=spec.owner,
+        setting=name,
+        found=_in_words(name, found),
+        declared=_in_words(name, declared),
+        reason="apply sets it",
+        step=SetConfig(topic=spec.name, name=name, value=declared),
+    )
+    if name == RECORD_BYTES and int(found) > int(declared):
+        return replace(change, group=Group.DRIFT, reason="larger is harmless, so apply leaves it alone", step=None)
+    if name == RETENTION and _loses_records(spec, found, declared) and spec.owner not in allowed.shorter_retention:
+        reason = "records older than that are deleted, jobs that still wait among them"
+        flag = f"--allow-shorter-retention {spec.owner}"
+        return replace(change, group=Group.REFUSED, reason=reason, flag=flag, step=None)
+    return change
+
+
+def _loses_records(spec: TopicSpec, found: str, declared: str) -> bool:
+    """A ledger's records out of its window are of no use to anybody."""
+    return spec.role is not Role.LEDGER and is_shorter(int(declared), int(found))
+
+
+def _in_words(name: str, value: str) -> str:
+    return format_retention(int(value)) if name.endswith(".ms") else value

@@ -1,0 +1,79 @@
+"""What a cluster holds of a pipeline, read in one go: all that planning and verifying know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import names
+from .admin import Administration, FoundTopic
+from .pipeline import Pipeline
+from .queue import Queue
+from .topics import TopicSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicState:
+    """One topic as it is in the cluster.
+
+    Attributes:
+        replication: the fewest copies that one of its partitions has.
+        configs: what holds for it, the cluster's defaults included; empty where it was not asked for.
+        overrides: names of the configs that were set on this topic.
+    """
+
+    partitions: int
+    replication: int
+    configs: Mapping[str, str] = field(default_factory=dict)
+    overrides: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """A pipeline's part of a cluster.
+
+    Attributes:
+        topics: {topic: its state}.
+        waiting: {topic of a retry tier that is no longer declared: jobs that wait there}.
+    """
+
+    topics: Mapping[str, TopicState]
+    waiting: Mapping[str, int] = field(default_factory=dict)
+
+
+def removed_tiers(queue: Queue, topics: Mapping[str, object]) -> list[str]:
+    """Name the topics that look like a retry tier of the queue but are not declared any more."""
+    declared = frozenset(queue.retry_topics.values())
+    prefix = f"{queue.topic}{names.RETRY_INFIX}"
+    return sorted(name for name in topics if name.startswith(prefix) and name not in declared)
+
+
+def read_inventory(pipeline: Pipeline, administration: Administration) -> Inventory:
+    """Read all topics under the pipeline's namespace, their configs, and what waits in removed tiers."""
+    prefix = f"{pipeline.namespace}."
+    found = {name: shape for name, shape in administration.all_topics().items() if name.startswith(prefix)}
+    waiting: dict[str, int] = {}
+    for queue in pipeline.queues.values():
+        removed = {name: found[name].partitions for name in removed_tiers(queue, found)}
+        waiting |= administration.waiting(removed, queue.group)
+    return Inventory(topics=_states(found, administration), waiting=waiting)
+
+
+def read_topics(specs: list[TopicSpec], administration: Administration) -> Inventory:
+    """Read the state of the named topics only: two requests."""
+    found = administration.topics([spec.name for spec in specs])
+    return Inventory(topics=_states(found, administration))
+
+
+def _states(found: Mapping[str, FoundTopic], administration: Administration) -> dict[str, TopicState]:
+    configs = administration.configs(found)
+    return {
+        name: TopicState(
+            partitions=shape.partitions,
+            replication=shape.replication,
+            configs=configs[name].values,
+            overrides=configs[name].overrides,
+        )
+        for name, shape in found.items()
+        if name in configs
+    }

@@ -1,0 +1,55 @@
+"""Planning: compare the declaration with an inventory of the cluster, and say what apply would do and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .admin import Administration
+from .cluster import ClusterSettings
+from .differences import pipeline_findings, queue_findings, unmanaged_findings
+from .findings import NOTHING, Allowed, Finding, Group, Plan
+from .inventory import Inventory, read_inventory
+from .pipeline import Pipeline
+
+
+def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
+    """Read the cluster and say what apply would do; nothing is changed.
+
+    Raises:
+        UnknownName: something is allowed for a queue that is not declared.
+        ClusterUnreachable, NotAuthorized: the cluster does not say.
+    """
+    check_names(pipeline, allowed)
+    inventory = read_inventory(pipeline, Administration(cluster))
+    return plan_for(pipeline, inventory, allowed, with_schemas=cluster.schema_registry_url is None)
+
+
+def check_names(pipeline: Pipeline, allowed: Allowed) -> None:
+    """Refuse permissions that name no queue, since they would silently allow nothing.
+
+    Raises:
+        UnknownName: see above.
+    """
+    for name in sorted(allowed.repartition | allowed.tier_removal | allowed.shorter_retention - {"events"}):
+        pipeline.find_queue(name)
+
+
+def plan_for(
+    pipeline: Pipeline, inventory: Inventory, allowed: Allowed = NOTHING, *, with_schemas: bool = True
+) -> Plan:
+    """Compare a declaration with an inventory. Pure.
+
+    Args:
+        with_schemas: False where a Schema Registry holds the schemas.
+    """
+    findings: list[Finding] = []
+    for queue in pipeline.queues.values():
+        findings += queue_findings(pipeline, queue, inventory, allowed)
+    findings += pipeline_findings(pipeline, inventory, allowed, with_schemas=with_schemas)
+    findings += unmanaged_findings(pipeline, inventory)
+    return Plan(namespace=pipeline.namespace, findings=tuple(_by_group(findings)))
+
+
+def _by_group(findings: Iterable[Finding]) -> list[Finding]:
+    order = {group: number for number, group in enumerate(Group)}
+    return sorted(findings, key=lambda finding: order[finding.group])

@@ -1,0 +1,150 @@
+"""The topics that a declaration asks for: their names, partitions, copies and configs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from .pipeline import Pipeline
+from .queue import Queue
+
+HEADERS_ALLOWANCE_BYTES: Final = 64 * 1024
+"""Room for a record's headers, key and framing; an error's stack, the largest of them, is bounded well below."""
+DEFAULT_MAX_RECORD_BYTES: Final = 1_048_588
+"""Kafka's own `max.message.bytes`."""
+EVENTS_RETENTION: Final = timedelta(days=7)
+EVENTS_PARTITIONS: Final = 4
+IN_SYNC_COPIES: Final = 2
+"""Of three copies and more, so many must have a record before it counts as written; one broker may be down."""
+LEDGER_SEGMENT: Final = timedelta(hours=1)
+LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+_HOUR: Final = timedelta(hours=1)
+
+
+class Role(StrEnum):
+    """What a topic is for."""
+
+    MAIN = "main"
+    RETRY = "retry"
+    DEAD = "dead"
+    LEDGER = "ledger"
+    SCHEMAS = "schemas"
+    EVENTS = "events"
+
+
+HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DEAD})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """One topic as it is declared.
+
+    Attributes:
+        owner: name of its queue; `schemas` and `events`, which no queue can be named, for the pipeline's own topics.
+        replication: copies of each record; None leaves it to the cluster.
+        configs: the topic configs that the declaration fixes; all others are the cluster's business.
+    """
+
+    name: str
+    role: Role
+    owner: str
+    partitions: int
+    replication: int | None
+    configs: Mapping[str, str]
+
+
+def milliseconds(duration: timedelta) -> int:
+    """A length of time as Kafka's configs want it."""
+    return round(duration.total_seconds() * 1_000)
+
+
+def max_record_bytes(pipeline: Pipeline, queue: Queue) -> int:
+    """The largest record that the queue's topics must take: the largest payload of its job types, and its headers."""
+    limits = [job.max_payload_bytes for job in pipeline.job_types.values() if job.queue is queue]
+    return max([queue.max_payload_bytes, *limits]) + HEADERS_ALLOWANCE_BYTES
+
+
+def declared_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[TopicSpec]:
+    """All topics of the pipeline, queue by queue, then its own.
+
+    Args:
+        with_schemas: False where a Schema Registry holds the schemas.
+    """
+    found = [spec for queue in pipeline.queues.values() for spec in queue_topics(pipeline, queue)]
+    return [*found, *pipeline_topics(pipeline, with_schemas=with_schemas)]
+
+
+def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
+    """The topics of one queue, the main topic first; all have the same number of partitions."""
+    jobs = _job_configs(queue, queue.retention, max_record_bytes(pipeline, queue))
+    dead = _job_configs(queue, queue.dead_retention, max_record_bytes(pipeline, queue))
+    shapes = [(queue.topic, Role.MAIN, jobs)]
+    shapes += [(topic, Role.RETRY, jobs) for topic in queue.retry_topics.values()]
+    shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
+    return [
+        TopicSpec(
+            name=name,
+            role=role,
+            owner=queue.name,
+            partitions=queue.partitions,
+            replication=queue.replication,
+            configs=configs,
+        )
+        for name, role, configs in shapes
+    ]
+
+
+def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[TopicSpec]:
+    """The topics that belong to no single queue; they have as many copies as the queue with the most."""
+    replication = max((queue.replication or 0 for queue in pipeline.queues.values()), default=0) or None
+    events = TopicSpec(
+        name=pipeline.events_topic,
+        role=Role.EVENTS,
+        owner="events",
+        partitions=EVENTS_PARTITIONS,
+        replication=replication,
+        configs={
+            "cleanup.policy": "delete",
+            "retention.ms": str(milliseconds(EVENTS_RETENTION)),
+            **_in_sync(replication),
+        },
+    )
+    schemas = TopicSpec(
+        name=pipeline.schemas_topic,
+        role=Role.SCHEMAS,
+        owner="schemas",
+        partitions=1,
+        replication=replication,
+        configs={"cleanup.policy": "compact", **_in_sync(replication)},
+    )
+    return [schemas, events] if with_schemas else [events]
+
+
+def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[str, str]:
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(milliseconds(retention)),
+        # A record's age counts from its arrival: a publisher's wrong clock must not get its jobs deleted unrun.
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": str(max(DEFAULT_MAX_RECORD_BYTES, record_bytes)),
+        **_in_sync(queue.replication),
+    }
+
+
+def _ledger_configs(queue: Queue) -> dict[str, str]:
+    """Remembered for the window's age, in whole hours; small segments, so that what is out of it goes soon."""
+    hours = -(-queue.ledger.age // _HOUR)
+    return {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(milliseconds(hours * _HOUR)),
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        **_in_sync(queue.replication),
+    }
+
+
+def _in_sync(replication: int | None) -> dict[str, str]:
+    return {"min.insync.replicas": str(IN_SYNC_COPIES)} if replication and replication > IN_SYNC_COPIES else {}

@@ -1,0 +1,136 @@
+"""The check at the start of workers and producers: are the topics there, and can they carry what is declared?
+
+Only what would lose, misplace or refuse jobs counts; other drift is for `stoker topology plan` to tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from .admin import Administration
+from .cluster import ClusterSettings
+from .durations import format_retention
+from .inventory import Inventory, TopicState, read_topics
+from .pipeline import Pipeline
+from .queue import Queue
+from .topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
+
+VERIFY_TIMEOUT_S: Final = 10.0
+APPLY: Final = "stoker topology apply"
+UNLIMITED: Final = -1
+
+
+class TopologyMismatch(Exception):
+    """The cluster's topics do not carry what is declared; apply the topology, then start again.
+
+    Attributes:
+        findings: what is wrong, one sentence each, with the command that mends it where it is another than `apply`.
+    """
+
+    def __init__(self, namespace: str, findings: list[str]) -> None:
+        listed = "".join(f"\n  - {finding}" for finding in findings)
+        super().__init__(
+            f"the topics of {namespace!r} do not match the declaration:{listed}\n"
+            f"Run `{APPLY}` (`stoker topology plan` shows beforehand what it would do)."
+        )
+        self.namespace, self.findings = namespace, findings
+
+
+def verify(
+    pipeline: Pipeline,
+    cluster: ClusterSettings,
+    queue_names: Collection[str] | None = None,
+    *,
+    timeout_s: float = VERIFY_TIMEOUT_S,
+) -> None:
+    """Check that the cluster's topics can carry the named queues (all of them, when none are named).
+
+    Args:
+        timeout_s: how long each of the two requests may take.
+
+    Raises:
+        TopologyMismatch: they cannot; all findings together.
+        UnknownName: the pipeline has no such queue.
+        ClusterUnreachable, NotAuthorized: the cluster does not say.
+    """
+    queues = [pipeline.find_queue(name) for name in queue_names or pipeline.queues]
+    with_schemas = cluster.schema_registry_url is None
+    specs = [spec for queue in queues for spec in queue_topics(pipeline, queue)]
+    specs += pipeline_topics(pipeline, with_schemas=with_schemas)
+    findings = mismatches(queues, specs, read_topics(specs, Administration(cluster, timeout_s)))
+    if findings:
+        raise TopologyMismatch(pipeline.namespace, findings)
+
+
+def mismatches(queues: Iterable[Queue], specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
+    """Say what in the cluster would lose, misplace or refuse jobs; empty when all is well. Pure."""
+    missing = [f"topic {spec.name} does not exist" for spec in specs if spec.name not in inventory.topics]
+    unequal = [finding for queue in queues for finding in _unequal_partitions(queue, specs, inventory)]
+    harmful = [
+        finding
+        for spec in specs
+        if (state := inventory.topics.get(spec.name)) is not None
+        for finding in _harmful_configs(spec, state)
+    ]
+    return [*missing, *unequal, *harmful]
+
+
+def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
+    """A record keeps its partition number for life, so the topics of a queue must agree on how many there are."""
+    counts = {spec.name: inventory.topics[spec.name].partitions for spec in _present(queue, specs, inventory)}
+    expected = counts.get(queue.topic)
+    if expected is None:
+        return []
+    mending = "" if expected == queue.partitions else f"; `{APPLY} --allow-repartition {queue.name}` mends it"
+    return [
+        f"topic {name} has {_partitions(count)}, the main topic {queue.topic} has {expected}{mending}"
+        for name, count in counts.items()
+        if count != expected
+    ]
+
+
+def _present(queue: Queue, specs: Collection[TopicSpec], inventory: Inventory) -> list[TopicSpec]:
+    return [spec for spec in specs if spec.owner == queue.name and spec.name in inventory.topics]
+
+
+def _partitions(count: int) -> str:
+    return "1 partition" if count == 1 else f"{count} partitions"
+
+
+def _harmful_configs(spec: TopicSpec, state: TopicState) -> list[str]:
+    checks = (_too_small(spec, state), _compacted(spec, state), _forgetful(spec, state))
+    return [finding for finding in checks if finding]
+
+
+def _too_small(spec: TopicSpec, state: TopicState) -> str | None:
+    needed, given = spec.configs.get("max.message.bytes"), state.configs.get("max.message.bytes")
+    if needed is None or given is None or int(given) >= int(needed):
+        return None
+    return f"topic {spec.name} takes records of {given} bytes (max.message.bytes); the job types need {needed}"
+
+
+def _compacted(spec: TopicSpec, state: TopicState) -> str | None:
+    policy = state.configs.get("cleanup.policy", "")
+    if spec.role in HOLDS_JOBS and "compact" in policy:
+        return f"topic {spec.name} is compacted (cleanup.policy={policy}), which loses all jobs of a key but the last"
+    if spec.role is Role.SCHEMAS and "delete" in policy:
+        return f"topic {spec.name} forgets old schemas (cleanup.policy={policy}); it must be compacted only"
+    return None
+
+
+def _forgetful(spec: TopicSpec, state: TopicState) -> str | None:
+    declared, kept = spec.configs.get("retention.ms"), state.configs.get("retention.ms")
+    if declared is None or kept is None or spec.role is Role.EVENTS or not is_shorter(int(kept), int(declared)):
+        return None
+    return (
+        f"topic {spec.name} keeps records for {format_retention(int(kept))}, declared are "
+        f"{format_retention(int(declared))}"
+    )
+
+
+def is_shorter(retention_ms: int, than_ms: int) -> bool:
+    """Compare retentions as Kafka means them: -1 is for ever."""
+    if retention_ms == UNLIMITED:
+        return False
+    return than_ms == UNLIMITED or retention_ms < than_ms
