@@ -59,8 +59,7 @@ clean: ## delete .venv, caches and build results; the embedded broker's data sta
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { \
 		echo "Stoker needs Python 3.11 or newer, and found none: install one, or name it: make PYTHON=/path/to/python"; exit 1; }
-	@$(PYTHON) -c '$(NEW_ENOUGH)' || { \
-		echo "Stoker needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`"; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "Stoker needs Python 3.11 or newer, which $(PYTHON) is not"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "$(PYTHON) cannot make virtual environments: install its venv package (python3-venv on Debian), or name another PYTHON"; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON): a minute or two the first time"

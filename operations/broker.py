@@ -70,7 +70,7 @@ class EmbeddedBroker:
         Raises:
             JavaMissing, JarsMissing: what it runs on cannot be had.
             BrokerStartFailed: it ended or did not answer in `timeout_s`; the message holds its last words.
-            BrokerFolderFailed, BrokerBusy: the state folder cannot be used.
+            BrokerFolderFailed, BrokerBusy, NoFreePort: the state folder or the ports cannot be used.
         """
         with self._locked(timeout_s):
             running = self.status()
@@ -166,12 +166,11 @@ class EmbeddedBroker:
 
     def _format(self, command: list[str]) -> None:
         self._progress("preparing an empty data folder…")
-        with (self.folder / "broker.out").open("ab") as out:
-            done = subprocess.run(
-                command, cwd=self.folder, stdout=out, stderr=out, timeout=START_TIMEOUT_S, check=False
-            )
-        if done.returncode != 0:
-            raise self._start_failed("its data folder could not be prepared")
+        try:
+            with (self.folder / "broker.out").open("ab") as out:
+                subprocess.run(command, cwd=self.folder, stdout=out, stderr=out, timeout=START_TIMEOUT_S, check=True)
+        except subprocess.SubprocessError as failed:
+            raise self._start_failed("its data folder could not be prepared") from failed
 
     def _wait_answering(self, running: RunningBroker, timeout_s: float) -> None:
         process = self._process(running)

@@ -65,6 +65,17 @@ class BrokerFolderFailed(BrokerError):
         self.folder = folder
 
 
+class NoFreePort(BrokerError):
+    """Every port that was tried is taken."""
+
+    def __init__(self, tried: int, host: str, ports: range) -> None:
+        super().__init__(
+            f"the embedded broker found no free port on {host}: {tried} between {ports.start} and {ports.stop} "
+            f"were tried. End the programs that listen there, {OTHER_BROKERS}"
+        )
+        self.tried, self.ports = tried, ports
+
+
 class BrokerBusy(BrokerError):
     """Another process is starting, stopping or resetting the same broker and has not finished."""
 

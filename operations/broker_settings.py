@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .broker_errors import NoFreePort
 from .broker_process import folder_mark
 
 HOST = "127.0.0.1"
@@ -101,11 +102,11 @@ def choose_ports(draw: random.Random) -> Ports:
     """Find two free ports.
 
     Raises:
-        OSError: none of many was free.
+        NoFreePort: of many that were tried.
     """
     free = [port for port in draw.sample(_PORTS, _TRIES) if _is_free(port)]
     if len(free) < 2:
-        raise OSError(f"no free port on {HOST} among {_TRIES} tried between {_PORTS.start} and {_PORTS.stop}")
+        raise NoFreePort(_TRIES, HOST, _PORTS)
     return Ports(broker=free[0], controller=free[1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,8 +20,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from stoker.operations.broker import EmbeddedBroker, RunningBroker, project_folder
-from stoker.operations.broker_errors import BrokerBusy, BrokerFolderFailed, BrokerStartFailed
+from stoker.operations.broker_errors import BrokerBusy, BrokerFolderFailed, BrokerStartFailed, NoFreePort
 from stoker.operations.broker_lock import file_lock
+from stoker.operations.broker_settings import choose_ports
 
 TOPIC = "kept"
 START = """
@@ -112,6 +114,14 @@ def test_a_start_that_fails_shows_the_last_words_and_the_log(broker: EmbeddedBro
     assert str(broker.folder / "broker.0.log") in str(failed.value)
 
 
+def test_a_data_folder_that_cannot_be_prepared_is_told(broker: EmbeddedBroker) -> None:
+    """A failure before Kafka even starts has its message too."""
+    broker.folder.mkdir()
+    (broker.folder / "data").write_text("a file where a folder must be")
+    with pytest.raises(BrokerStartFailed, match="could not be prepared"):
+        broker.start()
+
+
 @pytest.fixture
 def stranger() -> Iterator[psutil.Process]:
     """A process that is no broker."""
@@ -143,6 +153,13 @@ def test_a_damaged_state_file_counts_as_not_running(tmp_path: Path, content: str
     """A file cut short by a full disk does not break `status`."""
     (tmp_path / "broker.json").write_text(content)
     assert EmbeddedBroker(tmp_path).status() is None
+
+
+def test_a_machine_without_a_free_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for a port ends."""
+    monkeypatch.setattr("stoker.operations.broker_settings._is_free", lambda _port: False)
+    with pytest.raises(NoFreePort, match="no free port"):
+        choose_ports(random.Random(1))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
