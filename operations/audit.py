@@ -1,0 +1,103 @@
+"""The audit trail: who replayed or discarded what, when and how it ended, as `JobEvent`s on `<namespace>.events`.
+
+A `begun` without its `ended` tells of a process that was killed. The letters themselves know more: each disposition
+carries the id of its replay, and who decided.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from ..schemas import encode_own
+from ..topology import Pipeline, Queue
+from .transactions import Outgoing, TransactionalPublisher, Unit
+
+if TYPE_CHECKING:
+    from .pacing import Published
+
+EVENT: Final = "audit"
+DETAIL_CHARACTERS: Final = 16_384
+"""A longer list of filters is cut, lest the record grows past what the broker takes."""
+
+
+PARTITION_BY_KEY: Final = -1
+
+
+class Action(Enum):
+    """What an operator did."""
+
+    DEAD_REPLAY = "dead-letters-replayed"
+    DEAD_DISCARD = "dead-letters-discarded"
+    QUEUE_REPLAY = "queue-replayed"
+
+
+def operator_name() -> str:
+    """Who is at work, as user@host."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's process may have no user of that number
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+class AuditTrail:
+    """Writes the beginning and the end of one action, through the publisher that carries it out.
+
+    So nothing is published without its beginning on record, and a process that was shut out cannot write an end.
+    """
+
+    def __init__(
+        self, publisher: TransactionalPublisher, pipeline: Pipeline, queue: Queue, action: Action, action_id: str
+    ) -> None:
+        self._publisher, self._topic, self._queue = publisher, pipeline.events_topic, queue
+        self._action, self._action_id = action, action_id
+
+    def begin(self, *, counts: Mapping[str, int], filters: Mapping[str, object], note: str = "") -> None:
+        """Put on record what is about to be done.
+
+        Args:
+            counts: {job type: how many}.
+            filters: in use; empty when everything was selected.
+            note: the operator's reason.
+        """
+        self._write("begun", {"counts": _json(counts), "filters": _json(filters), "note": note})
+
+    def end(self, published: Published) -> None:
+        """Put on record what was done."""
+        how = "stopped" if published.is_stopped else "ended"
+        self._write(how, {"done": str(published.units), "refused": str(published.refused)})
+
+    def _write(self, phase: str, detail: Mapping[str, str]) -> None:
+        event = {
+            "event": EVENT,
+            "job_id": self._action_id,
+            "job_type": "",
+            "queue": self._queue.name,
+            "topic": self._queue.topic,
+            "partition": -1,
+            "offset": -1,
+            "attempt": 0,
+            "at": datetime.now(UTC),
+            "worker": operator_name(),
+            "reason": self._action.value,
+            "error_type": "",
+            "detail": {"phase": phase, **{name: value for name, value in detail.items() if value}},
+        }
+        record = Outgoing(
+            topic=self._topic,
+            partition=PARTITION_BY_KEY,
+            key=self._action_id.encode(),
+            value=encode_own("JobEvent", event),
+            headers=[],
+        )
+        self._publisher.publish([Unit(label=f"audit record {phase!r}", records=(record,))])
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)[:DETAIL_CHARACTERS]

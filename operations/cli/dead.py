@@ -1,0 +1,331 @@
+"""`stoker dead`: list, show, replay and discard dead letters."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .app import AppContext, pass_app
+from .desk_options import JsonAssignment, death_filters, desk_failures, selection_of
+from .publishing import (
+    Voice,
+    confirm,
+    published_document,
+    shown_progress,
+    stop_signals,
+    tally_document,
+    tally_lines,
+    tell_end,
+)
+
+if TYPE_CHECKING:
+    from ...topology import Queue
+    from ..dead_letters import Letter
+    from ..payloads import Edits
+    from ..selection import Selection
+    from ..settling import Forecast, Request, Settlement
+
+_queue = click.argument("queue_name", metavar="QUEUE")
+_letters = click.argument("letters", metavar="[LETTER]...", nargs=-1)
+_dry_run = click.option("--dry-run", is_flag=True, help="Show the counts, change nothing.")
+_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+_rate = click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N letters a second.")
+_limit = click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="At most N letters, by partition and offset."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+@click.group()
+def dead() -> None:
+    """List, show, replay and discard dead letters.
+
+    LETTER is a reference, partition/offset as `dead list` shows it, or a job id. Several filters must all hold; of one
+    filter given several times, any value will do.
+    """
+
+
+@dead.command("list")
+@click.argument("queue_names", metavar="[QUEUE]...", nargs=-1)
+@death_filters
+@click.option("--all", "settled_too", is_flag=True, help="Also those that were replayed or discarded.")
+@click.option("--group", "grouped", is_flag=True, help="Counts by type and error instead of single letters.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Show the latest N of each queue.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for each line: a letter, or a group.")
+@pass_app
+def list_letters(
+    app: AppContext,
+    /,
+    queue_names: tuple[str, ...],
+    *,
+    settled_too: bool,
+    grouped: bool,
+    limit: int,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Show dead letters, the latest last; of all queues when none is named."""
+    selection = selection_of(filters)
+    queues = [app.pipeline.find_queue(name) for name in queue_names] or list(app.pipeline.queues.values())
+    for queue in queues:
+        with desk_failures():
+            if grouped:
+                _print_groups(app, queue, selection, settled_too=settled_too, as_json=as_json)
+            else:
+                _print_letters(app, queue, selection, settled_too=settled_too, limit=limit, as_json=as_json)
+
+
+def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[Letter]:
+    from ..dead_letters import DeadLetterDesk
+
+    desk = DeadLetterDesk(app.cluster, queue)
+    return desk.letters(desk.survey(), selection, settled_too=settled_too)
+
+
+def _print_groups(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool, as_json: bool) -> None:
+    from ..tally import Tally
+    from .letter_output import print_groups
+
+    letters = _letters_of(app, queue, selection, settled_too=settled_too)
+    tally = Tally(letter.record for letter in letters)
+    if as_json:
+        for group in tally_document(tally):
+            click.echo(json.dumps({"queue": queue.name, **group}, ensure_ascii=False))
+        return
+    click.echo(f"{queue.name}: {tally.total:,} {'dead letters' if settled_too else 'open dead letters'}")
+    if tally.total:
+        print_groups(tally)
+
+
+def _print_letters(
+    app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool, limit: int, as_json: bool
+) -> None:
+    from .letter_output import letter_row, print_letters
+
+    total, latest = _latest(_letters_of(app, queue, selection, settled_too=settled_too), limit)
+    rows = [letter_row(letter) for letter in latest]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps({"queue": queue.name, **row}, ensure_ascii=False))
+        return
+    shown = f", the latest {len(rows):,} shown" if total > len(rows) else ""
+    click.echo(f"{queue.name}: {total:,} {'dead letters' if settled_too else 'open dead letters'}{shown}")
+    if rows:
+        print_letters(rows)
+
+
+def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
+    """How many there are, and the latest of them, in order; no more than those are held."""
+    total, heap = 0, list[tuple[Any, Any, Any]]()
+    for letter in letters:
+        total += 1
+        entry = (letter.record.at, letter.record.ref, letter)
+        (heapq.heappush if len(heap) < limit else heapq.heappushpop)(heap, entry)
+    return total, [letter for _, _, letter in sorted(heap, key=lambda entry: entry[:2])]
+
+
+@dead.command("show")
+@_queue
+@click.argument("letter")
+@_json
+@pass_app
+def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool) -> None:
+    """Show all that is known of one LETTER: its error, its payload, its headers, and what was done with it."""
+    from ...schemas import Decoder
+    from ...topology.schema_store import schema_store
+    from ..dead_letters import DeadLetterDesk
+    from .letter_output import echo_lines, file_document, file_lines, payload_of
+
+    with desk_failures():
+        file = DeadLetterDesk(app.cluster, app.pipeline.find_queue(queue_name)).file(letter)
+    store = schema_store(app.pipeline, app.cluster)
+    try:
+        how_read, payload = payload_of(file.record, app.pipeline, Decoder(store))
+    finally:
+        store.close()
+    if as_json:
+        click.echo(json.dumps(file_document(file, how_read, payload), ensure_ascii=False))
+    else:
+        echo_lines(file_lines(file, how_read, payload))
+
+
+@dead.command("replay")
+@_queue
+@_letters
+@death_filters
+@_limit
+@_dry_run
+@_yes
+@_rate
+@click.option(
+    "--set",
+    "fields",
+    multiple=True,
+    type=JsonAssignment(),
+    metavar="FIELD=JSON",
+    help="Correct a field of every selected payload; dots lead into nested fields. Repeatable.",
+)
+@click.option(
+    "--payload",
+    "payload_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Replace the payload of the one selected letter by this JSON file.",
+)
+@click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
+@click.option("--include-undecodable", is_flag=True, help="Also what today's code cannot decode, byte for byte.")
+@click.option("--again", is_flag=True, help="Also letters that were replayed or discarded before.")
+@click.option("--replay-id", metavar="ID", help="Continue this replay: with --again, leave out what it has published.")
+@_json
+@pass_app
+def replay_letters(
+    app: AppContext,
+    /,
+    queue_name: str,
+    letters: tuple[str, ...],
+    *,
+    limit: int | None,
+    dry_run: bool,
+    yes: bool,
+    rate: float | None,
+    fields: tuple[tuple[str, Any], ...],
+    payload_file: Path | None,
+    drop_expiry: bool,
+    include_undecodable: bool,
+    again: bool,
+    replay_id: str | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Publish dead letters to their queue again, with a fresh attempt count.
+
+    Without LETTERs and filters, all open ones. Each job goes to its old partition with its key, headers and bytes as
+    they were; corrected payloads (--set, --payload) must fit the schema, or nothing at all is published. A corrected
+    payload does not change the key. Letters that were published count as settled: a replay that was killed or stopped
+    is simply started again, and publishes nothing twice.
+    """
+    from ...topology.schema_store import schema_store
+    from ..payloads import PayloadDesk
+    from ..settling import Replaying, Request, Settlement, new_action_id
+
+    queue = app.pipeline.find_queue(queue_name)
+    request = Request(
+        selection=selection_of(filters, letters, limit),
+        settled_too=again,
+        action_id=replay_id or new_action_id(),
+        keep_expiry=not drop_expiry,
+    )
+    edits = _edits(fields, payload_file, request.selection)
+    store = schema_store(app.pipeline, app.cluster)
+    try:
+        desk = PayloadDesk(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
+        settlement = Settlement(app.pipeline, app.cluster, queue, Replaying(queue, desk))
+        _settle(settlement, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
+    finally:
+        store.close()
+
+
+def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selection: Selection) -> Edits:
+    from ..payloads import NOTHING, Edits
+
+    if payload_file is None:
+        return Edits(fields=dict(fields))
+    if len(selection.refs) + len(selection.ids) != 1:
+        raise click.UsageError("--payload replaces the payload of one letter: name it as LETTER or with --id")
+    try:
+        payload = json.loads(payload_file.read_text("utf-8"))
+    except ValueError as wrong:
+        raise click.UsageError(f"{payload_file} is not JSON: {wrong}") from wrong
+    return Edits(fields=dict(fields), payload=NOTHING if payload is None else payload)
+
+
+@dead.command("discard")
+@_queue
+@_letters
+@death_filters
+@_limit
+@_dry_run
+@_yes
+@_rate
+@click.option("--reason", "note", required=True, metavar="TEXT", help="Why; it is kept with each letter.")
+@_json
+@pass_app
+def discard_letters(
+    app: AppContext,
+    /,
+    queue_name: str,
+    letters: tuple[str, ...],
+    *,
+    limit: int | None,
+    dry_run: bool,
+    yes: bool,
+    rate: float | None,
+    note: str,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
+    from ..settling import Discarding, Request, Settlement
+
+    selection = selection_of(filters, letters, limit)
+    settlement = Settlement(app.pipeline, app.cluster, app.pipeline.find_queue(queue_name), Discarding())
+    request = Request(selection=selection, note=note)
+    _settle(settlement, request, Voice(as_json=as_json), "discard", dry_run=dry_run, yes=yes, rate=rate)
+
+
+def _settle(
+    settlement: Settlement, request: Request, voice: Voice, verb: str, *, dry_run: bool, yes: bool, rate: float | None
+) -> None:
+    """Count, ask, carry out, and say how it ended."""
+    from ..pacing import Pace
+
+    with desk_failures():
+        forecast = settlement.forecast(request)
+        _tell_forecast(voice, forecast, verb)
+        document = _forecast_document(request, forecast)
+        if dry_run or not forecast.total:
+            voice.hand_out({**document, "done": 0})
+            return
+        confirm(f"{verb.capitalize()} {forecast.total:,} dead letters?", yes=yes)
+        voice.say(f"{verb} {request.action_id}")
+        with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
+            published = settlement.carry_out(request, forecast, Pace(rate=rate, stop=stop), show)
+    voice.hand_out({**document, **published_document(published)})
+    ended = "dead letters replayed" if verb == "replay" else "dead letters discarded"
+    go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
+    tell_end(voice, published, ended, go_on)
+
+
+def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
+    voice.say(f"{forecast.total:,} dead letters to {verb}" + (":" if forecast.total else ""))
+    for line in tally_lines(forecast.tally):
+        voice.say(line)
+    if forecast.settled_before:
+        voice.say(f"{forecast.settled_before:,} of them were settled before")
+    if forecast.expired:
+        voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
+    for reason, count in forecast.left_out.most_common(10):
+        voice.say(f"left out: {count:,}, because {reason} (--include-undecodable takes them along unread)")
+
+
+def _forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:
+    return {
+        "id": request.action_id,
+        "filters": request.selection.in_words(),
+        "selected": forecast.total,
+        "groups": tally_document(forecast.tally),
+        "left_out": dict(forecast.left_out),
+        "settled_before": forecast.settled_before,
+        "expired": forecast.expired,
+    }

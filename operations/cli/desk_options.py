@@ -1,0 +1,144 @@
+"""The filter options shared by listing, replaying and discarding, and the values they take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .exit_codes import ExitCode
+from .failures import Failure
+
+if TYPE_CHECKING:
+    from ..selection import Selection
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Instant(click.ParamType[datetime]):
+    """A point in time; `operations/instants.py` says how it may be written."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the text; what is an instant already stays."""
+        from ..instants import parse_when
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_when(str(value), datetime.now(UTC))
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+class JsonAssignment(click.ParamType[tuple[str, Any]]):
+    """`path=value`, where the value is JSON."""
+
+    name = "assignment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        """Split and read."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        path, equals, written = str(value).partition("=")
+        if not equals or not path:
+            self.fail(f"{value!r} is not of the form FIELD=JSON", param, ctx)
+        try:
+            return path, json.loads(written)
+        except json.JSONDecodeError as wrong:
+            self.fail(f"{written!r} is not JSON ({wrong}): texts need quotes, as in {path}='\"text\"'", param, ctx)
+
+
+INSTANT = Instant()
+
+_JOB_FILTERS = (
+    click.option("--type", "job_types", multiple=True, metavar="NAME", help="Only jobs of this type; repeatable."),
+    click.option("--key", "keys", multiple=True, metavar="KEY", help="Only jobs with this ordering key; repeatable."),
+    click.option("--id", "ids", multiple=True, metavar="JOB_ID", help="Only the job with this id; repeatable."),
+    click.option(
+        "--partition", "partitions", multiple=True, type=click.IntRange(0), help="Only this partition; repeatable."
+    ),
+)
+_DEATH_FILTERS = (
+    click.option(
+        "--error",
+        "error_types",
+        multiple=True,
+        metavar="CLASS",
+        help="Only this error class; its module may be left out.",
+    ),
+    click.option(
+        "--fingerprint",
+        "fingerprints",
+        multiple=True,
+        metavar="HEX",
+        help="Only this error fingerprint; its first digits are enough.",
+    ),
+    click.option(
+        "--dead-reason",
+        "reasons",
+        multiple=True,
+        metavar="WORD",
+        help="Only what died for this reason, as `dead list` shows it.",
+    ),
+    click.option(
+        "--since", type=INSTANT, help="Only what died at or after this time: RFC 3339, a date, -2h, '30m ago'."
+    ),
+    click.option("--until", type=INSTANT, help="Only what died before this time."),
+)
+
+
+def job_filters(command: Command) -> Command:
+    """Add the filters that fit any stored job."""
+    return _with_options(command, _JOB_FILTERS)
+
+
+def death_filters(command: Command) -> Command:
+    """Add the filters that fit dead letters."""
+    return _with_options(command, (*_JOB_FILTERS, *_DEATH_FILTERS))
+
+
+def _with_options(command: Command, options: Iterable[Callable[[Command], Command]]) -> Command:
+    for option in reversed(tuple(options)):
+        command = option(command)
+    return command
+
+
+def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: int | None = None) -> Selection:
+    """Build the selection from the options' values and from letters named by reference or id.
+
+    Raises:
+        UsageError: it cannot be meant.
+    """
+    from ..job_record import parse_ref
+    from ..selection import Selection
+
+    refs = {target: parse_ref(target) for target in targets}
+    named: dict[str, Any] = {
+        name: value if name in ("since", "until") else frozenset(value) for name, value in filters.items()
+    }
+    named["ids"] = named.get("ids", frozenset()) | {target for target, ref in refs.items() if ref is None}
+    selection = Selection(**named, refs=frozenset(ref for ref in refs.values() if ref is not None), limit=limit)
+    if faults := selection.faults():
+        raise click.UsageError("; ".join(faults))
+    return selection
+
+
+@contextmanager
+def desk_failures() -> Iterator[None]:
+    """Turn the desk's errors into their message and exit code."""
+    from ..desk_errors import DeskError, EditsRefused, FiltersTooLong, ReadStalled
+
+    try:
+        yield
+    except (EditsRefused, FiltersTooLong) as wrong:
+        raise Failure(str(wrong), ExitCode.USAGE) from wrong
+    except ReadStalled as stalled:
+        raise Failure(str(stalled), ExitCode.UNREACHABLE) from stalled
+    except DeskError as failed:
+        raise Failure(str(failed), ExitCode.FINDING) from failed

@@ -1,0 +1,198 @@
+"""How dead letters are shown: as rows, as groups, as JSON, and one of them in full."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ...topology import headers as wire
+from .output import print_table
+
+if TYPE_CHECKING:
+    from ...schemas import Decoder
+    from ...topology import Pipeline
+    from ..dead_letters import Letter, LetterFile
+    from ..dispositions import Disposition
+    from ..job_record import JobRecord
+    from ..tally import Group, GroupKey, Tally
+
+_CELL: Final = 48
+_HEX_BYTES: Final = 512
+
+
+def when(instant: datetime) -> str:
+    """A moment, to the second, in UTC."""
+    return instant.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def letter_row(letter: Letter) -> dict[str, Any]:
+    """A letter without its payload and stack."""
+    record = letter.record
+    return {
+        "ref": str(record.ref),
+        "at": record.at.isoformat(),
+        "job_type": record.job_type,
+        "id": record.job_id,
+        "key": record.key_text,
+        "attempt": record.text(wire.ATTEMPT),
+        "reason": record.reason,
+        "error_type": record.error_type,
+        "error_message": record.text(wire.ERROR_MESSAGE),
+        "fingerprint": record.fingerprint,
+        "origin": record.text(wire.ORIGIN),
+        "first_failed": record.text(wire.FIRST_FAILED),
+        "status": letter.status,
+    }
+
+
+def print_letters(rows: Iterable[dict[str, Any]]) -> None:
+    """Rows for people; texts are cut to what a line can hold."""
+    titles = ("REF", "DIED", "TYPE", "ID", "KEY", "ATTEMPT", "REASON", "ERROR", "FINGERPRINT", "STATUS")
+    print_table(titles, [_letter_cells(row) for row in rows])
+
+
+def _letter_cells(row: dict[str, Any]) -> list[str]:
+    error = f"{row['error_type'].rpartition('.')[2]}: {row['error_message']}".strip(": ")
+    shown = (row["job_type"], row["id"], row["key"] or "", row["attempt"], row["reason"], error, row["fingerprint"][:8])
+    return [row["ref"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown), row["status"]]
+
+
+def print_groups(tally: Tally) -> None:
+    """Counts by type and error for people."""
+    titles = ("COUNT", "TYPE", "REASON", "ERROR", "FINGERPRINT", "FIRST", "LAST", "EXAMPLE", "MESSAGE")
+    print_table(titles, [_group_cells(key, group) for key, group in tally.groups()])
+
+
+def _group_cells(key: GroupKey, group: Group) -> list[object]:
+    named = (key.job_type or "(no type)", key.reason, key.error_type.rpartition(".")[2], key.fingerprint[:8])
+    span = (when(group.first), when(group.last), str(group.example))
+    return [group.count, *map(_cut, named), *span, _cut(group.message)]
+
+
+def _cut(text: str) -> str:
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= _CELL else f"{line[: _CELL - 1]}…"
+
+
+def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, Any]:
+    """The payload as JSON data with how it was read; as base64 when it is none."""
+    from ...schemas import DecodeError
+
+    try:
+        if record.job_type in pipeline.job_types:
+            contract = pipeline.job_types[record.job_type].contract
+            return "read with today's schema", contract.to_json(decoder.decode(contract, record.value or b""))
+        return "read as it was written", _plain(decoder.decode_as_written(record.value or b""))
+    except DecodeError as unreadable:
+        return f"{unreadable}", {"base64": base64.b64encode(record.value or b"").decode()}
+
+
+def _plain(datum: Any) -> Any:
+    """Avro data without a contract, as near to JSON as it comes."""
+    if isinstance(datum, dict):
+        return {name: _plain(value) for name, value in datum.items()}
+    if isinstance(datum, list):
+        return [_plain(value) for value in datum]
+    if isinstance(datum, bytes):
+        return {"base64": base64.b64encode(datum).decode()}
+    return datum if isinstance(datum, str | int | float | bool | None) else str(datum)
+
+
+def file_document(file: LetterFile, how_read: str, payload: Any) -> dict[str, Any]:
+    """All about one letter, for programs."""
+    record = file.record
+    headers = [
+        [name, None if value is None else value.decode("utf-8", "replace")] for name, value in record.raw_headers
+    ]
+    return {
+        "ref": str(record.ref),
+        "at": record.at.isoformat(),
+        "id": record.job_id,
+        "job_type": record.job_type,
+        "key": record.key_text,
+        "headers": headers,
+        "payload": payload,
+        "payload_read": how_read,
+        "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
+        "dispositions": [_disposition_document(one) for one in file.dispositions],
+    }
+
+
+def _disposition_document(disposition: Disposition) -> dict[str, Any]:
+    return {
+        "verdict": disposition.verdict.value,
+        "at": disposition.at.isoformat() if disposition.at else None,
+        "action_id": disposition.action_id,
+        "operator": disposition.operator,
+        "note": disposition.note,
+    }
+
+
+def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
+    """All about one letter, for people."""
+    import json
+
+    record = file.record
+    yield f"dead letter {record.ref}, died {when(record.at)}"
+    for title, value in _facts(record):
+        if value:
+            yield f"  {title:<14} {value}"
+    yield ""
+    yield from _section("error", record.text(wire.ERROR_MESSAGE))
+    yield from _section("stack", record.text(wire.ERROR_STACK))
+    if "base64" in payload and len(payload) == 1:
+        yield from _section(f"payload ({how_read})", _hex_dump(record.value or b""))
+    else:
+        yield from _section(f"payload ({how_read})", json.dumps(payload, indent=2, ensure_ascii=False))
+    yield from _section("headers", "\n".join(_header_lines(record)))
+    told = [_disposition_line(one) for one in file.dispositions] or ["open: neither replayed nor discarded"]
+    yield from _section("what was done", "\n".join(told))
+
+
+def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
+    yield "job type", record.job_type
+    yield "job id", record.job_id
+    yield "key", record.key_text or ""
+    yield "enqueued", f"{record.text(wire.TIME)} by {record.text(wire.SOURCE)}"
+    yield "origin", record.text(wire.ORIGIN)
+    yield "attempt", record.text(wire.ATTEMPT)
+    yield "first failed", record.text(wire.FIRST_FAILED)
+    yield "worker", record.text(wire.WORKER)
+    yield "reason", record.reason
+    yield "error", record.error_type
+    yield "fingerprint", record.fingerprint
+    yield "replay", record.replay
+
+
+def _section(title: str, body: str) -> Iterator[str]:
+    if body:
+        yield f"{title}:"
+        yield from (f"  {line}" for line in body.rstrip().splitlines())
+        yield ""
+
+
+def _header_lines(record: JobRecord) -> Iterator[str]:
+    for name, value in record.raw_headers:
+        if name not in (wire.ERROR_STACK, wire.ERROR_MESSAGE):
+            yield f"{name}: {'(null)' if value is None else value.decode('utf-8', 'backslashreplace')}"
+
+
+def _hex_dump(value: bytes) -> str:
+    shown = value[:_HEX_BYTES]
+    lines = [f"{at:06x}  {shown[at : at + 16].hex(' ')}" for at in range(0, len(shown), 16)] or ["(empty)"]
+    return "\n".join([*lines, *([f"… {len(value):,} bytes in all"] if len(value) > _HEX_BYTES else [])])
+
+
+def _disposition_line(one: Disposition) -> str:
+    note = f": {one.note}" if one.note else ""
+    return f"{one.verdict.value} {when(one.at) if one.at else ''} by {one.operator} ({one.action_id}){note}"
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print them."""
+    for line in lines:
+        click.echo(line)

@@ -1,0 +1,168 @@
+"""What publishing commands do at the terminal: show counts, ask, show progress, stop cleanly, say how it ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from .exit_codes import ExitCode
+from .failures import Failure
+
+if TYPE_CHECKING:
+    from ..pacing import Published
+    from ..tally import Tally
+
+PLAIN_PROGRESS_EVERY_S: Final = 5.0
+SHOWN_REFUSALS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """Where a command speaks: words to people, and one JSON document to programs if they asked for it."""
+
+    as_json: bool
+
+    def say(self, words: str = "") -> None:
+        """Tell people; on stderr when stdout belongs to JSON."""
+        click.echo(words, err=self.as_json)
+
+    def hand_out(self, document: Mapping[str, Any]) -> None:
+        """Print the JSON document, if it was asked for."""
+        if self.as_json:
+            click.echo(json.dumps(document, ensure_ascii=False))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Go on only with a yes.
+
+    Raises:
+        Failure: nobody is there to be asked.
+        Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
+    click.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Set the event on SIGINT or SIGTERM, so that the batch at hand is finished; a second SIGINT breaks it off."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, ask_to_stop)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def shown_progress(total: int, verb: str) -> Iterator[Callable[[Published], None]]:
+    """Show how far the publishing is: a bar on a terminal, elsewhere a line every few seconds."""
+    if sys.stderr.isatty():
+        with _bar(total, verb) as show:
+            yield show
+    else:
+        yield _lines(total, verb)
+
+
+@contextmanager
+def _bar(total: int, verb: str) -> Iterator[Callable[[Published], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn(verb),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    begun = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(verb, total=total, speed="")
+
+        def show(published: Published) -> None:
+            speed = published.units / max(time.monotonic() - begun, 0.001)
+            bar.update(task, completed=published.units + published.refused, speed=f"{speed:,.0f}/s")
+
+        yield show
+
+
+def _lines(total: int, verb: str) -> Callable[[Published], None]:
+    told_at = time.monotonic()
+
+    def show(published: Published) -> None:
+        nonlocal told_at
+        if time.monotonic() - told_at >= PLAIN_PROGRESS_EVERY_S:
+            told_at = time.monotonic()
+            click.echo(f"{verb}: {published.units:,} of {total:,}", err=True)
+
+    return show
+
+
+def tally_lines(tally: Tally) -> Iterator[str]:
+    """The counts by type and error, the largest first."""
+    for key, group in tally.groups():
+        error = " ".join(part for part in (key.reason, key.error_type, key.fingerprint[:8]) if part)
+        said = f"  {group.message.splitlines()[0]}" if group.message else ""
+        yield f"  {group.count:>9,}  {key.job_type or '(no type)'}  {error}{said}".rstrip()
+
+
+def tally_document(tally: Tally) -> list[dict[str, Any]]:
+    """The counts by type and error, for programs."""
+    return [
+        {
+            **key._asdict(),
+            "count": group.count,
+            "first": group.first.isoformat(),
+            "last": group.last.isoformat(),
+            "example": str(group.example),
+            "message": group.message,
+        }
+        for key, group in tally.groups()
+    ]
+
+
+def published_document(published: Published) -> dict[str, Any]:
+    """How it ended, for programs."""
+    refusals = [{"ref": refusal.unit.label, "reason": refusal.reason} for refusal in published.refusals]
+    return {
+        "done": published.units,
+        "refused": published.refused,
+        "refusals": refusals,
+        "stopped": published.is_stopped,
+    }
+
+
+def tell_end(voice: Voice, published: Published, what: str, go_on: str) -> None:
+    """Say how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
+    voice.say(f"{published.units:,} {what}")
+    for refusal in published.refusals[:SHOWN_REFUSALS]:
+        voice.say(f"  left out: {refusal.unit.label}: {refusal.reason}")
+    if published.is_stopped:
+        voice.say(f"stopped before the end; every batch is complete. To go on: {go_on}")
+        click.get_current_context().exit(ExitCode.INTERRUPTED)
+    if published.refused:
+        raise Failure(
+            f"{published.refused:,} records were refused by the brokers and left as they are", ExitCode.FINDING
+        )

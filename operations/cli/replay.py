@@ -1,0 +1,178 @@
+"""`stoker replay`: run a stretch of a queue's past again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .app import AppContext, pass_app
+from .desk_options import INSTANT, desk_failures, job_filters, selection_of
+from .publishing import (
+    Voice,
+    confirm,
+    published_document,
+    shown_progress,
+    stop_signals,
+    tally_document,
+    tally_lines,
+    tell_end,
+)
+
+if TYPE_CHECKING:
+    from ..queue_replay import Bounds, QueueReplay, Stretch
+    from ..selection import Selection
+    from ..tally import Tally
+
+
+class OffsetBound(click.ParamType[tuple[int | None, int]]):
+    """`OFFSET` for every partition, or `PARTITION/OFFSET` (also with a colon) for one."""
+
+    name = "offset"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
+        """Read (partition, offset); no partition means all of them."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        parts = str(value).replace(":", "/").split("/")
+        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} is neither an offset nor PARTITION/OFFSET", param, ctx)
+        return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (None, int(parts[0]))
+
+
+@click.command()
+@click.argument("queue_name", metavar="QUEUE")
+@click.option(
+    "--from-offset",
+    "from_offsets",
+    multiple=True,
+    type=OffsetBound(),
+    metavar="[P/]O",
+    help="Begin at this offset: O in every partition, or P/O in partition P, others left alone. Repeatable.",
+)
+@click.option("--from-time", type=INSTANT, help="Begin at what was published then: RFC 3339, a date, -2h, '30m ago'.")
+@click.option(
+    "--to-offset", "to_offsets", multiple=True, type=OffsetBound(), metavar="[P/]O", help="End before this offset."
+)
+@click.option("--to-time", type=INSTANT, help="End before what was published then. Without an end: now.")
+@job_filters
+@click.option("--include-replays", is_flag=True, help="Also jobs that an earlier replay has published.")
+@click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
+@click.option("--replay-id", metavar="ID", help="Continue this replay, with the bounds and filters it was begun with.")
+@click.option("--dry-run", is_flag=True, help="Show the counts, publish nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N jobs a second.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@pass_app
+def replay(
+    app: AppContext,
+    /,
+    queue_name: str,
+    *,
+    from_offsets: tuple[tuple[int | None, int], ...],
+    from_time: datetime | None,
+    to_offsets: tuple[tuple[int | None, int], ...],
+    to_time: datetime | None,
+    include_replays: bool,
+    drop_expiry: bool,
+    replay_id: str | None,
+    dry_run: bool,
+    yes: bool,
+    rate: float | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """Publish a stretch of a queue's past again, so that its jobs run once more, also those that succeeded.
+
+    The jobs pass the ledger under the replay's own id, and go to their old partitions, behind what waits there. What is
+    published after the replay has begun is not part of it. A replay that was killed or stopped continues with
+    --replay-id, which is printed when it begins, and publishes nothing twice.
+    """
+    from ..queue_replay import QueueReplay
+
+    queue_replay = QueueReplay(app.pipeline, app.cluster, app.pipeline.find_queue(queue_name))
+    bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
+    selection = selection_of(filters)
+    with desk_failures():
+        if replay_id is not None:
+            _refuse_others(bounds, selection, include_replays=include_replays, drop_expiry=drop_expiry)
+            stretch = queue_replay.begun_stretch(replay_id)
+        elif bounds is None:
+            raise click.UsageError("say where to begin: --from-offset or --from-time")
+        else:
+            stretch = queue_replay.stretch(bounds, selection, replays_too=include_replays, keep_expiry=not drop_expiry)
+        _carry_out(queue_replay, stretch, Voice(as_json=as_json), queue_name, dry_run=dry_run, yes=yes, rate=rate)
+
+
+def _bounds(
+    from_offsets: tuple[tuple[int | None, int], ...],
+    from_time: datetime | None,
+    to_offsets: tuple[tuple[int | None, int], ...],
+    to_time: datetime | None,
+) -> Bounds | None:
+    from ..queue_replay import Bounds
+
+    if (from_offsets and from_time) or (to_offsets and to_time):
+        raise click.UsageError("give an offset or a time, not both")
+    if not from_offsets and from_time is None:
+        if to_offsets or to_time is not None:
+            raise click.UsageError("say where to begin: --from-offset or --from-time")
+        return None
+    starts, start = _by_partition("--from-offset", from_offsets)
+    ends, end = _by_partition("--to-offset", to_offsets)
+    return Bounds(starts=starts, start=from_time or start or 0, ends=ends, end=to_time if end is None else end)
+
+
+def _by_partition(
+    option: str, given: tuple[tuple[int | None, int], ...]
+) -> tuple[Mapping[int, int] | None, int | None]:
+    """({partition: offset}, None), or (None, the offset for all partitions)."""
+    common = [offset for partition, offset in given if partition is None]
+    if len(common) > 1 or (common and len(given) > 1):
+        raise click.UsageError(f"{option}: give one offset for all partitions, or P/O for each of some")
+    named = {partition: offset for partition, offset in given if partition is not None}
+    return (named or None), (common[0] if common else None)
+
+
+def _refuse_others(bounds: Bounds | None, selection: Selection, *, include_replays: bool, drop_expiry: bool) -> None:
+    if bounds is not None or selection.in_words() or include_replays or drop_expiry:
+        raise click.UsageError(
+            "--replay-id continues a replay with the bounds and filters it was begun with: give no others"
+        )
+
+
+def _carry_out(
+    queue_replay: QueueReplay,
+    stretch: Stretch,
+    voice: Voice,
+    queue: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+    rate: float | None,
+) -> None:
+    from ..pacing import Pace
+
+    counts = queue_replay.count(stretch)
+    _tell_counts(voice, counts, stretch)
+    document = {"id": stretch.replay_id, "selected": counts.total, "groups": tally_document(counts)}
+    if dry_run or not stretch.spans or not (counts.total or stretch.is_begun):
+        voice.hand_out({**document, "done": 0})
+        return
+    confirm(f"Publish {counts.total:,} jobs to {queue} again?", yes=yes)
+    voice.say(f"replay {stretch.replay_id}")
+    with stop_signals() as stop, shown_progress(counts.total, "replay") as show:
+        published = queue_replay.carry_out(stretch, counts, Pace(rate=rate, stop=stop), show)
+    voice.hand_out({**document, **published_document(published)})
+    tell_end(voice, published, "jobs published again", f"stoker replay {queue} --replay-id {stretch.replay_id}")
+
+
+def _tell_counts(voice: Voice, counts: Tally, stretch: Stretch) -> None:
+    left = " left" if stretch.is_begun else ""
+    voice.say(f"{counts.total:,} jobs{left} to publish again" + (":" if counts.total else ""))
+    for line in tally_lines(counts):
+        voice.say(line)
+    for span in stretch.spans:
+        voice.say(f"  partition {span.partition}: offsets {span.start:,} to {span.end - 1:,}")

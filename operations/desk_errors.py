@@ -1,0 +1,120 @@
+"""What can go wrong when stored jobs are read, replayed or discarded.
+
+DeskError
+├── TopicAbsent      a topic of the queue does not exist
+├── ReadStalled      the brokers stopped answering in the middle of a read
+├── NoSuchLetter     the reference or id names no dead letter
+├── Fenced           another desk or replay of the same name took over
+├── PublishFailed    a transaction could not be completed; starting again is safe
+├── EditsRefused     edited payloads do not fit their schema; nothing was published
+├── UnknownReplay    no replay of that id can be continued
+└── ReplayDiffers    the id belongs to a replay with other bounds or filters
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DeskError(Exception):
+    """Root of what the dead-letter desk and replay raise on purpose."""
+
+
+class TopicAbsent(DeskError):
+    """The queue's topics were not created."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"topic {topic!r} does not exist; run `stoker topology apply`")
+        self.topic = topic
+
+
+class ReadStalled(DeskError):
+    """Nothing arrived for too long although the log goes on."""
+
+    def __init__(self, topic: str, partitions: Sequence[int], waited_s: float) -> None:
+        where = ", ".join(map(str, partitions))
+        super().__init__(
+            f"reading {topic!r} stopped: nothing came from partition {where} for {waited_s:.0f} s; "
+            "see that the brokers are up (`stoker doctor`), then start again"
+        )
+        self.topic, self.partitions, self.waited_s = topic, tuple(partitions), waited_s
+
+
+class NoSuchLetter(DeskError):
+    """The dead-letter topic holds no letter under that reference or id."""
+
+    def __init__(self, topic: str, wanted: str) -> None:
+        super().__init__(
+            f"{topic!r} holds no dead letter {wanted!r}: name it by partition/offset or by job id, as "
+            "`stoker dead list --all` shows them; letters older than the topic's retention are gone"
+        )
+        self.topic, self.wanted = topic, wanted
+
+
+class Fenced(DeskError):
+    """A newer process with the same transactional id has taken over; this one published nothing since."""
+
+    def __init__(self, transactional_id: str) -> None:
+        super().__init__(
+            f"another process has taken over as {transactional_id!r}, so this one stopped; its last batch was undone. "
+            "Let the other one finish, then start again if anything is left: nothing is published twice"
+        )
+        self.transactional_id = transactional_id
+
+
+class PublishFailed(DeskError):
+    """A batch could not be committed. What was committed before stands, and starting again continues after it."""
+
+    def __init__(self, transactional_id: str, reason: str) -> None:
+        super().__init__(
+            f"publishing as {transactional_id!r} failed: {reason}. What was committed stands; "
+            "mend the cause and start again: nothing is published twice"
+        )
+        self.transactional_id, self.reason = transactional_id, reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedEdit:
+    """One payload that does not fit after its edit: which letter, which field (dotted path), why."""
+
+    at: str
+    job_type: str
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"field {self.field!r}" if self.field else "the payload"
+        return f"{self.at} ({self.job_type}): {where} {self.reason}"
+
+
+class EditsRefused(DeskError):
+    """Edits that break the contract; the whole selection is held back, so that no half of a correction is published."""
+
+    def __init__(self, refused: Sequence[RefusedEdit], total: int) -> None:
+        shown = "\n".join(f"  {edit}" for edit in refused)
+        more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
+        super().__init__(f"{total} edited payloads do not fit their schema, nothing was published:\n{shown}{more}")
+        self.refused, self.total = tuple(refused), total
+
+
+class UnknownReplay(DeskError):
+    """The brokers hold no progress under that id."""
+
+    def __init__(self, replay_id: str, queue: str) -> None:
+        super().__init__(
+            f"queue {queue!r} has no replay {replay_id!r} to continue: progress is kept as a consumer group's offsets, "
+            "which the brokers drop after offsets.retention.minutes (7 days by default). Start a new replay"
+        )
+        self.replay_id, self.queue = replay_id, queue
+
+
+class FiltersTooLong(DeskError):
+    """The filters do not fit beside the progress of a replay, so a continued one could not know them."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(
+            f"the filters of a replay are kept with its progress and may take {limit_bytes} bytes at most: "
+            "name fewer ids and keys, or replay in several goes"
+        )
+        self.limit_bytes = limit_bytes

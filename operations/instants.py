@@ -1,0 +1,47 @@
+"""Points in time as operators write them: RFC 3339, a date, or a length of time ago."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from ..topology import parse_duration
+
+FORMS = "2013-01-01T05:17:00Z, 2013-01-01 (its beginning, UTC), -2h, '30m ago' or now"
+
+
+def parse_when(text: str, now: datetime) -> datetime:
+    """Read a point in time.
+
+    Args:
+        text: RFC 3339 with an offset from UTC; a date, meaning its first moment in UTC; `-2h`, `2h ago`; `now`.
+        now: aware; what the relative forms count from.
+
+    Raises:
+        ValueError: it is none of these, or has no offset from UTC.
+
+    >>> parse_when("90m ago", datetime(2013, 1, 1, 12, tzinfo=UTC)).isoformat()
+    '2013-01-01T10:30:00+00:00'
+    """
+    written = text.strip()
+    if written == "now":
+        return now
+    ago = _length_ago(written)
+    return now - parse_duration(ago) if ago is not None else _absolute(written)
+
+
+def _length_ago(written: str) -> str | None:
+    if written.startswith("-"):
+        return written[1:]
+    return written.removesuffix("ago").strip() if written.endswith("ago") else None
+
+
+def _absolute(written: str) -> datetime:
+    try:
+        instant = datetime.fromisoformat(written)
+    except ValueError:
+        raise ValueError(f"{written!r} is not a point in time: write it like {FORMS}") from None
+    if len(written) == len("2013-01-01"):
+        return instant.replace(tzinfo=UTC)
+    if instant.tzinfo is None:
+        raise ValueError(f"{written!r} has no offset from UTC: write it like {FORMS}")
+    return instant.astimezone(UTC)

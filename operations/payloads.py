@@ -1,0 +1,150 @@
+"""What a replayed job carries: its original bytes, or bytes corrected through its schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore
+from ..topology import JobType, Pipeline, UnknownName
+from .desk_errors import RefusedEdit
+from .job_record import JobRecord
+
+Json = Any
+
+NOTHING: Final = object()
+"""Tells "no payload given" from a payload of null."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edits:
+    """Corrections of payloads, as JSON.
+
+    Attributes:
+        fields: {dotted path: new value}, put into each selected payload.
+        payload: a whole new payload; `NOTHING` keeps the job's own.
+    """
+
+    fields: Mapping[str, Json] = field(default_factory=dict)
+    payload: Json = NOTHING
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether payloads stay as they are."""
+        return not self.fields and self.payload is NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The bytes to publish."""
+
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """The job is not published, for a reason that many share."""
+
+    reason: str
+
+
+Prepared = Ready | LeftOut | RefusedEdit
+
+
+class PayloadDesk:
+    """Checks and corrects payloads against the pipeline's contracts."""
+
+    def __init__(
+        self, pipeline: Pipeline, store: SchemaStore, *, edits: Edits | None = None, undecodable_too: bool = False
+    ) -> None:
+        """Prepare.
+
+        Args:
+            undecodable_too: publish the bytes of payloads that today's code cannot decode, and of unknown job types.
+        """
+        self._pipeline, self._store, self._edits = pipeline, store, edits or Edits()
+        self._decoder = Decoder(store)
+        self._undecodable_too = undecodable_too
+        self._registered: set[str] = set()
+
+    def prepare(self, record: JobRecord) -> Prepared:
+        """Say what is to be published for a job, and whether at all."""
+        try:
+            job_type = self._pipeline.find_job_type(record.job_type)
+        except UnknownName:
+            return self._unreadable(record, f"job type {record.job_type!r} is not in the pipeline")
+        if not record.job_id:
+            return self._unreadable(record, "it has no job id")
+        if self._edits.is_empty:
+            return self._original(record, job_type.contract)
+        return self._edited(record, job_type)
+
+    def _original(self, record: JobRecord, contract: Contract) -> Prepared:
+        try:
+            self._decoder.decode(contract, record.value or b"")
+        except DecodeError as unreadable:
+            return self._unreadable(record, str(unreadable))
+        return Ready(value=record.value)
+
+    def _unreadable(self, record: JobRecord, reason: str) -> Prepared:
+        if self._undecodable_too and self._edits.is_empty:
+            return Ready(value=record.value)
+        return LeftOut(reason=reason)
+
+    def _edited(self, record: JobRecord, job_type: JobType[Any, Any]) -> Prepared:
+        contract = job_type.contract
+        try:
+            body = contract.encode(contract.from_json(self._corrected(record, contract)))
+        except PayloadRefused as refused:
+            return _refusal(record, refused.field, refused.reason)
+        except _NotAnObject as wrong:
+            return _refusal(record, wrong.path, "is inside something that has no fields")
+        except DecodeError as unreadable:
+            return LeftOut(reason=f"{unreadable}; only a whole new payload can mend it")
+        if len(body) > job_type.max_payload_bytes:
+            return _refusal(record, "", f"has {len(body)} bytes, more than the limit of {job_type.max_payload_bytes}")
+        return Ready(value=self._framed(body, job_type))
+
+    def _corrected(self, record: JobRecord, contract: Contract) -> Json:
+        if self._edits.payload is not NOTHING:
+            return _with_fields(self._edits.payload, self._edits.fields)
+        datum = self._decoder.decode(contract, record.value or b"")
+        return _with_fields(contract.to_json(datum), self._edits.fields)
+
+    def _framed(self, body: bytes, job_type: JobType[Any, Any]) -> bytes:
+        if job_type.name not in self._registered:
+            self._store.register(job_type.contract, job_type.compatibility)
+            self._registered.add(job_type.name)
+        return self._store.frame(job_type.contract, body)
+
+
+class _NotAnObject(Exception):
+    """A path of an edit leads through a value that has no fields."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def _with_fields(payload: Json, fields: Mapping[str, Json]) -> Json:
+    for path, value in fields.items():
+        payload = _with_field(payload, path.split("."), value, path)
+    return payload
+
+
+def _with_field(node: Json, steps: list[str], value: Json, path: str) -> Json:
+    """A copy with one value put in; numbers are steps into lists."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(node, dict):
+        return {**node, step: _with_field(node.get(step, {}), rest, value, path)}
+    if isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+        changed = _with_field(node[int(step)], rest, value, path)
+        return [*node[: int(step)], changed, *node[int(step) + 1 :]]
+    raise _NotAnObject(path)
+
+
+def _refusal(record: JobRecord, path: str, reason: str) -> RefusedEdit:
+    return RefusedEdit(at=str(record.ref), job_type=record.job_type, field=path, reason=reason)

@@ -1,0 +1,246 @@
+"""Replay and discard of dead letters: what is decided about a letter is written in one transaction with its effect.
+
+A replay publishes {the job to its main topic, the disposition to the dead-letter topic}, both or none, so that a
+letter counts as replayed exactly when its job is back in the queue. However often the process is killed and started
+again, an open letter is published once, and a settled one only when that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Protocol, assert_never
+
+import uuid_utils
+
+from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology import headers as wire
+from ..topology.headers import RETRY_HEADERS
+from .audit import Action, AuditTrail, operator_name
+from .dead_letters import DeadLetterDesk, DeskView
+from .desk_errors import EditsRefused, RefusedEdit
+from .dispositions import Disposition, SettledLetters, Verdict
+from .job_record import JobRecord, RawHeaders
+from .pacing import Pace, Published, publish_paced
+from .payloads import LeftOut, PayloadDesk, Prepared, Ready
+from .selection import Selection
+from .tally import Tally
+from .topic_reader import ReadProgress, require_topics
+from .transactions import Outgoing, TransactionalPublisher, Unit
+
+SHOWN_REFUSALS: Final = 20
+
+
+def new_action_id() -> str:
+    """A fresh id of a replay or discard: a UUIDv7, so that ids sort by the time of their start."""
+    return str(uuid_utils.uuid7())
+
+
+def republished_headers(record: JobRecord, replay_id: str, *, keep_expiry: bool = True) -> RawHeaders:
+    """The headers of a job that goes back to its queue: attempts start anew, the replay is named, the rest stays."""
+    dropped = RETRY_HEADERS | {wire.REPLAY} | (frozenset() if keep_expiry else {wire.EXPIRES})
+    return [pair for pair in record.raw_headers if pair[0] not in dropped] + [(wire.REPLAY, replay_id.encode())]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be done with which dead letters.
+
+    Attributes:
+        settled_too: also letters that were replayed or discarded before, except by this very action.
+        action_id: id of the replay or discard; give that of an earlier one to continue it.
+        keep_expiry: leave the jobs' expiry in force.
+        note: the operator's reason.
+    """
+
+    selection: Selection
+    settled_too: bool = False
+    action_id: str = field(default_factory=new_action_id)
+    keep_expiry: bool = True
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a request would do, as of one moment; the letters that died later are not part of it.
+
+    Attributes:
+        tally: the letters it would settle.
+        left_out: {reason: letters that cannot be published as they are}.
+        settled_before: how many of the tally were settled before and would be published again.
+        expired: how many of the tally a worker would drop for their expiry.
+    """
+
+    view: DeskView
+    tally: Tally
+    left_out: Counter[str]
+    settled_before: int
+    expired: int
+
+    @property
+    def total(self) -> int:
+        """How many letters it would settle."""
+        return self.tally.total
+
+
+class Treatment(Protocol):
+    """What becomes of a letter: the difference between replay and discard."""
+
+    verdict: Verdict
+    action: Action
+
+    def prepare(self, record: JobRecord) -> Prepared:
+        """Say whether the letter is settled, and with which payload."""
+        ...
+
+    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+        """What is published beside the disposition."""
+        ...
+
+
+class Replaying:
+    """Publish the job to its main topic."""
+
+    verdict = Verdict.REPLAYED
+    action = Action.DEAD_REPLAY
+
+    def __init__(self, queue: Queue, payloads: PayloadDesk) -> None:
+        self._topic, self._payloads = queue.topic, payloads
+
+    def prepare(self, record: JobRecord) -> Prepared:
+        """Check the payload, or correct it."""
+        return self._payloads.prepare(record)
+
+    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+        """The job, in its old partition."""
+        headers = republished_headers(record, request.action_id, keep_expiry=request.keep_expiry)
+        job = Outgoing(
+            topic=self._topic,
+            partition=record.ref.partition,
+            key=record.key,
+            value=prepared.value,
+            headers=headers,
+        )
+        return (job,)
+
+
+class Discarding:
+    """Write the letter off; it stays readable until the topic's retention takes it."""
+
+    verdict = Verdict.DISCARDED
+    action = Action.DEAD_DISCARD
+
+    def prepare(self, record: JobRecord) -> Prepared:
+        """Any letter can be discarded."""
+        return Ready(value=None)
+
+    def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
+        """Nothing beside the disposition."""
+        return ()
+
+
+class Settlement:
+    """Carries out requests on the dead letters of one queue."""
+
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue, treatment: Treatment) -> None:
+        self._pipeline, self._cluster, self._queue, self._treatment = pipeline, cluster, queue, treatment
+        self._desk = DeadLetterDesk(cluster, queue)
+        self._operator = operator_name()
+
+    def forecast(self, request: Request, progress: ReadProgress | None = None) -> Forecast:
+        """Count what the request would do. Nothing is written, and a replay that runs is not disturbed.
+
+        Raises:
+            EditsRefused: an edited payload does not fit its schema.
+            TopicAbsent, ReadStalled: the dead letters cannot be read.
+        """
+        view = self._desk.survey(progress, action_id=request.action_id)
+        count = _Count(now=datetime.now(UTC))
+        for record in self._selected(request, view, view.settled):
+            count.note(record, self._treatment.prepare(record), is_settled=bool(view.settled.verdicts(record.ref)))
+        if count.refused_total:
+            raise EditsRefused(count.refused, count.refused_total)
+        return Forecast(
+            view=view,
+            tally=count.tally,
+            left_out=count.left_out,
+            settled_before=count.settled_before,
+            expired=count.expired if request.keep_expiry else 0,
+        )
+
+    def carry_out(
+        self, request: Request, forecast: Forecast, pace: Pace, on_progress: Callable[[Published], None] | None = None
+    ) -> Published:
+        """Settle the letters of the forecast that are still open.
+
+        Raises:
+            Fenced: another replay or discard of this queue began meanwhile; all committed batches stand.
+            PublishFailed: a transaction could not be completed; starting again is safe.
+            TopicAbsent: the topology is not complete; nothing was published.
+        """
+        require_topics(self._cluster, self._queue.topic, self._queue.dead_topic, self._pipeline.events_topic)
+        with TransactionalPublisher(self._cluster, f"{self._queue.topic}.desk") as publisher:
+            settled = self._desk.survey(action_id=request.action_id).settled  # only now is the last one's end final
+            trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)
+            trail.begin(counts=forecast.tally.by_job_type(), filters=request.selection.in_words(), note=request.note)
+            published = publish_paced(publisher, self._units(request, forecast.view, settled), pace, on_progress)
+            trail.end(published)
+        return published
+
+    def _selected(self, request: Request, view: DeskView, settled: SettledLetters) -> Iterator[JobRecord]:
+        for letter in self._desk.letters(view, request.selection, settled_too=request.settled_too):
+            ref = letter.record.ref
+            if not settled.is_done_by_action(ref) and (request.settled_too or not settled.verdicts(ref)):
+                yield letter.record
+
+    def _units(self, request: Request, view: DeskView, settled: SettledLetters) -> Iterator[Unit]:
+        for record in self._selected(request, view, settled):
+            prepared = self._treatment.prepare(record)
+            if isinstance(prepared, Ready):
+                jobs = self._treatment.outgoing(record, prepared, request)
+                yield Unit(label=str(record.ref), records=(*jobs, self._disposition(record, request)))
+
+    def _disposition(self, record: JobRecord, request: Request) -> Outgoing:
+        disposition = Disposition(
+            settles=record.ref,
+            verdict=self._treatment.verdict,
+            action_id=request.action_id,
+            operator=self._operator,
+            note=request.note,
+        )
+        return Outgoing(
+            topic=self._queue.dead_topic,
+            partition=record.ref.partition,
+            key=record.key,
+            value=None,
+            headers=disposition.headers(),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Count:
+    """The sums of a forecast while it is made."""
+
+    now: datetime
+    tally: Tally = field(default_factory=Tally)
+    left_out: Counter[str] = field(default_factory=Counter)
+    refused: list[RefusedEdit] = field(default_factory=list)
+    refused_total: int = 0
+    settled_before: int = 0
+    expired: int = 0
+
+    def note(self, record: JobRecord, prepared: Prepared, *, is_settled: bool) -> None:
+        match prepared:
+            case Ready():
+                self.tally.note(record)
+                self.settled_before += is_settled
+                self.expired += record.is_expired(self.now)
+            case LeftOut(reason=reason):
+                self.left_out[reason] += 1
+            case RefusedEdit():
+                self.refused_total += 1
+                self.refused += [prepared] if len(self.refused) < SHOWN_REFUSALS else []
+            case _:
+                assert_never(prepared)

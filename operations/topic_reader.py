@@ -1,0 +1,187 @@
+"""Read a stretch of a topic from its log: no group, committed records only, a fixed end, no wait without a bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ..topology import ClusterSettings
+from .desk_errors import ReadStalled, TopicAbsent
+
+REQUEST_TIMEOUT_S: Final = 20.0
+STALL_S: Final = 30.0
+_POLL_S: Final = 0.25
+_BATCH: Final = 500
+
+ReadProgress = Callable[[int, int], None]
+"""Called with (offsets passed, offsets in all)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of one partition, from `start` up to and without `end`; some of its offsets may hold no record."""
+
+    partition: int
+    start: int
+    end: int
+
+    @property
+    def length(self) -> int:
+        """How many offsets lie in it."""
+        return max(self.end - self.start, 0)
+
+
+class TopicReader:
+    """Reads one topic outside of any group, so that it neither moves offsets nor takes partitions from workers.
+
+    Only what lies before the last stable offset is read: an open transaction's records come with the next reading.
+    """
+
+    def __init__(self, cluster: ClusterSettings, topic: str, *, stall_s: float = STALL_S) -> None:
+        """Connect.
+
+        Args:
+            stall_s: how long the log may stay silent before its end is reached.
+        """
+        self.topic, self._stall_s = topic, stall_s
+        config = cluster.client_config(
+            auto_offset_reset="earliest", fetch_wait_max_ms=100, queued_max_messages_kbytes=16_384
+        )
+        own = {
+            "group.id": f"{topic}.reader",  # the client insists on a name; it is never joined or committed to
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+        self._consumer = Consumer({**config, **own})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._consumer.close()
+
+    def partitions(self) -> list[int]:
+        """The topic's partitions, ascending.
+
+        Raises:
+            TopicAbsent: there is no such topic.
+            KafkaException: the brokers did not answer.
+        """
+        found = self._consumer.list_topics(self.topic, timeout=REQUEST_TIMEOUT_S).topics[self.topic]
+        if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicAbsent(self.topic)
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return sorted(found.partitions)
+
+    def spans(self) -> list[Span]:
+        """All that the topic holds now, one span for each partition, empty ones included."""
+        return [self._span(partition) for partition in self.partitions()]
+
+    def _span(self, partition: int) -> Span:
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(self.topic, partition), timeout=REQUEST_TIMEOUT_S
+        )
+        return Span(partition=partition, start=low, end=high)
+
+    def offsets_at(self, instant: datetime) -> dict[int, int | None]:
+        """{partition: first offset with a timestamp at or after the instant}; None where the log ends before it."""
+        at_ms = int(instant.timestamp() * 1_000)
+        asked = [TopicPartition(self.topic, partition, at_ms) for partition in self.partitions()]
+        found = self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
+        return {part.partition: part.offset if part.offset >= 0 else None for part in found}
+
+    def read(self, spans: Iterable[Span], progress: ReadProgress | None = None) -> Iterator[Message]:
+        """Yield the records of the spans: ascending within a partition, partitions interleaved as they arrive.
+
+        Raises:
+            ReadStalled: nothing arrived for `stall_s` before the end.
+            TopicAbsent: the topic was deleted meanwhile.
+        """
+        walk = _Walk(self._consumer, self.topic, [span for span in spans if span.length])
+        total = walk.remaining()
+        silent_since = time.monotonic()
+        while walk.open:
+            batch = self._consumer.consume(_BATCH, _POLL_S)
+            if batch:
+                yield from walk.take(batch)
+                silent_since = time.monotonic()  # after the caller has worked, which may have taken long
+                if progress is not None:
+                    progress(total - walk.remaining(), total)
+            elif time.monotonic() - silent_since > self._stall_s:
+                raise ReadStalled(self.topic, sorted(walk.open), self._stall_s)
+        self._consumer.unassign()
+
+
+class _Walk:
+    """How far a reading has come in each of its partitions.
+
+    A partition is finished by a record at or past its end, or by the client's word that the log ends: transaction
+    markers and compaction leave offsets without a record, so that the last ones may never come.
+    """
+
+    def __init__(self, consumer: Consumer, topic: str, spans: Sequence[Span]) -> None:
+        self._consumer, self._topic = consumer, topic
+        self.open = {span.partition: span for span in spans}
+        self._next = {span.partition: span.start for span in spans}
+        consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans])
+
+    def remaining(self) -> int:
+        """Offsets still to be passed."""
+        return sum(max(span.end - self._next[number], 0) for number, span in self.open.items())
+
+    def take(self, batch: Sequence[Message]) -> Iterator[Message]:
+        """Yield those of the batch that belong to the spans."""
+        for message in batch:
+            if self._note(message):
+                yield message
+
+    def _note(self, message: Message) -> bool:
+        partition, offset, error = message.partition(), message.offset(), message.error()
+        if error is not None:
+            return self._note_error(partition, error)
+        if partition is None or offset is None or partition not in self.open:
+            return False
+        span = self.open[partition]
+        self._next[partition] = offset + 1
+        if offset + 1 >= span.end:
+            self._finish(partition)
+        return offset < span.end
+
+    def _note_error(self, partition: int | None, error: KafkaError) -> bool:
+        if error.code() == KafkaError._PARTITION_EOF:
+            if partition in self.open:
+                self._finish(partition)
+            return False
+        if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise TopicAbsent(self._topic)
+        if error.retriable():
+            return False
+        raise KafkaException(error)
+
+    def _finish(self, partition: int) -> None:
+        del self.open[partition]
+        self._consumer.pause([TopicPartition(self._topic, partition)])  # the log may grow for ever behind the span
+
+
+def require_topics(cluster: ClusterSettings, *topics: str) -> None:
+    """See that the topics exist before anything is published.
+
+    Raises:
+        TopicAbsent: one of them does not.
+    """
+    for topic in topics:
+        with TopicReader(cluster, topic) as reader:
+            reader.partitions()

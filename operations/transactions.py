@@ -1,0 +1,313 @@
+"""Publish records in Kafka transactions: each batch is there as a whole or not at all, whatever kills the process.
+
+`open()` comes before anything is read that decides what to publish: it ends the transaction that a killed process of
+the same name left open, and shuts a living one out. What is read after that is final.
+
+Errors are met as the client's documentation asks: a retriable one repeats the call, one that requires an abort undoes
+the batch, any other ends the publisher. An unknown outcome of a commit is never guessed at: the run ends, and the next
+one reads what became of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ..producers.client import Outage, connect, producer_config
+from ..topology import ClusterSettings
+from ..topology.cluster import Option
+from .desk_errors import Fenced, PublishFailed
+from .job_record import RawHeaders
+
+log = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_S: Final = 10.0
+"""How long the brokers keep a killed process's transaction open, and with it readers of the topic waiting behind it."""
+OPEN_TIMEOUT_S: Final = 60.0
+_CALL_TIMEOUT_S: Final = 15.0
+_RECORD_OVERHEAD_BYTES: Final = 512
+_ATTEMPTS: Final = 5
+
+_FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+_RECORD_FAULTS: Final = frozenset(
+    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}
+)
+"""Errors that stay as long as one certain record is in the batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One record to be published."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size on the wire, rather too high than too low."""
+        in_headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + in_headers + _RECORD_OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Records that belong together, the smallest thing published.
+
+    Attributes:
+        label: what an operator calls it, for messages.
+        records: in the order of publishing; may be empty, to note progress only.
+        source: (partition, next offset to read) that is committed along; None where progress is kept in the records.
+    """
+
+    label: str
+    records: tuple[Outgoing, ...]
+    source: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A unit that the brokers do not take, and why; the rest of its batch was published."""
+
+    unit: Unit
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bookmark:
+    """Where progress over a source topic is kept: as the offsets of a group without members.
+
+    Attributes:
+        consumer: of that group; it must outlive the publisher.
+        notes: {partition: text kept beside its offset}.
+    """
+
+    consumer: Consumer
+    topic: str
+    notes: Mapping[int, str] = field(default_factory=dict)
+
+    def offsets(self, units: Iterable[Unit]) -> list[TopicPartition]:
+        """What the units' sources come to."""
+        reached: dict[int, int] = {}
+        for unit in units:
+            if unit.source is not None:
+                partition, offset = unit.source
+                reached[partition] = max(offset, reached.get(partition, 0))
+        return [
+            TopicPartition(self.topic, number, offset, self.notes.get(number)) for number, offset in reached.items()
+        ]
+
+
+class _BatchUndone(Exception):
+    """The batch's transaction was aborted; nothing of it is visible."""
+
+    def __init__(self, error: KafkaError) -> None:
+        super().__init__(error.str())
+        self.error = error
+
+
+class TransactionalPublisher:
+    """Publishes units in transactions under one transactional id. Not thread-safe."""
+
+    def __init__(self, cluster: ClusterSettings, transactional_id: str, *, bookmark: Bookmark | None = None) -> None:
+        """Prepare, without connecting yet.
+
+        Args:
+            transactional_id: of all publishers that have this id, only the latest one opened can publish.
+            bookmark: where the units' sources are committed to.
+
+        Raises:
+            SettingRefused: the cluster's options weaken a promise.
+        """
+        self.transactional_id, self._bookmark = transactional_id, bookmark
+        own: dict[str, Option] = {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
+        }
+        config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **own}
+        self._max_record_bytes = int(config["message.max.bytes"])
+        self._producer = connect(config, Outage(cluster.bootstrap_servers))
+        self._failures: list[KafkaError] = []
+        self._is_open = False
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._is_open:
+            with suppress(KafkaException):  # the next one of this id undoes it all the same
+                self._producer.abort_transaction(TRANSACTION_TIMEOUT_S)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of a fenced client, that it cannot abort any more
+            self._producer.close()
+
+    def open(self) -> None:
+        """Shut out every earlier publisher of this id, and end what it left open.
+
+        Raises:
+            PublishFailed: the brokers did not answer, or refuse.
+        """
+        self._call(lambda: self._producer.init_transactions(_CALL_TIMEOUT_S), OPEN_TIMEOUT_S)
+
+    def publish(self, units: Sequence[Unit]) -> list[Refusal]:
+        """Publish a batch in one transaction; when single units of it cannot be taken, in several.
+
+        Returns:
+            The units that were left out. Their sources count as passed.
+
+        Raises:
+            Fenced: another process took over; nothing of the batch is visible.
+            PublishFailed: the outcome of the batch is to be read from the topics.
+        """
+        fitting, refusals = self._part_by_size(units)
+        return refusals + self._publish(fitting) if fitting else refusals
+
+    def _part_by_size(self, units: Sequence[Unit]) -> tuple[list[Unit], list[Refusal]]:
+        fitting, refusals = [], []
+        for unit in units:
+            largest = max((record.size_bytes for record in unit.records), default=0)
+            if largest <= self._max_record_bytes:
+                fitting.append(unit)
+                continue
+            reason = f"{largest} bytes exceed the limit of {self._max_record_bytes} bytes for a record"
+            refusals.append(Refusal(unit=unit, reason=reason))
+            if unit.source is not None:
+                fitting.append(Unit(label=unit.label, records=(), source=unit.source))
+        return fitting, refusals
+
+    def _publish(self, units: Sequence[Unit]) -> list[Refusal]:
+        """Publish; a batch that is undone for one record's sake is halved until that record stands alone."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._transact(units)
+            except _BatchUndone as undone:
+                if undone.error.code() in _RECORD_FAULTS:
+                    return self._isolate(units, undone.error)
+                log.warning("batch undone (%s), attempt %d of %d", undone, attempt, _ATTEMPTS)
+                last = undone
+            else:
+                return []
+        raise self._ended(last.error) from last
+
+    def _isolate(self, units: Sequence[Unit], error: KafkaError) -> list[Refusal]:
+        if len(units) > 1:
+            half = len(units) // 2
+            return self._publish(units[:half]) + self._publish(units[half:])
+        if units[0].source is not None:
+            self._publish([Unit(label=units[0].label, records=(), source=units[0].source)])
+        return [Refusal(unit=units[0], reason=error.str())]
+
+    def _transact(self, units: Sequence[Unit]) -> None:
+        """One transaction.
+
+        Raises:
+            _BatchUndone: it was aborted.
+        """
+        self._failures.clear()
+        self._call(self._producer.begin_transaction, _CALL_TIMEOUT_S)
+        self._is_open = True
+        for record in (record for unit in units for record in unit.records):
+            self._produce(record)
+        self._commit(units)
+
+    def _produce(self, record: Outgoing) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    headers=list(record.headers),
+                    on_delivery=self._note_delivery,
+                )
+                self._producer.poll(0)
+            except BufferError:
+                self._await_room()
+            except KafkaException as refused:
+                self._abort(_error_of(refused))
+            else:
+                return
+
+    def _await_room(self) -> None:
+        """Let deliveries make room in the client's buffer."""
+        try:
+            self._producer.poll(0.1)
+        except KafkaException as failed:  # the client reports a fatal error from wherever it is polled
+            self._abort(_error_of(failed))
+
+    def _note_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def _commit(self, units: Sequence[Unit]) -> None:
+        offsets = self._bookmark.offsets(units) if self._bookmark is not None else []
+        try:
+            if self._bookmark is not None and offsets:
+                group = self._bookmark.consumer.consumer_group_metadata()
+                self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
+            self._commit_or_retry()
+        except KafkaException as failed:
+            self._abort(_error_of(failed))
+
+    def _commit_or_retry(self) -> None:
+        """Commit. A commit that timed out is asked again, as the client demands, never taken for an abort."""
+        deadline = time.monotonic() + OPEN_TIMEOUT_S
+        while True:
+            try:
+                self._producer.commit_transaction(-1)
+            except KafkaException as failed:
+                if not _error_of(failed).retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                self._is_open = False
+                return
+
+    def _abort(self, error: KafkaError) -> None:
+        """Undo the batch, if the client says that it may be undone.
+
+        Raises:
+            _BatchUndone: it was.
+            Fenced, PublishFailed: there is nothing to go on with.
+        """
+        cause = self._failures[0] if self._failures else error
+        if not (error.txn_requires_abort() or error.code() in _RECORD_FAULTS):
+            raise self._ended(error)
+        self._call(lambda: self._producer.abort_transaction(-1), OPEN_TIMEOUT_S)
+        self._is_open = False
+        raise _BatchUndone(cause)
+
+    def _call(self, call: Callable[[], None], within_s: float) -> None:
+        """Make a call of the transaction API, and repeat it while it says that it may be repeated."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                call()
+            except KafkaException as failed:
+                if not _error_of(failed).retriable() or time.monotonic() > deadline:
+                    raise self._ended(_error_of(failed)) from failed
+            else:
+                return
+
+    def _ended(self, error: KafkaError) -> Fenced | PublishFailed:
+        if _FENCED & {error.code(), *(failure.code() for failure in self._failures)}:
+            return Fenced(self.transactional_id)
+        return PublishFailed(self.transactional_id, f"{error.name()}: {error.str()}")
+
+
+def _error_of(failed: KafkaException) -> KafkaError:
+    error = failed.args[0]
+    if not isinstance(error, KafkaError):
+        raise failed
+    return error
