@@ -55,8 +55,8 @@ def is_unreachable(findings: Iterable[Finding]) -> bool:
 
 
 def _check_one(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
-    yield check_session(facts, queue)
     yield from check_queue(facts, queue, pipeline)
+    yield check_session(facts, queue)
 
 
 def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: float) -> Iterator[Finding]:

@@ -21,6 +21,9 @@ NEAR: Final = 0.8
 
 def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
     """All checks of one queue, apart from its topology's."""
+    if not any(facts.has(topic) for topic in job_topics(queue)):
+        yield broken("", queue.name, "none of its topics exist", "run `stoker topology apply`")
+        return
     yield from _progress(facts, queue)
     yield from _retention(facts, queue)
     yield from _cleanup(facts, queue)
@@ -145,8 +148,6 @@ def _partitions(facts: Facts, queue: Queue) -> Finding:
             f"its topics differ in partitions ({shown}): a record cannot keep its partition, nor its owner",
             "run `stoker topology plan`, and apply what it says",
         )
-    if not counts:
-        return broken("", queue.name, "none of its topics exist", "run `stoker topology apply`")
     return held(
         "P4", queue.name, f"main, tiers, ledger and dead letters have {next(iter(counts.values()))} partitions each"
     )

@@ -214,7 +214,8 @@ def _pace(queue: Queue, before: Look, after: Look) -> Pace:
 def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Group, pace: Pace | None) -> Iterable[str]:
     missing = [topic for topic in (*job_topics(queue), queue.dead_topic) if topic not in look.counts]
     if missing:
-        yield f"the cluster has no {', '.join(missing)}: run `stoker topology apply`"
+        more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""
+        yield f"the cluster has no {missing[0]}{more}: run `stoker topology apply`"
     waiting = sum(backlog.waiting for backlog in backlogs if is_runnable(backlog))
     if not waiting:
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -68,13 +69,12 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
 
 
 def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
-    place = ""
-    for finding in findings:
-        if finding.place != place:
-            place = finding.place
-            click.secho(f"{place if place == 'cluster' else f'queue {place}'}", bold=True)
-        mark, colour = MARKS[finding.verdict.value]
-        click.echo(f"  {click.style(mark, fg=colour)} {finding.promise:<3} {finding.said}")
-        if finding.mend:
-            click.echo(f"        → {finding.mend}")
+    for place, there in groupby(findings, lambda finding: finding.place):
+        click.secho(place if place == "cluster" else f"queue {place}", bold=True)
+        for mend, alike in groupby(there, lambda finding: finding.mend):
+            for finding in alike:
+                mark, colour = MARKS[finding.verdict.value]
+                click.echo(f"  {click.style(mark, fg=colour)} {finding.promise:<3} {finding.said}")
+            if mend:
+                click.echo(f"        → {mend}")
     click.echo("\n" + " · ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS))

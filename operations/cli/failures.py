@@ -45,6 +45,7 @@ def _expected() -> list[tuple[ExitCode, tuple[type[BaseException], ...]]]:
     from ...producers.errors import BrokerUnreachable, CallRefused, EnqueueError, SettingRefused
     from ...schemas import ContractRefused, PayloadRefused, SchemaError, SchemaStoreUnreachable
     from ...topology import InvalidDeclaration, NoCluster, UnknownName
+    from ...topology.apply import ApplyFailed, TopologyRefused
     from ...topology.cluster import ClusterUnreachable, NotAuthorized
     from ...topology.verify import TopologyMismatch
     from ..application import ApplicationError
@@ -55,10 +56,12 @@ def _expected() -> list[tuple[ExitCode, tuple[type[BaseException], ...]]]:
     application = (ApplicationError, InvalidDeclaration, ContractRefused, UnknownName)
     given = (InputRefused, PayloadRefused, CallRefused, SettingRefused)
     nobody_there = (NoCluster, ClusterUnreachable, BrokerUnreachable, SchemaStoreUnreachable, BrokerError)
-    found = (TopologyMismatch, NotAuthorized, EnqueueError, SchemaError, DeskError, WorkerCrashed)
+    of_cluster = (TopologyMismatch, ApplyFailed, NotAuthorized)
+    found = (*of_cluster, EnqueueError, SchemaError, DeskError, WorkerCrashed)
     return [
         (ExitCode.USAGE, application + given),
         (ExitCode.UNREACHABLE, nobody_there),
+        (ExitCode.REFUSED, (TopologyRefused,)),
         (ExitCode.FINDING, found),
     ]
 

@@ -1,0 +1,109 @@
+"""`stoker worker`: run jobs, in this process or in a supervised fleet of them."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from .app import AppContext, pass_app
+from .logs import log_to_stderr
+from .parameters import Duration
+
+if TYPE_CHECKING:
+    from ...consumers.settings import WorkerSettings
+
+LOG_FORMATS: Final = ("auto", "json", "text")
+
+
+@click.command()
+@click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Work on this queue only; repeatable.")
+@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Threads for sync jobs, for each queue. [default: 16]")
+@click.option(
+    "--async-concurrency",
+    type=click.IntRange(min=1),
+    help="Async jobs that run at once, for each queue. [default: 100]",
+)
+@click.option(
+    "--max-in-flight",
+    type=click.IntRange(min=1),
+    help="Jobs taken and not yet settled, for each queue. [default: 4000]",
+)
+@click.option(
+    "--max-in-flight-bytes", type=click.IntRange(min=1), help="The same for their payloads. [default: 67108864]"
+)
+@click.option(
+    "--max-held", type=click.IntRange(min=1), help="Delayed jobs kept in memory, for each queue. [default: 10000]"
+)
+@click.option("--grace", type=Duration(), help="How long running jobs may take to end at a shutdown. [default: 30s]")
+@click.option("--revoke-grace", type=Duration(), help="The same when a partition moves away. [default: 10s]")
+@click.option("--commit-interval", type=Duration(), help="How often offsets are committed. [default: 250ms]")
+@click.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default="auto",
+    show_default=True,
+    help="auto: text and a live table on a terminal, JSON lines elsewhere.",
+)
+@pass_app
+def worker(
+    app: AppContext,
+    /,
+    *,
+    queues: tuple[str, ...],
+    processes: int,
+    log_format: str,
+    **bounds: int | timedelta | None,
+) -> None:
+    """Run jobs until SIGTERM or Ctrl+C.
+
+    The first signal lets running jobs end, for --grace at the most; a second one stops at once. Neither costs a job an
+    attempt. With --processes, a supervisor starts the processes, replaces those that die, and passes signals on.
+
+    On a terminal a live table shows the rate, jobs in flight and lag of each queue. Elsewhere the log is one JSON
+    object a line, with job_id in each that is about a job.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline worker
+      stoker -A shop.jobs:pipeline worker --queue mails --concurrency 64
+      stoker -A shop.jobs:pipeline worker --processes 4 --grace 2m
+
+    Exit codes: 0 after a shutdown; 1 when the topology does not match the application or a worker failed; 2 for an
+    unknown queue; 3 when Kafka cannot be reached.
+    """
+    on_terminal = sys.stderr.isatty() and log_format != "json"
+    _set_up_log(app, as_json=log_format == "json" or (log_format == "auto" and not on_terminal))
+    settings = _settings(queues, bounds)
+    if processes > 1:
+        _run_fleet(app, settings, processes)
+    else:
+        _run_one(app, settings, on_terminal=on_terminal)
+
+
+def _set_up_log(app: AppContext, *, as_json: bool) -> None:
+    from ..logging_json import JsonFormatter
+
+    log_to_stderr(app.log_level or "info", JsonFormatter() if as_json else None)
+
+
+def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | None]) -> WorkerSettings:
+    from ...consumers.settings import WorkerSettings
+
+    given = {name: value for name, value in bounds.items() if value is not None}
+    return WorkerSettings(queues=queues, **given)  # type: ignore[arg-type]  # the options are named and typed as its fields
+
+
+def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool) -> None:
+    from ...consumers.worker import Worker
+
+    worker = Worker(app.pipeline, app.cluster, settings)
+    if not on_terminal:
+        return worker.run()
+    from ..live_view import WorkerView, live
+
+    with live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")):
+        return worker.run()

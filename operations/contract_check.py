@@ -1,0 +1,70 @@
+"""Compare the contracts of the code with the committed files and with what the cluster holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..schemas import Compatibility, Finding, StoredSchema, compare, load
+from ..topology import ClusterSettings, Pipeline
+from ..topology.pipeline import AnyJobType
+from ..topology.schema_store import schema_store
+
+Versions = Mapping[str, Sequence[StoredSchema]]
+
+STORE_TIMEOUT_S = 10.0
+
+
+def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) -> list[Finding]:
+    """Find where the code and the committed files differ, and where the difference breaks a rule.
+
+    Args:
+        mode: the rule for all job types; None takes each one's own.
+
+    Raises:
+        SchemaFileBroken: a committed file is not an Avro schema.
+    """
+    files = load(folder)
+    job_types = pipeline.job_types.values()
+    contracts = [job_type.contract for job_type in job_types]
+    drift = compare(contracts, files, {}, Compatibility.NONE)
+    committed = {name: [_as_version(name, schema)] for name, schema in files.items()}
+    return [*drift, *(replace(found, against="files") for found in _breaks(job_types, committed, mode))]
+
+
+def check_cluster(pipeline: Pipeline, versions: Versions, mode: Compatibility | None) -> list[Finding]:
+    """Find where the code breaks a rule towards the versions that the cluster holds."""
+    return _breaks(pipeline.job_types.values(), versions, mode)
+
+
+def stored_versions(pipeline: Pipeline, cluster: ClusterSettings) -> Versions:
+    """{job type: versions in the cluster, oldest first}.
+
+    Raises:
+        StoreError: the store is missing or does not answer.
+    """
+    store = schema_store(pipeline, cluster)
+    try:
+        store.refresh(STORE_TIMEOUT_S)
+        return {name: store.versions(name) for name in pipeline.job_types}
+    finally:
+        store.close()
+
+
+def _as_version(job_type: str, schema: dict[str, Any]) -> StoredSchema:
+    return StoredSchema(job_type=job_type, frame_id=b"", schema=schema, registered_at=None)
+
+
+def _breaks(job_types: Iterable[AnyJobType], versions: Versions, mode: Compatibility | None) -> list[Finding]:
+    return [
+        found
+        for job_type in job_types
+        for found in compare([job_type.contract], _same(job_type), versions, mode or job_type.compatibility)
+    ]
+
+
+def _same(job_type: AnyJobType) -> dict[str, dict[str, Any]]:
+    """Files that agree with the code, so that only the versions are compared."""
+    return {job_type.name: job_type.contract.schema}
