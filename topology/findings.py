@@ -93,8 +93,8 @@ class Finding:
         if self.setting == "topic":
             return ""
         if self.declared is None:
-            return f"{self.setting} is {self.found}: "
-        return f"{self.setting} is {self.found}, declared is {self.declared}: "
+            return f"{self.setting} {self.found}: "
+        return f"{self.setting} {self.found}, declared {self.declared}: "
 
     def to_json(self) -> dict[str, str | None]:
         """The finding as JSON data; the group is left to the place it stands in."""

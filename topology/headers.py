@@ -70,7 +70,7 @@ def header_map(pairs: Iterable[tuple[str, bytes | str | None]] | None) -> Header
     """Index a record's headers by name; of a repeated name the last one counts, as in Kafka's own clients."""
     if not pairs:
         return {}
-    return {name: value if value.__class__ is bytes else _as_bytes(value) for name, value in pairs}  # type: ignore[misc]  # the class test narrows, which the checker does not see
+    return {name: value if value.__class__ is bytes else _as_bytes(value) for name, value in pairs}
 
 
 def _as_bytes(value: bytes | str | None) -> bytes:

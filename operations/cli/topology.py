@@ -1,0 +1,208 @@
+"""`stoker topology`: plan, apply and show the declared topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from .app import AppContext, pass_app
+from .exit_codes import ExitCode
+from .failures import Failure
+from .output import print_json
+from .topology_output import print_applied, print_catalogue, print_plan
+
+if TYPE_CHECKING:
+    from ...schemas import IncompatibleSchema
+    from ...topology import Allowed, Applied, Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
+
+_PERMISSIONS: Final = (
+    click.option(
+        "--allow-repartition",
+        "repartition",
+        metavar="QUEUE",
+        multiple=True,
+        help="Give all topics of QUEUE more partitions, although keys move. Repeatable.",
+    ),
+    click.option(
+        "--allow-shorter-retention",
+        "shorter_retention",
+        metavar="QUEUE",
+        multiple=True,
+        help="Keep the records of QUEUE (or of `events`) for a shorter time, although older ones go. Repeatable.",
+    ),
+    click.option(
+        "--allow-tier-removal",
+        "tier_removal",
+        metavar="QUEUE",
+        multiple=True,
+        help="Abandon the jobs that wait in tiers of QUEUE which are not declared any more. Repeatable.",
+    ),
+    click.option(
+        "--delete-empty-tiers",
+        is_flag=True,
+        help="Delete the topics of tiers that are not declared any more, if no job waits in them.",
+    ),
+)
+
+
+def _permissions(command: F) -> F:
+    """Give a command the options that allow what is refused."""
+    for option in reversed(_PERMISSIONS):
+        command = option(command)
+    return command
+
+
+def _allowed(
+    *,
+    repartition: tuple[str, ...],
+    shorter_retention: tuple[str, ...],
+    tier_removal: tuple[str, ...],
+    delete_empty_tiers: bool,
+) -> Allowed:
+    from ...topology import Allowed
+
+    return Allowed(
+        repartition=frozenset(repartition),
+        shorter_retention=frozenset(shorter_retention),
+        tier_removal=frozenset(tier_removal),
+        empty_tier_deletion=delete_empty_tiers,
+    )
+
+
+@click.group()
+def topology() -> None:
+    """Bring the cluster's topics to what the application declares, and keep them there.
+
+    A queue has a main topic, one topic for each retry tier, one for its dead letters and one for its ledger. The
+    pipeline has two more, for schemas and for the life of jobs.
+    """
+
+
+@topology.command("plan")
+@click.option("--check", is_flag=True, help="Exit with 1 when there is anything to create or change, for CI.")
+@_permissions
+@_as_json
+@pass_app
+def plan_command(app: AppContext, /, *, check: bool, as_json: bool, **permissions: Any) -> None:
+    """Show what `apply` would do, and what in the cluster drifted. Nothing is changed.
+
+    \b
+    create, change  apply does it
+    drift           differs from the declaration, and apply leaves it alone
+    refused         could lose data or order: apply does it only with the flag that is named
+    unmanaged       topics of this namespace that are not declared
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline topology plan
+      stoker -A shop.jobs:pipeline topology plan --json | jq '.refused[].flag'
+      stoker -A shop.jobs:pipeline topology plan --check
+
+    Exit codes: 0, also when there is something to do; with --check 1 then; 2 for an unknown queue; 3 when Kafka cannot
+    be reached; 4 when something is refused.
+    """
+    planned = _plan(app, _allowed(**permissions))
+    if as_json:
+        print_json(planned.to_json())
+    else:
+        print_plan(planned)
+    if planned.refused:
+        raise click.exceptions.Exit(ExitCode.REFUSED)
+    if check and not planned.is_empty:
+        raise click.exceptions.Exit(ExitCode.FINDING)
+
+
+@topology.command("apply")
+@click.option("--skip-schemas", is_flag=True, help="Leave the contracts of the jobs unregistered.")
+@_permissions
+@_as_json
+@pass_app
+def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **permissions: Any) -> None:
+    """Create and change what `plan` shows, then register the contract of each job type.
+
+    What is refused is left alone, and the rest is done. It may be run again at any time, also after it was stopped
+    half-way, and by two at once.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline topology apply
+      stoker -A shop.jobs:pipeline topology apply --allow-repartition mails
+
+    Exit codes: 0 all is as declared; 1 some topics could not be created or changed; 2 for an unknown queue; 3 when
+    Kafka cannot be reached; 4 when something is refused.
+    """
+    planned = _plan(app, _allowed(**permissions))
+    applied = _apply(app, planned)
+    contracts = [] if skip_schemas else _register(app)
+    if as_json:
+        print_json(_applied_json(planned, applied, contracts))
+    else:
+        print_applied(planned, applied, contracts)
+    if planned.refused or contracts:
+        raise click.exceptions.Exit(ExitCode.REFUSED)
+
+
+@topology.command()
+@_as_json
+@pass_app
+def show(app: AppContext, *, as_json: bool) -> None:
+    """Print the catalogue: queues with their topics, and job types with owner, limits and fields.
+
+    It is read from the application alone; no cluster is needed.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline topology show
+      stoker -A shop.jobs:pipeline topology show --json | jq '.queues[].job_types[].name'
+    """
+    from ...topology.catalogue import catalogue
+
+    found = catalogue(app.pipeline)
+    if as_json:
+        print_json(found)
+    else:
+        print_catalogue(found)
+
+
+def _plan(app: AppContext, allowed: Allowed) -> Plan:
+    from ...topology.plan import check_names, plan
+
+    check_names(app.pipeline, allowed)  # before a broker is started for a misspelt queue
+    return plan(app.pipeline, app.cluster, allowed)
+
+
+def _apply(app: AppContext, planned: Plan) -> Applied:
+    from ...topology.apply import ApplyFailed, apply
+
+    try:
+        return apply(planned, app.cluster)
+    except ApplyFailed as failed:
+        raise Failure(str(failed), ExitCode.FINDING) from failed
+
+
+def _register(app: AppContext) -> list[IncompatibleSchema]:
+    from ...topology.apply import register_contracts
+
+    return register_contracts(app.pipeline, app.cluster)
+
+
+def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:
+    return {
+        "namespace": planned.namespace,
+        "created": applied.created,
+        "grown": applied.grown,
+        "configured": applied.configured,
+        "deleted": applied.deleted,
+        "kept": applied.kept,
+        "refused": [finding.to_json() for finding in planned.refused],
+        "refused_schemas": [
+            {"job_type": found.job_type, "rule": found.rule, "field": found.field, "reason": found.explanation}
+            for found in contracts
+        ],
+    }

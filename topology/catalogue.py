@@ -1,0 +1,179 @@
+"""The catalogue: what a pipeline declares, as plain data to be printed or given to other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .durations import format_duration
+from .pipeline import AnyJobType, Pipeline
+from .queue import Queue
+from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedField:
+    """One field of a payload; `type` is its Avro type in words, and `required` says that it has no default."""
+
+    name: str
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedJobType:
+    """One job type. `tiers` are those that its failures climb, as in topic names; `key` says where keys come from."""
+
+    name: str
+    description: str
+    owner: str
+    is_async: bool
+    key: str
+    timeout_s: float
+    attempts: int
+    tiers: tuple[str, ...]
+    permanent_errors: tuple[str, ...]
+    ignored_errors: tuple[str, ...]
+    max_payload_bytes: int
+    compatibility: str
+    schema_fingerprint: str
+    fields: tuple[CataloguedField, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedTopic:
+    """One topic, with the configs that the declaration fixes."""
+
+    name: str
+    role: str
+    partitions: int
+    replication: int | None
+    configs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedQueue:
+    """One queue with its topics and job types."""
+
+    name: str
+    description: str
+    owner: str
+    group: str
+    ordering: str
+    partitions: int
+    replication: int | None
+    retention_s: float
+    dead_retention_s: float
+    tiers: tuple[str, ...]
+    ledger_jobs: int
+    ledger_age_s: float
+    max_record_bytes: int
+    topics: tuple[CataloguedTopic, ...]
+    job_types: tuple[CataloguedJobType, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """All that a pipeline declares; `topics` are those that belong to no single queue."""
+
+    namespace: str
+    description: str
+    queues: tuple[CataloguedQueue, ...]
+    topics: tuple[CataloguedTopic, ...]
+
+
+def catalogue(pipeline: Pipeline) -> Catalogue:
+    """Describe a pipeline; no cluster is asked."""
+    return Catalogue(
+        namespace=pipeline.namespace,
+        description=pipeline.description,
+        queues=tuple(_queue(pipeline, queue) for queue in pipeline.queues.values()),
+        topics=tuple(_topic(spec) for spec in pipeline_topics(pipeline)),
+    )
+
+
+def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
+    return CataloguedQueue(
+        name=queue.name,
+        description=queue.description,
+        owner=queue.owner,
+        group=queue.group,
+        ordering=queue.ordering,
+        partitions=queue.partitions,
+        replication=queue.replication,
+        retention_s=queue.retention.total_seconds(),
+        dead_retention_s=queue.dead_retention.total_seconds(),
+        tiers=tuple(map(format_duration, queue.tiers)),
+        ledger_jobs=queue.ledger.jobs,
+        ledger_age_s=queue.ledger.age.total_seconds(),
+        max_record_bytes=max_record_bytes(pipeline, queue),
+        topics=tuple(_topic(spec) for spec in queue_topics(pipeline, queue)),
+        job_types=tuple(_job_type(job) for job in pipeline.job_types.values() if job.queue is queue),
+    )
+
+
+def _topic(spec: TopicSpec) -> CataloguedTopic:
+    return CataloguedTopic(
+        name=spec.name,
+        role=spec.role.value,
+        partitions=spec.partitions,
+        replication=spec.replication,
+        configs=dict(spec.configs),
+    )
+
+
+def _job_type(job: AnyJobType) -> CataloguedJobType:
+    return CataloguedJobType(
+        name=job.name,
+        description=job.description,
+        owner=job.owner,
+        is_async=job.is_async,
+        key=_key(job),
+        timeout_s=job.timeout.total_seconds(),
+        attempts=job.retry.attempts,
+        tiers=tuple(map(format_duration, job.retry.tiers or job.queue.tiers)),
+        permanent_errors=tuple(error.__name__ for error in job.retry.permanent),
+        ignored_errors=tuple(error.__name__ for error in job.retry.ignored),
+        max_payload_bytes=job.max_payload_bytes,
+        compatibility=job.compatibility.value,
+        schema_fingerprint=job.contract.fingerprint.hex(),
+        fields=tuple(_field(found) for found in job.contract.schema["fields"]),
+    )
+
+
+def _key(job: AnyJobType) -> str:
+    if job.key is None:
+        return "from each call"
+    name = getattr(job.key, "__name__", "")
+    return f"by {name}" if name.isidentifier() else "by a function"
+
+
+def _field(declared: dict[str, Any]) -> CataloguedField:
+    return CataloguedField(
+        name=declared["name"], type=type_in_words(declared["type"]), required="default" not in declared
+    )
+
+
+def type_in_words(avro: Any) -> str:
+    """Write an Avro type for people.
+
+    >>> type_in_words(["null", {"type": "array", "items": {"type": "long", "logicalType": "timestamp-micros"}}])
+    'array of timestamp-micros or null'
+    """
+    if isinstance(avro, str):
+        return avro
+    if isinstance(avro, list):
+        branches = [type_in_words(branch) for branch in avro if branch != "null"]
+        return " or ".join([*branches, *(["null"] if "null" in avro else [])])
+    if "logicalType" in avro:
+        return str(avro["logicalType"])
+    return _complex_type_in_words(avro)
+
+
+def _complex_type_in_words(avro: dict[str, Any]) -> str:
+    kind = avro["type"]
+    if kind == "array":
+        return f"array of {type_in_words(avro['items'])}"
+    if kind == "map":
+        return f"map of {type_in_words(avro['values'])}"
+    return f"{kind} {avro['name']}" if "name" in avro else type_in_words(kind)
