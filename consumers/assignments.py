@@ -1,4 +1,4 @@
-"""`Assignments`: which partitions are ours, since when, and whether their ledgers are restored; owned by the poll thread.
+"""`Assignments`: which partitions are ours, and whether their ledgers are restored; owned by the poll thread.
 
 Equal partition numbers of the main topic and of all tiers belong together: they share a ledger, and none of them
 starts a job before it is restored. Restoring happens in a thread of its own, while the partitions are paused.

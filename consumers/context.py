@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from ..topology.headers import TRACE_PARENT
+from ..topology.headers import REPLAY, TRACE_PARENT
 from . import log_keys
+from .record import Record
 
 _LOGGER = logging.getLogger("stoker.job")
 _current: ContextVar[JobContext | None] = ContextVar("stoker_job", default=None)
@@ -32,20 +34,17 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class JobContext:
-    """One run of one job.
+    """One run of one job; to be read only (not frozen, because each job makes one and freezing triples its cost).
 
     Attributes:
         job_id: the same through all attempts and replays.
         job_type, queue: names.
         attempt: 1 for the first run; snoozes, shutdowns and crashes do not count.
         attempts: how many runs the policy allows.
-        key: the ordering key.
-        headers: {name: value} of the record, the caller's own included.
-        topic, partition, offset: where the record of this run stands.
-        replay_id: set when an operator's replay published the record.
-        deadline_s: `time.monotonic()` at which the timeout strikes.
+        record: the Kafka record of this run.
+        deadline_s: `time.monotonic()` at which the timeout strikes; set when the run begins.
     """
 
     job_id: str
@@ -53,13 +52,29 @@ class JobContext:
     queue: str
     attempt: int
     attempts: int
-    key: str | None
-    headers: Mapping[str, bytes]
-    topic: str
-    partition: int
-    offset: int
-    replay_id: str | None
-    deadline_s: float
+    record: Record
+    deadline_s: float = math.inf
+
+    @property
+    def key(self) -> str | None:
+        """The ordering key."""
+        return None if self.record.key is None else self.record.key.decode("utf-8", "backslashreplace")
+
+    @property
+    def headers(self) -> Mapping[str, bytes]:
+        """{name: value} of the record, the caller's own included."""
+        return self.record.headers
+
+    @property
+    def place(self) -> str:
+        """Where the record of this run stands: `topic/partition/offset`."""
+        return str(self.record)
+
+    @property
+    def replay_id(self) -> str | None:
+        """Set when an operator's replay published the record."""
+        value = self.headers.get(REPLAY)
+        return None if value is None else value.decode("utf-8", "backslashreplace")
 
     @property
     def is_last_attempt(self) -> bool:

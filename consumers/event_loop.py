@@ -1,4 +1,4 @@
-"""Runs async jobs on one event loop in a thread of its own, by a fixed number of runner tasks rather than a task a job."""
+"""Runs async jobs on one event loop in a thread of its own, by a fixed number of tasks rather than a task a job."""
 
 from __future__ import annotations
 

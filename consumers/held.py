@@ -1,4 +1,4 @@
-"""`HeldRecords`: records of retry tiers that wait in memory until they are due, bounded for each partition of a tier."""
+"""`HeldRecords`: records of retry tiers that wait in memory until due, bounded for each partition of a tier."""
 
 from __future__ import annotations
 

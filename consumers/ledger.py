@@ -17,6 +17,7 @@ from ..topology.queue import LedgerWindow
 from .record import Record
 
 GENERATIONS = 4
+MOVED = "moved:"
 Clock = Callable[[], float]
 
 
@@ -25,7 +26,7 @@ def moved_name(record: Record) -> str:
 
     The job's id is part of it, because a topic that was deleted and made again repeats its offsets.
     """
-    return f"moved:{record.claim_id or ''}@{record}"
+    return f"{MOVED}{record.claim_id or ''}@{record}"
 
 
 class Ledger:
@@ -44,14 +45,19 @@ class Ledger:
         self._newest_at_s = 0.0
         self._newest_began_s = clock()
         self._older: list[tuple[float, set[str]]] = []
+        self._has_moved = False
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: str | None) -> bool:
         if name in self._newest:
             return True
         for _, names in self._older:  # noqa: SIM110  # any() with a generator is three times slower on the hot path
             if name in names:
                 return True
         return False
+
+    def is_settled(self, record: Record) -> bool:
+        """Whether the record's job is completed, or the record itself has moved on."""
+        return record.claim_id in self or (self._has_moved and moved_name(record) in self)
 
     def __len__(self) -> int:
         return len(self._newest) + sum(len(names) for _, names in self._older)
@@ -63,6 +69,8 @@ class Ledger:
         if now_s - completed_s > self._max_age_s:
             return
         self._newest.add(name)
+        if name.startswith(MOVED):
+            self._has_moved = True  # seen only when restored: within one assignment no record comes twice
         self._newest_at_s = max(self._newest_at_s, completed_s)
         if len(self._newest) >= self._generation_size:
             self._rotate(now_s)

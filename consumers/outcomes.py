@@ -40,7 +40,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """The run failed; attempt number `next_attempt` shall start at `due`, not before. It waits in the topic of `tier`."""
+    """The run failed; attempt number `next_attempt` shall start at `due`, not before, and waits in `tier`."""
 
     due: datetime
     tier: timedelta
@@ -92,7 +92,7 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The worker stopped, or lost the partition, before the job ended: nothing is settled, it will be delivered again."""
+    """The worker stopped, or lost the partition, before the job ended: it will be delivered again."""
 
 
 Outcome = Done | Skipped | Retried | Dead | Snoozed | Deferred | Passed | Cancelled | Interrupted

@@ -24,7 +24,7 @@ from . import log_keys
 from .assignments import Assignments
 from .client import make_consumer
 from .held import HeldRecords
-from .outcomes import Interrupted
+from .outcomes import INTERRUPTED
 from .record import Assignment, Record
 from .settings import WorkerSettings
 from .settle import Settlement, Settler
@@ -36,13 +36,14 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 FETCH_LIMIT: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.1
+ROOM_SHARE: Final = 0.75
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 MAX_WAIT_FACTOR: Final = 2
-"""A record waits in a tier until it is due if that is within so many of the tier's delays, else it moves on after one."""
+"""A record waits in a tier until due if that is within so many of the tier's delays, else it moves on after one."""
 
 
 class QueueWorker:
@@ -144,8 +145,9 @@ class QueueWorker:
     # ---- intake
 
     def _has_room(self) -> bool:
+        """Room for a good handful, not for one: fetching record by record costs more than waiting."""
         return (
-            self._in_flight < self._settings.max_in_flight
+            self._in_flight <= self._settings.max_in_flight * ROOM_SHARE
             and self._in_flight_bytes < self._settings.max_in_flight_bytes
         )
 
@@ -254,16 +256,13 @@ class QueueWorker:
 
     def _note_settled(self) -> None:
         while self._settled:
-            for item in self._settled.popleft():
-                self._note_one_settled(item)
-
-    def _note_one_settled(self, item: Settlement) -> None:
-        record = item.record
-        assignment = record.assignment
-        self._forget(record)
-        self._outcomes[type(item.outcome).__name__] += 1
-        if assignment.is_active and not isinstance(item.outcome, Interrupted):
-            assignment.progress.complete(record.offset)
+            group = self._settled.popleft()
+            self._outcomes.update([type(item.outcome).__name__ for item in group])
+            for item in group:
+                record = item.record
+                self._forget(record)
+                if record.assignment.is_active and item.outcome is not INTERRUPTED:
+                    record.assignment.progress.complete(record.offset)
 
     def _forget(self, record: Record) -> None:
         self._in_flight -= 1

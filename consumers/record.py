@@ -1,4 +1,4 @@
-"""`Record`: one delivered record on its way through the worker, and `Assignment`: the time that its partition is ours."""
+"""`Record`: a delivered record on its way through the worker; `Assignment`: the time that its partition is ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The step *run*: calls the handler, at the one edge where any exception is a value; sync in a slot, async in a task."""
+"""The step *run*: calls the handler, at the edge where any exception is a value; sync in a slot, async in a task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_sync(task: Task, slot: Slot) -> Result:
 def _run_in_slot(task: Task, slot: Slot) -> Result:
     context = task.context
     enter_job(context)
-    slot.begin(context)
+    slot.begin(context, task.job_type.timeout_s)
     try:
         if TRACE_PARENT in context.headers:
             with _enqueuer_trace(context):
@@ -47,14 +47,14 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
 
 
 def _timed_out(task: Task) -> Raised:
-    return Raised(TimeLimitExceeded(task.job_type.timeout.total_seconds()))
+    return Raised(TimeLimitExceeded(task.job_type.timeout_s))
 
 
 async def run_async(task: Task, is_stopping: Callable[[], bool]) -> Result:
     """Await an async handler under its timeout; a cancellation by the worker's shutdown is no failure."""
     enter_job(task.context)
     try:
-        async with asyncio.timeout(task.job_type.timeout.total_seconds()) as limit:
+        async with asyncio.timeout(task.job_type.timeout_s) as limit:
             return Returned(await _call_async(task))
     except TimeoutError as error:
         return _timed_out(task) if limit.expired() else Raised(error)

@@ -41,9 +41,10 @@ class Slot:
         self.struck = False
         self.reported = False
 
-    def begin(self, context: JobContext) -> None:
+    def begin(self, context: JobContext, timeout_s: float) -> None:
         """Note that the job runs in the calling thread from now on."""
         self.thread_id = threading.get_ident()
+        context.deadline_s = time.monotonic() + timeout_s
         self.struck = self.reported = False
         self.context = context
 

@@ -1,4 +1,4 @@
-"""Strings the steps together for one queue: records become ready in lanes, run in threads or on the loop, and are settled."""
+"""Strings the steps together for one queue: lanes make records ready, threads or the loop run them, all is settled."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..topology import headers as wire
 from ..topology.retries import fitting_tier
 from .context import JobContext
 from .failures import describe_failure, make_failure
-from .ledger import Ledger, moved_name
+from .ledger import Ledger
 from .outcomes import (
     DONE,
     INTERRUPTED,
@@ -43,9 +43,9 @@ DEFER_LIMIT = timedelta(days=7)
 """How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Task:
-    """A decoded record: everything that a run needs."""
+    """A decoded record: everything that a run needs. Not frozen, for the reason that `JobContext` gives."""
 
     record: Record
     job_type: JobType[Any, Any]
@@ -55,7 +55,7 @@ class Task:
     expires: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Returned:
     """The handler came back with a value."""
 
@@ -92,51 +92,34 @@ class Bench:
     decoder: Decoder
     ledgers: Mapping[int, Ledger]
     clock: Callable[[], float] = time.time
-    monotonic: Callable[[], float] = time.monotonic
     chance: Callable[[], float] = random.random
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Envelope:
-    """What the headers say."""
-
-    job_type: str
-    job_id: str
-    key: str | None
-    attempt: int
-    due: datetime | None
-    expires: datetime | None
 
 
 def decode(record: Record, bench: Bench) -> Task | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
+    headers = record.headers
     try:
-        envelope = _read_headers(record)
+        name = headers[wire.JOB_TYPE].decode()
+        job_id = headers[wire.JOB_ID].decode()
+        attempt = int(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1
+        due = wire.parse_instant(headers[wire.DUE]) if wire.DUE in headers else None
+        expires = wire.parse_instant(headers[wire.EXPIRES]) if wire.EXPIRES in headers else None
     except KeyError as missing:
         return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
-    if envelope.due is not None and envelope.due > (now := _now(bench)):
-        return Passed(due=envelope.due, tier=fitting_tier(envelope.due - now, bench.queue.tiers))
-    job_type = bench.job_types.get(envelope.job_type)
+    if due is not None and due > (now := _now(bench)):
+        return Passed(due=due, tier=fitting_tier(due - now, bench.queue.tiers))
+    job_type = bench.job_types.get(name)
     if job_type is None:
-        return _defer(record, bench, "unknown-type", f"no handler for job type {envelope.job_type!r}")
-    return _decode_payload(record, envelope, job_type, bench)
+        return _defer(record, bench, "unknown-type", f"no handler for job type {name!r}")
+    context = JobContext(job_id, job_type.name, bench.queue.name, attempt, job_type.retry.attempts, record)
+    return _decode_payload(record, job_type, context, expires, bench)
 
 
-def _read_headers(record: Record) -> _Envelope:
-    headers = record.headers
-    return _Envelope(
-        job_type=headers[wire.JOB_TYPE].decode("utf-8"),
-        job_id=headers[wire.JOB_ID].decode("utf-8"),
-        key=None if record.key is None else record.key.decode("utf-8", "backslashreplace"),
-        attempt=int(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1,
-        due=_instant(headers, wire.DUE),
-        expires=_instant(headers, wire.EXPIRES),
-    )
-
-
-def _decode_payload(record: Record, envelope: _Envelope, job_type: JobType[Any, Any], bench: Bench) -> Task | Outcome:
+def _decode_payload(
+    record: Record, job_type: JobType[Any, Any], context: JobContext, expires: datetime | None, bench: Bench
+) -> Task | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(bench.decoder.decode(job_type.contract, record.value))
     except UnknownSchema as error:
@@ -147,37 +130,7 @@ def _decode_payload(record: Record, envelope: _Envelope, job_type: JobType[Any, 
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return Task(
-        record=record,
-        job_type=job_type,
-        args=args,
-        kwargs=kwargs,
-        context=_context(record, envelope, job_type, bench),
-        expires=envelope.expires,
-    )
-
-
-def _instant(headers: wire.HeaderMap, name: str) -> datetime | None:
-    value = headers.get(name)
-    return None if value is None else wire.parse_instant(value)
-
-
-def _context(record: Record, envelope: _Envelope, job_type: JobType[Any, Any], bench: Bench) -> JobContext:
-    replay = record.headers.get(wire.REPLAY)
-    return JobContext(
-        job_id=envelope.job_id,
-        job_type=job_type.name,
-        queue=bench.queue.name,
-        attempt=envelope.attempt,
-        attempts=job_type.retry.attempts,
-        key=envelope.key,
-        headers=record.headers,
-        topic=record.assignment.topic,
-        partition=record.assignment.partition,
-        offset=record.offset,
-        replay_id=None if replay is None else replay.decode("utf-8", "backslashreplace"),
-        deadline_s=bench.monotonic() + job_type.timeout.total_seconds(),
-    )
+    return Task(record, job_type, args, kwargs, context, expires)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
@@ -195,8 +148,9 @@ def _defer(record: Record, bench: Bench, reason: DeferReason, detail: str) -> Ou
 
 
 def _first_failed(record: Record) -> datetime | None:
+    value = record.headers.get(wire.FIRST_FAILED)
     try:
-        return _instant(record.headers, wire.FIRST_FAILED)
+        return None if value is None else wire.parse_instant(value)
     except ValueError:
         return None
 
@@ -207,29 +161,28 @@ def claim(task: Task, bench: Bench) -> Task | Outcome:
     if not record.assignment.is_open:
         return INTERRUPTED
     ledger = bench.ledgers.get(record.assignment.partition)
-    if ledger is not None and is_settled(record, ledger):
+    if ledger is not None and ledger.is_settled(record):
         return SKIPPED
     if task.expires is not None and task.expires <= _now(bench):
         return Cancelled(reason="expired", detail=f"it could not start before {task.expires.isoformat()}")
     return task
 
 
-def is_settled(record: Record, ledger: Ledger) -> bool:
-    """Whether the ledger has the job as completed, or this record as moved on."""
-    return (record.claim_id is not None and record.claim_id in ledger) or moved_name(record) in ledger
-
-
 def decide(task: Task, result: Result, bench: Bench) -> Outcome:
     """Say what becomes of a run; pure but for clock and chance, which `bench` carries."""
     match result:
+        case Returned(value):
+            return DONE if value is None else _decide_value(value, bench)
+        case Raised(error):
+            return _decide_error(task, error, bench)
         case Stopped():
             return INTERRUPTED
-        case Returned(value=Snooze(after=after)):
-            return Snoozed(due=_now(bench) + after, tier=fitting_tier(after, bench.queue.tiers))
-        case Returned():
-            return DONE
-        case Raised(error=error):
-            return _decide_error(task, error, bench)
+
+
+def _decide_value(value: object, bench: Bench) -> Outcome:
+    if isinstance(value, Snooze):
+        return Snoozed(due=_now(bench) + value.after, tier=fitting_tier(value.after, bench.queue.tiers))
+    return DONE
 
 
 def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:

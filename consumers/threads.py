@@ -1,7 +1,9 @@
 """Runs sync jobs in threads. Runners take ready records by the handful, and from each other when there are no more.
 
-Waking a thread and handing it the interpreter costs more than a short job, so a runner takes several records at once.
-A slow job must not hold up the ones taken with it: they stay where idle runners can take them.
+Waking a thread and handing it the interpreter costs more than a short job, so one runner is woken for a delivery, and
+takes several records at once. Only when it does not get through them quickly, because jobs wait or compute, are
+others woken to share: a thread looks every few milliseconds while there is work. Records that a runner has taken and
+not begun stay where others can take them, so that a slow job holds up nobody.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from .record import Assignment, Record, take_out
 from .slots import Slot
 
 MAX_HANDFUL: Final = 64
+SPREAD_INTERVAL_S: Final = 0.002
+QUICK_JOBS_PER_INTERVAL: Final = 20
+"""As long as so many jobs begin in an interval, more threads would only compete for the interpreter."""
+FEW: Final = 2
 
 RunOne = Callable[[Record, Slot], None]
 
@@ -27,13 +33,17 @@ class ThreadRunners:
         self._condition = threading.Condition()
         self._ready: deque[Record] = deque()
         self._taken: list[deque[Record]] = [deque() for _ in range(size)]
+        self._size = size
         self._idle = 0
+        self._begun = 0
         self._is_stopping = False
+        self._has_work = threading.Event()
         self.slots = [Slot() for _ in range(size)]
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"stoker-run-{name}-{number}", daemon=True)
             for number in range(size)
         ]
+        self._threads.append(threading.Thread(target=self._spread, name=f"stoker-spread-{name}", daemon=True))
 
     def start(self) -> None:
         """Start the threads."""
@@ -43,9 +53,12 @@ class ThreadRunners:
     def make_ready(self, records: list[Record]) -> None:
         """Offer records of different lanes to the runners."""
         with self._condition:
+            is_quiet = self._idle == self._size or (len(records) <= FEW and not self._ready)
             self._ready.extend(records)
-            if self._idle:
+            if self._idle and is_quiet:
                 self._condition.notify()
+            if not self._has_work.is_set():
+                self._has_work.set()
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
@@ -63,6 +76,22 @@ class ThreadRunners:
             for taken in self._taken:
                 taken.clear()
             self._condition.notify_all()
+            self._has_work.set()
+
+    def _spread(self) -> None:
+        """Wake idle runners while there is work that the busy ones do not get through quickly."""
+        begun_before = 0
+        pause = threading.Event()
+        while not self._is_stopping:
+            self._has_work.wait()
+            pause.wait(SPREAD_INTERVAL_S)
+            with self._condition:
+                waiting = len(self._ready) + sum(map(len, self._taken))
+                if not waiting:
+                    self._has_work.clear()
+                elif self._begun - begun_before < QUICK_JOBS_PER_INTERVAL:
+                    self._condition.notify(min(self._idle, waiting))
+                begun_before = self._begun
 
     def _run(self, number: int) -> None:
         mine, slot, run_one = self._taken[number], self.slots[number], self._run_one
@@ -72,6 +101,7 @@ class ThreadRunners:
                     record = mine.popleft()
                 except IndexError:  # the rest was taken by idle runners
                     break
+                self._begun += 1  # a lost update among threads only makes a busy pool look a little slower
                 run_one(record, slot)
 
     def _take(self, mine: deque[Record]) -> bool:
@@ -81,8 +111,6 @@ class ThreadRunners:
                 handful = self._handful() or self._others_half()
                 if handful:
                     mine.extend(handful)
-                    if self._idle and (self._ready or len(handful) > 1):
-                        self._condition.notify()
                     return True
                 self._idle += 1
                 self._condition.wait()

@@ -112,7 +112,7 @@ class Worker:
     def _run_one(self, worker: QueueWorker) -> None:
         try:
             worker.run()
-        except BaseException as error:  # noqa: BLE001  # whatever ends a queue's thread ends the process, and says why
+        except BaseException as error:  # whatever ends a queue's thread ends the process, and says why
             _LOGGER.critical("the worker of queue %r failed", worker.queue.name, exc_info=error)
             self._failure = self._failure or error
             self.stop()

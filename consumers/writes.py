@@ -27,9 +27,11 @@ class NextRecord:
     headers: HeaderList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Writes:
     """Everything that must be durable before the source record is complete, in this order.
+
+    Not frozen, since each job makes one.
 
     Attributes:
         record: in a retry tier or the dead letters; confirmed before the ledger is written.
@@ -51,12 +53,12 @@ def plan_writes(record: Record, outcome: Outcome, *, queue: Queue, worker_id: st
     Late, only what is true whoever owns the partition is written: that the job is done. Everything else is left to
     the present owner, to whom the record is delivered again.
     """
-    if not record.assignment.is_active and not isinstance(outcome, Done | Cancelled):
+    if isinstance(outcome, Done):  # first, because it is by far the most frequent
+        return Writes(ledger=_remember(record, "done"))
+    if not record.assignment.is_active and not isinstance(outcome, Cancelled):
         return NOTHING
     scribe = _Scribe(record=record, queue=queue, worker_id=worker_id, now=now)
     match outcome:
-        case Done():
-            return Writes(ledger=_remember(record, "done"))
         case Skipped() | Interrupted():
             return NOTHING
         case Cancelled(reason=reason, detail=detail):
