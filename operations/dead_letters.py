@@ -77,18 +77,14 @@ class DeadLetterDesk:
     ) -> Iterator[Letter]:
         """Yield the selected letters of the view, each partition in its order.
 
-        With a limit the partitions come one after the other, so that two readings of a view yield the same letters.
+        Keeping the limit is left to the caller, who knows which letters count; but where there is one, the partitions
+        come one after the other, so that two readings of a view yield the same letters.
         """
         with TopicReader(self._cluster, self.queue.dead_topic) as reader:
-            found = 0
             for record in _records(reader, view, selection, progress):
                 verdicts = view.settled.verdicts(record.ref)
-                if is_disposition(record) or (verdicts and not settled_too) or not selection.takes(record):
-                    continue
-                yield Letter(record=record, verdicts=verdicts)
-                found += 1
-                if found == selection.limit:
-                    return
+                if not is_disposition(record) and (settled_too or not verdicts) and selection.takes(record):
+                    yield Letter(record=record, verdicts=verdicts)
 
     def file(self, wanted: str) -> LetterFile:
         """Everything about one letter, named by `partition/offset` or by job id (the latest with that id).

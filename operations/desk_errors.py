@@ -92,9 +92,9 @@ class EditsRefused(DeskError):
     """Edits that break the contract; the whole selection is held back, so that no half of a correction is published."""
 
     def __init__(self, refused: Sequence[RefusedEdit], total: int) -> None:
-        shown = "\n".join(f"  {edit}" for edit in refused)
+        edits = "\n".join(f"  {edit}" for edit in refused)
         more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
-        super().__init__(f"{total} edited payloads do not fit their schema, nothing was published:\n{shown}{more}")
+        super().__init__(f"edited payloads that break their schema: {total:,}; nothing was published:\n{edits}{more}")
         self.refused, self.total = tuple(refused), total
 
 

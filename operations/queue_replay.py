@@ -82,6 +82,19 @@ class Stretch:
         return json.dumps(kept, separators=(",", ":"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a stretch holds.
+
+    Attributes:
+        tally: the jobs that would be published.
+        replays_left_out: those that fit the filters, but were themselves published by a replay.
+    """
+
+    tally: Tally
+    replays_left_out: int
+
+
 class QueueReplay:
     """Re-publishes stretches of one queue's main topic into the same queue."""
 
@@ -160,15 +173,20 @@ class QueueReplay:
         }
         return Consumer({**self._cluster.client_config(), **own})
 
-    def count(self, stretch: Stretch, progress: ReadProgress | None = None) -> Tally:
+    def count(self, stretch: Stretch, progress: ReadProgress | None = None) -> Counts:
         """Count what would be published; nothing is written."""
+        tally, replays = Tally(), 0
         with TopicReader(self._cluster, self._queue.topic) as reader:
-            return Tally(self._taken(reader, stretch, progress))
+            for message in reader.read(stretch.spans, progress):
+                record = record_of(message)
+                if stretch.takes(record):
+                    tally.note(record)
+                elif stretch.selection.takes(record):
+                    replays += 1
+        return Counts(tally=tally, replays_left_out=replays)
 
-    def _taken(
-        self, reader: TopicReader, stretch: Stretch, progress: ReadProgress | None = None
-    ) -> Iterator[JobRecord]:
-        for message in reader.read(stretch.spans, progress):
+    def _taken(self, reader: TopicReader, stretch: Stretch) -> Iterator[JobRecord]:
+        for message in reader.read(stretch.spans):
             record = record_of(message)
             if stretch.takes(record):
                 yield record
@@ -176,7 +194,7 @@ class QueueReplay:
     def carry_out(
         self,
         stretch: Stretch,
-        counts: Tally,
+        counts: Counts,
         pace: Pace,
         on_progress: Callable[[Published], None] | None = None,
     ) -> Published:
@@ -205,7 +223,7 @@ class QueueReplay:
         self,
         publisher: TransactionalPublisher,
         stretch: Stretch,
-        counts: Tally,
+        counts: Counts,
         pace: Pace,
         on_progress: Callable[[Published], None] | None,
     ) -> Published:
@@ -218,7 +236,7 @@ class QueueReplay:
             **stretch.selection.in_words(),
             "offsets": {str(s.partition): [s.start, s.end] for s in stretch.spans},
         }
-        trail.begin(counts=counts.by_job_type(), filters=filters)
+        trail.begin(counts=counts.tally.by_job_type(), filters=filters)
         with TopicReader(self._cluster, self._queue.topic) as reader:
             units = (self._unit(record, stretch) for record in self._taken(reader, stretch))
             published = publish_paced(publisher, units, pace, on_progress)

@@ -148,6 +148,7 @@ class Settlement:
         self._pipeline, self._cluster, self._queue, self._treatment = pipeline, cluster, queue, treatment
         self._desk = DeadLetterDesk(cluster, queue)
         self._operator = operator_name()
+        self.verdict = treatment.verdict
 
     def forecast(self, request: Request, progress: ReadProgress | None = None) -> Forecast:
         """Count what the request would do. Nothing is written, and a replay that runs is not disturbed.
@@ -158,8 +159,8 @@ class Settlement:
         """
         view = self._desk.survey(progress, action_id=request.action_id)
         count = _Count(now=datetime.now(UTC))
-        for record in self._selected(request, view, view.settled):
-            count.note(record, self._treatment.prepare(record), is_settled=bool(view.settled.verdicts(record.ref)))
+        for record, prepared in self._prepared(request, view):
+            count.note(record, prepared, is_settled=bool(view.settled.verdicts(record.ref)))
         if count.refused_total:
             raise EditsRefused(count.refused, count.refused_total)
         return Forecast(
@@ -189,16 +190,23 @@ class Settlement:
             trail.end(published)
         return published
 
-    def _selected(self, request: Request, view: DeskView, settled: SettledLetters) -> Iterator[JobRecord]:
+    def _prepared(self, request: Request, view: DeskView) -> Iterator[tuple[JobRecord, Prepared]]:
+        """The letters of the request as of the view; only those that can be settled count towards its limit."""
+        ready = 0
         for letter in self._desk.letters(view, request.selection, settled_too=request.settled_too):
-            ref = letter.record.ref
-            if not settled.is_done_by_action(ref) and (request.settled_too or not settled.verdicts(ref)):
-                yield letter.record
+            if view.settled.is_done_by_action(letter.record.ref):
+                continue
+            prepared = self._treatment.prepare(letter.record)
+            yield letter.record, prepared
+            ready += isinstance(prepared, Ready)
+            if ready == request.selection.limit:
+                return
 
     def _units(self, request: Request, view: DeskView, settled: SettledLetters) -> Iterator[Unit]:
-        for record in self._selected(request, view, settled):
-            prepared = self._treatment.prepare(record)
-            if isinstance(prepared, Ready):
+        """What is to be published: the letters of the view, without those that were settled since."""
+        for record, prepared in self._prepared(request, view):
+            done = settled.is_done_by_action(record.ref) if request.settled_too else settled.verdicts(record.ref)
+            if isinstance(prepared, Ready) and not done:
                 jobs = self._treatment.outgoing(record, prepared, request)
                 yield Unit(label=str(record.ref), records=(*jobs, self._disposition(record, request)))
 

@@ -1,4 +1,4 @@
-"""What the tests of the desk and of replay stand on: topics, letters made by hand from the wire contract, and counts."""
+"""What the tests of the desk and of replay stand on: topics, letters made by the wire contract alone, and counts."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def build_pipeline(namespace: str) -> Pipeline:
     pipeline = Pipeline(namespace)
     orders = pipeline.queue("orders", partitions=PARTITIONS)
 
+    # mypy cannot infer the parameters through both of the decorator's callables
     @pipeline.job(orders, max_payload_bytes=1_000)
     def charge(order: int, note: str = "") -> None:
         """Charge an order."""
@@ -113,7 +114,7 @@ class Grave:
             (wire.ORIGIN, f"{topic}/{self.order % PARTITIONS}/{self.order}".encode()),
             (wire.FIRST_FAILED, wire.format_instant(datetime(2013, 1, 1, tzinfo=UTC))),
             (wire.ERROR_TYPE, self.error.encode()),
-            (wire.ERROR_MESSAGE, "the bank said no – twice".encode()),
+            (wire.ERROR_MESSAGE, "the bank said no · twice".encode()),
             (wire.ERROR_STACK, b"Traceback\n  charge\nCardRefused"),
             (wire.ERROR_FINGERPRINT, self.fingerprint.encode()),
             (wire.REASON, b"attempts-exhausted"),

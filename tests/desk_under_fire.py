@@ -25,13 +25,13 @@ def stop_at(batch: int, place: str) -> None:
     """Make every publisher of this process halt in that batch."""
     commit, begun = TransactionalPublisher._commit_or_retry, 0
 
-    def commit_or_halt(publisher: TransactionalPublisher) -> None:
+    def commit_or_halt(self: TransactionalPublisher) -> None:
         nonlocal begun
         begun += 1
         if begun == batch and place == "produced":
-            publisher._producer.flush(20)
+            self._producer.flush(20)
             halt(place)
-        commit(publisher)
+        commit(self)
         if begun == batch and place == "committed":
             halt(place)
 

@@ -17,6 +17,7 @@ from .publishing import (
     confirm,
     published_document,
     shown_progress,
+    some,
     stop_signals,
     tally_document,
     tally_lines,
@@ -104,7 +105,7 @@ def _print_groups(app: AppContext, queue: Queue, selection: Selection, *, settle
         for group in tally_document(tally):
             click.echo(json.dumps({"queue": queue.name, **group}, ensure_ascii=False))
         return
-    click.echo(f"{queue.name}: {tally.total:,} {'dead letters' if settled_too else 'open dead letters'}")
+    click.echo(f"{queue.name}: {some(tally.total, _kind(settled_too))}")
     if tally.total:
         print_groups(tally)
 
@@ -121,9 +122,13 @@ def _print_letters(
             click.echo(json.dumps({"queue": queue.name, **row}, ensure_ascii=False))
         return
     shown = f", the latest {len(rows):,} shown" if total > len(rows) else ""
-    click.echo(f"{queue.name}: {total:,} {'dead letters' if settled_too else 'open dead letters'}{shown}")
+    click.echo(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
     if rows:
         print_letters(rows)
+
+
+def _kind(settled_too: bool) -> str:
+    return "dead letter" if settled_too else "open dead letter"
 
 
 def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
@@ -297,18 +302,18 @@ def _settle(
         if dry_run or not forecast.total:
             voice.hand_out({**document, "done": 0})
             return
-        confirm(f"{verb.capitalize()} {forecast.total:,} dead letters?", yes=yes)
+        confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=yes)
         voice.say(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
             published = settlement.carry_out(request, forecast, Pace(rate=rate, stop=stop), show)
     voice.hand_out({**document, **published_document(published)})
-    ended = "dead letters replayed" if verb == "replay" else "dead letters discarded"
+    ended = f"{some(published.units, 'dead letter')} {settlement.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
     tell_end(voice, published, ended, go_on)
 
 
 def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
-    voice.say(f"{forecast.total:,} dead letters to {verb}" + (":" if forecast.total else ""))
+    voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
         voice.say(line)
     if forecast.settled_before:

@@ -42,6 +42,15 @@ class Voice:
             click.echo(json.dumps(document, ensure_ascii=False))
 
 
+def some(count: int, what: str) -> str:
+    """A count with its word.
+
+    >>> some(1, "letter"), some(2000, "letter")
+    ('1 letter', '2,000 letters')
+    """
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Go on only with a yes.
 
@@ -156,7 +165,7 @@ def published_document(published: Published) -> dict[str, Any]:
 
 def tell_end(voice: Voice, published: Published, what: str, go_on: str) -> None:
     """Say how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
-    voice.say(f"{published.units:,} {what}")
+    voice.say(what)
     for refusal in published.refusals[:SHOWN_REFUSALS]:
         voice.say(f"  left out: {refusal.unit.label}: {refusal.reason}")
     if published.is_stopped:

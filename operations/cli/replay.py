@@ -15,6 +15,7 @@ from .publishing import (
     confirm,
     published_document,
     shown_progress,
+    some,
     stop_signals,
     tally_document,
     tally_lines,
@@ -22,9 +23,8 @@ from .publishing import (
 )
 
 if TYPE_CHECKING:
-    from ..queue_replay import Bounds, QueueReplay, Stretch
+    from ..queue_replay import Bounds, Counts, QueueReplay, Stretch
     from ..selection import Selection
-    from ..tally import Tally
 
 
 class OffsetBound(click.ParamType[tuple[int | None, int]]):
@@ -156,23 +156,28 @@ def _carry_out(
     from ..pacing import Pace
 
     counts = queue_replay.count(stretch)
+    total = counts.tally.total
     _tell_counts(voice, counts, stretch)
-    document = {"id": stretch.replay_id, "selected": counts.total, "groups": tally_document(counts)}
-    if dry_run or not stretch.spans or not (counts.total or stretch.is_begun):
+    document = {"id": stretch.replay_id, "selected": total, "groups": tally_document(counts.tally)}
+    if dry_run or not stretch.spans or not (total or stretch.is_begun):
         voice.hand_out({**document, "done": 0})
         return
-    confirm(f"Publish {counts.total:,} jobs to {queue} again?", yes=yes)
+    confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=yes)
     voice.say(f"replay {stretch.replay_id}")
-    with stop_signals() as stop, shown_progress(counts.total, "replay") as show:
+    with stop_signals() as stop, shown_progress(total, "replay") as show:
         published = queue_replay.carry_out(stretch, counts, Pace(rate=rate, stop=stop), show)
     voice.hand_out({**document, **published_document(published)})
-    tell_end(voice, published, "jobs published again", f"stoker replay {queue} --replay-id {stretch.replay_id}")
+    ended = f"{some(published.units, 'job')} published again"
+    tell_end(voice, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
 
 
-def _tell_counts(voice: Voice, counts: Tally, stretch: Stretch) -> None:
+def _tell_counts(voice: Voice, counts: Counts, stretch: Stretch) -> None:
     left = " left" if stretch.is_begun else ""
-    voice.say(f"{counts.total:,} jobs{left} to publish again" + (":" if counts.total else ""))
-    for line in tally_lines(counts):
+    total = counts.tally.total
+    voice.say(f"{some(total, 'job')}{left} to publish again" + (":" if total else ""))
+    for line in tally_lines(counts.tally):
         voice.say(line)
+    if counts.replays_left_out:
+        voice.say(f"left out: {some(counts.replays_left_out, 'job')} that a replay has published (--include-replays)")
     for span in stretch.spans:
         voice.say(f"  partition {span.partition}: offsets {span.start:,} to {span.end - 1:,}")
