@@ -21,7 +21,12 @@ SLOW_SESSION: Final = timedelta(seconds=60)
 
 def unreachable(error: ClusterUnreachable) -> Finding:
     """The one finding when no broker answers."""
-    return broken("", CLUSTER, f"no answer: {error}", "start the broker, or mend its address")
+    return broken(
+        "",
+        CLUSTER,
+        f"Kafka at {error.bootstrap_servers} does not answer ({error.reason})",
+        "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS and SASL options",
+    )
 
 
 def check_cluster(facts: Facts, cluster: ClusterSettings, pipeline: Pipeline) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import click
 from .app import AppContext
 from .exit_codes import exit_code_epilog
 from .logs import log_to_stderr
-from .root import LazyRoot
+from .root import PREFIX, LazyRoot
 
 __all__ = ["AppContext", "main"]
 
@@ -35,7 +35,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
 @click.group(
     cls=LazyRoot,
     epilog=exit_code_epilog(),
-    context_settings={"auto_envvar_prefix": "STOKER", "help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"auto_envvar_prefix": PREFIX, "help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
     "-A", "--app", metavar="MODULE:PIPELINE", show_envvar=True, help="The application: where its Pipeline is found."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import click
 
@@ -32,38 +32,43 @@ class Failure(click.ClickException):
 
 def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
     """The failure to show for an error; None for a surprise, which deserves its traceback."""
-    code = _kafka_code(error) or next((code for code, kinds in _expected() if isinstance(error, kinds)), None)
+    code = _own_code(error) or _kafka_code(error)
     if code is None:
         return None
     details = "".join(traceback.format_exception(error)) if verbose else ""
     return Failure(_message(error), code, details=details)
 
 
-def _expected() -> list[tuple[ExitCode, tuple[type[BaseException], ...]]]:
-    """What each exit code stands for, the nearer kinds before their parents. Imported only once something failed."""
-    from ...consumers.queue_worker import WorkerCrashed
-    from ...producers.errors import BrokerUnreachable, CallRefused, EnqueueError, SettingRefused
-    from ...schemas import ContractRefused, PayloadRefused, SchemaError, SchemaStoreUnreachable
-    from ...topology import InvalidDeclaration, NoCluster, UnknownName
-    from ...topology.apply import ApplyFailed, TopologyRefused
-    from ...topology.cluster import ClusterUnreachable, NotAuthorized
-    from ...topology.verify import TopologyMismatch
-    from ..application import ApplicationError
-    from ..broker_errors import BrokerError
-    from ..desk_errors import DeskError
-    from ..payload_input import InputRefused
+EXPECTED: Final = {
+    "stoker.operations.application.ApplicationError": ExitCode.USAGE,
+    "stoker.operations.payload_input.InputRefused": ExitCode.USAGE,
+    "stoker.producers.errors.CallRefused": ExitCode.USAGE,
+    "stoker.producers.errors.SettingRefused": ExitCode.USAGE,
+    "stoker.schemas.errors.ContractRefused": ExitCode.USAGE,
+    "stoker.schemas.errors.PayloadRefused": ExitCode.USAGE,
+    "stoker.topology.job_type.InvalidDeclaration": ExitCode.USAGE,
+    "stoker.topology.pipeline.UnknownName": ExitCode.USAGE,
+    "stoker.operations.broker_errors.BrokerError": ExitCode.UNREACHABLE,
+    "stoker.producers.errors.BrokerUnreachable": ExitCode.UNREACHABLE,
+    "stoker.schemas.errors.SchemaStoreUnreachable": ExitCode.UNREACHABLE,
+    "stoker.topology.cluster.ClusterUnreachable": ExitCode.UNREACHABLE,
+    "stoker.topology.cluster.NoCluster": ExitCode.UNREACHABLE,
+    "stoker.topology.apply.TopologyRefused": ExitCode.REFUSED,
+    "stoker.consumers.queue_worker.WorkerCrashed": ExitCode.FINDING,
+    "stoker.operations.desk_errors.DeskError": ExitCode.FINDING,
+    "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
+    "stoker.schemas.errors.SchemaError": ExitCode.FINDING,
+    "stoker.topology.apply.ApplyFailed": ExitCode.FINDING,
+    "stoker.topology.cluster.NotAuthorized": ExitCode.FINDING,
+    "stoker.topology.verify.TopologyMismatch": ExitCode.FINDING,
+}
+"""{class: exit code}, a class standing for its subclasses too, the nearest one for each. By name, because importing
+them all would cost a failed command more time than its work, and an error that was raised is imported anyway."""
 
-    application = (ApplicationError, InvalidDeclaration, ContractRefused, UnknownName)
-    given = (InputRefused, PayloadRefused, CallRefused, SettingRefused)
-    nobody_there = (NoCluster, ClusterUnreachable, BrokerUnreachable, SchemaStoreUnreachable, BrokerError)
-    of_cluster = (TopologyMismatch, ApplyFailed, NotAuthorized)
-    found = (*of_cluster, EnqueueError, SchemaError, DeskError, WorkerCrashed)
-    return [
-        (ExitCode.USAGE, application + given),
-        (ExitCode.UNREACHABLE, nobody_there),
-        (ExitCode.REFUSED, (TopologyRefused,)),
-        (ExitCode.FINDING, found),
-    ]
+
+def _own_code(error: BaseException) -> ExitCode | None:
+    names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
+    return next((EXPECTED[name] for name in names if name in EXPECTED), None)
 
 
 def _kafka_code(error: BaseException) -> ExitCode | None:

@@ -11,6 +11,7 @@ import click
 from .exit_codes import ExitCode
 from .failures import as_failure
 
+PREFIX: Final = "STOKER"
 COMMANDS: Final = {
     "worker": "Run jobs: a worker, or a supervised fleet of them.",
     "enqueue": "Publish one job, or one for each line of stdin.",
@@ -38,7 +39,7 @@ class LazyRoot(click.Group):
             return None
         module = importlib.import_module(f"{__package__}.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
-        _show_environment_twins(command)
+        _name_environment_twins(command, f"{PREFIX}_{cmd_name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -83,11 +84,13 @@ def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.No
     return click.NoSuchOption(unknown.option_name, message=where, ctx=unknown.ctx)
 
 
-def _show_environment_twins(command: click.Command) -> None:
-    """Let `--help` name the environment variable of each option; every option has one."""
+def _name_environment_twins(command: click.Command, prefix: str) -> None:
+    """Give each option its environment variable, named as the option is: `queues --json` is STOKER_QUEUES_JSON."""
     for param in command.params:
         if isinstance(param, click.Option):
+            longest = max(param.opts, key=len)
+            param.envvar = param.envvar or f"{prefix}_{longest.lstrip('-').replace('-', '_').upper()}"
             param.show_envvar = True
     if isinstance(command, click.Group):
-        for sub_command in command.commands.values():
-            _show_environment_twins(sub_command)
+        for name, sub_command in command.commands.items():
+            _name_environment_twins(sub_command, f"{prefix}_{name.replace('-', '_').upper()}")
