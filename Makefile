@@ -67,4 +67,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@mkdir -p $(VENV)/typed/stoker
 	@for room in $(ROOMS); do ln -sfn ../../../$$room $(VENV)/typed/stoker/$$room; done
+	@$(BIN)/python -c 'from stoker.operations.broker_java import find_jars; find_jars(print)' 2>/dev/null \
+		|| echo "the jars of Kafka could not be fetched: that is tried again when a broker is started"
 	@touch $@
