@@ -3,7 +3,7 @@
 The clients of a container engine leave sockets open until they are collected, which would count as a warning, so as a
 failure, in whatever test runs at that moment.
 
-    python kafka_container.py start                 {"bootstrap_servers": "...", "container": "..."}; fails without engine
+    python kafka_container.py start                prints {"bootstrap_servers": …, "container": …}; fails without engine
     python kafka_container.py remove <container>
 """
 
