@@ -66,8 +66,13 @@ class Assignments:
         """Begin assignments, and the restoring of ledgers that are not here yet."""
         added = []
         for place in places:
-            tier = self._tiers.get(place.topic)
-            assignment = Assignment(next(self._numbers), place.topic, place.partition, tier)
+            assignment = Assignment(
+                next(self._numbers),
+                place.topic,
+                place.partition,
+                tier=self._tiers.get(place.topic),
+                keeps_order=self._queue.ordering == "key",
+            )
             self._by_place[place.topic, place.partition] = assignment
             added.append(assignment)
         missing = {a.partition for a in added} - self.ledgers.keys() - self._restoring

@@ -20,19 +20,34 @@ class Assignment:
     Attributes:
         number: counts up over all assignments of this process; a result of an older one is settled as late.
         tier: the delay of the retry tier; None for the main topic.
+        keeps_order: whether records of one key run one at a time.
         is_open: whether its records may still be started; False while the partition is being given away.
         is_active: False once the partition was revoked or lost; results that come later are settled as late.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
             the offset that was last committed.
     """
 
-    __slots__ = ("committed", "in_flight", "is_active", "is_open", "number", "partition", "progress", "tier", "topic")
+    __slots__ = (
+        "committed",
+        "in_flight",
+        "is_active",
+        "is_open",
+        "keeps_order",
+        "number",
+        "partition",
+        "progress",
+        "tier",
+        "topic",
+    )
 
-    def __init__(self, number: int, topic: str, partition: int, tier: timedelta | None) -> None:
+    def __init__(
+        self, number: int, topic: str, partition: int, *, tier: timedelta | None = None, keeps_order: bool = True
+    ) -> None:
         self.number = number
         self.topic = topic
         self.partition = partition
         self.tier = tier
+        self.keeps_order = keeps_order
         self.is_open = True
         self.is_active = True
         self.progress = Progress()
@@ -48,26 +63,23 @@ class Record:
         headers: {name: value}.
         claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
             replay published it. None where the record carries no id at all.
+        lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job.
     """
 
-    __slots__ = ("assignment", "claim_id", "headers", "key", "offset", "pairs", "timestamp_ms", "value")
+    __slots__ = ("assignment", "claim_id", "headers", "key", "lane", "offset", "pairs", "timestamp_ms", "value")
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
         pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed message has them as a list
         headers: HeaderMap = dict(pairs)
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
-        self.key: bytes | None = message.key()  # type: ignore[assignment]  # bytes, since a plain Consumer deserializes nothing
-        self.value: bytes | None = message.value()  # type: ignore[assignment]  # bytes likewise
+        self.key: bytes | None = message.key()  # type: ignore[assignment]  # never str: nothing here deserializes
+        self.value: bytes | None = message.value()  # type: ignore[assignment]  # likewise
         self.timestamp_ms: int = message.timestamp()[1]
         self.pairs = pairs
         self.headers = headers
         self.claim_id = claim_id(headers)
-
-    @property
-    def lane(self) -> Lane | None:
-        """Records of one lane run one at a time, in their order: those of a key, or else repetitions of one job."""
-        return self.key if self.key is not None else self.claim_id
+        self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
 
     @property
     def size_bytes(self) -> int:

@@ -1,0 +1,148 @@
+"""`Fleet`: several worker processes on one machine, watched over by one that runs no jobs itself.
+
+A process that ends on its own is started again, after a pause that doubles while it keeps ending young, so that a
+fleet whose code is broken does not spin. Signals go to all; the fleet ends when its last process has.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Final
+
+from . import log_keys
+
+_LOGGER = logging.getLogger("stoker.fleet")
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+YOUNG_S: Final = 10.0
+"""A process that ends before this age makes the next pause longer."""
+WATCH_INTERVAL_S: Final = 0.1
+USAGE_ERROR: Final = 2
+"""The exit code of a process that was told something wrong; it would be told the same again."""
+
+Start = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@dataclass(slots=True)
+class _Member:
+    """One place in the fleet and the process that fills it."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    pause_s: float = FIRST_PAUSE_S
+    start_again_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Fleet:
+    """Keeps `size` processes of one command running until it is told to stop.
+
+    Attributes:
+        command: what each process runs; it heeds SIGTERM as a worker does.
+        on_change: told {process ids} whenever a process was started or has ended.
+    """
+
+    command: Sequence[str]
+    size: int
+    on_change: Callable[[list[int]], None] = lambda _ids: None
+    _members: list[_Member] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+    _exit_code: int = 0
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT and the end of all processes.
+
+        Returns:
+            0 when all ended as asked; else the exit code of the first that ended in another way while stopping, or
+            that was told something wrong at its start.
+        """
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+        self._members = [_Member(number) for number in range(self.size)]
+        while not self._has_ended():
+            for member in self._members:
+                self._look_after(member)
+            self._stopping.wait(WATCH_INTERVAL_S) if not self._stopping.is_set() else self._wait_one()
+        return self._exit_code
+
+    def stop(self) -> None:
+        """Ask all processes to shut down gracefully."""
+        self._stopping.set()
+        self._signal_all(signal.SIGTERM)
+
+    def process_ids(self) -> list[int]:
+        """The processes that run now."""
+        return [m.process.pid for m in self._members if m.process is not None and m.process.poll() is None]
+
+    def _has_ended(self) -> bool:
+        return self._stopping.is_set() and all(member.process is None for member in self._members)
+
+    def _look_after(self, member: _Member) -> None:
+        if member.process is None:
+            if not self._stopping.is_set() and time.monotonic() >= member.start_again_s:
+                self._start(member)
+        elif (code := member.process.poll()) is not None:
+            self._note_end(member, code)
+
+    def _start(self, member: _Member) -> None:
+        member.process = subprocess.Popen(self.command)
+        member.started_s = time.monotonic()
+        _LOGGER.info("worker process %d started", member.process.pid, extra={log_keys.COUNT: self.size})
+        self.on_change(self.process_ids())
+
+    def _note_end(self, member: _Member, code: int) -> None:
+        process_id = member.process.pid if member.process is not None else 0
+        member.process = None
+        self.on_change(self.process_ids())
+        if self._stopping.is_set():
+            self._exit_code = self._exit_code or code
+            return
+        if code == USAGE_ERROR:
+            _LOGGER.error("worker process %d refused its options; the fleet stops", process_id)
+            self._exit_code = code
+            self.stop()
+            return
+        lived_s = time.monotonic() - member.started_s
+        member.pause_s = min(LONGEST_PAUSE_S, member.pause_s * 2) if lived_s < YOUNG_S else FIRST_PAUSE_S
+        member.start_again_s = time.monotonic() + member.pause_s
+        _LOGGER.error(
+            "worker process %d ended on its own (%s) after %.1f s; another one starts in %.1f s",
+            process_id, describe_exit(code), lived_s, member.pause_s,
+        )  # fmt: skip
+
+    def _wait_one(self) -> None:
+        for member in self._members:
+            if member.process is not None:
+                try:
+                    member.process.wait(WATCH_INTERVAL_S)
+                except subprocess.TimeoutExpired:
+                    continue
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping.set()
+        self._signal_all(number)
+
+    def _signal_all(self, number: int) -> None:
+        for member in self._members:
+            if member.process is not None and member.process.poll() is None:
+                member.process.send_signal(number)
+
+
+def describe_exit(code: int) -> str:
+    """`exit code 1`, or the name of the signal that ended it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,177 @@
+"""`Flow`: keeps what is in memory inside its bounds, by deciding when to fetch, and which partitions rest.
+
+Pausing a partition throws away the records that the client has fetched ahead for it, so it is done rarely: a short
+lack of room is waited out, and what was paused is resumed only when half of the bound is free.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ..topology import headers as wire
+from .assignments import Assignments
+from .held import HeldRecords
+from .record import Assignment, Record
+from .settings import WorkerSettings
+
+ROOM_SHARE: Final = 0.75
+"""Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
+ROOM_WAIT_S: Final = 0.02
+PAUSE_AFTER_S: Final = 1.0
+"""How long there must be no room before partitions are paused."""
+MAX_WAIT_FACTOR: Final = 2
+"""A record waits in a tier until due if that is within so many of the tier's delays, else it moves on after one."""
+
+
+class Flow:
+    """The records in memory of one queue; owned by the poll thread, but for `signal_room`."""
+
+    def __init__(self, assignments: Assignments, settings: WorkerSettings) -> None:
+        self._assignments = assignments
+        self._max_in_flight = settings.max_in_flight
+        self._max_bytes = settings.max_in_flight_bytes
+        self._held = HeldRecords(settings.max_held)
+        self._full_tiers: set[Assignment] = set()
+        self._full_since_s: float | None = None
+        self._room = threading.Event()
+        self._bytes = 0
+        self.in_flight = 0
+        self.is_paused = False
+
+    @property
+    def held(self) -> int:
+        """Delayed records that wait in memory."""
+        return len(self._held)
+
+    @property
+    def room(self) -> int:
+        """How many more jobs fit below the bound."""
+        return max(0, self._max_in_flight - self.in_flight)
+
+    def may_fetch(self) -> bool:
+        """Whether there is room for a good handful."""
+        has_room = self.in_flight <= self._max_in_flight * ROOM_SHARE and self._bytes < self._max_bytes
+        if has_room and not self.is_paused:
+            self._full_since_s = None
+        return has_room and not self.is_paused
+
+    def begin(self, records: Iterable[Record]) -> None:
+        """Count records that go to the lanes."""
+        for record in records:
+            self.in_flight += 1
+            self._bytes += record.size_bytes
+            record.assignment.in_flight += 1
+
+    def end(self, record: Record) -> None:
+        """Count a record that was settled or taken back."""
+        self.in_flight -= 1
+        self._bytes -= record.size_bytes
+        record.assignment.in_flight -= 1
+
+    def signal_room(self) -> None:
+        """Wake the poll thread where it waits for room; called by the settling thread."""
+        self._room.set()
+
+    def wait_for_change(self) -> None:
+        """Wait a moment for something to be settled."""
+        self._room.wait(ROOM_WAIT_S)
+        self._room.clear()
+
+    # ---- a lack of room
+
+    def rest(self, consumer: Consumer) -> None:
+        """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
+        now_s = time.monotonic()
+        if self.is_paused:
+            if self.in_flight <= self._max_in_flight // 2 and self._bytes <= self._max_bytes // 2:
+                self._resume(consumer)
+        elif self._full_since_s is None:
+            self._full_since_s = now_s
+        elif now_s - self._full_since_s > PAUSE_AFTER_S:
+            self.pause(consumer)
+        else:
+            self.wait_for_change()
+
+    def pause(self, consumer: Consumer) -> None:
+        """Let all partitions rest."""
+        self.is_paused = True
+        consumer.pause(places(self._assignments.all()))
+
+    def _resume(self, consumer: Consumer) -> None:
+        self.is_paused = False
+        self._full_since_s = None
+        consumer.resume(places(a for a in self._assignments.all() if self._may_flow(a)))
+
+    def _may_flow(self, assignment: Assignment) -> bool:
+        return not self.is_paused and assignment not in self._full_tiers and self._assignments.is_restored(assignment)
+
+    def admit(self, consumer: Consumer, added: Iterable[Assignment]) -> None:
+        """Let new partitions rest until their ledgers are restored."""
+        consumer.pause(places(a for a in added if not self._may_flow(a)))
+
+    def resume_restored(self, consumer: Consumer) -> None:
+        """Let partitions flow whose ledgers were restored meanwhile."""
+        restored = [a for a in self._assignments.take_restored() if self._may_flow(a)]
+        if restored:
+            consumer.resume(places(restored))
+
+    # ---- delayed records
+
+    @property
+    def next_due_s(self) -> float | None:
+        """The epoch time at which the next delayed record is to be looked at."""
+        return self._held.next_due_s
+
+    def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
+        """Keep a tier's record until its time comes; False if that is now."""
+        assignment = record.assignment
+        if assignment.tier is None:
+            return False
+        until_s = wake_time_s(record, assignment.tier)
+        if until_s <= time.time():
+            return False
+        self._held.hold(record, until_s)
+        if assignment not in self._full_tiers and self._held.is_full(assignment, self._assignments.tier_count):
+            self._full_tiers.add(assignment)
+            consumer.pause(places([assignment]))
+        return True
+
+    def release_due(self, consumer: Consumer) -> list[Record]:
+        """Take the delayed records whose time has come, as far as there is room."""
+        due = self._held.pop_due(time.time(), self.room)
+        drained = [a for a in self._full_tiers if self._held.is_half_empty(a, self._assignments.tier_count)]
+        self._full_tiers.difference_update(drained)
+        if drained:
+            consumer.resume(places(a for a in drained if self._may_flow(a)))
+        return due
+
+    def drop_held(self, leaving: Collection[Assignment]) -> None:
+        """Forget the delayed records of partitions that go away."""
+        self._held.drop(leaving)
+        self._full_tiers.difference_update(leaving)
+
+
+def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
+    """The partitions as the client names them."""
+    return [TopicPartition(a.topic, a.partition) for a in assignments]
+
+
+def wake_time_s(record: Record, tier: timedelta) -> float:
+    """The epoch time at which a record of a tier is to be looked at: when it is due, or when its tier's delay is over.
+
+    A due time that cannot be read is no reason to wait: decoding will refuse the record.
+    """
+    delay_s = tier.total_seconds()
+    began_s = record.timestamp_ms / 1_000
+    value = record.headers.get(wire.DUE)
+    try:
+        due_s = began_s + delay_s if value is None else wire.parse_instant(value).timestamp() + 0.001
+    except ValueError:
+        return 0.0
+    return due_s if due_s <= began_s + MAX_WAIT_FACTOR * delay_s else began_s + delay_s
