@@ -1,0 +1,176 @@
+"""The root of the command line: help, options and their environment twins, exit codes, and what failures look like."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from shop_app import Shop, make_shop
+from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.cli import AppContext, main
+from stoker.operations.cli.exit_codes import MEANINGS, ExitCode
+from stoker.operations.cli.failures import EXPECTED, as_failure
+from stoker.operations.cli.root import COMMANDS, LazyRoot
+from stoker.topology.cluster import NoCluster
+
+NARRATED = ["worker", "enqueue", "queues", "doctor", "schemas export", "schemas check"]
+UNREACHABLE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> Shop:
+    """An application without a cluster."""
+    return make_shop(tmp_path, monkeypatch, namespace)
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Each command with its path, groups included."""
+    context = click.Context(main)
+    pending: list[tuple[str, click.Command | None]] = [(name, main.get_command(context, name)) for name in COMMANDS]
+    while pending:
+        path, command = pending.pop()
+        assert command is not None, path
+        yield path, command
+        if isinstance(command, click.Group):
+            pending += [(f"{path} {name}", sub) for name, sub in command.commands.items()]
+
+
+def test_help_imports_neither_kafka_nor_avro() -> None:
+    """`stoker --help` answers at once, since nothing heavy is imported for it."""
+    program = (
+        "import sys\nfrom stoker.operations.cli import main\nmain(['--help'], standalone_mode=False)\n"
+        "print(sorted({'confluent_kafka', 'fastavro', 'pydantic', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_help_lists_every_command_and_exit_code() -> None:
+    """A newcomer finds in the help what there is to call, and a script's author what comes back."""
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert all(name in shown for name in COMMANDS)
+    assert all(f"{code.value}  " in shown and meaning in shown for code, meaning in MEANINGS.items())
+
+
+def test_every_option_has_an_environment_twin_named_after_it() -> None:
+    """Each option of each command can be set by STOKER_<COMMAND>_<OPTION>, and the help says so."""
+    for path, command in commands():
+        for option in (param for param in command.params if isinstance(param, click.Option)):
+            assert option.show_envvar, f"{path} {option.opts}"
+            assert str(option.envvar).startswith(f"STOKER_{path.upper().replace(' ', '_').replace('-', '_')}_")
+
+
+def test_an_option_takes_its_value_from_the_environment(shop: Shop) -> None:
+    """The environment twin does what the option does."""
+    shop.environment["STOKER_SCHEMAS_EXPORT_TO"] = "elsewhere"
+    assert shop.stoker("schemas", "export").exit_code == ExitCode.OK
+    assert (shop.folder / "elsewhere" / "send_mail.avsc").exists()
+
+
+@pytest.mark.parametrize("path", NARRATED)
+def test_help_shows_an_example_and_the_exit_codes(path: str) -> None:
+    """The help of a command can be worked from."""
+    shown = CliRunner().invoke(main, [*path.split(), "--help"]).output
+    assert "Example" in shown
+    assert "Exit codes" in shown
+
+
+def test_a_mistyped_command_is_answered_with_near_ones() -> None:
+    """Who mistypes a command is told the one that was meant."""
+    result = CliRunner().invoke(main, ["quues"])
+    assert result.exit_code == ExitCode.USAGE
+    assert "Did you mean queues" in result.stderr
+
+
+def test_a_root_option_after_the_command_is_told_its_place() -> None:
+    """Users of other tools put -A behind the command: the answer says where it goes."""
+    result = CliRunner().invoke(main, ["queues", "-A", "shop:pipeline"])
+    assert result.exit_code == ExitCode.USAGE
+    assert "before the command" in result.stderr
+
+
+def test_version_is_printed_even_when_a_variable_called_so_is_set() -> None:
+    """STOKER_VERSION, a usual variable of containers, does not turn every command into `--version`."""
+    assert CliRunner().invoke(main, ["--version"]).output.startswith("stoker ")
+    result = CliRunner().invoke(main, ["queues", "--help"], env={"STOKER_VERSION": "1.0"})
+    assert result.output.startswith("Usage")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_expected_failure_is_a_class_that_exists(name: str) -> None:
+    """A class that is renamed does not lose its exit code in silence."""
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), BaseException)
+
+
+def test_a_surprise_is_no_failure() -> None:
+    """What nobody expected keeps its traceback."""
+    assert as_failure(ZeroDivisionError("division by zero"), verbose=False) is None
+
+
+def test_an_expected_failure_shows_a_paragraph_and_only_with_verbose_a_traceback(shop: Shop) -> None:
+    """An operator reads what to do; who asks for more gets the traceback."""
+    calm = shop.stoker("queues", "nonesuch")
+    loud = shop.stoker("-v", "queues", "nonesuch")
+    assert calm.exit_code == loud.exit_code == ExitCode.USAGE
+    assert "has no queue 'nonesuch'; there is: bills, mails" in calm.stderr
+    assert "Traceback" not in calm.stderr
+    assert "Traceback" in loud.stderr
+
+
+def test_an_unreachable_cluster_ends_a_command_in_bounded_time_with_its_own_code(shop: Shop) -> None:
+    """A broker that is down is said to be down, with the address, and exit code 3."""
+    result = shop.stoker("--bootstrap-servers", UNREACHABLE, "queues")
+    assert result.exit_code == ExitCode.UNREACHABLE
+    assert UNREACHABLE in result.stderr
+
+
+def test_ctrl_c_ends_with_its_own_code() -> None:
+    """A script can tell an interruption from a failure."""
+    root = LazyRoot("probe", callback=_interrupt, invoke_without_command=True)
+    result = CliRunner().invoke(root, [])
+    assert result.exit_code == ExitCode.INTERRUPTED
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("given", ["nothing", "=value"])
+def test_an_option_without_key_and_value_is_refused(given: str) -> None:
+    """A librdkafka option is written as key=value."""
+    result = CliRunner().invoke(main, ["--option", given, "queues"])
+    assert result.exit_code == ExitCode.USAGE
+    assert "key=value" in result.stderr
+
+
+def test_options_of_the_command_line_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is typed counts more than what is set."""
+    monkeypatch.setenv("STOKER_BOOTSTRAP_SERVERS", "of-environment:9092")
+    monkeypatch.setenv("STOKER_KAFKA_SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("STOKER_KAFKA_CLIENT_RACK", "a")
+    app = AppContext(bootstrap_servers="typed:9092", options={"security.protocol": "PLAINTEXT"})
+    assert app.cluster.bootstrap_servers == "typed:9092"
+    assert app.cluster.options == {"security.protocol": "PLAINTEXT", "client.rack": "a"}
+
+
+def test_without_a_setting_the_embedded_broker_is_started_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: EmbeddedBroker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newcomer's first command finds a broker, and says where it comes from."""
+    monkeypatch.delenv("STOKER_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setenv("STOKER_HOME", str(broker.folder.parent))
+    with pytest.raises(NoCluster):
+        AppContext().configured_cluster()
+    address = AppContext().cluster.bootstrap_servers
+    running = broker.status()
+    assert running is not None
+    assert address == running.bootstrap_servers
+    assert "embedded broker was started" in capsys.readouterr().err
