@@ -106,7 +106,7 @@ class Pipeline:
         queue: Queue,
         *,
         name: str | None = None,
-        key: Callable[P, str | None] | None = None,
+        key: Callable[..., str | None] | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         max_payload_bytes: int | None = None,
@@ -119,6 +119,8 @@ class Pipeline:
 
         Args:
             queue: where its jobs go; one of this pipeline's.
+            key: called with the arguments of each call. Its own types are left open, so that those of the function
+                alone decide what callers see, also where it is a lambda.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
