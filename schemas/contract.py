@@ -234,9 +234,11 @@ def _given(codec: Codec, parameters: list[_Parameter]) -> tuple[RecordShape, str
 
 def _codec(schema: dict[str, Any]) -> Codec:
     try:
-        return Codec(schema)
+        codec = Codec(schema)
     except (SchemaParseException, UnknownType, KeyError) as error:
         raise Misfit(f"has a schema that is not valid Avro: {error}") from error
+    require_bounded(codec)
+    return codec
 
 
 def _read_schema(source: str | Path | Mapping[str, Any], namespace: str) -> dict[str, Any]:

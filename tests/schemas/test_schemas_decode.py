@@ -1,0 +1,268 @@
+"""Bytes to data: framings, versions, garbage, and how often the store is asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from stoker.schemas import (
+    Compatibility,
+    Contract,
+    Decoder,
+    Digits,
+    MemorySchemaStore,
+    SchemaMismatch,
+    SchemaStoreUnreachable,
+    Undecodable,
+    UnknownSchema,
+)
+from stoker.schemas.store import StoredSchema
+
+
+class Cabin(Enum):
+    """Two cabins."""
+
+    COACH = 1
+    FIRST = 2
+
+
+@dataclass
+class Leg:
+    """A nested record."""
+
+    origin: str
+    minutes: int | None = None
+
+
+def first(tail: str, delay: int) -> None:
+    """Have the first version of a contract."""
+
+
+def second(tail: str, delay: int, price: Decimal = Decimal("1.5"), tags: list[str] = []) -> None:  # noqa: B006
+    """Have fields that the first version has not, all with defaults."""
+
+
+def third(tail: str, delay: int, must: int) -> None:
+    """Have a field that the versions before do not write."""
+
+
+def rich(at: datetime, legs: list[Leg], cabin: Cabin, price: Annotated[Decimal, Digits()], u: Leg | str | None) -> None:
+    """Have some of everything that bytes can go wrong in."""
+
+
+def contract_of(function: Callable[..., object]) -> Contract:
+    """Make a version of the one job type."""
+    return Contract.of_function(function, job_type="job", namespace="n")
+
+
+def stored(contract: Contract, frame_id: bytes | int | None = None) -> StoredSchema:
+    """Describe a contract as a store does."""
+    own = contract.fingerprint if frame_id is None else frame_id
+    return StoredSchema(job_type="job", frame_id=own, schema=contract.schema, registered_at=None)
+
+
+@dataclass
+class CountingStore(MemorySchemaStore):
+    """A store that learns at a refresh what `upstream` holds, and counts how often it is asked to."""
+
+    upstream: list[StoredSchema] = field(default_factory=list)
+    refreshes: int = 0
+    fails: bool = False
+
+    def __post_init__(self) -> None:
+        """Start empty."""
+        super().__init__()
+
+    def refresh(self, timeout_s: float) -> None:
+        """Learn, or fail."""
+        self.refreshes += 1
+        if self.fails:
+            raise SchemaStoreUnreachable("store", "down")
+        for version in self.upstream:
+            self._book.add(version)
+
+
+def framed(function: Callable[..., object], **values: Any) -> bytes:
+    """Write a payload in single-object encoding."""
+    contract = contract_of(function)
+    return contract.header + contract.encode(contract.payload((), values))
+
+
+def test_the_frame_is_avros_single_object_encoding() -> None:
+    """A payload is C3 01, the fingerprint, and the body, as other Avro libraries write it."""
+    value = framed(first, tail="N1", delay=-1)
+    assert value == b"\xc3\x01" + contract_of(first).fingerprint + b"\x04N1\x01"
+
+
+def test_an_older_payload_gets_the_readers_defaults_as_values() -> None:
+    """A worker with a newer contract fills in defaults as values of their type, new for each job."""
+    store = CountingStore(upstream=[stored(contract_of(first))])
+    reader, decoder = contract_of(second), Decoder(store)
+    data = [decoder.decode(reader, framed(first, tail="N1", delay=2)) for _ in range(2)]
+    assert data[0] == {"tail": "N1", "delay": 2, "price": Decimal("1.5"), "tags": []}
+    assert data[0]["tags"] is not data[1]["tags"]
+
+
+def test_a_newer_payload_loses_what_the_reader_does_not_know() -> None:
+    """A worker with an older contract reads a newer payload, and ignores the fields it does not have."""
+    store = CountingStore(upstream=[stored(contract_of(first)), stored(contract_of(second))])
+    value = framed(second, tail="N1", delay=2)
+    assert Decoder(store).decode(contract_of(first), value) == {"tail": "N1", "delay": 2}
+
+
+@pytest.mark.parametrize(("order", "newer"), [((first, third), False), ((third, first), True), ((first,), True)])
+def test_a_mismatch_says_whether_a_newer_worker_would_know(
+    order: tuple[Callable[..., object], ...], newer: bool
+) -> None:
+    """A schema that does not resolve is newer when the store holds it later than ours, or does not hold ours."""
+    store = CountingStore(upstream=[stored(contract_of(version)) for version in order])
+    with pytest.raises(SchemaMismatch) as mismatch:
+        Decoder(store).decode(contract_of(third), framed(first, tail="N1", delay=2))
+    assert (mismatch.value.field, mismatch.value.newer) == ("must", newer)
+
+
+def test_a_symbol_the_reader_does_not_know_is_a_mismatch_of_that_value_only() -> None:
+    """A payload with a new symbol is refused; one of the same schema with a known symbol is read."""
+
+    class More(Enum):
+        COACH = 1
+        FIRST = 2
+        SUITE = 3
+
+    def job(cabin: Any) -> None: ...
+
+    job.__annotations__ = {"cabin": Cabin}
+    old = contract_of(job)
+    More.__name__ = "Cabin"
+    job.__annotations__ = {"cabin": More}
+    new = contract_of(job)
+    decoder = Decoder(CountingStore(upstream=[stored(old), stored(new)]))
+    assert decoder.decode(old, new.header + new.encode({"cabin": "FIRST"})) == {"cabin": "FIRST"}
+    with pytest.raises(SchemaMismatch, match="SUITE") as mismatch:
+        decoder.decode(old, new.header + new.encode({"cabin": "SUITE"}))
+    assert (mismatch.value.field, mismatch.value.newer) == ("cabin", True)
+
+
+def test_named_branches_resolve_into_and_out_of_unions() -> None:
+    """A record that becomes optional, or stops being so, resolves without its branch's mark getting lost."""
+
+    def plain(leg: Leg, n: int) -> None: ...
+
+    def optional(leg: Leg | None, n: int) -> None: ...
+
+    one, other = contract_of(plain), contract_of(optional)
+    decoder = Decoder(CountingStore(upstream=[stored(one), stored(other)]))
+    arguments = {"leg": Leg("JFK", 3), "n": 1}
+    for writer, reader in ((one, other), (other, one)):
+        datum = decoder.decode(reader, writer.header + writer.encode(writer.payload((), arguments)))
+        assert reader.arguments(datum) == ((), arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        (None, "tombstone"),
+        (b"", "none"),
+        (b"{}", "7b7d"),
+        (b"\xc3\x01\x00", "cut off"),
+        (b"\x00\x00", "cut off"),
+        (framed(first, tail="N1", delay=2)[:-1], "not a n.job"),
+        (framed(first, tail="N1", delay=2) + b"x", "1 bytes follow"),
+    ],
+)
+def test_bytes_that_are_no_payload_are_undecodable(value: bytes | None, part: str) -> None:
+    """Tombstones, unknown framings, cut-off and overlong bodies are told as undecodable, with the reason."""
+    with pytest.raises(Undecodable, match=part):
+        Decoder(MemorySchemaStore()).decode(contract_of(first), value)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.binary(max_size=80))
+@example(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" * 3)
+@example(b"\x80" * 40)
+def test_garbage_is_either_read_or_undecodable(body: bytes) -> None:
+    """No bytes behind a known fingerprint make the decoder fail otherwise, hang, or take memory without bound."""
+    contract = contract_of(rich)
+    try:
+        datum = Decoder(MemorySchemaStore()).decode(contract, contract.header + body)
+    except Undecodable:
+        return
+    contract.arguments(datum)
+
+
+def test_a_schema_nobody_knows_is_told_as_unknown() -> None:
+    """A fingerprint or id that the store does not hold after a refresh is UnknownSchema, with the id."""
+    decoder = Decoder(CountingStore(), clock=iter(range(0, 100, 10)).__next__)
+    with pytest.raises(UnknownSchema) as unknown:
+        decoder.decode(contract_of(first), framed(second, tail="N1", delay=2))
+    assert unknown.value.frame_id == contract_of(second).fingerprint
+    with pytest.raises(UnknownSchema) as unknown:
+        decoder.decode(contract_of(first), b"\x00\x00\x00\x01\x02body")
+    assert unknown.value.frame_id == 258
+
+
+def test_a_flood_of_unknown_schemas_refreshes_once_a_second() -> None:
+    """However many payloads have unknown schemas, the store is refreshed at most once a second."""
+    now, store = [0.0], CountingStore()
+    decoder = Decoder(store, clock=lambda: now[0])
+    for second_ in (0.0, 0.5, 0.99, 1.0, 1.5):
+        now[0] = second_
+        for _ in range(10):
+            with pytest.raises(UnknownSchema):
+                decoder.decode(contract_of(first), framed(second, tail="N1", delay=2))
+    assert store.refreshes == 2
+
+
+def test_an_unreachable_store_makes_a_schema_unknown_and_keeps_the_cause() -> None:
+    """When the refresh fails, the job is one with an unknown schema, and the failure is the cause."""
+    decoder = Decoder(CountingStore(fails=True))
+    with pytest.raises(UnknownSchema) as unknown:
+        decoder.decode(contract_of(first), framed(second, tail="N1", delay=2))
+    assert isinstance(unknown.value.__cause__, SchemaStoreUnreachable)
+
+
+def test_threads_that_meet_a_new_schema_together_all_read_it() -> None:
+    """Of many threads that meet a new schema at once, one asks the store, and none loses its job."""
+    store = CountingStore(upstream=[stored(contract_of(second))])
+    decoder, reader, value = Decoder(store), contract_of(first), framed(second, tail="N1", delay=2)
+    gate, read = threading.Barrier(8), []
+
+    def work() -> None:
+        gate.wait()
+        read.append(decoder.decode(reader, value))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert read == [{"tail": "N1", "delay": 2}] * 8
+    assert store.refreshes == 1
+
+
+def test_confluent_frames_are_read_by_their_id() -> None:
+    """A value in Confluent framing is read by the schema that the store has under its id."""
+    contract = contract_of(first)
+    store = CountingStore(upstream=[stored(contract, 7)])
+    assert Decoder(store).decode(contract, b"\x00\x00\x00\x00\x07\x04N1\x01") == {"tail": "N1", "delay": -1}
+
+
+def test_a_payload_can_be_read_as_it_was_written() -> None:
+    """Operator tools read a payload with no contract at hand, as JSON data."""
+    contract = contract_of(rich)
+    store = MemorySchemaStore()
+    store.register(contract, Compatibility.BACKWARD)
+    at = datetime(2013, 1, 1, tzinfo=UTC)
+    payload = contract.payload((at, [Leg("JFK")], Cabin.FIRST, Decimal(1), Leg("EWR", 2)), {})
+    version, data = Decoder(store).decode_as_written(store.frame(contract, contract.encode(payload)))
+    assert version.job_type == "job"
+    assert data == contract.to_json(payload)
