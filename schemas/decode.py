@@ -105,12 +105,11 @@ class Decoder:
         Where the contract itself was never registered there is no telling, and "newer" is the answer that loses
         nothing: the job is deferred.
         """
-        versions = self._store.versions(contract.job_type)
-        order = [version.frame_id for version in versions]
-        if frame_id not in order:
+        order = [Codec(version.schema).canonical for version in self._store.versions(contract.job_type)]
+        writer = Codec(self._known(frame_id).schema).canonical
+        if writer not in order:
             return False
-        own = [at for at, version in enumerate(versions) if Codec(version.schema).canonical == contract.canonical]
-        return not own or order.index(frame_id) > own[0]
+        return contract.canonical not in order or order.index(writer) > order.index(contract.canonical)
 
 
 class _Reader:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -114,7 +115,10 @@ class Constrained:
 
 def _adapter(bare: Any, rules: Sequence[Any]) -> TypeAdapter[Any]:
     annotation: Any = Annotated[bare, *rules]
-    return TypeAdapter(annotation)
+    try:
+        return TypeAdapter(annotation)
+    except (TypeError, PydanticUserError) as error:
+        raise Misfit(f"has a constraint that pydantic does not take: {error}") from error
 
 
 def leading(shape: Shape, datum: Any) -> Shape:

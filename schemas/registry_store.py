@@ -22,7 +22,7 @@ from .avro import CONFLUENT, REGISTRY_ID_BYTES, Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import IncompatibleSchema, RegistryMissing, SchemaStoreUnreachable
-from .store import MemoryBook, StoredSchema, require_compatible
+from .store import MemoryBook, StoredSchema, registered, require_compatible
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -81,17 +81,13 @@ class RegistrySchemaStore:
 
     def register(self, contract: Contract, compatibility: Compatibility) -> None:
         """See SchemaStore."""
-        if contract.header in self._own_ids:
-            return
         with self._lock:
+            if contract.header in self._own_ids and contract.job_type in self._job_types:
+                return
             self._job_types.add(contract.job_type)
             self._learn_versions(contract.job_type)
-            known = self._id_of(contract)
-            if known is None:
-                require_compatible(contract, self.versions(contract.job_type), compatibility)
-                known = self._post(contract)
-                self._learn_versions(contract.job_type)
-            self._own_ids[contract.header] = CONFLUENT + known.to_bytes(REGISTRY_ID_BYTES, "big")
+            schema_id = self._register(contract, compatibility)
+            self._own_ids[contract.header] = CONFLUENT + schema_id.to_bytes(REGISTRY_ID_BYTES, "big")
 
     def frame(self, contract: Contract, body: bytes) -> bytes:
         """See SchemaStore."""
@@ -123,11 +119,15 @@ class RegistrySchemaStore:
         """See SchemaStore."""
         self._client.close()
 
-    def _id_of(self, contract: Contract) -> int | None:
-        for version in self.versions(contract.job_type):
-            if isinstance(version.frame_id, int) and Codec(version.schema).canonical == contract.canonical:
-                return version.frame_id
-        return None
+    def _register(self, contract: Contract, compatibility: Compatibility) -> int:
+        versions = self.versions(contract.job_type)
+        known = registered(contract, versions)
+        if known is not None and isinstance(known.frame_id, int):
+            return known.frame_id
+        require_compatible(contract, versions, compatibility)
+        schema_id = self._post(contract)
+        self._learn_versions(contract.job_type)
+        return schema_id
 
     def _post(self, contract: Contract) -> int:
         from confluent_kafka.schema_registry import Schema, SchemaRegistryError
@@ -158,14 +158,17 @@ class RegistrySchemaStore:
     def _note(self, job_type: str, schema_id: int | None, schema: Schema) -> None:
         try:
             avro = json.loads(schema.schema_str or "")
-            Codec(avro)
+            fingerprint = Codec(avro).fingerprint
         except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
             _log.warning(
                 "skipped a schema of the registry that is not Avro", extra={"schema_id": schema_id, "error": str(error)}
             )
             return
         if schema_id is not None:
-            self._book.add(StoredSchema(job_type=job_type, frame_id=schema_id, schema=avro, registered_at=None))
+            stored = StoredSchema(job_type=job_type, frame_id=schema_id, schema=avro, registered_at=None)
+            self._book.add(stored)
+            # Payloads from the time before the registry carry the fingerprint instead.
+            self._book.also(fingerprint, stored)
 
     def _ask(self, question: Callable[..., T], *about: object) -> T | None:
         """Ask the registry; None is its answer for what it does not have."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from .avro import Codec
 from .compatibility import Compatibility, violations
 from .contract import Contract
 from .errors import IncompatibleSchema
@@ -72,6 +73,10 @@ class MemoryBook:
             self._by_type.setdefault(stored.job_type, {}).setdefault(stored.frame_id, stored)
             self._by_id.setdefault(stored.frame_id, stored)
 
+    def also(self, frame_id: bytes | int, stored: StoredSchema) -> None:
+        """Note another id under which a version may be met."""
+        self._by_id.setdefault(frame_id, stored)
+
     def get(self, frame_id: bytes | int) -> StoredSchema | None:
         """Find a version by the id its frames carry."""
         return self._by_id.get(frame_id)
@@ -92,6 +97,19 @@ def require_compatible(contract: Contract, versions: Iterable[StoredSchema], mod
         raise IncompatibleSchema(contract.job_type, found.rule, found.field, found.explanation)
 
 
+def registered(contract: Contract, versions: Iterable[StoredSchema]) -> StoredSchema | None:
+    """Find the version that a contract already is; it needs no check again, whatever came after it.
+
+    Raises:
+        IncompatibleSchema: a version has the contract's fingerprint, but means something else by it.
+    """
+    for version in versions:
+        if Codec(version.schema).canonical == contract.canonical:
+            require_compatible(contract, [version], Compatibility.NONE)
+            return version
+    return None
+
+
 def single_object(contract: Contract, body: bytes) -> bytes:
     """Frame a body by Avro's single-object encoding: C3 01, fingerprint, body."""
     return contract.header + body
@@ -105,8 +123,10 @@ class MemorySchemaStore:
 
     def register(self, contract: Contract, compatibility: Compatibility = Compatibility.BACKWARD) -> None:
         """See SchemaStore."""
-        require_compatible(contract, self.versions(contract.job_type), compatibility)
-        self._book.add(stored_now(contract))
+        versions = self.versions(contract.job_type)
+        if registered(contract, versions) is None:
+            require_compatible(contract, versions, compatibility)
+            self._book.add(stored_now(contract))
 
     def frame(self, contract: Contract, body: bytes) -> bytes:
         """See SchemaStore."""

@@ -35,7 +35,7 @@ from .avro import Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
-from .store import MemoryBook, StoredSchema, require_compatible, single_object, stored_now
+from .store import MemoryBook, StoredSchema, registered, require_compatible, single_object, stored_now
 
 ClientConfig = Mapping[str, str | int | float | bool]
 
@@ -116,7 +116,7 @@ class TopicSchemaStore:
         """See SchemaStore."""
 
     def _holds(self, contract: Contract) -> bool:
-        return any(version.frame_id == contract.fingerprint for version in self.versions(contract.job_type))
+        return registered(contract, self.versions(contract.job_type)) is not None
 
     def _read(self, deadline: float) -> None:
         troubles: list[str] = []

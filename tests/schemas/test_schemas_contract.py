@@ -57,9 +57,9 @@ class Claim:
 
 
 class Model(BaseModel):
-    """A pydantic model with a constraint of its own."""
+    """A pydantic model with a constraint of its own, and an alias, which the wire does not know."""
 
-    seats: int = Field(gt=0)
+    seats: int = Field(gt=0, validation_alias="Seats")
     fare: Annotated[Decimal, Field(max_digits=6, decimal_places=2)] = Decimal("1.50")
     leg: Leg | None = None
 
@@ -415,7 +415,7 @@ def test_a_model_changed_after_its_construction_is_refused() -> None:
     def job(model: Model) -> None: ...
 
     contract = Contract.of_function(job, job_type="j", namespace="n")
-    model = Model(seats=2)
+    model = Model.model_validate({"Seats": 2})
     assert contract.arguments(contract.payload((model,), {})) == ((model,), {})
     model.seats = -1
     with pytest.raises(PayloadRefused, match="greater than 0") as refused:

@@ -19,6 +19,7 @@ from stoker.schemas import (
     Contract,
     Decoder,
     Digits,
+    IncompatibleSchema,
     MemorySchemaStore,
     SchemaMismatch,
     SchemaStoreUnreachable,
@@ -266,3 +267,25 @@ def test_a_payload_can_be_read_as_it_was_written() -> None:
     version, data = Decoder(store).decode_as_written(store.frame(contract, contract.encode(payload)))
     assert version.job_type == "job"
     assert data == contract.to_json(payload)
+
+
+def test_a_changed_meaning_under_one_fingerprint_is_never_registered() -> None:
+    """A contract that only changes a decimal's scale has the fingerprint of the version before, and is refused."""
+
+    def job(price: Annotated[Decimal, Digits(precision=9, scale=2)], n: int) -> None: ...
+
+    def rescaled(price: Annotated[Decimal, Digits(precision=9, scale=3)], n: int) -> None: ...
+
+    store = MemorySchemaStore()
+    store.register(contract_of(job), Compatibility.NONE)
+    assert contract_of(job).fingerprint == contract_of(rescaled).fingerprint
+    with pytest.raises(IncompatibleSchema, match="decimal"):
+        store.register(contract_of(rescaled), Compatibility.NONE)
+
+
+def test_a_version_that_was_accepted_may_come_back() -> None:
+    """A process of an earlier version registers again without a check, even where a later one broke with it."""
+    store = MemorySchemaStore()
+    for function in (third, first, third):
+        store.register(contract_of(function), Compatibility.BACKWARD)
+    assert len(store.versions("job")) == 2

@@ -186,6 +186,15 @@ def test_a_reader_finds_an_id_of_a_subject_it_never_registered(open_store: OpenS
     assert Decoder(reader).decode(contract_of(first), value) == {"tail": "N1"}
 
 
+def test_payloads_from_before_the_registry_are_read(open_store: OpenStore) -> None:
+    """A payload in single-object encoding, of a version that the registry holds as well, is resolved."""
+    store, old = open_store(), contract_of(first)
+    for function in (first, second):
+        store.register(contract_of(function), Compatibility.BACKWARD)
+    value = old.header + old.encode({"tail": "N1"})
+    assert Decoder(store).decode(contract_of(second), value) == {"tail": "N1", "delay": 0}
+
+
 def test_our_rules_and_the_registrys_both_refuse(registry: Registry, open_store: OpenStore) -> None:
     """A break is refused before it is posted; a refusal of the registry's own is told with its message."""
     store = open_store()
