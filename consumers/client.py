@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ..producers.client import LogRelay, Outage
 from ..topology import ClusterSettings, Queue
+from ..topology.cluster import Option
 
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
@@ -16,7 +18,48 @@ PREFETCH_KBYTES: Final = 16_384
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 
 
-def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupProtocol:
+    """How the members of a group agree on who owns what.
+
+    Both ways use a range assignor, which gives equal partition numbers of the main topic and the tiers to one member.
+
+    Attributes:
+        options: librdkafka's options that choose it.
+        is_incremental: whether partitions come and go one by one; else all are given back at each rebalance.
+    """
+
+    options: Mapping[str, Option]
+    is_incremental: bool
+
+    def take(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        """Begin to consume what was assigned."""
+        (consumer.incremental_assign if self.is_incremental else consumer.assign)(given)
+
+    def give_back(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
+        """Cease to consume what was revoked."""
+        if self.is_incremental:
+            consumer.incremental_unassign(taken)
+        else:
+            consumer.unassign()
+
+
+CONSUMER_PROTOCOL: Final = GroupProtocol(
+    options={"group.protocol": "consumer", "group.remote.assignor": "range"}, is_incremental=True
+)
+CLASSIC_PROTOCOL: Final = GroupProtocol(
+    options={"group.protocol": "classic", "partition.assignment.strategy": "range"}, is_incremental=False
+)
+"""For brokers older than Kafka 4.0."""
+
+
+def lacks_consumer_protocol(error: KafkaError) -> bool:
+    """Whether the error says that the brokers are older than the new protocol, or have it switched off."""
+    text = error.str()
+    return error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in text and "not supported" in text
+
+
+def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol) -> dict[str, Any]:
     """Build the options; those that carry a promise win over the cluster's own."""
     return {
         **cluster.client_config(
@@ -26,9 +69,8 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> d
             queued_min_messages=20_000,
             reconnect_backoff_max_ms=2_000,
         ),
+        **protocol.options,
         "group.id": queue.group,
-        "group.protocol": "consumer",
-        "group.remote.assignor": "range",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
@@ -37,8 +79,10 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> d
     }
 
 
-def make_consumer(cluster: ClusterSettings, queue: Queue, client_id: str, *, on_commit: OnCommit) -> Consumer:
+def make_consumer(
+    cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol, on_commit: OnCommit
+) -> Consumer:
     """Make the consumer of a queue's group."""
-    config = consumer_config(cluster, queue, client_id)
+    config = consumer_config(cluster, queue, client_id, protocol)
     outage = Outage(cluster.bootstrap_servers)
     return Consumer({**config, "on_commit": on_commit, "error_cb": outage.note, "logger": LogRelay(config)})

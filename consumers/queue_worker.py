@@ -21,7 +21,7 @@ from ..schemas import Decoder
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
-from .client import make_consumer
+from .client import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL, GroupProtocol, lacks_consumer_protocol, make_consumer
 from .commits import Commits
 from .flow import Flow
 from .outcomes import INTERRUPTED
@@ -73,7 +73,9 @@ class QueueWorker:
         )
         bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
         self._stages = Stages(queue, bench, self._settler, settings)
-        self._consumer = make_consumer(cluster, queue, settings.worker_id, on_commit=self._commits.note_answer)
+        self._cluster = cluster
+        self._protocol = CONSUMER_PROTOCOL
+        self._consumer = self._connect(CONSUMER_PROTOCOL)
         self._outcomes: Counter[str] = Counter()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
@@ -85,12 +87,7 @@ class QueueWorker:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
         self._stages.start()
-        self._consumer.subscribe(
-            [self.queue.topic, *self.queue.retry_topics.values()],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
+        self._subscribe()
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -118,6 +115,29 @@ class QueueWorker:
             lag=self._lag,
             is_paused=self._flow.is_paused,
         )
+
+    def _connect(self, protocol: GroupProtocol) -> Consumer:
+        worker_id = self._settings.worker_id
+        return make_consumer(self._cluster, self.queue, worker_id, protocol, self._commits.note_answer)
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self.queue.topic, *self.queue.retry_topics.values()],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _fall_back(self) -> None:
+        """Join in the way that older brokers know; nothing is assigned yet, since joining is what failed."""
+        _LOGGER.warning(
+            "the brokers do not know the consumer group protocol of Kafka 4.0; using the classic one",
+            extra={log_keys.QUEUE: self.queue.name},
+        )
+        self._consumer.close()
+        self._protocol = CLASSIC_PROTOCOL
+        self._consumer = self._connect(CLASSIC_PROTOCOL)
+        self._subscribe()
 
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()
@@ -181,7 +201,9 @@ class QueueWorker:
             assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
             if assignment is not None and offset is not None:
                 assignment.progress.pass_gap(offset)
-        elif error.fatal():
+        elif lacks_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
+            self._fall_back()
+        elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
         else:
             _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self.queue.name})
@@ -207,7 +229,7 @@ class QueueWorker:
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         added = self._assignments.add(given)
-        consumer.incremental_assign(given)
+        self._protocol.take(consumer, given)
         self._flow.admit(consumer, added)
         self._log_assignment("assigned", given)
 
@@ -217,14 +239,14 @@ class QueueWorker:
         self._wait_ended(leaving)
         self._commits.commit_now(consumer, leaving)
         self._assignments.end(leaving)
-        consumer.incremental_unassign(taken)
+        self._protocol.give_back(consumer, taken)
         self._log_assignment("revoked", taken)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         leaving = self._assignments.leave(taken)
         self._take_back(leaving)
         self._assignments.end(leaving)
-        consumer.incremental_unassign(taken)
+        self._protocol.give_back(consumer, taken)
         self._log_assignment("lost", taken)
 
     def _take_back(self, leaving: list[Assignment]) -> None:

@@ -73,8 +73,8 @@ class Record:
         headers: HeaderMap = dict(pairs)
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
-        self.key: bytes | None = message.key()  # type: ignore[assignment]  # never str: nothing here deserializes
-        self.value: bytes | None = message.value()  # type: ignore[assignment]  # likewise
+        self.key: bytes | None = message.key()
+        self.value: bytes | None = message.value()
         self.timestamp_ms: int = message.timestamp()[1]
         self.pairs = pairs
         self.headers = headers

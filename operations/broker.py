@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NewType
 
 from confluent_kafka import KafkaException
@@ -58,11 +59,20 @@ def project_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 class EmbeddedBroker:
-    """One project's broker. Any number of processes may hold one for the same folder: they see the same broker."""
+    """One project's broker. Any number of processes may hold one for the same folder: they see the same broker.
 
-    def __init__(self, folder: Path, progress: Progress = lambda _said: None) -> None:
+    `server_settings` are Kafka server properties beside the usual ones; they take effect at the next start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        progress: Progress = lambda _said: None,
+        server_settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder.absolute()
         self._progress = progress
+        self._server_settings = server_settings
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> BootstrapAddress:
         """Start it, or find it running, and wait until it answers.
@@ -135,7 +145,7 @@ class EmbeddedBroker:
     def _launch(self) -> RunningBroker:
         java, jars = find_java(), find_jars(self._progress)
         ports = self._ports()
-        write_settings(self.folder, ports)
+        write_settings(self.folder, ports, self._server_settings)
         (self.folder / "broker.out").write_bytes(b"")
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(format_command(java, jars, _new_cluster_id()))

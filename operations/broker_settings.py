@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +110,10 @@ def choose_ports(draw: random.Random) -> Ports:
     return Ports(broker=free[0], controller=free[1])
 
 
-def write_settings(folder: Path, ports: Ports) -> None:
-    """Write the files that Kafka reads at its start."""
+def write_settings(folder: Path, ports: Ports, extra: Mapping[str, str]) -> None:
+    """Write the files that Kafka reads at its start; `extra` server properties win over the usual ones."""
     server = _SERVER.format(host=HOST, broker=ports.broker, controller=ports.controller)
+    server += "".join(f"{name}={value}\n" for name, value in extra.items())
     (folder / "server.properties").write_text(server, encoding="ascii")
     (folder / "logging.properties").write_text(_LOGGING, encoding="ascii")
 
