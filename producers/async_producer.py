@@ -110,6 +110,7 @@ class AsyncProducer:
 
         The iterable is read on the loop, in slices of a few milliseconds. Raises as `Producer.enqueue_many`.
         """
+        self._publisher.check_usable()
         in_flight = self._settings.in_flight(max_in_flight)
         connection = await self._in_thread(self._publisher.take_bulk_connection)
         run = BulkRun(self._publisher, connection, in_flight)

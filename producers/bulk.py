@@ -34,16 +34,18 @@ class BulkRun:
         self._max_in_flight = max_in_flight
         self._covers = publisher.readiness.covers
         self._room = 0
-        self._refused = 0
-        self._undelivered = 0
         self._taken = 0
+        self._accepted = 0
+        self._refused = 0
+        self._unsent = 0
+        self._lost = 0
         self._failures: list[FailedCall] = []
         self._failed_indexes = array("Q")
 
     @property
     def stopped(self) -> bool:
         """Whether no more calls should be taken."""
-        return self._undelivered > 0 or self._refused >= MAX_REFUSED
+        return self._unsent > 0 or self._lost > 0 or self._refused >= MAX_REFUSED
 
     def needs_preparation(self, call: JobCall) -> bool:
         """Whether the publisher must prepare the call's job type before `build`."""
@@ -63,13 +65,14 @@ class BulkRun:
         """Publish the record of the call just built, unless there is no room; then False."""
         if self._room <= 0 and not self._find_room():
             return False
-        on_failure = partial(self._undelivered_call, self._taken - 1, call.job_type.name, record.job_id, record.topic)
+        on_failure = partial(self._lose, self._taken - 1, call.job_type.name, record.job_id, record.topic)
         try:
             taken = self._connection.offer(record, on_failure)
         except EnqueueError as refusal:
-            self._undelivered += 1
+            self._unsent += 1
             self._note(self._taken - 1, call.job_type.name, record.job_id, refusal)
             return True
+        self._accepted += taken
         self._room = self._room - 1 if taken else 0
         return taken
 
@@ -86,13 +89,11 @@ class BulkRun:
 
     def drop(self, call: JobCall, record: Record) -> None:
         """Note that the record just built found no room in time."""
-        self._undelivered += 1
+        self._unsent += 1
         self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
 
-    def _undelivered_call(
-        self, index: int, job_type: str, job_id: str, topic: str, error: Any, _message: Any = None
-    ) -> None:
-        self._undelivered += 1
+    def _lose(self, index: int, job_type: str, job_id: str, topic: str, error: Any, _message: Any = None) -> None:
+        self._lost += 1
         self._note(index, job_type, job_id, delivery_error(error, job_id, topic, self._connection.outage))
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
@@ -108,7 +109,7 @@ class BulkRun:
     @property
     def confirmed(self) -> int:
         """How many records are confirmed; valid once settled."""
-        return self._taken - len(self._failed_indexes)
+        return self._accepted - self._lost
 
     def result(self) -> BulkResult:
         """The outcome of a settled bulk.
@@ -116,11 +117,11 @@ class BulkRun:
         Raises:
             BulkFailed: a call failed.
         """
-        if self.confirmed:
-            self._connection.outage.end()
         if self._failed_indexes:
             failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
             raise BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
+        if self.confirmed:
+            self._connection.outage.end()
         return BulkResult(confirmed=self.confirmed)
 
 

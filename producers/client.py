@@ -47,7 +47,8 @@ def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, 
         SettingRefused: the cluster's options or the overrides weaken acks, idempotence or partitioning.
     """
     written = {name.replace("_", "."): value for name, value in overrides.items()}
-    merged = {**_DEFAULTS, **written, **{_ALIASES.get(name, name): value for name, value in cluster.options.items()}}
+    given = {_ALIASES.get(name, name): value for name, value in (*written.items(), *cluster.options.items())}
+    merged = {**_DEFAULTS, **given}
     for option, (value, reason) in PROMISES.items():
         wished = merged.get(option, value)
         if not _is_same(wished, value):

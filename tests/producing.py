@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.admin import Administration
@@ -66,7 +67,20 @@ def end_offsets(cluster: ClusterSettings, queue: Queue) -> list[int]:
     """Where each partition of the queue's main topic ends."""
     with plain_consumer(cluster) as consumer:
         parts = [TopicPartition(queue.topic, number) for number in range(queue.partitions)]
-        return [consumer.get_watermark_offsets(part, timeout=READ_DEADLINE_S)[1] for part in parts]
+        return [_end(consumer, part) for part in parts]
+
+
+def _end(consumer: Consumer, part: TopicPartition) -> int:
+    found = wait_until(partial(_range, consumer, part), READ_DEADLINE_S, f"the end of {part}")
+    assert found is not None
+    return found[1]
+
+
+def _range(consumer: Consumer, part: TopicPartition) -> tuple[int, int] | None:
+    try:
+        return consumer.get_watermark_offsets(part, timeout=READ_DEADLINE_S)
+    except KafkaException:  # a broker that has just started does not lead its partitions yet
+        return None
 
 
 def read_all(cluster: ClusterSettings, queue: Queue) -> list[Message]:
@@ -84,4 +98,4 @@ def read_all(cluster: ClusterSettings, queue: Queue) -> list[Message]:
 
 def headers_of(message: Message) -> dict[str, bytes]:
     """A record's headers by name."""
-    return {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}  # type: ignore[str-unpack,misc]  # its stub allows a dict, the client gives pairs
+    return {name: value for name, value in message.headers() or [] if isinstance(value, bytes)}  # type: ignore[str-unpack]  # its stub allows a dict, the client gives pairs

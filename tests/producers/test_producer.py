@@ -61,7 +61,7 @@ def test_a_confirmed_job_is_where_its_receipt_says(producer: Producer, shop: Sho
 
 def test_a_worker_can_decode_what_was_published(producer: Producer, shop: Shop, cluster: ClusterSettings) -> None:
     """The contract is registered before the job is published, so another process finds it and decodes."""
-    producer.enqueue(shop.send_receipt, 7, address="a@b.example")
+    producer.enqueue(shop.send_receipt, 7, "a@b.example")
     store = schema_store(shop.pipeline, cluster)
     store.refresh(DEADLINE_S)
     [message] = read_all(cluster, shop.mails)

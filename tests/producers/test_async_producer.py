@@ -1,0 +1,140 @@
+"""`AsyncProducer` on a real cluster: the same promises, without blocking the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from producing import Shop, declare_shop, end_offsets, headers_of, read_all
+from stoker.producers import AsyncProducer
+from stoker.producers.errors import BulkFailed, PayloadRefused, ProducerClosed, TopologyNotReady
+from stoker.topology import ClusterSettings
+from stoker.topology.job_type import JobCall
+
+
+def test_an_awaited_job_is_confirmed(shop: Shop, cluster: ClusterSettings) -> None:
+    """`await enqueue` returns the receipt of a job that a plain client then finds."""
+
+    async def enqueue() -> str:
+        async with AsyncProducer(shop.pipeline, cluster, source="/tests") as producer:
+            return (await producer.enqueue(shop.charge, "acc-1", 250)).job_id
+
+    job_id = asyncio.run(enqueue())
+    [message] = read_all(cluster, shop.mails)
+    assert (message.key(), headers_of(message)["ce_id"]) == (b"acc-1", job_id.encode())
+
+
+def test_pipelined_jobs_keep_their_order_and_need_no_thread_each(shop: Shop, cluster: ClusterSettings) -> None:
+    """Futures are settled in one loop with one reading thread beside it, however many jobs are pending."""
+    threads: list[int] = []
+
+    async def enqueue() -> list[int]:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            futures = [await producer.enqueue_future(shop.charge, "one", n) for n in range(2_000)]
+            threads.append(sum(thread.name.startswith("stoker-producer") for thread in threading.enumerate()))
+            return [receipt.offset for receipt in await asyncio.gather(*futures)]
+
+    offsets = asyncio.run(enqueue())
+    assert offsets == list(range(2_000))
+    assert threads[0] <= 5, "one reader, and at the most four for what blocks at the start"
+
+
+def test_the_loop_goes_on_while_a_bulk_runs(shop: Shop, cluster: ClusterSettings) -> None:
+    """Other tasks of the loop get their turn again and again during a bulk of a plain iterable."""
+    turns = 0
+
+    async def count_turns(done: asyncio.Event) -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def enqueue() -> int:
+        done = asyncio.Event()
+        async with AsyncProducer(shop.pipeline, cluster) as producer, asyncio.TaskGroup() as tasks:
+            tasks.create_task(count_turns(done))
+            try:
+                result = await producer.enqueue_many(shop.charge.call(f"a{n % 9}", n) for n in range(20_000))
+            finally:
+                done.set()
+        return result.confirmed
+
+    assert asyncio.run(enqueue()) == 20_000
+    assert sum(end_offsets(cluster, shop.mails)) == 20_000
+    assert turns > 20
+
+
+def test_a_bulk_takes_an_async_iterable_with_a_bound_in_flight(shop: Shop, cluster: ClusterSettings) -> None:
+    """An asynchronous generator is read as the brokers confirm, here with 100 in flight at the most."""
+
+    async def calls() -> AsyncIterator[JobCall]:
+        for n in range(3_000):
+            if n % 500 == 0:
+                await asyncio.sleep(0)
+            yield shop.charge.call("one", n)
+
+    async def enqueue() -> int:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            return (await producer.enqueue_many(calls(), max_in_flight=100)).confirmed
+
+    assert asyncio.run(enqueue()) == 3_000
+    assert sum(end_offsets(cluster, shop.mails)) == 3_000
+
+
+def test_refusals_are_raised_as_by_the_sync_producer(shop: Shop, cluster: ClusterSettings) -> None:
+    """A refused call raises, alone or in a bulk, and after `close` everything is refused."""
+
+    async def enqueue() -> None:
+        producer = AsyncProducer(shop.pipeline, cluster)
+        with pytest.raises(PayloadRefused, match="cents"):
+            await producer.enqueue(shop.charge, "acc", "much")  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(BulkFailed) as caught:
+            await producer.enqueue_many([shop.charge.call("acc", 1), JobCall(shop.charge, (), {})])
+        assert (caught.value.confirmed, caught.value.failed_indexes) == (1, (1,))
+        await producer.close()
+        await producer.close()
+        with pytest.raises(ProducerClosed):
+            await producer.enqueue(shop.charge, "acc", 1)
+        with pytest.raises(ProducerClosed):
+            await producer.enqueue_many([])
+
+    asyncio.run(enqueue())
+
+
+def test_missing_topics_are_told_at_the_start(cluster: ClusterSettings, namespace: str) -> None:
+    """An asynchronous producer verifies the topology as well, and names the command that mends it."""
+
+    async def start() -> None:
+        await AsyncProducer(declare_shop(namespace).pipeline, cluster).start()
+
+    with pytest.raises(TopologyNotReady, match="stoker topology apply"):
+        asyncio.run(start())
+
+
+def test_a_cancelled_bulk_settles_what_it_published(shop: Shop, cluster: ClusterSettings) -> None:
+    """Cancelling a bulk of an endless iterable ends it, confirms what was taken, and says how many."""
+    taken = 0
+
+    def endless() -> Iterator[JobCall]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield shop.charge.call("one", taken)
+
+    async def cancel_one() -> str:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            bulk = asyncio.create_task(producer.enqueue_many(endless()))
+            while taken < 2_000:
+                await asyncio.sleep(0)
+            bulk.cancel()
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await bulk
+            return str(caught.value.__notes__)
+
+    note = asyncio.run(cancel_one())
+    published = sum(end_offsets(cluster, shop.mails))
+    assert f"{published:,} jobs of the bulk were confirmed" in note
+    assert taken - 1 <= published <= taken, "the last one taken may have waited for room"

@@ -1,0 +1,148 @@
+"""The client underneath: options that would break a promise, errors in words, logs without secrets."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+from confluent_kafka import KafkaError
+
+from producing import Shop
+from stoker.producers import Producer, ProducerSettings
+from stoker.producers.client import LogRelay, Outage, connect, producer_config
+from stoker.producers.delivery import delivery_error
+from stoker.producers.errors import (
+    BrokerUnreachable,
+    DeliveryFailed,
+    EnqueueError,
+    NotAuthorized,
+    RecordTooLarge,
+    SettingRefused,
+    UnknownTopic,
+)
+from stoker.topology import ClusterSettings, Pipeline
+from stoker.topology.cluster import Option
+
+
+def cluster_with(**options: Option) -> ClusterSettings:
+    """Settings with these options, `_` for `.`."""
+    named = {name.replace("_", "."): value for name, value in options.items()}
+    return ClusterSettings(bootstrap_servers="localhost:9092", options=named)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"acks": "1"},
+        {"acks": 0},
+        {"request_required_acks": "1"},
+        {"enable_idempotence": False},
+        {"enable_idempotence": "false"},
+        {"partitioner": "random"},
+    ],
+)
+def test_an_option_that_breaks_a_promise_is_refused(options: dict[str, Option]) -> None:
+    """acks, idempotence and the partitioner cannot be weakened, under none of their names; the reason is said."""
+    with pytest.raises(SettingRefused, match="refused, it must be"):
+        Producer(Pipeline("shop"), cluster_with(**options))
+    with pytest.raises(SettingRefused):
+        producer_config(cluster_with(), **options)
+
+
+@pytest.mark.parametrize("options", [{"acks": "all"}, {"acks": -1}, {"enable_idempotence": "true"}])
+def test_an_option_that_repeats_a_promise_is_fine(options: dict[str, Option]) -> None:
+    """Saying what holds anyway is no fault, and the promise goes out as it is."""
+    config = producer_config(cluster_with(**options))
+    assert (config["acks"], config["enable.idempotence"], config["partitioner"]) == ("all", True, "murmur2_random")
+
+
+def test_the_clusters_options_win_over_defaults_and_overrides() -> None:
+    """Any other librdkafka option of the cluster passes through."""
+    config = producer_config(cluster_with(linger_ms=7, security_protocol="SSL"), linger_ms=1, client_id="mine")
+    assert (config["linger.ms"], config["security.protocol"], config["client.id"]) == (7, "SSL", "mine")
+    assert config["bootstrap.servers"] == "localhost:9092"
+
+
+def test_an_unknown_option_is_refused_without_showing_its_value() -> None:
+    """A misspelt secret does not end up in the message."""
+    config = producer_config(cluster_with(sasl_pasword="hunter2"))
+    with pytest.raises(SettingRefused, match=r"sasl\.pasword") as caught:
+        connect(config, Outage("localhost:9092"))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_log_lines_of_the_client_carry_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """A line of librdkafka that repeats a configured secret is logged with a mark in its place."""
+    caplog.set_level(logging.DEBUG, logger="stoker.producers")
+    relay = LogRelay(producer_config(cluster_with(sasl_password="hunter2")))
+    relay.log(logging.WARNING, "%s [%s] %s", "SASL", "producer-1", "login with hunter2 failed")
+    assert "[hidden]" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+def test_an_outage_is_logged_once_and_its_end_once(caplog: pytest.LogCaptureFixture) -> None:
+    """However often the client repeats that no broker answers, two lines tell of an outage."""
+    caplog.set_level(logging.DEBUG, logger="stoker.producers")
+    outage = Outage("localhost:9092")
+    outage.end()
+    for _ in range(30):
+        outage.note(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    outage.end()
+    outage.end()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert "1/1 brokers are down" in said[0]
+    assert "confirms again" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (KafkaError._MSG_TIMED_OUT, BrokerUnreachable),
+        (KafkaError._TRANSPORT, BrokerUnreachable),
+        (KafkaError.MSG_SIZE_TOO_LARGE, RecordTooLarge),
+        (KafkaError._UNKNOWN_TOPIC, UnknownTopic),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, UnknownTopic),
+        (KafkaError._UNKNOWN_PARTITION, UnknownTopic),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotAuthorized),
+        (KafkaError._AUTHENTICATION, NotAuthorized),
+        (KafkaError._PURGE_QUEUE, DeliveryFailed),
+        (KafkaError.INVALID_RECORD, DeliveryFailed),
+    ],
+)
+def test_each_failure_has_its_error(code: int, expected: type[EnqueueError]) -> None:
+    """What callers do differently is a class of its own, with the job, the topic and the cause in its message."""
+    error = delivery_error(KafkaError(code), "job-1", "shop.mails", Outage("localhost:9092"))
+    assert type(error) is expected
+    assert "job-1" in str(error)
+    assert "shop.mails" in str(error)
+    assert KafkaError(code).str() in str(error)
+
+
+def test_a_timeout_under_refused_credentials_is_about_the_credentials() -> None:
+    """A wrong password shows as silence; the client's own complaint tells the two apart."""
+    outage = Outage("localhost:9092")
+    outage.note(KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error"))
+    error = delivery_error(KafkaError(KafkaError._MSG_TIMED_OUT), "job-1", "shop.mails", outage)
+    assert isinstance(error, NotAuthorized)
+    assert "SASL authentication error" in str(error)
+
+
+def test_a_client_that_gave_up_is_replaced(producer: Producer, shop: Shop) -> None:
+    """A fatal error of librdkafka ends its client, not the producer: the next job goes through a new one."""
+    producer.enqueue(shop.send_receipt, 1, "a")
+    broken = producer._publisher._connection
+    assert broken is not None
+    # librdkafka raises it after rare faults of brokers which cannot be brought about from outside.
+    broken.outage.note(KafkaError(KafkaError._FATAL, "out of order sequence", fatal=True))
+    assert producer.enqueue(shop.send_receipt, 2, "a").offset >= 0
+    assert producer._publisher._connection is not broken
+
+
+def test_settings_that_cannot_be_are_refused_together() -> None:
+    """Every fault is named with key, wish and value."""
+    with pytest.raises(ValueError, match=r"confirm_timeout.*room_wait.*max_buffered_jobs.*max_buffered_bytes"):
+        ProducerSettings(
+            confirm_timeout=timedelta(0), room_wait=timedelta(-1), max_buffered_jobs=0, max_buffered_bytes=5
+        )

@@ -1,0 +1,92 @@
+"""Type checkers see a job's own parameters in the enqueue call; mypy and pyright check this file, nothing runs it.
+
+Each wrong call carries a mark, which both checkers take and which both report where it is not needed
+(`warn_unused_ignores`, `reportUnnecessaryTypeIgnoreComment`). So the file passes only when each finds every wrong call,
+and objects to no right one.
+"""
+
+# pyright: standard, reportUnnecessaryTypeIgnoreComment=true
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from typing import assert_type
+
+from stoker.producers import AsyncProducer, BulkResult, Producer, Receipt
+from stoker.topology import ConfiguredJob, JobCall, JobType, Pipeline
+
+pipeline = Pipeline("shop")
+mails = pipeline.queue("mails")
+
+
+@pipeline.job(mails)
+def send_receipt(order_id: int, address: str, *, copies: int = 1) -> bool:
+    """Mail a receipt."""
+    return order_id > 0 and bool(address) and copies > 0
+
+
+@pipeline.job(mails, key=lambda account, cents: account)
+async def charge(account: str, cents: int) -> float:
+    """Charge an account."""
+    return cents / 100 if account else 0.0
+
+
+def right_calls(producer: Producer) -> None:
+    """Calls as the jobs declare them."""
+    assert_type(producer.enqueue(send_receipt, 7, "a@b.example"), Receipt)
+    assert_type(producer.enqueue(send_receipt, 7, address="a@b.example", copies=2), Receipt)
+    assert_type(producer.enqueue(send_receipt.with_options(key="k"), 7, "a@b.example"), Receipt)
+    assert_type(producer.enqueue(charge, "acc", cents=5), Receipt)
+    assert_type(producer.enqueue_future(charge, "acc", 5), Future[Receipt])
+    assert_type(producer.enqueue_many(send_receipt.call(n, "a") for n in range(9)), BulkResult)
+    assert_type(producer.send(send_receipt.call(7, "a")), Receipt)
+
+
+def wrong_calls(producer: Producer) -> None:
+    """Calls that the jobs do not take."""
+    producer.enqueue(send_receipt, "7", "a")  # type: ignore[arg-type]
+    producer.enqueue(send_receipt, 7)  # type: ignore[call-arg]
+    producer.enqueue(send_receipt, 7, "a", 2)  # type: ignore[call-arg]
+    producer.enqueue(send_receipt, 7, "a", colour="red")  # type: ignore[call-arg]
+    producer.enqueue(send_receipt, 7, "a", copies="2")  # type: ignore[arg-type]
+    producer.enqueue(send_receipt.with_options(key="k"), 7, 7)  # type: ignore[arg-type]
+    producer.enqueue_future(charge, "acc", "5")  # type: ignore[arg-type]
+    producer.enqueue(charge, cents=5)  # type: ignore[call-arg]
+    producer.enqueue(print, "no job")  # type: ignore[arg-type]
+    producer.enqueue_many([send_receipt])  # type: ignore[list-item]
+
+
+def wrong_bound_calls() -> None:
+    """Binding for a bulk is checked like enqueueing."""
+    send_receipt.call("7", "a")  # type: ignore[arg-type]
+    send_receipt.with_options(job_id=7)  # type: ignore[arg-type]
+    charge.with_options(key="k").call("acc")  # type: ignore[call-arg]
+
+
+async def right_async_calls(producer: AsyncProducer) -> None:
+    """The asynchronous producer sees the same parameters."""
+    assert_type(await producer.enqueue(send_receipt, 7, "a"), Receipt)
+    assert_type(await producer.enqueue_future(charge, "acc", 5), asyncio.Future[Receipt])
+    assert_type(await producer.enqueue_many([charge.call("acc", 5)]), BulkResult)
+
+
+async def wrong_async_calls(producer: AsyncProducer) -> None:
+    """And refuses the same."""
+    await producer.enqueue(send_receipt, "7", "a")  # type: ignore[arg-type]
+    await producer.enqueue_future(charge, "acc")  # type: ignore[call-arg]
+
+
+async def direct_calls() -> None:
+    """A decorated function is called directly, with its own parameters and result."""
+    assert_type(send_receipt(7, "a"), bool)
+    assert_type(await charge("acc", 5), float)
+    assert_type(send_receipt.call(7, "a"), JobCall)
+    send_receipt("7", "a")  # type: ignore[arg-type]
+    send_receipt(7)  # type: ignore[call-arg]
+
+
+def passed_on(job: JobType[[int], None] | ConfiguredJob[[int], None], producer: Producer) -> None:
+    """A job that is passed around keeps its parameters."""
+    producer.enqueue(job, 1)
+    producer.enqueue(job, "1")  # type: ignore[arg-type]
