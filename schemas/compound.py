@@ -196,6 +196,8 @@ class UnionShape:
                 self._by_type.setdefault(branch.datum_type, branch)
         self.plain = not self._by_name and all(branch.plain for branch in branches)
         self._optional = len(self._others) < len(self._branches)
+        # `X | None` is most of all unions: it is checked without a search.
+        self._only = self._others[0] if self._optional and len(self._others) == 1 else None
 
     def schema(self, defined: set[str]) -> Schema:
         """See Shape."""
@@ -228,7 +230,9 @@ class UnionShape:
 
     def check(self, value: Any) -> Any:
         """See Shape."""
-        return self._first(value, "check")
+        if self._only is None:
+            return self._first(value, "check")
+        return None if value is None else wrapped(self._only, self._only.check(value))
 
     def build(self, datum: Any) -> Any:
         """See Shape."""

@@ -166,7 +166,9 @@ class Contract:
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         if len(args) > len(self._positional):
             raise Misfit(f"takes {len(self._positional)} positional arguments, got {len(args)}")
-        bound = dict(zip(self._positional, args, strict=False))
+        bound = dict(zip(self._positional, args))  # noqa: B905  # there may be fewer; `strict` costs time here
+        if not kwargs:
+            return bound
         for name in kwargs.keys() & bound.keys():
             raise Misfit("was given twice, by position and by name").within(name)
         return {**bound, **kwargs}

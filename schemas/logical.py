@@ -20,23 +20,25 @@ def _check_date(value: Any) -> date:
     raise refuse_other(value, "a date")
 
 
-def _to_moment(value: datetime, unit_us: int) -> datetime:
-    if value.tzinfo is None or value.utcoffset() is None:
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:
+        return value
+    if value.utcoffset() is None:
         raise Misfit("is a datetime without a time zone; make it aware, as in datetime.now(UTC)")
     try:
-        moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+        return value.astimezone(UTC)
     except OverflowError as error:
         raise Misfit("is out of the range of datetimes once it is in UTC") from error
-    if moment.microsecond % unit_us:
-        raise Misfit(f"is finer than the {unit_us // 1000} ms its schema holds")
-    return moment
 
 
 def _moment(unit_us: int) -> Step:
     def check(value: Any) -> datetime:
         if not isinstance(value, datetime):
             raise refuse_other(value, "a datetime")
-        return _to_moment(value, unit_us)
+        moment = _in_utc(value)
+        if moment.microsecond % unit_us:
+            raise Misfit(f"is finer than the {unit_us // 1000} ms its schema holds")
+        return moment
 
     return check
 

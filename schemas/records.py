@@ -63,6 +63,7 @@ class RecordShape:
         self._builds = [(field.name, field.shape.build) for field in fields if not field.shape.plain]
         self._owner, self._avro = owner, avro
         self._make = _maker(owner)
+        self._is_model = owner is not None and issubclass(owner, BaseModel)
         self.plain = owner is None and not self._builds
 
     def schema(self, defined: set[str]) -> Schema:
@@ -85,7 +86,7 @@ class RecordShape:
         if type(value) is not self._owner:
             raise refuse_other(value, f"a {self._owner.__name__}")
         datum = self.check_mapping(_attributes(value, self._names))
-        if issubclass(self._owner, BaseModel):
+        if self._is_model:
             self.build(datum)  # a model changed after its construction may no longer be one
         return datum
 
