@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ..producers.client import producer_config
 from ..producers.errors import SettingRefused
 from ..topology import ClusterSettings, Pipeline, Queue, format_duration
 from ..topology.cluster import ClusterUnreachable, embedded_address
+from ..topology.headers import TIME, parse_instant
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
+from .job_record import JobRecord
 
 CLUSTER: Final = "cluster"
 SKEW: Final = timedelta(seconds=2)
-"""Records this much younger than now were stamped by a clock that goes wrong; below it, networks may be to blame."""
+"""Clocks that differ by less may be in step: the way to the broker takes its time as well."""
 SLOW_SESSION: Final = timedelta(seconds=60)
 
 
@@ -129,18 +131,29 @@ def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
 
 
 def _clocks(facts: Facts) -> Finding:
+    """Compare three clocks by the waiting jobs: brokers stamp records, producers stamp jobs, and ours says now."""
     seen = [head for head in facts.heads.values() if head is not None]
     if not seen:
         return unknown("P6", CLUSTER, "clocks can be compared only while jobs wait")
+    mend = "keep the clocks of brokers, producers, workers and this machine in step (NTP)"
     ahead = max(head.at for head in seen) - facts.now
     if ahead > SKEW:
-        return broken(
-            "P6",
-            CLUSTER,
-            f"a waiting job was stamped {ahead.total_seconds():.0f} s in the future: clocks differ, so due times do",
-            "keep the clocks of producers, workers and this machine in step (NTP)",
-        )
+        said = f"the brokers' clock is {ahead.total_seconds():.0f} s ahead of this machine's, so due times differ"
+        return broken("P6", CLUSTER, said, mend)
+    hasty = max((enqueued - head.at for head in seen if (enqueued := _enqueued(head)) is not None), default=-SKEW)
+    if hasty > SKEW:
+        said = f"a producer's clock is {hasty.total_seconds():.0f} s ahead of the brokers', so due times differ"
+        return broken("P6", CLUSTER, said, mend)
     return held("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
+
+
+def _enqueued(job: JobRecord) -> datetime | None:
+    """When the producer's clock says that the job was enqueued; None where it says nothing readable."""
+    written = job.headers.get(TIME)
+    try:
+        return parse_instant(written) if written else None
+    except ValueError:
+        return None
 
 
 def check_session(facts: Facts, queue: Queue) -> Finding:

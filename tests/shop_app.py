@@ -23,7 +23,7 @@ from stoker.topology import Pipeline
 
 pipeline = Pipeline("{namespace}")
 mails = pipeline.queue("mails", partitions=2, tiers=(timedelta(seconds=1), timedelta(minutes=1)))
-bills = pipeline.queue("bills", partitions=1)
+bills = pipeline.queue("bills", partitions=1, tiers=(timedelta(minutes=1),))
 
 @pipeline.job(mails)
 def send_mail(order_id: int, name: str = "nobody", at: datetime | None = None, tags: list[str] = []) -> None:

@@ -49,7 +49,9 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="auto: text and a live table on a terminal, JSON lines elsewhere.",
 )
 @pass_app
+@click.pass_context
 def worker(
+    ctx: click.Context,
     app: AppContext,
     /,
     *,
@@ -79,9 +81,8 @@ def worker(
     _set_up_log(app, as_json=log_format == "json" or (log_format == "auto" and not on_terminal))
     settings = _settings(queues, bounds)
     if processes > 1:
-        _run_fleet(app, settings, processes)
-    else:
-        _run_one(app, settings, on_terminal=on_terminal)
+        ctx.exit(_run_fleet(app, processes, on_terminal=on_terminal))
+    _run_one(app, settings, on_terminal=on_terminal)
 
 
 def _set_up_log(app: AppContext, *, as_json: bool) -> None:
@@ -107,3 +108,14 @@ def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool) ->
 
     with live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")):
         return worker.run()
+
+
+def _run_fleet(app: AppContext, processes: int, *, on_terminal: bool) -> int:
+    """Supervise processes that are told what this one was told, but to be one process each."""
+    from ...consumers.fleet import Fleet
+
+    _ = app.cluster  # found here, so that an embedded broker is started once, before the processes look for it
+    log_format = "text" if on_terminal else "json"
+    own = ("--processes", "1", "--log-format", log_format)
+    command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
+    return Fleet(command=command, size=processes).run()
