@@ -12,7 +12,7 @@ from .inventory import Inventory, TopicState, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
 from .pipeline import Pipeline
 from .queue import Queue
-from .topics import Role, TopicSpec, pipeline_topics, queue_topics
+from .topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from .verify import is_shorter
 
 RETENTION: Final = "retention.ms"
@@ -24,7 +24,7 @@ def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allow
     """Compare one queue's topics, its removed tiers included."""
     specs = queue_topics(pipeline, queue)
     counts = partition_findings(queue, specs, inventory, allowed)
-    missing = [_missing(spec, pipeline) for spec in specs if spec.name not in inventory.topics]
+    missing = [_missing(spec) for spec in specs if spec.name not in inventory.topics]
     if blocks_creation(queue, counts, inventory):
         missing = [_blocked(finding) for finding in missing]
     tiers = [_removed_tier(queue, topic, inventory, allowed) for topic in removed_tiers(queue, inventory.topics)]
@@ -36,7 +36,7 @@ def pipeline_findings(
 ) -> list[Finding]:
     """Compare the topics that belong to no single queue."""
     specs = pipeline_topics(pipeline, with_schemas=with_schemas)
-    missing = [_missing(spec, pipeline) for spec in specs if spec.name not in inventory.topics]
+    missing = [_missing(spec) for spec in specs if spec.name not in inventory.topics]
     counts = [
         _partition_drift(spec, state)
         for spec in specs
@@ -47,17 +47,15 @@ def pipeline_findings(
 
 def unmanaged_findings(pipeline: Pipeline, inventory: Inventory) -> list[Finding]:
     """Name the topics of the namespace that nothing declares; apply never touches them."""
-    own = {pipeline.schemas_topic, pipeline.events_topic}
-    prefixes = tuple(f"{queue.topic}." for queue in pipeline.queues.values())
-    mains = {queue.topic for queue in pipeline.queues.values()}
-    declared = {spec.name for queue in pipeline.queues.values() for spec in queue_topics(pipeline, queue)}
-    removed = {name for queue in pipeline.queues.values() for name in removed_tiers(queue, inventory.topics)}
-    strangers = sorted(set(inventory.topics) - own - declared - removed)
-    return [_unmanaged(name, of_queue=name in mains or name.startswith(prefixes)) for name in strangers]
+    queues = pipeline.queues.values()
+    declared = {spec.name for spec in declared_topics(pipeline)}
+    removed = {name for queue in queues for name in removed_tiers(queue, inventory.topics)}
+    prefixes = tuple(f"{queue.topic}." for queue in queues)
+    return [_unmanaged(name, prefixes) for name in sorted(set(inventory.topics) - declared - removed)]
 
 
-def _unmanaged(topic: str, *, of_queue: bool) -> Finding:
-    why = "is none of its queue's topics" if of_queue else "belongs to no declared queue"
+def _unmanaged(topic: str, queue_prefixes: tuple[str, ...]) -> Finding:
+    why = "is none of its queue's topics" if topic.startswith(queue_prefixes) else "belongs to no declared queue"
     return Finding(
         group=Group.UNMANAGED,
         topic=topic,
@@ -69,7 +67,7 @@ def _unmanaged(topic: str, *, of_queue: bool) -> Finding:
     )
 
 
-def _missing(spec: TopicSpec, pipeline: Pipeline) -> Finding:
+def _missing(spec: TopicSpec) -> Finding:
     copies = "" if spec.replication is None else f", {spec.replication} copies"
     kept = f", kept {format_retention(int(spec.configs[RETENTION]))}" if RETENTION in spec.configs else ""
     partitions = "1 partition" if spec.partitions == 1 else f"{spec.partitions} partitions"
