@@ -132,14 +132,17 @@ class QueueReplay:
         return stretch
 
     def begun_stretch(self, replay_id: str) -> Stretch:
-        """What is left of a replay that was begun before.
+        """What is left of a replay that was begun before, as far as is known without disturbing it.
 
         Raises:
             UnknownReplay: the brokers keep no progress under that id.
         """
+        return self._kept_stretch(replay_id, "read_uncommitted")  # does not wait for a killed one's transaction to end
+
+    def _kept_stretch(self, replay_id: str, isolation: str) -> Stretch:
         with TopicReader(self._cluster, self._queue.topic) as reader:
             partitions = reader.partitions()
-        consumer = self._group(replay_id)
+        consumer = self._group(replay_id, isolation)
         try:
             return self._left(consumer, replay_id, partitions)
         finally:
@@ -164,12 +167,12 @@ class QueueReplay:
             is_begun=True,
         )
 
-    def _group(self, replay_id: str) -> Consumer:
+    def _group(self, replay_id: str, isolation: str = "read_committed") -> Consumer:
         """A client of the group that keeps the replay's progress; it has no members and never gets any."""
         own = {
             "group.id": f"{self._queue.topic}.replay.{replay_id}",
             "enable.auto.commit": False,
-            "isolation.level": "read_committed",  # so that progress is read only once its transaction has ended
+            "isolation.level": isolation,  # whether offsets that an open transaction holds are waited for
         }
         return Consumer({**self._cluster.client_config(), **own})
 
@@ -229,7 +232,9 @@ class QueueReplay:
     ) -> Published:
         trail = AuditTrail(publisher, self._pipeline, self._queue, Action.QUEUE_REPLAY, stretch.replay_id)
         if stretch.is_begun:
-            stretch = self.begun_stretch(stretch.replay_id)  # only now is the last process's progress final
+            stretch = self._kept_stretch(
+                stretch.replay_id, "read_committed"
+            )  # only now is the last process's progress final
         else:
             publisher.publish([_progress(span.partition, span.start) for span in stretch.spans])
         filters = {

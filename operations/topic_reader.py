@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -16,8 +16,13 @@ from .desk_errors import ReadStalled, TopicAbsent
 
 REQUEST_TIMEOUT_S: Final = 20.0
 STALL_S: Final = 30.0
-_POLL_S: Final = 0.25
+_POLL_S: Final = 0.03
+"""Short, since the client waits for a full batch that long even when the log has ended."""
 _BATCH: Final = 500
+_ASK_AGAIN_S: Final = 0.1
+_NO_LEADER_YET: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+
+Answer = TypeVar("Answer")
 
 ReadProgress = Callable[[int, int], None]
 """Called with (offsets passed, offsets in all)."""
@@ -79,9 +84,13 @@ class TopicReader:
             TopicAbsent: there is no such topic.
             KafkaException: the brokers did not answer.
         """
-        found = self._consumer.list_topics(self.topic, timeout=REQUEST_TIMEOUT_S).topics[self.topic]
+        return self.partitions_of(self.topic)
+
+    def partitions_of(self, topic: str) -> list[int]:
+        """The partitions of any topic; errors as of `partitions`."""
+        found = _answer(lambda: self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S)).topics[topic]
         if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicAbsent(self.topic)
+            raise TopicAbsent(topic)
         if found.error is not None:
             raise KafkaException(found.error)
         return sorted(found.partitions)
@@ -91,16 +100,15 @@ class TopicReader:
         return [self._span(partition) for partition in self.partitions()]
 
     def _span(self, partition: int) -> Span:
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(self.topic, partition), timeout=REQUEST_TIMEOUT_S
-        )
+        place = TopicPartition(self.topic, partition)
+        low, high = _answer(lambda: self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S))
         return Span(partition=partition, start=low, end=high)
 
     def offsets_at(self, instant: datetime) -> dict[int, int | None]:
         """{partition: first offset with a timestamp at or after the instant}; None where the log ends before it."""
         at_ms = int(instant.timestamp() * 1_000)
         asked = [TopicPartition(self.topic, partition, at_ms) for partition in self.partitions()]
-        found = self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
+        found = _answer(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S))
         return {part.partition: part.offset if part.offset >= 0 else None for part in found}
 
     def read(self, spans: Iterable[Span], progress: ReadProgress | None = None) -> Iterator[Message]:
@@ -123,6 +131,18 @@ class TopicReader:
             elif time.monotonic() - silent_since > self._stall_s:
                 raise ReadStalled(self.topic, sorted(walk.open), self._stall_s)
         self._consumer.unassign()
+
+
+def _answer(ask: Callable[[], Answer]) -> Answer:
+    """Ask until the partition's leader is known: after an election or a creation it is not, for a moment."""
+    give_up = time.monotonic() + REQUEST_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as failed:
+            if failed.args[0].code() not in _NO_LEADER_YET or time.monotonic() > give_up:
+                raise
+            time.sleep(_ASK_AGAIN_S)
 
 
 class _Walk:
@@ -182,6 +202,6 @@ def require_topics(cluster: ClusterSettings, *topics: str) -> None:
     Raises:
         TopicAbsent: one of them does not.
     """
-    for topic in topics:
-        with TopicReader(cluster, topic) as reader:
-            reader.partitions()
+    with TopicReader(cluster, topics[0]) as reader:
+        for topic in topics:
+            reader.partitions_of(topic)

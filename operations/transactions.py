@@ -281,8 +281,9 @@ class TransactionalPublisher:
             _BatchUndone: it was.
             Fenced, PublishFailed: there is nothing to go on with.
         """
-        cause = self._failures[0] if self._failures else error
-        if not (error.txn_requires_abort() or error.code() in _RECORD_FAULTS):
+        # a single refused record takes the others of its batch along, as purged; it is the one to be found
+        cause = next((failure for failure in self._failures if failure.code() in _RECORD_FAULTS), error)
+        if not (error.txn_requires_abort() or cause.code() in _RECORD_FAULTS):
             raise self._ended(error)
         self._call(lambda: self._producer.abort_transaction(-1), OPEN_TIMEOUT_S)
         self._is_open = False

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
+from stoker.operations.desk_errors import TopicAbsent
 from stoker.operations.job_record import JobRecord, record_of
 from stoker.operations.topic_reader import TopicReader
-from stoker.schemas import MemorySchemaStore
+from stoker.schemas import MemorySchemaStore, decode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology import headers as wire
+from waiting import wait_until
 
 PARTITIONS = 3
 BROKEN = b"not a payload"
@@ -45,6 +48,29 @@ class Bench:
     def queue(self) -> Queue:
         """The one queue."""
         return self.pipeline.find_queue("orders")
+
+    @property
+    def address(self) -> tuple[str, str]:
+        """What another process needs to join in."""
+        return self.cluster.bootstrap_servers, self.pipeline.namespace
+
+    def enqueue(self, orders: Iterable[int], *extra: tuple[str, bytes]) -> None:
+        """Put jobs on the main topic, as a plain client would."""
+        producer = Producer(self.cluster.client_config(linger_ms=5))
+        for order in orders:
+            producer.produce(
+                self.queue.topic,
+                self.payload(order),
+                f"key-{order}".encode(),
+                order % PARTITIONS,
+                headers=[(wire.JOB_ID, f"job-{order}".encode()), (wire.JOB_TYPE, b"charge"), *extra],
+            )
+        assert producer.flush(20) == 0
+
+    def audits(self) -> list[tuple[str, dict[str, str]]]:
+        """(action, detail) of the audit records, in any order."""
+        events = [decode_own("JobEvent", record.value) for record in self.records(self.pipeline.events_topic)]
+        return [(event["reason"], event["detail"]) for event in events if event["event"] == "audit"]
 
     @property
     def charge(self) -> JobType[[int, str], None]:
@@ -139,3 +165,13 @@ def _create(cluster: ClusterSettings, *topics: str) -> None:
     made = admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
     for future in made.values():
         future.result(20)
+    for topic in topics:
+        wait_until(partial(_is_usable, cluster, topic), what=f"topic {topic} to have leaders")
+
+
+def _is_usable(cluster: ClusterSettings, topic: str) -> bool:
+    with TopicReader(cluster, topic) as reader:
+        try:
+            return len(reader.spans()) == PARTITIONS
+        except TopicAbsent:
+            return False

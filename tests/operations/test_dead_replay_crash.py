@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
-from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
+from killed_desk import lines_until_killed
 from stoker.operations import pacing
 from stoker.operations.desk_errors import Fenced
 from stoker.operations.dispositions import is_disposition
@@ -21,7 +18,6 @@ from stoker.operations.settling import Replaying, Request, Settlement
 from stoker.topology import ClusterSettings
 
 LETTERS = 130
-SCRIPT = Path(__file__).parents[1] / "desk_under_fire.py"
 
 
 @pytest.fixture
@@ -50,24 +46,9 @@ def replay_all(bench: Bench) -> Published:
     return settlement.carry_out(request, settlement.forecast(request), Pace())
 
 
-def run_until_halted(bench: Bench, *arguments: str) -> Generator[str, None, None]:
-    """Start a desk, yield the lines it says, and kill it with SIGKILL when the caller has heard enough."""
-    command = [sys.executable, str(SCRIPT), bench.cluster.bootstrap_servers, bench.pipeline.namespace, *arguments]
-    desk = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert desk.stdin is not None
-    assert desk.stdout is not None
-    try:
-        yield from (line.strip() for line in desk.stdout)
-    finally:
-        desk.kill()
-        desk.wait(20)
-        desk.stdin.close()
-        desk.stdout.close()
-
-
 def kill_at(bench: Bench, batch: int, place: str) -> None:
     """Kill a replay with SIGKILL in its nth transaction (the first one holds the audit record)."""
-    desk = run_until_halted(bench, "dead", "-", str(batch), place)
+    desk = lines_until_killed(*bench.address, "dead", "-", str(batch), place)
     assert next(desk) == place
     desk.close()
 
