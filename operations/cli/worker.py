@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .app import AppContext, pass_app
+from .exit_codes import ExitCode
 from .logs import log_to_stderr
 from .parameters import Duration
 
@@ -118,4 +120,11 @@ def _run_fleet(app: AppContext, processes: int, *, on_terminal: bool) -> int:
     log_format = "text" if on_terminal else "json"
     own = ("--processes", "1", "--log-format", log_format)
     command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
-    return Fleet(command=command, size=processes).run()
+    return _fleet_code(Fleet(command=command, size=processes).run())
+
+
+def _fleet_code(code: int) -> int:
+    """The fleet's exit code for a shell; a process that our signal ended before it could heed it had begun nothing."""
+    if code in (-signal.SIGTERM, -signal.SIGINT):
+        return ExitCode.OK
+    return code if code >= 0 else ExitCode.FINDING
