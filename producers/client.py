@@ -46,7 +46,7 @@ def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, 
     Raises:
         SettingRefused: the cluster's options or the overrides weaken acks, idempotence or partitioning.
     """
-    written = {name.replace("_", "."): value for name, value in overrides.items()}
+    written = {_written(name): value for name, value in overrides.items()}
     given = {_ALIASES.get(name, name): value for name, value in (*written.items(), *cluster.options.items())}
     merged = {**_DEFAULTS, **given}
     for option, (value, reason) in PROMISES.items():
@@ -58,6 +58,11 @@ def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, 
         **{name: value for name, (value, _) in PROMISES.items()},
         "bootstrap.servers": cluster.bootstrap_servers,
     }
+
+
+def _written(name: str) -> str:
+    """librdkafka's name of an option; one of them has an underscore of its own."""
+    return name if name == "log_level" else name.replace("_", ".")
 
 
 def _is_same(wished: Option, promised: Option) -> bool:

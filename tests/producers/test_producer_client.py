@@ -59,9 +59,11 @@ def test_an_option_that_repeats_a_promise_is_fine(options: dict[str, Option]) ->
 
 def test_the_clusters_options_win_over_defaults_and_overrides() -> None:
     """Any other librdkafka option of the cluster passes through."""
-    config = producer_config(cluster_with(linger_ms=7, security_protocol="SSL"), linger_ms=1, client_id="mine")
+    config = producer_config(
+        cluster_with(linger_ms=7, security_protocol="SSL"), linger_ms=1, client_id="mine", log_level=3
+    )
     assert (config["linger.ms"], config["security.protocol"], config["client.id"]) == (7, "SSL", "mine")
-    assert config["bootstrap.servers"] == "localhost:9092"
+    assert (config["bootstrap.servers"], config["log_level"]) == ("localhost:9092", 3)
 
 
 def test_an_unknown_option_is_refused_without_showing_its_value() -> None:
