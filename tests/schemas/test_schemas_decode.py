@@ -231,21 +231,39 @@ def test_an_unreachable_store_makes_a_schema_unknown_and_keeps_the_cause() -> No
     assert isinstance(unknown.value.__cause__, SchemaStoreUnreachable)
 
 
+class CrowdedStore(CountingStore):
+    """A store whose refresh lasts until a crowd of threads has asked for a schema in vain."""
+
+    def __init__(self, crowd: int, upstream: list[StoredSchema]) -> None:
+        super().__init__(upstream=upstream)
+        self._missing, self._crowded = crowd, threading.Event()
+
+    def writer_schema(self, frame_id: bytes | int) -> StoredSchema | None:
+        """Count those who find nothing."""
+        found = super().writer_schema(frame_id)
+        if found is None:
+            self._missing -= 1
+            if self._missing <= 0:
+                self._crowded.set()
+        return found
+
+    def refresh(self, timeout_s: float) -> None:
+        """Wait for the crowd, then learn."""
+        assert self._crowded.wait(10)
+        super().refresh(timeout_s)
+
+
 def test_threads_that_meet_a_new_schema_together_all_read_it() -> None:
-    """Of many threads that meet a new schema at once, one asks the store, and none loses its job."""
-    store = CountingStore(upstream=[stored(contract_of(second))])
+    """Of many threads that meet a new schema while one asks the store, none asks again, and none loses its job."""
+    # Eight threads ask once each, and the one that goes on to refresh asks once more under the lock.
+    store = CrowdedStore(9, [stored(contract_of(second))])
     decoder, reader, value = Decoder(store), contract_of(first), framed(second, tail="N1", delay=2)
-    gate, read = threading.Barrier(8), []
-
-    def work() -> None:
-        gate.wait()
-        read.append(decoder.decode(reader, value))
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    read: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda: read.append(decoder.decode(reader, value))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(30)
     assert read == [{"tail": "N1", "delay": 2}] * 8
     assert store.refreshes == 1
 
