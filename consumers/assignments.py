@@ -36,8 +36,9 @@ class Assignments:
         self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
         self._numbers = count(1)
         self._by_place: dict[tuple[str, int], Assignment] = {}
-        self._restored: deque[dict[int, Ledger]] = deque()
-        self._restoring: set[int] = set()
+        self._restored: deque[tuple[int, dict[int, Ledger]]] = deque()
+        self._restoring: dict[int, int] = {}
+        self._restore_numbers = count(1)
         self.ledgers: dict[int, Ledger] = {}
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
@@ -75,44 +76,44 @@ class Assignments:
             )
             self._by_place[place.topic, place.partition] = assignment
             added.append(assignment)
-        missing = {a.partition for a in added} - self.ledgers.keys() - self._restoring
+        missing = {a.partition for a in added} - self.ledgers.keys() - self._restoring.keys()
         if missing:
-            self._restore(missing)
+            self._restore(sorted(missing))
         return added
 
-    def _restore(self, partitions: set[int]) -> None:
-        self._restoring |= partitions
+    def _restore(self, partitions: list[int]) -> None:
+        number = next(self._restore_numbers)
+        self._restoring |= dict.fromkeys(partitions, number)
         threading.Thread(
             target=self._restore_until_done,
-            args=(sorted(partitions),),
+            args=(number, partitions),
             name=f"stoker-restore-{self._queue.name}",
             daemon=True,
         ).start()
 
-    def _restore_until_done(self, partitions: list[int]) -> None:
+    def _restore_until_done(self, number: int, partitions: list[int]) -> None:
         while not self._stopping.is_set():
             try:
-                self._restored.append(restore_ledgers(self._cluster, self._queue, partitions, self._stopping.is_set))
+                ledgers = restore_ledgers(self._cluster, self._queue, partitions, self._stopping.is_set)
             except LedgerUnreadable as error:
                 if not self._stopping.wait(RETRY_PAUSE_S):
                     _LOGGER.error("%s", error, extra={log_keys.QUEUE: self._queue.name})
             else:
+                self._restored.append((number, ledgers))
                 return
 
     def take_restored(self) -> list[Assignment]:
         """Put restored ledgers to use; gives the assignments that may flow from now on.
 
-        A partition that went away meanwhile is passed over: whoever gets it next restores it afresh.
+        What was read for an assignment that has ended meanwhile is passed over: another owner may have written since.
         """
         flowing: list[Assignment] = []
         while self._restored:
-            ledgers = self._restored.popleft()
-            self._restoring -= ledgers.keys()
-            for partition, ledger in ledgers.items():
-                owned = [a for a in self._by_place.values() if a.partition == partition]
-                if owned:
-                    self.ledgers[partition] = ledger
-                    flowing += owned
+            number, ledgers = self._restored.popleft()
+            for partition in [p for p in ledgers if self._restoring.get(p) == number]:
+                del self._restoring[partition]
+                self.ledgers[partition] = ledgers[partition]
+                flowing += [a for a in self._by_place.values() if a.partition == partition]
         return flowing
 
     def leave(self, places: list[TopicPartition]) -> list[Assignment]:
@@ -128,8 +129,9 @@ class Assignments:
             assignment.is_active = False
             del self._by_place[assignment.topic, assignment.partition]
         kept = {number for _, number in self._by_place}
-        for partition in [number for number in self.ledgers if number not in kept]:
-            del self.ledgers[partition]
+        for by_partition in (self.ledgers, self._restoring):
+            for partition in by_partition.keys() - kept:
+                del by_partition[partition]
 
     def forget_old(self) -> None:
         """Drop what the ledgers' age bound says."""

@@ -37,7 +37,10 @@ class LoopRunners:
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
-        return take_out(self._ready, assignments)
+        dropped = take_out(self._ready, assignments)
+        if not self._is_stopping:  # a runner may have found it empty meanwhile, and gone to rest
+            self._loop.call_soon_threadsafe(self._wake)
+        return dropped
 
     def stop(self) -> None:
         """Start no further record; jobs that run go on."""

@@ -95,8 +95,10 @@ class Fleet:
             self._note_end(member, code)
 
     def _start(self, member: _Member) -> None:
-        member.process = subprocess.Popen(self.command)
+        member.process = subprocess.Popen(self.command, process_group=0)  # Ctrl-C reaches it once, from here
         member.started_s = time.monotonic()
+        if self._stopping.is_set():  # a signal came while it was being started, and could not be passed on
+            member.process.send_signal(signal.SIGTERM)
         _LOGGER.info("worker process %d started", member.process.pid, extra={log_keys.COUNT: self.size})
         self.on_change(self.process_ids())
 

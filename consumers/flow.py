@@ -25,6 +25,8 @@ ROOM_SHARE: Final = 0.75
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
+ROUNDING_S: Final = 0.001
+"""Epoch times are floats: looking a moment later, the due time is past however it is rounded."""
 MAX_WAIT_FACTOR: Final = 2
 """A record waits in a tier until due if that is within so many of the tier's delays, else it moves on after one."""
 
@@ -171,7 +173,9 @@ def wake_time_s(record: Record, tier: timedelta) -> float:
     began_s = record.timestamp_ms / 1_000
     value = record.headers.get(wire.DUE)
     try:
-        due_s = began_s + delay_s if value is None else wire.parse_instant(value).timestamp() + 0.001
+        due_s = began_s + delay_s if value is None else wire.parse_instant(value).timestamp()
     except ValueError:
         return 0.0
-    return due_s if due_s <= began_s + MAX_WAIT_FACTOR * delay_s else began_s + delay_s
+    if due_s > began_s + MAX_WAIT_FACTOR * delay_s:
+        return began_s + delay_s
+    return due_s + ROUNDING_S

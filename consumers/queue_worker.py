@@ -171,7 +171,7 @@ class QueueWorker:
         if first is None:
             return []
         limit = min(FETCH_LIMIT, self._flow.room)
-        return [first, *self._consumer.consume(limit, 0)] if limit > 0 else [first]
+        return [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
 
     def _intake(self, messages: Iterable[Message]) -> None:
         runnable = []

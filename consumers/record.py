@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from confluent_kafka import Message
 
-from ..topology.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap
+from ..topology.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap, header_map
 from .offsets import Progress
 
 Lane = bytes | str
@@ -71,6 +71,8 @@ class Record:
     def __init__(self, message: Message, assignment: Assignment) -> None:
         pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed message has them as a list
         headers: HeaderMap = dict(pairs)
+        if None in headers.values():  # Kafka allows it; the type of `pairs` says what nearly all records have
+            headers = header_map(pairs)
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
         self.key: bytes | None = message.key()

@@ -25,7 +25,7 @@ from ..schemas import encode_own
 from ..topology import Queue
 from ..topology.headers import ERROR_STACK
 from . import log_keys
-from .outcomes import Interrupted, Outcome
+from .outcomes import Outcome
 from .record import Record
 from .writes import LedgerWord, Writes, plan_writes, utc
 
@@ -79,6 +79,8 @@ class Settler:
         self._give_up_at_s = float("inf")
         self._in_trouble_since_s: float | None = None
         self._last_group_s = 0.0
+        self._repeat_s = 0.0
+        self._reported_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"stoker-settle-{queue.name}", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -106,7 +108,10 @@ class Settler:
                 self._wake.wait(RETRY_PAUSE_S if failed else None)
                 self._wake.clear()
                 self._gather_company()
-                failed = self._settle_all(failed)
+                failed = self._settle_group(self._collect()) + self._repeat_if_due(failed)
+                self._report(failed)
+                if self._handed_in:
+                    self._wake.set()
         except GaveUp as end:
             _LOGGER.error("%s", end, extra={log_keys.QUEUE: self._queue.name})
         except BaseException as error:  # the worker must not live on without its settling: it sees this and stops
@@ -123,15 +128,12 @@ class Settler:
     def _has_ended(self, failed: list[Settlement]) -> bool:
         return (not failed and not self._handed_in) or time.monotonic() > self._give_up_at_s
 
-    def _settle_all(self, failed: list[Settlement]) -> list[Settlement]:
-        """Settle what was handed in, then once more what failed; one record in trouble does not hold up the others."""
-        still_failed: list[Settlement] = []
-        while self._handed_in:
-            still_failed += self._settle_group(self._collect())
-        if failed:
-            still_failed += self._settle_group([slimmer(item) for item in failed])
-        self._report(still_failed)
-        return still_failed
+    def _repeat_if_due(self, failed: list[Settlement]) -> list[Settlement]:
+        """Try once more what failed, after a pause, and beside what is new: one in trouble does not hold up others."""
+        if not failed or time.monotonic() < self._repeat_s:
+            return failed
+        self._repeat_s = time.monotonic() + RETRY_PAUSE_S
+        return self._settle_group([slimmer(item) for item in failed])
 
     def _collect(self) -> list[Settlement]:
         now = utc(self._clock())
@@ -144,7 +146,8 @@ class Settler:
 
     def _settle_group(self, group: list[Settlement]) -> list[Settlement]:
         """Settle a group; give those whose writes failed."""
-        self._settle(group)
+        if group:
+            self._settle(group)
         settled = [item for item in group if item.error is None]
         if settled:
             self._on_settled(settled)
@@ -155,6 +158,8 @@ class Settler:
             item.error = None
         self._publish_records([item for item in group if item.writes.record is not None])
         durable = [item for item in group if item.error is None]
+        for item in durable:
+            item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
         self._publish_ledger([item for item in durable if item.writes.ledger is not None])
         self._publish_events(durable)
         self._wait_confirmed()
@@ -261,8 +266,13 @@ class Settler:
                 raise GaveUp(self._queue.name)
 
     def _begin_trouble(self, message: str, *args: object) -> None:
+        """Say it at once, and again every few seconds while it lasts."""
+        now_s = time.monotonic()
         if self._in_trouble_since_s is None:
-            self._in_trouble_since_s = time.monotonic()
+            self._in_trouble_since_s = now_s
+        elif now_s - self._reported_s < STILL_WAITING_S:
+            return
+        self._reported_s = now_s
         _LOGGER.error(message, *args, extra={log_keys.QUEUE: self._queue.name})
 
     def _report(self, failed: list[Settlement]) -> None:
@@ -296,8 +306,3 @@ def slimmer(item: Settlement) -> Settlement:
         return item
     headers = [pair for pair in following.headers if pair[0] != ERROR_STACK]
     return Settlement(item.record, item.outcome, replace(item.writes, record=replace(following, headers=headers)))
-
-
-def is_unsettled(outcome: Outcome) -> bool:
-    """Whether the record stays incomplete after settling, so that it is delivered again."""
-    return isinstance(outcome, Interrupted)

@@ -5,16 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
+LONGEST_WAIT = timedelta(days=3_650)
+
 
 class Retry(Exception):
     """Raised by a job: this run failed, try again, after the given delay instead of the tier's own.
 
     It counts as a failed attempt. Any delay is kept, however long: the job moves through the tiers until it is due.
+
+    Raises:
+        ValueError: the delay is negative, or longer than ten years.
     """
 
     def __init__(self, reason: str = "the job asked for another attempt", *, after: timedelta | None = None) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after = None if after is None else _checked(after)
 
 
 class Discard(Exception):
@@ -32,9 +37,14 @@ class Snooze:
     after: timedelta
 
     def __post_init__(self) -> None:
-        """Refuse to go backwards in time."""
-        if self.after < timedelta(0):
-            raise ValueError(f"a job cannot be snoozed by a negative time: {self.after}")
+        """Refuse what cannot be waited."""
+        _checked(self.after)
+
+
+def _checked(after: timedelta) -> timedelta:
+    if not timedelta(0) <= after <= LONGEST_WAIT:
+        raise ValueError(f"a job can wait from no time to {LONGEST_WAIT.days} days, not {after}")
+    return after
 
 
 class TimeLimitExceeded(BaseException):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Never
 
 from ..schemas import Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema
 from ..topology import JobType, Queue
@@ -38,6 +38,7 @@ from .outcomes import (
 from .record import Record
 from .signals import Discard, Retry, Snooze
 
+MAX_ATTEMPT = 1_000_000
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
 """How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
@@ -99,9 +100,9 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
     headers = record.headers
     try:
-        name = headers[wire.JOB_TYPE].decode()
-        job_id = headers[wire.JOB_ID].decode()
-        attempt = int(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1
+        name = _filled(headers, wire.JOB_TYPE)
+        job_id = _filled(headers, wire.JOB_ID)
+        attempt = _attempt(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1
         due = wire.parse_instant(headers[wire.DUE]) if wire.DUE in headers else None
         expires = wire.parse_instant(headers[wire.EXPIRES]) if wire.EXPIRES in headers else None
     except KeyError as missing:
@@ -115,6 +116,19 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
         return _defer(record, bench, "unknown-type", f"no handler for job type {name!r}")
     context = JobContext(job_id, job_type.name, bench.queue.name, attempt, job_type.retry.attempts, record)
     return _decode_payload(record, job_type, context, expires, bench)
+
+
+def _filled(headers: wire.HeaderMap, name: str) -> str:
+    return headers[name].decode() or _refuse(f"{name} is empty")
+
+
+def _attempt(value: bytes) -> int:
+    attempt = int(value)
+    return attempt if 1 <= attempt <= MAX_ATTEMPT else _refuse(f"{wire.ATTEMPT} is {attempt}")
+
+
+def _refuse(fault: str) -> Never:
+    raise ValueError(fault)
 
 
 def _decode_payload(

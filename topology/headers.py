@@ -95,9 +95,12 @@ def parse_instant(value: bytes) -> datetime:
     """Read the wire's RFC 3339 text; other offsets than `Z` are accepted, none at all is not.
 
     Raises:
-        ValueError: it is not an instant, or it has no offset from UTC.
+        ValueError: it is not an instant, it has no offset from UTC, or it lies outside of the years 1 to 9999 there.
     """
     instant = datetime.fromisoformat(value.decode("ascii"))
     if instant.tzinfo is None:
         raise ValueError(f"{value!r} has no offset from UTC: write it like 2013-01-01T05:17:00Z")
-    return instant.astimezone(UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{value!r} lies outside of the calendar") from None

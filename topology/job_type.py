@@ -46,7 +46,7 @@ NO_OPTIONS = CallOptions()
 
 @dataclass(slots=True)
 class JobCall:
-    """One call of a job type with its arguments, ready to be enqueued; not frozen, since bulk makes one for each job."""
+    """One call of a job type with its arguments, to be enqueued; not frozen, since bulk makes one for each job."""
 
     job_type: JobType[Any, Any]
     args: tuple[Any, ...]
@@ -121,6 +121,11 @@ class JobType(Generic[P, R]):
     def timeout(self) -> timedelta:
         """How long one run may take."""
         return self.own_timeout or self.queue.timeout
+
+    @cached_property
+    def timeout_s(self) -> float:
+        """The timeout in seconds."""
+        return self.timeout.total_seconds()
 
     @cached_property
     def max_payload_bytes(self) -> int:

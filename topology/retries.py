@@ -54,6 +54,17 @@ class RetryPolicy:
         return tiers[min(next_attempt - 2, len(tiers) - 1)]
 
 
+def fitting_tier(delay: timedelta, tiers: tuple[timedelta, ...]) -> timedelta:
+    """The longest tier that does not overshoot the delay, or else the shortest.
+
+    A longer delay than all tiers passes through several of them, and so may be of any length.
+
+    >>> fitting_tier(timedelta(minutes=3), (timedelta(seconds=5), timedelta(minutes=1)))
+    datetime.timedelta(seconds=60)
+    """
+    return max((tier for tier in tiers if tier <= delay), default=tiers[0])
+
+
 def tier_faults(tiers: tuple[timedelta, ...]) -> list[str]:
     """List what is wrong with a declaration of tiers."""
     if not tiers:

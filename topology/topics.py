@@ -79,10 +79,13 @@ def declared_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
 
 def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     """The topics of one queue, the main topic first; all have the same number of partitions."""
-    jobs = _job_configs(queue, queue.retention, max_record_bytes(pipeline, queue))
-    dead = _job_configs(queue, queue.dead_retention, max_record_bytes(pipeline, queue))
-    shapes = [(queue.topic, Role.MAIN, jobs)]
-    shapes += [(topic, Role.RETRY, jobs) for topic in queue.retry_topics.values()]
+    main_bytes = max(DEFAULT_MAX_RECORD_BYTES, max_record_bytes(pipeline, queue))
+    # Whatever fits the main topic must fit these with the headers of a failure, though it was published by hand.
+    later_bytes = main_bytes + HEADERS_ALLOWANCE_BYTES
+    retry = _job_configs(queue, queue.retention, later_bytes)
+    dead = _job_configs(queue, queue.dead_retention, later_bytes)
+    shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
+    shapes += [(topic, Role.RETRY, retry) for topic in queue.retry_topics.values()]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
     return [
         TopicSpec(
@@ -129,7 +132,7 @@ def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[
         "retention.ms": str(milliseconds(retention)),
         # A record's age counts from its arrival: a publisher's wrong clock must not get its jobs deleted unrun.
         "message.timestamp.type": "LogAppendTime",
-        "max.message.bytes": str(max(DEFAULT_MAX_RECORD_BYTES, record_bytes)),
+        "max.message.bytes": str(record_bytes),
         **_in_sync(queue.replication),
     }
 
