@@ -50,6 +50,8 @@ class LoopRunners:
     def interrupt(self, within_s: float) -> None:
         """Cancel the jobs that still run, and end the loop; those that resist are left behind."""
         self.stop()
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(self._cancel_all)
         self._thread.join(within_s)
 

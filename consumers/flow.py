@@ -172,8 +172,10 @@ def wake_time_s(record: Record, tier: timedelta) -> float:
     delay_s = tier.total_seconds()
     began_s = record.timestamp_ms / 1_000
     value = record.headers.get(wire.DUE)
+    if value is None:
+        return began_s + delay_s
     try:
-        due_s = began_s + delay_s if value is None else wire.parse_instant(value).timestamp()
+        due_s = wire.parse_instant(value).timestamp()
     except ValueError:
         return 0.0
     if due_s > began_s + MAX_WAIT_FACTOR * delay_s:
