@@ -64,7 +64,7 @@ class DeadLetterDesk:
             action_id: also find out which ones this replay has settled.
 
         Raises:
-            TopicAbsent, ReadStalled, KafkaException: the topic cannot be read.
+            TopicAbsent, ReadStalled, ClusterUnreachable: the topic cannot be read.
         """
         with TopicReader(self._cluster, self.queue.dead_topic) as reader:
             spans = reader.spans()

@@ -12,9 +12,11 @@ from typing import Final, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..topology import ClusterSettings
+from ..topology.cluster import ClusterUnreachable
+from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
 
-REQUEST_TIMEOUT_S: Final = 20.0
+REQUEST_TIMEOUT_S: Final = 10.0
 STALL_S: Final = 30.0
 _POLL_S: Final = 0.03
 """Short, since the client waits for a full batch that long even when the log has ended."""
@@ -55,8 +57,9 @@ class TopicReader:
             stall_s: how long the log may stay silent before its end is reached.
         """
         self.topic, self._stall_s = topic, stall_s
+        self._cluster, self._complaints = cluster, list[str]()
         config = cluster.client_config(
-            auto_offset_reset="earliest", fetch_wait_max_ms=100, queued_max_messages_kbytes=16_384
+            auto_offset_reset="earliest", fetch_wait_max_ms=100, queued_max_messages_kbytes=16_384, log_level=2
         )
         own = {
             "group.id": f"{topic}.reader",  # the client insists on a name; it is never joined or committed to
@@ -65,13 +68,16 @@ class TopicReader:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
         }
-        self._consumer = Consumer({**config, **own})
+        self._consumer = Consumer({**config, **own, "error_cb": self._note_complaint})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _note_complaint(self, error: KafkaError) -> None:
+        self._complaints[:] = [error.str()]
 
     def close(self) -> None:
         """Disconnect."""
@@ -82,13 +88,13 @@ class TopicReader:
 
         Raises:
             TopicAbsent: there is no such topic.
-            KafkaException: the brokers did not answer.
+            ClusterUnreachable: the brokers did not answer.
         """
         return self.partitions_of(self.topic)
 
     def partitions_of(self, topic: str) -> list[int]:
         """The partitions of any topic; errors as of `partitions`."""
-        found = _answer(lambda: self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S)).topics[topic]
+        found = self._ask(lambda: self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S)).topics[topic]
         if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicAbsent(topic)
         if found.error is not None:
@@ -101,15 +107,31 @@ class TopicReader:
 
     def _span(self, partition: int) -> Span:
         place = TopicPartition(self.topic, partition)
-        low, high = _answer(lambda: self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S))
+        low, high = self._ask(lambda: self._consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S))
         return Span(partition=partition, start=low, end=high)
 
     def offsets_at(self, instant: datetime) -> dict[int, int | None]:
         """{partition: first offset with a timestamp at or after the instant}; None where the log ends before it."""
         at_ms = int(instant.timestamp() * 1_000)
         asked = [TopicPartition(self.topic, partition, at_ms) for partition in self.partitions()]
-        found = _answer(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S))
+        found = self._ask(lambda: self._consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S))
         return {part.partition: part.offset if part.offset >= 0 else None for part in found}
+
+    def _ask(self, request: Callable[[], Answer]) -> Answer:
+        """Ask until the partition's leader is known: after an election or a creation it is not, for a moment."""
+        give_up = time.monotonic() + REQUEST_TIMEOUT_S
+        while True:
+            try:
+                return request()
+            except KafkaException as failed:
+                error = failed.args[0]
+                if error.code() in UNREACHABLE_CODES:
+                    self._consumer.poll(0)  # delivers the connection's own complaint, which says more than a timeout
+                    reason = next(iter(self._complaints), error.str())
+                    raise ClusterUnreachable(self._cluster.bootstrap_servers, reason) from failed
+                if error.code() not in _NO_LEADER_YET or time.monotonic() > give_up:
+                    raise
+            time.sleep(_ASK_AGAIN_S)
 
     def read(self, spans: Iterable[Span], progress: ReadProgress | None = None) -> Iterator[Message]:
         """Yield the records of the spans: ascending within a partition, partitions interleaved as they arrive.
@@ -131,18 +153,6 @@ class TopicReader:
             elif time.monotonic() - silent_since > self._stall_s:
                 raise ReadStalled(self.topic, sorted(walk.open), self._stall_s)
         self._consumer.unassign()
-
-
-def _answer(ask: Callable[[], Answer]) -> Answer:
-    """Ask until the partition's leader is known: after an election or a creation it is not, for a moment."""
-    give_up = time.monotonic() + REQUEST_TIMEOUT_S
-    while True:
-        try:
-            return ask()
-        except KafkaException as failed:
-            if failed.args[0].code() not in _NO_LEADER_YET or time.monotonic() > give_up:
-                raise
-            time.sleep(_ASK_AGAIN_S)
 
 
 class _Walk:
