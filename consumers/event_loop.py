@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 
 from .record import Assignment, Record, take_out
 
@@ -32,14 +33,12 @@ class LoopRunners:
     def make_ready(self, records: list[Record]) -> None:
         """Offer records of different lanes to the runners; called from any thread."""
         self._ready.extend(records)
-        if not self._is_stopping:
-            self._loop.call_soon_threadsafe(self._wake)
+        self._tell(self._wake)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         dropped = take_out(self._ready, assignments)
-        if not self._is_stopping:  # a runner may have found it empty meanwhile, and gone to rest
-            self._loop.call_soon_threadsafe(self._wake)
+        self._tell(self._wake)  # a runner may have found it empty meanwhile, and gone to rest
         return dropped
 
     def stop(self) -> None:
@@ -50,10 +49,12 @@ class LoopRunners:
     def interrupt(self, within_s: float) -> None:
         """Cancel the jobs that still run, and end the loop; those that resist are left behind."""
         self.stop()
-        if self._loop.is_closed():
-            return
-        self._loop.call_soon_threadsafe(self._cancel_all)
+        self._tell(self._cancel_all)
         self._thread.join(within_s)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
+            self._loop.call_soon_threadsafe(what)
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -294,10 +294,15 @@ class QueueWorker:
         everything = self._assignments.all()
         for assignment in everything:
             assignment.is_open = False
-        self._flow.pause(self._consumer)
-        self._take_back(everything)
-        self._await_running()
-        self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
+        try:
+            self._flow.pause(self._consumer)
+            self._take_back(everything)
+            self._await_running()
+        finally:  # whatever the consumer says by now: what has ended is settled
+            self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
+            self._leave(everything)
+
+    def _leave(self, everything: list[Assignment]) -> None:
         self._note_settled()
         self._commits.commit_now(self._consumer, self._assignments.all())
         left = sum(assignment.in_flight for assignment in everything)

@@ -24,6 +24,8 @@ _LOGGER = logging.getLogger("stoker.timeouts")
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
+_NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None` would be raised as an exception
+
 TICK_S: Final = 0.05
 STUCK_AFTER_S: Final = 5.0
 """How long past its timeout a job may go on before it is reported as stuck."""
@@ -53,7 +55,7 @@ class Slot:
         with self._lock:
             self.context = None
             if self.struck:
-                _set_async_exc(self.thread_id, None)
+                _set_async_exc(self.thread_id, _NOTHING)
 
     def strike(self, context: JobContext) -> None:
         """Raise `TimeLimitExceeded` in the job's thread, unless the job has ended meanwhile."""
