@@ -25,6 +25,7 @@ from stoker.schemas import (
     TopicSchemaStore,
     UnknownSchema,
 )
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from stoker.topology.cluster import ClusterSettings
@@ -60,8 +61,15 @@ def topic(config: Config, namespace: str) -> Iterator[str]:
     """A schemas topic of the test's own, compacted as `stoker topology apply` makes it."""
     name, admin = f"{namespace}.schemas", AdminClient(config)
     admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": "compact"})])[name].result(30)
+    # Creation is confirmed before every request sees the topic.
+    wait_until(lambda: _is_led(admin, name), 30, "the schemas topic to have a leader")
     yield name
     admin.delete_topics([name])[name].result(30)
+
+
+def _is_led(admin: AdminClient, name: str) -> bool:
+    found = admin.list_topics(timeout=10).topics.get(name)
+    return found is not None and bool(found.partitions) and found.partitions[0].leader >= 0
 
 
 def write(config: Config, topic: str, key: bytes, value: bytes | None) -> None:
