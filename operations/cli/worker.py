@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .app import AppContext, pass_app
-from .exit_codes import ExitCode
+from .fleet import SUPERVISED, leave_terminal, run_fleet, stop_with_parent
 from .logs import log_to_stderr
 from .parameters import Duration
 
@@ -50,6 +49,7 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     show_default=True,
     help="auto: text and a live table on a terminal, JSON lines elsewhere.",
 )
+@click.option(SUPERVISED, is_flag=True, hidden=True, help="For the processes of a fleet.")
 @pass_app
 @click.pass_context
 def worker(
@@ -60,6 +60,7 @@ def worker(
     queues: tuple[str, ...],
     processes: int,
     log_format: str,
+    supervised: bool,
     **bounds: int | timedelta | None,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl+C.
@@ -79,12 +80,16 @@ def worker(
     Exit codes: 0 after a shutdown; 1 when the topology does not match the application or a worker failed; 2 for an
     unknown queue; 3 when Kafka cannot be reached.
     """
+    if supervised:
+        leave_terminal()
     on_terminal = sys.stderr.isatty() and log_format != "json"
-    _set_up_log(app, as_json=log_format == "json" or (log_format == "auto" and not on_terminal))
+    if log_format == "auto":
+        log_format = "text" if on_terminal else "json"
+    _set_up_log(app, as_json=log_format == "json")
     settings = _settings(queues, bounds)
     if processes > 1:
-        ctx.exit(_run_fleet(app, processes, on_terminal=on_terminal))
-    _run_one(app, settings, on_terminal=on_terminal)
+        ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
+    _run_one(app, settings, on_terminal=on_terminal, supervised=supervised)
 
 
 def _set_up_log(app: AppContext, *, as_json: bool) -> None:
@@ -100,31 +105,15 @@ def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | None]
     return WorkerSettings(queues=queues, **given)  # type: ignore[arg-type]  # the options are named and typed as its fields
 
 
-def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool) -> None:
+def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool, supervised: bool) -> None:
     from ...consumers.worker import Worker
 
     worker = Worker(app.pipeline, app.cluster, settings)
+    if supervised:
+        stop_with_parent(worker)
     if not on_terminal:
         return worker.run()
     from ..live_view import WorkerView, live
 
     with live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")):
         return worker.run()
-
-
-def _run_fleet(app: AppContext, processes: int, *, on_terminal: bool) -> int:
-    """Supervise processes that are told what this one was told, but to be one process each."""
-    from ...consumers.fleet import Fleet
-
-    _ = app.cluster  # found here, so that an embedded broker is started once, before the processes look for it
-    log_format = "text" if on_terminal else "json"
-    own = ("--processes", "1", "--log-format", log_format)
-    command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
-    return _fleet_code(Fleet(command=command, size=processes).run())
-
-
-def _fleet_code(code: int) -> int:
-    """The fleet's exit code for a shell; a process that our signal ended before it could heed it had begun nothing."""
-    if code in (-signal.SIGTERM, -signal.SIGINT):
-        return ExitCode.OK
-    return code if code >= 0 else ExitCode.FINDING

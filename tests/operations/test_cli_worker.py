@@ -45,7 +45,7 @@ def running(shop: Shop, *arguments: str, err: int | None = None) -> Iterator[sub
             yield process
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
             process.wait(10)
 
 
@@ -95,6 +95,25 @@ def test_on_a_terminal_a_worker_shows_a_live_table(shop: Shop) -> None:
     os.close(ours)
 
 
+def test_on_a_terminal_a_fleet_shows_its_queues_with_the_processes_output_above(shop: Shop) -> None:
+    """Rates and lag of the whole fleet are drawn, and a log line of a process does not tear the table."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with running(shop, "--processes", "2", "--queue", "mails", err=theirs) as fleet:
+        os.close(theirs)
+
+        def table() -> bool:
+            nonlocal shown
+            shown += os.read(ours, 65_536)
+            return b"2 of 2 processes run" in shown and b"lag" in shown and b"partitions assigned" in shown
+
+        wait_until(table, _DEADLINE_S, "the fleet's table and a line of a process")
+        fleet.send_signal(signal.SIGINT)
+        _drain(ours)
+        assert fleet.wait(_DEADLINE_S) == ExitCode.OK
+    os.close(ours)
+
+
 def _drain(terminal: int) -> None:
     """Read until the other side hangs up, which a terminal says by an error."""
     try:
@@ -113,7 +132,34 @@ def test_a_fleet_has_as_many_members_and_replaces_one_that_is_killed(shop: Shop,
         os.kill(first[0], signal.SIGKILL)
         wait_until(lambda: len(_started()) == 3, _DEADLINE_S, "a third process")
         assert ended(fleet) == ExitCode.OK
-    assert not [pid for pid in _started() if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in _started() if _is_running(pid)]
+
+
+def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: ClusterSettings) -> None:
+    """A terminal sends Ctrl+C to all of its processes; a second signal would cut the running jobs short."""
+    view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
+    with running(shop, "--processes", "2", "--queue", "mails") as fleet:
+        wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
+        os.killpg(fleet.pid, signal.SIGINT)
+        assert fleet.wait(_DEADLINE_S) == ExitCode.OK
+    assert "letting running jobs end" in logged()
+    assert "second SIGINT" not in logged()
+
+
+def test_the_processes_of_a_fleet_end_when_its_supervisor_is_killed(shop: Shop, cluster: ClusterSettings) -> None:
+    """No worker is left behind that nobody supervises."""
+    view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
+    with running(shop, "--processes", "2", "--queue", "mails") as fleet:
+        wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
+        fleet.kill()
+        wait_until(lambda: not [pid for pid in _started() if _is_running(pid)], _DEADLINE_S, "the processes' end")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _started() -> list[int]:

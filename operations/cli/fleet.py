@@ -1,0 +1,71 @@
+"""Both sides of `stoker worker --processes N`: the supervisor, and what a process does because it is supervised."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+from .app import AppContext
+from .exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from ...consumers.worker import Worker
+    from ..fleet_view import FleetView
+
+SUPERVISED: Final = "--supervised"
+_LOOK_AFTER_PARENT_S: Final = 1.0
+
+
+def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_format: str, on_terminal: bool) -> int:
+    """Supervise processes that are told what this one was told, but to be one process each; the exit code of it all."""
+    from ...consumers.fleet import Fleet
+    from ..fleet_view import fleet_screen
+
+    _ = app.cluster  # found here, so that an embedded broker is started once, before the processes look for it
+    own = ("--processes", "1", "--log-format", log_format, SUPERVISED)
+    command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
+    if not on_terminal:
+        return _exit_code(Fleet(command=command, size=processes).run())
+    view = _view(app, queues, processes)
+    with fleet_screen(view):
+        return _exit_code(Fleet(command=command, size=processes, on_change=view.note_processes).run())
+
+
+def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView:
+    from ..cluster_view import ClusterView
+    from ..fleet_view import FleetView
+
+    chosen = [app.pipeline.find_queue(name) for name in queues] or list(app.pipeline.queues.values())
+    return FleetView(ClusterView(app.cluster), chosen, processes)
+
+
+def _exit_code(code: int) -> int:
+    """The fleet's exit code for a shell; a process that our signal ended before it could heed it had begun nothing."""
+    if code in (-signal.SIGTERM, -signal.SIGINT, ExitCode.INTERRUPTED):
+        return ExitCode.OK
+    return code if code >= 0 else ExitCode.FINDING
+
+
+def leave_terminal() -> None:
+    """Leave the terminal's group of processes: its Ctrl+C is for the supervisor, which passes it on.
+
+    Otherwise each process would get it twice, and a second one means to stop at once.
+    """
+    if os.getpgid(0) != os.getpid():
+        os.setpgid(0, 0)
+
+
+def stop_with_parent(worker: Worker) -> None:
+    """Shut the worker down when the supervisor is gone, since nobody would look after it any more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        ended = threading.Event()
+        while os.getppid() == parent:
+            ended.wait(_LOOK_AFTER_PARENT_S)
+        worker.stop()
+
+    threading.Thread(target=watch, name="stoker-parent", daemon=True).start()
