@@ -51,7 +51,7 @@ class LazyRoot(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command named by the arguments, or offer a near one."""
-        if args and args[0] not in COMMANDS:
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             near = difflib.get_close_matches(args[0], COMMANDS, n=2)
             hint = f" Did you mean {' or '.join(near)}?" if near else f" There is: {', '.join(COMMANDS)}."
             ctx.fail(f"No such command {args[0]!r}.{hint}")
@@ -68,7 +68,7 @@ class LazyRoot(click.Group):
             raise _pointed_to_root(unknown, self) from unknown
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except Exception as error:
+        except Exception as error:  # every command's last stop: what is not expected is raised on
             failure = as_failure(error, verbose=bool(ctx.params.get("verbose")))
             if failure is None:
                 raise
