@@ -1,0 +1,148 @@
+"""A fleet keeps its processes running, pauses longer for those that keep ending, and ends them all when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stoker.consumers import fleet as fleets
+from stoker.consumers.fleet import Fleet, describe_exit
+from waiting import wait_until
+
+NOTE_AND = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
+WAIT_FOR_SIGTERM = (
+    f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); {NOTE_AND} signal.pause()"
+)
+
+
+class Supervised:
+    """A fleet running in a thread."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.exit_code: int | None = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.exit_code = self.fleet.run()
+
+    def wait_ended(self) -> int | None:
+        """The exit code, once the fleet has ended."""
+        self.thread.join(20)
+        assert not self.thread.is_alive()
+        return self.exit_code
+
+
+@contextmanager
+def supervised(code: str, size: int, *arguments: str) -> Iterator[Supervised]:
+    """A fleet of Python one-liners, ended afterwards."""
+    running = Supervised(Fleet(command=[sys.executable, "-c", code, *arguments], size=size))
+    running.thread.start()
+    try:
+        yield running
+    finally:
+        running.fleet.stop()
+        running.wait_ended()
+
+
+@pytest.mark.expected_errors("ended on its own")
+def test_a_process_that_dies_is_replaced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The others go on, and the fleet is as large as before."""
+    monkeypatch.setattr(fleets, "FIRST_PAUSE_S", 0.01)
+    with supervised(WAIT_FOR_SIGTERM, 2, str(tmp_path / "ready")) as running:
+        wait_until(lambda: len(running.fleet.process_ids()) == 2, what="two processes")
+        victim, survivor = running.fleet.process_ids()
+        os.kill(victim, signal.SIGKILL)
+        wait_until(
+            lambda: len(ids := running.fleet.process_ids()) == 2 and victim not in ids, what="a new second process"
+        )
+        assert survivor in running.fleet.process_ids()
+
+
+@pytest.mark.expected_errors("ended on its own")
+def test_the_pause_doubles_while_processes_end_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Broken code does not make the fleet spin."""
+    pauses: list[float] = []
+    monkeypatch.setattr(fleets, "LONGEST_PAUSE_S", 0.08)
+    note_end = Fleet._note_end
+
+    def note(self: Fleet, member: fleets._Member, code: int) -> None:
+        note_end(self, member, code)
+        pauses.append(member.pause_s)
+
+    monkeypatch.setattr(Fleet, "_note_end", note)
+    running = Supervised(Fleet(command=[sys.executable, "-c", "raise SystemExit(1)"], size=1))
+    monkeypatch.setattr(fleets._Member.__init__, "__defaults__", _with_first_pause(0.01))
+    running.thread.start()
+    wait_until(lambda: len(pauses) >= 4, 20, "four ends")
+    running.fleet.stop()
+    running.wait_ended()
+    assert pauses[:4] == [0.02, 0.04, 0.08, 0.08]
+
+
+def _with_first_pause(pause_s: float) -> tuple[object, ...]:
+    defaults = fleets._Member.__init__.__defaults__
+    assert defaults is not None
+    return tuple(pause_s if value == fleets.FIRST_PAUSE_S else value for value in defaults)
+
+
+def test_told_to_stop_it_ends_all_gracefully(tmp_path: Path) -> None:
+    """Each process gets SIGTERM, and the fleet ends with the last one."""
+    ready = tmp_path / "ready"
+    with supervised(WAIT_FOR_SIGTERM, 3, str(ready)) as running:
+        wait_until(lambda: ready.exists() and len(ready.read_text().splitlines()) == 3, what="three processes")
+        running.fleet.stop()
+        assert running.wait_ended() == 0
+        assert running.fleet.process_ids() == []
+
+
+@pytest.mark.expected_errors("refused its options")
+def test_a_process_that_refuses_its_options_stops_the_fleet(tmp_path: Path) -> None:
+    """It would refuse them again; its exit code is the fleet's."""
+    started = tmp_path / "started"
+    with supervised(NOTE_AND + "sys.exit(2)", 1, str(started)) as running:
+        assert running.wait_ended() == 2
+    assert len(started.read_text().splitlines()) == 1
+
+
+def test_a_stop_in_the_middle_of_a_start_reaches_the_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes while a process is being started must not leave that one running for ever."""
+    start = subprocess.Popen
+    holder: list[Fleet] = []
+
+    def stop_before_it_is_known(*arguments: object, **options: object) -> object:
+        process = start(*arguments, **options)  # type: ignore[call-overload]  # passes on what it got
+        holder[0].stop()
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", stop_before_it_is_known)
+    running = Supervised(Fleet(command=[sys.executable, "-c", "import signal; signal.pause()"], size=1))
+    holder.append(running.fleet)
+    running.thread.start()
+    assert running.wait_ended() == -signal.SIGTERM
+
+
+def test_ctrl_c_at_a_terminal_reaches_each_process_once(tmp_path: Path) -> None:
+    """The terminal signals its whole process group: members in a group of their own get only what the fleet sends."""
+    started = tmp_path / "groups"
+    code = "import os, sys, signal; open(sys.argv[1], 'w').write(str(os.getpgid(0))); signal.pause()"
+    with supervised(code, 1, str(started)) as running:
+        group = wait_until(lambda: started.exists() and started.read_text(), what="the process")
+        assert int(str(group)) != os.getpgid(0)
+        running.fleet.stop()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(1, "exit code 1"), (-9, "killed by SIGKILL"), (-15, "killed by SIGTERM"), (-99, "signal 99")]
+)
+def test_an_exit_is_told_in_words(code: int, said: str) -> None:
+    """As an operator reads it."""
+    assert said in describe_exit(code)

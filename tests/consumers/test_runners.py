@@ -1,0 +1,192 @@
+"""Runners: every ready record runs exactly once, a slow job holds up none beside it, and what has not begun can be
+taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from delivering import plain_record
+from stoker.consumers.event_loop import LoopRunners
+from stoker.consumers.record import Assignment, Record
+from stoker.consumers.slots import Slot
+from stoker.consumers.threads import MAX_HANDFUL, ThreadRunners
+from waiting import wait_until
+
+
+class Runs:
+    """Notes which offsets ran; a runner waits at the offsets in `gates` until they are opened."""
+
+    def __init__(self, gates: Collection[int] = ()) -> None:
+        self.gates = {offset: threading.Event() for offset in gates}
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+
+    def in_thread(self, record: Record, _slot: Slot) -> None:
+        """Run as a sync job does."""
+        self.begun.append(record.offset)
+        if record.offset in self.gates:
+            assert self.gates[record.offset].wait(20)
+        self.ended.append(record.offset)
+
+    async def on_loop(self, record: Record) -> None:
+        """Run as an async job does."""
+        self.begun.append(record.offset)
+        while record.offset in self.gates and not self.gates[record.offset].is_set():
+            await asyncio.sleep(0.001)
+        self.ended.append(record.offset)
+
+    def open_all(self) -> None:
+        """Let everything end."""
+        for gate in self.gates.values():
+            gate.set()
+
+    def wait_ended(self, count: int) -> None:
+        """Wait until so many have run."""
+        wait_until(lambda: len(self.ended) >= count, what=f"{count} runs")
+
+
+@contextmanager
+def threads(size: int, runs: Runs) -> Iterator[ThreadRunners]:
+    """Started threads, ended afterwards."""
+    runners = ThreadRunners(size, runs.in_thread, "test")
+    runners.start()
+    yield runners
+    runs.open_all()
+    runners.stop()
+    for thread in runners._threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def loop(size: int, runs: Runs) -> Iterator[LoopRunners]:
+    """A started event loop, ended afterwards."""
+    runners = LoopRunners(size, runs.on_loop, "test")
+    runners.start()
+    yield runners
+    runs.open_all()
+    runners.interrupt(within_s=10)
+    assert not runners._thread.is_alive()
+
+
+Pool = Callable[[int, Runs], Any]
+both = pytest.mark.parametrize("pool", [threads, loop])
+
+
+@both
+@pytest.mark.parametrize("size", [1, 4])
+def test_every_record_runs_exactly_once(pool: Pool, size: int) -> None:
+    """However many are offered at a time, none is lost and none runs twice."""
+    runs = Runs()
+    with pool(size, runs) as runners:
+        offset = 0
+        for count in (1, 2, 3, 500, 1, MAX_HANDFUL * 5, 1):
+            runners.make_ready([plain_record(offset + n) for n in range(count)])
+            offset += count
+        runs.wait_ended(offset)
+    assert sorted(runs.ended) == list(range(offset))
+
+
+@both
+def test_a_slow_job_holds_up_none_that_was_taken_with_it(pool: Pool) -> None:
+    """All others of the same delivery run while the first one still does."""
+    runs = Runs(gates=[0])
+    with pool(2, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(MAX_HANDFUL)])
+        runs.wait_ended(MAX_HANDFUL - 1)
+        assert 0 not in runs.ended
+
+
+@both
+def test_as_many_slow_jobs_run_at_once_as_the_pool_is_large(pool: Pool) -> None:
+    """Slow jobs spread over all runners, and no further."""
+    runs = Runs(gates=range(6))
+    with pool(4, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(6)])
+        wait_until(lambda: len(runs.begun) == 4, what="four jobs at once")
+        assert runs.ended == []
+        runs.open_all()
+        runs.wait_ended(6)
+
+
+@both
+def test_what_has_not_begun_is_taken_back_and_the_rest_runs(pool: Pool) -> None:
+    """Of a partition that goes away, the running job ends, and those behind it come back; others run."""
+    runs, leaving = Runs(gates=[0]), Assignment(2, "t", 1)
+    with pool(1, runs) as runners:
+        runners.make_ready([plain_record(0, assignment=leaving)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.make_ready([plain_record(n, assignment=leaving if n % 2 else None) for n in range(1, 9)])
+        dropped = runners.drop([leaving])
+        assert sorted(record.offset for record in dropped) == [1, 3, 5, 7]
+        runs.open_all()
+        runs.wait_ended(5)
+    assert runs.ended == [0, 2, 4, 6, 8]
+
+
+@both
+def test_after_the_stop_nothing_begins(pool: Pool) -> None:
+    """What waits is left alone; what runs may end."""
+    runs = Runs(gates=[0])
+    with pool(1, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(4)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.stop()
+        runs.open_all()
+        runs.wait_ended(1)
+    assert runs.begun == [0]
+
+
+class _SlowToCompare(list[Assignment]):
+    """Assignments whose comparison takes until `event` is set: it holds a `drop` open in its middle."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def __contains__(self, _assignment: object) -> bool:
+        assert self._event.wait(10)
+        return False
+
+
+def test_a_runner_that_looks_while_records_are_taken_back_still_gets_the_rest() -> None:
+    """A runner that found nothing in the middle of a `drop` runs what the drop leaves."""
+    runs, is_idle = Runs(gates=[0]), threading.Event()
+    with loop(1, runs) as runners:
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.make_ready([plain_record(1), plain_record(2)])
+        dropping = threading.Thread(target=runners.drop, args=(_SlowToCompare(is_idle),))
+        dropping.start()
+        runs.open_all()
+        runs.wait_ended(1)
+        wait_until(lambda: runners._idle, what="the runner to go idle")
+        is_idle.set()
+        dropping.join(10)
+        runs.wait_ended(3)
+
+
+def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
+    """A job that waits is cancelled, and the loop's thread ends."""
+    cancelled = threading.Event()
+
+    async def wait_for_ever(_record: Record) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    runners = LoopRunners(2, wait_for_ever, "test")
+    runners.start()
+    runners.make_ready([plain_record(1)])
+    wait_until(lambda: not runners._ready, what="the job to begin")
+    runners.interrupt(within_s=10)
+    assert cancelled.is_set()
+    assert not runners._thread.is_alive()
