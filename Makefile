@@ -26,7 +26,7 @@ help: ## list these commands
 setup: $(READY) ## make .venv with everything in it (again only when the dependencies change)
 
 demo: $(READY) ## real flights through real workers, one of them killed, with the balance at the end
-	$(BIN)/python examples/demo.py $(ARGS)
+	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(READY) ## the whole suite on a real Kafka, but the soak tests
 	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist worksteal -m "not soak" $(ARGS)
