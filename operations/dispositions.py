@@ -51,7 +51,7 @@ class Disposition:
             (wire.DISPOSITION, self.verdict.value.encode()),
             (wire.SETTLES, str(self.settles.offset).encode()),
             (wire.REPLAY, self.action_id.encode()),
-            (OPERATOR, self.operator.encode()),
+            (OPERATOR, self.operator.encode("ascii", "backslashreplace")),
         ]
         return [*pairs, (NOTE, self.note.encode())] if self.note else pairs
 

@@ -17,6 +17,7 @@ from .publishing import (
     confirm,
     published_document,
     shown_progress,
+    shown_reading,
     some,
     stop_signals,
     tally_document,
@@ -51,7 +52,7 @@ def dead() -> None:
     """
 
 
-@dead.command("list")
+@dead.command("list", short_help="Show dead letters, or count them by type and error.")
 @click.argument("queue_names", metavar="[QUEUE]...", nargs=-1)
 @death_filters
 @click.option("--all", "settled_too", is_flag=True, help="Also those that were replayed or discarded.")
@@ -92,7 +93,9 @@ def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_
     from ..dead_letters import DeadLetterDesk
 
     desk = DeadLetterDesk(app.cluster, queue)
-    return desk.letters(desk.survey(), selection, settled_too=settled_too)
+    with shown_reading(queue.dead_topic) as progress:
+        view = desk.survey(progress)
+    return desk.letters(view, selection, settled_too=settled_too)
 
 
 def _print_groups(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool, as_json: bool) -> None:
@@ -141,7 +144,7 @@ def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
     return total, [letter for _, _, letter in sorted(heap, key=lambda entry: entry[:2])]
 
 
-@dead.command("show")
+@dead.command("show", short_help="Show all that is known of one letter.")
 @_queue
 @click.argument("letter")
 @_json
@@ -166,7 +169,7 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
         echo_lines(file_lines(file, how_read, payload))
 
 
-@dead.command("replay")
+@dead.command("replay", short_help="Publish dead letters to their queue again.")
 @_queue
 @_letters
 @death_filters
@@ -255,7 +258,7 @@ def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selec
     return Edits(fields=dict(fields), payload=NOTHING if payload is None else payload)
 
 
-@dead.command("discard")
+@dead.command("discard", short_help="Write dead letters off, with a reason.")
 @_queue
 @_letters
 @death_filters
@@ -296,7 +299,8 @@ def _settle(
     from ..pacing import Pace
 
     with desk_failures():
-        forecast = settlement.forecast(request)
+        with shown_reading("the dead letters") as progress:
+            forecast = settlement.forecast(request, progress)
         _tell_forecast(voice, forecast, verb)
         document = _forecast_document(request, forecast)
         if dry_run or not forecast.total:

@@ -21,6 +21,7 @@ from .failures import Failure
 if TYPE_CHECKING:
     from ..pacing import Published
     from ..tally import Tally
+    from ..topic_reader import ReadProgress
 
 PLAIN_PROGRESS_EVERY_S: Final = 5.0
 SHOWN_REFUSALS: Final = 10
@@ -92,6 +93,20 @@ def shown_progress(total: int, verb: str) -> Iterator[Callable[[Published], None
             yield show
     else:
         yield _lines(total, verb)
+
+
+@contextmanager
+def shown_reading(topic: str) -> Iterator[ReadProgress | None]:
+    """Show on a terminal how far a topic has been read; the bar goes when that is done."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(f"reading {topic}", total=None)
+        yield lambda passed, total: bar.update(task, completed=passed, total=total)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from .publishing import (
     confirm,
     published_document,
     shown_progress,
+    shown_reading,
     some,
     stop_signals,
     tally_document,
@@ -155,7 +156,8 @@ def _carry_out(
 ) -> None:
     from ..pacing import Pace
 
-    counts = queue_replay.count(stretch)
+    with shown_reading(queue) as progress:
+        counts = queue_replay.count(stretch, progress)
     total = counts.tally.total
     _tell_counts(voice, counts, stretch)
     document = {"id": stretch.replay_id, "selected": total, "groups": tally_document(counts.tally)}
