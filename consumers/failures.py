@@ -23,6 +23,11 @@ def describe_failure(job_type: str, error: BaseException) -> Failure:
     )
 
 
+def bounded_message(error: BaseException) -> str:
+    """The error's message, as far as a header or event takes it."""
+    return _first_bytes(safe_text(error), MESSAGE_LIMIT_BYTES)
+
+
 def make_failure(job_type: str, *, error_type: str, message: str, stack: str = "", place: str = "") -> Failure:
     """Build a failure with its bounds kept; of the stack the innermost part stays, which names the error."""
     identity = "\0".join((job_type, error_type, place)).encode("utf-8", "backslashreplace")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from datetime import timedelta
+from hashlib import blake2b
+from typing import Final
 
 from confluent_kafka import Message
 
-from ..topology.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap, header_map
+from ..topology.headers import ATTEMPT, IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap, header_map
 from .offsets import Progress
 
 Lane = bytes | str
+LONGEST_NAME_BYTES: Final = 1_000
+MAX_ATTEMPT: Final = 1_000_000
 
 
 class Assignment:
@@ -94,13 +98,30 @@ class Record:
 
 
 def claim_id(headers: HeaderMap) -> str | None:
-    """Name a record for the ledger."""
+    """Name a record for the ledger; a name of absurd length, which no producer of ours makes, by its digest."""
     name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
     if not name:
         return None
     replay = headers.get(REPLAY)
-    text = name.decode("utf-8", "backslashreplace")
-    return f"{replay.decode('utf-8', 'backslashreplace')}:{text}" if replay else text
+    if replay:
+        name = replay + b":" + name
+    if len(name) > LONGEST_NAME_BYTES:
+        return f"blake2b:{blake2b(name, digest_size=32).hexdigest()}"
+    return name.decode("utf-8", "backslashreplace")
+
+
+def attempt_of(headers: HeaderMap) -> int:
+    """The number of the run to come.
+
+    Raises:
+        ValueError: the header is not a number from 1 to `MAX_ATTEMPT`.
+    """
+    if ATTEMPT not in headers:
+        return 1
+    attempt = int(headers[ATTEMPT])
+    if not 1 <= attempt <= MAX_ATTEMPT:
+        raise ValueError(f"{ATTEMPT} is {attempt}")
+    return attempt
 
 
 def take_out(records: deque[Record], assignments: Collection[Assignment]) -> list[Record]:

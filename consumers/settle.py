@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -189,10 +189,8 @@ class Settler:
                 partition=item.record.assignment.partition,
                 on_delivery=note,
             )
-        except BufferError:
-            item.error = KafkaError(KafkaError._QUEUE_FULL)
-        except KafkaException as failure:
-            item.error = failure.args[0]
+        except (BufferError, KafkaException) as failure:
+            item.error = as_error(failure)
 
     def _publish_ledger(self, group: Iterable[Settlement]) -> None:
         by_partition: defaultdict[int, list[Settlement]] = defaultdict(list)
@@ -210,30 +208,22 @@ class Settler:
     def _publish_ledger_partition(
         self, partition: int, items: list[Settlement], values: dict[LedgerWord, bytes]
     ) -> None:
-        """Write one partition's entries; if one fails, the whole group of them counts as failed and is repeated."""
+        entries = [(item, *item.writes.ledger) for item in items if item.writes.ledger is not None]
+        messages: list[dict[str, Any]] = [{"key": name.encode(), "value": values[word]} for _, name, word in entries]
 
-        def note(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                for item in items:
+        def note(error: KafkaError | None, message: Message) -> None:
+            for item, name, _ in entries:
+                if error is not None and name.encode() == message.key():
                     item.error = error
 
-        messages = [
-            {"key": item.writes.ledger[0].encode(), "value": values[item.writes.ledger[1]]}
-            for item in items
-            if item.writes.ledger is not None
-        ]
         try:
-            queued = self._producer.produce_batch(
-                self._queue.ledger_topic, messages, partition=partition, on_delivery=note
-            )
+            self._producer.produce_batch(self._queue.ledger_topic, messages, partition=partition, on_delivery=note)
         except (BufferError, KafkaException) as failure:
-            error = failure.args[0] if isinstance(failure, KafkaException) else KafkaError(KafkaError._QUEUE_FULL)
             for item in items:
-                item.error = error
+                item.error = as_error(failure)
             return
-        if queued < len(messages):
-            for item in items:
-                item.error = KafkaError(KafkaError._QUEUE_FULL)
+        for (item, _, _), message in zip(entries, messages, strict=True):
+            item.error = message.get("_error", item.error)
 
     def _publish_events(self, group: Iterable[Settlement]) -> None:
         for item in group:
@@ -253,7 +243,7 @@ class Settler:
                 value=encode_own("JobEvent", event),
                 on_delivery=note,
             )
-        except (BufferError, KafkaException) as failure:
+        except (BufferError, KafkaException, TypeError, ValueError, OverflowError) as failure:
             _LOGGER.warning("an event of job %s could not be written: %s", key, failure)
 
     def _wait_confirmed(self) -> None:
@@ -297,6 +287,12 @@ class GaveUp(Exception):
 
     def __init__(self, queue: str) -> None:
         super().__init__(f"queue {queue!r}: the brokers did not confirm the last outcomes before the shutdown's end")
+
+
+def as_error(failure: BufferError | KafkaException) -> KafkaError:
+    """Why a record could not even be queued."""
+    error = failure.args[0] if isinstance(failure, KafkaException) else None
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
 
 
 def slimmer(item: Settlement) -> Settlement:

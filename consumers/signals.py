@@ -17,6 +17,8 @@ class Retry(Exception):
         ValueError: the delay is negative, or longer than ten years.
     """
 
+    after: timedelta | None = None
+
     def __init__(self, reason: str = "the job asked for another attempt", *, after: timedelta | None = None) -> None:
         super().__init__(reason)
         self.after = None if after is None else _checked(after)
@@ -27,7 +29,6 @@ class Discard(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from ..topology import JobType, Queue
 from ..topology import headers as wire
 from ..topology.retries import fitting_tier
 from .context import JobContext
-from .failures import describe_failure, make_failure
+from .failures import bounded_message, describe_failure, make_failure
 from .ledger import Ledger
 from .outcomes import (
     DONE,
@@ -35,10 +35,9 @@ from .outcomes import (
     Retried,
     Snoozed,
 )
-from .record import Record
-from .signals import Discard, Retry, Snooze
+from .record import Record, attempt_of
+from .signals import LONGEST_WAIT, Discard, Retry, Snooze
 
-MAX_ATTEMPT = 1_000_000
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
 """How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
@@ -102,7 +101,7 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
     try:
         name = _filled(headers, wire.JOB_TYPE)
         job_id = _filled(headers, wire.JOB_ID)
-        attempt = _attempt(headers[wire.ATTEMPT]) if wire.ATTEMPT in headers else 1
+        attempt = attempt_of(headers)
         due = wire.parse_instant(headers[wire.DUE]) if wire.DUE in headers else None
         expires = wire.parse_instant(headers[wire.EXPIRES]) if wire.EXPIRES in headers else None
     except KeyError as missing:
@@ -120,11 +119,6 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
 
 def _filled(headers: wire.HeaderMap, name: str) -> str:
     return headers[name].decode() or _refuse(f"{name} is empty")
-
-
-def _attempt(value: bytes) -> int:
-    attempt = int(value)
-    return attempt if 1 <= attempt <= MAX_ATTEMPT else _refuse(f"{wire.ATTEMPT} is {attempt}")
 
 
 def _refuse(fault: str) -> Never:
@@ -202,7 +196,7 @@ def _decide_value(value: object, bench: Bench) -> Outcome:
 def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:
     policy = task.job_type.retry
     if isinstance(error, Discard):
-        return Cancelled(reason="discarded", detail=error.reason)
+        return Cancelled(reason="discarded", detail=bounded_message(error))
     if isinstance(error, policy.ignored):
         return DONE
     failure = describe_failure(task.job_type.name, error)
@@ -216,11 +210,12 @@ def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:
 def _retry(task: Task, error: BaseException, failure: Failure, bench: Bench) -> Retried:
     policy = task.job_type.retry
     next_attempt = task.context.attempt + 1
-    if isinstance(error, Retry) and error.after is not None:
-        delay, tier = error.after, fitting_tier(error.after, bench.queue.tiers)
+    if isinstance(error, Retry) and isinstance(error.after, timedelta):  # a subclass may have put anything there
+        delay = min(max(error.after, timedelta(0)), LONGEST_WAIT)
     else:
-        tier = policy.delay_before(next_attempt, bench.queue.tiers)
-        delay = tier * (1 + policy.jitter * bench.chance())
+        delay = policy.delay_before(next_attempt, bench.queue.tiers) * (1 + policy.jitter * bench.chance())
+    # Of this queue's tiers: the policy's may be another's, where the job's type was moved from one to the other.
+    tier = fitting_tier(delay, bench.queue.tiers)
     return Retried(due=_now(bench) + delay, tier=tier, next_attempt=next_attempt, failure=failure)
 
 

@@ -11,7 +11,7 @@ from ..topology import headers as wire
 from ..topology.headers import HeaderList
 from .ledger import moved_name
 from .outcomes import Cancelled, Dead, Deferred, Done, Failure, Interrupted, Outcome, Passed, Retried, Skipped, Snoozed
-from .record import Record
+from .record import Record, attempt_of
 
 LedgerWord = Literal["done", "moved", "cancelled"]
 
@@ -129,11 +129,11 @@ class _Scribe:
             "topic": record.assignment.topic,
             "partition": record.assignment.partition,
             "offset": record.offset,
-            "attempt": _attempt(record),
+            "attempt": _known_attempt(record),
             "at": self.now,
             "worker": self.worker_id,
-            "reason": reason,
-            "error_type": error_type,
+            "reason": _text(_utf8(reason)),
+            "error_type": _text(_utf8(error_type)),
             "detail": {},
         }
 
@@ -163,9 +163,9 @@ class _Scribe:
         return [] if value is None else [(name, value)]
 
 
-def _attempt(record: Record) -> int:
+def _known_attempt(record: Record) -> int:
     try:
-        return int(record.headers.get(wire.ATTEMPT, b"1"))
+        return attempt_of(record.headers)
     except ValueError:
         return 1
 

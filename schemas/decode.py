@@ -79,6 +79,8 @@ class Decoder:
         stored = self._store.writer_schema(frame_id)
         if stored is not None:
             return stored
+        if isinstance(frame_id, int) and not self._store.knows_registry_ids:
+            raise Undecodable("it begins as Confluent framing does, and no Schema Registry is configured")
         failure: StoreError | None = None
         # Others wait here for the one that asks, so that a new schema costs none of them its job.
         with self._refreshing:

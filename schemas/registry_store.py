@@ -42,6 +42,8 @@ _ASKED_IDS: Final = 64
 class RegistrySchemaStore:
     """Keeps schemas in a Schema Registry. Safe to call from several threads."""
 
+    knows_registry_ids: Final = True
+
     def __init__(
         self,
         url: str,

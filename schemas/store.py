@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from .avro import Codec
 from .compatibility import Compatibility, violations
@@ -29,7 +29,13 @@ class StoredSchema:
 
 
 class SchemaStore(Protocol):
-    """Where the writers' schemas are kept for the readers. Safe to call from several threads."""
+    """Where the writers' schemas are kept for the readers. Safe to call from several threads.
+
+    `knows_registry_ids` says whether a Schema Registry's ids, which Confluent framing carries, can mean anything here.
+    """
+
+    @property
+    def knows_registry_ids(self) -> bool: ...
 
     def register(self, contract: Contract, compatibility: Compatibility) -> None:
         """Make the contract known, once; later calls do nothing.
@@ -117,6 +123,8 @@ def single_object(contract: Contract, body: bytes) -> bytes:
 
 class MemorySchemaStore:
     """A store inside the process, with single-object framing: for tests, and for looking at schemas offline."""
+
+    knows_registry_ids: Final = True
 
     def __init__(self) -> None:
         self._book = MemoryBook()

@@ -65,6 +65,8 @@ _WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.i
 class TopicSchemaStore:
     """Keeps schemas in a compacted topic, and what it read of it in memory. Safe to call from several threads."""
 
+    knows_registry_ids: Final = False
+
     def __init__(self, client_config: ClientConfig, topic: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """Use a topic; nothing is connected before the first call.
 
