@@ -68,7 +68,7 @@ class ClusterView:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.cluster, self.timeout_s = cluster, timeout_s
-        self._complaints: list[str] = []
+        self._complaint = ""
         config: dict[str, Any] = {**cluster.client_config(log_level=2), "error_cb": self._note}
         self._admin = AdminClient(config)
 
@@ -179,10 +179,10 @@ class ClusterView:
 
     def _unreachable(self, reason: str) -> ClusterUnreachable:
         self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
-        return ClusterUnreachable(self.cluster.bootstrap_servers, self._complaints[0] if self._complaints else reason)
+        return ClusterUnreachable(self.cluster.bootstrap_servers, self._complaint or reason)
 
     def _note(self, error: KafkaError) -> None:
-        self._complaints.append(error.str())
+        self._complaint = error.str()
 
 
 def _as_group(name: str, described: Any) -> Group:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ..cluster_view import ClusterView
     from ..queues import Backlog, Look, QueueStatus
 
-TITLES = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
+SHORTEST_PAUSE_S: Final = 0.2
+TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
 
 
 @click.command()
@@ -75,14 +76,21 @@ def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> list
 
 
 def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Iterator[list[QueueStatus]]:
+    """Look for ever, also over a restart of the brokers; only the first look must succeed."""
+    from ...topology.cluster import ClusterUnreachable
     from ..queues import inspect_queues, take_look
 
     before: Look | None = None
     while True:
-        look = take_look(view, chosen)
-        yield inspect_queues(view, chosen, look, before)
-        before = look
-        time.sleep(max(sample.total_seconds(), 0.2))
+        try:
+            look = take_look(view, chosen)
+            yield inspect_queues(view, chosen, look, before)
+            before = look
+        except ClusterUnreachable as error:
+            if before is None:
+                raise
+            click.echo(f"{error}; looking again", err=True)
+        time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 
 def _with_exact_dead(app: AppContext, status: QueueStatus) -> QueueStatus:

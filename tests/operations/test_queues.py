@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -242,3 +242,22 @@ def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: p
     looks = [json.loads(line) for line in result.stdout.splitlines()]
     assert [look[0]["queue"] for look in looks] == ["bills"] * 3
     assert [look[0]["done_per_s"] for look in looks] == [None, 0, 0]
+
+
+def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who watches a broker restart sees it come back; the outage is told beside the looks."""
+    looks = iter(["look", "outage", "look"])
+
+    def look(view: ClusterView, queues: Sequence[Queue]) -> Look:
+        what = next(looks, None)
+        if what is None:
+            raise KeyboardInterrupt
+        if what == "outage":
+            raise ClusterUnreachable(cluster.bootstrap_servers, "connection refused")
+        return take_look(view, queues)
+
+    monkeypatch.setattr("stoker.operations.queues.take_look", look)
+    result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert len(result.stdout.splitlines()) == 2
+    assert "connection refused" in result.stderr
