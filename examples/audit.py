@@ -81,7 +81,11 @@ def balance(evidence: Evidence) -> Iterator[Figure]:
         wished=csv.rows,
     )
     yield Figure(name="  done", value=len(claims.ids), source="rows in SQLite, by flight")
-    yield Figure(name="+ dead", value=len(topics.dead), source=f"job ids of {topics.letters:,} open letters on the dead-letter topic")
+    yield Figure(
+        name="+ dead",
+        value=len(topics.dead),
+        source=f"job ids of {topics.letters:,} open letters on the dead-letter topic",
+    )
     yield Figure(
         name="+ waiting", value=len(topics.waiting), source="job ids beyond the group's offsets, main topic and tiers"
     )

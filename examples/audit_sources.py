@@ -142,7 +142,7 @@ class QueueTopics:
 
     def __init__(self, cluster: ClusterSettings, namespace: str, queue: str) -> None:
         self._cluster = cluster
-        self._admin = AdminClient(cluster.client_config())
+        self._admin = AdminClient(cluster.client_config(log_level=2))
         self.group = self.main = f"{namespace}.{queue}"
         self.dead = f"{self.main}.dead"
         found = self._admin.list_topics(timeout=TIMEOUT_S).topics

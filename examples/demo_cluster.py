@@ -69,7 +69,7 @@ def shorten_session(cluster: ClusterSettings, group: str) -> str:
         incremental_operation=AlterConfigOpType.SET,
     )
     resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[setting])
-    admin = AdminClient(cluster.client_config())  # held by name: its futures fail when it is gone
+    admin = AdminClient(cluster.client_config(log_level=2))  # held by name: its futures fail when it is gone
     try:
         for future in admin.incremental_alter_configs([resource], request_timeout=ADMIN_TIMEOUT_S).values():
             future.result(ADMIN_TIMEOUT_S)
@@ -80,7 +80,7 @@ def shorten_session(cluster: ClusterSettings, group: str) -> str:
 
 def delete_traces(cluster: ClusterSettings, namespace: str, group: str) -> None:
     """Delete the run's topics and its group."""
-    admin = AdminClient(cluster.client_config())
+    admin = AdminClient(cluster.client_config(log_level=2))
     topics = [name for name in admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics if name.startswith(f"{namespace}.")]
     futures = {
         **admin.delete_topics(topics, request_timeout=ADMIN_TIMEOUT_S),
