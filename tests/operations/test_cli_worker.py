@@ -140,6 +140,7 @@ def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: Cluste
     view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
     with running(shop, "--processes", "2", "--queue", "mails") as fleet:
         wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
+        assert all(os.getpgid(process) != fleet.pid for process in _started())
         os.killpg(fleet.pid, signal.SIGINT)
         assert fleet.wait(_DEADLINE_S) == ExitCode.OK
     assert "letting running jobs end" in logged()
