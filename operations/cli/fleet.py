@@ -49,15 +49,6 @@ def _exit_code(code: int) -> int:
     return code if code >= 0 else ExitCode.FINDING
 
 
-def leave_terminal() -> None:
-    """Leave the terminal's group of processes: its Ctrl+C is for the supervisor, which passes it on.
-
-    Otherwise each process would get it twice, and a second one means to stop at once.
-    """
-    if os.getpgid(0) != os.getpid():
-        os.setpgid(0, 0)
-
-
 def stop_with_parent(worker: Worker) -> None:
     """Shut the worker down when the supervisor is gone, since nobody would look after it any more."""
     parent = os.getppid()

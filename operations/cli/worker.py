@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .app import AppContext, pass_app
-from .fleet import SUPERVISED, leave_terminal, run_fleet, stop_with_parent
+from .fleet import SUPERVISED, run_fleet, stop_with_parent
 from .logs import log_to_stderr
 from .parameters import Duration
 
@@ -80,8 +80,6 @@ def worker(
     Exit codes: 0 after a shutdown; 1 when the topology does not match the application or a worker failed; 2 for an
     unknown queue; 3 when Kafka cannot be reached.
     """
-    if supervised:
-        leave_terminal()
     on_terminal = sys.stderr.isatty() and log_format != "json"
     if log_format == "auto":
         log_format = "text" if on_terminal else "json"
