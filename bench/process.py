@@ -1,0 +1,41 @@
+"""One process of a measurement: `python process.py '{"does": ...}'`; its last line on stdout is its result."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import bare
+import sending
+from part import Part, Result, Say
+
+import working
+
+READY: Final = "ready"
+
+DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
+    "bulk": sending.bulk,
+    "bulk plain": sending.bulk_plain,
+    "singly": sending.singly,
+    "singly plain": sending.singly_plain,
+    "paced": sending.paced,
+    "drain": working.drain,
+    "serve": working.serve,
+    "drain bare": bare.drain,
+    "serve bare": bare.serve,
+}
+
+
+def main() -> None:
+    """Do the part, and print its result."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    part = Part.from_json(sys.argv[1])
+    result = DOES[part.does](part, lambda: print(READY, flush=True))
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The benchmarks run to their end on a real broker, at a size that takes seconds; such figures prove nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from stoker.topology import ClusterSettings
+
+RUN = Path(__file__).parents[2] / "bench" / "run.py"
+TINY = ("--rounds", "1", "--jobs", "300", "--waiting", "1000", "--seconds", "0.5")
+SECONDS = 110
+
+
+def bench(cluster: ClusterSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the benchmarks on the tests' cluster."""
+    return subprocess.run(
+        [sys.executable, str(RUN), *TINY, *arguments],
+        env={**os.environ, "STOKER_BOOTSTRAP_SERVERS": cluster.bootstrap_servers},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+def measured(cluster: ClusterSettings, name: str) -> dict[str, Any]:
+    """What one measure found in its only round."""
+    done = bench(cluster, "--only", name, "--json")
+    assert done.returncode == 0, done.stderr
+    (values,) = json.loads(done.stdout)["rounds"][name]
+    found: dict[str, Any] = values
+    return found
+
+
+@pytest.mark.parametrize("name", ["worker", "async"])
+def test_a_worker_is_measured_beside_a_bare_loop(cluster: ClusterSettings, name: str) -> None:
+    """Both get through the backlog, the worker with everything committed, and their ratio is printed."""
+    values = measured(cluster, name)
+    assert values["rate"] > 0
+    assert values["settled_per_s"] >= values["rate"]
+    assert values["ratio"] == pytest.approx(values["rate"] / values["bare"])
+
+
+def test_enqueueing_is_measured_in_bulk_and_singly(cluster: ClusterSettings) -> None:
+    """Rates and waits of Stoker's producer stand beside those of the plain client."""
+    values = measured(cluster, "bulk")
+    assert values["ratio"] == pytest.approx(values["rate"] / values["plain"])
+    assert 0 < values["single_p50"] <= values["single_p99"]
+    assert 0 < values["plain_single_p50"] <= values["plain_single_p99"]
+
+
+def test_memory_is_measured_while_the_backlog_waits(cluster: ClusterSettings) -> None:
+    """A figure taken after the backlog was worked off would say nothing."""
+    values = measured(cluster, "memory")
+    assert 10 < values["idle"] <= values["loaded"] + 10
+    assert 0 < values["waiting"] <= 1000
+
+
+def test_latency_is_measured_from_the_call_to_the_start(cluster: ClusterSettings) -> None:
+    """Worker and bare consumer see the same jobs."""
+    values = measured(cluster, "latency")
+    assert 0 < values["wait_p50"] <= values["wait_p99"]
+    assert 0 < values["bare_p50"] <= values["bare_p99"]
+
+
+def test_retries_are_reported_as_text_with_their_targets(cluster: ClusterSettings) -> None:
+    """People see a table and what was wanted, and a script can ask for an exit code: no retry is early."""
+    done = bench(cluster, "--only", "retry", "--strict")
+    targets = [line.split()[:2] for line in done.stdout.partition("targets\n")[2].splitlines()]
+    assert "late by, p99, ms" in done.stdout, done.stderr
+    assert [name for _, name in targets] == ["retry:", "retry:"]
+    assert targets[0][0] == "met", done.stdout
+    assert done.returncode == int(["missed", "retry:"] in targets)
