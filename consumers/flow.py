@@ -38,7 +38,7 @@ class Flow:
         self._assignments = assignments
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
-        self._held = HeldRecords(settings.max_held)
+        self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
         self._full_tiers: set[Assignment] = set()
         self._full_since_s: float | None = None
         self._room = threading.Event()

@@ -1,4 +1,4 @@
-"""`HeldRecords`: records of retry tiers that wait in memory until due, bounded for each partition of a tier."""
+"""`HeldRecords`: records of retry tiers that wait in memory until due, bounded in number and bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from itertools import count
 
 from .record import Assignment, Record
 
-MIN_HELD_PER_PARTITION = 16
-
 
 class HeldRecords:
     """Delayed records, ordered by the time at which each must be looked at again; owned by the poll thread.
@@ -19,11 +17,13 @@ class HeldRecords:
     pausing, which costs the client's prefetch, stays rare.
     """
 
-    def __init__(self, max_held: int) -> None:
+    def __init__(self, max_held: int, max_bytes: int) -> None:
         self._max_held = max_held
+        self._max_bytes = max_bytes
         self._heap: list[tuple[float, int, Record]] = []
         self._sequence = count()
         self._per_assignment: Counter[Assignment] = Counter()
+        self._bytes: Counter[Assignment] = Counter()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -32,6 +32,7 @@ class HeldRecords:
         """Keep a record until the epoch time `until_s`."""
         heapq.heappush(self._heap, (until_s, next(self._sequence), record))
         self._per_assignment[record.assignment] += 1
+        self._bytes[record.assignment] += record.size_bytes
 
     def pop_due(self, now_s: float, limit: int) -> list[Record]:
         """Take out at most `limit` records whose time has come, the earliest first."""
@@ -39,6 +40,7 @@ class HeldRecords:
         while self._heap and self._heap[0][0] <= now_s and len(due) < limit:
             record = heapq.heappop(self._heap)[2]
             self._per_assignment[record.assignment] -= 1
+            self._bytes[record.assignment] -= record.size_bytes
             due.append(record)
         return due
 
@@ -49,14 +51,16 @@ class HeldRecords:
 
     def is_full(self, assignment: Assignment, tier_partitions: int) -> bool:
         """Whether the partition holds its share, with `tier_partitions` of them to share among."""
-        return self._per_assignment[assignment] >= self._share(tier_partitions)
+        return self._fill(assignment, tier_partitions) >= 1
 
     def is_half_empty(self, assignment: Assignment, tier_partitions: int) -> bool:
         """Whether a full partition has drained far enough to be resumed."""
-        return self._per_assignment[assignment] <= self._share(tier_partitions) // 2
+        return self._fill(assignment, tier_partitions) <= 0.5
 
-    def _share(self, tier_partitions: int) -> int:
-        return max(MIN_HELD_PER_PARTITION, self._max_held // max(1, tier_partitions))
+    def _fill(self, assignment: Assignment, tier_partitions: int) -> float:
+        """The part of its share that a partition holds, of records or of bytes, whichever is more."""
+        part = max(self._per_assignment[assignment] / self._max_held, self._bytes[assignment] / self._max_bytes)
+        return part * max(1, tier_partitions)
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Forget the records of partitions that are no longer ours."""
@@ -64,3 +68,4 @@ class HeldRecords:
         heapq.heapify(self._heap)
         for assignment in assignments:
             self._per_assignment.pop(assignment, None)
+            self._bytes.pop(assignment, None)

@@ -95,8 +95,14 @@ class Interrupted:
     """The worker stopped, or lost the partition, before the job ended: it will be delivered again."""
 
 
-Outcome = Done | Skipped | Retried | Dead | Snoozed | Deferred | Passed | Cancelled | Interrupted
+NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Passed | Cancelled | Interrupted
+Outcome = Done | NotDone
 
 DONE = Done()
 SKIPPED = Skipped()
 INTERRUPTED = Interrupted()
+
+
+def is_lasting(outcome: Outcome) -> bool:
+    """Whether the job, and not only this record of it, is settled by its name in the ledger."""
+    return outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")

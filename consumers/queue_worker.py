@@ -155,9 +155,12 @@ class QueueWorker:
                 self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
 
     def _check_parts(self) -> None:
-        cause = self._stages.crashed or self._settler.crashed
+        cause = self._crash_cause()
         if cause is not None:
             raise WorkerCrashed(self.queue.name) from cause
+
+    def _crash_cause(self) -> BaseException | None:
+        return self._stages.crashed or self._settler.crashed
 
     # ---- intake
 
@@ -315,7 +318,12 @@ class QueueWorker:
 
     def _await_running(self) -> None:
         give_up_s = time.monotonic() + self._settings.grace.total_seconds()
-        while self._flow.in_flight and time.monotonic() < give_up_s and not self._stopping_now.is_set():
+        while (
+            self._flow.in_flight
+            and self._crash_cause() is None
+            and time.monotonic() < give_up_s
+            and not self._stopping_now.is_set()
+        ):
             self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
             self._note_settled()
             self._commits.commit_if_due(self._consumer)

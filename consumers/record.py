@@ -65,15 +65,31 @@ class Record:
     Attributes:
         pairs: the headers as they came, in their order.
         headers: {name: value}.
+        fault: why the headers could not be read at all; None where they could.
         claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
             replay published it. None where the record carries no id at all.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job.
     """
 
-    __slots__ = ("assignment", "claim_id", "headers", "key", "lane", "offset", "pairs", "timestamp_ms", "value")
+    __slots__ = (
+        "assignment",
+        "claim_id",
+        "fault",
+        "headers",
+        "key",
+        "lane",
+        "offset",
+        "pairs",
+        "timestamp_ms",
+        "value",
+    )
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
-        pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed message has them as a list
+        self.fault: str | None = None
+        try:
+            pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed one has them as a list
+        except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
+            pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         headers: HeaderMap = dict(pairs)
         if None in headers.values():  # Kafka allows it; the type of `pairs` says what nearly all records have
             headers = header_map(pairs)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -14,7 +14,7 @@ from ..topology.headers import TRACE_PARENT, TRACE_STATE
 from .context import JobContext, enter_job
 from .signals import TimeLimitExceeded
 from .slots import Slot
-from .steps import Raised, Result, Returned, Stopped, Task
+from .steps import Raised, Result, Returned, Stopped, Task, check_returned
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -35,8 +35,8 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
     try:
         if TRACE_PARENT in context.headers:
             with _enqueuer_trace(context):
-                return Returned(task.job_type.handler(*task.args, **task.kwargs))
-        return Returned(task.job_type.handler(*task.args, **task.kwargs))
+                return check_returned(task.job_type.handler(*task.args, **task.kwargs))
+        return check_returned(task.job_type.handler(*task.args, **task.kwargs))
     except TimeLimitExceeded:
         return _timed_out(task)
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises, SystemExit too, is its failure
@@ -67,11 +67,16 @@ async def run_async(task: Task, is_stopping: Callable[[], bool]) -> Result:
 
 
 async def _call_async(task: Task) -> object:
-    handler: Callable[..., Awaitable[Any]] = task.job_type.handler
     if TRACE_PARENT in task.context.headers:
         with _enqueuer_trace(task.context):
-            return await handler(*task.args, **task.kwargs)
-    return await handler(*task.args, **task.kwargs)
+            return await _awaited(task)
+    return await _awaited(task)
+
+
+async def _awaited(task: Task) -> object:
+    """Call and await; a decorator around the `async def` may have awaited it already."""
+    result = task.job_type.handler(*task.args, **task.kwargs)
+    return await result if inspect.isawaitable(result) else result
 
 
 @contextmanager

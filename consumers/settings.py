@@ -23,7 +23,8 @@ class WorkerSettings:
         async_concurrency: async jobs that run at once on the event loop.
         max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
         max_in_flight_bytes: the same for their payloads.
-        max_held: delayed jobs of retry tiers kept in memory until they are due; beyond it, tiers wait in Kafka.
+        max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
+            payloads more; beyond it, tiers wait in Kafka.
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again.
         revoke_grace: the same when a partition moves to another worker.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps

@@ -146,8 +146,12 @@ class Settler:
 
     def _settle_group(self, group: list[Settlement]) -> list[Settlement]:
         """Settle a group; give those whose writes failed."""
-        if group:
-            self._settle(group)
+        try:
+            if group:
+                self._settle(group)
+        except KafkaException as failure:  # a fatal error of the client ends a barrier in this way
+            for item in group:
+                item.error = as_error(failure)
         settled = [item for item in group if item.error is None]
         if settled:
             self._on_settled(settled)
@@ -272,7 +276,7 @@ class Settler:
                 "outcomes of %d jobs cannot be written, first that of %s: %s; they stay uncommitted, trying again",
                 len(failed), first.record, first.error,
             )  # fmt: skip
-            if any(item.error is not None and item.error.fatal() for item in failed):
+            if any(is_fatal(item.error) for item in failed):
                 self._producer = self._make_producer()
         elif self._in_trouble_since_s is not None:
             lasted_s = time.monotonic() - self._in_trouble_since_s
@@ -293,6 +297,11 @@ def as_error(failure: BufferError | KafkaException) -> KafkaError:
     """Why a record could not even be queued."""
     error = failure.args[0] if isinstance(failure, KafkaException) else None
     return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
+
+
+def is_fatal(error: KafkaError | None) -> bool:
+    """Whether the client that said so cannot be used any more."""
+    return error is not None and (error.fatal() or error.code() == KafkaError._FATAL)
 
 
 def slimmer(item: Settlement) -> Settlement:

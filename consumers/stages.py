@@ -11,7 +11,7 @@ from ..topology.headers import JOB_ID, JOB_TYPE
 from . import log_keys
 from .event_loop import LoopRunners
 from .lanes import Lanes
-from .outcomes import Cancelled, Dead, Deferred, Done, Outcome, Retried
+from .outcomes import Dead, Deferred, Outcome, Retried, is_lasting
 from .record import Assignment, Record
 from .run import run_async, run_sync
 from .settings import WorkerSettings
@@ -106,7 +106,7 @@ class Stages:
 
     def _finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
-        if isinstance(outcome, Done | Cancelled) and record.claim_id is not None:
+        if is_lasting(outcome) and record.claim_id is not None:
             ledger = self._bench.ledgers.get(record.assignment.partition)
             if ledger is not None:
                 ledger.add(record.claim_id)

@@ -6,6 +6,7 @@ an `Outcome` in place of its usual result. Nothing here does I/O except the job 
 
 from __future__ import annotations
 
+import inspect
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -98,6 +99,8 @@ class Bench:
 def decode(record: Record, bench: Bench) -> Task | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
     headers = record.headers
+    if record.fault is not None:
+        return _unreadable(record, "malformed", record.fault)
     try:
         name = _filled(headers, wire.JOB_TYPE)
         job_id = _filled(headers, wire.JOB_ID)
@@ -191,6 +194,15 @@ def _decide_value(value: object, bench: Bench) -> Outcome:
     if isinstance(value, Snooze):
         return Snoozed(due=_now(bench) + value.after, tier=fitting_tier(value.after, bench.queue.tiers))
     return DONE
+
+
+def check_returned(value: object) -> Result:
+    """Take what a sync handler returned: an awaitable is work that was not done, and so a failure."""
+    if value is None or not inspect.isawaitable(value):
+        return Returned(value)
+    if inspect.iscoroutine(value):
+        value.close()
+    return Raised(TypeError("the handler returned an awaitable, which nobody awaits: declare it with `async def`"))
 
 
 def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:

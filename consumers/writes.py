@@ -10,7 +10,20 @@ from ..topology import Queue
 from ..topology import headers as wire
 from ..topology.headers import HeaderList
 from .ledger import moved_name
-from .outcomes import Cancelled, Dead, Deferred, Done, Failure, Interrupted, Outcome, Passed, Retried, Skipped, Snoozed
+from .outcomes import (
+    Cancelled,
+    Dead,
+    Deferred,
+    Done,
+    Failure,
+    Interrupted,
+    NotDone,
+    Outcome,
+    Passed,
+    Retried,
+    Skipped,
+    Snoozed,
+)
 from .record import Record, attempt_of
 
 LedgerWord = Literal["done", "moved", "cancelled"]
@@ -55,28 +68,9 @@ def plan_writes(record: Record, outcome: Outcome, *, queue: Queue, worker_id: st
     """
     if isinstance(outcome, Done):  # first, because it is by far the most frequent
         return Writes(ledger=_remember(record, "done"))
-    if not record.assignment.is_active and not isinstance(outcome, Cancelled):
+    if not record.assignment.is_active:
         return NOTHING
-    scribe = _Scribe(record=record, queue=queue, worker_id=worker_id, now=now)
-    match outcome:
-        case Skipped() | Interrupted():
-            return NOTHING
-        case Cancelled(reason=reason, detail=detail):
-            return Writes(ledger=_remember(record, "cancelled"), event=scribe.event(reason, reason=detail))
-        case Retried(failure=failure):
-            moved = scribe.after_failure(outcome)
-            return scribe.moves(moved, scribe.event("retried", reason=failure.message, error_type=failure.error_type))
-        case Dead(reason=reason, failure=failure):
-            buried = scribe.dead_letter(reason, failure)
-            return scribe.moves(buried, scribe.event("dead", reason=reason, error_type=failure.error_type))
-        case Snoozed():
-            return scribe.moves(scribe.waits(outcome, "snoozed"), scribe.event("snoozed"))
-        case Deferred(reason=reason, detail=detail):
-            return scribe.moves(scribe.waits(outcome, reason), scribe.event("deferred", reason=detail))
-        case Passed():
-            return scribe.moves(scribe.waits(outcome, None), None)
-        case _:
-            assert_never(outcome)
+    return _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).writes(outcome)
 
 
 def _remember(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:
@@ -91,6 +85,30 @@ class _Scribe:
     queue: Queue
     worker_id: str
     now: datetime
+
+    def writes(self, outcome: NotDone) -> Writes:
+        """Everything that one outcome asks for."""
+        match outcome:
+            case Skipped() | Interrupted():
+                return NOTHING
+            case Cancelled(reason="discarded", detail=detail):
+                return Writes(ledger=_remember(self.record, "cancelled"), event=self.event("discarded", reason=detail))
+            case Cancelled(reason=reason, detail=detail):  # it never ran: its name stays free for another try
+                return Writes(ledger=(moved_name(self.record), "cancelled"), event=self.event(reason, reason=detail))
+            case Retried(failure=failure):
+                moved = self.after_failure(outcome)
+                return self.moves(moved, self.event("retried", reason=failure.message, error_type=failure.error_type))
+            case Dead(reason=reason, failure=failure):
+                buried = self.dead_letter(reason, failure)
+                return self.moves(buried, self.event("dead", reason=reason, error_type=failure.error_type))
+            case Snoozed():
+                return self.moves(self.waits(outcome, "snoozed"), self.event("snoozed"))
+            case Deferred(reason=reason, detail=detail):
+                return self.moves(self.waits(outcome, reason), self.event("deferred", reason=detail))
+            case Passed():
+                return self.moves(self.waits(outcome, None), None)
+            case _:
+                assert_never(outcome)
 
     def moves(self, following: NextRecord, event: dict[str, Any] | None) -> Writes:
         return Writes(record=following, ledger=(moved_name(self.record), "moved"), event=event)

@@ -15,11 +15,6 @@ from typing import Final
 from ..topology import headers as wire
 from .job_record import JobRecord, RawHeaders, Ref
 
-OPERATOR: Final = "stoker-operator"
-"""On a disposition: who decided, as user@host."""
-NOTE: Final = "stoker-note"
-"""On a disposition: the operator's reason, UTF-8."""
-
 
 class Verdict(Enum):
     """What was done with a dead letter."""
@@ -51,9 +46,9 @@ class Disposition:
             (wire.DISPOSITION, self.verdict.value.encode()),
             (wire.SETTLES, str(self.settles.offset).encode()),
             (wire.REPLAY, self.action_id.encode()),
-            (OPERATOR, self.operator.encode("ascii", "backslashreplace")),
+            (wire.OPERATOR, self.operator.encode("ascii", "backslashreplace")),
         ]
-        return [*pairs, (NOTE, self.note.encode())] if self.note else pairs
+        return [*pairs, (wire.NOTE, self.note.encode())] if self.note else pairs
 
 
 def is_disposition(record: JobRecord) -> bool:
@@ -70,8 +65,8 @@ def disposition_of(record: JobRecord) -> Disposition | None:
         settles=Ref(record.ref.partition, int(settles)),
         verdict=Verdict(verdict),
         action_id=record.replay,
-        operator=record.text(OPERATOR),
-        note=record.text(NOTE),
+        operator=record.text(wire.OPERATOR),
+        note=record.text(wire.NOTE),
         at=record.at,
     )
 

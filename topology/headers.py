@@ -1,7 +1,7 @@
 """The record headers of the wire contract, each listed once.
 
 CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-error-message` and `stoker-error-stack`, which are UTF-8. Instants are RFC 3339 in UTC, such as
+`stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8. Instants are RFC 3339 in UTC, such as
 `2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
 """
 
@@ -43,12 +43,16 @@ ERROR_STACK: Final = "stoker-error-stack"
 ERROR_FINGERPRINT: Final = "stoker-error-fingerprint"
 """16 hex digits: equal for failures of the same job type with the same error type at the same line."""
 REASON: Final = "stoker-reason"
-"""Why the record is on this topic, one of `Reason`'s words."""
+"""Why the record is on this topic: `failed`, `snoozed`, `delayed`, a reason for deferring, or one for dying."""
 WORKER: Final = "stoker-worker"
 DISPOSITION: Final = "stoker-disposition"
 """On a dead-letter topic only: `replayed` or `discarded`; the record settles the dead letter at `stoker-settles`."""
 SETTLES: Final = "stoker-settles"
 """On a disposition: the offset, in the same partition, of the dead letter that it settles."""
+OPERATOR: Final = "stoker-operator"
+"""On a disposition: who settled the dead letter, `user@host`."""
+NOTE: Final = "stoker-note"
+"""On a disposition: the reason that a person gave."""
 
 CONTENT_TYPE_AVRO: Final = b"application/avro"
 SPEC_VERSION_1_0: Final = b"1.0"

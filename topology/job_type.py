@@ -134,8 +134,9 @@ class JobType(Generic[P, R]):
 
     @cached_property
     def is_async(self) -> bool:
-        """Whether the handler runs on the event loop."""
-        return inspect.iscoroutinefunction(self.handler)
+        """Whether the handler runs on the event loop: it, what it wraps, or its `__call__` is an `async def`."""
+        innermost = inspect.unwrap(self.handler)
+        return inspect.iscoroutinefunction(innermost) or inspect.iscoroutinefunction(type(innermost).__call__)
 
     def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from delivering import NOW, NOW_S, declare, plain_record
 from stoker.consumers.flow import wake_time_s
-from stoker.consumers.held import MIN_HELD_PER_PARTITION, HeldRecords
+from stoker.consumers.held import HeldRecords
 from stoker.consumers.record import Assignment
 from stoker.topology.headers import DUE, format_instant
 
@@ -20,7 +20,7 @@ TIER = timedelta(seconds=10)
 @given(st.lists(st.integers(0, 100), max_size=40), st.integers(0, 100), st.integers(0, 40))
 def test_what_is_due_comes_out_earliest_first_and_no_more_than_asked(times: list[int], now_s: int, limit: int) -> None:
     """Against a sorted list: the due ones, in their order, up to the limit; the others stay."""
-    held = HeldRecords(max_held=1_000)
+    held = HeldRecords(max_held=1_000, max_bytes=1_000_000)
     for offset, until_s in enumerate(times):
         held.hold(plain_record(offset), until_s)
     due = sorted((until_s, offset) for offset, until_s in enumerate(times) if until_s <= now_s)[:limit]
@@ -32,7 +32,7 @@ def test_what_is_due_comes_out_earliest_first_and_no_more_than_asked(times: list
 
 def test_a_partition_is_full_at_its_share_and_drained_at_half_of_it() -> None:
     """100 among 4 partitions are 25 each: full at 25, to be resumed at 12."""
-    held, place = HeldRecords(max_held=100), Assignment(1, "t", 0)
+    held, place = HeldRecords(max_held=100, max_bytes=1_000_000), Assignment(1, "t", 0)
     for offset in range(25):
         assert not held.is_full(place, 4)
         held.hold(plain_record(offset, assignment=place), float(offset))
@@ -43,18 +43,17 @@ def test_a_partition_is_full_at_its_share_and_drained_at_half_of_it() -> None:
     assert held.is_half_empty(place, 4)
 
 
-def test_every_partition_has_a_least_share() -> None:
-    """Many partitions do not make the share so small that each record pauses its partition."""
-    held, place = HeldRecords(max_held=1), Assignment(1, "t", 0)
-    for offset in range(MIN_HELD_PER_PARTITION):
-        assert not held.is_full(place, 50)
-        held.hold(plain_record(offset, assignment=place), 1.0)
+def test_every_partition_may_hold_one() -> None:
+    """However many partitions share, each may wait with one record, and never needs to be empty to take it."""
+    held, place = HeldRecords(max_held=1, max_bytes=1_000), Assignment(1, "t", 0)
+    assert not held.is_full(place, 50)
+    held.hold(plain_record(0, assignment=place), 1.0)
     assert held.is_full(place, 50)
 
 
 def test_records_of_partitions_that_went_away_are_forgotten() -> None:
     """The rest keeps its order."""
-    held, gone = HeldRecords(max_held=100), Assignment(1, "t", 0)
+    held, gone = HeldRecords(max_held=100, max_bytes=1_000_000), Assignment(1, "t", 0)
     for offset in range(8):
         held.hold(plain_record(offset, assignment=gone if offset % 2 else None), float(8 - offset))
     held.drop([gone])
