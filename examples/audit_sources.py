@@ -76,10 +76,10 @@ def count_claims(file: Path) -> int:
         return int(db.execute("SELECT count(*) FROM claims").fetchone()[0])
 
 
-def busy_processes(file: Path) -> list[int]:
-    """The processes that have booked claims; the one that booked the latest comes first."""
+def bookings(file: Path) -> dict[int, int]:
+    """{process: claims that it booked}; the process that booked the latest comes last."""
     with closing(_reading(file)) as db:
-        return [process for (process,) in db.execute("SELECT process FROM claims GROUP BY 1 ORDER BY max(seq) DESC")]
+        return dict(db.execute("SELECT process, count(*) FROM claims GROUP BY 1 ORDER BY max(seq)"))
 
 
 def _reading(file: Path) -> sqlite3.Connection:

@@ -9,6 +9,8 @@ import os
 import secrets
 import shutil
 import signal
+import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,17 +20,26 @@ from types import FrameType
 from typing import Final, NoReturn
 
 import click
+from confluent_kafka import KafkaException
 
 from examples import demo_story as story
 from examples.audit import QUEUE, Evidence, balance, gather, order, report
+from examples.audit_sources import TopicsUnread
 from examples.claims import open_claims
 from examples.demo_cluster import DemoCluster, delete_traces, demo_cluster
 from examples.demo_story import FIRST_RELEASE, BalanceOff, DemoFailed, Run, title
 from examples.demo_workers import WorkersEnded
 from examples.flight_data import JANUARY, MISSING, FlightFile, YearUnavailable, fetch_year
+from stoker.operations.broker_errors import BrokerError
+from stoker.producers.errors import EnqueueError
 from stoker.topology.cluster import home_folder
 
 INTERRUPTED: Final = 130
+FAILURES: Final = (
+    *(DemoFailed, WorkersEnded, YearUnavailable, TopicsUnread),
+    *(BrokerError, EnqueueError, KafkaException, sqlite3.Error, subprocess.TimeoutExpired),
+)
+"""What may go wrong outside; each says what to do in its message."""
 
 
 @click.command()
@@ -43,7 +54,7 @@ def main(limit: int | None, year: bool, keep: bool) -> None:
     except KeyboardInterrupt:
         click.echo("\nInterrupted; everything that the demo started is ended.", err=True)
         sys.exit(INTERRUPTED)
-    except (DemoFailed, WorkersEnded, YearUnavailable) as failed:
+    except FAILURES as failed:
         click.echo(f"\nThe demo failed: {failed}", err=True)
         sys.exit(1)
 
@@ -88,11 +99,12 @@ def _fresh_run(cluster: DemoCluster, file: FlightFile, flights: int, *, keep: bo
     folder.mkdir(parents=True)
     open_claims(run.claims).close()
     os.environ.update(run.environment())  # for this process, which publishes, and all that it starts
-    wants_look = keep
+    wants_look = True  # so it is when something fails: its traces tell of it
     try:
         yield run
-    except Exception:  # whatever it is, its traces tell of it; it is passed on
-        wants_look = True
+        wants_look = keep
+    except KeyboardInterrupt:
+        wants_look = keep
         raise
     finally:
         if wants_look:

@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from examples.audit import QUEUE
-from examples.audit_sources import QueueTopics, busy_processes, count_claims, read_claims
+from examples.audit_sources import QueueTopics, bookings, count_claims, read_claims
 from examples.claims import FILE_VARIABLE
 from examples.demo_cluster import shorten_session
 from examples.demo_workers import Workers, kill, workers
@@ -139,12 +139,14 @@ def work(run: Run) -> None:
     title(f"4. {PROCESSES} worker processes begin; one is killed (SIGKILL) when half of the flights are done")
     with _fleet(run, FIRST_RELEASE, "workers.log") as fleet:
         _watch(run, fleet, lambda done, _waiting: done >= run.flights // 2)
-        victim = busy_processes(run.claims)[0]
+        victim = list(bookings(run.claims))[-1]
         kill(victim)
         click.echo(f"  killed process {victim}, which was booking claims at that moment")
         _wait_replaced(fleet, victim)
         click.echo(f"  the supervisor has started another one; processes {_listed(fleet)}")
         _watch(run, fleet, lambda _done, waiting: waiting == 0)
+    shares = [f"{number:,} by {process}" for process, number in bookings(run.claims).items()]
+    click.echo(f"  claims booked: {', '.join(shares)}")
     repeated = read_claims(run.claims).repeated
     click.echo(f"  {repeated:,} flights were assessed once more because of the kill: at least once, booked once")
 
