@@ -15,6 +15,7 @@ from jobs import KEYS, PARTITIONS, TIER, Kind
 from part import Part, Result, only_queue
 from processes import do, started, stoker
 from resident import ResidentPeak
+from sending import WARM_UP
 
 from stoker.topology import Pipeline
 from working import LANES
@@ -22,8 +23,6 @@ from working import LANES
 SINGLE_SHARE: Final = 100
 """One job in so many of a bulk's is enqueued singly, since that takes a hundred times as long."""
 PER_SECOND: Final = 20
-WARM_UP: Final = 20
-"""The first jobs of a latency measurement, left out, since they find clients connecting."""
 IDLE_S: Final = 3.0
 BACKLOG_S: Final = 10.0
 START_TIMEOUT_S: Final = 30.0
@@ -86,7 +85,7 @@ def _retry(site: Site, sizes: Sizes, _number: int) -> Values:
         with started(_part(pipeline, "serve", "failing", jobs), servers) as worker:
             worker.wait_ready()
             do(_part(pipeline, "paced", "failing", jobs), servers)
-            late_s = _list(worker.result())
+            late_s = _list(worker.result())[WARM_UP:]
     return {"earliest": min(late_s) * 1e3, **_two_percentiles("late", late_s)}
 
 

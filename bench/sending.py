@@ -8,6 +8,7 @@ from typing import Final
 
 import confluent_kafka
 import uuid_utils
+from backlog import Backlog
 from jobs import order
 from part import Part, Result, Say, only_job, only_queue
 
@@ -18,6 +19,10 @@ from stoker.topology.schema_store import schema_store
 
 PACE_S: Final = (0.025, 0.075)
 """Pauses between paced jobs, drawn evenly so that they fall in with no timer of the worker: 20 a second."""
+WARM_UP: Final = 20
+"""The first paced jobs, which find clients connecting and ledgers being restored; they are not measured."""
+PATIENCE_S: Final = 60.0
+_LOOK_S: Final = 0.02
 _POLL_EVERY: Final = 500
 
 
@@ -73,14 +78,35 @@ def singly_plain(part: Part, _say: Say) -> Result:
 
 
 def paced(part: Part, _say: Say) -> Result:
-    """Enqueue stamped jobs, about 20 a second; the stamp is taken when `enqueue` is called."""
+    """Enqueue stamped jobs, about 20 a second; the stamp is taken when `enqueue` is called.
+
+    The first ones go ahead, until the worker has committed them: it restores its ledgers before it begins.
+    """
     pipeline, draw = part.pipeline(), random.Random(part.namespace)
     job = only_job(pipeline)
     with Producer(pipeline, part.cluster) as producer:
-        for _ in range(part.jobs):
+        for number in range(part.jobs):
+            if number == WARM_UP:
+                _wait_committed(part)
             time.sleep(draw.uniform(*PACE_S))
             producer.enqueue(job, time.time())
     return {}
+
+
+def _wait_committed(part: Part) -> None:
+    backlog, give_up_s = Backlog(part.cluster, only_queue(part.pipeline())), time.monotonic() + PATIENCE_S
+    while (left := backlog.uncommitted()) and time.monotonic() < give_up_s:
+        time.sleep(_LOOK_S)
+    backlog.close()
+    if left:
+        raise NotServed(left)
+
+
+class NotServed(Exception):
+    """The worker did not get through the first jobs."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(f"{left} of the first {WARM_UP} jobs are not committed after {PATIENCE_S:g} s")
 
 
 class _Plain:
