@@ -26,6 +26,8 @@ TIERS = (timedelta(seconds=1), timedelta(seconds=10), timedelta(minutes=1))
 class EmptyStore:
     """A schema store that knows no writer's schema but the contract's own."""
 
+    knows_registry_ids = False
+
     def register(self, contract: object, compatibility: object) -> None:
         """Nothing is kept."""
 
@@ -107,7 +109,7 @@ class Delivery:
         """A decoded record, about to run for the given attempt."""
         record = self.record({"stoker-attempt": b"%d" % attempt, **(headers or {})})
         context = JobContext("job-1", "work", self.queue.name, attempt, self.work.retry.attempts, record)
-        return Task(record, self.work, (1,), {}, context, None)
+        return Task(record, self.work, (1,), {}, context)
 
 
 def declare(work: Callable[..., Any] | None = None, **shape: Unpack[QueueShape]) -> Delivery:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivering import declare
-from stoker.consumers.ledger import Ledger, moved_name
+from stoker.consumers.ledger import Ledger, NameWindow, moved_name, tried_name
 from stoker.consumers.record import Record
 from stoker.topology.queue import LedgerWindow
 
@@ -25,15 +25,20 @@ class Clock:
         return self.now_s
 
 
-def ledger(jobs: int = 100, age_s: float = 3_600, clock: Clock | None = None) -> Ledger:
+def window(jobs: int = 100, age_s: float = 3_600, clock: Clock | None = None) -> NameWindow:
+    """An empty window."""
+    return NameWindow(LedgerWindow(jobs=jobs, age=timedelta(seconds=age_s)), clock or Clock())
+
+
+def ledger(jobs: int = 100) -> Ledger:
     """An empty ledger."""
-    return Ledger(LedgerWindow(jobs=jobs, age=timedelta(seconds=age_s)), clock or Clock())
+    return Ledger(LedgerWindow(jobs=jobs), Clock())
 
 
 @given(st.integers(1, 50), st.integers(0, 300))
 def test_the_last_jobs_of_the_window_are_remembered_and_memory_is_bounded(jobs: int, completed: int) -> None:
     """Of many completions the last `jobs` are all there, and a quarter more at the most (4 for tiny windows)."""
-    remembered = ledger(jobs)
+    remembered = window(jobs)
     for number in range(completed):
         remembered.add(f"job-{number}")
     for number in range(max(0, completed - jobs // 4 * 4), completed):
@@ -44,7 +49,7 @@ def test_the_last_jobs_of_the_window_are_remembered_and_memory_is_bounded(jobs: 
 def test_names_older_than_the_age_are_forgotten_and_younger_ones_are_not() -> None:
     """With an age of 100 s: after 100 s still there, after 100 s and the generation's quarter gone."""
     clock = Clock()
-    remembered = ledger(age_s=100, clock=clock)
+    remembered = window(age_s=100, clock=clock)
     remembered.add("old")
     for _ in range(99):
         clock.now_s += 1
@@ -61,7 +66,7 @@ def test_names_older_than_the_age_are_forgotten_and_younger_ones_are_not() -> No
 def test_restored_names_that_are_too_old_are_passed_over() -> None:
     """The topic may hold more than the window; its age counts from the completion."""
     clock = Clock()
-    remembered = ledger(age_s=100, clock=clock)
+    remembered = window(age_s=100, clock=clock)
     remembered.add("too old", at_s=clock.now_s - 101)
     remembered.add("recent", at_s=clock.now_s - 99)
     assert "too old" not in remembered
@@ -71,7 +76,7 @@ def test_restored_names_that_are_too_old_are_passed_over() -> None:
 def test_a_restored_name_is_forgotten_by_its_own_age() -> None:
     """A name that was 90 of 100 s old when it was restored is gone some 10 s (and a quarter) later."""
     clock = Clock()
-    remembered = ledger(age_s=100, clock=clock)
+    remembered = window(age_s=100, clock=clock)
     remembered.add("aged", at_s=clock.now_s - 90)
     for _ in range(36):
         clock.now_s += 1
@@ -81,7 +86,7 @@ def test_a_restored_name_is_forgotten_by_its_own_age() -> None:
 
 def test_no_name_is_lost_while_threads_remember_at_once() -> None:
     """8 threads of 500 names each, in a window that holds them all."""
-    remembered = ledger(jobs=8_000)
+    remembered = window(jobs=8_000)
 
     def remember(thread: int) -> None:
         for number in range(500):
@@ -103,6 +108,26 @@ def test_a_record_that_moved_on_is_settled_but_its_job_is_not() -> None:
     remembered.add(moved_name(source))
     assert remembered.is_settled(source)
     assert not remembered.is_settled(delivery.record(offset=8))
+
+
+def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -> None:
+    """Two records of attempt 2, as a crash leaves them: when one has failed, the other has nothing left to do."""
+    remembered = ledger()
+    origin = {"stoker-origin": b"unit.q/0/7"}
+    tried = declare().record({**origin, "stoker-attempt": b"2"}, offset=1)
+    remembered.add(tried_name(tried))
+    assert remembered.is_settled(declare().record({**origin, "stoker-attempt": b"2"}, offset=2))
+    assert not remembered.is_settled(declare().record({**origin, "stoker-attempt": b"3"}, offset=3))
+    assert not remembered.is_settled(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
+
+
+def test_many_retries_do_not_push_completed_jobs_out() -> None:
+    """Moved names have a window of their own."""
+    remembered = ledger(jobs=10)
+    remembered.add("job-1")
+    for offset in range(1_000):
+        remembered.add(moved_name(declare().record(offset=offset)))
+    assert remembered.is_settled(declare().record())
 
 
 def test_a_topic_made_anew_does_not_confuse_its_offsets() -> None:

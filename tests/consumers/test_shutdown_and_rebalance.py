@@ -1,0 +1,193 @@
+"""On a real broker: shutdown and rebalance lose nothing, run nothing twice without need, and cost no attempt (P8)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import timedelta
+
+import pytest
+
+from stoker.consumers import current_job
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from waiting import wait_until
+from working import (
+    Gate,
+    Journal,
+    committed,
+    create,
+    declare_queue,
+    running_worker,
+    wait_all_committed,
+)
+
+
+def test_a_job_that_ends_within_the_grace_is_done_and_committed(cluster: ClusterSettings, namespace: str) -> None:
+    """What runs may end; what has not begun is left to the next worker, and runs there once."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue, key=lambda number: "k")
+    def act(number: int) -> None:
+        if number == 1:
+            gate.wait()
+        journal.note((number, current_job().attempt))
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(5))
+    with running_worker(pipeline, cluster, grace=timedelta(seconds=20)) as running:
+        wait_until(lambda: gate.waiting, what="the job to stand")
+        running.worker.stop()
+        wait_until(lambda: running.worker.snapshot()[0].in_flight == 1, what="the others to be taken back")
+        gate.open()
+        running.stop()
+    assert journal.said == [(0, 1), (1, 1)]
+    assert committed(cluster, queue) == {0: 2}
+    with running_worker(pipeline, cluster):
+        journal.wait(5)
+    assert journal.said == [(number, 1) for number in range(5)]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_job_beyond_the_grace_comes_again_with_the_same_attempt(
+    cluster: ClusterSettings, namespace: str, kind: str
+) -> None:
+    """The offset stays below it; an async job is cancelled, a sync one left behind; no attempt is counted."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate, cancelled = Journal(), Gate(), list[int]()
+
+    if kind == "sync":
+
+        @pipeline.job(queue, name="act")
+        def act(number: int) -> None:
+            journal.note((number, current_job().attempt))
+            if number == 0 and len(journal.runs) <= 2:
+                gate.wait()
+
+    else:
+
+        @pipeline.job(queue, name="act")
+        async def act(number: int) -> None:
+            journal.note((number, current_job().attempt))
+            if number == 0 and len(journal.runs) <= 2:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancelled.append(number)
+                    raise
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(2))
+    with running_worker(pipeline, cluster, grace=timedelta(seconds=0.3)) as running:
+        journal.wait(2)
+        running.wait_outcomes(Done=1)
+        running.stop()
+    assert committed(cluster, queue).get(0, 0) == 0
+    assert cancelled == ([0] if kind == "async" else [])
+    with running_worker(pipeline, cluster):
+        journal.wait(3)
+        wait_all_committed(cluster, queue)
+    gate.open()
+    assert journal.said[2] == (0, 1)
+    assert len(journal.said) == 3, "the job that was done is skipped by the ledger"
+
+
+def test_stopping_at_once_waits_for_no_job(cluster: ClusterSettings, namespace: str) -> None:
+    """As a second SIGTERM does."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    gate = Gate()
+
+    @pipeline.job(queue)
+    def act() -> None:
+        gate.wait()
+
+    create(pipeline, cluster)
+    with (
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster, grace=timedelta(minutes=5)) as running,
+    ):
+        producer.enqueue(act)
+        wait_until(lambda: gate.waiting, 20, "the job to stand")
+        running.worker.stop()
+        running.stop(at_once=True, deadline_s=15)
+    gate.open()
+
+
+def test_a_worker_that_joins_and_leaves_under_load_loses_nothing_and_doubles_nothing(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """3,000 short jobs while partitions move there and back: each runs exactly once, on both workers."""
+    pipeline, queue = declare_queue(namespace, partitions=6)
+    journal, pace = Journal(), threading.Event()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        pace.wait(0.002)
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster, concurrency=4) as first:
+        first.wait_partitions(6)
+        producer.enqueue_many(act.call(number) for number in range(1_500))
+        journal.wait(200)
+        with running_worker(pipeline, cluster, concurrency=4) as second:
+            second.wait_partitions(3)
+            producer.enqueue_many(act.call(number) for number in range(1_500, 3_000))
+            second.wait_outcomes(Done=200)
+            second.stop()
+            assert "Interrupted" not in second.outcomes()
+        first.wait_partitions(6)
+        wait_until(lambda: len(set(journal.said)) == 3_000, 60, "all jobs")
+        wait_all_committed(cluster, queue)
+    assert set(journal.times().values()) == {1}
+
+
+def test_delayed_jobs_move_with_their_partition(cluster: ClusterSettings, namespace: str) -> None:
+    """A retry that one worker held in memory is run by the one that gets its partition, on time and once."""
+    pipeline, queue = declare_queue(namespace, partitions=2, tiers=(timedelta(seconds=2),))
+    journal = Journal()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        if journal.note(number).attempt == 1:
+            raise ConnectionError
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster) as first:
+        producer.enqueue_many(act.call(number) for number in range(20))
+        first.wait_outcomes(Retried=20)
+        with running_worker(pipeline, cluster) as second:
+            second.wait_partitions(1)
+            journal.wait(40)
+            second.wait_outcomes(Done=1)
+            first.wait_outcomes(Done=1)
+    assert set(journal.times().values()) == {2}
+
+
+def test_a_job_longer_than_the_poll_interval_keeps_its_partition(cluster: ClusterSettings, namespace: str) -> None:
+    """Polling never waits for jobs: with an interval of 2 s a job of 4 s is not given to the other worker (P7)."""
+    pipeline, queue = declare_queue(namespace, partitions=2)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        journal.note(number)
+        gate.opened.wait(4)
+
+    impatient = ClusterSettings(
+        bootstrap_servers=cluster.bootstrap_servers,
+        options={**cluster.options, "max.poll.interval.ms": 2_000},
+    )
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(4))
+    with running_worker(pipeline, impatient) as first, running_worker(pipeline, impatient) as second:
+        first.wait_partitions(1)
+        second.wait_partitions(1)
+        wait_until(lambda: first.outcomes().get("Done", 0) + second.outcomes().get("Done", 0) == 4, 20, "four jobs")
+        assert len(first.partitions) == len(second.partitions) == 1
+        wait_all_committed(cluster, queue)
+    assert set(journal.times().values()) == {1}
