@@ -1,13 +1,14 @@
-"""`Assignments`: which partitions are ours, and whether their ledgers are restored; owned by the poll thread.
+"""`Assignments`: which partitions are ours, and whether what they need is restored; owned by the poll thread.
 
 Equal partition numbers of the main topic and of all tiers belong together: they share a ledger, and none of them
-starts a job before it is restored. Restoring happens in a thread of its own, while the partitions are paused.
+starts a job before it is restored. Restoring happens in a thread of its own, while the partitions rest.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Collection
 from itertools import count
@@ -19,11 +20,12 @@ from ..topology import ClusterSettings, Queue
 from . import log_keys
 from .ledger import Ledger
 from .record import Assignment
-from .restore import LedgerUnreadable, restore_ledgers
+from .restore import Restored, Unrestorable, restore
 
 _LOGGER = logging.getLogger("stoker.ledger")
 
-RETRY_PAUSE_S: Final = 1.0
+RETRY_PAUSE_S: Final = 0.25
+LOUD_AFTER_S: Final = 5.0
 
 
 class Assignments:
@@ -36,10 +38,9 @@ class Assignments:
         self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
         self._numbers = count(1)
         self._by_place: dict[tuple[str, int], Assignment] = {}
-        self._restored: deque[tuple[int, dict[int, Ledger]]] = deque()
-        self._restoring: dict[int, int] = {}
-        self._restore_numbers = count(1)
+        self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
+        self.crashed: BaseException | None = None
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The present assignment of a partition, if it is ours."""
@@ -59,10 +60,6 @@ class Assignments:
         """How many partitions of tiers are ours."""
         return sum(1 for topic, _ in self._by_place if topic != self._queue.topic)
 
-    def is_restored(self, assignment: Assignment) -> bool:
-        """Whether jobs of the partition may start."""
-        return assignment.partition in self.ledgers
-
     def add(self, places: list[TopicPartition]) -> list[Assignment]:
         """Begin assignments, and the restoring of ledgers that are not here yet."""
         added = []
@@ -76,45 +73,57 @@ class Assignments:
             )
             self._by_place[place.topic, place.partition] = assignment
             added.append(assignment)
-        missing = {a.partition for a in added} - self.ledgers.keys() - self._restoring.keys()
-        if missing:
-            self._restore(sorted(missing))
-        return added
-
-    def _restore(self, partitions: list[int]) -> None:
-        number = next(self._restore_numbers)
-        self._restoring |= dict.fromkeys(partitions, number)
         threading.Thread(
             target=self._restore_until_done,
-            args=(number, partitions),
+            args=(added,),
             name=f"stoker-restore-{self._queue.name}",
             daemon=True,
         ).start()
+        return added
 
-    def _restore_until_done(self, number: int, partitions: list[int]) -> None:
-        while not self._stopping.is_set():
+    def _restore_until_done(self, added: list[Assignment]) -> None:
+        try:
+            self._try_to_restore(added)
+        except BaseException as error:  # partitions that rest for ever would look like an idle queue: the worker stops
+            self.crashed = error
+            raise
+
+    def _try_to_restore(self, added: list[Assignment]) -> None:
+        def is_pointless() -> bool:
+            return self._stopping.is_set() or not any(assignment.is_active for assignment in added)
+
+        began_s = time.monotonic()
+        while not is_pointless():
             try:
-                ledgers = restore_ledgers(self._cluster, self._queue, partitions, self._stopping.is_set)
-            except LedgerUnreadable as error:
-                if not self._stopping.wait(RETRY_PAUSE_S):
+                self._restored.append(restore(self._cluster, self._queue, added, is_pointless))
+            except Unrestorable as error:
+                is_lasting = time.monotonic() - began_s > LOUD_AFTER_S  # a leader that moves is back in a moment
+                if is_lasting and not is_pointless():
                     _LOGGER.error("%s", error, extra={log_keys.QUEUE: self._queue.name})
+                self._stopping.wait(RETRY_PAUSE_S)
             else:
-                self._restored.append((number, ledgers))
                 return
 
-    def take_restored(self) -> list[Assignment]:
-        """Put restored ledgers to use; gives the assignments that may flow from now on.
+    def take_restored(self) -> tuple[list[Assignment], list[TopicPartition]]:
+        """Put to use what was restored.
 
         What was read for an assignment that has ended meanwhile is passed over: another owner may have written since.
+
+        Returns:
+            The assignments of the main topic that may flow from now on, and where to begin to read tiers.
         """
         flowing: list[Assignment] = []
+        places: list[TopicPartition] = []
         while self._restored:
-            number, ledgers = self._restored.popleft()
-            for partition in [p for p in ledgers if self._restoring.get(p) == number]:
-                del self._restoring[partition]
-                self.ledgers[partition] = ledgers[partition]
-                flowing += [a for a in self._by_place.values() if a.partition == partition]
-        return flowing
+            restored = self._restored.popleft()
+            present = [assignment for assignment in restored.assignments if assignment.is_active]
+            for assignment in present:
+                assignment.is_ready = True
+                self.ledgers.setdefault(assignment.partition, restored.ledgers[assignment.partition])
+            flowing += [assignment for assignment in present if assignment.tier is None]
+            ours = {(assignment.topic, assignment.partition) for assignment in present}
+            places += [place for place in restored.tier_places if (place.topic, place.partition) in ours]
+        return flowing, places
 
     def leave(self, places: list[TopicPartition]) -> list[Assignment]:
         """Start no more records of these partitions; what runs may still end and be settled in time."""
@@ -129,9 +138,8 @@ class Assignments:
             assignment.is_active = False
             del self._by_place[assignment.topic, assignment.partition]
         kept = {number for _, number in self._by_place}
-        for by_partition in (self.ledgers, self._restoring):
-            for partition in by_partition.keys() - kept:
-                del by_partition[partition]
+        for partition in self.ledgers.keys() - kept:
+            del self.ledgers[partition]
 
     def forget_old(self) -> None:
         """Drop what the ledgers' age bound says."""

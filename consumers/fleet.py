@@ -11,7 +11,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final
@@ -25,6 +27,8 @@ LONGEST_PAUSE_S: Final = 30.0
 YOUNG_S: Final = 10.0
 """A process that ends before this age makes the next pause longer."""
 WATCH_INTERVAL_S: Final = 0.1
+ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
+"""The latter where the signal came before the process had begun to heed it."""
 USAGE_ERROR: Final = 2
 """The exit code of a process that was told something wrong; it would be told the same again."""
 
@@ -56,6 +60,7 @@ class Fleet:
     on_change: Callable[[list[int]], None] = lambda _ids: None
     _members: list[_Member] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _signals: deque[int] = field(default_factory=deque)
     _exit_code: int = 0
 
     def run(self) -> int:
@@ -72,7 +77,8 @@ class Fleet:
         while not self._has_ended():
             for member in self._members:
                 self._look_after(member)
-            self._stopping.wait(WATCH_INTERVAL_S) if not self._stopping.is_set() else self._wait_one()
+            self._pause()
+            self._obey()
         return self._exit_code
 
     def stop(self) -> None:
@@ -107,7 +113,8 @@ class Fleet:
         member.process = None
         self.on_change(self.process_ids())
         if self._stopping.is_set():
-            self._exit_code = self._exit_code or code
+            if code not in ENDED_BY_REQUEST:
+                self._exit_code = self._exit_code or code
             return
         if code == USAGE_ERROR:
             _LOGGER.error("worker process %d refused its options; the fleet stops", process_id)
@@ -122,17 +129,25 @@ class Fleet:
             process_id, describe_exit(code), lived_s, member.pause_s,
         )  # fmt: skip
 
-    def _wait_one(self) -> None:
-        for member in self._members:
-            if member.process is not None:
-                try:
-                    member.process.wait(WATCH_INTERVAL_S)
-                except subprocess.TimeoutExpired:
-                    continue
+    def _pause(self) -> None:
+        """Rest a moment, or until a process ends while the fleet stops."""
+        last = next((m.process for m in self._members if m.process is not None), None)
+        if last is None or not self._stopping.is_set():
+            time.sleep(WATCH_INTERVAL_S)
+            return
+        with suppress(subprocess.TimeoutExpired):
+            last.wait(WATCH_INTERVAL_S)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._stopping.set()
-        self._signal_all(number)
+        """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
+        self._signals.append(number)
+
+    def _obey(self) -> None:
+        """Pass on the signals that have come since the last look."""
+        while self._signals:
+            number = self._signals.popleft()
+            self._stopping.set()
+            self._signal_all(number)
 
     def _signal_all(self, number: int) -> None:
         for member in self._members:

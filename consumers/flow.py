@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -22,6 +22,7 @@ from .settings import WorkerSettings
 
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
+RESUME_SHARE: Final = 0.5
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
@@ -34,8 +35,10 @@ MAX_WAIT_FACTOR: Final = 2
 class Flow:
     """The records in memory of one queue; owned by the poll thread, but for `signal_room`."""
 
-    def __init__(self, assignments: Assignments, settings: WorkerSettings) -> None:
+    def __init__(self, assignments: Assignments, settings: WorkerSettings, count_parked: Callable[[], int]) -> None:
         self._assignments = assignments
+        self._count_parked = count_parked
+        self._max_parked = settings.max_parked
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
         self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
@@ -53,15 +56,23 @@ class Flow:
 
     @property
     def room(self) -> int:
-        """How many more jobs fit below the bound."""
-        return max(0, self._max_in_flight - self.in_flight)
+        """How many more jobs fit below the bound; those parked behind their key have a bound of their own."""
+        return max(0, self._max_in_flight - (self.in_flight - self._count_parked()))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
-        has_room = self.in_flight <= self._max_in_flight * ROOM_SHARE and self._bytes < self._max_bytes
+        has_room = self._is_below(ROOM_SHARE)
         if has_room and not self.is_paused:
             self._full_since_s = None
         return has_room and not self.is_paused
+
+    def _is_below(self, share: float) -> bool:
+        parked = self._count_parked()
+        return (
+            self.in_flight - parked <= self._max_in_flight * share
+            and parked <= self._max_parked * share
+            and self._bytes <= self._max_bytes * share
+        )
 
     def begin(self, records: Iterable[Record]) -> None:
         """Count records that go to the lanes."""
@@ -91,7 +102,7 @@ class Flow:
         """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
         now_s = time.monotonic()
         if self.is_paused:
-            if self.in_flight <= self._max_in_flight // 2 and self._bytes <= self._max_bytes // 2:
+            if self._is_below(RESUME_SHARE):
                 self._resume(consumer)
         elif self._full_since_s is None:
             self._full_since_s = now_s
@@ -101,27 +112,23 @@ class Flow:
             self.wait_for_change()
 
     def pause(self, consumer: Consumer) -> None:
-        """Let all partitions rest."""
+        """Let the main topic rest; tiers have a bound of their own."""
         self.is_paused = True
-        consumer.pause(places(self._assignments.all()))
+        consumer.pause(places(self._flowing()))
 
     def _resume(self, consumer: Consumer) -> None:
         self.is_paused = False
         self._full_since_s = None
-        consumer.resume(places(a for a in self._assignments.all() if self._may_flow(a)))
+        consumer.resume(places(self._flowing()))
 
-    def _may_flow(self, assignment: Assignment) -> bool:
-        return not self.is_paused and assignment not in self._full_tiers and self._assignments.is_restored(assignment)
+    def _flowing(self) -> list[Assignment]:
+        return [a for a in self._assignments.all() if a.tier is None and a.is_ready]
 
-    def admit(self, consumer: Consumer, added: Iterable[Assignment]) -> None:
-        """Let new partitions rest until their ledgers are restored."""
-        consumer.pause(places(a for a in added if not self._may_flow(a)))
-
-    def resume_restored(self, consumer: Consumer) -> None:
-        """Let partitions flow whose ledgers were restored meanwhile."""
-        restored = [a for a in self._assignments.take_restored() if self._may_flow(a)]
-        if restored:
-            consumer.resume(places(restored))
+    def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
+        """Let partitions of the main topic flow whose ledgers are restored."""
+        admitted = places(restored)
+        if admitted and not self.is_paused:
+            consumer.resume(admitted)
 
     # ---- delayed records
 
@@ -131,7 +138,7 @@ class Flow:
         return self._held.next_due_s
 
     def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
-        """Keep a tier's record until its time comes; False if that is now."""
+        """Keep a tier's record until its time comes; False if that is now. `consumer` is the tiers'."""
         assignment = record.assignment
         if assignment.tier is None:
             return False
@@ -145,12 +152,12 @@ class Flow:
         return True
 
     def release_due(self, consumer: Consumer) -> list[Record]:
-        """Take the delayed records whose time has come, as far as there is room."""
+        """Take the delayed records whose time has come, as far as there is room. `consumer` is the tiers'."""
         due = self._held.pop_due(time.time(), self.room)
         drained = [a for a in self._full_tiers if self._held.is_half_empty(a, self._assignments.tier_count)]
         self._full_tiers.difference_update(drained)
         if drained:
-            consumer.resume(places(a for a in drained if self._may_flow(a)))
+            consumer.resume(places(drained))
         return due
 
     def drop_held(self, leaving: Collection[Assignment]) -> None:

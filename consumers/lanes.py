@@ -17,12 +17,16 @@ MakeReady = Callable[[list[Record]], None]
 
 
 class Lanes:
-    """Decides which records may run now; called by the poll thread (`add`, `drop`) and by all runners (`finish`)."""
+    """Decides which records may run now; called by the poll thread (`add`, `drop`) and by all runners (`finish`).
+
+    `parked` counts the records that wait behind others of their lane.
+    """
 
     def __init__(self, make_ready: MakeReady) -> None:
         self._make_ready = make_ready
         self._lock = Lock()
         self._waiting: dict[Lane, deque[Record]] = {}
+        self.parked = 0
 
     def add(self, records: Iterable[Record]) -> None:
         """Take records in the order of delivery; the first of each idle lane becomes ready."""
@@ -35,6 +39,7 @@ class Lanes:
                     ready.append(record)
                 elif lane in waiting:
                     waiting[lane].append(record)
+                    self.parked += 1
                 else:
                     waiting[lane] = deque()
                     ready.append(record)
@@ -52,6 +57,7 @@ class Lanes:
                 del self._waiting[lane]
                 return
             following = behind.popleft()
+            self.parked -= 1
         self._make_ready([following])
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
@@ -62,4 +68,5 @@ class Lanes:
                 if any(record.assignment in assignments for record in behind):
                     dropped += [record for record in behind if record.assignment in assignments]
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
+            self.parked -= len(dropped)
         return dropped

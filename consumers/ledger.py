@@ -3,7 +3,12 @@
 One ledger for each partition number of a queue. In memory it is a window of names, bounded by count and age; on the
 compacted topic `<namespace>.<queue>.ledger` each name is a record, and the window is restored from there when the
 partition is assigned. A record that moved on (to a retry tier or the dead letters) is in the ledger as well, under a
-name of its own: a crash between that and the commit of its source then publishes nothing twice.
+name of its own: a crash between that and the commit of its source then publishes nothing twice. Such names have a
+window of their own, so that many retries do not push completed jobs out.
+
+    <claim id>                          the job is completed, or discarded itself
+    moved:<claim id>@<origin>#<n>       its attempt n failed, and attempt n+1 or a dead letter is on its topic
+    moved:<claim id>@<topic/p/offset>   the record there moved on without a failure, or expired
 """
 
 from __future__ import annotations
@@ -12,12 +17,14 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from threading import Lock
+from typing import Final
 
+from ..topology.headers import ATTEMPT, ORIGIN
 from ..topology.queue import LedgerWindow
 from .record import Record
 
-GENERATIONS = 4
-MOVED = "moved:"
+GENERATIONS: Final = 4
+MOVED: Final = "moved:"
 Clock = Callable[[], float]
 
 
@@ -29,8 +36,47 @@ def moved_name(record: Record) -> str:
     return f"{MOVED}{record.claim_id or ''}@{record}"
 
 
+def tried_name(record: Record) -> str:
+    """Name the settling of one attempt of a job, which any twin of the record has as well.
+
+    A crash between the retry record's confirmation and the ledger's leaves two records of the same attempt.
+    """
+    origin = record.headers.get(ORIGIN)
+    place = str(record) if origin is None else origin.decode("utf-8", "backslashreplace")
+    return f"{MOVED}{record.claim_id or ''}@{place}#{record.headers.get(ATTEMPT, b'1').decode('utf-8', 'replace')}"
+
+
 class Ledger:
-    """The remembered names of one partition; asked and told by all runners.
+    """The remembered names of one partition; asked and told by all runners."""
+
+    def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
+        self._jobs = NameWindow(window, clock)
+        self._moved = NameWindow(window, clock)
+
+    def add(self, name: str, at_s: float | None = None) -> None:
+        """Remember a name, settled at the epoch time `at_s` (now unless given)."""
+        (self._moved if name.startswith(MOVED) else self._jobs).add(name, at_s)
+
+    def is_settled(self, record: Record) -> bool:
+        """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
+        if record.claim_id in self._jobs:
+            return True
+        moved = self._moved
+        return len(moved) > 0 and (tried_name(record) in moved or moved_name(record) in moved)
+
+    @property
+    def jobs(self) -> int:
+        """How many completed jobs are remembered."""
+        return len(self._jobs)
+
+    def forget_old(self) -> None:
+        """Forget what is older than the window's age, a generation at a time; called every second or so."""
+        self._jobs.forget_old()
+        self._moved.forget_old()
+
+
+class NameWindow:
+    """Names of the recent past.
 
     The window is kept in generations: when the newest is full the oldest is forgotten, so that it holds between
     `window.jobs` and a quarter more, at the cost of a set entry for each name and nothing for each forgetting.
@@ -45,7 +91,6 @@ class Ledger:
         self._newest_at_s = 0.0
         self._newest_began_s = clock()
         self._older: list[tuple[float, set[str]]] = []
-        self._has_moved = False
 
     def __contains__(self, name: str | None) -> bool:
         if name in self._newest:
@@ -55,23 +100,17 @@ class Ledger:
                 return True
         return False
 
-    def is_settled(self, record: Record) -> bool:
-        """Whether the record's job is completed, or the record itself has moved on."""
-        return record.claim_id in self or (self._has_moved and moved_name(record) in self)
-
     def __len__(self) -> int:
         return len(self._newest) + sum(len(names) for _, names in self._older)
 
     def add(self, name: str, at_s: float | None = None) -> None:
-        """Remember a name, completed at the epoch time `at_s` (now unless given); too old ones are passed over."""
+        """Remember a name of the epoch time `at_s` (now unless given); too old ones are passed over."""
         now_s = self._clock()
-        completed_s = now_s if at_s is None else at_s
-        if now_s - completed_s > self._max_age_s:
+        name_s = now_s if at_s is None else at_s
+        if now_s - name_s > self._max_age_s:
             return
         self._newest.add(name)
-        if name.startswith(MOVED):
-            self._has_moved = True  # seen only when restored: within one assignment no record comes twice
-        self._newest_at_s = max(self._newest_at_s, completed_s)
+        self._newest_at_s = max(self._newest_at_s, name_s)
         if len(self._newest) >= self._generation_size:
             self._rotate(now_s)
 
@@ -81,12 +120,12 @@ class Ledger:
                 self._begin_generation(now_s)
 
     def _begin_generation(self, now_s: float) -> None:
-        self._older = [(self._newest_at_s, self._newest), *self._older[: GENERATIONS - 1]]
+        self._older = [(self._newest_at_s, self._newest), *self._older[:GENERATIONS]]
         self._newest = set()
         self._newest_began_s = now_s
 
     def forget_old(self) -> None:
-        """Forget what is older than the window's age, a generation at a time; called every second or so."""
+        """Forget what is older than the window's age, a generation at a time."""
         now_s = self._clock()
         with self._lock:
             if self._newest and now_s - self._newest_began_s >= self._max_age_s / GENERATIONS:

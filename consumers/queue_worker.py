@@ -7,6 +7,7 @@ goes on whatever the jobs do, so that long ones keep their partitions.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -31,6 +32,7 @@ from .settle import Settlement, Settler
 from .snapshot import QueueSnapshot
 from .stages import Stages
 from .steps import Bench
+from .tier_reader import TierReader
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -39,6 +41,8 @@ POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
+LEAVE_S: Final = 10.0
+LEAVE_NOW_S: Final = 1.0
 
 
 class WorkerCrashed(Exception):
@@ -63,7 +67,6 @@ class QueueWorker:
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue, cluster, self._stopping)
         self._commits = Commits(self._assignments, settings.commit_interval)
-        self._flow = Flow(self._assignments, settings)
         self._settler = Settler(
             queue,
             events_topic=pipeline.events_topic,
@@ -73,12 +76,15 @@ class QueueWorker:
         )
         bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
         self._stages = Stages(queue, bench, self._settler, settings)
+        self._flow = Flow(self._assignments, settings, lambda: self._stages.parked)
         self._cluster = cluster
         self._protocol = CONSUMER_PROTOCOL
         self._consumer = self._connect(CONSUMER_PROTOCOL)
+        self._tiers = TierReader(cluster, queue, settings.worker_id)
         self._outcomes: Counter[str] = Counter()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
+        self._shutdown_by_s = math.inf
 
     def run(self) -> None:
         """Work until `stop` is called; then shut down gracefully.
@@ -143,12 +149,14 @@ class QueueWorker:
         self.last_turn_s = time.monotonic()
         self._check_parts()
         self._note_settled()
-        self._flow.resume_restored(self._consumer)
+        self._begin_restored()
         self._commits.commit_if_due(self._consumer)
-        self._start(self._flow.release_due(self._consumer))
         self._keep_house()
+        self._start(self._flow.release_due(self._tiers.consumer))
+        delayed = self._tiers.fetch(self._flow.room)
+        self._intake(delayed)
         if self._flow.may_fetch():
-            self._intake(self._fetch(self._poll_timeout_s()))
+            self._intake(self._fetch(0.0 if delayed else self._poll_timeout_s()))
         else:
             self._flow.rest(self._consumer)
             if self._flow.is_paused:
@@ -160,7 +168,7 @@ class QueueWorker:
             raise WorkerCrashed(self.queue.name) from cause
 
     def _crash_cause(self) -> BaseException | None:
-        return self._stages.crashed or self._settler.crashed
+        return self._stages.crashed or self._settler.crashed or self._assignments.crashed
 
     # ---- intake
 
@@ -187,7 +195,7 @@ class QueueWorker:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             record = Record(message, assignment)
             assignment.progress.take(record.offset)
-            if not self._flow.hold_if_early(self._consumer, record):
+            if not self._flow.hold_if_early(self._tiers.consumer, record):
                 runnable.append(record)
         self._start(runnable)
 
@@ -231,13 +239,19 @@ class QueueWorker:
     # ---- assignments
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        added = self._assignments.add(given)
+        self._assignments.add(given)
         self._protocol.take(consumer, given)
-        self._flow.admit(consumer, added)
+        consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
         self._log_assignment("assigned", given)
+
+    def _begin_restored(self) -> None:
+        flowing, tier_places = self._assignments.take_restored()
+        self._flow.admit(self._consumer, flowing)
+        self._tiers.begin(tier_places)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         leaving = self._assignments.leave(taken)
+        self._tiers.end(taken)
         self._take_back(leaving)
         self._wait_ended(leaving)
         self._commits.commit_now(consumer, leaving)
@@ -247,6 +261,7 @@ class QueueWorker:
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         leaving = self._assignments.leave(taken)
+        self._tiers.end(taken)
         self._take_back(leaving)
         self._assignments.end(leaving)
         self._protocol.give_back(consumer, taken)
@@ -260,8 +275,7 @@ class QueueWorker:
 
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""
-        grace_s = 0.0 if self._stopping.is_set() else self._settings.revoke_grace.total_seconds()
-        give_up_s = time.monotonic() + grace_s
+        give_up_s = min(time.monotonic() + self._settings.revoke_grace.total_seconds(), self._shutdown_by_s)
         self._note_settled()
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
             self._flow.wait_for_change()
@@ -285,7 +299,8 @@ class QueueWorker:
         total = 0
         for assignment in self._assignments.all():
             place = TopicPartition(assignment.topic, assignment.partition)
-            _, high = self._consumer.get_watermark_offsets(place, cached=True)
+            reader = self._consumer if assignment.tier is None else self._tiers.consumer
+            _, high = reader.get_watermark_offsets(place, cached=True)
             position = assignment.progress.committable()
             if position is not None and high >= 0:
                 total += max(0, high - position)
@@ -294,6 +309,7 @@ class QueueWorker:
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
         self._stopping.set()
+        self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
         everything = self._assignments.all()
         for assignment in everything:
             assignment.is_open = False
@@ -303,30 +319,39 @@ class QueueWorker:
             self._await_running()
         finally:  # whatever the consumer says by now: what has ended is settled
             self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
-            self._leave(everything)
+            self._leave_in_time()
 
-    def _leave(self, everything: list[Assignment]) -> None:
+    def _await_running(self) -> None:
+        """Go on polling, so that the partitions stay ours while their last jobs run."""
+        while self._flow.in_flight and self._crash_cause() is None and not self._is_out_of_time():
+            self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
+            self._note_settled()
+            self._commits.commit_if_due(self._consumer)
+
+    def _is_out_of_time(self) -> bool:
+        return time.monotonic() >= self._shutdown_by_s or self._stopping_now.is_set()
+
+    def _leave_in_time(self) -> None:
+        """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it."""
+        self._shutdown_by_s = 0.0
+        leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{self.queue.name}", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_NOW_S if self._stopping_now.is_set() else LEAVE_S)
+        if leaving.is_alive():
+            _LOGGER.warning("the brokers do not answer; leaving without them", extra={log_keys.QUEUE: self.queue.name})
+
+    def _leave(self) -> None:
         self._note_settled()
-        self._commits.commit_now(self._consumer, self._assignments.all())
-        left = sum(assignment.in_flight for assignment in everything)
+        assignments = self._assignments.all()
+        left = sum(assignment.in_flight for assignment in assignments)
+        self._commits.commit_now(self._consumer, assignments)
         self._consumer.close()
+        self._tiers.close()
         if left:
             _LOGGER.warning(
                 "%d jobs did not end within the grace; they cost no attempt and are delivered again", left,
                 extra={log_keys.QUEUE: self.queue.name, log_keys.COUNT: left},
             )  # fmt: skip
-
-    def _await_running(self) -> None:
-        give_up_s = time.monotonic() + self._settings.grace.total_seconds()
-        while (
-            self._flow.in_flight
-            and self._crash_cause() is None
-            and time.monotonic() < give_up_s
-            and not self._stopping_now.is_set()
-        ):
-            self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
-            self._note_settled()
-            self._commits.commit_if_due(self._consumer)
 
 
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:

@@ -25,6 +25,7 @@ class Assignment:
         number: counts up over all assignments of this process; a result of an older one is settled as late.
         tier: the delay of the retry tier; None for the main topic.
         keeps_order: whether records of one key run one at a time.
+        is_ready: whether what its jobs need is restored, so that they may start.
         is_open: whether its records may still be started; False while the partition is being given away.
         is_active: False once the partition was revoked or lost; results that come later are settled as late.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
@@ -36,6 +37,7 @@ class Assignment:
         "in_flight",
         "is_active",
         "is_open",
+        "is_ready",
         "keeps_order",
         "number",
         "partition",
@@ -54,6 +56,7 @@ class Assignment:
         self.keeps_order = keeps_order
         self.is_open = True
         self.is_active = True
+        self.is_ready = False
         self.progress = Progress()
         self.in_flight = 0
         self.committed: int | None = None
@@ -68,6 +71,7 @@ class Record:
         fault: why the headers could not be read at all; None where they could.
         claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
             replay published it. None where the record carries no id at all.
+        size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job.
     """
 
@@ -80,6 +84,7 @@ class Record:
         "lane",
         "offset",
         "pairs",
+        "size_bytes",
         "timestamp_ms",
         "value",
     )
@@ -101,12 +106,8 @@ class Record:
         self.pairs = pairs
         self.headers = headers
         self.claim_id = claim_id(headers)
+        self.size_bytes = len(self.value or b"") + len(self.key or b"") + sum(map(len, headers.values()))
         self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
-
-    @property
-    def size_bytes(self) -> int:
-        """What the record counts for against the bound on bytes in flight."""
-        return len(self.value) if self.value is not None else 0
 
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""

@@ -1,117 +1,153 @@
-"""Restores a partition's ledger from its compacted topic, before the first job of the assignment runs."""
+"""Restores what a partition needs before its first job runs: the ledger's window, and where its retry tiers stand."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..topology import ClusterSettings, LedgerWindow, Queue
+from ..topology import ClusterSettings, Queue
 from .ledger import Ledger
+from .record import Assignment
 
 BATCH: Final = 10_000
 REQUEST_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 15.0
-READ_AHEAD_FACTOR: Final = 2
-"""Records read for each that the window holds, since some repeat a name or were replaced by compaction."""
+FIRST_SPAN_FACTOR: Final = 2
+"""Records read first for each job that the window holds; more where too many of them were no completed jobs."""
+NEXT_SPAN_FACTOR: Final = 4
+
+ShouldStop = Callable[[], bool]
 
 
-class LedgerUnreadable(Exception):
-    """The ledger's topic gave nothing for too long: jobs of the partition must not start without it."""
+class Unrestorable(Exception):
+    """The brokers gave nothing for too long: jobs of the partitions must not start without it."""
 
     def __init__(self, topic: str, cause: object) -> None:
         super().__init__(f"the ledger {topic} cannot be read ({cause}); its partitions wait, and it is tried again")
         self.topic = topic
 
 
-def restore_ledgers(
-    cluster: ClusterSettings, queue: Queue, partitions: list[int], should_stop: Callable[[], bool]
-) -> dict[int, Ledger]:
-    """Read the window of each partition.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What was read for some assignments.
 
-    Returns:
-        {partition: ledger}, one for each asked for.
+    Attributes:
+        ledgers: {partition number: ledger}.
+        tier_places: where to begin to read the retry tiers among the assignments.
+    """
+
+    assignments: Collection[Assignment]
+    ledgers: dict[int, Ledger]
+    tier_places: list[TopicPartition]
+
+
+def restore(
+    cluster: ClusterSettings, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
+) -> Restored:
+    """Read the ledgers of the assignments' partitions, and the committed offsets of those that are tiers.
 
     Raises:
-        LedgerUnreadable: the brokers did not give the records within a bounded time, or `should_stop` said so.
+        Unrestorable: the brokers did not answer within a bounded time, or `should_stop` said so.
     """
-    ledgers = {partition: Ledger(queue.ledger) for partition in partitions}
-    consumer = Consumer(_config(cluster, queue))
+    config = reader_config(cluster, queue, f"stoker-restore-{queue.name}")
+    # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
+    consumer = Consumer({**config, "fetch.wait.max.ms": 10})
     try:
-        unread = _assign_tails(consumer, queue, partitions)
-        _read_until(consumer, unread, ledgers, queue.ledger_topic, should_stop)
+        return Restored(
+            assignments=assignments,
+            ledgers={
+                partition: _restore_ledger(consumer, queue, partition, should_stop)
+                for partition in sorted({a.partition for a in assignments})
+            },
+            tier_places=_committed(consumer, [a for a in assignments if a.tier is not None]),
+        )
     except KafkaException as failure:
-        raise LedgerUnreadable(queue.ledger_topic, failure.args[0]) from failure
+        raise Unrestorable(queue.ledger_topic, failure.args[0]) from failure
     finally:
         consumer.close()
-    return ledgers
 
 
-def _config(cluster: ClusterSettings, queue: Queue) -> dict[str, str | int | float | bool]:
-    config = cluster.client_config(client_id=f"stoker-restore-{queue.name}")
+def reader_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> dict[str, str | int | float | bool]:
+    """Options of a consumer that reads beside the group, by assigning itself; it commits nothing."""
+    config = cluster.client_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
     return config | {
-        "group.id": f"{queue.group}.restore",
+        "group.id": queue.group,
         "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
         "fetch.queue.backoff.ms": 10,
+        "queued.min.messages": 2_000,
         "queued.max.messages.kbytes": 8_192,
     }
 
 
-def _assign_tails(consumer: Consumer, queue: Queue, partitions: list[int]) -> dict[int, int]:
-    """Begin where the window may begin.
-
-    Returns:
-        {partition: offset at which its tail ends}; partitions with nothing to read are left out.
-    """
-    starts, unread = [], {}
-    for partition in partitions:
-        at = TopicPartition(queue.ledger_topic, partition)
-        low, high = consumer.get_watermark_offsets(at, timeout=REQUEST_TIMEOUT_S)
-        if high > low:
-            starts.append(TopicPartition(queue.ledger_topic, partition, _tail_start(low, high, queue.ledger)))
-            unread[partition] = high
-    consumer.assign(starts)
-    return unread
+def _committed(consumer: Consumer, tiers: Collection[Assignment]) -> list[TopicPartition]:
+    if not tiers:
+        return []
+    found = consumer.committed([TopicPartition(a.topic, a.partition) for a in tiers], timeout=REQUEST_TIMEOUT_S)
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+        if place.offset < 0:
+            place.offset = OFFSET_BEGINNING
+    return found
 
 
-def _tail_start(low: int, high: int, window: LedgerWindow) -> int:
-    return max(low, high - READ_AHEAD_FACTOR * window.jobs)
+def _restore_ledger(consumer: Consumer, queue: Queue, partition: int, should_stop: ShouldStop) -> Ledger:
+    """Read the topic's tail, and a longer one as long as it holds fewer completed jobs than the window takes."""
+    low, high = consumer.get_watermark_offsets(TopicPartition(queue.ledger_topic, partition), timeout=REQUEST_TIMEOUT_S)
+    span = FIRST_SPAN_FACTOR * queue.ledger.jobs
+    while True:
+        tail = _Tail(queue, partition, max(low, high - span), high)
+        ledger = tail.read(consumer, should_stop)
+        if ledger.jobs >= queue.ledger.jobs or tail.start == low or tail.began_before(queue.ledger.age.total_seconds()):
+            return ledger
+        span *= NEXT_SPAN_FACTOR
 
 
-def _read_until(
-    consumer: Consumer,
-    unread: dict[int, int],
-    ledgers: Mapping[int, Ledger],
-    topic: str,
-    should_stop: Callable[[], bool],
-) -> None:
-    last_news_s = time.monotonic()
-    while unread:
-        messages = consumer.consume(BATCH, timeout=0.05)
-        if messages:
-            last_news_s = time.monotonic()
-        if should_stop() or time.monotonic() - last_news_s > IDLE_TIMEOUT_S:
-            raise LedgerUnreadable(topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
-        for message in messages:
-            _read_one(message, unread, ledgers)
+class _Tail:
+    """The records of one ledger partition from an offset to its present end."""
 
+    def __init__(self, queue: Queue, partition: int, start: int, end: int) -> None:
+        self._place = TopicPartition(queue.ledger_topic, partition, start)
+        self._ledger = Ledger(queue.ledger)
+        self._end = end
+        self._first_ms: int | None = None
+        self._is_read = start >= end
+        self.start = start
 
-def _read_one(message: Message, unread: dict[int, int], ledgers: Mapping[int, Ledger]) -> None:
-    partition, offset = message.partition(), message.offset()
-    error, key = message.error(), message.key()
-    if partition is None or offset is None:
-        return
-    if error is not None:
-        if error.code() != KafkaError._PARTITION_EOF:
+    def began_before(self, age_s: float) -> bool:
+        """Whether its first record is older than that, so that nothing before it would be remembered."""
+        return self._first_ms is not None and time.time() - self._first_ms / 1_000 > age_s
+
+    def read(self, consumer: Consumer, should_stop: ShouldStop) -> Ledger:
+        """Read it; it has gaps where compaction was at work."""
+        consumer.assign([self._place])
+        last_news_s = time.monotonic()
+        while not self._is_read:
+            messages = consumer.consume(BATCH, timeout=0.05)
+            if messages:
+                last_news_s = time.monotonic()
+            if should_stop() or time.monotonic() - last_news_s > IDLE_TIMEOUT_S:
+                raise Unrestorable(self._place.topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
+            for message in messages:
+                self._take(message)
+        return self._ledger
+
+    def _take(self, message: Message) -> None:
+        error, offset, key = message.error(), message.offset(), message.key()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
-        unread.pop(partition, None)
-        return
-    if key is not None and message.value() is not None:
-        name = key if isinstance(key, str) else key.decode("utf-8", "backslashreplace")
-        ledgers[partition].add(name, at_s=message.timestamp()[1] / 1_000)
-    if offset + 1 >= unread.get(partition, 0):
-        unread.pop(partition, None)
+        self._is_read = self._is_read or error is not None or (offset is not None and offset + 1 >= self._end)
+        if error is not None or key is None:
+            return
+        stamp_ms = message.timestamp()[1]
+        self._first_ms = stamp_ms if self._first_ms is None else self._first_ms
+        if message.value() is not None:
+            name = key if isinstance(key, str) else key.decode("utf-8", "backslashreplace")
+            self._ledger.add(name, at_s=stamp_ms / 1_000)

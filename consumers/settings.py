@@ -21,8 +21,10 @@ class WorkerSettings:
         queues: names of the queues to work on; empty means all of the pipeline's.
         concurrency: threads for sync jobs. 16 keeps jobs that wait for a network busy without many stacks in memory.
         async_concurrency: async jobs that run at once on the event loop.
-        max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
-        max_in_flight_bytes: the same for their payloads.
+        max_in_flight: jobs that may run, run, or are being settled. 4,000 are a tenth of a second of no-op jobs.
+        max_parked: jobs that wait in memory behind an earlier one of their key. A key with more of them than this
+            (beside one that does not end) holds up the others of this process in the end.
+        max_in_flight_bytes: bound on the payloads, keys and headers of all these jobs together.
         max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
             payloads more; beyond it, tiers wait in Kafka.
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again.
@@ -36,6 +38,7 @@ class WorkerSettings:
     concurrency: int = 16
     async_concurrency: int = 100
     max_in_flight: int = 4_000
+    max_parked: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     max_held: int = 10_000
     grace: timedelta = timedelta(seconds=30)
@@ -45,10 +48,9 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Report every value that cannot be, together."""
+        counts = ("concurrency", "async_concurrency", "max_in_flight", "max_parked", "max_in_flight_bytes", "max_held")
         too_small = [
-            f"{name} must be at least 1; it is {getattr(self, name)}"
-            for name in ("concurrency", "async_concurrency", "max_in_flight", "max_in_flight_bytes", "max_held")
-            if getattr(self, name) < 1
+            f"{name} must be at least 1; it is {getattr(self, name)}" for name in counts if getattr(self, name) < 1
         ]
         negative = [
             f"{name} cannot be negative; it is {getattr(self, name)}"

@@ -2,7 +2,7 @@
 
 One thread for each queue collects what the runners hand in, and settles a group in two strides, each ended by a
 barrier: first the retry and dead-letter records are confirmed by the brokers, then the ledger's entries. A crash
-between the two leaves a second record of the same job in a tier, which the ledger stops when its twin has run; a
+between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has run; a
 crash the other way round would lose the job, so the order is what it is. Events ride with the second stride and hold
 nothing up. A write that fails is repeated until it succeeds; its source record stays incomplete, so it is never
 committed past.

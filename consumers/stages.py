@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 from datetime import timedelta
@@ -11,6 +12,7 @@ from ..topology.headers import JOB_ID, JOB_TYPE
 from . import log_keys
 from .event_loop import LoopRunners
 from .lanes import Lanes
+from .ledger import tried_name
 from .outcomes import Dead, Deferred, Outcome, Retried, is_lasting
 from .record import Assignment, Record
 from .run import run_async, run_sync
@@ -45,6 +47,11 @@ class Stages:
         self._watchdog.start()
         if self._loop is not None:
             self._loop.start()
+
+    @property
+    def parked(self) -> int:
+        """Records that wait behind others of their key."""
+        return self._lanes.parked
 
     def take(self, records: list[Record]) -> None:
         """Run these as soon as their lanes allow."""
@@ -82,35 +89,44 @@ class Stages:
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:
             task = self._prepare(record)
-            outcome = self._conclude(task, run_sync(task, slot)) if isinstance(task, Task) else task
-        except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job is delivered again
+            if isinstance(task, Task):
+                self._finish(record, self._conclude(task, run_sync(task, slot)))
+            else:
+                self._finish(record, task)
+        except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._crash(record, error)
-        else:
-            self._finish(record, outcome)
 
     async def _run_async(self, record: Record) -> None:
         try:
-            task = self._prepare(record)
-            outcome = self._conclude(task, await run_async(task, self._stops)) if isinstance(task, Task) else task
+            task = await self._prepare_async(record)
+            if isinstance(task, Task):
+                self._finish(record, self._conclude(task, await run_async(task, self._stops)))
+            else:
+                self._finish(record, task)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
-        else:
-            self._finish(record, outcome)
+
+    async def _prepare_async(self, record: Record) -> Task | Outcome:
+        """Prepare on the loop, unless that has to ask the schema store, which takes its time."""
+        job_type = self._bench.job_types.get(record.headers.get(JOB_TYPE, b"").decode("utf-8", "replace"))
+        if job_type is None or self._bench.decoder.is_at_hand(job_type.contract, record.value):
+            return self._prepare(record)
+        return await asyncio.to_thread(self._prepare, record)
 
     def _prepare(self, record: Record) -> Task | Outcome:
-        task = decode(record, self._bench)
-        return claim(task, self._bench) if isinstance(task, Task) else task
+        return claim(record, self._bench) or decode(record, self._bench)
 
     def _conclude(self, task: Task, result: Result) -> Outcome:
         return decide(task, result, self._bench)
 
     def _finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
-        if is_lasting(outcome) and record.claim_id is not None:
-            ledger = self._bench.ledgers.get(record.assignment.partition)
-            if ledger is not None:
-                ledger.add(record.claim_id)
-        elif isinstance(outcome, Retried | Dead | Deferred):
+        ledger = self._bench.ledgers.get(record.assignment.partition)
+        if ledger is not None and is_lasting(outcome) and record.claim_id is not None:
+            ledger.add(record.claim_id)
+        elif ledger is not None and isinstance(outcome, Retried | Dead):
+            ledger.add(tried_name(record))
+        if isinstance(outcome, Retried | Dead | Deferred):
             log_setback(record, outcome, self._queue)
         self._settler.hand_in(record, outcome)
         self._lanes.finish(record)

@@ -1,4 +1,4 @@
-"""The way of one record through a worker, step by step: decode, claim, run, decide. Settling follows in `settle.py`.
+"""The way of one record through a worker, step by step: claim, decode, run, decide. Settling follows in `settle.py`.
 
 Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
 an `Outcome` in place of its usual result. Nothing here does I/O except the job itself and the schema store's refresh.
@@ -53,7 +53,6 @@ class Task:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     context: JobContext
-    expires: datetime | None
 
 
 @dataclass(slots=True)
@@ -96,6 +95,14 @@ class Bench:
     chance: Callable[[], float] = random.random
 
 
+def claim(record: Record, bench: Bench) -> Outcome | None:
+    """Say what is known of a record before it is even read: settled before, or no longer ours; None lets it go on."""
+    if not record.assignment.is_open:
+        return INTERRUPTED
+    ledger = bench.ledgers.get(record.assignment.partition)
+    return SKIPPED if ledger is not None and ledger.is_settled(record) else None
+
+
 def decode(record: Record, bench: Bench) -> Task | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
     headers = record.headers
@@ -111,13 +118,15 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
         return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
+    if expires is not None and expires <= _now(bench):
+        return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
     if due is not None and due > (now := _now(bench)):
         return Passed(due=due, tier=fitting_tier(due - now, bench.queue.tiers))
     job_type = bench.job_types.get(name)
     if job_type is None:
         return _defer(record, bench, "unknown-type", f"no handler for job type {name!r}")
     context = JobContext(job_id, job_type.name, bench.queue.name, attempt, job_type.retry.attempts, record)
-    return _decode_payload(record, job_type, context, expires, bench)
+    return _decode_payload(record, job_type, context, bench)
 
 
 def _filled(headers: wire.HeaderMap, name: str) -> str:
@@ -128,9 +137,7 @@ def _refuse(fault: str) -> Never:
     raise ValueError(fault)
 
 
-def _decode_payload(
-    record: Record, job_type: JobType[Any, Any], context: JobContext, expires: datetime | None, bench: Bench
-) -> Task | Outcome:
+def _decode_payload(record: Record, job_type: JobType[Any, Any], context: JobContext, bench: Bench) -> Task | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(bench.decoder.decode(job_type.contract, record.value))
     except UnknownSchema as error:
@@ -141,7 +148,7 @@ def _decode_payload(
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return Task(record, job_type, args, kwargs, context, expires)
+    return Task(record, job_type, args, kwargs, context)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
@@ -164,19 +171,6 @@ def _first_failed(record: Record) -> datetime | None:
         return None if value is None else wire.parse_instant(value)
     except ValueError:
         return None
-
-
-def claim(task: Task, bench: Bench) -> Task | Outcome:
-    """Let a job run unless it was settled before, expired, or is no longer ours."""
-    record = task.record
-    if not record.assignment.is_open:
-        return INTERRUPTED
-    ledger = bench.ledgers.get(record.assignment.partition)
-    if ledger is not None and ledger.is_settled(record):
-        return SKIPPED
-    if task.expires is not None and task.expires <= _now(bench):
-        return Cancelled(reason="expired", detail=f"it could not start before {task.expires.isoformat()}")
-    return task
 
 
 def decide(task: Task, result: Result, bench: Bench) -> Outcome:

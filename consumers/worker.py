@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from types import FrameType
 from typing import Final
 
@@ -31,7 +32,7 @@ STUCK_AFTER_S: Final = 60.0
 """A poll thread that has not turned for so long is reported, with its stack."""
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
-WATCH_INTERVAL_S: Final = 0.25
+WATCH_INTERVAL_S: Final = 0.1
 
 
 class Worker:
@@ -61,6 +62,7 @@ class Worker:
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._told_stuck: set[str] = set()
+        self._signals: deque[str] = deque()
 
     def _make(self, queue: Queue) -> QueueWorker:
         return QueueWorker(self._pipeline, queue, self._cluster, Decoder(self._store), self.settings)
@@ -76,9 +78,9 @@ class Worker:
         gc.set_threshold(GC_THRESHOLD)
         self.start()
         while any(thread.is_alive() for thread in self._threads):
-            self._stopped.wait(WATCH_INTERVAL_S)
             for thread in self._threads:
-                thread.join(0.05 if self._stopped.is_set() else 0)
+                thread.join(WATCH_INTERVAL_S / len(self._threads))
+            self._obey()
             self._report_stuck()
         self._store.close()
         if self._failure is not None:
@@ -126,13 +128,19 @@ class Worker:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if self._stopped.is_set():
-            _LOGGER.warning("second %s: stopping at once", name)
-            self.stop_now()
-        else:
-            _LOGGER.info("%s: letting running jobs end, for %s at the most", name, self.settings.grace)
-            self.stop()
+        """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
+        self._signals.append(signal.Signals(number).name)
+
+    def _obey(self) -> None:
+        """Do what the signals say that have come since the last look."""
+        while self._signals:
+            name = self._signals.popleft()
+            if self._stopped.is_set():
+                _LOGGER.warning("second %s: stopping at once", name)
+                self.stop_now()
+            else:
+                _LOGGER.info("%s: letting running jobs end, for %s at the most", name, self.settings.grace)
+                self.stop()
 
     def _report_stuck(self) -> None:
         now_s = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any, Literal, assert_never
 from ..topology import Queue
 from ..topology import headers as wire
 from ..topology.headers import HeaderList
-from .ledger import moved_name
+from .ledger import moved_name, tried_name
 from .outcomes import (
     Cancelled,
     Dead,
@@ -97,10 +97,12 @@ class _Scribe:
                 return Writes(ledger=(moved_name(self.record), "cancelled"), event=self.event(reason, reason=detail))
             case Retried(failure=failure):
                 moved = self.after_failure(outcome)
-                return self.moves(moved, self.event("retried", reason=failure.message, error_type=failure.error_type))
+                event = self.event("retried", reason=failure.message, error_type=failure.error_type)
+                return Writes(record=moved, ledger=(tried_name(self.record), "moved"), event=event)
             case Dead(reason=reason, failure=failure):
                 buried = self.dead_letter(reason, failure)
-                return self.moves(buried, self.event("dead", reason=reason, error_type=failure.error_type))
+                event = self.event("dead", reason=reason, error_type=failure.error_type)
+                return Writes(record=buried, ledger=(tried_name(self.record), "moved"), event=event)
             case Snoozed():
                 return self.moves(self.waits(outcome, "snoozed"), self.event("snoozed"))
             case Deferred(reason=reason, detail=detail):

@@ -53,6 +53,15 @@ class Decoder:
             newer = self._is_newer(contract, frame_id)
             raise SchemaMismatch(misfit.field, misfit.reason, newer) from misfit
 
+    def is_at_hand(self, contract: Contract, value: bytes | None) -> bool:
+        """Whether `decode` can answer without asking the store's brokers first."""
+        if value is None or value.startswith(contract.header):
+            return True
+        try:
+            return self._store.writer_schema(_frame(value)[1]) is not None
+        except Undecodable:
+            return True
+
     def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, dict[str, Any]]:
         """Read a value by its writer's schema alone, for tools without a contract at hand.
 

@@ -1,0 +1,52 @@
+"""`TierReader`: reads the retry tiers with a consumer of their own.
+
+The group's consumer is assigned the tiers as well, so that the owner of a partition owns its tiers, and commits for
+them; but it leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry
+that is due would wait behind thousands of jobs of the main topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from ..producers.client import LogRelay, Outage
+from ..topology import ClusterSettings, Queue
+from .restore import reader_config
+
+BATCH: Final = 500
+
+
+class TierReader:
+    """The consumer of a queue's retry tiers; owned by the poll thread."""
+
+    def __init__(self, cluster: ClusterSettings, queue: Queue, client_id: str) -> None:
+        config = reader_config(cluster, queue, f"{client_id}-tiers")
+        outage = Outage(cluster.bootstrap_servers)
+        self.consumer = Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
+        self._reading: set[tuple[str, int]] = set()
+
+    def begin(self, places: Iterable[TopicPartition]) -> None:
+        """Read these from their offsets on."""
+        given = list(places)
+        if given:
+            self._reading |= {(place.topic, place.partition) for place in given}
+            self.consumer.incremental_assign(given)
+            self.consumer.resume(given)  # the client remembers a pause beyond the assignment that it was made in
+
+    def end(self, places: Iterable[TopicPartition]) -> None:
+        """Read these no more, as far as they are read."""
+        known = [place for place in places if (place.topic, place.partition) in self._reading]
+        if known:
+            self._reading -= {(place.topic, place.partition) for place in known}
+            self.consumer.incremental_unassign(known)
+
+    def fetch(self, room: int) -> list[Message]:
+        """What is there, at most `room` records; never waits."""
+        return self.consumer.consume(min(BATCH, room), 0) if room > 0 and self._reading else []
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self.consumer.close()
