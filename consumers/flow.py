@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -22,6 +22,8 @@ from .settings import WorkerSettings
 
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
+LARGE_JOB_BYTES: Final = 256 * 1024
+"""What jobs are taken to weigh before any was seen."""
 RESUME_SHARE: Final = 0.5
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
@@ -46,6 +48,7 @@ class Flow:
         self._full_since_s: float | None = None
         self._room = threading.Event()
         self._bytes = 0
+        self._usual_bytes = float(LARGE_JOB_BYTES)
         self.in_flight = 0
         self.is_paused = False
 
@@ -56,8 +59,12 @@ class Flow:
 
     @property
     def room(self) -> int:
-        """How many more jobs fit below the bound; those parked behind their key have a bound of their own."""
-        return max(0, self._max_in_flight - (self.in_flight - self._count_parked()))
+        """How many more jobs fit below the bounds, if they are as large as the last ones.
+
+        Those parked behind their key have a bound of their own.
+        """
+        jobs = self._max_in_flight - (self.in_flight - self._count_parked())
+        return max(0, min(jobs, int((self._max_bytes - self._bytes) / self._usual_bytes) + 1))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
@@ -74,12 +81,15 @@ class Flow:
             and self._bytes <= self._max_bytes * share
         )
 
-    def begin(self, records: Iterable[Record]) -> None:
-        """Count records that go to the lanes."""
+    def begin(self, records: Sequence[Record]) -> None:
+        """Count records that go to the lanes; at least one."""
+        size_bytes = 0
         for record in records:
-            self.in_flight += 1
-            self._bytes += record.size_bytes
+            size_bytes += record.size_bytes
             record.assignment.in_flight += 1
+        self.in_flight += len(records)
+        self._bytes += size_bytes
+        self._usual_bytes = max(1.0, size_bytes / len(records))
 
     def end(self, record: Record) -> None:
         """Count a record that was settled or taken back."""

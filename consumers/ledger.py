@@ -120,7 +120,7 @@ class NameWindow:
                 self._begin_generation(now_s)
 
     def _begin_generation(self, now_s: float) -> None:
-        self._older = [(self._newest_at_s, self._newest), *self._older[:GENERATIONS]]
+        self._older = [(self._newest_at_s, self._newest), *self._older[: GENERATIONS - 1]]
         self._newest = set()
         self._newest_began_s = now_s
 

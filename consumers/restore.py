@@ -20,6 +20,11 @@ FIRST_SPAN_FACTOR: Final = 2
 """Records read first for each job that the window holds; more where too many of them were no completed jobs."""
 NEXT_SPAN_FACTOR: Final = 4
 
+MEMBERS_OPTIONS: Final = frozenset(
+    {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"}
+)
+"""The cluster's options that are meant for members of the group, and contradict the others elsewhere."""
+
 ShouldStop = Callable[[], bool]
 
 
@@ -74,7 +79,7 @@ def restore(
 def reader_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> dict[str, str | int | float | bool]:
     """Options of a consumer that reads beside the group, by assigning itself; it commits nothing."""
     config = cluster.client_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
-    return config | {
+    return {name: value for name, value in config.items() if name not in MEMBERS_OPTIONS} | {
         "group.id": queue.group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
