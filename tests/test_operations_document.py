@@ -1,0 +1,73 @@
+"""docs/operations.md leaves nothing out: each command, each option and each error that a user can meet is in it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from stoker.operations.cli import main
+
+TEXT = (Path(__file__).parents[1] / "docs" / "operations.md").read_text(encoding="utf-8")
+WITH_ERRORS = (
+    "stoker.schemas.errors",
+    "stoker.schemas.files",
+    "stoker.topology",
+    "stoker.producers.errors",
+    "stoker.consumers.context",
+    "stoker.consumers.queue_worker",
+    "stoker.consumers.restore",
+    "stoker.consumers.settle",
+    "stoker.consumers.signals",
+    "stoker.operations.application",
+    "stoker.operations.broker_errors",
+    "stoker.operations.desk_errors",
+    "stoker.operations.payload_input",
+)
+NEVER_MET = {"Misfit"}
+"""Never leaves its room."""
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ("stoker",)) -> Iterator[tuple[str, click.Command]]:
+    """Each command with its words."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+def option_names(command: click.Command) -> Iterator[str]:
+    """The long form of each option that --help shows."""
+    for param in command.params:
+        if isinstance(param, click.Option) and not param.hidden:
+            yield max(param.opts, key=len)
+
+
+def error_names(module: str) -> list[str]:
+    """The public errors that a module defines, or a room offers."""
+    named = vars(import_module(module)).items()
+    errors = [value for name, value in named if inspect.isclass(value) and issubclass(value, BaseException)]
+    own = [error for error in errors if error.__module__.startswith(module)]
+    return [error.__name__ for error in own if not error.__name__.startswith("_")]
+
+
+@pytest.mark.parametrize(("words", "command"), list(commands(main)), ids=str)
+def test_each_command_is_described_with_all_its_options(words: str, command: click.Command) -> None:
+    """An option that nobody documented is one that nobody finds."""
+    assert words in TEXT or f"`{words.removeprefix('stoker ')}" in TEXT
+    assert not [name for name in option_names(command) if not re.search(rf"(?<![\w-]){name}(?![\w-])", TEXT)]
+
+
+@pytest.mark.parametrize("module", WITH_ERRORS)
+def test_each_error_is_listed_with_what_to_do(module: str) -> None:
+    """Whoever meets an error finds its name."""
+    names = error_names(module)
+    assert names
+    assert not [name for name in names if f"`{name}`" not in TEXT and name not in NEVER_MET]
