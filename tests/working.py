@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Unpack
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
-from confluent_kafka.admin import (
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -32,6 +32,16 @@ from waiting import wait_until
 LOGGER = logging.getLogger("tests")
 TIERS = (timedelta(milliseconds=300), timedelta(seconds=1))
 DEADLINE_S = 30.0
+STARTING_CODES = frozenset(
+    {
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+    }
+)
 SESSION_TIMEOUT_MS = 1_500
 SHORT_GRACES = {"grace": timedelta(seconds=5), "revoke_grace": timedelta(seconds=5)}
 
@@ -201,11 +211,20 @@ def committed(cluster: ClusterSettings, queue: Queue, topic: str | None = None) 
 
 
 def ends(cluster: ClusterSettings, topic: str, partitions: int) -> dict[int, int]:
-    """{partition: end offset}."""
-    places = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
+    """{partition: end offset}; a broker that has just come up is asked again until it knows."""
     admin = AdminClient(cluster.client_config())  # held by name: its answers end with it
-    futures = admin.list_offsets(places)
-    return {place.partition: future.result(10).offset for place, future in futures.items()}
+    return wait_until(lambda: _ends_if_known(admin, topic, partitions), DEADLINE_S, f"the ends of {topic}")
+
+
+def _ends_if_known(admin: AdminClient, topic: str, partitions: int) -> dict[int, int]:
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client's own is bare
+    futures = admin.list_offsets({TopicPartition(topic, number): latest for number in range(partitions)})
+    try:
+        return {place.partition: future.result(10).offset for place, future in futures.items()}
+    except KafkaException as refusal:
+        if refusal.args[0].code() in STARTING_CODES:
+            return {}
+        raise
 
 
 def wait_all_committed(cluster: ClusterSettings, queue: Queue, deadline_s: float = DEADLINE_S) -> None:

@@ -1,4 +1,4 @@
-"""On a real broker: a job that was completed inside the ledger's window is not run again, not even by another process."""
+"""On a real broker: a job that was completed inside the ledger's window is not run again, by no process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a real broker: order per key, a slow job that delays only its own key, and commits never past an incomplete job."""
+"""On a real broker: order per key, slow jobs that delay only their own key, commits never past an incomplete job."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def due_of(message: Message) -> float:
 def test_a_failing_job_climbs_the_tiers_never_early_and_ends_in_the_dead_letters(
     cluster: ClusterSettings, namespace: str
 ) -> None:
-    """Four attempts through tiers of 0.3, 1 and again 1 s; the dead letter holds all that is needed to understand it."""
+    """Four attempts through tiers of 0.3, 1 and 1 s; the dead letter holds all that is needed to understand it."""
     pipeline, queue = declare_queue(namespace, retry=RetryPolicy(attempts=4, jitter=0.2))
     journal = Journal()
 
@@ -70,7 +70,7 @@ def test_a_failing_job_climbs_the_tiers_never_early_and_ends_in_the_dead_letters
     (source,) = read_topic(cluster, queue.topic, queue.partitions)
     assert (letter.value(), letter.key(), letter.partition()) == (source.value(), b"k", receipt.partition)
     headers = headers_of(letter)
-    assert {name: headers[name] for name, _ in source.headers() or []} == headers_of(source)
+    assert headers_of(source).items() <= headers.items()
     assert headers[wire.ATTEMPT] == b"4"
     assert headers[wire.REASON] == b"attempts-spent"
     assert headers[wire.ERROR_TYPE] == b"ValueError"
@@ -154,13 +154,12 @@ def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: 
     assert 0.5 <= runs["snooze"][1] - runs["snooze"][0] < 3
     assert len(runs["discard"]) == 1
     hops = [record for record in tier_records(cluster, queue) if due_of(record) - runs["retry"][0] > 3]
-    assert len(hops) >= 3, "1 s tier by 1 s tier"
+    assert len(hops) >= 2, "1 s tier by 1 s tier; two where the machine was late by half a second"
     assert {headers_of(hop)[wire.ATTEMPT] for hop in hops} == {b"2"}
     events = read_topic(cluster, pipeline.events_topic, 4)
     assert events
 
 
-@pytest.mark.xfail(reason="what the client has fetched ahead of the main topic goes first", strict=False)
 def test_a_retry_is_not_queued_behind_the_backlog(cluster: ClusterSettings, namespace: str) -> None:
     """While jobs of the main topic wait for a free thread, the retry that is due gets its turn."""
     pipeline, queue = declare_queue(namespace, partitions=1)

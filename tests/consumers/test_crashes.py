@@ -1,0 +1,146 @@
+"""Workers killed with SIGKILL lose no job, and whatever ran twice is explained by a kill (P1, P2, P3)."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from crashing_worker import declare
+from stoker.consumers.ledger import MOVED
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from waiting import wait_until
+from working import create, dead_letters, headers_of, read_topic, wait_all_committed
+
+CRASHING = Path(__file__).parents[1] / "crashing_worker.py"
+JOBS = 3_000
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One line of the file of runs."""
+
+    job_id: str
+    attempt: int
+    process_id: int
+
+
+class Ground:
+    """A queue with jobs on a cluster, the file of runs, and worker processes to kill."""
+
+    def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path, jobs: int) -> None:
+        self.cluster, self.namespace, self.file = cluster, namespace, folder / "runs"
+        self.file.touch()
+        self.pipeline, self.queue, act = declare(namespace, self.file)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        create(self.pipeline, cluster)
+        with Producer(self.pipeline, cluster) as producer:
+            producer.enqueue_many(act.with_options(job_id=f"{n}", key=f"k{n % 50}").call(n) for n in range(jobs))
+        self.jobs = {str(number) for number in range(jobs)}
+        self.spent = {str(number) for number in range(9, jobs, 10)}
+
+    def start(self, place: str = "never") -> subprocess.Popen[bytes]:
+        """Start a worker process that dies at a place."""
+        command = [sys.executable, str(CRASHING), self.cluster.bootstrap_servers, self.namespace, str(self.file), place]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    @property
+    def runs(self) -> list[Run]:
+        """What ran so far."""
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        return [Run(job_id, int(attempt), int(process_id)) for job_id, attempt, process_id in lines]
+
+    def wait_settled(self) -> None:
+        """Wait until every job has its outcome on the topics, and all is committed."""
+        wait_until(lambda: self.done_ids() == self.jobs - self.spent, DEADLINE_S, "all others to be done")
+        wait_until(lambda: self.dead_ids().keys() == self.spent, DEADLINE_S, "the dead letters")
+        wait_all_committed(self.cluster, self.queue, DEADLINE_S)
+
+    def done_ids(self) -> set[str]:
+        """Jobs that the ledger has as completed."""
+        entries = read_topic(self.cluster, self.queue.ledger_topic, self.queue.partitions)
+        names = {bytes(entry.key() or b"").decode() for entry in entries}
+        return {name for name in names if not name.startswith(MOVED)}
+
+    def dead_ids(self) -> Counter[str]:
+        """{job: dead letters}."""
+        return Counter(headers_of(letter)["ce_id"].decode() for letter in dead_letters(self.cluster, self.queue))
+
+    def retry_count(self) -> int:
+        """Records in the retry tier."""
+        topic = next(iter(self.queue.retry_topics.values()))
+        return len(read_topic(self.cluster, topic, self.queue.partitions))
+
+
+@contextmanager
+def ground(cluster: ClusterSettings, namespace: str, folder: Path, jobs: int) -> Iterator[Ground]:
+    """A ground whose processes are ended afterwards."""
+    made = Ground(cluster, namespace, folder, jobs)
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+            process.wait(10)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_workers_killed_at_random_lose_no_job(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, seed: int
+) -> None:
+    """3,000 jobs with failures, two processes, three kills: each job is done or dead, and only those repeat that a
+    killed process had begun."""
+    draw = random.Random(seed)
+    with ground(cluster, namespace, tmp_path, JOBS) as scene:
+        alive = [scene.start(), scene.start()]
+        killed: set[int] = set()
+        for kill in range(3):
+            enough = draw.randrange(kill * 700, kill * 700 + 600)
+            wait_until(lambda enough=enough: len(scene.runs) > enough, DEADLINE_S, "runs before the kill")  # type: ignore[misc]  # bound at once
+            victim = alive.pop(draw.randrange(len(alive)))
+            victim.kill()
+            killed.add(victim.pid)
+            alive.append(scene.start())
+        scene.wait_settled()
+        runs = scene.runs
+    assert {run.job_id for run in runs} == scene.jobs
+    first_runs: dict[tuple[str, int], Run] = {}
+    for run in runs:
+        before = first_runs.setdefault((run.job_id, run.attempt), run)
+        assert before is run or before.process_id in killed, f"{run} repeats {before}, and nobody killed that one"
+    assert not scene.spent & scene.done_ids()
+
+
+@pytest.mark.parametrize(
+    ("place", "promised"),
+    [
+        pytest.param("ran", ({1: 2, 2: 1}, 1), id="after the run: it runs again, as the same attempt"),
+        pytest.param("moved", ({1: 2, 2: 1}, 2), id="after the retry record: its twin is stopped by the ledger"),
+        pytest.param("remembered", ({1: 1, 2: 1}, 1), id="after the ledger: nothing is done twice"),
+    ],
+)
+def test_a_worker_killed_between_two_steps_of_settling_keeps_its_promise(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, place: str, promised: tuple[dict[int, int], int]
+) -> None:
+    """Job 5 fails at first; the process dies at the place named, another one goes on. How often each attempt ran, and
+    how many records its retry made, is what the order of the steps says."""
+    runs, retries = promised
+    with ground(cluster, namespace, tmp_path, 6) as scene:
+        assert scene.start(place).wait(DEADLINE_S) == -9
+        scene.start()
+        scene.wait_settled()
+        wait_until(lambda: scene.retry_count() == retries, what="the retry records")
+        counted = Counter(run.attempt for run in scene.runs if run.job_id == "5")
+    assert counted == runs
+    assert scene.done_ids() == {"0", "1", "2", "3", "4", "5"}

@@ -1,0 +1,152 @@
+"""Settling repeats what failed and only that: one confirmed record for each outcome, and nobody waits for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+
+from delivering import NOW, TIERS, Delivery, declare
+from stoker.consumers.failures import describe_failure
+from stoker.consumers.outcomes import DONE, Outcome, Retried
+from stoker.consumers.record import Record
+from stoker.consumers.settle import Settlement, Settler
+from waiting import wait_until
+
+RETRIED = Retried(
+    due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x"))
+)
+
+
+class UnreliableProducer:
+    """Stands for librdkafka's producer with brokers that refuse some topics for a while, as none does at will."""
+
+    def __init__(self, refused: set[str]) -> None:
+        self.refused = refused
+        self.confirmed: list[tuple[str, bytes | None]] = []
+        self._pending: list[tuple[str, bytes | None, Any]] = []
+
+    def produce(self, topic: str, *, key: bytes | None = None, on_delivery: Any = None, **_others: Any) -> None:
+        """Queue one."""
+        self._pending.append((topic, key, on_delivery))
+
+    def produce_batch(self, topic: str, messages: list[dict[str, bytes]], *, on_delivery: Any, **_others: Any) -> int:
+        """Queue many; all are taken."""
+        self._pending += [(topic, message["key"], on_delivery) for message in messages]
+        return len(messages)
+
+    def flush(self, _timeout_s: float) -> int:
+        """Confirm or refuse all."""
+        for topic, key, on_delivery in self._pending:
+            if topic in self.refused:
+                on_delivery(KafkaError(KafkaError._MSG_TIMED_OUT), Message(topic=topic, key=key))
+            else:
+                self.confirmed.append((topic, key))
+        self._pending.clear()
+        return 0
+
+    def count(self, topic: str) -> int:
+        """How often something was confirmed on a topic."""
+        return sum(1 for confirmed, _ in self.confirmed if confirmed == topic)
+
+
+class Settling:
+    """A settler on such a producer, and what it said was settled."""
+
+    def __init__(self, delivery: Delivery, refused: set[str]) -> None:
+        self.producer = UnreliableProducer(refused)
+        self.settled: list[Record] = []
+        self.settler = Settler(
+            delivery.queue,
+            events_topic=delivery.pipeline.events_topic,
+            worker_id="w1",
+            make_producer=lambda: cast(Producer, self.producer),
+            on_settled=self._note,
+        )
+
+    def _note(self, group: list[Settlement]) -> None:
+        self.settled += [item.record for item in group]
+
+    def hand_in(self, record: Record, outcome: Outcome) -> None:
+        """As a runner does."""
+        self.settler.hand_in(record, outcome)
+
+
+@contextmanager
+def settling(delivery: Delivery, refused: set[str]) -> Iterator[Settling]:
+    """A started settler, ended afterwards."""
+    made = Settling(delivery, refused)
+    made.settler.start()
+    yield made
+    made.settler.stop(timedelta(seconds=5))
+    assert made.settler.crashed is None
+
+
+def test_nothing_is_settled_before_it_is_confirmed() -> None:
+    """Record, then ledger, then the word to the poll thread."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.settled == [record])
+    topics = [topic for topic, _ in scene.producer.confirmed]
+    assert topics[:2] == ["unit.q.retry.1s", "unit.q.ledger"]
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_retry_that_cannot_be_written_is_not_settled_until_it_can() -> None:
+    """Neither is its ledger entry written; others are settled meanwhile."""
+    delivery = declare()
+    with settling(delivery, {"unit.q.retry.1s"}) as scene:
+        failing, fine = delivery.record(offset=1), delivery.record({"ce_id": b"fine"}, offset=2)
+        scene.hand_in(failing, RETRIED)
+        scene.hand_in(fine, DONE)
+        wait_until(lambda: scene.settled == [fine])
+        assert {key for topic, key in scene.producer.confirmed if topic == "unit.q.ledger"} == {b"fine"}
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [fine, failing])
+    assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_retry_whose_ledger_entry_fails_is_published_once(caplog: pytest.LogCaptureFixture) -> None:
+    """What is confirmed is not written again while the rest is repeated: the job would multiply."""
+    delivery = declare()
+    with settling(delivery, {"unit.q.ledger"}) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: sum("cannot be written" in said.getMessage() for said in list(caplog.records)) >= 3)
+        assert scene.settled == []
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_under_steady_load_failed_writes_are_told_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    """Outcomes that come in without a pause do not keep those in trouble waiting for one."""
+    delivery, finished = declare(), threading.Event()
+
+    def load() -> None:
+        number = 100
+        while not finished.is_set():
+            scene.hand_in(delivery.record({"ce_id": b"%d" % number}, offset=number), DONE)
+            number += 1
+
+    with settling(delivery, {"unit.q.retry.1s"}) as scene:
+        failing = delivery.record(offset=1)
+        loading = threading.Thread(target=load)
+        loading.start()
+        scene.hand_in(failing, RETRIED)
+        try:
+            wait_until(lambda: any("cannot be written" in said.getMessage() for said in list(caplog.records)))
+            scene.producer.refused.clear()
+            wait_until(lambda: failing in scene.settled)
+        finally:
+            finished.set()
+            loading.join()
