@@ -1,4 +1,4 @@
-"""librdkafka's consumer with the options that the worker's promises rest on."""
+"""librdkafka's clients with the options that the worker's promises rest on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from ..producers.client import LogRelay, Outage
+from ..producers.client import LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
 
@@ -86,3 +86,11 @@ def make_consumer(
     config = consumer_config(cluster, queue, client_id, protocol)
     outage = Outage(cluster.bootstrap_servers)
     return Consumer({**config, "on_commit": on_commit, "error_cb": outage.note, "logger": LogRelay(config)})
+
+
+def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that makes outcomes durable; it calls back for failures alone, since a barrier tells of success."""
+    config = producer_config(
+        cluster, client_id=worker_id, linger_ms=0, delivery_report_only_error=True, message_timeout_ms=30_000
+    )
+    return connect(config, Outage(cluster.bootstrap_servers))

@@ -15,15 +15,22 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..producers.client import Outage, connect, producer_config
 from ..schemas import Decoder
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
-from .client import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL, GroupProtocol, lacks_consumer_protocol, make_consumer
+from .client import (
+    CLASSIC_PROTOCOL,
+    CONSUMER_PROTOCOL,
+    GroupProtocol,
+    lacks_consumer_protocol,
+    make_consumer,
+    settling_producer,
+)
 from .commits import Commits
+from .errors import WorkerCrashed
 from .flow import Flow
 from .outcomes import INTERRUPTED
 from .record import Assignment, Record
@@ -43,14 +50,6 @@ HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
-
-
-class WorkerCrashed(Exception):
-    """A part of a queue's worker failed on its own, not by a job; the process stops, and nothing is lost by it."""
-
-    def __init__(self, queue: str) -> None:
-        super().__init__(f"the worker of queue {queue!r} failed; its jobs are delivered again once it is restarted")
-        self.queue = queue
 
 
 class QueueWorker:
@@ -123,8 +122,7 @@ class QueueWorker:
         )
 
     def _connect(self, protocol: GroupProtocol) -> Consumer:
-        worker_id = self._settings.worker_id
-        return make_consumer(self._cluster, self.queue, worker_id, protocol, self._commits.note_answer)
+        return make_consumer(self._cluster, self.queue, self._settings.worker_id, protocol, self._commits.note_answer)
 
     def _subscribe(self) -> None:
         self._consumer.subscribe(
@@ -352,11 +350,3 @@ class QueueWorker:
                 "%d jobs did not end within the grace; they cost no attempt and are delivered again", left,
                 extra={log_keys.QUEUE: self.queue.name, log_keys.COUNT: left},
             )  # fmt: skip
-
-
-def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
-    """The client that makes outcomes durable; it calls back for failures alone, since a barrier tells of success."""
-    config = producer_config(
-        cluster, client_id=worker_id, linger_ms=0, delivery_report_only_error=True, message_timeout_ms=30_000
-    )
-    return connect(config, Outage(cluster.bootstrap_servers))
