@@ -16,6 +16,7 @@ from cluster import Site, open_site
 from figures import Measure, Sizes, Values
 from machine import machine_line
 from measures import MEASURES
+from processes import PartFailed
 from report import Report
 
 
@@ -25,9 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the broker is ended as well
     sizes = Sizes(jobs=options.jobs, waiting=options.waiting, seconds=options.seconds)
     measures = [measure for measure in MEASURES if not options.only or measure.name in options.only]
-    with open_site(_say) as site:
-        machine = machine_line(site.said)
-        rounds = _measure(site, measures, sizes, options.rounds)
+    try:
+        with open_site(_say) as site:
+            machine = machine_line(site.said)
+            rounds = _measure(site, measures, sizes, options.rounds)
+    except PartFailed as failed:
+        _say(str(failed))
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     report = Report(machine=machine, sizes=sizes, measures=measures, rounds=rounds)
     print({"json": report.json, "markdown": report.markdown, "text": report.text}[options.form]())
     return 1 if options.strict and report.misses else 0
