@@ -26,6 +26,8 @@ _LOGGER = logging.getLogger("stoker.ledger")
 
 RETRY_PAUSE_S: Final = 0.25
 LOUD_AFTER_S: Final = 5.0
+FORMER_KEPT_S: Final = 120.0
+"""How long the ledger of a partition that went away is kept, lest its jobs run twice if it soon comes back."""
 
 
 class Assignments:
@@ -40,6 +42,7 @@ class Assignments:
         self._by_place: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
+        self._former: dict[int, tuple[float, Ledger]] = {}
         self.crashed: BaseException | None = None
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
@@ -119,11 +122,18 @@ class Assignments:
             present = [assignment for assignment in restored.assignments if assignment.is_active]
             for assignment in present:
                 assignment.is_ready = True
-                self.ledgers.setdefault(assignment.partition, restored.ledgers[assignment.partition])
+                self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
             flowing += [assignment for assignment in present if assignment.tier is None]
             ours = {(assignment.topic, assignment.partition) for assignment in present}
             places += [place for place in restored.tier_places if (place.topic, place.partition) in ours]
         return flowing, places
+
+    def _put_to_use(self, partition: int, ledger: Ledger) -> None:
+        if partition not in self.ledgers:
+            _, former = self._former.pop(partition, (0.0, None))
+            if former is not None:
+                ledger.absorb_jobs(former)
+            self.ledgers[partition] = ledger
 
     def leave(self, places: list[TopicPartition]) -> list[Assignment]:
         """Start no more records of these partitions; what runs may still end and be settled in time."""
@@ -139,9 +149,11 @@ class Assignments:
             del self._by_place[assignment.topic, assignment.partition]
         kept = {number for _, number in self._by_place}
         for partition in self.ledgers.keys() - kept:
-            del self.ledgers[partition]
+            self._former[partition] = (time.monotonic(), self.ledgers.pop(partition))
 
     def forget_old(self) -> None:
-        """Drop what the ledgers' age bound says."""
+        """Drop what the ledgers' age bound says, and the ledgers of partitions that have not come back."""
+        now_s = time.monotonic()
+        self._former = {p: entry for p, entry in self._former.items() if now_s - entry[0] < FORMER_KEPT_S}
         for ledger in self.ledgers.values():
             ledger.forget_old()

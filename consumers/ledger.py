@@ -64,6 +64,14 @@ class Ledger:
         moved = self._moved
         return len(moved) > 0 and (tried_name(record) in moved or moved_name(record) in moved)
 
+    def absorb_jobs(self, former: Ledger) -> None:
+        """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.
+
+        Not what has moved on: where that was not written in time, it is left to this assignment to do again.
+        """
+        for name in former._jobs.names():
+            self._jobs.add(name)
+
     @property
     def jobs(self) -> int:
         """How many completed jobs are remembered."""
@@ -102,6 +110,12 @@ class NameWindow:
 
     def __len__(self) -> int:
         return len(self._newest) + sum(len(names) for _, names in self._older)
+
+    def names(self) -> list[str]:
+        """All names, the oldest first."""
+        with self._lock:
+            generations = [*reversed([names for _, names in self._older]), self._newest]
+        return [name for generation in generations for name in tuple(generation)]
 
     def add(self, name: str, at_s: float | None = None) -> None:
         """Remember a name of the epoch time `at_s` (now unless given); too old ones are passed over."""

@@ -124,7 +124,9 @@ class Stages:
         ledger = self._bench.ledgers.get(record.assignment.partition)
         if ledger is not None and is_lasting(outcome) and record.claim_id is not None:
             ledger.add(record.claim_id)
-        elif ledger is not None and isinstance(outcome, Retried | Dead):
+        elif ledger is not None and isinstance(outcome, Retried | Dead) and record.assignment.is_active:
+            # Looked up before that was asked, so it is not the ledger of a later assignment: there, the outcome of
+            # this one is late and will not be written, and the record must not pass for settled.
             ledger.add(tried_name(record))
         if isinstance(outcome, Retried | Dead | Deferred):
             log_setback(record, outcome, self._queue)

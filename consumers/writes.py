@@ -23,6 +23,7 @@ from .outcomes import (
     Retried,
     Skipped,
     Snoozed,
+    is_lasting,
 )
 from .record import Record, attempt_of
 
@@ -63,12 +64,12 @@ NOTHING = Writes()
 def plan_writes(record: Record, outcome: Outcome, *, queue: Queue, worker_id: str, now: datetime) -> Writes:
     """Say what settles an outcome; a result of a revoked partition is settled as late.
 
-    Late, only what is true whoever owns the partition is written: that the job is done. Everything else is left to
-    the present owner, to whom the record is delivered again.
+    Late, only what is true whoever owns the partition is written: that the job is done, or discarded itself.
+    Everything else is left to the present owner, to whom the record is delivered again.
     """
     if isinstance(outcome, Done):  # first, because it is by far the most frequent
         return Writes(ledger=_remember(record, "done"))
-    if not record.assignment.is_active:
+    if not record.assignment.is_active and not is_lasting(outcome):
         return NOTHING
     return _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).writes(outcome)
 

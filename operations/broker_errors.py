@@ -4,6 +4,7 @@ BrokerError
 ├── JavaMissing         no Java 17 or newer was found
 ├── JarsMissing         Kafka's jars, or the packages that fetch them, cannot be had
 ├── BrokerStartFailed   Kafka was started and did not come up
+├── NoFreePort          no two ports of the loopback address are free
 ├── BrokerFolderFailed  the state folder cannot be written
 └── BrokerBusy          somebody else holds the state folder's lock for too long
 """

@@ -8,7 +8,7 @@ DeskError
 ├── PublishFailed    a transaction could not be completed; starting again is safe
 ├── EditsRefused     edited payloads do not fit their schema; nothing was published
 ├── UnknownReplay    no replay of that id can be continued
-└── ReplayDiffers    the id belongs to a replay with other bounds or filters
+└── FiltersTooLong   a replay's filters do not fit beside its progress; use fewer of them
 """
 
 from __future__ import annotations

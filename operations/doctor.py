@@ -96,6 +96,6 @@ def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:
             "P9",
             CLUSTER,
             f"these contracts were never registered in this form: {', '.join(absent)}",
-            "a producer or worker does it when it starts; `stoker schemas check` says whether it will be accepted",
+            "`stoker topology apply` does it, or a producer at its first job; `stoker schemas check` says if it will",
         )
     return held("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")

@@ -54,7 +54,7 @@ EXPECTED: Final = {
     "stoker.topology.cluster.ClusterUnreachable": ExitCode.UNREACHABLE,
     "stoker.topology.cluster.NoCluster": ExitCode.UNREACHABLE,
     "stoker.topology.apply.TopologyRefused": ExitCode.REFUSED,
-    "stoker.consumers.queue_worker.WorkerCrashed": ExitCode.FINDING,
+    "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
     "stoker.operations.desk_errors.DeskError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaError": ExitCode.FINDING,
@@ -73,12 +73,14 @@ def _own_code(error: BaseException) -> ExitCode | None:
 
 def _kafka_code(error: BaseException) -> ExitCode | None:
     """The code for an error of the client itself, which one of our own did not take over."""
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
     from ..cluster_view import UNREACHABLE_CODES
 
     if not isinstance(error, KafkaException):
         return None
+    if _kafka_answer(error) == KafkaError._INVALID_ARG:  # an option that librdkafka does not know, or a wrong value
+        return ExitCode.USAGE
     return ExitCode.UNREACHABLE if _kafka_answer(error) in UNREACHABLE_CODES else ExitCode.FINDING
 
 
@@ -91,5 +93,7 @@ def _message(error: BaseException) -> str:
     from confluent_kafka import KafkaError, KafkaException
 
     if isinstance(error, KafkaException) and error.args and isinstance(error.args[0], KafkaError):
+        if error.args[0].code() == KafkaError._INVALID_ARG:
+            return f"{error.args[0].str()}; see --option, STOKER_OPTION and the STOKER_KAFKA_* variables"
         return f"Kafka answered {error.args[0].name()}: {error.args[0].str()}"
     return str(error)

@@ -34,6 +34,11 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="Jobs taken and not yet settled, for each queue. [default: 4000]",
 )
 @click.option(
+    "--max-parked",
+    type=click.IntRange(min=1),
+    help="Jobs that wait in memory behind one of their key, for each queue. [default: 20000]",
+)
+@click.option(
     "--max-in-flight-bytes", type=click.IntRange(min=1), help="The same for their payloads. [default: 67108864]"
 )
 @click.option(

@@ -121,6 +121,17 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
     assert not remembered.is_settled(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
 
 
+def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_records() -> None:
+    """What ran here is done though its entry is unwritten; a retry that was not published in time must be done again."""
+    former, restored = ledger(), ledger()
+    retried = declare().record({"ce_id": b"job-2"}, offset=1)
+    former.add("job-1")
+    former.add(tried_name(retried))
+    restored.absorb_jobs(former)
+    assert restored.is_settled(declare().record())
+    assert not restored.is_settled(retried)
+
+
 def test_many_retries_do_not_push_completed_jobs_out() -> None:
     """Moved names have a window of their own."""
     remembered = ledger(jobs=10)

@@ -102,11 +102,13 @@ def test_each_outcome_goes_where_it_belongs(name: str, topic: str | None) -> Non
         ("cancelled", ("job-1", "cancelled")),
         ("skipped", None),
         ("interrupted", None),
-        *[(name, (f"{MOVED}job-1@unit.q/0/7", "moved")) for name in MOVING],
+        ("retried", (f"{MOVED}job-1@unit.q/0/7#1", "moved")),
+        ("dead", (f"{MOVED}job-1@unit.q/0/7#1", "moved")),
+        *[(name, (f"{MOVED}job-1@unit.q/0/7", "moved")) for name in ("snoozed", "deferred", "passed")],
     ],
 )
 def test_the_ledger_remembers_jobs_that_ended_and_records_that_moved(name: str, entry: tuple[str, str] | None) -> None:
-    """A job by its name, a record by its place: the job of a moved record is not done."""
+    """A job by its name, a failed attempt by its origin and number, a record that moved on by its place."""
     delivery = declare()
     assert written(delivery, delivery.record(), OUTCOMES[name]).ledger == entry
 
@@ -119,7 +121,7 @@ def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns
     for name, outcome in OUTCOMES.items():
         planned = written(delivery, record, outcome)
         assert planned.record is None
-        assert (planned.ledger is not None) == (name == "done")
+        assert (planned.ledger is not None) == (name in ("done", "cancelled"))
 
 
 def test_a_job_without_a_name_leaves_no_entry_when_done() -> None:
