@@ -49,7 +49,6 @@ OUTCOMES: dict[str, Outcome] = {
     "cancelled": Cancelled(reason="discarded", detail="sold out"),
     "interrupted": INTERRUPTED,
 }
-MOVING = ("retried", "dead", "snoozed", "deferred", "passed")
 each = pytest.mark.parametrize("name", OUTCOMES)
 
 
