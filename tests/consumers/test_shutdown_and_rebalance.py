@@ -172,7 +172,7 @@ def test_a_job_longer_than_the_poll_interval_keeps_its_partition(cluster: Cluste
     pipeline, queue = declare_queue(namespace, partitions=2)
     journal, gate = Journal(), Gate()
 
-    @pipeline.job(queue)
+    @pipeline.job(queue, key=lambda number: f"k{number}")
     def act(number: int) -> None:
         journal.note(number)
         gate.opened.wait(4)
@@ -182,11 +182,11 @@ def test_a_job_longer_than_the_poll_interval_keeps_its_partition(cluster: Cluste
         options={**cluster.options, "max.poll.interval.ms": 2_000},
     )
     create(pipeline, cluster)
-    with Producer(pipeline, cluster) as producer:
-        producer.enqueue_many(act.call(number) for number in range(4))
     with running_worker(pipeline, impatient) as first, running_worker(pipeline, impatient) as second:
         first.wait_partitions(1)
         second.wait_partitions(1)
+        with Producer(pipeline, cluster) as producer:
+            producer.enqueue_many(act.call(number) for number in range(4))
         wait_until(lambda: first.outcomes().get("Done", 0) + second.outcomes().get("Done", 0) == 4, 20, "four jobs")
         assert len(first.partitions) == len(second.partitions) == 1
         wait_all_committed(cluster, queue)
