@@ -24,6 +24,7 @@ ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
 LARGE_JOB_BYTES: Final = 256 * 1024
 """What jobs are taken to weigh before any was seen."""
+FEW_SHARE: Final = 0.25
 RESUME_SHARE: Final = 0.5
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
@@ -59,12 +60,9 @@ class Flow:
 
     @property
     def room(self) -> int:
-        """How many more jobs fit below the bounds, if they are as large as the last ones.
-
-        Those parked behind their key have a bound of their own.
-        """
-        jobs = self._max_in_flight - (self.in_flight - self._count_parked())
-        return max(0, min(jobs, int((self._max_bytes - self._bytes) / self._usual_bytes) + 1))
+        """How many more jobs fit below the bounds, if they are as large as the last ones."""
+        by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1
+        return max(0, min(self._limit() - self.in_flight, by_size))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
@@ -74,12 +72,12 @@ class Flow:
         return has_room and not self.is_paused
 
     def _is_below(self, share: float) -> bool:
-        parked = self._count_parked()
-        return (
-            self.in_flight - parked <= self._max_in_flight * share
-            and parked <= self._max_parked * share
-            and self._bytes <= self._max_bytes * share
-        )
+        return self.in_flight <= self._limit() * share and self._bytes <= self._max_bytes * share
+
+    def _limit(self) -> int:
+        """The bound on jobs: wider where most of them wait behind others of their key, so that other keys go on."""
+        may_run = self.in_flight - self._count_parked()
+        return self._max_in_flight + (self._max_parked if may_run < self._max_in_flight * FEW_SHARE else 0)
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""

@@ -21,9 +21,9 @@ class WorkerSettings:
         queues: names of the queues to work on; empty means all of the pipeline's.
         concurrency: threads for sync jobs. 16 keeps jobs that wait for a network busy without many stacks in memory.
         async_concurrency: async jobs that run at once on the event loop.
-        max_in_flight: jobs that may run, run, or are being settled. 4,000 are a tenth of a second of no-op jobs.
-        max_parked: jobs that wait in memory behind an earlier one of their key. A key with more of them than this
-            (beside one that does not end) holds up the others of this process in the end.
+        max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
+        max_parked: so many more where most of them wait behind an earlier one of their key. Jobs of other keys go on
+            until a key that stands still has this many waiting.
         max_in_flight_bytes: bound on the payloads, keys and headers of all these jobs together.
         max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
             payloads more; beyond it, tiers wait in Kafka.

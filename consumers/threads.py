@@ -9,6 +9,7 @@ not begun stay where others can take them, so that a slow job holds up nobody.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from typing import Final
@@ -18,8 +19,8 @@ from .slots import Slot
 
 MAX_HANDFUL: Final = 64
 SPREAD_INTERVAL_S: Final = 0.002
-QUICK_JOBS_PER_INTERVAL: Final = 20
-"""As long as so many jobs begin in an interval, more threads would only compete for the interpreter."""
+STALLED_AFTER_S: Final = 0.02
+"""Runners may also be held up outside of jobs, such as by a schema that must be fetched first."""
 FEW: Final = 2
 
 RunOne = Callable[[Record, Slot], None]
@@ -36,6 +37,7 @@ class ThreadRunners:
         self._size = size
         self._idle = 0
         self._begun = 0
+        self._enough = False
         self._is_stopping = False
         self._has_work = threading.Event()
         self.slots = [Slot() for _ in range(size)]
@@ -79,19 +81,29 @@ class ThreadRunners:
             self._has_work.set()
 
     def _spread(self) -> None:
-        """Wake idle runners while there is work that the busy ones do not get through quickly."""
-        begun_before = 0
-        pause = threading.Event()
+        """Every few milliseconds while there is work, wake idle runners or let busy ones rest.
+
+        A runner whose jobs wait or compute is nearly always found inside of one. One with short jobs is found before
+        or after them, waiting for the interpreter, and more runners would only make it wait longer.
+        """
+        pause, begun, moved_s = threading.Event(), 0, 0.0
         while not self._is_stopping:
             self._has_work.wait()
             pause.wait(SPREAD_INTERVAL_S)
             with self._condition:
-                waiting = len(self._ready) + sum(map(len, self._taken))
-                if not waiting:
-                    self._has_work.clear()
-                elif self._begun - begun_before < QUICK_JOBS_PER_INTERVAL:
-                    self._condition.notify(min(self._idle, waiting))
-                begun_before = self._begun
+                if begun != self._begun:
+                    begun, moved_s = self._begun, time.monotonic()
+                inside = sum(slot.context is not None for slot in self.slots)
+                is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
+                self._enough = inside * 2 < self._size - self._idle and not is_stalled
+                self._share()
+
+    def _share(self) -> None:
+        waiting = len(self._ready) + sum(map(len, self._taken))
+        if not waiting:
+            self._has_work.clear()
+        elif not self._enough:
+            self._condition.notify(min(self._idle, waiting))
 
     def _run(self, number: int) -> None:
         mine, slot, run_one = self._taken[number], self.slots[number], self._run_one
@@ -101,21 +113,24 @@ class ThreadRunners:
                     record = mine.popleft()
                 except IndexError:  # the rest was taken by idle runners
                     break
-                self._begun += 1  # a lost update among threads only makes a busy pool look a little slower
+                self._begun += 1  # a lost update among threads does no harm: it tells only that something moves
                 run_one(record, slot)
 
     def _take(self, mine: deque[Record]) -> bool:
         """Fill `mine` with the next handful, waiting for it; False at the end."""
         with self._condition:
             while not self._is_stopping:
-                handful = self._handful() or self._others_half()
-                if handful:
+                if not self._may_rest() and (handful := self._handful() or self._others_half()):
                     mine.extend(handful)
                     return True
                 self._idle += 1
                 self._condition.wait()
                 self._idle -= 1
             return False
+
+    def _may_rest(self) -> bool:
+        """Whether the runner that asks is not needed: others are at work, and have short jobs."""
+        return self._enough and self._idle < self._size - 1
 
     def _handful(self) -> list[Record]:
         size = min(MAX_HANDFUL, -(-len(self._ready) // len(self._taken)))

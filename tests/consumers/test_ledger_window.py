@@ -122,7 +122,7 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
 
 
 def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_records() -> None:
-    """What ran here is done though its entry is unwritten; a retry that was not published in time must be done again."""
+    """What ran here is done though its entry is unwritten; a retry that was not published in time is done again."""
     former, restored = ledger(), ledger()
     retried = declare().record({"ce_id": b"job-2"}, offset=1)
     former.add("job-1")
