@@ -15,6 +15,9 @@ from ..topology.cluster import Option
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 
+DEFAULT_POLL_INTERVAL_MS: Final = 300_000
+"""librdkafka's own `max.poll.interval.ms`."""
+
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 
 
@@ -86,6 +89,11 @@ def make_consumer(
     config = consumer_config(cluster, queue, client_id, protocol)
     outage = Outage(cluster.bootstrap_servers)
     return Consumer({**config, "on_commit": on_commit, "error_cb": outage.note, "logger": LogRelay(config)})
+
+
+def longest_callback_s(cluster: ClusterSettings) -> float:
+    """How long a rebalance callback may take: half of what the group allows a member, before it counts as gone."""
+    return float(cluster.options.get("max.poll.interval.ms", DEFAULT_POLL_INTERVAL_MS)) / 1_000 / 2
 
 
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:

@@ -26,6 +26,7 @@ from .client import (
     CONSUMER_PROTOCOL,
     GroupProtocol,
     lacks_consumer_protocol,
+    longest_callback_s,
     make_consumer,
     settling_producer,
 )
@@ -273,7 +274,8 @@ class QueueWorker:
 
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""
-        give_up_s = min(time.monotonic() + self._settings.revoke_grace.total_seconds(), self._shutdown_by_s)
+        grace_s = min(self._settings.revoke_grace.total_seconds(), longest_callback_s(self._cluster))
+        give_up_s = min(time.monotonic() + grace_s, self._shutdown_by_s)
         self._note_settled()
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
             self._flow.wait_for_change()

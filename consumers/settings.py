@@ -28,7 +28,7 @@ class WorkerSettings:
         max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
             payloads more; beyond it, tiers wait in Kafka.
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again.
-        revoke_grace: the same when a partition moves to another worker.
+        revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
             it from running again, so the interval costs little either way.
         worker_id: says in headers, events and logs who ran a job.
