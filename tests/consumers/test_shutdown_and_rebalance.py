@@ -145,6 +145,36 @@ def test_a_worker_that_joins_and_leaves_under_load_loses_nothing_and_doubles_not
     assert set(journal.times().values()) == {1}
 
 
+def test_a_job_that_runs_when_its_partition_is_taken_ends_here_and_runs_once(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """The partition is given away when the job has ended and is committed, within the grace for that."""
+    pipeline, queue = declare_queue(namespace, partitions=2)
+    journal, gate, too_early = Journal(), Gate(), threading.Event()
+
+    @pipeline.job(queue, key=lambda number: f"k{number}")
+    def act(number: int) -> None:
+        journal.note(number)
+        gate.wait()
+
+    create(pipeline, cluster)
+    with (
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster, revoke_grace=timedelta(seconds=20)) as first,
+    ):
+        receipts = [producer.enqueue(act, number) for number in range(6)]
+        assert {receipt.partition for receipt in receipts} == {0, 1}
+        journal.wait(6)
+        with running_worker(pipeline, cluster) as second:
+            too_early.wait(2)  # time in which a partition given away too early would run its job again
+            assert second.partitions == ()
+            gate.open()
+            second.wait_partitions(1)
+            wait_all_committed(cluster, queue)
+            first.wait_outcomes(Done=6)
+    assert set(journal.times().values()) == {1}
+
+
 def test_delayed_jobs_move_with_their_partition(cluster: ClusterSettings, namespace: str) -> None:
     """A retry that one worker held in memory is run by the one that gets its partition, on time and once."""
     pipeline, queue = declare_queue(namespace, partitions=2, tiers=(timedelta(seconds=2),))
