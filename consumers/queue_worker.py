@@ -26,6 +26,7 @@ from .client import (
     CONSUMER_PROTOCOL,
     GroupProtocol,
     lacks_consumer_protocol,
+    lag,
     longest_callback_s,
     make_consumer,
     settling_producer,
@@ -293,18 +294,8 @@ class QueueWorker:
         if now_s >= self._next_housekeeping_s:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
-            self._lag = self._measure_lag()
-
-    def _measure_lag(self) -> int:
-        total = 0
-        for assignment in self._assignments.all():
-            place = TopicPartition(assignment.topic, assignment.partition)
-            reader = self._consumer if assignment.tier is None else self._tiers.consumer
-            _, high = reader.get_watermark_offsets(place, cached=True)
-            position = assignment.progress.committable()
-            if position is not None and high >= 0:
-                total += max(0, high - position)
-        return total
+            readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
+            self._lag = sum(lag(readers[assignment.tier], assignment) for assignment in self._assignments.all())
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
