@@ -75,9 +75,11 @@ class Flow:
         return self.in_flight <= self._limit() * share and self._bytes <= self._max_bytes * share
 
     def _limit(self) -> int:
-        """The bound on jobs: wider where most of them wait behind others of their key, so that other keys go on."""
-        may_run = self.in_flight - self._count_parked()
-        return self._max_in_flight + (self._max_parked if may_run < self._max_in_flight * FEW_SHARE else 0)
+        """The bound on jobs. Where few may run, those parked behind others of their key do not count against it."""
+        parked = self._count_parked()
+        may_run = self.in_flight - parked
+        is_held_up = may_run < self._max_in_flight * FEW_SHARE and parked < self._max_parked
+        return self._max_in_flight + (parked if is_held_up else 0)
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""
