@@ -48,7 +48,8 @@ FAILURES: Final = (
 @click.option("--keep", is_flag=True, help="Leave the broker, the topics and the claims for a look.")
 def main(limit: int | None, year: bool, keep: bool) -> None:
     """Send a month of real flights through Stoker, kill a worker half-way, and prove that nothing was lost."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs are started deaf to it
+        signal.signal(number, _interrupt)
     try:
         _run(limit, year=year, keep=keep)
     except KeyboardInterrupt:
