@@ -48,6 +48,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 FETCH_LIMIT: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
+TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
@@ -85,6 +86,7 @@ class QueueWorker:
         self._outcomes: Counter[str] = Counter()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
+        self._next_tiers_s = 0.0
         self._shutdown_by_s = math.inf
 
     def run(self) -> None:
@@ -153,10 +155,9 @@ class QueueWorker:
         self._commits.commit_if_due(self._consumer)
         self._keep_house()
         self._start(self._flow.release_due(self._tiers.consumer))
-        delayed = self._tiers.fetch(self._flow.room)
-        self._intake(delayed)
+        has_more = self._intake_delayed()
         if self._flow.may_fetch():
-            self._intake(self._fetch(0.0 if delayed else self._poll_timeout_s()))
+            self._intake(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
             self._flow.rest(self._consumer)
             if self._flow.is_paused:
@@ -177,12 +178,25 @@ class QueueWorker:
         return POLL_TIMEOUT_S if due_s is None else min(POLL_TIMEOUT_S, max(0.0, due_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
-        """Wait for one message, then take what else is there: `consume` alone would wait until its batch is full."""
+        """Take what is there, or wait for one message: `consume` with a timeout would wait until its batch is full.
+
+        In this order because each call gives up the interpreter, and under load gets it back late.
+        """
+        at_hand = self._consumer.consume(max(1, min(FETCH_LIMIT, self._flow.room)), 0)
+        if at_hand or timeout_s == 0:
+            return at_hand
         first = self._consumer.poll(timeout_s)
-        if first is None:
-            return []
-        limit = min(FETCH_LIMIT, self._flow.room)
-        return [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
+        return [] if first is None else [first]
+
+    def _intake_delayed(self) -> bool:
+        """Take records of the tiers, now and then: they come before they are due. True if there may be more."""
+        now_s = time.monotonic()
+        if now_s < self._next_tiers_s:
+            return False
+        delayed = self._tiers.fetch(self._flow.room)
+        self._intake(delayed)
+        self._next_tiers_s = now_s if delayed else now_s + TIERS_INTERVAL_S
+        return bool(delayed)
 
     def _intake(self, messages: Iterable[Message]) -> None:
         runnable = []
