@@ -62,7 +62,7 @@ class Ledger:
         if record.claim_id in self._jobs:
             return True
         moved = self._moved
-        return len(moved) > 0 and (tried_name(record) in moved or moved_name(record) in moved)
+        return not moved.is_empty and (tried_name(record) in moved or moved_name(record) in moved)
 
     def absorb_jobs(self, former: Ledger) -> None:
         """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.
@@ -107,6 +107,11 @@ class NameWindow:
             if name in names:
                 return True
         return False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self._newest and not self._older
 
     def __len__(self) -> int:
         return len(self._newest) + sum(len(names) for _, names in self._older)

@@ -209,7 +209,7 @@ class QueueWorker:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             record = Record(message, assignment)
             assignment.progress.take(record.offset)
-            if not self._flow.hold_if_early(self._tiers.consumer, record):
+            if assignment.tier is None or not self._flow.hold_if_early(self._tiers.consumer, record):
                 runnable.append(record)
         self._start(runnable)
 

@@ -66,7 +66,6 @@ class Record:
     """What the job path needs of a Kafka message, read once; mutable by nobody after it was made.
 
     Attributes:
-        pairs: the headers as they came, in their order.
         headers: {name: value}.
         fault: why the headers could not be read at all; None where they could.
         claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
@@ -76,6 +75,7 @@ class Record:
     """
 
     __slots__ = (
+        "_odd_pairs",
         "assignment",
         "claim_id",
         "fault",
@@ -83,7 +83,6 @@ class Record:
         "key",
         "lane",
         "offset",
-        "pairs",
         "size_bytes",
         "timestamp_ms",
         "value",
@@ -96,18 +95,24 @@ class Record:
         except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         headers: HeaderMap = dict(pairs)
-        if None in headers.values():  # Kafka allows it; the type of `pairs` says what nearly all records have
+        is_plain = len(headers) == len(pairs) and None not in headers.values()
+        if not is_plain:  # a name twice, or no value: Kafka allows both
             headers = header_map(pairs)
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
         self.key: bytes | None = message.key()
         self.value: bytes | None = message.value()
         self.timestamp_ms: int = message.timestamp()[1]
-        self.pairs = pairs
         self.headers = headers
+        self._odd_pairs = None if is_plain else pairs
         self.claim_id = claim_id(headers)
         self.size_bytes = len(self.value or b"") + len(self.key or b"") + sum(map(len, headers.values()))
         self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
+
+    @property
+    def pairs(self) -> HeaderList:
+        """The headers as they came, in their order."""
+        return list(self.headers.items()) if self._odd_pairs is None else self._odd_pairs
 
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""

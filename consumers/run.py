@@ -33,7 +33,7 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
     enter_job(context)
     slot.begin(context, task.job_type.timeout_s)
     try:
-        if TRACE_PARENT in context.headers:
+        if TRACE_PARENT in task.record.headers:
             with _enqueuer_trace(context):
                 return check_returned(task.job_type.handler(*task.args, **task.kwargs))
         return check_returned(task.job_type.handler(*task.args, **task.kwargs))

@@ -43,6 +43,9 @@ TOO_LARGE_CODES: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RE
 ProducerFactory = Callable[[], Producer]
 
 
+_Entry = tuple["Settlement", bytes, LedgerWord]
+
+
 @dataclass(slots=True, eq=False)
 class Settlement:
     """A record with its outcome, until it is settled."""
@@ -160,11 +163,13 @@ class Settler:
     def _settle(self, group: list[Settlement]) -> None:
         for item in group:
             item.error = None
-        self._publish_records([item for item in group if item.writes.record is not None])
-        durable = [item for item in group if item.error is None]
-        for item in durable:
-            item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
-        self._publish_ledger([item for item in durable if item.writes.ledger is not None])
+        moving = [item for item in group if item.writes.record is not None]
+        self._publish_records(moving)
+        durable = [item for item in group if item.error is None] if moving else group
+        for item in moving:
+            if item.error is None:
+                item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
+        self._publish_ledger(durable)
         self._publish_events(durable)
         self._wait_confirmed()
 
@@ -197,37 +202,37 @@ class Settler:
             item.error = as_error(failure)
 
     def _publish_ledger(self, group: Iterable[Settlement]) -> None:
-        by_partition: defaultdict[int, list[Settlement]] = defaultdict(list)
+        by_partition: defaultdict[int, list[_Entry]] = defaultdict(list)
         for item in group:
-            by_partition[item.record.assignment.partition].append(item)
+            if item.writes.ledger is not None:
+                name, word = item.writes.ledger
+                by_partition[item.record.assignment.partition].append((item, name.encode(), word))
         values = self._ledger_values()
-        for partition, items in by_partition.items():
-            self._publish_ledger_partition(partition, items, values)
+        for partition, entries in by_partition.items():
+            self._publish_ledger_partition(partition, entries, values)
 
     def _ledger_values(self) -> dict[LedgerWord, bytes]:
         at = utc(self._clock())
         words: tuple[LedgerWord, ...] = ("done", "moved", "cancelled")
         return {word: encode_own("LedgerEntry", {"outcome": word, "at": at}) for word in words}
 
-    def _publish_ledger_partition(
-        self, partition: int, items: list[Settlement], values: dict[LedgerWord, bytes]
-    ) -> None:
-        entries = [(item, *item.writes.ledger) for item in items if item.writes.ledger is not None]
-        messages: list[dict[str, Any]] = [{"key": name.encode(), "value": values[word]} for _, name, word in entries]
-
+    def _publish_ledger_partition(self, partition: int, entries: list[_Entry], values: dict[LedgerWord, bytes]) -> None:
         def note(error: KafkaError | None, message: Message) -> None:
             for item, name, _ in entries:
-                if error is not None and name.encode() == message.key():
+                if error is not None and name == message.key():
                     item.error = error
 
+        messages: list[dict[str, Any]] = [{"key": name, "value": values[word]} for _, name, word in entries]
+        topic = self._queue.ledger_topic
         try:
-            self._producer.produce_batch(self._queue.ledger_topic, messages, partition=partition, on_delivery=note)
+            queued = self._producer.produce_batch(topic, messages, partition=partition, on_delivery=note)
         except (BufferError, KafkaException) as failure:
-            for item in items:
+            for item, _, _ in entries:
                 item.error = as_error(failure)
             return
-        for (item, _, _), message in zip(entries, messages, strict=True):
-            item.error = message.get("_error", item.error)
+        if queued < len(messages):
+            for (item, _, _), message in zip(entries, messages, strict=True):
+                item.error = message.get("_error", item.error)
 
     def _publish_events(self, group: Iterable[Settlement]) -> None:
         for item in group:

@@ -34,10 +34,11 @@ STUCK_AFTER_S: Final = 5.0
 class Slot:
     """One runner's place; the runner begins and ends jobs in it, the watchdog strikes them."""
 
-    __slots__ = ("_lock", "context", "reported", "struck", "thread_id")
+    __slots__ = ("_is_aimed_at", "_lock", "context", "reported", "struck", "thread_id")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._is_aimed_at = False
         self.context: JobContext | None = None
         self.thread_id = 0
         self.struck = False
@@ -52,14 +53,17 @@ class Slot:
 
     def end(self) -> None:
         """Note that the job has ended; a strike that has not taken effect yet is called off."""
-        with self._lock:
-            self.context = None
-            if self.struck:
-                _set_async_exc(self.thread_id, _NOTHING)
+        self.context = None
+        if self._is_aimed_at:  # else the watchdog, should it aim from now on, finds nobody here
+            with self._lock:
+                if self.struck:
+                    _set_async_exc(self.thread_id, _NOTHING)
+                self._is_aimed_at = False
 
     def strike(self, context: JobContext) -> None:
         """Raise `TimeLimitExceeded` in the job's thread, unless the job has ended meanwhile."""
         with self._lock:
+            self._is_aimed_at = True
             if self.context is context and not self.struck:
                 self.struck = True
                 _set_async_exc(self.thread_id, TimeLimitExceeded)

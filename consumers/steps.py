@@ -74,6 +74,7 @@ class Stopped:
     """The worker cut the run short, for reasons of its own."""
 
 
+RETURNED_NOTHING = Returned(None)
 Result = Returned | Raised | Stopped
 
 
@@ -175,9 +176,11 @@ def _first_failed(record: Record) -> datetime | None:
 
 def decide(task: Task, result: Result, bench: Bench) -> Outcome:
     """Say what becomes of a run; pure but for clock and chance, which `bench` carries."""
+    if result is RETURNED_NOTHING:
+        return DONE
     match result:
         case Returned(value):
-            return DONE if value is None else _decide_value(value, bench)
+            return _decide_value(value, bench)
         case Raised(error):
             return _decide_error(task, error, bench)
         case Stopped():
@@ -192,7 +195,9 @@ def _decide_value(value: object, bench: Bench) -> Outcome:
 
 def check_returned(value: object) -> Result:
     """Take what a sync handler returned: an awaitable is work that was not done, and so a failure."""
-    if value is None or not inspect.isawaitable(value):
+    if value is None:
+        return RETURNED_NOTHING
+    if not inspect.isawaitable(value):
         return Returned(value)
     if inspect.iscoroutine(value):
         value.close()

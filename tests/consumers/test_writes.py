@@ -68,8 +68,8 @@ def delivered_again(delivery: Delivery, planned: NextRecord) -> Record:
     """The next record as its tier delivers it."""
     place = Assignment(2, planned.topic, 0, tier=TIERS[1])
     record = delivery.record(assignment=place)
-    record.pairs = list(planned.headers)
     record.headers = dict(planned.headers)
+    assert record.pairs == planned.headers
     return record
 
 
