@@ -61,11 +61,16 @@ class Ground:
         lines = [line.split() for line in self.file.read_text().splitlines()]
         return [Run(job_id, int(attempt), int(process_id)) for job_id, attempt, process_id in lines]
 
-    def wait_settled(self) -> None:
+    def run_count(self) -> int:
+        """How many runs there were so far."""
+        return self.file.read_bytes().count(b"\n")
+
+    def wait_settled(self, deadline_s: float = DEADLINE_S) -> None:
         """Wait until every job has its outcome on the topics, and all is committed."""
-        wait_until(lambda: self.done_ids() == self.jobs - self.spent, DEADLINE_S, "all others to be done")
-        wait_until(lambda: self.dead_ids().keys() == self.spent, DEADLINE_S, "the dead letters")
-        wait_all_committed(self.cluster, self.queue, DEADLINE_S)
+        wait_all_committed(self.cluster, self.queue, deadline_s)
+        wait_until(lambda: self.done_ids() == self.jobs - self.spent, deadline_s, "all others to be done")
+        wait_until(lambda: self.dead_ids().keys() == self.spent, deadline_s, "the dead letters")
+        wait_all_committed(self.cluster, self.queue, deadline_s)
 
     def done_ids(self) -> set[str]:
         """Jobs that the ledger has as completed."""
@@ -101,19 +106,40 @@ def test_workers_killed_at_random_lose_no_job(
 ) -> None:
     """3,000 jobs with failures, two processes, three kills: each job is done or dead, and only those repeat that a
     killed process had begun."""
-    draw = random.Random(seed)
     with ground(cluster, namespace, tmp_path, JOBS) as scene:
-        alive = [scene.start(), scene.start()]
-        killed: set[int] = set()
-        for kill in range(3):
-            enough = draw.randrange(kill * 700, kill * 700 + 600)
-            wait_until(lambda enough=enough: len(scene.runs) > enough, DEADLINE_S, "runs before the kill")  # type: ignore[misc]  # bound at once
-            victim = alive.pop(draw.randrange(len(alive)))
-            victim.kill()
-            killed.add(victim.pid)
-            alive.append(scene.start())
+        killed = kill_at_random(scene, random.Random(seed), kills=3)
         scene.wait_settled()
-        runs = scene.runs
+        check_account(scene, killed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1_200)
+def test_a_hundred_thousand_jobs_outlive_many_kills(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
+    """100,000 jobs with failures, two processes, 25 kills: none lost, and only those repeat that were begun."""
+    with ground(cluster, namespace, tmp_path, 100_000) as scene:
+        killed = kill_at_random(scene, random.Random(2013), kills=25)
+        scene.wait_settled(deadline_s=600)
+        check_account(scene, killed)
+
+
+def kill_at_random(scene: Ground, draw: random.Random, kills: int) -> set[int]:
+    """Two workers, of which one is killed after so and so many runs, again and again; gives the killed processes."""
+    alive = [scene.start(), scene.start()]
+    killed: set[int] = set()
+    stretch = len(scene.jobs) * 7 // 10 // kills
+    for kill in range(kills):
+        enough = kill * stretch + draw.randrange(stretch * 6 // 7)
+        wait_until(lambda enough=enough: scene.run_count() > enough, DEADLINE_S, "runs before the kill")  # type: ignore[misc]  # bound at once
+        victim = alive.pop(draw.randrange(len(alive)))
+        victim.kill()
+        killed.add(victim.pid)
+        alive.append(scene.start())
+    return killed
+
+
+def check_account(scene: Ground, killed: set[int]) -> None:
+    """Every job ran, none is both done and dead, and whatever repeats was begun by a process that was killed."""
+    runs = scene.runs
     assert {run.job_id for run in runs} == scene.jobs
     first_runs: dict[tuple[str, int], Run] = {}
     for run in runs:
