@@ -180,7 +180,7 @@ def test_delayed_jobs_move_with_their_partition(cluster: ClusterSettings, namesp
     pipeline, queue = declare_queue(namespace, partitions=2, tiers=(timedelta(seconds=2),))
     journal = Journal()
 
-    @pipeline.job(queue)
+    @pipeline.job(queue, key=lambda number: f"k{number}")
     def act(number: int) -> None:
         if journal.note(number).attempt == 1:
             raise ConnectionError
