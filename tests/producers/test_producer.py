@@ -161,7 +161,9 @@ def test_a_topic_deleted_under_the_producer_is_told_as_unknown(shop: Shop, clust
     """A topic that is gone fails the job within the bound, naming the command that mends it."""
     with Producer(shop.pipeline, cluster, confirm_timeout=timedelta(seconds=15)) as producer:
         producer.enqueue(shop.send_receipt, 0, "a")  # from here on the producer takes the topic for granted
-        Administration(cluster).delete([shop.mails.topic])
+        administration = Administration(cluster)
+        administration.delete([shop.mails.topic])
+        wait_until(lambda: not administration.topics([shop.mails.topic]), what="the topic to be gone")
         with pytest.raises(UnknownTopic, match="stoker topology apply"):
             producer.enqueue(shop.send_receipt, 1, "a")
 
