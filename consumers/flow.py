@@ -62,7 +62,7 @@ class Flow:
     def room(self) -> int:
         """How many more jobs fit below the bounds, if they are as large as the last ones."""
         by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1
-        return max(0, min(self._limit() - self.in_flight, by_size))
+        return max(0, min(self._max_in_flight - self._used(), by_size))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
@@ -72,14 +72,14 @@ class Flow:
         return has_room and not self.is_paused
 
     def _is_below(self, share: float) -> bool:
-        return self.in_flight <= self._limit() * share and self._bytes <= self._max_bytes * share
+        return self._used() <= self._max_in_flight * share and self._bytes <= self._max_bytes * share
 
-    def _limit(self) -> int:
-        """The bound on jobs. Where few may run, those parked behind others of their key do not count against it."""
+    def _used(self) -> int:
+        """The jobs that count against the bound: where few may run, not those parked behind others of their key."""
         parked = self._count_parked()
         may_run = self.in_flight - parked
         is_held_up = may_run < self._max_in_flight * FEW_SHARE and parked < self._max_parked
-        return self._max_in_flight + (parked if is_held_up else 0)
+        return may_run if is_held_up else self.in_flight
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""
