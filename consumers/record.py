@@ -68,7 +68,6 @@ class Record:
     Attributes:
         headers: {name: value}.
         fault: why the headers could not be read at all; None where they could.
-        timestamp_ms: when a tier's record was published; 0 on the main topic, where nobody asks.
         claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
             replay published it. None where the record carries no id at all.
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
@@ -103,7 +102,7 @@ class Record:
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
         self.key: bytes | None = message.key()
         self.value: bytes | None = message.value()
-        self.timestamp_ms = message.timestamp()[1] if assignment.tier is not None else 0
+        self.timestamp_ms: int = message.timestamp()[1]
         self.headers = headers
         self._odd_pairs = None if is_plain else pairs
         self.claim_id = claim_id(headers)
