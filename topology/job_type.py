@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -174,7 +174,3 @@ class ConfiguredJob(Generic[P, R]):
     def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later."""
         return JobCall(self.job_type, args, kwargs, self.options)
-
-    def with_job_id(self, job_id: str) -> ConfiguredJob[P, R]:
-        """The same options for another job."""
-        return replace(self, options=replace(self.options, job_id=job_id))

@@ -204,3 +204,15 @@ def test_a_partition_without_ledger_runs_its_jobs() -> None:
     delivery = declare()
     other = Ledger(delivery.queue.ledger, lambda: NOW_S)
     assert claim(delivery.record(), replace(delivery.bench, ledgers={1: other})) is None
+
+
+def test_a_job_knows_the_trace_that_it_was_enqueued_under() -> None:
+    """The W3C header as text, and nothing where the publisher had no trace."""
+    delivery = declare()
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = decode(delivery.record({"traceparent": trace}), delivery.bench)
+    plain = decode(delivery.record(), delivery.bench)
+    assert isinstance(traced, Task)
+    assert isinstance(plain, Task)
+    assert traced.context.trace_parent == trace.decode()
+    assert plain.context.trace_parent is None
