@@ -119,6 +119,13 @@ def test_the_ledger_remembers_records_that_moved_and_not_their_jobs(name: str) -
     assert entry[1] == "moved"
 
 
+def test_an_expired_job_leaves_its_name_free() -> None:
+    """It never ran, so the same id or idempotency key may be enqueued again; only this record of it is settled."""
+    delivery = declare()
+    planned = written(delivery, delivery.record(), Cancelled(reason="expired", detail="too late"))
+    assert planned.ledger == (f"{MOVED}job-1@unit.q/0/7", "cancelled")
+
+
 def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns_it() -> None:
     """Done and cancelled are remembered; everything else is the present owner's to say."""
     delivery = declare()
