@@ -12,6 +12,7 @@ from confluent_kafka import Message
 
 from ..topology.headers import ATTEMPT, IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap, header_map
 from .offsets import Progress
+from .partition_state import PartitionState
 
 Lane = bytes | str
 LONGEST_NAME_BYTES: Final = 1_000
@@ -30,10 +31,17 @@ class Assignment:
         is_active: False once the partition was revoked or lost; results that come later are settled as late.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
             the offset that was last committed.
+        restored: what the owner before had committed; None where nothing was, or nothing that can be read.
+        deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
+            one included; offsets below `window_end` were possibly running then.
+        crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
+            keeps it.
     """
 
     __slots__ = (
         "committed",
+        "crashes",
+        "deaths",
         "in_flight",
         "is_active",
         "is_open",
@@ -42,8 +50,10 @@ class Assignment:
         "number",
         "partition",
         "progress",
+        "restored",
         "tier",
         "topic",
+        "window_end",
     )
 
     def __init__(
@@ -60,6 +70,10 @@ class Assignment:
         self.progress = Progress()
         self.in_flight = 0
         self.committed: int | None = None
+        self.restored: PartitionState | None = None
+        self.deaths = 0
+        self.window_end = 0
+        self.crashes: dict[int, int] = {}
 
 
 class Record:

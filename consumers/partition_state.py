@@ -1,0 +1,230 @@
+"""`PartitionState`: how far one partition has come, exactly, in the form in which it outlives its owner.
+
+It stands in the metadata of the group's committed offset, as text:
+
+    stoker1:<base64 of crc32 + body>
+
+The body is a row of unsigned varints (7 bits each, low ones first): base, horizon, flags (1 open, 2 spilled), deaths,
+window_end, the number of `crashes` and for each of them its offset beyond the base and its count; then either the
+lengths of runs, incomplete and complete by turns from the base on, or, if spilled, the offset of the record on the
+progress topic that holds the runs. Such a record's value is crc32 + body, without base64. Pure.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode, b64encode
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from heapq import nlargest
+from typing import Final, Self
+
+PREFIX: Final = "stoker1:"
+MAX_CHARACTERS: Final = 3_900
+"""Brokers take metadata of less than 4,096 bytes, unless their `offset.metadata.max.bytes` says otherwise."""
+MAX_CRASHES: Final = 100
+"""More crashed jobs than these are not remembered, those with the fewest crashes first."""
+_OPEN: Final = 1
+_SPILLED: Final = 2
+_CHECKSUM_BYTES: Final = 4
+_LONGEST_VARINT_BITS: Final = 63
+
+Run = tuple[int, int]
+"""Offsets from the first up to, not including, the second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionState:
+    """The progress of one partition at one moment.
+
+    Attributes:
+        base: the committed offset: all below it is complete.
+        horizon: the next offset to be delivered; from there on nothing is complete.
+        incomplete: the offsets from base to horizon that are not complete, as ascending runs that do not touch. All
+            others in between are complete, or do not exist. Empty where the runs were spilled.
+        is_open: its owner is at work. One who finds it open knows that the owner before died, or was cut off.
+        deaths: how many owners ended without closing it since it last came beyond `window_end`.
+        window_end: offsets below it were possibly running when the last owner died; 0 if none did.
+        crashes: {incomplete offset: how often a process died while it ran}.
+        spilled_at: where on the progress topic the runs are; None where they are here.
+    """
+
+    base: int
+    horizon: int
+    incomplete: tuple[Run, ...] = ()
+    is_open: bool = True
+    deaths: int = 0
+    window_end: int = 0
+    crashes: Mapping[int, int] = field(default_factory=dict)
+    spilled_at: int | None = None
+
+    def encode(self, max_characters: int = MAX_CHARACTERS) -> str | None:
+        """The state as commit metadata, or None if that would be too large."""
+        if len(self.incomplete) * 2 > max_characters:  # at least a byte for each run's length, and one for the next's
+            return None
+        text = PREFIX + b64encode(self.to_bytes()).decode("ascii")
+        return text if len(text) <= max_characters else None
+
+    def to_bytes(self) -> bytes:
+        """The state as the value of a record on the progress topic."""
+        numbers = [self.base, self.horizon, self._flags(), self.deaths, self.window_end, *self._crash_numbers()]
+        numbers += self._run_lengths() if self.spilled_at is None else [self.spilled_at]
+        body = _to_varints(numbers)
+        return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
+
+    def without_runs(self) -> PartitionState:
+        """The same, with nothing beyond the base said to be complete: small, and true whatever is complete."""
+        runs = ((self.base, self.horizon),) if self.horizon > self.base else ()
+        return replace(self, incomplete=runs, spilled_at=None)
+
+    def referring(self, spilled_at: int) -> PartitionState:
+        """The same, with its runs on the progress topic at that offset."""
+        return replace(self, incomplete=(), spilled_at=spilled_at)
+
+    def with_runs_of(self, spilled: PartitionState) -> PartitionState:
+        """The same, with what a state that was spilled for it knows to be complete; that one may be older."""
+        horizon = max(self.horizon, spilled.horizon)
+        runs = cut([*spilled.incomplete, (spilled.horizon, horizon)], self.base, horizon)
+        return replace(
+            self,
+            horizon=horizon,
+            incomplete=runs,
+            crashes={**spilled.crashes, **self.crashes},
+            spilled_at=None,
+        )
+
+    def cut_at(self, end: int) -> PartitionState:
+        """The same, with nothing known from the offset `end` on, not below the base."""
+        horizon = max(self.base, min(self.horizon, end))
+        return replace(self, horizon=horizon, incomplete=cut(self.incomplete, self.base, horizon))
+
+    def _flags(self) -> int:
+        return (_OPEN if self.is_open else 0) | (0 if self.spilled_at is None else _SPILLED)
+
+    def _crash_numbers(self) -> Iterator[int]:
+        beyond = [(offset, count) for offset, count in self.crashes.items() if offset >= self.base]
+        kept = nlargest(MAX_CRASHES, beyond, key=lambda item: item[1])
+        yield len(kept)
+        for offset, count in sorted(kept):
+            yield offset - self.base
+            yield count
+
+    def _run_lengths(self) -> Iterator[int]:
+        at = self.base
+        if self.incomplete and self.incomplete[0][0] > at:
+            yield 0  # the row begins with an incomplete run
+        for start, end in self.incomplete:
+            if start > at:
+                yield start - at
+            yield end - start
+            at = end
+
+    @classmethod
+    def decode(cls, metadata: str | None, committed_offset: int) -> Self | None:
+        """Read a commit's metadata; None where it is foreign, damaged, of another version, or of another offset."""
+        if not metadata or not metadata.startswith(PREFIX):
+            return None
+        try:
+            value = b64decode(metadata[len(PREFIX) :], validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        state = cls.from_bytes(value)
+        return state if state is not None and state.base == committed_offset else None
+
+    @classmethod
+    def from_bytes(cls, value: bytes) -> Self | None:
+        """Read the value of a record on the progress topic; None where it is damaged."""
+        body = value[_CHECKSUM_BYTES:]
+        if binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != value[:_CHECKSUM_BYTES]:
+            return None
+        try:
+            return cls._from_numbers(deque(_from_varints(body)))
+        except (IndexError, ValueError):
+            return None
+
+    @classmethod
+    def _from_numbers(cls, numbers: deque[int]) -> Self:
+        """Read the body's numbers.
+
+        Raises:
+            IndexError: there are too few.
+            ValueError: they contradict one another.
+        """
+        base, horizon, flags, deaths, window_end, crash_count = (numbers.popleft() for _ in range(6))
+        crashes = {base + numbers.popleft(): numbers.popleft() for _ in range(crash_count)}
+        spilled_at = numbers.popleft() if flags & _SPILLED else None
+        incomplete = tuple(_runs(base, numbers))
+        if horizon < max([base, *(end for _, end in incomplete[-1:])]):
+            raise ValueError("its runs pass its horizon")
+        return cls(
+            base=base,
+            horizon=horizon,
+            incomplete=incomplete,
+            is_open=bool(flags & _OPEN),
+            deaths=deaths,
+            window_end=window_end,
+            crashes=crashes,
+            spilled_at=spilled_at,
+        )
+
+
+def joined(runs: Iterable[Run]) -> Iterator[Run]:
+    """Join ascending runs that touch or overlap.
+
+    >>> list(joined([(1, 2), (2, 5), (7, 8)]))
+    [(1, 5), (7, 8)]
+    """
+    present: Run | None = None
+    for start, end in runs:
+        if present is not None and start <= present[1]:
+            present = (present[0], max(present[1], end))
+            continue
+        if present is not None:
+            yield present
+        present = (start, end)
+    if present is not None:
+        yield present
+
+
+def cut(runs: Iterable[Run], start: int, end: int) -> tuple[Run, ...]:
+    """The parts of ascending runs that lie within a stretch, joined where they touch.
+
+    >>> cut([(1, 4), (6, 7), (7, 12)], 2, 9)
+    ((2, 4), (6, 9))
+    """
+    inside = ((max(first, start), min(after, end)) for first, after in runs)
+    return tuple(joined((first, after) for first, after in inside if first < after))
+
+
+def _runs(base: int, lengths: Iterable[int]) -> Iterator[Run]:
+    at = base
+    for number, length in enumerate(lengths):
+        if number % 2 == 0 and length:
+            yield at, at + length
+        at += length
+
+
+def _to_varints(numbers: Iterable[int]) -> bytes:
+    out = bytearray()
+    for number in numbers:
+        left = number
+        while left > 0x7F:
+            out.append(left & 0x7F | 0x80)
+            left >>= 7
+        out.append(left)
+    return bytes(out)
+
+
+def _from_varints(body: bytes) -> Iterator[int]:
+    number, shift = 0, 0
+    for byte in body:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield number
+            number, shift = 0, 0
+        elif shift > _LONGEST_VARINT_BITS:
+            raise ValueError("a number is too long")
+    if shift:
+        raise ValueError("the last number is cut off")
