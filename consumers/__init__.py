@@ -3,11 +3,13 @@
 from .context import JobContext, NoCurrentJob, current_job, current_job_or_none
 from .settings import WorkerSettings
 from .signals import Discard, Retry, Snooze, TimeLimitExceeded
+from .signs import JobProgress
 from .worker import Worker
 
 __all__ = [
     "Discard",
     "JobContext",
+    "JobProgress",
     "NoCurrentJob",
     "Retry",
     "Snooze",

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..topology.headers import REPLAY, TRACE_PARENT
+from ..topology.job_type import NO_LIMITS, RunLimits
 from . import log_keys
 from .record import Record
+from .signs import NOTE_LIMIT, JobProgress, RunSigns, Signs
 
 _LOGGER = logging.getLogger("stoker.job")
 _current: ContextVar[JobContext | None] = ContextVar("stoker_job", default=None)
@@ -44,7 +46,10 @@ class JobContext:
         attempt: 1 for the first run; snoozes, shutdowns and crashes do not count.
         attempts: how many runs the policy allows.
         record: the Kafka record of this run.
-        deadline_s: `time.monotonic()` at which the timeout strikes; set when the run begins.
+        deadline_s: `time.monotonic()` at which the timeout strikes, or the wait for a heartbeat ends; set when the run
+            begins, and moved on by its signs of life.
+        limits: how long it may take; set when the run begins.
+        signs: takes the run's signs of life; None until the first, where the run is in this process.
     """
 
     job_id: str
@@ -54,6 +59,53 @@ class JobContext:
     attempts: int
     record: Record
     deadline_s: float = math.inf
+    limits: RunLimits = NO_LIMITS
+    signs: Signs | None = None
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether to come to an end: the worker shuts down, the partition moves away, or the run is past its limits.
+
+        A long job asks now and then, and ends, for instance by returning `Snooze(timedelta(0))` after noting how far
+        it has come. If it goes on instead, it is interrupted when the worker's grace is over, and delivered again.
+        """
+        return self._signs().should_stop
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Tell how far the run is, in units of its own; shown to operators, and a sign of life.
+
+        Args:
+            done: units that are done.
+            total: all units, where that is known.
+            note: what the job is at; cut at 200 characters.
+        """
+        self._signs().progress(JobProgress(done=done, total=total, note=note[:NOTE_LIMIT]))
+
+    def heartbeat(self) -> None:
+        """Give a sign of life: needed at least as often as the job type's `heartbeat` says, if it declares one."""
+        self._signs().heartbeat()
+
+    def _signs(self) -> Signs:
+        if self.signs is None:
+            self.signs = RunSigns(self)
+        return self.signs
+
+    @property
+    def began_s(self) -> float:
+        """`time.monotonic()` at which the run began."""
+        signs = self.signs
+        return signs.began_s if isinstance(signs, RunSigns) else self.deadline_s - self.limits.first_s
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its deadline is that of the next sign of life, not that of the timeout."""
+        limits = self.limits
+        return limits.heartbeat_s < limits.timeout_s and self.deadline_s < self.began_s + limits.timeout_s
+
+    @property
+    def latest_progress(self) -> JobProgress | None:
+        """What `progress` was told last, in this process."""
+        return self.signs.latest if isinstance(self.signs, RunSigns) else None
 
     @property
     def key(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,7 @@ def run_sync(task: Task, slot: Slot) -> Result:
 def _run_in_slot(task: Task, slot: Slot) -> Result:
     context = task.context
     enter_job(context)
-    slot.begin(context, task.job_type.timeout_s)
+    slot.begin(context, task.job_type.limits)
     try:
         if TRACE_PARENT in task.record.headers:
             with _enqueuer_trace(context):
@@ -47,12 +48,16 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
 
 
 def _timed_out(task: Task) -> Raised:
-    return Raised(TimeLimitExceeded(task.job_type.timeout_s))
+    """Which of the run's limits it was that it passed."""
+    limits = task.context.limits
+    return Raised(TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if task.context.is_silent else None))
 
 
 async def run_async(task: Task, is_stopping: Callable[[], bool]) -> Result:
     """Await an async handler under its timeout; a cancellation by the worker's shutdown is no failure."""
     enter_job(task.context)
+    task.context.limits = task.job_type.limits
+    task.context.deadline_s = time.monotonic() + task.job_type.limits.first_s
     try:
         async with asyncio.timeout(task.job_type.timeout_s) as limit:
             return Returned(await _call_async(task))

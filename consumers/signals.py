@@ -49,13 +49,21 @@ def _checked(after: timedelta) -> timedelta:
 
 
 class TimeLimitExceeded(BaseException):
-    """Raised inside a job that ran past its timeout; the run counts as failed.
+    """Raised inside a job that ran past its timeout, or gave no sign of life for too long; the run counts as failed.
 
     Not an `Exception`, so that a job's own `except Exception` does not swallow it.
+
+    Attributes:
+        timeout_s: how long it may run; 0 where that is not known, as inside the job.
+        heartbeat_s: how long it was silent, where that is why it was ended.
     """
 
-    def __init__(self, timeout_s: float = 0.0) -> None:
-        super().__init__(
-            f"the job ran longer than its timeout of {timeout_s:g} s" if timeout_s else "the job ran too long"
-        )
-        self.timeout_s = timeout_s
+    def __init__(self, timeout_s: float = 0.0, heartbeat_s: float | None = None) -> None:
+        if heartbeat_s is not None:
+            message = f"the job gave no sign of life for {heartbeat_s:g} s"
+        elif timeout_s:
+            message = f"the job ran longer than its timeout of {timeout_s:g} s"
+        else:
+            message = "the job ran too long"
+        super().__init__(message)
+        self.timeout_s, self.heartbeat_s = timeout_s, heartbeat_s

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ..topology.job_type import RunLimits
 from . import log_keys
 from .context import JobContext
 from .signals import TimeLimitExceeded
@@ -44,10 +45,11 @@ class Slot:
         self.struck = False
         self.reported = False
 
-    def begin(self, context: JobContext, timeout_s: float) -> None:
+    def begin(self, context: JobContext, limits: RunLimits) -> None:
         """Note that the job runs in the calling thread from now on."""
         self.thread_id = threading.get_ident()
-        context.deadline_s = time.monotonic() + timeout_s
+        context.limits = limits
+        context.deadline_s = time.monotonic() + limits.first_s
         self.struck = self.reported = False
         self.context = context
 

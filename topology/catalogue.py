@@ -30,6 +30,7 @@ class CataloguedJobType:
     is_async: bool
     key: str
     timeout_s: float
+    heartbeat_s: float | None
     attempts: int
     tiers: tuple[str, ...]
     permanent_errors: tuple[str, ...]
@@ -130,6 +131,7 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         is_async=job.is_async,
         key=_key(job),
         timeout_s=job.timeout.total_seconds(),
+        heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
         attempts=job.retry.attempts,
         tiers=tuple(map(format_duration, job.retry.tiers or job.queue.tiers)),
         permanent_errors=tuple(error.__name__ for error in job.retry.permanent),

@@ -6,11 +6,12 @@ The parameters of the handler are the parameters of the enqueue call, for type c
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import WRAPPER_ASSIGNMENTS, cached_property
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ..schemas import Compatibility, Contract
 from .queue import Queue, unknown_tiers
@@ -62,6 +63,20 @@ class JobCall:
         return None if key_of is None else key_of(*self.args, **self.kwargs)
 
 
+class RunLimits(NamedTuple):
+    """How long one run may take, and how long it may be silent; `math.inf` where that is not limited.
+
+    `first_s` is the lesser of the two: how long a run may take that gives no sign of life.
+    """
+
+    timeout_s: float
+    heartbeat_s: float
+    first_s: float
+
+
+NO_LIMITS: Final = RunLimits(math.inf, math.inf, math.inf)
+
+
 class InvalidDeclaration(ValueError):
     """A declaration cannot be; all of its faults are named together."""
 
@@ -82,6 +97,8 @@ class JobType(Generic[P, R]):
         key: says the ordering key from the arguments; None leaves it to each call.
         retry, timeout, max_payload_bytes: None takes the queue's.
         compatibility: the rule that a change of the contract must keep.
+        heartbeat: a run that gives no sign of life for so long is ended as if it had passed its timeout; None: it may
+            be silent.
         owner, description: for the catalogue; the description defaults to the docstring's first line.
     """
 
@@ -94,6 +111,7 @@ class JobType(Generic[P, R]):
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
     compatibility: Compatibility = Compatibility.BACKWARD
+    heartbeat: timedelta | None = None
     owner: str = ""
     description: str = ""
 
@@ -102,6 +120,10 @@ class JobType(Generic[P, R]):
         faults = [*(self.own_retry.faults() if self.own_retry else []), *unknown_tiers(self.retry, self.queue.tiers)]
         if self.timeout <= timedelta(0):
             faults.append(f"timeout must be above zero; it is {self.timeout}")
+        if self.heartbeat is not None and not timedelta(0) < self.heartbeat < self.timeout:
+            faults.append(
+                f"heartbeat must be above zero and below the timeout ({self.timeout}); it is {self.heartbeat}"
+            )
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
         for name in WRAPPER_ASSIGNMENTS:
@@ -126,6 +148,12 @@ class JobType(Generic[P, R]):
     def timeout_s(self) -> float:
         """The timeout in seconds."""
         return self.timeout.total_seconds()
+
+    @cached_property
+    def limits(self) -> RunLimits:
+        """The bounds on one run's time."""
+        heartbeat_s = math.inf if self.heartbeat is None else self.heartbeat.total_seconds()
+        return RunLimits(self.timeout_s, heartbeat_s, min(self.timeout_s, heartbeat_s))
 
     @cached_property
     def max_payload_bytes(self) -> int:

@@ -107,6 +107,8 @@ def _row(job: CataloguedJobType) -> tuple[object, ...]:
     limit = f"{job.max_payload_bytes / 1024:,.0f} KiB"
     tiers = ",".join(job.tiers) if job.attempts > 1 else "-"
     timeout = _length(job.timeout_s)
+    if job.heartbeat_s is not None:
+        timeout += f", heartbeat {_length(job.heartbeat_s)}"
     return (job.name, job.owner or "-", timeout, job.attempts, tiers, limit, job.key, job.description or "-")
 
 

@@ -1,0 +1,102 @@
+"""Signs of life: how a running job tells that it moves, and learns that it should stop.
+
+A run in this process keeps its signs itself (`RunSigns`). For a run in a child process, the child has an
+implementation of `Signs` that sends each over its pipe, and the parent repeats it on the run's context over here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from .context import JobContext
+
+NOTE_LIMIT: Final = 200
+TOLD_INTERVAL_S: Final = 5.0
+"""How often at most one run's progress becomes an event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgress:
+    """How far a run has come, by its own words.
+
+    Attributes:
+        done, total: in units of the job's own; total is None where the job does not know.
+        note: what it is at, at most `NOTE_LIMIT` characters.
+    """
+
+    done: float
+    total: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        """`3 of 10 (30 %), sending`."""
+        share = f" of {self.total:,g} ({100 * self.done / self.total:.0f} %)" if self.total else ""
+        return f"{self.done:,g}{share}" + (f", {self.note}" if self.note else "")
+
+
+class Signs(Protocol):
+    """What a run's context passes its signs of life to."""
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the run shall come to an end by itself."""
+        ...
+
+    def heartbeat(self) -> None:
+        """Take note that the run is alive."""
+        ...
+
+    def progress(self, latest: JobProgress) -> None:
+        """Take note of how far it is, which is a sign of life too."""
+        ...
+
+
+class RunSigns:
+    """The signs of a run that this process watches; made when the first one is asked for.
+
+    Attributes:
+        began_s, last_s: `time.monotonic()` of the run's begin and of its last sign.
+        latest: the last progress; None where the run has told none.
+        has_news: whether `latest` has not become an event yet.
+        told_s: when the last event was made of it.
+    """
+
+    __slots__ = ("_context", "began_s", "has_news", "last_s", "latest", "told_s")
+
+    def __init__(self, context: JobContext) -> None:
+        self._context = context
+        self.began_s = context.began_s
+        self.last_s = self.began_s
+        self.latest: JobProgress | None = None
+        self.has_news = False
+        self.told_s = -math.inf
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the worker shuts down, the partition is given away or gone, or the run is past its limits."""
+        context = self._context
+        return not context.record.assignment.is_open or time.monotonic() >= context.deadline_s
+
+    def heartbeat(self) -> None:
+        """Move the deadline on, but never past the timeout."""
+        limits = self._context.limits
+        self.last_s = time.monotonic()
+        self._context.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
+
+    def progress(self, latest: JobProgress) -> None:
+        """Keep it for whoever looks at the worker, and for an event."""
+        self.latest = latest
+        self.has_news = True
+        self.heartbeat()
+
+    def take_news(self, now_s: float) -> JobProgress | None:
+        """The progress to make an event of, if there is news and the last event is long enough ago."""
+        if not self.has_news or now_s - self.told_s < TOLD_INTERVAL_S:
+            return None
+        self.has_news = False
+        self.told_s = now_s
+        return self.latest
