@@ -91,11 +91,14 @@ class Flow:
         self._bytes += size_bytes
         self._usual_bytes = max(1.0, size_bytes / len(records))
 
-    def end(self, record: Record) -> None:
-        """Count a record that was settled or taken back."""
-        self.in_flight -= 1
-        self._bytes -= record.size_bytes
-        record.assignment.in_flight -= 1
+    def end(self, records: Collection[Record]) -> None:
+        """Count records that were settled or taken back."""
+        size_bytes = 0
+        for record in records:
+            size_bytes += record.size_bytes
+            record.assignment.in_flight -= 1
+        self.in_flight -= len(records)
+        self._bytes -= size_bytes
 
     def signal_room(self) -> None:
         """Wake the poll thread where it waits for room; called by the settling thread."""

@@ -25,7 +25,7 @@ class Lanes:
     def __init__(self, make_ready: MakeReady) -> None:
         self._make_ready = make_ready
         self._lock = Lock()
-        self._waiting: dict[Lane, deque[Record]] = {}
+        self._waiting: dict[Lane, deque[Record] | None] = {}  # a queue only where something waits: few do
         self.parked = 0
 
     def add(self, records: Iterable[Record]) -> None:
@@ -37,14 +37,21 @@ class Lanes:
                 lane = record.lane
                 if lane is None:
                     ready.append(record)
-                elif lane in waiting:
-                    waiting[lane].append(record)
-                    self.parked += 1
-                else:
-                    waiting[lane] = deque()
+                elif lane not in waiting:
+                    waiting[lane] = None
                     ready.append(record)
+                else:
+                    self._park(lane, record)
         if ready:
             self._make_ready(ready)
+
+    def _park(self, lane: Lane, record: Record) -> None:
+        behind = self._waiting[lane]
+        if behind is None:
+            self._waiting[lane] = deque((record,))
+        else:
+            behind.append(record)
+        self.parked += 1
 
     def finish(self, record: Record) -> None:
         """Note that a ready record has run (or was dropped); the next one of its lane becomes ready."""
@@ -65,7 +72,7 @@ class Lanes:
         dropped: list[Record] = []
         with self._lock:
             for lane, behind in self._waiting.items():
-                if any(record.assignment in assignments for record in behind):
+                if behind is not None and any(record.assignment in assignments for record in behind):
                     dropped += [record for record in behind if record.assignment in assignments]
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
             self.parked -= len(dropped)

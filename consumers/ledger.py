@@ -1,10 +1,10 @@
 """The ledger: which jobs were completed lately, so that a repeated one does not run again.
 
-One ledger for each partition number of a queue. In memory it is a window of names, bounded by count and age; on the
-compacted topic `<namespace>.<queue>.ledger` each name is a record, and the window is restored from there when the
-partition is assigned. A record that moved on (to a retry tier or the dead letters) is in the ledger as well, under a
-name of its own: a crash between that and the commit of its source then publishes nothing twice. Such names have a
-window of their own, so that many retries do not push completed jobs out.
+One ledger for each partition number of a queue. In memory it is a window of names, bounded by count and age, which is
+restored from the compacted topic `<namespace>.<queue>.ledger` when the partition is assigned. A record that moved on
+(to a retry tier or the dead letters) is in the ledger as well, under a name of its own: a crash between that and the
+commit of its source then publishes nothing twice. Such names have a window of their own, so that many retries do not
+push completed jobs out.
 
     <claim id>                          the job is completed, or discarded itself
     moved:<claim id>@<origin>#<n>       its attempt n failed, and attempt n+1 or a dead letter is on its topic
@@ -13,6 +13,7 @@ window of their own, so that many retries do not push completed jobs out.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -53,9 +54,17 @@ class Ledger:
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
 
-    def add(self, name: str, at_s: float | None = None) -> None:
-        """Remember a name, settled at the epoch time `at_s` (now unless given)."""
-        (self._moved if name.startswith(MOVED) else self._jobs).add(name, at_s)
+    def add_job(self, name: str) -> None:
+        """Remember a job that is completed now."""
+        self._jobs.add(name)
+
+    def add(self, name: str) -> None:
+        """Remember a name of either kind, settled now."""
+        (self._moved if name.startswith(MOVED) else self._jobs).add(name)
+
+    def add_former(self, name: str, at_s: float) -> None:
+        """Remember a name of either kind, settled at the epoch time `at_s`."""
+        (self._moved if name.startswith(MOVED) else self._jobs).add_former(name, at_s)
 
     def is_settled(self, record: Record) -> bool:
         """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
@@ -96,7 +105,7 @@ class NameWindow:
         self._clock = clock
         self._lock = Lock()
         self._newest: set[str] = set()
-        self._newest_at_s = 0.0
+        self._newest_at_s = 0.0  # infinite: now, as long as names are added as they are settled
         self._newest_began_s = clock()
         self._older: list[tuple[float, set[str]]] = []
 
@@ -122,25 +131,32 @@ class NameWindow:
             generations = [*reversed([names for _, names in self._older]), self._newest]
         return [name for generation in generations for name in tuple(generation)]
 
-    def add(self, name: str, at_s: float | None = None) -> None:
-        """Remember a name of the epoch time `at_s` (now unless given); too old ones are passed over."""
-        now_s = self._clock()
-        name_s = now_s if at_s is None else at_s
-        if now_s - name_s > self._max_age_s:
+    def add(self, name: str) -> None:
+        """Remember a name of this moment."""
+        newest = self._newest
+        newest.add(name)
+        self._newest_at_s = math.inf
+        if len(newest) >= self._generation_size:
+            self._rotate()
+
+    def add_former(self, name: str, at_s: float) -> None:
+        """Remember a name of the epoch time `at_s`; too old ones are passed over."""
+        if self._clock() - at_s > self._max_age_s:
             return
         self._newest.add(name)
-        self._newest_at_s = max(self._newest_at_s, name_s)
+        self._newest_at_s = max(self._newest_at_s, at_s)
         if len(self._newest) >= self._generation_size:
-            self._rotate(now_s)
+            self._rotate()
 
-    def _rotate(self, now_s: float) -> None:
+    def _rotate(self) -> None:
         with self._lock:
             if len(self._newest) >= self._generation_size:
-                self._begin_generation(now_s)
+                self._begin_generation(self._clock())
 
     def _begin_generation(self, now_s: float) -> None:
-        self._older = [(self._newest_at_s, self._newest), *self._older[: GENERATIONS - 1]]
+        self._older = [(min(self._newest_at_s, now_s), self._newest), *self._older[: GENERATIONS - 1]]
         self._newest = set()
+        self._newest_at_s = 0.0
         self._newest_began_s = now_s
 
     def forget_old(self) -> None:

@@ -34,10 +34,11 @@ from .client import (
 from .commits import Commits
 from .errors import WorkerCrashed
 from .flow import Flow
+from .groups import Group
 from .outcomes import INTERRUPTED
 from .record import Assignment, Record
 from .settings import WorkerSettings
-from .settle import Settlement, Settler
+from .settle import Settler
 from .snapshot import QueueSnapshot
 from .stages import Stages
 from .steps import Bench
@@ -64,7 +65,7 @@ class QueueWorker:
         self.queue = queue
         self.last_turn_s = time.monotonic()
         self._settings = settings
-        self._settled: deque[list[Settlement]] = deque()
+        self._settled: deque[Group] = deque()
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue, cluster, self._stopping)
@@ -235,7 +236,7 @@ class QueueWorker:
 
     # ---- what was settled
 
-    def _receive_settled(self, group: list[Settlement]) -> None:
+    def _receive_settled(self, group: Group) -> None:
         """Called by the settling thread."""
         self._settled.append(group)
         self._flow.signal_room()
@@ -243,12 +244,14 @@ class QueueWorker:
     def _note_settled(self) -> None:
         while self._settled:
             group = self._settled.popleft()
-            self._outcomes.update([type(item.outcome).__name__ for item in group])
-            for item in group:
-                record = item.record
-                self._flow.end(record)
-                if record.assignment.is_active and item.outcome is not INTERRUPTED:
+            self._flow.end(group.records)
+            for record in group.done:
+                if record.assignment.is_active:
                     record.assignment.progress.complete(record.offset)
+            for item in group.others:
+                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
+                    item.record.assignment.progress.complete(item.record.offset)
+            self._outcomes.update(group.outcomes)
 
     # ---- assignments
 
@@ -284,8 +287,7 @@ class QueueWorker:
     def _take_back(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun; it is delivered again to the next owner."""
         self._flow.drop_held(leaving)
-        for record in self._stages.drop(leaving):
-            self._flow.end(record)
+        self._flow.end(self._stages.drop(leaving))
 
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""

@@ -109,18 +109,17 @@ class Record:
         except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         headers: HeaderMap = dict(pairs)
-        is_plain = len(headers) == len(pairs) and None not in headers.values()
-        if not is_plain:  # a name twice, or no value: Kafka allows both
-            headers = header_map(pairs)
+        self._odd_pairs: HeaderList | None = None
+        if len(headers) != len(pairs) or None in headers.values():  # a name twice, or no value: Kafka allows both
+            headers, self._odd_pairs = header_map(pairs), pairs
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
         self.key: bytes | None = message.key()
         self.value: bytes | None = message.value()
         self.timestamp_ms: int = message.timestamp()[1]
         self.headers = headers
-        self._odd_pairs = None if is_plain else pairs
         self.claim_id = claim_id(headers)
-        self.size_bytes = len(self.value or b"") + len(self.key or b"") + sum(map(len, headers.values()))
+        self.size_bytes = len(self.value or b"") + len(self.key or b"") + len(b"".join(headers.values()))
         self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
 
     @property

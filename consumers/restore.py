@@ -11,13 +11,14 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from ..topology import ClusterSettings, Queue
 from .ledger import Ledger
+from .ledger_records import names_of
 from .record import Assignment
 
 BATCH: Final = 10_000
 REQUEST_TIMEOUT_S: Final = 10.0
 IDLE_TIMEOUT_S: Final = 15.0
-FIRST_SPAN_FACTOR: Final = 2
-"""Records read first for each job that the window holds; more where too many of them were no completed jobs."""
+FIRST_SPAN_RECORDS: Final = 500
+"""Read first: under load a record holds hundreds of completed jobs, else one; more follow until the window is full."""
 NEXT_SPAN_FACTOR: Final = 4
 
 MEMBERS_OPTIONS: Final = frozenset(
@@ -106,7 +107,7 @@ def _committed(consumer: Consumer, tiers: Collection[Assignment]) -> list[TopicP
 def _restore_ledger(consumer: Consumer, queue: Queue, partition: int, should_stop: ShouldStop) -> Ledger:
     """Read the topic's tail, and a longer one as long as it holds fewer completed jobs than the window takes."""
     low, high = consumer.get_watermark_offsets(TopicPartition(queue.ledger_topic, partition), timeout=REQUEST_TIMEOUT_S)
-    span = FIRST_SPAN_FACTOR * queue.ledger.jobs
+    span = FIRST_SPAN_RECORDS
     while True:
         tail = _Tail(queue, partition, max(low, high - span), high)
         ledger = tail.read(consumer, should_stop)
@@ -145,7 +146,7 @@ class _Tail:
         return self._ledger
 
     def _take(self, message: Message) -> None:
-        error, offset, key = message.error(), message.offset(), message.key()
+        error, offset, key, value = message.error(), message.offset(), message.key(), message.value()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
         self._is_read = self._is_read or error is not None or (offset is not None and offset + 1 >= self._end)
@@ -153,6 +154,10 @@ class _Tail:
             return
         stamp_ms = message.timestamp()[1]
         self._first_ms = stamp_ms if self._first_ms is None else self._first_ms
-        if message.value() is not None:
-            name = key if isinstance(key, str) else key.decode("utf-8", "backslashreplace")
-            self._ledger.add(name, at_s=stamp_ms / 1_000)
+        if value is not None:
+            for name in names_of(_bytes(key), _bytes(value)):
+                self._ledger.add_former(name, at_s=stamp_ms / 1_000)
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value

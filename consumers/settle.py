@@ -15,19 +15,19 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..schemas import encode_own
 from ..topology import Queue
-from ..topology.headers import ERROR_STACK
 from . import log_keys
-from .outcomes import Outcome
+from .groups import Group, Settlement, as_error, is_fatal, merged, slimmer
+from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
+from .outcomes import Done, NotDone, Outcome
 from .record import Record
-from .writes import LedgerWord, Writes, plan_writes, utc
+from .writes import plan_writes, utc
 
 _LOGGER = logging.getLogger("stoker.settle")
 
@@ -38,22 +38,9 @@ LINGER_S: Final = 0.01
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker says so, and again each time."""
 
-TOO_LARGE_CODES: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-
 ProducerFactory = Callable[[], Producer]
-
-
-_Entry = tuple["Settlement", bytes, LedgerWord]
-
-
-@dataclass(slots=True, eq=False)
-class Settlement:
-    """A record with its outcome, until it is settled."""
-
-    record: Record
-    outcome: Outcome
-    writes: Writes
-    error: KafkaError | None = None
+_FailedBatch = tuple[list[Record], KafkaError]
+_Failed = tuple[list[Record], KafkaError | None]
 
 
 class Settler:
@@ -66,7 +53,7 @@ class Settler:
         events_topic: str,
         worker_id: str,
         make_producer: ProducerFactory,
-        on_settled: Callable[[list[Settlement]], None],
+        on_settled: Callable[[Group], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -76,7 +63,8 @@ class Settler:
         self._producer = make_producer()
         self._on_settled = on_settled
         self._clock = clock
-        self._handed_in: deque[tuple[Record, Outcome]] = deque()
+        self._done: deque[Record] = deque()
+        self._others: deque[tuple[Record, NotDone]] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
@@ -93,7 +81,10 @@ class Settler:
 
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """Take an outcome from a runner; never blocks."""
-        self._handed_in.append((record, outcome))
+        if isinstance(outcome, Done):
+            self._done.append(record)
+        else:
+            self._others.append((record, outcome))
         if not self._wake.is_set():
             self._wake.set()
 
@@ -105,15 +96,15 @@ class Settler:
         self._thread.join(within.total_seconds() + STILL_WAITING_S)
 
     def _run(self) -> None:
-        failed: list[Settlement] = []
+        failed = Group()
         try:
             while not (self._stopping.is_set() and self._has_ended(failed)):
                 self._wake.wait(RETRY_PAUSE_S if failed else None)
                 self._wake.clear()
                 self._gather_company()
-                failed = self._settle_group(self._collect()) + self._repeat_if_due(failed)
+                failed = merged(self._settle_group(self._collect()), self._repeat_if_due(failed))
                 self._report(failed)
-                if self._handed_in:
+                if self._done or self._others:
                     self._wake.set()
         except GaveUp as end:
             _LOGGER.error("%s", end, extra={log_keys.QUEUE: self._queue.name})
@@ -128,50 +119,59 @@ class Settler:
             self._stopping.wait(LINGER_S)
         self._last_group_s = time.monotonic()
 
-    def _has_ended(self, failed: list[Settlement]) -> bool:
-        return (not failed and not self._handed_in) or time.monotonic() > self._give_up_at_s
+    def _has_ended(self, failed: Group) -> bool:
+        return not (failed or self._done or self._others) or time.monotonic() > self._give_up_at_s
 
-    def _repeat_if_due(self, failed: list[Settlement]) -> list[Settlement]:
+    def _repeat_if_due(self, failed: Group) -> Group:
         """Try once more what failed, after a pause, and beside what is new: one in trouble does not hold up others."""
         if not failed or time.monotonic() < self._repeat_s:
             return failed
         self._repeat_s = time.monotonic() + RETRY_PAUSE_S
-        return self._settle_group([slimmer(item) for item in failed])
+        return self._settle_group(Group(failed.done, [slimmer(item) for item in failed.others]))
 
-    def _collect(self) -> list[Settlement]:
+    def _collect(self) -> Group:
+        done = [self._done.popleft() for _ in range(min(len(self._done), GROUP_LIMIT))]
+        others = [self._others.popleft() for _ in range(min(len(self._others), GROUP_LIMIT))]
+        return Group(done, [self._plan(record, outcome) for record, outcome in others])
+
+    def _plan(self, record: Record, outcome: NotDone) -> Settlement:
         now = utc(self._clock())
-        group: list[Settlement] = []
-        while self._handed_in and len(group) < GROUP_LIMIT:
-            record, outcome = self._handed_in.popleft()
-            writes = plan_writes(record, outcome, queue=self._queue, worker_id=self._worker_id, now=now)
-            group.append(Settlement(record, outcome, writes))
-        return group
+        return Settlement(
+            record, outcome, plan_writes(record, outcome, queue=self._queue, worker_id=self._worker_id, now=now)
+        )
 
-    def _settle_group(self, group: list[Settlement]) -> list[Settlement]:
-        """Settle a group; give those whose writes failed."""
-        try:
-            if group:
-                self._settle(group)
-        except KafkaException as failure:  # a fatal error of the client ends a barrier in this way
-            for item in group:
-                item.error = as_error(failure)
-        settled = [item for item in group if item.error is None]
-        if settled:
-            self._on_settled(settled)
-        return [item for item in group if item.error is not None]
-
-    def _settle(self, group: list[Settlement]) -> None:
-        for item in group:
+    def _settle_group(self, group: Group) -> Group:
+        """Settle a group; give what of it could not be written."""
+        if not group:
+            return group
+        for item in group.others:
             item.error = None
-        moving = [item for item in group if item.writes.record is not None]
+        try:
+            undone, done_error = self._settle(group)
+        except KafkaException as failure:  # a fatal error of the client ends a barrier in this way
+            for item in group.others:
+                item.error = as_error(failure)
+            return Group(group.done, group.others, as_error(failure))
+        failed = Group(undone, [item for item in group.others if item.error is not None], done_error)
+        if undone:
+            repeated = set(undone)
+            group.done = [record for record in group.done if record not in repeated]
+        group.others = [item for item in group.others if item.error is None]
+        if group:
+            self._on_settled(group)
+        return failed
+
+    def _settle(self, group: Group) -> _Failed:
+        moving = [item for item in group.others if item.writes.record is not None]
         self._publish_records(moving)
-        durable = [item for item in group if item.error is None] if moving else group
-        for item in moving:
-            if item.error is None:
-                item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
-        self._publish_ledger(durable)
+        durable = [item for item in group.others if item.error is None]
+        for item in durable:
+            item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
+        failed = self._publish_done(group.done)
+        self._publish_entries(durable)
         self._publish_events(durable)
         self._wait_confirmed()
+        return [record for records, _ in failed for record in records], failed[0][1] if failed else None
 
     def _publish_records(self, group: Iterable[Settlement]) -> None:
         published = False
@@ -201,38 +201,41 @@ class Settler:
         except (BufferError, KafkaException) as failure:
             item.error = as_error(failure)
 
-    def _publish_ledger(self, group: Iterable[Settlement]) -> None:
-        by_partition: defaultdict[int, list[_Entry]] = defaultdict(list)
+    def _publish_done(self, done: Iterable[Record]) -> list[_FailedBatch]:
+        """Queue the names of completed jobs; what cannot be written is in the list once all is confirmed or failed."""
+        by_partition: defaultdict[int, list[Record]] = defaultdict(list)
+        for record in done:
+            by_partition[record.assignment.partition].append(record)
+        failed: list[_FailedBatch] = []
+        for partition, records in by_partition.items():
+            for start in range(0, len(records), BATCH_NAMES):
+                self._publish_batch(partition, records[start : start + BATCH_NAMES], failed)
+        return failed
+
+    def _publish_batch(self, partition: int, records: list[Record], failed: list[_FailedBatch]) -> None:
+        names = [record.claim_id for record in records if record.claim_id is not None]
+        self._publish_ledger(
+            partition, batch_record(names, utc(self._clock())), lambda error: failed.append((records, error))
+        )
+
+    def _publish_entries(self, group: Iterable[Settlement]) -> None:
         for item in group:
             if item.writes.ledger is not None:
-                name, word = item.writes.ledger
-                by_partition[item.record.assignment.partition].append((item, name.encode(), word))
-        values = self._ledger_values()
-        for partition, entries in by_partition.items():
-            self._publish_ledger_partition(partition, entries, values)
+                entry = entry_record(*item.writes.ledger, utc(self._clock()))
+                self._publish_ledger(item.record.assignment.partition, entry, item.fail)
 
-    def _ledger_values(self) -> dict[LedgerWord, bytes]:
-        at = utc(self._clock())
-        words: tuple[LedgerWord, ...] = ("done", "moved", "cancelled")
-        return {word: encode_own("LedgerEntry", {"outcome": word, "at": at}) for word in words}
+    def _publish_ledger(self, partition: int, what: KeyAndValue, on_failure: Callable[[KafkaError], None]) -> None:
+        def note(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                on_failure(error)
 
-    def _publish_ledger_partition(self, partition: int, entries: list[_Entry], values: dict[LedgerWord, bytes]) -> None:
-        def note(error: KafkaError | None, message: Message) -> None:
-            for item, name, _ in entries:
-                if error is not None and name == message.key():
-                    item.error = error
-
-        messages: list[dict[str, Any]] = [{"key": name, "value": values[word]} for _, name, word in entries]
-        topic = self._queue.ledger_topic
+        key, value = what
         try:
-            queued = self._producer.produce_batch(topic, messages, partition=partition, on_delivery=note)
+            self._producer.produce(
+                self._queue.ledger_topic, key=key, value=value, partition=partition, on_delivery=note
+            )
         except (BufferError, KafkaException) as failure:
-            for item, _, _ in entries:
-                item.error = as_error(failure)
-            return
-        if queued < len(messages):
-            for (item, _, _), message in zip(entries, messages, strict=True):
-                item.error = message.get("_error", item.error)
+            on_failure(as_error(failure))
 
     def _publish_events(self, group: Iterable[Settlement]) -> None:
         for item in group:
@@ -274,14 +277,14 @@ class Settler:
         self._reported_s = now_s
         _LOGGER.error(message, *args, extra={log_keys.QUEUE: self._queue.name})
 
-    def _report(self, failed: list[Settlement]) -> None:
+    def _report(self, failed: Group) -> None:
         if failed:
-            first = failed[0]
+            record, error = failed.first_error
             self._begin_trouble(
                 "outcomes of %d jobs cannot be written, first that of %s: %s; they stay uncommitted, trying again",
-                len(failed), first.record, first.error,
+                len(failed), record, error,
             )  # fmt: skip
-            if any(is_fatal(item.error) for item in failed):
+            if is_fatal(failed.done_error) or any(is_fatal(item.error) for item in failed.others):
                 self._producer = self._make_producer()
         elif self._in_trouble_since_s is not None:
             lasted_s = time.monotonic() - self._in_trouble_since_s
@@ -296,23 +299,3 @@ class GaveUp(Exception):
 
     def __init__(self, queue: str) -> None:
         super().__init__(f"queue {queue!r}: the brokers did not confirm the last outcomes before the shutdown's end")
-
-
-def as_error(failure: BufferError | KafkaException) -> KafkaError:
-    """Why a record could not even be queued."""
-    error = failure.args[0] if isinstance(failure, KafkaException) else None
-    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
-
-
-def is_fatal(error: KafkaError | None) -> bool:
-    """Whether the client that said so cannot be used any more."""
-    return error is not None and (error.fatal() or error.code() == KafkaError._FATAL)
-
-
-def slimmer(item: Settlement) -> Settlement:
-    """What to try next: where the record was too large for its topic, the same without the error's stack."""
-    following, error = item.writes.record, item.error
-    if following is None or error is None or error.code() not in TOO_LARGE_CODES:
-        return item
-    headers = [pair for pair in following.headers if pair[0] != ERROR_STACK]
-    return Settlement(item.record, item.outcome, replace(item.writes, record=replace(following, headers=headers)))

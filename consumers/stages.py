@@ -123,7 +123,7 @@ class Stages:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._bench.ledgers.get(record.assignment.partition)
         if ledger is not None and is_lasting(outcome) and record.claim_id is not None:
-            ledger.add(record.claim_id)
+            ledger.add_job(record.claim_id)
         elif ledger is not None and isinstance(outcome, Retried | Dead) and record.assignment.is_active:
             # Looked up before that was asked, so it is not the ledger of a later assignment: there, the outcome of
             # this one is late and will not be written, and the record must not pass for settled.

@@ -14,11 +14,9 @@ from .outcomes import (
     Cancelled,
     Dead,
     Deferred,
-    Done,
     Failure,
     Interrupted,
     NotDone,
-    Outcome,
     Passed,
     Retried,
     Skipped,
@@ -27,7 +25,7 @@ from .outcomes import (
 )
 from .record import Record, attempt_of
 
-LedgerWord = Literal["done", "moved", "cancelled"]
+LedgerWord = Literal["moved", "cancelled"]
 
 _DUE_ONLY = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
 """What changes when a record moves on without having failed: its attempt and its last error stay."""
@@ -61,14 +59,13 @@ class Writes:
 NOTHING = Writes()
 
 
-def plan_writes(record: Record, outcome: Outcome, *, queue: Queue, worker_id: str, now: datetime) -> Writes:
+def plan_writes(record: Record, outcome: NotDone, *, queue: Queue, worker_id: str, now: datetime) -> Writes:
     """Say what settles an outcome; a result of a revoked partition is settled as late.
 
-    Late, only what is true whoever owns the partition is written: that the job is done, or discarded itself.
-    Everything else is left to the present owner, to whom the record is delivered again.
+    Late, only what is true whoever owns the partition is written: that the job discarded itself. Everything else is
+    left to the present owner, to whom the record is delivered again. (Jobs that are done do not come here: of them
+    there is only a name to write, late or not.)
     """
-    if isinstance(outcome, Done):  # first, because it is by far the most frequent
-        return Writes(ledger=_remember(record, "done"))
     if not record.assignment.is_active and not is_lasting(outcome):
         return NOTHING
     return _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).writes(outcome)

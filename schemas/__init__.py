@@ -19,7 +19,7 @@ from .errors import (
     UnknownSchema,
 )
 from .files import Finding, SchemaFileBroken, compare, export, load
-from .own import decode_own, encode_own, own_schema
+from .own import decode_own, encode_own, is_own, own_schema
 from .registry_store import RegistrySchemaStore
 from .store import MemorySchemaStore, SchemaStore, StoredSchema
 from .topic_store import TopicSchemaStore
@@ -54,6 +54,7 @@ __all__ = [
     "decode_own",
     "encode_own",
     "export",
+    "is_own",
     "load",
     "own_schema",
 ]

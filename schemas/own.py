@@ -1,4 +1,4 @@
-"""The schemas of Stoker's own records (ledger entries, job events), and their codec: single-object encoding."""
+"""The schemas of Stoker's own records, and their codec: single-object encoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .avro import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
 from .errors import Undecodable, UnknownSchema
 
-OwnName = Literal["LedgerEntry", "JobEvent"]
+OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent"]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 
@@ -36,6 +36,11 @@ def encode_own(name: OwnName, datum: Mapping[str, Any]) -> bytes:
     return header + codec.encode(datum)
 
 
+def is_own(name: OwnName, value: bytes | None) -> bool:
+    """Whether the value is framed as that one of Stoker's own records."""
+    return value is not None and value.startswith(_own_codec(name)[1])
+
+
 def decode_own(name: OwnName, value: bytes | None) -> dict[str, Any]:
     """Read one of Stoker's own records, framed.
 
@@ -43,8 +48,8 @@ def decode_own(name: OwnName, value: bytes | None) -> dict[str, Any]:
         Undecodable: the bytes are not such a record.
         UnknownSchema: another version of Stoker wrote them.
     """
-    codec, header = _own_codec(name)
-    if value is not None and value.startswith(header):
+    codec, _ = _own_codec(name)
+    if value is not None and is_own(name, value):
         return codec.decode(value, _HEADER_BYTES)
     if value is None or len(value) < _HEADER_BYTES or not value.startswith(SINGLE_OBJECT):
         raise Undecodable(f"the value is not a framed {name}")

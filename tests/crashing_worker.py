@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from stoker.consumers import Worker, WorkerSettings, current_job
+from stoker.consumers.groups import Group
 from stoker.consumers.outcomes import Retried
-from stoker.consumers.settle import Settlement, Settler
+from stoker.consumers.settle import Settler
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.retries import RetryPolicy
 
@@ -58,7 +59,7 @@ def die_at(place: str) -> None:
     if place == "ran":
         _before(Settler, "hand_in", lambda _settler, _record, outcome: isinstance(outcome, Retried))
     elif place == "moved":
-        _before(Settler, "_publish_ledger", lambda _settler, group: _any_retried(group))
+        _before(Settler, "_publish_entries", lambda _settler, group: any(isinstance(i.outcome, Retried) for i in group))
     elif place == "remembered":
         make = Settler.__init__
 
@@ -68,8 +69,8 @@ def die_at(place: str) -> None:
         Settler.__init__ = make_dying  # type: ignore[method-assign]  # the place of the kill
 
 
-def _any_retried(group: list[Settlement]) -> bool:
-    return any(isinstance(item.outcome, Retried) for item in group)
+def _any_retried(group: Group) -> bool:
+    return any(isinstance(item.outcome, Retried) for item in group.others)
 
 
 def _before(owner: type, name: str, is_the_place: Callable[..., bool]) -> None:

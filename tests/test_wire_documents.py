@@ -101,7 +101,11 @@ def test_the_documented_bytes_are_those_of_the_contract() -> None:
 
 def test_the_documented_frames_are_those_of_stokers_own_records() -> None:
     """A reader in another language tells ledger entries and events by these ten bytes."""
-    for value in (encode_own("LedgerEntry", {"outcome": "done", "at": 0}), encode_own("JobEvent", EPOCH_EVENT)):
+    for value in (
+        encode_own("LedgerEntry", {"outcome": "done", "at": 0}),
+        encode_own("LedgerBatch", {"names": [], "at": 0}),
+        encode_own("JobEvent", EPOCH_EVENT),
+    ):
         assert f"`{value[:10].hex(' ').upper()}`" in TEXT
 
 

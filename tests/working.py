@@ -24,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from stoker.consumers import Worker, WorkerSettings, current_job
+from stoker.consumers.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.apply import ensure_topology
 from stoker.topology.pipeline import QueueShape
@@ -261,6 +262,12 @@ def read_topic(cluster: ClusterSettings, topic: str, partitions: int) -> list[Me
 def headers_of(message: Message) -> dict[str, bytes]:
     """A record's headers by name."""
     return dict(message.headers() or [])  # type: ignore[arg-type]  # a consumed message has pairs with bytes
+
+
+def remembered(cluster: ClusterSettings, queue: Queue) -> set[str]:
+    """The names that the ledger's topic holds, of completed jobs and of what has moved on."""
+    records = read_topic(cluster, queue.ledger_topic, queue.partitions)
+    return {name for record in records for name in names_of(bytes(record.key() or b""), bytes(record.value() or b""))}
 
 
 def dead_letters(cluster: ClusterSettings, queue: Queue) -> list[Message]:

@@ -18,7 +18,7 @@ from stoker.consumers.ledger import MOVED
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from waiting import wait_until
-from working import committed, create, dead_letters, ends, headers_of, read_topic, wait_all_committed
+from working import committed, create, dead_letters, ends, headers_of, read_topic, remembered, wait_all_committed
 
 CRASHING = Path(__file__).parents[1] / "crashing_worker.py"
 JOBS = 3_000
@@ -74,9 +74,7 @@ class Ground:
 
     def done_ids(self) -> set[str]:
         """Jobs that the ledger has as completed."""
-        entries = read_topic(self.cluster, self.queue.ledger_topic, self.queue.partitions)
-        names = {bytes(entry.key() or b"").decode() for entry in entries}
-        return {name for name in names if not name.startswith(MOVED)}
+        return {name for name in remembered(self.cluster, self.queue) if not name.startswith(MOVED)}
 
     def dead_ids(self) -> Counter[str]:
         """{job: dead letters}."""

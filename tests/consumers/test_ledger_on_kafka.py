@@ -16,6 +16,7 @@ from working import (
     headers_of,
     publish_raw,
     read_topic,
+    remembered,
     running_worker,
     wait_all_committed,
 )
@@ -100,8 +101,7 @@ def test_a_replay_runs_what_was_done_once_for_each_replay(cluster: ClusterSettin
         producer.enqueue(act.with_options(job_id="order-1"), 1)
         running.wait_outcomes(Done=3, Skipped=2)
     assert journal.said == [1, 1, 1]
-    names = {record.key() for record in read_topic(cluster, queue.ledger_topic, 1)}
-    assert names == {b"order-1", b"r1:order-1", b"r2:order-1"}
+    assert remembered(cluster, queue) == {"order-1", "r1:order-1", "r2:order-1"}
 
 
 def test_a_job_that_failed_before_may_be_enqueued_again(cluster: ClusterSettings, namespace: str) -> None:

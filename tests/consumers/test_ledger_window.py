@@ -67,8 +67,8 @@ def test_restored_names_that_are_too_old_are_passed_over() -> None:
     """The topic may hold more than the window; its age counts from the completion."""
     clock = Clock()
     remembered = window(age_s=100, clock=clock)
-    remembered.add("too old", at_s=clock.now_s - 101)
-    remembered.add("recent", at_s=clock.now_s - 99)
+    remembered.add_former("too old", clock.now_s - 101)
+    remembered.add_former("recent", clock.now_s - 99)
     assert "too old" not in remembered
     assert "recent" in remembered
 
@@ -77,7 +77,7 @@ def test_a_restored_name_is_forgotten_by_its_own_age() -> None:
     """A name that was 90 of 100 s old when it was restored is gone some 10 s (and a quarter) later."""
     clock = Clock()
     remembered = window(age_s=100, clock=clock)
-    remembered.add("aged", at_s=clock.now_s - 90)
+    remembered.add_former("aged", clock.now_s - 90)
     for _ in range(36):
         clock.now_s += 1
         remembered.forget_old()

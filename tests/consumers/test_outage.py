@@ -17,7 +17,7 @@ from working import (
     dead_letters,
     declare_queue,
     headers_of,
-    read_topic,
+    remembered,
     running_worker,
     wait_all_committed,
 )
@@ -63,5 +63,4 @@ def dead_ids(cluster: ClusterSettings, queue: Queue) -> set[str]:
 
 def done_ids(cluster: ClusterSettings, queue: Queue) -> set[str]:
     """Jobs that the ledger has as completed."""
-    names = {bytes(entry.key() or b"").decode() for entry in read_topic(cluster, queue.ledger_topic, queue.partitions)}
-    return {name for name in names if not name.startswith(MOVED)}
+    return {name for name in remembered(cluster, queue) if not name.startswith(MOVED)}

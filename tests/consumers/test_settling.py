@@ -13,9 +13,11 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.failures import describe_failure
+from stoker.consumers.groups import Group
+from stoker.consumers.ledger_records import names_of
 from stoker.consumers.outcomes import DONE, Outcome, Retried
 from stoker.consumers.record import Record
-from stoker.consumers.settle import Settlement, Settler
+from stoker.consumers.settle import Settler
 from waiting import wait_until
 
 RETRIED = Retried(
@@ -30,25 +32,25 @@ class UnreliableProducer:
         self.refused = refused
         self.refusals = 0
         self.confirmed: list[tuple[str, bytes | None]] = []
-        self._pending: list[tuple[str, bytes | None, Any]] = []
+        self.remembered: set[str] = set()
+        self._pending: list[tuple[str, bytes | None, bytes, Any]] = []
 
-    def produce(self, topic: str, *, key: bytes | None = None, on_delivery: Any = None, **_others: Any) -> None:
+    def produce(
+        self, topic: str, *, key: bytes | None = None, value: bytes = b"", on_delivery: Any = None, **_others: Any
+    ) -> None:
         """Queue one."""
-        self._pending.append((topic, key, on_delivery))
-
-    def produce_batch(self, topic: str, messages: list[dict[str, bytes]], *, on_delivery: Any, **_others: Any) -> int:
-        """Queue many; all are taken."""
-        self._pending += [(topic, message["key"], on_delivery) for message in messages]
-        return len(messages)
+        self._pending.append((topic, key, value, on_delivery))
 
     def flush(self, _timeout_s: float) -> int:
         """Confirm or refuse all."""
-        for topic, key, on_delivery in self._pending:
+        for topic, key, value, on_delivery in self._pending:
             if topic in self.refused:
                 self.refusals += 1
                 on_delivery(KafkaError(KafkaError._MSG_TIMED_OUT), Message(topic=topic, key=key))
             else:
                 self.confirmed.append((topic, key))
+                if topic.endswith(".ledger"):
+                    self.remembered.update(names_of(key or b"", value))
         self._pending.clear()
         return 0
 
@@ -71,8 +73,8 @@ class Settling:
             on_settled=self._note,
         )
 
-    def _note(self, group: list[Settlement]) -> None:
-        self.settled += [item.record for item in group]
+    def _note(self, group: Group) -> None:
+        self.settled += group.records
 
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """As a runner does."""
@@ -100,6 +102,32 @@ def test_nothing_is_settled_before_it_is_confirmed() -> None:
     assert topics[:2] == ["unit.q.retry.1s", "unit.q.ledger"]
 
 
+def test_a_done_job_is_remembered_though_its_partition_was_revoked() -> None:
+    """It is true whoever owns the partition, and spares the present owner a second run."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        record = delivery.record()
+        record.assignment.is_active = False
+        scene.hand_in(record, DONE)
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.remembered == {record.claim_id}
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_done_jobs_whose_batch_cannot_be_written_are_not_settled_until_it_can() -> None:
+    """All of the batch wait, and all are remembered in the end."""
+    delivery = declare()
+    records = [delivery.record({"ce_id": b"job-%d" % number}, offset=number) for number in range(1_100)]
+    with settling(delivery, {"unit.q.ledger"}) as scene:
+        for record in records:
+            scene.hand_in(record, DONE)
+        wait_until(lambda: scene.producer.refusals >= 6, what="a repetition of three batches")
+        assert scene.settled == []
+        scene.producer.refused.clear()
+        wait_until(lambda: set(scene.settled) == set(records))
+    assert scene.producer.remembered == {record.claim_id for record in records}
+
+
 @pytest.mark.expected_errors("cannot be written")
 def test_a_retry_that_cannot_be_written_is_not_settled_until_it_can() -> None:
     """Neither is its ledger entry written; others are settled meanwhile."""
@@ -109,7 +137,7 @@ def test_a_retry_that_cannot_be_written_is_not_settled_until_it_can() -> None:
         scene.hand_in(failing, RETRIED)
         scene.hand_in(fine, DONE)
         wait_until(lambda: scene.settled == [fine])
-        assert {key for topic, key in scene.producer.confirmed if topic == "unit.q.ledger"} == {b"fine"}
+        assert scene.producer.remembered == {"fine"}
         scene.producer.refused.clear()
         wait_until(lambda: scene.settled == [fine, failing])
     assert scene.producer.count("unit.q.retry.1s") == 1

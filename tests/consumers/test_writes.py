@@ -12,13 +12,12 @@ from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.ledger import MOVED
 from stoker.consumers.outcomes import (
-    DONE,
     INTERRUPTED,
     SKIPPED,
     Cancelled,
     Dead,
     Deferred,
-    Outcome,
+    NotDone,
     Passed,
     Retried,
     Snoozed,
@@ -38,8 +37,7 @@ def retried(attempt: int = 2, failure: object = None) -> Retried:
     return Retried(due=LATER, tier=TIERS[1], next_attempt=attempt, failure=describe_failure("work", error))
 
 
-OUTCOMES: dict[str, Outcome] = {
-    "done": DONE,
+OUTCOMES: dict[str, NotDone] = {
     "skipped": SKIPPED,
     "retried": retried(),
     "dead": Dead(reason="permanent", failure=FAILURE),
@@ -52,12 +50,12 @@ OUTCOMES: dict[str, Outcome] = {
 each = pytest.mark.parametrize("name", OUTCOMES)
 
 
-def written(delivery: Delivery, record: Record, outcome: Outcome) -> Writes:
+def written(delivery: Delivery, record: Record, outcome: NotDone) -> Writes:
     """Plan at `NOW`."""
     return plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=NOW)
 
 
-def following(delivery: Delivery, record: Record, outcome: Outcome) -> NextRecord:
+def following(delivery: Delivery, record: Record, outcome: NotDone) -> NextRecord:
     """The job's next record."""
     planned = written(delivery, record, outcome).record
     assert planned is not None
@@ -76,7 +74,6 @@ def delivered_again(delivery: Delivery, planned: NextRecord) -> Record:
 @pytest.mark.parametrize(
     ("name", "topic"),
     [
-        ("done", None),
         ("skipped", None),
         ("interrupted", None),
         ("cancelled", None),
@@ -97,7 +94,6 @@ def test_each_outcome_goes_where_it_belongs(name: str, topic: str | None) -> Non
 @pytest.mark.parametrize(
     ("name", "entry"),
     [
-        ("done", ("job-1", "done")),
         ("cancelled", ("job-1", "cancelled")),
         ("skipped", None),
         ("interrupted", None),
@@ -127,20 +123,14 @@ def test_an_expired_job_leaves_its_name_free() -> None:
 
 
 def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns_it() -> None:
-    """Done and cancelled are remembered; everything else is the present owner's to say."""
+    """That it discarded itself is remembered; everything else is the present owner's to say."""
     delivery = declare()
     record = delivery.record()
     record.assignment.is_active = False
     for name, outcome in OUTCOMES.items():
         planned = written(delivery, record, outcome)
         assert planned.record is None
-        assert (planned.ledger is not None) == (name in ("done", "cancelled"))
-
-
-def test_a_job_without_a_name_leaves_no_entry_when_done() -> None:
-    """There is nothing to recognise it by."""
-    delivery = declare()
-    assert written(delivery, delivery.record({"ce_id": b""}), DONE).ledger is None
+        assert (planned.ledger is not None) == (name == "cancelled")
 
 
 @each

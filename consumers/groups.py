@@ -1,0 +1,93 @@
+"""What is settled together, and what becomes of that which could not be written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from ..topology.headers import ERROR_STACK
+from .outcomes import Done, NotDone
+from .record import Record
+from .writes import Writes
+
+TOO_LARGE_CODES: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
+
+@dataclass(slots=True, eq=False)
+class Settlement:
+    """A record with its outcome, until it is settled."""
+
+    record: Record
+    outcome: NotDone
+    writes: Writes
+    error: KafkaError | None = None
+
+    def fail(self, error: KafkaError) -> None:
+        """Note why it could not be written."""
+        self.error = error
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """What is settled together.
+
+    Attributes:
+        done: of jobs that are done, the most by far, there is nothing but the name to write.
+        done_error: why `done` could not be written, where this is a group that failed.
+    """
+
+    done: list[Record] = field(default_factory=list)
+    others: list[Settlement] = field(default_factory=list)
+    done_error: KafkaError | None = None
+
+    def __len__(self) -> int:
+        return len(self.done) + len(self.others)
+
+    @property
+    def records(self) -> list[Record]:
+        """All of its records."""
+        return [*self.done, *(item.record for item in self.others)]
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """{outcome's class name: how many}."""
+        counts = Counter(type(item.outcome).__name__ for item in self.others)
+        if self.done:
+            counts[Done.__name__] = len(self.done)
+        return counts
+
+    @property
+    def first_error(self) -> tuple[Record, KafkaError | None]:
+        """One record of a group that failed, and why."""
+        if self.others:
+            return self.others[0].record, self.others[0].error
+        return self.done[0], self.done_error
+
+
+def as_error(failure: BufferError | KafkaException) -> KafkaError:
+    """Why a record could not even be queued."""
+    error = failure.args[0] if isinstance(failure, KafkaException) else None
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
+
+
+def is_fatal(error: KafkaError | None) -> bool:
+    """Whether the client that said so cannot be used any more."""
+    return error is not None and (error.fatal() or error.code() == KafkaError._FATAL)
+
+
+def merged(first: Group, second: Group) -> Group:
+    """Two groups that failed, as one."""
+    error = first.done_error or second.done_error
+    return Group([*first.done, *second.done], [*first.others, *second.others], error)
+
+
+def slimmer(item: Settlement) -> Settlement:
+    """What to try next: where the record was too large for its topic, the same without the error's stack."""
+    following, error = item.writes.record, item.error
+    if following is None or error is None or error.code() not in TOO_LARGE_CODES:
+        return item
+    headers = [pair for pair in following.headers if pair[0] != ERROR_STACK]
+    return Settlement(item.record, item.outcome, replace(item.writes, record=replace(following, headers=headers)))

@@ -1,0 +1,40 @@
+"""What the ledger's topic holds: completed jobs by the batch, everything else record by record.
+
+A record for each completed job would cost the worker and the brokers a good part of what the job itself does. A batch
+has a key that never comes again, so that compaction keeps it until it is past the ledger's age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+from uuid import uuid4
+
+from ..schemas import Undecodable, decode_own, encode_own, is_own
+
+BATCH_NAMES: Final = 500
+"""A name has 1,000 bytes at the most, so that a batch stays below the brokers' usual limit of a mebibyte."""
+
+KeyAndValue = tuple[bytes, bytes]
+
+
+def batch_record(names: Sequence[str], at: datetime) -> KeyAndValue:
+    """Write completed jobs, at most `BATCH_NAMES`."""
+    return b"batch:" + uuid4().hex.encode(), encode_own("LedgerBatch", {"names": names, "at": at})
+
+
+def entry_record(name: str, word: str, at: datetime) -> KeyAndValue:
+    """Write one name with its outcome, a `LedgerWord`."""
+    return name.encode(), encode_own("LedgerEntry", {"outcome": word, "at": at})
+
+
+def names_of(key: bytes, value: bytes) -> Sequence[str]:
+    """Read the names that a record of the ledger's topic settles: none, where it says that it is a batch and is not."""
+    if is_own("LedgerBatch", value):
+        with suppress(Undecodable):
+            names: list[str] = decode_own("LedgerBatch", value)["names"]
+            return names
+        return ()
+    return (key.decode("utf-8", "backslashreplace"),)
