@@ -200,12 +200,12 @@ class QueueWorker:
         return bool(delayed)
 
     def _intake(self, messages: Iterable[Message]) -> None:
-        runnable = []
+        runnable, find = [], self._assignments.find
         for message in messages:
             if message.error() is not None:
                 self._note_error(message)
                 continue
-            assignment = self._assignments.find(message.topic(), message.partition())
+            assignment = find(message.topic(), message.partition())
             if assignment is None or not assignment.is_open:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             record = Record(message, assignment)

@@ -12,14 +12,14 @@ from ..topology.headers import JOB_ID, JOB_TYPE
 from . import log_keys
 from .event_loop import LoopRunners
 from .lanes import Lanes
-from .ledger import tried_name
-from .outcomes import Dead, Deferred, Outcome, Retried, is_lasting
+from .ledger import Ledger, tried_name
+from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
 from .record import Assignment, Record
 from .run import run_async, run_sync
 from .settings import WorkerSettings
 from .settle import Settler
 from .slots import Slot, Watchdog
-from .steps import Bench, Result, Task, claim, decide, decode
+from .steps import Bench, Task, claim, decide, decode
 from .threads import ThreadRunners
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -88,21 +88,17 @@ class Stages:
 
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:
-            task = self._prepare(record)
-            if isinstance(task, Task):
-                self._finish(record, self._conclude(task, run_sync(task, slot)))
-            else:
-                self._finish(record, task)
+            task = claim(record, self._bench) or decode(record, self._bench)
+            outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
+            self._finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._crash(record, error)
 
     async def _run_async(self, record: Record) -> None:
         try:
             task = await self._prepare_async(record)
-            if isinstance(task, Task):
-                self._finish(record, self._conclude(task, await run_async(task, self._stops)))
-            else:
-                self._finish(record, task)
+            outcome = decide(task, await run_async(task, self._stops), self._bench) if isinstance(task, Task) else task
+            self._finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
 
@@ -116,22 +112,26 @@ class Stages:
     def _prepare(self, record: Record) -> Task | Outcome:
         return claim(record, self._bench) or decode(record, self._bench)
 
-    def _conclude(self, task: Task, result: Result) -> Outcome:
-        return decide(task, result, self._bench)
-
     def _finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._bench.ledgers.get(record.assignment.partition)
-        if ledger is not None and is_lasting(outcome) and record.claim_id is not None:
+        if ledger is not None and record.claim_id is not None and (outcome is DONE or is_lasting(outcome)):
             ledger.add_job(record.claim_id)
-        elif ledger is not None and isinstance(outcome, Retried | Dead) and record.assignment.is_active:
-            # Looked up before that was asked, so it is not the ledger of a later assignment: there, the outcome of
-            # this one is late and will not be written, and the record must not pass for settled.
+        if outcome is not DONE:
+            self._note_setback(record, outcome, ledger)
+        self._settler.hand_in(record, outcome)
+        self._lanes.finish(record)
+
+    def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
+        """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
+
+        So it is not the ledger of a later assignment: there, the outcome of this one is late and will not be written,
+        and the record must not pass for settled.
+        """
+        if isinstance(outcome, Retried | Dead) and record.assignment.is_active and ledger is not None:
             ledger.add(tried_name(record))
         if isinstance(outcome, Retried | Dead | Deferred):
             log_setback(record, outcome, self._queue)
-        self._settler.hand_in(record, outcome)
-        self._lanes.finish(record)
 
     def _stops(self) -> bool:
         return self._is_stopping

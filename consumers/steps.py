@@ -110,9 +110,9 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
     if record.fault is not None:
         return _unreadable(record, "malformed", record.fault)
     try:
-        name = _filled(headers, wire.JOB_TYPE)
-        job_id = _filled(headers, wire.JOB_ID)
-        attempt = attempt_of(headers)
+        name = headers[wire.JOB_TYPE].decode() or _refuse(wire.JOB_TYPE)
+        job_id = headers[wire.JOB_ID].decode() or _refuse(wire.JOB_ID)
+        attempt = attempt_of(headers) if wire.ATTEMPT in headers else 1
         due = wire.parse_instant(headers[wire.DUE]) if wire.DUE in headers else None
         expires = wire.parse_instant(headers[wire.EXPIRES]) if wire.EXPIRES in headers else None
     except KeyError as missing:
@@ -130,12 +130,8 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
     return _decode_payload(record, job_type, context, bench)
 
 
-def _filled(headers: wire.HeaderMap, name: str) -> str:
-    return headers[name].decode() or _refuse(f"{name} is empty")
-
-
-def _refuse(fault: str) -> Never:
-    raise ValueError(fault)
+def _refuse(name: str) -> Never:
+    raise ValueError(f"{name} is empty")
 
 
 def _decode_payload(record: Record, job_type: JobType[Any, Any], context: JobContext, bench: Bench) -> Task | Outcome:
