@@ -10,17 +10,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Final
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from ..topology import ClusterSettings, Queue
 from . import log_keys
+from .beginnings import Beginning
 from .ledger import Ledger
+from .partition_state import PartitionState
 from .record import Assignment
-from .restore import Restored, Unrestorable, restore
+from .restore import Restored, restore
+from .tails import Unrestorable
 
 _LOGGER = logging.getLogger("stoker.ledger")
 
@@ -42,6 +45,7 @@ class Assignments:
         self._by_place: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
+        self.passing: set[Assignment] = set()
         self._former: dict[int, tuple[float, Ledger]] = {}
         self.crashed: BaseException | None = None
 
@@ -67,15 +71,7 @@ class Assignments:
         """Begin assignments, and the restoring of ledgers that are not here yet."""
         added = []
         for place in places:
-            assignment = Assignment(
-                next(self._numbers),
-                place.topic,
-                place.partition,
-                tier=self._tiers.get(place.topic),
-                keeps_order=self._queue.ordering == "key",
-            )
-            self._by_place[place.topic, place.partition] = assignment
-            added.append(assignment)
+            added.append(self._make(place))
         threading.Thread(
             target=self._restore_until_done,
             args=(added,),
@@ -83,6 +79,17 @@ class Assignments:
             daemon=True,
         ).start()
         return added
+
+    def _make(self, place: TopicPartition) -> Assignment:
+        assignment = Assignment(
+            next(self._numbers),
+            place.topic,
+            place.partition,
+            tier=self._tiers.get(place.topic),
+            keeps_order=self._queue.ordering == "key",
+        )
+        self._by_place[place.topic, place.partition] = assignment
+        return assignment
 
     def _restore_until_done(self, added: list[Assignment]) -> None:
         try:
@@ -107,26 +114,49 @@ class Assignments:
             else:
                 return
 
-    def take_restored(self) -> tuple[list[Assignment], list[TopicPartition]]:
-        """Put to use what was restored.
+    def take_restored(self) -> list[Assignment]:
+        """Put to use what was restored; gives the assignments that were restored just now.
 
         What was read for an assignment that has ended meanwhile is passed over: another owner may have written since.
-
-        Returns:
-            The assignments of the main topic that may flow from now on, and where to begin to read tiers.
         """
-        flowing: list[Assignment] = []
-        places: list[TopicPartition] = []
+        begun: list[Assignment] = []
         while self._restored:
             restored = self._restored.popleft()
-            present = [assignment for assignment in restored.assignments if assignment.is_active]
-            for assignment in present:
-                assignment.is_ready = True
-                self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
-            flowing += [assignment for assignment in present if assignment.tier is None]
-            ours = {(assignment.topic, assignment.partition) for assignment in present}
-            places += [place for place in restored.tier_places if (place.topic, place.partition) in ours]
-        return flowing, places
+            for assignment, beginning in restored.beginnings.items():
+                if assignment.is_open:
+                    self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
+                    self._begin(assignment, beginning)
+                    begun.append(assignment)
+        return begun
+
+    def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
+        state = beginning.state
+        assignment.restored = beginning.former
+        assignment.deaths, assignment.window_end = state.deaths, state.window_end
+        assignment.crashes.update(state.crashes)
+        assignment.spilled_at = beginning.spilled_at
+        assignment.progress.begin(state)
+        if assignment.progress.is_passing:
+            self.passing.add(assignment)
+
+    def not_passed(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Leave out the records that an owner before has completed; each is looked at when those before are taken."""
+        for message in messages:
+            assignment, offset = self.find(message.topic(), message.partition()), message.offset()
+            is_passing = assignment in self.passing and message.error() is None
+            if not (
+                is_passing and assignment is not None and offset is not None and assignment.progress.pass_over(offset)
+            ):
+                yield message
+        self.passing = {a for a in self.passing if a.is_open and a.progress.is_passing}
+
+    def begin_anew(self, former: Assignment, offset: int) -> Assignment:
+        """Begin a new assignment of a partition that is not what it was; results of the former one are late."""
+        former.is_open = former.is_active = False
+        assignment = self._make(TopicPartition(former.topic, former.partition))
+        assignment.progress.begin(PartitionState(base=offset, horizon=offset))
+        assignment.is_ready = True
+        return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:
         if partition not in self.ledgers:

@@ -104,6 +104,12 @@ def longest_callback_s(cluster: ClusterSettings) -> float:
     return float(cluster.options.get("max.poll.interval.ms", DEFAULT_POLL_INTERVAL_MS)) / 1_000 / 2
 
 
+def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that writes progress which does not fit a commit; what it cannot write soon is written anew later."""
+    config = producer_config(cluster, client_id=f"{worker_id}-progress", linger_ms=0, message_timeout_ms=5_000)
+    return connect(config, Outage(cluster.bootstrap_servers))
+
+
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that makes outcomes durable; it calls back for failures alone, since a barrier tells of success."""
     config = producer_config(

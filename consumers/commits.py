@@ -1,27 +1,63 @@
-"""`Commits`: tells the group coordinator below which offsets everything is complete; in groups, not job by job."""
+"""`Commits`: tells the group coordinator how far each partition has come; in groups, not job by job.
+
+A commit is an offset below which everything is complete, and metadata that says what is complete beyond it
+(`partition_state.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts: so
+whoever comes next can tell that somebody was at work here, and whether he has closed the partition or died.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from .assignments import Assignments
+from .partition_state import MAX_CHARACTERS, PartitionState
 from .record import Assignment
+from .spill import Spill
 
 _LOGGER = logging.getLogger("stoker.commits")
+
+LAST_SPILL_S: Final = 2.0
+SMALLEST_CHARACTERS: Final = 8
+"""Where brokers take no more metadata than this, they take none."""
 
 
 class Commits:
     """Commits for one consumer; owned by its poll thread."""
 
-    def __init__(self, assignments: Assignments, interval: timedelta) -> None:
+    def __init__(self, assignments: Assignments, spill: Spill, interval: timedelta) -> None:
         self._assignments = assignments
+        self._spill = spill
         self._interval_s = interval.total_seconds()
         self._next_s = 0.0
+        self._max_characters = MAX_CHARACTERS
+        self._opening: set[Assignment] = set()
+        self._opened: list[Assignment] = []
+
+    # ---- the first commit of an assignment
+
+    def open(self, restored: Iterable[Assignment]) -> None:
+        """Commit for restored assignments that somebody is at work on them; `take_opened` gives those answered."""
+        self._opening.update(restored)
+        self._next_s = 0.0
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether an answer is awaited before jobs can start."""
+        return bool(self._opening)
+
+    def take_opened(self) -> list[Assignment]:
+        """The assignments whose first commit was answered since the last call; their jobs may start."""
+        opened, self._opened = [a for a in self._opened if a.is_open], []
+        return opened
+
+    # ---- all others
 
     def commit_if_due(self, consumer: Consumer) -> None:
         """Send what has changed since the last commit, if the interval is over; the answer comes to `note_answer`."""
@@ -29,37 +65,121 @@ class Commits:
         if now_s < self._next_s:
             return
         self._next_s = now_s + self._interval_s
-        changed = self._changed(self._assignments.all())
+        self._spill.serve()
+        changed = self._changed(self._assignments.all(), present_state)
         if changed:
             try:
                 consumer.commit(offsets=changed, asynchronous=True)
             except KafkaException as failure:
                 self.note_answer(failure.args[0], changed)
 
-    def commit_now(self, consumer: Consumer, assignments: Iterable[Assignment]) -> None:
-        """Commit these partitions before they go away, and wait for the answer."""
-        changed = self._changed(assignments)
-        if not changed:
-            return
-        try:
-            consumer.commit(offsets=changed, asynchronous=False)
-        except KafkaException as failure:
-            _LOGGER.warning("the last offsets were not committed; their jobs are delivered again: %s", failure.args[0])
+    def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
+        """Commit these partitions before they go away, closed where nothing is left running; wait for the answer."""
+        ending = list(leaving)
+        for assignment in ending:
+            self._spill_last(assignment)
+        self._spill.wait(LAST_SPILL_S)
+        while changed := self._changed(ending, last_state):
+            try:
+                consumer.commit(offsets=changed, asynchronous=False)
+            except KafkaException as failure:
+                if not _is_too_large(failure.args[0]):
+                    told = "the last offsets were not committed; their jobs are delivered again: %s"
+                    _LOGGER.warning(told, failure.args[0])
+                    return
+                self.note_answer(failure.args[0], changed)
+
+    def _spill_last(self, assignment: Assignment) -> None:
+        state = last_state(assignment)
+        if state is not None and state.encode(self._max_characters) is None:
+            self._spill.offer_last(assignment, state)
 
     def note_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        """Take the answer to an asynchronous commit: what failed is sent again with the next one."""
+        """Take the answer to a commit: what failed is sent again with the next one."""
         for place in places:
             assignment = self._assignments.find(place.topic, place.partition)
-            if assignment is not None and (error is not None or place.error is not None):
+            if assignment is None:
+                continue
+            if error is not None or place.error is not None:
                 assignment.committed = None
-        if error is not None and error.code() != KafkaError._NO_OFFSET:
+            elif assignment in self._opening and assignment.committed == (place.offset, place.metadata or ""):
+                self._opening.discard(assignment)
+                self._opened.append(assignment)
+        if error is not None and _is_too_large(error):
+            self._lower_limit(places)
+        elif error is not None and error.code() != KafkaError._NO_OFFSET:
             _LOGGER.warning("offsets were not committed, and will be with the next: %s", error)
 
-    def _changed(self, assignments: Iterable[Assignment]) -> list[TopicPartition]:
+    def forget(self, ended: Iterable[Assignment]) -> None:
+        """Wait no more for the answers to these."""
+        self._opening.difference_update(ended)
+
+    def _lower_limit(self, places: Iterable[TopicPartition]) -> None:
+        """Metadata was too large for this cluster; of which partition, the answer does not tell."""
+        refused = max(len(place.metadata or "") for place in places)
+        self._max_characters = min(self._max_characters, refused // 2)
+        self._next_s = 0.0
+        if self._max_characters < SMALLEST_CHARACTERS:
+            _LOGGER.error(
+                "the brokers take no metadata with commits (offset.metadata.max.bytes), so what is complete beyond "
+                "the committed offset is kept nowhere: after a kill, jobs out of the ledger's window run again"
+            )
+        else:
+            _LOGGER.warning(
+                "the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
+                "progress that is larger than %d goes to the progress topic", refused, self._max_characters,
+            )  # fmt: skip
+
+    def _changed(
+        self, assignments: Iterable[Assignment], state_of: Callable[[Assignment], PartitionState | None]
+    ) -> list[TopicPartition]:
         changed = []
         for assignment in assignments:
-            offset = assignment.progress.committable()
-            if offset is not None and offset != assignment.committed:
-                assignment.committed = offset
-                changed.append(TopicPartition(assignment.topic, assignment.partition, offset))
+            state = state_of(assignment)
+            if state is None:
+                continue
+            wanted = state.base, self._metadata(assignment, state)
+            if wanted != assignment.committed:
+                assignment.committed = wanted
+                changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
         return changed
+
+    def _metadata(self, assignment: Assignment, state: PartitionState) -> str:
+        """The state as metadata; where it is too large, as far as the brokers have confirmed it elsewhere."""
+        text = state.encode(self._max_characters)
+        if text is None:
+            self._spill.offer(assignment, state)
+        if text is None and assignment.spilled_at is not None:
+            text = state.referring(assignment.spilled_at).encode(self._max_characters)
+        if text is None:
+            text = state.without_runs().encode(self._max_characters)
+        return text or ""
+
+
+def present_state(assignment: Assignment) -> PartitionState | None:
+    """What is known of a partition at this moment; None before anything is."""
+    progress = assignment.progress
+    base = progress.committable()
+    if base is None:
+        return None
+    if base >= assignment.window_end:
+        assignment.deaths = 0
+    crashes = assignment.crashes
+    return PartitionState(
+        base=base,
+        horizon=max(base, progress.horizon),
+        incomplete=tuple(progress.incomplete_runs()),
+        deaths=assignment.deaths,
+        window_end=assignment.window_end,
+        crashes={at: count for at, count in list(crashes.items()) if progress.is_incomplete(at)} if crashes else {},
+    )
+
+
+def last_state(assignment: Assignment) -> PartitionState | None:
+    """The same at the end of an assignment: closed, unless one of its jobs is still running."""
+    state = present_state(assignment)
+    return state if state is None or assignment.in_flight else replace(state, is_open=False)
+
+
+def _is_too_large(error: KafkaError) -> bool:
+    return error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE

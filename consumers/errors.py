@@ -1,7 +1,8 @@
 """What ends a worker, or keeps a part of it waiting.
 
 WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
-Unrestorable        (restore.py) the ledger cannot be read: its partitions wait, and it is tried again
+Unrestorable        (tails.py) ledger or progress cannot be read: their partitions wait, and it is tried again
+OffsetsWentBack     (offsets.py) a partition is not what it was: its assignment ends, and another begins
 GaveUp              (settle.py) a shutdown's time ran out: what was not settled is delivered again
 NoCurrentJob        (context.py) `current_job()` outside of a worker
 """

@@ -2,12 +2,30 @@
 
     taken       delivered by the consumer, not yet complete
     complete    its outcome is durable
-    committable the next offset to read such that nothing below it is incomplete
+    base        the next offset to read such that nothing below it is incomplete: what is committed
+    horizon     the next offset to be delivered
 
-Offsets may have gaps (compaction, transaction markers): only offsets that were delivered are waited for.
+Between base and horizon, all that is not incomplete is complete, or does not exist: offsets may have gaps (compaction,
+transaction markers), and only what was delivered is waited for. So the incomplete offsets say all that there is to
+know, and a successor that is told of them runs nothing again that is complete.
 """
 
 from __future__ import annotations
+
+from collections import deque
+
+from .partition_state import PartitionState, Run, joined
+
+
+class OffsetsWentBack(Exception):
+    """A record was delivered that lies before one that was delivered already: the partition is not what it was.
+
+    What is known of it is void, so its assignment must end and another begin.
+    """
+
+    def __init__(self, offset: int, expected: int) -> None:
+        super().__init__(f"offset {offset} was delivered, where {expected} or a later one was to come")
+        self.offset, self.expected = offset, expected
 
 
 class Progress:
@@ -17,27 +35,67 @@ class Progress:
     >>> for offset in (4, 5, 9): progress.take(offset)
     >>> progress.complete(5); progress.committable()
     4
-    >>> progress.complete(4); progress.committable()
-    9
+    >>> progress.complete(4); progress.committable(), progress.incomplete_runs()
+    (9, [(9, 10)])
     >>> progress.complete(9); progress.committable()
     10
     """
 
-    __slots__ = ("_incomplete", "_next_offset")
+    __slots__ = ("_expected", "_incomplete", "_next_offset", "_restored_horizon")
 
     def __init__(self) -> None:
         self._incomplete: dict[int, None] = {}
-        self._next_offset: int | None = None
+        self._next_offset = -1
+        self._expected: deque[Run] = deque()
+        self._restored_horizon = -1
+
+    def begin(self, state: PartitionState) -> None:
+        """Begin where the owner before has left off, at the base; what it completed is `pass_over`ed."""
+        self._next_offset = state.base
+        self._expected = deque(state.incomplete)
+        self._restored_horizon = state.horizon
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether records are still to come that the owner before has seen, some of which are complete."""
+        return self._next_offset < self._restored_horizon
+
+    def pass_over(self, offset: int) -> bool:
+        """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
+
+        One that lies further back than it may was not: `take` will say what is the matter with it.
+        """
+        if offset < self._next_offset:
+            return False
+        self._forget_expected(offset)
+        if offset >= self._restored_horizon or (self._expected and self._expected[0][0] <= offset):
+            return False
+        self._next_offset = offset + 1
+        return True
+
+    def _forget_expected(self, next_offset: int) -> None:
+        """Wait no more for what was incomplete before but is not there any more."""
+        while self._expected and self._expected[0][1] <= next_offset:
+            self._expected.popleft()
+        if self._expected and self._expected[0][0] < next_offset:
+            self._expected[0] = (next_offset, self._expected[0][1])
 
     def take(self, offset: int) -> None:
-        """Note a delivered record; offsets arrive ascending."""
+        """Note a delivered record; offsets arrive ascending.
+
+        Raises:
+            OffsetsWentBack: they do not.
+        """
+        if offset < self._next_offset:
+            raise OffsetsWentBack(offset, self._next_offset)
         self._incomplete[offset] = None
         self._next_offset = offset + 1
 
     def pass_gap(self, next_offset: int) -> None:
         """Note that nothing more is to be delivered below `next_offset`, such as at the partition's end."""
-        if self._next_offset is None or next_offset > self._next_offset:
+        if next_offset > self._next_offset:
             self._next_offset = next_offset
+            self._forget_expected(next_offset)
 
     def complete(self, offset: int) -> None:
         """Note that the record's outcome is durable.
@@ -51,9 +109,36 @@ class Progress:
         """The offset to commit, or None while nothing is known."""
         for lowest in self._incomplete:
             return lowest
-        return self._next_offset
+        self._forget_expected(self._next_offset)
+        if self._expected:
+            return self._expected[0][0]
+        return None if self.horizon < 0 else self.horizon
+
+    @property
+    def horizon(self) -> int:
+        """The offset from which on nothing is known to be complete; negative while nothing is known at all."""
+        return max(self._next_offset, self._restored_horizon)
 
     @property
     def incomplete(self) -> int:
         """How many delivered records have no durable outcome yet."""
         return len(self._incomplete)
+
+    def incomplete_runs(self) -> list[Run]:
+        """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""
+        self._forget_expected(self._next_offset)
+        runs: list[Run] = []
+        first = after = -1
+        for offset in self._incomplete:
+            if offset != after:
+                if after >= 0:
+                    runs.append((first, after))
+                first = offset
+            after = offset + 1
+        if after >= 0:
+            runs.append((first, after))
+        return list(joined([*runs, *self._expected])) if self._expected else runs
+
+    def is_incomplete(self, offset: int) -> bool:
+        """Whether a record of this offset has no durable outcome yet, or is still to come."""
+        return offset in self._incomplete or offset >= self._next_offset

@@ -30,19 +30,22 @@ from .client import (
     longest_callback_s,
     make_consumer,
     settling_producer,
+    spilling_producer,
 )
 from .commits import Commits
 from .errors import WorkerCrashed
-from .flow import Flow
+from .flow import Flow, places
 from .groups import Group
+from .offsets import OffsetsWentBack
 from .outcomes import INTERRUPTED
 from .record import Assignment, Record
 from .settings import WorkerSettings
 from .settle import Settler
 from .snapshot import QueueSnapshot
+from .spill import Spill
 from .stages import Stages
 from .steps import Bench
-from .tier_reader import TierReader
+from .tier_reader import TierReader, starts
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -69,7 +72,8 @@ class QueueWorker:
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue, cluster, self._stopping)
-        self._commits = Commits(self._assignments, settings.commit_interval)
+        spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
+        self._commits = Commits(self._assignments, spill, settings.commit_interval)
         self._settler = Settler(
             queue,
             events_topic=pipeline.events_topic,
@@ -176,6 +180,8 @@ class QueueWorker:
 
     def _poll_timeout_s(self) -> float:
         due_s = self._flow.next_due_s
+        if self._commits.is_opening:
+            return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
         return POLL_TIMEOUT_S if due_s is None else min(POLL_TIMEOUT_S, max(0.0, due_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
@@ -201,6 +207,8 @@ class QueueWorker:
 
     def _intake(self, messages: Iterable[Message]) -> None:
         runnable, find = [], self._assignments.find
+        if self._assignments.passing:
+            messages = self._assignments.not_passed(messages)
         for message in messages:
             if message.error() is not None:
                 self._note_error(message)
@@ -209,7 +217,12 @@ class QueueWorker:
             if assignment is None or not assignment.is_open:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             record = Record(message, assignment)
-            assignment.progress.take(record.offset)
+            try:
+                assignment.progress.take(record.offset)
+            except OffsetsWentBack as cause:
+                assignment = self._begin_anew(assignment, cause)
+                record = Record(message, assignment)
+                assignment.progress.take(record.offset)
             if assignment.tier is None or not self._flow.hold_if_early(self._tiers.consumer, record):
                 runnable.append(record)
         self._start(runnable)
@@ -262,22 +275,43 @@ class QueueWorker:
         self._log_assignment("assigned", given)
 
     def _begin_restored(self) -> None:
-        flowing, tier_places = self._assignments.take_restored()
-        self._flow.admit(self._consumer, flowing)
-        self._tiers.begin(tier_places)
+        restored = self._assignments.take_restored()
+        if restored:
+            self._commits.open(restored)
+        opened = self._commits.take_opened()
+        if opened:
+            for assignment in opened:
+                assignment.is_ready = True
+            self._flow.admit(self._consumer, [a for a in opened if a.tier is None])
+            self._tiers.begin(starts([a for a in opened if a.tier is not None]))
+
+    def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
+        """Go on with a partition whose offsets went back: what was known of it, and what runs of it, is void."""
+        _LOGGER.warning(
+            "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
+            "ledger remembers it, and what runs is settled as late", former.topic, former.partition, cause,
+            extra={log_keys.QUEUE: self.queue.name, log_keys.PARTITIONS: [former.partition]},
+        )  # fmt: skip
+        assignment = self._assignments.begin_anew(former, cause.offset)
+        self._take_back([former])
+        if assignment.tier is not None:
+            self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
+        return assignment
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         leaving = self._assignments.leave(taken)
+        self._commits.forget(leaving)
         self._tiers.end(taken)
         self._take_back(leaving)
         self._wait_ended(leaving)
-        self._commits.commit_now(consumer, leaving)
+        self._commits.commit_last(consumer, leaving)
         self._assignments.end(leaving)
         self._protocol.give_back(consumer, taken)
         self._log_assignment("revoked", taken)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
         leaving = self._assignments.leave(taken)
+        self._commits.forget(leaving)
         self._tiers.end(taken)
         self._take_back(leaving)
         self._assignments.end(leaving)
@@ -351,7 +385,7 @@ class QueueWorker:
         self._note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.in_flight for assignment in assignments)
-        self._commits.commit_now(self._consumer, assignments)
+        self._commits.commit_last(self._consumer, assignments)
         self._consumer.close()
         self._tiers.close()
         if left:

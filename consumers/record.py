@@ -30,12 +30,13 @@ class Assignment:
         is_open: whether its records may still be started; False while the partition is being given away.
         is_active: False once the partition was revoked or lost; results that come later are settled as late.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
-            the offset that was last committed.
+            the offset and metadata that were last committed.
         restored: what the owner before had committed; None where nothing was, or nothing that can be read.
         deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
             one included; offsets below `window_end` were possibly running then.
         crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
             keeps it.
+        spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Assignment:
         "partition",
         "progress",
         "restored",
+        "spilled_at",
         "tier",
         "topic",
         "window_end",
@@ -69,11 +71,12 @@ class Assignment:
         self.is_ready = False
         self.progress = Progress()
         self.in_flight = 0
-        self.committed: int | None = None
+        self.committed: tuple[int, str] | None = None
         self.restored: PartitionState | None = None
         self.deaths = 0
         self.window_end = 0
         self.crashes: dict[int, int] = {}
+        self.spilled_at: int | None = None
 
 
 class Record:

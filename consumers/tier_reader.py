@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from ..producers.client import LogRelay, Outage
 from ..topology import ClusterSettings, Queue
+from .record import Assignment
 from .restore import reader_config
 
 BATCH: Final = 500
@@ -50,3 +51,8 @@ class TierReader:
     def close(self) -> None:
         """Let the connections go."""
         self.consumer.close()
+
+
+def starts(assignments: Iterable[Assignment]) -> list[TopicPartition]:
+    """Where to begin to read assignments that are restored."""
+    return [TopicPartition(a.topic, a.partition, a.progress.committable() or 0) for a in assignments]

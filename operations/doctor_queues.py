@@ -137,7 +137,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
 def _partitions(facts: Facts, queue: Queue) -> Finding:
     counts = {
         topic: facts.look.counts[topic]
-        for topic in (*job_topics(queue), queue.ledger_topic, queue.dead_topic)
+        for topic in (*job_topics(queue), queue.ledger_topic, queue.progress_topic, queue.dead_topic)
         if facts.has(topic)
     }
     if len(set(counts.values())) > 1:
@@ -149,7 +149,7 @@ def _partitions(facts: Facts, queue: Queue) -> Finding:
             "run `stoker topology plan`, and apply what it says",
         )
     return held(
-        "P4", queue.name, f"main, tiers, ledger and dead letters have {next(iter(counts.values()))} partitions each"
+        "P4", queue.name, f"its topics, dead letters included, have {next(iter(counts.values()))} partitions each"
     )
 
 

@@ -94,7 +94,7 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
 
 
 def _topics(queue: Queue) -> list[str]:
-    return [*job_topics(queue), queue.dead_topic, queue.ledger_topic]
+    return [*job_topics(queue), queue.dead_topic, queue.ledger_topic, queue.progress_topic]
 
 
 def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:

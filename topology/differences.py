@@ -88,6 +88,7 @@ _PURPOSES: Final = {
     Role.RETRY: "retry tier",
     Role.DEAD: "dead letters",
     Role.LEDGER: "ledger of completed jobs, compacted",
+    Role.PROGRESS: "progress that does not fit a commit, compacted",
     Role.SCHEMAS: "schemas of all job types, compacted",
     Role.EVENTS: "the life of jobs",
 }

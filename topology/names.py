@@ -1,6 +1,7 @@
 """The names of topics and groups, built and read in this one place.
 
-`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.dead` and `.ledger` follow it.
+`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.dead`, `.ledger` and
+`.progress` follow it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from .durations import format_duration
 RETRY_INFIX: Final = ".retry."
 DEAD_SUFFIX: Final = ".dead"
 LEDGER_SUFFIX: Final = ".ledger"
+PROGRESS_SUFFIX: Final = ".progress"
 SCHEMAS_SUFFIX: Final = ".schemas"
 EVENTS_SUFFIX: Final = ".events"
 
@@ -56,6 +58,11 @@ def dead_topic(namespace: str, queue: str) -> str:
 def ledger_topic(namespace: str, queue: str) -> str:
     """Name the compacted topic that holds the ids of completed jobs."""
     return f"{namespace}.{queue}{LEDGER_SUFFIX}"
+
+
+def progress_topic(namespace: str, queue: str) -> str:
+    """Name the compacted topic that holds what does not fit a commit's metadata of partitions' exact progress."""
+    return f"{namespace}.{queue}{PROGRESS_SUFFIX}"
 
 
 def schemas_topic(namespace: str) -> str:

@@ -27,12 +27,12 @@ class LedgerWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """One queue: a main topic, its retry tiers, dead letters and ledger, worked on by one consumer group.
+    """One queue: a main topic, its retry tiers, dead letters, ledger and progress, worked on by one group.
 
     Attributes:
         namespace: prefix of all its topics, the pipeline's.
         name: the queue's own part of the topic names.
-        partitions: how far it spreads over workers; the main, retry and ledger topics all have as many. Changing it
+        partitions: how far it spreads over workers; all its topics have as many. Changing it
             moves keys to other partitions, so choose with room to grow.
         replication: copies of each record; None takes the cluster's default.
         retention: how long main and retry topics keep a record; a job that waits longer is lost, so it must exceed
@@ -77,6 +77,11 @@ class Queue:
     def ledger_topic(self) -> str:
         """The compacted topic of completed jobs."""
         return names.ledger_topic(self.namespace, self.name)
+
+    @property
+    def progress_topic(self) -> str:
+        """The compacted topic of what does not fit a commit."""
+        return names.progress_topic(self.namespace, self.name)
 
     @property
     def group(self) -> str:

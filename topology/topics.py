@@ -20,6 +20,7 @@ EVENTS_PARTITIONS: Final = 4
 IN_SYNC_COPIES: Final = 2
 """Of three copies and more, so many must have a record before it counts as written; one broker may be down."""
 LEDGER_SEGMENT: Final = timedelta(hours=1)
+"""Of the compacted topics of a queue: only what is in older segments is compacted."""
 LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _HOUR: Final = timedelta(hours=1)
 
@@ -31,6 +32,7 @@ class Role(StrEnum):
     RETRY = "retry"
     DEAD = "dead"
     LEDGER = "ledger"
+    PROGRESS = "progress"
     SCHEMAS = "schemas"
     EVENTS = "events"
 
@@ -87,6 +89,7 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
     shapes += [(topic, Role.RETRY, retry) for topic in queue.retry_topics.values()]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
+    shapes += [(queue.progress_topic, Role.PROGRESS, _progress_configs(queue))]
     return [
         TopicSpec(
             name=name,
@@ -143,6 +146,16 @@ def _ledger_configs(queue: Queue) -> dict[str, str]:
     return {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(milliseconds(hours * _HOUR)),
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        **_in_sync(queue.replication),
+    }
+
+
+def _progress_configs(queue: Queue) -> dict[str, str]:
+    """Nothing of it is ever too old: it says what is complete of a partition, however long that takes."""
+    return {
+        "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
         **_in_sync(queue.replication),

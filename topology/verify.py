@@ -21,6 +21,9 @@ APPLY: Final = "stoker topology apply"
 UNLIMITED: Final = -1
 
 
+_COMPACTED_ONLY: Final = {Role.SCHEMAS: "old schemas", Role.PROGRESS: "the progress of partitions"}
+
+
 class TopologyMismatch(Exception):
     """The cluster's topics do not carry what is declared; apply the topology, then start again.
 
@@ -114,8 +117,9 @@ def _compacted(spec: TopicSpec, state: TopicState) -> str | None:
     policy = state.configs.get("cleanup.policy", "")
     if spec.role in HOLDS_JOBS and "compact" in policy:
         return f"topic {spec.name} is compacted (cleanup.policy={policy}), which loses all jobs of a key but the last"
-    if spec.role is Role.SCHEMAS and "delete" in policy:
-        return f"topic {spec.name} forgets old schemas (cleanup.policy={policy}); it must be compacted only"
+    if spec.role in _COMPACTED_ONLY and "delete" in policy:
+        what = _COMPACTED_ONLY[spec.role]
+        return f"topic {spec.name} forgets {what} (cleanup.policy={policy}); it must be compacted only"
     return None
 
 

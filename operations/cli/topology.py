@@ -79,8 +79,8 @@ def _allowed(
 def topology() -> None:
     """Bring the cluster's topics to what the application declares, and keep them there.
 
-    A queue has a main topic, one topic for each retry tier, one for its dead letters and one for its ledger. The
-    pipeline has two more, for schemas and for the life of jobs.
+    A queue has a main topic, one topic for each retry tier, one for its dead letters, one for its ledger
+    and one for its progress. The pipeline has two more, for schemas and for the life of jobs.
     """
 
 

@@ -14,7 +14,7 @@ from stoker.topology.inventory import Inventory, TopicState
 from stoker.topology.plan import check_names, plan_for
 
 MAIN = "shop.mails"
-QUEUE_TOPICS = [MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", f"{MAIN}.dead", f"{MAIN}.ledger"]
+QUEUE_TOPICS = [MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"]
 MAILS = frozenset({"mails"})
 
 

@@ -33,6 +33,7 @@ def _findings(pipeline: Pipeline, topics: dict[str, TopicState]) -> list[str]:
         (f"{MAIN}.dead", "cleanup.policy", "compact,delete", "loses all jobs of a key but the last"),
         (f"{MAIN}.ledger", "cleanup.policy", "compact", None),
         ("shop.schemas", "cleanup.policy", "delete", "forgets old schemas"),
+        (f"{MAIN}.progress", "cleanup.policy", "compact,delete", "forgets the progress of partitions"),
         (MAIN, "retention.ms", "60000", "keeps records for 1m, declared are 7d"),
         (MAIN, "retention.ms", "-1", None),
         (f"{MAIN}.ledger", "retention.ms", "60000", "keeps records for 1m, declared are 1d"),
@@ -49,7 +50,7 @@ def test_only_harmful_configs_count(topic: str, config: str, value: str, said: s
     assert (said or "") in "".join(found)
 
 
-@pytest.mark.parametrize("short", [f"{MAIN}.retry.5s", f"{MAIN}.dead", f"{MAIN}.ledger"])
+@pytest.mark.parametrize("short", [f"{MAIN}.retry.5s", f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"])
 def test_the_topics_of_a_queue_must_agree(short: str) -> None:
     """A tier, ledger or dead-letter topic with another number of partitions than the main topic is a finding."""
     pipeline = shop()
@@ -85,7 +86,7 @@ def test_missing_topics_are_all_named_with_the_command_that_mends(cluster: Clust
     pipeline = shop(namespace)
     with pytest.raises(TopologyMismatch, match="Run `stoker topology apply`") as mismatch:
         verify(pipeline, cluster)
-    assert len(mismatch.value.findings) == 7
+    assert len(mismatch.value.findings) == 8
     assert f"topic {namespace}.mails.retry.5s does not exist" in str(mismatch.value)
 
 

@@ -1,0 +1,176 @@
+"""Where an assignment begins: what the owner before has committed, held against what the partition holds by now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ..topology import Queue
+from . import log_keys
+from .partition_state import PartitionState, cut
+from .record import Assignment
+from .tails import ShouldStop, read_tail
+
+_LOGGER = logging.getLogger("stoker.progress")
+
+REQUEST_TIMEOUT_S: Final = 10.0
+EARLIEST: Final = -2
+LATEST: Final = -1
+"""Kafka's marks, in place of a time, for where a partition begins and ends."""
+UNSEEN_SPAN: Final = 4_000
+"""An owner that died may have begun jobs beyond the horizon that it committed last; no more than so many at a time."""
+_GONE: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError.OFFSET_OUT_OF_RANGE,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """Where one assignment begins.
+
+    Attributes:
+        state: what is known of the partition, open, with the last owner's death counted if it has died.
+        former: what the last owner has committed, with its runs; None where that was nothing that can be read.
+        spilled_at: where on the progress topic the runs were found; None where they were not there.
+    """
+
+    state: PartitionState
+    former: PartitionState | None = None
+    spilled_at: int | None = None
+
+
+def find_beginnings(
+    consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
+) -> dict[Assignment, Beginning]:
+    """Read what the group has committed for the assignments, and where their partitions begin and end.
+
+    Raises:
+        Unrestorable, KafkaException: the brokers do not answer.
+    """
+    by_place = {(a.topic, a.partition): a for a in assignments}
+    lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)
+    committed = consumer.committed([TopicPartition(*place) for place in by_place], timeout=REQUEST_TIMEOUT_S)
+    found = {}
+    for place in _checked(committed):
+        at = place.topic, place.partition
+        found[by_place[at]] = _Former(consumer, queue, place, should_stop).beginning(lows[at], highs[at])
+    return found
+
+
+def _edges(consumer: Consumer, places: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:
+    """{partition: where it begins or ends}, all of them in one request to each broker."""
+    asked = [TopicPartition(*place, which) for place in places]
+    answers = consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
+    return {(place.topic, place.partition): place.offset for place in _checked(answers)}
+
+
+def _checked(places: list[TopicPartition]) -> list[TopicPartition]:
+    for place in places:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return places
+
+
+class _Former:
+    """What the last owner of a partition has left behind."""
+
+    def __init__(self, consumer: Consumer, queue: Queue, place: TopicPartition, should_stop: ShouldStop) -> None:
+        self._consumer = consumer
+        self._queue = queue
+        self._place = place
+        self._should_stop = should_stop
+        self._spilled_at: int | None = None
+
+    def beginning(self, low: int, high: int) -> Beginning:
+        """Where the next one begins, in a log from offset `low` up to, not including, `high`."""
+        offset = self._place.offset
+        if offset < 0:  # nothing was ever committed
+            return Beginning(state=PartitionState(base=low, horizon=low))
+        if offset > high:
+            self._warn(
+                f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
+                f"Going on from its first record, {low}; jobs that the ledger remembers do not run again"
+            )
+            return Beginning(state=PartitionState(base=low, horizon=low))
+        former = self._read_former()
+        known = former or PartitionState(base=offset, horizon=offset, is_open=False)
+        state = self._past_deleted(self._before_the_end(known, high), low)
+        return Beginning(state=taken_over(state, high), former=former, spilled_at=self._spilled_at)
+
+    def _before_the_end(self, state: PartitionState, high: int) -> PartitionState:
+        if state.horizon <= high:
+            return state
+        self._warn(
+            f"it ends at {high}, and records up to {state.horizon} were seen before: it was cut off. "
+            "What comes in their place is run"
+        )
+        return state.cut_at(high)
+
+    def _past_deleted(self, state: PartitionState, low: int) -> PartitionState:
+        if state.base >= low:
+            return state
+        runs = cut([*state.incomplete, (state.horizon, max(low, state.horizon))], state.base, low)
+        lost = sum(end - start for start, end in runs)
+        if lost:
+            self._warn(
+                f"up to {lost} records, from offset {state.base} to {low - 1}, were deleted before they were run: "
+                f"they waited for longer than the topic keeps them, or somebody deleted them. Going on from {low}"
+            )
+        horizon = max(low, state.horizon)
+        return replace(state, base=low, horizon=horizon, incomplete=cut(state.incomplete, low, horizon))
+
+    def _read_former(self) -> PartitionState | None:
+        state = PartitionState.decode(self._place.metadata, self._place.offset)
+        if state is None or state.spilled_at is None:
+            return state
+        spilled = self._read_spilled(state.spilled_at)
+        if spilled is None:
+            self._warn(
+                f"what is complete beyond the committed offset {state.base} cannot be read from "
+                f"{self._queue.progress_topic}, so it is delivered again; the ledger skips what it remembers"
+            )
+            return state.without_runs()
+        return state.with_runs_of(spilled)
+
+    def _read_spilled(self, spilled_at: int) -> PartitionState | None:
+        """The newest spilled state of this partition, from the one on that the commit refers to."""
+        topic, key = self._queue.progress_topic, self._place.topic.encode()
+        try:
+            _, end = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, self._place.partition), timeout=REQUEST_TIMEOUT_S
+            )
+            newest = None
+            place = TopicPartition(topic, self._place.partition, spilled_at)
+            for message in read_tail(self._consumer, place, end, self._should_stop):
+                if message.key() == key and (state := PartitionState.from_bytes(message.value() or b"")) is not None:
+                    newest, self._spilled_at = state, message.offset()
+        except KafkaException as failure:
+            if failure.args[0].code() in _GONE:
+                return None
+            raise
+        return newest
+
+    def _warn(self, what: str) -> None:
+        _LOGGER.warning(
+            "%s/%d: %s", self._place.topic, self._place.partition, what,
+            extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._place.partition]},
+        )  # fmt: skip
+
+
+def taken_over(state: PartitionState, high: int) -> PartitionState:
+    """What the next owner knows and writes first: the state opened, with the death counted of an owner that died."""
+    if not state.is_open:
+        return replace(state, is_open=True)
+    window_end = max(state.window_end, min(high, state.horizon + UNSEEN_SPAN))
+    return replace(state, deaths=state.deaths + 1, window_end=window_end)

@@ -1,0 +1,49 @@
+"""Reads the end of a partition beside the group: what restoring needs of the ledger's and the progress topic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+BATCH: Final = 10_000
+IDLE_TIMEOUT_S: Final = 15.0
+
+ShouldStop = Callable[[], bool]
+
+
+class Unrestorable(Exception):
+    """The brokers gave nothing for too long: jobs of the partitions must not start without it."""
+
+    def __init__(self, topic: str, cause: object) -> None:
+        super().__init__(f"{topic} cannot be read ({cause}); its partitions wait, and it is tried again")
+        self.topic = topic
+
+
+def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: ShouldStop) -> Iterator[Message]:
+    """The records from a place to the offset `end`, where the partition ended when that was asked; it may have gaps.
+
+    Raises:
+        Unrestorable: nothing came within a bounded time, or `should_stop` said so.
+        KafkaException: the client's own complaint.
+    """
+    if place.offset >= end:
+        return
+    consumer.assign([place])
+    last_news_s = time.monotonic()
+    while True:
+        messages = consumer.consume(BATCH, timeout=0.05)
+        if messages:
+            last_news_s = time.monotonic()
+        if should_stop() or time.monotonic() - last_news_s > IDLE_TIMEOUT_S:
+            raise Unrestorable(place.topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is None:
+                yield message
+            elif error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            if error is not None or (offset is not None and offset + 1 >= end):
+                return
