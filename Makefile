@@ -7,6 +7,11 @@ ROOMS := schemas topology producers consumers operations
 # Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores.
 TEST_PROCESSES ?= 3
 ARGS ?=
+# What `make chaos` does; a seed is one plan of jobs and faults. `ARGS=--help` lists more options.
+SEED ?= 2013
+JOBS ?= 100000
+FAULTS ?= 30
+NODES ?= 3
 
 # The newest Python that is new enough and really runs; PYTHON=/path/to/python overrides the choice.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -16,7 +21,7 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak check bench broker format clean
+.PHONY: help setup demo test soak chaos check bench broker format clean
 
 help: ## list these commands
 	@echo "make <command>:"
@@ -32,6 +37,9 @@ test: $(READY) ## the whole suite on a real Kafka, but the soak tests
 
 soak: $(READY) ## the long tests: many jobs, many kills
 	$(BIN)/pytest -q -m soak --timeout 3600 $(ARGS)
+
+chaos: $(READY) ## a fleet under load and under fire, judged from outside: SEED= JOBS= FAULTS= NODES=
+	@cd tests && ../$(BIN)/python -m chaos --seed $(SEED) --jobs $(JOBS) --faults $(FAULTS) --nodes $(NODES) $(ARGS)
 
 check: $(READY) ## format, lint, strict types, import direction, the documents' code blocks
 	$(BIN)/ruff format --check .

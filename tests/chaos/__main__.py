@@ -1,0 +1,180 @@
+"""`make chaos`: a fleet under load and under fire, and the proof of what it kept; exit code 0 if it kept all."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from chaos.account import Account, Strike, is_settled_by_run, load_confirmed, load_plans, load_runs, write_strikes
+from chaos.checks import expected_reason
+from chaos.faults import Stage, strike
+from chaos.logs import complaints, ended_processes
+from chaos.notes import Tally
+from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
+from chaos.report import lines, write_report
+from chaos.stage import MAX_IN_FLIGHT, Wishes, set_stage
+from chaos.topics import Reader
+from chaos.verdict import judge
+
+LOOK_S: Final = 0.25
+SAY_S: Final = 10.0
+STANDSTILL_S: Final = 90.0
+"""Without a new completed job for so long, and no fault at work, the run gives up; what is missing is a finding."""
+QUIET_S: Final = 30.0
+TOP_COMPLAINTS: Final = 15
+STRICT_IS_KEPT: Final = False
+
+
+class Show:
+    """Runs the plan's faults on a stage and waits for the end of its jobs."""
+
+    def __init__(self, plan: Plan, plans: dict[int, JobPlan], stage: Stage) -> None:
+        self._plan, self._stage = plan, stage
+        self._wanted = sum(is_settled_by_run(job) for job in plans.values())
+        self._wanted_dead = sum(expected_reason(job) is not None for job in plans.values())
+        self._ends = Tally(stage.folder, "runs", b"E ")
+        self._reader = Reader(stage.nodes.direct)
+        self._began_s = time.monotonic()
+        self._threads: list[threading.Thread] = []
+        self.strikes: list[Strike] = []
+        self._failed: list[BaseException] = []
+
+    def run(self) -> None:
+        """Strike when it is time, until all is done."""
+        waiting, seen, moved_s, said_s = deque(self._plan.faults), 0, time.monotonic(), 0.0
+        while not self._is_over(seen):
+            if self._failed:
+                raise self._failed[0]
+            now_s, count = time.monotonic(), self._ends.look()
+            if count > seen or self._is_striking():
+                seen, moved_s = max(seen, count), now_s
+            if now_s - moved_s > STANDSTILL_S:
+                say(f"no job was completed for {STANDSTILL_S:g} s: giving up")
+                return
+            while waiting and waiting[0].after <= seen:
+                self._start(waiting.popleft())
+            if now_s - said_s > SAY_S:
+                said_s = now_s
+                self._say(seen)
+            time.sleep(LOOK_S)
+
+    def _is_over(self, seen: int) -> bool:
+        if seen < self._wanted or self._is_striking() or not all(p.is_finished() for p in self._stage.producers):
+            return False
+        return self._dead_count() >= self._wanted_dead
+
+    def _dead_count(self) -> int:
+        return sum(self._reader.count(queue.dead_topic, queue.partitions) or 0 for queue in self._stage.queues)
+
+    def _start(self, fault: Fault) -> None:
+        thread = threading.Thread(target=self._strike, args=(fault,), name=fault.kind)
+        self._threads.append(thread)
+        thread.start()
+
+    def _strike(self, fault: Fault) -> None:
+        try:
+            done = strike(fault, self._stage)
+        except BaseException as error:
+            self._failed.append(error)  # raised by the main thread, which ends the run
+            raise
+        self.strikes.append(done)
+        write_strikes(self._stage.folder / "faults", [done])
+        at_s, lasted_s = done.begin_s - self._began_s, done.end_s - done.begin_s
+        say(f"{at_s:7.1f} s  {done.kind} ({lasted_s:.1f} s) {done.detail} {done.pids or ''}")
+
+    def _is_striking(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _say(self, seen: int) -> None:
+        took_s = time.monotonic() - self._began_s
+        say(f"{took_s:7.1f} s  {seen:,} of {self._wanted:,} completed, {len(self.strikes)} faults")
+
+    def wait_quiet(self) -> None:
+        """Let what is still on its way, such as a retry's twin, come to its end; records of unknown types never do."""
+        give_up_s = time.monotonic() + QUIET_S
+        while time.monotonic() < give_up_s and any(
+            self._reader.uncommitted(queue) != 0 for queue in self._stage.queues
+        ):
+            time.sleep(LOOK_S)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, judge, report."""
+    wishes, folder = _wishes(arguments)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(wishes.seed, wishes.jobs, wishes.faults, wishes.kinds or tuple(FAULT_WEIGHTS))
+    plans = load_plans(wishes.seed, wishes.jobs)
+    began_s = time.monotonic()
+    say(f"seed {wishes.seed}: {wishes.jobs:,} jobs, {wishes.faults} faults, {wishes.nodes} node(s), in {folder}")
+    with set_stage(wishes, folder) as stage:
+        show = Show(plan, plans, stage)
+        show.run()
+        show.wait_quiet()
+        for fleet in stage.fleets:
+            fleet.close()
+        account = _account(stage, plans, show.strikes)
+    verdict = judge(account, is_strict=STRICT_IS_KEPT)
+    took_s = time.monotonic() - began_s
+    report = write_report(folder, wishes, verdict, show.strikes, took_s)
+    print("\n".join(lines(wishes, verdict, show.strikes, took_s)))
+    for said, count in complaints(folder).most_common(TOP_COMPLAINTS):
+        say(f"{count:6} x {said}")
+    say(f"the report is {report}; everything else of the run is beside it")
+    return 1 if verdict.findings else 0
+
+
+def _account(stage: Stage, plans: dict[int, JobPlan], strikes: list[Strike]) -> Account:
+    reader = Reader(stage.nodes.direct)
+    return Account(
+        plans=plans,
+        runs=load_runs(stage.folder),
+        confirmed=load_confirmed(stage.folder),
+        strikes=sorted(strikes, key=lambda done: done.begin_s),
+        letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
+        waiting=frozenset(number for queue in stage.queues for number in reader.waiting(queue)),
+        ended=ended_processes(stage.folder),
+        max_in_flight=MAX_IN_FLIGHT,
+    )
+
+
+def _wishes(arguments: Sequence[str]) -> tuple[Wishes, Path]:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=2013)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--faults", type=int, default=30)
+    parser.add_argument("--nodes", type=int, choices=(1, 3), default=3)
+    parser.add_argument("--processes", type=int, default=2, help="worker processes in each of the two fleets")
+    parser.add_argument("--per-s", type=float, default=900.0, help="jobs enqueued a second")
+    parser.add_argument("--kinds", nargs="*", default=[], choices=tuple(FAULT_WEIGHTS), help="only these faults")
+    parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
+    given = parser.parse_args(arguments)
+    if given.folder is not None:
+        shutil.rmtree(given.folder, ignore_errors=True)
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="stoker-chaos-"))
+    wishes = Wishes(
+        seed=given.seed,
+        jobs=given.jobs,
+        faults=given.faults,
+        nodes=given.nodes,
+        processes=given.processes,
+        per_s=given.per_s,
+        kinds=tuple(given.kinds),
+    )
+    return wishes, folder.absolute()
+
+
+def say(text: str) -> None:
+    """Progress, for the terminal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""`Account`: everything that was observed from outside in one run, and nothing that Stoker says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from chaos.notes import DISCARDED, FAILED, OK, Run, read_confirmations, read_runs
+from chaos.plan import ATTEMPTS, JobPlan, JobPlans
+
+HITS_PROCESSES: Final = frozenset({"kill_workers", "kill_fleet", "stop_worker", "pause_worker"})
+"""Faults that name the worker processes which they hit."""
+HITS_ALL: Final = frozenset(
+    {
+        *("kill_broker", "roll_broker", "fill_disk", "move_leaders"),
+        *("cut_network", "freeze_network", "delay_network", "throttle_network"),
+    }
+)
+"""Faults between the workers and the brokers, which any worker may feel."""
+MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Strike:
+    """A fault that has happened.
+
+    Attributes:
+        begin_s, end_s: monotonic; the end is when the cause is gone, such as the broker is back.
+        pids: the processes it hit, where it hits processes.
+        detail: its particulars in words.
+    """
+
+    kind: str
+    after: int
+    begin_s: float
+    end_s: float = 0.0
+    pids: list[int] = field(default_factory=list)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A dead letter.
+
+    Attributes:
+        number: None where its headers do not say which job it was.
+        origin: the record as which the job came, `topic/partition/offset`.
+        attempt: the run that failed last.
+    """
+
+    number: int | None
+    reason: str
+    origin: str
+    attempt: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What is checked.
+
+    Attributes:
+        plans: {number: plan} of all jobs of the run.
+        runs: all of them, in the order of their starts.
+        confirmed: {number: how often the brokers confirmed it, as far as a producer noted}.
+        effects: {number: how often its effect is in the database}; None where the run had no such jobs.
+        waiting: jobs that wait in a tier at the end.
+        ended: worker processes that ended on their own, as their supervisor says: {pid: how}.
+        max_in_flight: jobs that a worker takes at the most for each queue.
+    """
+
+    plans: Mapping[int, JobPlan]
+    runs: Sequence[Run]
+    confirmed: Mapping[int, int]
+    strikes: Sequence[Strike]
+    letters: Sequence[Letter]
+    waiting: frozenset[int] = frozenset()
+    effects: Mapping[int, int] | None = None
+    ended: Mapping[int, str] = field(default_factory=dict)
+    max_in_flight: int = 4_000
+
+    def runs_by_job(self) -> dict[int, list[Run]]:
+        """{number: its runs by start}."""
+        found: dict[int, list[Run]] = defaultdict(list)
+        for run in self.runs:
+            found[run.number].append(run)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A broken promise."""
+
+    rule: str
+    what: str
+
+
+def expected_attempts(plan: JobPlan) -> int:
+    """How many attempts a job must take."""
+    if plan.kind in ("flaky", "strict_flaky"):
+        return plan.how + 1
+    return ATTEMPTS if plan.kind in ("doomed", "strict_doomed", "hanging") else 1
+
+
+def is_final(run: Run, plan: JobPlan) -> bool:
+    """Whether a run that ended so settles its job."""
+    return run.how in (OK, DISCARDED) or (run.how == FAILED and run.attempt >= expected_attempts(plan))
+
+
+def offset_of(place: str) -> int:
+    """The offset of `topic/partition/offset`."""
+    return int(place.rpartition("/")[2])
+
+
+def load_runs(folder: Path) -> list[Run]:
+    """All runs, by start."""
+    return sorted(read_runs(folder), key=lambda run: run.start_s)
+
+
+def load_confirmed(folder: Path) -> dict[int, int]:
+    """{number: confirmations}."""
+    counts: dict[int, int] = defaultdict(int)
+    for confirmation in read_confirmations(folder):
+        counts[confirmation.number] += 1
+    return dict(counts)
+
+
+def load_plans(seed: int, jobs: int) -> dict[int, JobPlan]:
+    """The plans of all jobs of a run."""
+    plans = JobPlans(seed)
+    return {number: plans.of(number) for number in range(jobs)}
+
+
+def write_strikes(path: Path, strikes: Iterable[Strike]) -> None:
+    """Note faults, one JSON object a line."""
+    with path.open("a", encoding="utf-8") as file:
+        for strike in strikes:
+            fields = {name: getattr(strike, name) for name in Strike.__slots__}
+            file.write(json.dumps(fields) + "\n")
+
+
+def read_strikes(path: Path) -> list[Strike]:
+    """What `write_strikes` has written."""
+    return [Strike(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_settled_by_run(plan: JobPlan) -> bool:
+    """Whether the job ends with a run that succeeds or discards itself."""
+    return plan.kind not in ("poison", "doomed", "strict_doomed", "hanging")

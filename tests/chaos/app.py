@@ -1,0 +1,166 @@
+"""The application under fire, as `stoker worker` loads it: `-A chaos.app:pipeline`.
+
+Each job notes its start and its end in the outside ledger, and does what its name says. CHAOS_FOLDER names the folder
+of the notes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
+from chaos.plan import ATTEMPTS
+from stoker.consumers import Discard, Snooze, current_job
+from stoker.topology import Pipeline
+from stoker.topology.headers import ORIGIN
+from stoker.topology.retries import RetryPolicy
+
+FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
+
+TIERS: Final = (timedelta(milliseconds=500), timedelta(seconds=2))
+RETRY: Final = RetryPolicy(attempts=ATTEMPTS)
+PARTITIONS: Final = 8
+HANG_TIMEOUT: Final = timedelta(seconds=1)
+SNOOZE: Final = timedelta(milliseconds=700)
+
+pipeline = Pipeline("chaos")
+steady = pipeline.queue("steady", partitions=PARTITIONS, tiers=TIERS, retry=RETRY)
+strict_queue = pipeline.queue("strict", partitions=PARTITIONS, tiers=TIERS, retry=RETRY)
+
+
+class Planned(Exception):
+    """The failure that the plan wants."""
+
+
+@cache
+def _notes() -> NoteFile:
+    """Made by the first job, so that only processes which run jobs have a file."""
+    return NoteFile(FOLDER, "runs")
+
+
+@contextmanager
+def _noted(number: int) -> Iterator[None]:
+    """Note the start of a run and how it ends, unless the process dies in it."""
+    job, notes = current_job(), _notes()
+    origin = job.headers[ORIGIN].decode() if ORIGIN in job.headers else NO_ORIGIN
+    name = f"{number} {job.attempt} {job.place}"
+    notes.append(f"S {name} {origin}")
+    how = CUT
+    try:
+        yield
+        how = OK
+    except Planned:
+        how = FAILED
+        raise
+    except Discard:
+        how = DISCARDED
+        raise
+    except _Snoozing:
+        how = SNOOZED
+    finally:
+        notes.append(f"E {name} {how}")
+
+
+class _Snoozing(Exception):
+    """Says inside of `_noted` that the run does not count."""
+
+
+def _fail_until(number: int, failures: int) -> None:
+    with _noted(number):
+        if current_job().attempt <= failures:
+            raise Planned(number)
+
+
+@pipeline.job(steady)
+def light(number: int, wait_ms: int) -> None:
+    """Next to nothing, or a short wait."""
+    with _noted(number):
+        if wait_ms:
+            time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+async def light_async(number: int, wait_ms: int) -> None:
+    """The same on the event loop."""
+    with _noted(number):
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def effect(number: int, wait_ms: int) -> None:
+    """A job with an effect that must happen once."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def flaky(number: int, failures: int) -> None:
+    """Fails so often, then succeeds."""
+    _fail_until(number, failures)
+
+
+@pipeline.job(steady)
+def doomed(number: int) -> None:
+    """Never succeeds."""
+    _fail_until(number, ATTEMPTS)
+
+
+@pipeline.job(steady)
+def discarding(number: int) -> None:
+    """Finds that it is pointless."""
+    with _noted(number):
+        raise Discard("as planned")
+
+
+@pipeline.job(steady)
+def snoozing(number: int) -> Snooze | None:
+    """Asks once to be run later, which costs no attempt."""
+    has_waited = ORIGIN in current_job().headers
+    with _noted(number):
+        if not has_waited:
+            raise _Snoozing
+    return None if has_waited else Snooze(SNOOZE)
+
+
+@pipeline.job(steady)
+def long(number: int, wait_ms: int) -> None:
+    """Takes seconds."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady, timeout=HANG_TIMEOUT)
+def hanging(number: int) -> None:
+    """Never ends by itself, but heeds its timeout."""
+    with _noted(number):
+        while True:
+            time.sleep(0.05)
+
+
+@pipeline.job(strict_queue)
+def strict(number: int, wait_ms: int) -> None:
+    """As `light`, in the queue that keeps order through retries."""
+    with _noted(number):
+        if wait_ms:
+            time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(strict_queue)
+def strict_flaky(number: int, failures: int) -> None:
+    """As `flaky`; the later jobs of its key wait for it."""
+    _fail_until(number, failures)
+
+
+@pipeline.job(strict_queue)
+def strict_doomed(number: int) -> None:
+    """As `doomed`; the later jobs of its key wait until it is a dead letter."""
+    _fail_until(number, ATTEMPTS)

@@ -1,0 +1,146 @@
+"""The outside ledger: files of notes that jobs, producers and the harness append to, none of them Stoker's own.
+
+Each process appends to a file of its own, one line in one write with O_APPEND, so a kill parts no line and loses none
+that was written. The clock is the machine's monotonic one, which all processes share and no clock jump moves.
+
+    runs-<pid>       S <number> <attempt> <place> <origin> <ns>      a run starts
+                     E <number> <attempt> <place> <how> <ns>         it ends: ok, failed, snoozed, discarded, cut
+    confirmed-<pid>  C <number> <place> <ns>                         the brokers have confirmed a job
+                     F <number> <error> <ns>                         they have not, as far as the producer knows
+    faults           one JSON object for each fault
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+OK: Final = "ok"
+FAILED: Final = "failed"
+SNOOZED: Final = "snoozed"
+DISCARDED: Final = "discarded"
+CUT: Final = "cut"
+"""The run was ended from outside: it overran its time, or its worker shut down."""
+NO_ORIGIN: Final = "-"
+
+
+class NoteFile:
+    """A file that this process appends to."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._file = os.open(folder / f"{kind}-{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def append(self, line: str) -> None:
+        """Write one line, whole."""
+        os.write(self._file, f"{line} {time.monotonic_ns()}\n".encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one attempt, as noted by the job.
+
+    Attributes:
+        place: the record that was run, `topic/partition/offset`.
+        origin: the record as which the job first came, equal to `place` in a first attempt.
+        end_s, how: None where the run has no end: its process died in it.
+    """
+
+    number: int
+    attempt: int
+    pid: int
+    place: str
+    origin: str
+    start_s: float
+    end_s: float | None = None
+    how: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A producer's note that the brokers have a job."""
+
+    number: int
+    pid: int
+    place: str
+    at_s: float
+
+
+def read_runs(folder: Path) -> Iterator[Run]:
+    """All runs of all processes; those of one process by their ends."""
+    for path in sorted(folder.glob("runs-*")):
+        yield from _runs_of(path, int(path.name.rpartition("-")[2]))
+
+
+def _runs_of(path: Path, pid: int) -> Iterator[Run]:
+    """In a process, runs of one attempt from one record follow each other, so an end closes the last start."""
+    open_runs: dict[tuple[str, str, str], tuple[str, float]] = {}
+    for line in _whole_lines(path):
+        what, number, attempt, place, detail, ns = line.split(" ")
+        name = (number, attempt, place)
+        if what == "S":
+            if name in open_runs:
+                yield _unended(name, pid, open_runs[name])
+            open_runs[name] = (detail, int(ns) / 1e9)
+        else:
+            origin, start_s = open_runs.pop(name)
+            yield Run(int(number), int(attempt), pid, place, _origin(origin, place), start_s, int(ns) / 1e9, detail)
+    for name, begun in open_runs.items():
+        yield _unended(name, pid, begun)
+
+
+def _unended(name: tuple[str, str, str], pid: int, begun: tuple[str, float]) -> Run:
+    number, attempt, place = name
+    return Run(int(number), int(attempt), pid, place, _origin(begun[0], place), begun[1])
+
+
+def _origin(noted: str, place: str) -> str:
+    return place if noted == NO_ORIGIN else noted
+
+
+def read_confirmations(folder: Path) -> Iterator[Confirmation]:
+    """All jobs that the brokers have confirmed, as often as they did."""
+    for path in sorted(folder.glob("confirmed-*")):
+        pid = int(path.name.rpartition("-")[2])
+        for line in _whole_lines(path):
+            what, number, place, ns = line.split(" ")
+            if what == "C":
+                yield Confirmation(int(number), pid, place, int(ns) / 1e9)
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="ascii") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield line[:-1]
+
+
+class Tally:
+    """Counts jobs in the growing notes, reading only what is new."""
+
+    def __init__(self, folder: Path, kind: str, mark: bytes) -> None:
+        self._folder, self._kind, self._mark = folder, kind, mark
+        self._read: dict[Path, int] = {}
+        self.numbers: set[int] = set()
+        """The jobs with a line of that mark, such as `b"C "`, or of that mark and that end."""
+
+    def look(self) -> int:
+        """Read on, and give the count."""
+        for path in self._folder.glob(f"{self._kind}-*"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                new = file.read()
+            whole = new.rfind(b"\n") + 1
+            self._read[path] = self._read.get(path, 0) + whole
+            for line in new[:whole].splitlines():
+                if self._is_wanted(line):
+                    self.numbers.add(int(line.split(b" ", 2)[1]))
+        return len(self.numbers)
+
+    def _is_wanted(self, line: bytes) -> bool:
+        if self._mark != b"E ":
+            return line.startswith(self._mark)
+        return line.startswith(b"E ") and line.split(b" ")[4] in (b"ok", b"discarded")

@@ -1,0 +1,188 @@
+"""The plan of a run: what each job is and does, and which fault comes when. All of it follows from the seed.
+
+Moments are counts of completed jobs, not seconds, so that a plan means the same on a slow machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+KEYS: Final = {"steady": 2_000, "strict": 400}
+KEYLESS_SHARE: Final = 0.1
+"""Of the steady jobs; a strict one always has a key."""
+
+ATTEMPTS: Final = 3
+"""Runs that the harness's retry policy allows."""
+
+JOB_MIX: Final = {
+    "light": 0.735,
+    "light_async": 0.08,
+    "strict": 0.10,
+    "effect": 0.03,
+    "flaky": 0.02,
+    "strict_flaky": 0.01,
+    "doomed": 0.004,
+    "strict_doomed": 0.001,
+    "discarding": 0.004,
+    "snoozing": 0.004,
+    "long": 0.0015,
+    "hanging": 0.0005,
+    "poison": 0.01,
+}
+"""{kind: share of all jobs}; they sum to one."""
+
+POISONS: Final = ("garbage", "empty", "no_headers", "no_type", "null_header", "bad_attempt", "bad_due")
+"""Ways in which a record can be one that nobody should have published, each of which makes a dead letter."""
+DEFERRED: Final = ("unknown_type", "unknown_schema")
+"""Poison that a newer worker might know: it goes round through a tier until the run ends."""
+DEFERRED_PER_MILLE: Final = 4
+"""Of the poison; few, as each costs a record every two seconds."""
+
+FAULT_WEIGHTS: Final = {
+    "kill_workers": 6,
+    "kill_fleet": 1,
+    "stop_worker": 2,
+    "pause_worker": 4,
+    "kill_producer": 3,
+    "kill_broker": 3,
+    "roll_broker": 1,
+    "move_leaders": 1,
+    "cut_network": 3,
+    "delay_network": 2,
+    "throttle_network": 1,
+    "freeze_network": 2,
+    "fill_disk": 1,
+    "jump_clock": 3,
+    "storm_rebalances": 2,
+}
+"""{kind: how often, relative to the others}."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlan:
+    """One job.
+
+    Attributes:
+        number: its name in all notes; the job's id on the wire is made of it.
+        kind: a key of `JOB_MIX`.
+        key: the ordering key.
+        how: failures before it succeeds (flaky), milliseconds that it takes (light, long), or an index of
+            `POISONS` and `DEFERRED` together.
+    """
+
+    number: int
+    kind: str
+    key: str | None
+    how: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        kind: a key of `FAULT_WEIGHTS`.
+        after: so many jobs are completed when it strikes.
+        draw: what its particulars (victim, length, strength) are drawn with, 0 to 1 each.
+    """
+
+    kind: str
+    after: int
+    draw: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole run."""
+
+    seed: int
+    jobs: int
+    faults: tuple[Fault, ...]
+
+
+def make_plan(seed: int, jobs: int, faults: int, kinds: tuple[str, ...] = tuple(FAULT_WEIGHTS)) -> Plan:
+    """Draw a run's faults: each kind at least once where there are enough, the rest by weight, evenly spread."""
+    draw = random.Random(f"faults of {seed}")
+    chosen = list(kinds)[:faults]
+    weights = [FAULT_WEIGHTS[kind] for kind in kinds]
+    chosen += draw.choices(list(kinds), weights, k=faults - len(chosen))
+    draw.shuffle(chosen)
+    stretch = jobs * 0.92 / max(1, faults)
+    moments = (int(jobs * 0.03 + stretch * (number + draw.random() * 0.7)) for number in range(faults))
+    planned = tuple(
+        Fault(kind=kind, after=moment, draw=(draw.random(), draw.random(), draw.random()))
+        for kind, moment in zip(chosen, moments, strict=True)
+    )
+    return Plan(seed=seed, jobs=jobs, faults=planned)
+
+
+class JobPlans:
+    """Tells what a job is by its number; the same for each process that asks."""
+
+    def __init__(self, seed: int) -> None:
+        self._salt = str(seed).encode()
+        self._bounds = list(_bounds())
+
+    def of(self, number: int) -> JobPlan:
+        """The plan of one job."""
+        digest = hashlib.blake2b(b"%d" % number, digest_size=16, key=self._salt).digest()
+        kind = self._kind(int.from_bytes(digest[:4]) / 2**32)
+        share, which = int.from_bytes(digest[4:8]) / 2**32, int.from_bytes(digest[8:12])
+        return JobPlan(number, kind, _key(kind, share, which), _how(kind, int.from_bytes(digest[12:16])))
+
+    def _kind(self, drawn: float) -> str:
+        return next((kind for kind, bound in self._bounds if drawn < bound), "light")
+
+
+def queue_of(kind: str) -> str:
+    """The name of the queue that the jobs of a kind go to."""
+    return "strict" if kind.startswith("strict") else "steady"
+
+
+def job_id_of(number: int) -> str:
+    """The job's id on the wire."""
+    return f"job-{number}"
+
+
+def is_doomed(kind: str) -> bool:
+    """Whether a job of the kind ends in the dead letters after all of its attempts."""
+    return kind in ("doomed", "strict_doomed", "hanging")
+
+
+def _bounds() -> Iterator[tuple[str, float]]:
+    total = 0.0
+    for kind, share in JOB_MIX.items():
+        total += share
+        yield kind, total
+
+
+def _key(kind: str, share: float, which: int) -> str | None:
+    queue = queue_of(kind)
+    if queue == "steady" and share < KEYLESS_SHARE:
+        return None
+    return f"{queue}-{which % KEYS[queue]}"
+
+
+def _how(kind: str, drawn: int) -> int:
+    if kind in ("flaky", "strict_flaky"):
+        return 1 + drawn % (ATTEMPTS - 1)
+    if kind == "poison":
+        return _poison(drawn)
+    if kind == "long":
+        return 2_000 + drawn % 8_000
+    return drawn % 10 if drawn % 8 == 0 else 0
+
+
+def _poison(drawn: int) -> int:
+    if drawn % 1_000 < DEFERRED_PER_MILLE:
+        return len(POISONS) + drawn // 1_000 % len(DEFERRED)
+    return drawn // 1_000 % len(POISONS)
+
+
+def poison_name(plan: JobPlan) -> str:
+    """What is wrong with a poisoned record."""
+    return (*POISONS, *DEFERRED)[plan.how]

@@ -1,0 +1,148 @@
+"""Runs beyond the first: each must be explained by a fault that was named, and the run before it in flight then.
+
+What was in flight when a process was killed, paused or cut off may run again. What had ended and was settled may not:
+its name is in the ledger. Settling and its confirmation take a moment, longer while brokers are away.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chaos.account import HITS_ALL, HITS_PROCESSES, MOVES_PARTITIONS, Account, Finding, Strike
+from chaos.notes import Run
+
+SETTLE_S: Final = 2.0
+"""What has ended so long before a process is hit is settled, as long as the brokers answer."""
+LOST_S: Final = 10.0
+"""So long after brokers and network are well again, a worker may still learn that its partitions were another's."""
+MOVING_S: Final = 30.0
+"""So long after its cause, a rebalance may still take a partition from a job that runs."""
+REVOKE_GRACE_S: Final = 3.0
+"""What the harness's workers give running jobs before a partition moves; who has not ended by then is late."""
+RESTORE_S: Final = 5.0
+"""A new owner may have read the ledger so long before it begins a job, and not know what ended late meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A run of an attempt that had run before; `cause` is None where no fault explains it."""
+
+    before: Run
+    again: Run
+    cause: Strike | None
+
+
+def find_reruns(account: Account, by_job: Mapping[int, Sequence[Run]]) -> list[Rerun]:
+    """All repeated runs with their causes."""
+    causes = Causes(account.strikes)
+    return [
+        Rerun(before, again, causes.of(before, again)) for runs in by_job.values() for before, again in _repeats(runs)
+    ]
+
+
+def _repeats(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
+    """Pairs of runs of the same attempt of the same record; a run after a snooze is of the same attempt, as planned."""
+    if len(runs) < 2:
+        return
+    groups: dict[tuple[str, int, bool], list[Run]] = defaultdict(list)
+    for run in runs:
+        is_first_place = run.place == run.origin
+        groups[run.origin, run.attempt, is_first_place and run.attempt == 1].append(run)
+    for group in groups.values():
+        yield from itertools.pairwise(group)
+
+
+class Causes:
+    """Finds the fault that explains a repeated run."""
+
+    def __init__(self, strikes: Iterable[Strike]) -> None:
+        self._by_pid: dict[int, list[Strike]] = defaultdict(list)
+        self._all: list[Strike] = []
+        self._moving: list[Strike] = []
+        for strike in strikes:
+            for pid in strike.pids if strike.kind in HITS_PROCESSES else ():
+                self._by_pid[pid].append(strike)
+            if strike.kind in HITS_ALL:
+                self._all.append(strike)
+            if strike.kind in MOVES_PARTITIONS:
+                self._moving.append(strike)
+
+    def of(self, before: Run, again: Run) -> Strike | None:
+        """The nearest explanation: the process was hit, or cut off, or the partition moved from under the run."""
+        return (
+            next((strike for strike in self._by_pid[before.pid] if self._was_in_flight(before, strike)), None)
+            or next((strike for strike in self._all if _overlaps(before, again, strike)), None)
+            or self._moved(before, again)
+        )
+
+    def _was_in_flight(self, run: Run, strike: Strike) -> bool:
+        if run.start_s > strike.end_s:
+            return False
+        if run.end_s is None or run.end_s >= strike.begin_s - SETTLE_S:
+            return True
+        return any(other.begin_s - SETTLE_S <= run.end_s <= other.end_s + LOST_S for other in self._all)
+
+    def _moved(self, before: Run, again: Run) -> Strike | None:
+        """A run that was longer than the grace, and begun again elsewhere, had outlived its partition."""
+        if before.pid == again.pid or not may_be_late(before, again.start_s):
+            return None
+        causes = [s for s in self._moving if s.begin_s <= again.start_s <= s.end_s + MOVING_S]
+        return causes[-1] if causes else None
+
+
+def may_be_late(run: Run, next_s: float) -> bool:
+    """Whether a run may have been going on when its partition moved to whoever began another one at `next_s`."""
+    if run.end_s is None:
+        return next_s - run.start_s >= REVOKE_GRACE_S
+    return run.end_s - run.start_s >= REVOKE_GRACE_S and next_s <= run.end_s + RESTORE_S
+
+
+def _overlaps(before: Run, again: Run, strike: Strike) -> bool:
+    """Whether the first run was in flight while the fault lasted, and the second came of it."""
+    ended_s = again.start_s if before.end_s is None else before.end_s
+    return (
+        before.start_s <= strike.end_s
+        and ended_s >= strike.begin_s - SETTLE_S
+        and again.start_s >= strike.begin_s
+        and again.start_s <= strike.end_s + MOVING_S
+    )
+
+
+def in_flight(strike: Strike, runs: Sequence[Run]) -> int:
+    """How many runs of the processes that a fault hit had begun and were not surely settled."""
+    hit = set(strike.pids)
+    return sum(
+        run.pid in hit and run.start_s <= strike.end_s and (run.end_s is None or run.end_s >= strike.begin_s - SETTLE_S)
+        for run in runs
+    )
+
+
+def check_reruns(account: Account, reruns: Sequence[Rerun]) -> Iterator[Finding]:
+    """Each repeated run is explained, and no crash repeats more runs than its processes had in flight."""
+    for rerun in reruns:
+        if rerun.cause is None:
+            kind = account.plans[rerun.again.number].kind if rerun.again.number in account.plans else "unknown"
+            said = f"job {rerun.again.number} ({kind}) attempt {rerun.again.attempt} ran again and no fault explains it"
+            yield Finding("re-run", f"{said}: {describe(rerun.before)}; then {describe(rerun.again)}")
+    for strike, count in count_by_strike(reruns):
+        bound = account.max_in_flight * max(1, len(strike.pids)) * 2  # two queues
+        if strike.kind in HITS_PROCESSES and count > bound:
+            said = f"{strike.kind} at {strike.begin_s:.1f} s made {count} runs again"
+            yield Finding("re-run", f"{said}; at most {bound} were in flight")
+
+
+def count_by_strike(reruns: Iterable[Rerun]) -> list[tuple[Strike, int]]:
+    """How many repeated runs each fault explains."""
+    strikes = {id(rerun.cause): rerun.cause for rerun in reruns if rerun.cause is not None}
+    counts = Counter(id(rerun.cause) for rerun in reruns if rerun.cause is not None)
+    return [(strike, counts[name]) for name, strike in strikes.items()]
+
+
+def describe(run: Run) -> str:
+    """A run in words."""
+    end = "without an end" if run.end_s is None else f"to {run.end_s:.2f} s, {run.how}"
+    return f"process {run.pid} from {run.start_s:.2f} s {end}, {run.place}"

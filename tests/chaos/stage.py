@@ -1,0 +1,96 @@
+"""Sets a stage up and takes it down: cluster, proxy, topology, fleets, producers."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from chaos.clock import write_offset
+from chaos.faults import Stage
+from chaos.nodes import Nodes
+from chaos.processes import Fleet, start_producer
+from chaos.producing import Part
+from chaos.proxy import Proxy
+from stoker.topology import ClusterSettings, Queue
+from stoker.topology.apply import ensure_topology
+
+MAX_IN_FLIGHT: Final = 500
+WORKER_OPTIONS: Final = (
+    *("--concurrency", "8", "--async-concurrency", "20", "--max-in-flight", str(MAX_IN_FLIGHT)),
+    *("--grace", "8s", "--revoke-grace", "3s"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What a run is asked for.
+
+    Attributes:
+        nodes: one or three.
+        fleets, processes: so many fleets of so many worker processes each.
+        producers: processes that enqueue; the last one in bulk.
+        per_s: jobs enqueued a second, by all of them together.
+    """
+
+    seed: int
+    jobs: int
+    faults: int
+    nodes: int = 3
+    fleets: int = 2
+    processes: int = 2
+    producers: int = 3
+    per_s: float = 900.0
+    kinds: tuple[str, ...] = ()
+
+
+@contextmanager
+def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
+    """A stage on which jobs run; everything on it is ended afterwards."""
+    os.environ["CHAOS_FOLDER"] = str(folder)
+    write_offset(folder / "clock", 0)
+    with ExitStack() as stack:
+        nodes = Nodes(folder / "kafka", wishes.nodes, random.Random())
+        stack.callback(nodes.kill)
+        nodes.start()
+        log = stack.enter_context((folder / "proxy.log").open("wb"))
+        proxy = Proxy({node.doors.advertised: node.doors.clients for node in nodes.nodes}, log)
+        stack.callback(proxy.close)
+        queues = _declare(nodes)
+        nodes.wait_whole()
+        fleets = [
+            Fleet(f"fleet{number}", wishes.processes, folder, nodes.advertised, list(WORKER_OPTIONS))
+            for number in range(wishes.fleets)
+        ]
+        for fleet in fleets:
+            stack.callback(fleet.close)
+        producers = [start_producer(part) for part in _parts(wishes, folder, nodes.advertised)]
+        for producer in producers:
+            stack.callback(producer.close)
+        yield Stage(folder=folder, nodes=nodes, proxy=proxy, fleets=fleets, producers=producers, queues=queues)
+
+
+def _declare(nodes: Nodes) -> list[Queue]:
+    """Put the application's topics on the cluster."""
+    from chaos.app import pipeline  # once its folder is known
+
+    ensure_topology(pipeline, ClusterSettings(bootstrap_servers=nodes.advertised))
+    return list(pipeline.queues.values())
+
+
+def _parts(wishes: Wishes, folder: Path, servers: str) -> Iterator[Part]:
+    for residue in range(wishes.producers):
+        yield Part(
+            folder=str(folder),
+            servers=servers,
+            seed=wishes.seed,
+            jobs=wishes.jobs,
+            producers=wishes.producers,
+            residue=residue,
+            how="bulk" if residue and residue == wishes.producers - 1 else "stream",
+            per_s=wishes.per_s / wishes.producers,
+        )

@@ -1,0 +1,241 @@
+"""The harness can fail: each broken promise in a fabricated account is found, and a whole account shows none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from chaos.account import Account, Letter, Strike
+from chaos.notes import CUT, FAILED, OK, SNOOZED, Run
+from chaos.plan import JobPlan
+from chaos.recovery import recoveries
+from chaos.verdict import judge
+
+STEADY, STRICT = "steady-1", "strict-1"
+WORKER, OTHER = 101, 102
+PLANS = {
+    plan.number: plan
+    for plan in (
+        JobPlan(0, "light", STEADY, 0),
+        JobPlan(1, "flaky", STEADY, 1),
+        JobPlan(2, "light", STEADY, 0),
+        JobPlan(3, "doomed", STEADY, 0),
+        JobPlan(4, "effect", None, 0),
+        JobPlan(5, "strict_flaky", STRICT, 2),
+        JobPlan(6, "strict", STRICT, 0),
+        JobPlan(7, "snoozing", STEADY, 0),
+        JobPlan(8, "poison", STEADY, 0),
+        JobPlan(9, "poison", STEADY, 7),
+    )
+}
+
+
+def place(number: int, tier: str = "") -> str:
+    """Where the record of a job stands: its number is its offset."""
+    queue = "strict" if PLANS[number].kind.startswith("strict") else "steady"
+    return f"chaos.{queue}{tier}/0/{number}"
+
+
+def run(number: int, start_s: float, how: str | None = OK, *, attempt: int = 1, pid: int = WORKER) -> Run:
+    """A run of a tenth of a second; beyond the first attempt from a retry tier."""
+    at = place(number, ".retry.500ms" if attempt > 1 else "")
+    return Run(number, attempt, pid, at, place(number), start_s, None if how is None else start_s + 0.1, how)
+
+
+def attempts(number: int, start_s: float, *ends: str) -> list[Run]:
+    """Runs of a job, one a second."""
+    return [run(number, start_s + step, how, attempt=step + 1) for step, how in enumerate(ends)]
+
+
+RUNS = [
+    run(0, 0.0),
+    *attempts(1, 0.2, FAILED, OK),
+    run(2, 0.4),
+    *attempts(3, 0.6, FAILED, FAILED, FAILED),
+    run(4, 0.0),
+    *attempts(5, 0.0, FAILED, FAILED, OK),
+    run(6, 2.2),
+    run(7, 0.8, SNOOZED),
+    replace(run(7, 1.8), place=place(7, ".retry.500ms")),
+]
+LETTERS = [
+    Letter(number=3, reason="attempts-spent", origin=place(3), attempt=3, place="chaos.steady.dead/0/0"),
+    Letter(number=8, reason="undecodable", origin=place(8), attempt=1, place="chaos.steady.dead/0/1"),
+]
+WHOLE = Account(
+    plans=PLANS,
+    runs=RUNS,
+    confirmed=dict.fromkeys(PLANS, 1),
+    strikes=[],
+    letters=LETTERS,
+    waiting=frozenset({9}),
+    effects={4: 1},
+)
+
+
+def rules(account: Account) -> set[str]:
+    """Which promises an account shows broken."""
+    in_order = replace(account, runs=sorted(account.runs, key=lambda one: one.start_s))
+    return {finding.rule for finding in judge(in_order, is_strict=True).findings}
+
+
+def without(*numbers: int) -> list[Run]:
+    """The runs of all other jobs."""
+    return [one for one in RUNS if one.number not in numbers]
+
+
+def kill(at_s: float, *pids: int) -> Strike:
+    """A SIGKILL."""
+    return Strike(kind="kill_workers", after=0, begin_s=at_s, end_s=at_s, pids=list(pids))
+
+
+def test_a_whole_account_shows_nothing() -> None:
+    """What went as planned makes no finding."""
+    assert rules(WHOLE) == set()
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        pytest.param(without(0), {"lost"}, id="a job never ran"),
+        pytest.param([*without(0), run(0, 0.0, None)], {"lost"}, id="its only run has no end"),
+        pytest.param([*without(0), run(0, 0.0, CUT)], {"lost"}, id="its only run was cut short"),
+        pytest.param([*without(1), run(1, 0.2, FAILED)], {"lost", "attempts"}, id="an attempt is missing at the end"),
+        pytest.param([*without(7), run(7, 0.8, SNOOZED)], {"lost"}, id="a snoozed job never came back"),
+    ],
+)
+def test_a_lost_job_is_found(runs: list[Run], found: set[str]) -> None:
+    """A confirmed job without its outcome is lost, whatever else became of it."""
+    assert rules(replace(WHOLE, runs=runs)) == found
+
+
+def test_a_lost_effect_and_a_doubled_one_are_found() -> None:
+    """An effect through the inbox is there once: neither never nor twice."""
+    assert rules(replace(WHOLE, effects={4: 2})) == {"doubled"}
+    assert rules(replace(WHOLE, effects={})) == {"lost"}
+    assert rules(replace(WHOLE, effects={4: 1, 77: 1})) == {"doubled"}
+
+
+def test_a_job_that_was_never_confirmed_is_told() -> None:
+    """A run that did not get through its plan is no success."""
+    assert rules(replace(WHOLE, confirmed={number: 1 for number in PLANS if number})) == {"unconfirmed"}
+
+
+@pytest.mark.parametrize(
+    ("letters", "found"),
+    [
+        pytest.param(LETTERS[1:], {"lost"}, id="a dead letter is missing"),
+        pytest.param([*LETTERS, replace(LETTERS[0], number=0)], {"dead letter"}, id="a job is dead that should not"),
+        pytest.param([*LETTERS, replace(LETTERS[0], number=None)], {"dead letter"}, id="nobody's dead letter"),
+        pytest.param([replace(LETTERS[0], reason="malformed"), LETTERS[1]], {"dead letter"}, id="another reason"),
+        pytest.param([*LETTERS, LETTERS[0]], {"dead letter"}, id="two of one last run"),
+    ],
+)
+def test_dead_letters_are_exactly_those_expected(letters: list[Letter], found: set[str]) -> None:
+    """None is missing, none is there beyond them, and each says why."""
+    assert rules(replace(WHOLE, letters=letters)) == found
+
+
+def test_poison_that_may_be_known_tomorrow_must_wait() -> None:
+    """A record of an unknown type that is in no tier at the end is lost."""
+    assert rules(replace(WHOLE, waiting=frozenset())) == {"lost"}
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        pytest.param([(1, FAILED), (3, OK)], id="a gap"),
+        pytest.param([(1, FAILED), (2, FAILED), (3, OK)], id="one more than planned"),
+        pytest.param([(2, OK)], id="no first one"),
+    ],
+)
+def test_an_attempt_that_is_lost_or_invented_is_found(ends: list[tuple[int, str]]) -> None:
+    """Attempts are 1, 2, 3 without a gap, and as many as the job has failures, and one."""
+    runs = [run(1, 0.1 * attempt + 0.2, how, attempt=attempt) for attempt, how in ends]
+    assert "attempts" in rules(replace(WHOLE, runs=[*without(1), *runs]))
+
+
+def test_a_run_again_needs_a_fault_that_explains_it() -> None:
+    """The same attempt twice is a finding; with the first process killed in time it is not, killed too late it is."""
+    twice = replace(WHOLE, runs=[*RUNS, run(4, 5.0, pid=OTHER)])
+    assert rules(twice) == {"re-run"}
+    assert rules(replace(twice, strikes=[kill(0.5, WORKER)])) == set()
+    assert rules(replace(twice, strikes=[kill(0.5, OTHER)])) == {"re-run"}
+    assert rules(replace(twice, strikes=[kill(4.0, WORKER)])) == {"re-run"}
+
+
+def test_a_zombies_run_again_is_explained_by_its_pause() -> None:
+    """A process that stood still past its session explains the runs that it had begun, at that time and no other."""
+    pause = Strike(kind="pause_worker", after=0, begin_s=0.05, end_s=6.0, pids=[WORKER])
+    twice = replace(WHOLE, runs=[*without(4), replace(run(4, 0.0), end_s=6.1), run(4, 5.0, pid=OTHER)])
+    assert rules(replace(twice, strikes=[pause])) == set()
+    assert rules(replace(twice, strikes=[replace(pause, begin_s=50.0, end_s=56.0)])) == {"re-run"}
+
+
+def test_a_late_run_is_explained_by_a_move_of_its_partition() -> None:
+    """A job that outlasts the grace may run again elsewhere, if a fault made partitions move; a short one may not."""
+    moved = kill(0.5, 999)
+    late = [*without(4), replace(run(4, 0.0), end_s=8.0), run(4, 5.0, pid=OTHER)]
+    assert rules(replace(WHOLE, runs=late)) == {"re-run"}
+    assert rules(replace(WHOLE, runs=late, strikes=[moved])) == set()
+    assert rules(replace(WHOLE, runs=[*RUNS, run(4, 1.0, pid=OTHER)], strikes=[moved])) == {"re-run"}
+
+
+def test_first_runs_out_of_order_are_found() -> None:
+    """Jobs of a key begin in the order of their records."""
+    assert rules(replace(WHOLE, runs=[*without(2), run(2, 0.1)])) == {"order"}
+
+
+def test_the_strict_queue_waits_for_the_end_of_the_job_before() -> None:
+    """What the default order allows, passing a job that waits for its retry, the strict one does not."""
+    passing = replace(WHOLE, runs=sorted([*without(6), run(6, 0.5)], key=lambda one: one.start_s))
+    assert {finding.rule for finding in judge(passing, is_strict=True).findings} == {"strict order"}
+    assert not judge(passing, is_strict=False).findings
+
+
+def test_two_jobs_of_a_key_at_once_are_found() -> None:
+    """Jobs of one key run one at a time, in whichever process; a long one that was moved is excused."""
+    long = [*without(0, 2), replace(run(0, 0.0), end_s=4.0), run(2, 2.0, pid=OTHER)]
+    others = [one for one in long if one.number in (0, 2, 4, 5, 6)]
+    account = replace(
+        WHOLE,
+        plans={number: PLANS[number] for number in (0, 2, 4, 5, 6)},
+        confirmed=dict.fromkeys((0, 2, 4, 5, 6), 1),
+        runs=others,
+        letters=[],
+    )
+    assert rules(account) == {"overlap"}
+    same = replace(account, runs=[replace(one, pid=WORKER) for one in others], strikes=[kill(0.5, OTHER)])
+    assert rules(same) == {"overlap"}
+
+
+def test_a_process_that_ended_on_its_own_is_found() -> None:
+    """A worker process that no fault ended is a finding."""
+    assert rules(replace(WHOLE, ended={WORKER: "exit code 1"})) == {"died"}
+    assert rules(replace(WHOLE, ended={WORKER: "killed by SIGKILL"}, strikes=[kill(9.0, WORKER)])) == set()
+
+
+def steady_runs(seconds: Iterable[float]) -> list[Run]:
+    """Jobs that take no time, one at each moment."""
+    return [Run(number, 1, WORKER, f"q/0/{number}", f"q/0/{number}", at, at, OK) for number, at in enumerate(seconds)]
+
+
+def test_the_time_to_recover_is_from_the_fault_to_the_full_rate() -> None:
+    """A rate of 100 a second that stops at 20 s and goes on at 26 s has recovered after 6 s."""
+    ends = [tick / 100 for tick in range(6_000) if not 2_000 <= tick < 2_600]
+    [found] = recoveries(steady_runs(ends), [kill(20.0, WORKER)], until_s=60.0)
+    assert found.seconds == pytest.approx(6.0, abs=0.3)
+    assert found.is_alone
+
+
+def test_a_rate_that_never_falls_needs_no_recovery_and_one_that_never_rises_has_none() -> None:
+    """Nothing happened: 0. It stays away: not recovered."""
+    steady = [tick / 100 for tick in range(18_000)]
+    assert all(later > earlier for earlier, later in pairwise(steady))
+    [calm] = recoveries(steady_runs(steady), [kill(20.0, WORKER)], until_s=60.0)
+    assert calm.seconds == 0
+    [gone] = recoveries(steady_runs(steady[:9_500]), [kill(90.0, WORKER)], until_s=100.0)
+    assert gone.seconds is None

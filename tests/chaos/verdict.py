@@ -1,0 +1,73 @@
+"""The verdict on an account: all checks together, and the figures that are published."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chaos.account import HITS_PROCESSES, Account, Finding
+from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes
+from chaos.order import check_order, check_overlaps
+from chaos.recovery import Recovery, recoveries
+from chaos.reruns import check_reruns, count_by_strike, find_reruns, in_flight
+
+KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a run has shown.
+
+    Attributes:
+        findings: broken promises; none is a success.
+        runs, jobs: how many runs there were, and how many jobs were confirmed.
+        reruns: {kind of fault: runs that it made again}.
+        most_reruns: the most that one crash made again, and how many were in flight at that one.
+        recovered: each fault's time back to the full rate.
+    """
+
+    findings: Sequence[Finding]
+    jobs: int
+    runs: int
+    letters: int
+    reruns: Mapping[str, int]
+    most_reruns: tuple[int, int]
+    recovered: Sequence[Recovery]
+
+    def count(self, *rules: str) -> int:
+        """How many findings there are of some rules."""
+        return sum(finding.rule in rules for finding in self.findings)
+
+
+def judge(account: Account, *, is_strict: bool) -> Verdict:
+    """Check everything."""
+    by_job = account.runs_by_job()
+    reruns = find_reruns(account, by_job)
+    findings = [
+        *check_outcomes(account, by_job),
+        *check_letters(account, by_job),
+        *check_attempts(account, by_job),
+        *check_effects(account),
+        *check_order(account, by_job, is_strict=is_strict),
+        *check_overlaps(account, by_job),
+        *check_reruns(account, reruns),
+        *check_deaths(account),
+    ]
+    counts: Counter[str] = Counter()
+    most = (0, 0)
+    for strike, count in count_by_strike(reruns):
+        counts[strike.kind] += count
+        if strike.kind in HITS_PROCESSES and count > most[0]:
+            most = (count, in_flight(strike, account.runs))
+    until_s = max((run.start_s for run in account.runs if run.attempt == 1), default=0.0)
+    return Verdict(
+        findings=findings,
+        jobs=len(account.confirmed),
+        runs=len(account.runs),
+        letters=len(account.letters),
+        reruns=counts,
+        most_reruns=most,
+        recovered=recoveries(account.runs, account.strikes, until_s),
+    )
