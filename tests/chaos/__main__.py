@@ -132,11 +132,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _account(stage: Stage, plans: dict[int, JobPlan], strikes: list[Strike]) -> Account:
-    reader = Reader(stage.nodes.direct)
+    reader, (confirmed, enqueued_until_s) = Reader(stage.nodes.direct), load_confirmed(stage.folder)
     return Account(
         plans=plans,
         runs=load_runs(stage.folder),
-        confirmed=load_confirmed(stage.folder),
+        confirmed=confirmed,
+        enqueued_until_s=enqueued_until_s,
         strikes=sorted(strikes, key=lambda done: done.begin_s),
         letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
         waiting=frozenset(number for queue in stage.queues for number in reader.waiting(queue)),

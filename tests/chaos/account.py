@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ class Account:
         waiting: jobs that wait in a tier at the end.
         ended: worker processes that ended on their own, as their supervisor says: {pid: how}.
         max_in_flight: jobs that a worker takes at the most for each queue.
+        enqueued_until_s: when the producers were done; the rate falls from there on.
     """
 
     plans: Mapping[int, JobPlan]
@@ -82,6 +84,7 @@ class Account:
     effects: Mapping[int, int] | None = None
     ended: Mapping[int, str] = field(default_factory=dict)
     max_in_flight: int = 4_000
+    enqueued_until_s: float = math.inf
 
     def runs_by_job(self) -> dict[int, list[Run]]:
         """{number: its runs by start}."""
@@ -121,12 +124,14 @@ def load_runs(folder: Path) -> list[Run]:
     return sorted(read_runs(folder), key=lambda run: run.start_s)
 
 
-def load_confirmed(folder: Path) -> dict[int, int]:
-    """{number: confirmations}."""
+def load_confirmed(folder: Path) -> tuple[dict[int, int], float]:
+    """{number: confirmations}, and when the last one came."""
     counts: dict[int, int] = defaultdict(int)
+    last_s = 0.0
     for confirmation in read_confirmations(folder):
         counts[confirmation.number] += 1
-    return dict(counts)
+        last_s = max(last_s, confirmation.at_s)
+    return dict(counts), last_s
 
 
 def load_plans(seed: int, jobs: int) -> dict[int, JobPlan]:

@@ -7,6 +7,7 @@ its name is in the ledger. Settling and its confirmation take a moment, longer w
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Final
 from chaos.account import HITS_ALL, HITS_PROCESSES, MOVES_PARTITIONS, Account, Finding, Strike
 from chaos.notes import Run
 
-SETTLE_S: Final = 2.0
-"""What has ended so long before a process is hit is settled, as long as the brokers answer."""
+SETTLE_S: Final = 6.0
+"""What has ended so long before a process is hit is settled, as long as the brokers answer and processors are not
+short; beside this, only as many can be unsettled as a worker takes at a time."""
 LOST_S: Final = 10.0
 """So long after brokers and network are well again, a worker may still learn that its partitions were another's."""
 MOVING_S: Final = 30.0
@@ -38,7 +40,7 @@ class Rerun:
 
 def find_reruns(account: Account, by_job: Mapping[int, Sequence[Run]]) -> list[Rerun]:
     """All repeated runs with their causes."""
-    causes = Causes(account.strikes)
+    causes = Causes(account.strikes, Flights(account))
     return [
         Rerun(before, again, causes.of(before, again)) for runs in by_job.values() for before, again in _repeats(runs)
     ]
@@ -56,10 +58,46 @@ def _repeats(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
         yield from itertools.pairwise(group)
 
 
+class Flights:
+    """Knows which runs of a process may have been unsettled at a moment: the last that it took, up to its bound."""
+
+    def __init__(self, account: Account) -> None:
+        self._bound = account.max_in_flight
+        self._starts: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for run in account.runs:
+            self._starts[run.pid, queue_of_place(run.place)].append(run.start_s)
+
+    def has(self, run: Run, at_s: float) -> bool:
+        """Whether a run may have been unsettled then."""
+        if run.end_s is not None and run.end_s < at_s - SETTLE_S:
+            return False
+        return self.is_among_last(run, at_s)
+
+    def is_among_last(self, run: Run, at_s: float) -> bool:
+        """Whether its process began no more runs between it and the moment than it may have in flight."""
+        starts = self._starts[run.pid, queue_of_place(run.place)]
+        return run.start_s <= at_s and bisect_right(starts, at_s) - bisect_left(starts, run.start_s) <= self._bound
+
+    def count(self, pids: Iterable[int], at_s: float) -> int:
+        """How many runs of some processes may have been unsettled then."""
+        wanted = set(pids)
+        return sum(
+            min(self._bound, bisect_right(starts, at_s) - bisect_left(starts, at_s - SETTLE_S))
+            for (pid, _), starts in self._starts.items()
+            if pid in wanted
+        )
+
+
+def queue_of_place(place: str) -> str:
+    """The main topic of a record's queue."""
+    return place.partition("/")[0].partition(".retry.")[0]
+
+
 class Causes:
     """Finds the fault that explains a repeated run."""
 
-    def __init__(self, strikes: Iterable[Strike]) -> None:
+    def __init__(self, strikes: Iterable[Strike], flights: Flights) -> None:
+        self._flights = flights
         self._by_pid: dict[int, list[Strike]] = defaultdict(list)
         self._all: list[Strike] = []
         self._moving: list[Strike] = []
@@ -80,11 +118,13 @@ class Causes:
         )
 
     def _was_in_flight(self, run: Run, strike: Strike) -> bool:
-        if run.start_s > strike.end_s:
-            return False
-        if run.end_s is None or run.end_s >= strike.begin_s - SETTLE_S:
+        if self._flights.has(run, strike.begin_s) or strike.begin_s <= run.start_s <= strike.end_s:
             return True
-        return any(other.begin_s - SETTLE_S <= run.end_s <= other.end_s + LOST_S for other in self._all)
+        is_disturbed = any(
+            run.end_s is not None and other.begin_s - SETTLE_S <= run.end_s <= other.end_s + LOST_S
+            for other in self._all
+        )
+        return is_disturbed and self._flights.is_among_last(run, strike.begin_s)
 
     def _moved(self, before: Run, again: Run) -> Strike | None:
         """A run that was longer than the grace, and begun again elsewhere, had outlived its partition."""
@@ -102,22 +142,13 @@ def may_be_late(run: Run, next_s: float) -> bool:
 
 
 def _overlaps(before: Run, again: Run, strike: Strike) -> bool:
-    """Whether the first run was in flight while the fault lasted, and the second came of it."""
+    """Whether the first run was in flight while the fault lasted or was not yet known to be over, and the second came
+    of it."""
     ended_s = again.start_s if before.end_s is None else before.end_s
     return (
-        before.start_s <= strike.end_s
+        before.start_s <= strike.end_s + LOST_S
         and ended_s >= strike.begin_s - SETTLE_S
-        and again.start_s >= strike.begin_s
-        and again.start_s <= strike.end_s + MOVING_S
-    )
-
-
-def in_flight(strike: Strike, runs: Sequence[Run]) -> int:
-    """How many runs of the processes that a fault hit had begun and were not surely settled."""
-    hit = set(strike.pids)
-    return sum(
-        run.pid in hit and run.start_s <= strike.end_s and (run.end_s is None or run.end_s >= strike.begin_s - SETTLE_S)
-        for run in runs
+        and strike.begin_s <= again.start_s <= strike.end_s + MOVING_S
     )
 
 

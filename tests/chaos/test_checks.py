@@ -160,11 +160,11 @@ def test_an_attempt_that_is_lost_or_invented_is_found(ends: list[tuple[int, str]
 
 def test_a_run_again_needs_a_fault_that_explains_it() -> None:
     """The same attempt twice is a finding; with the first process killed in time it is not, killed too late it is."""
-    twice = replace(WHOLE, runs=[*RUNS, run(4, 5.0, pid=OTHER)])
+    twice = replace(WHOLE, runs=[*RUNS, run(4, 9.0, pid=OTHER)])
     assert rules(twice) == {"re-run"}
     assert rules(replace(twice, strikes=[kill(0.5, WORKER)])) == set()
     assert rules(replace(twice, strikes=[kill(0.5, OTHER)])) == {"re-run"}
-    assert rules(replace(twice, strikes=[kill(4.0, WORKER)])) == {"re-run"}
+    assert rules(replace(twice, strikes=[kill(8.0, WORKER)])) == {"re-run"}
 
 
 def test_a_zombies_run_again_is_explained_by_its_pause() -> None:

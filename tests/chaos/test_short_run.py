@@ -22,5 +22,7 @@ def test_a_fleet_under_fire_keeps_every_promise(tmp_path: Path) -> None:
         *("--nodes", "1", "--processes", "1", "--per-s", "300", "--folder", str(tmp_path / "run"), "--kinds", *KINDS),
     ]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")}
-    done = subprocess.run(command, cwd=TESTS, env=plain, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    done = subprocess.run(
+        command, cwd=TESTS, env=plain, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

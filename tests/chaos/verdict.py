@@ -11,7 +11,7 @@ from chaos.account import HITS_PROCESSES, Account, Finding
 from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes
 from chaos.order import check_order, check_overlaps
 from chaos.recovery import Recovery, recoveries
-from chaos.reruns import check_reruns, count_by_strike, find_reruns, in_flight
+from chaos.reruns import Flights, check_reruns, count_by_strike, find_reruns
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 
@@ -56,12 +56,11 @@ def judge(account: Account, *, is_strict: bool) -> Verdict:
         *check_deaths(account),
     ]
     counts: Counter[str] = Counter()
-    most = (0, 0)
+    most, flights = (0, 0), Flights(account)
     for strike, count in count_by_strike(reruns):
         counts[strike.kind] += count
         if strike.kind in HITS_PROCESSES and count > most[0]:
-            most = (count, in_flight(strike, account.runs))
-    until_s = max((run.start_s for run in account.runs if run.attempt == 1), default=0.0)
+            most = (count, flights.count(strike.pids, strike.begin_s))
     return Verdict(
         findings=findings,
         jobs=len(account.confirmed),
@@ -69,5 +68,5 @@ def judge(account: Account, *, is_strict: bool) -> Verdict:
         letters=len(account.letters),
         reruns=counts,
         most_reruns=most,
-        recovered=recoveries(account.runs, account.strikes, until_s),
+        recovered=recoveries(account.runs, account.strikes, account.enqueued_until_s),
     )
