@@ -6,12 +6,14 @@ import logging
 import math
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..topology.headers import REPLAY, TRACE_PARENT
 from ..topology.job_type import NO_LIMITS, RunLimits
+from ..topology.names import RETRY_INFIX
 from . import log_keys
+from .inbox import DEFAULT_TABLE, Inbox, identify
 from .record import Record
 from .signs import NOTE_LIMIT, JobProgress, RunSigns, Signs
 
@@ -61,6 +63,8 @@ class JobContext:
     deadline_s: float = math.inf
     limits: RunLimits = NO_LIMITS
     signs: Signs | None = None
+    _entered: dict[str, bool] = field(init=False, repr=False, compare=False)
+    """The inboxes that this run has left; not set before the first, because each job would pay for it."""
 
     @property
     def should_stop(self) -> bool:
@@ -127,6 +131,36 @@ class JobContext:
         """Set when an operator's replay published the record."""
         value = self.headers.get(REPLAY)
         return None if value is None else value.decode("utf-8", "backslashreplace")
+
+    @property
+    def scope(self) -> str:
+        """`<namespace>.<queue>`: inside of it an idempotency key or job id means one job."""
+        topic = self.record.assignment.topic
+        return topic if self.record.assignment.tier is None else topic.partition(RETRY_INFIX)[0]
+
+    def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, step: str = "") -> Inbox:
+        """Put this job's id and the writes of a `with` block into one transaction, so that they happen once.
+
+        `with current_job().inbox(connection) as inbox:`, or `async with` where the connection is async. An exception
+        rolls back, the end of the block commits, unless a transaction block of the caller's encloses it, which then
+        does. If an earlier run has committed, entering raises `AlreadyDone`, and a worker takes the job as done.
+
+        Args:
+            connection: psycopg 3, asyncpg, SQLAlchemy, sqlite3 or aiosqlite; open, and used by nobody else meanwhile.
+            table: `table` or `schema.table`, made by `stoker inbox create`.
+            step: parts one of several blocks of the same job from the others; such a job must catch `AlreadyDone`
+                around each, because the worker cannot know whether the other steps are done.
+
+        Raises:
+            UnsupportedConnection: the connection is of no driver that is known.
+            InvalidInboxName: table or step cannot be called so.
+        """
+        try:
+            entered = self._entered
+        except AttributeError:
+            entered = self._entered = {}
+        identity = identify(self.scope, self.record.claim_id or self.job_id, step)
+        return Inbox(connection, identity, table=table, entered=entered)
 
     @property
     def is_last_attempt(self) -> bool:

@@ -20,6 +20,7 @@ from ..topology import headers as wire
 from ..topology.retries import fitting_tier
 from .context import JobContext
 from .failures import bounded_message, describe_failure, make_failure
+from .inbox import AlreadyDone
 from .ledger import Ledger
 from .outcomes import (
     DONE,
@@ -204,7 +205,7 @@ def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:
     policy = task.job_type.retry
     if isinstance(error, Discard):
         return Cancelled(reason="discarded", detail=bounded_message(error))
-    if isinstance(error, policy.ignored):
+    if isinstance(error, policy.ignored) or (isinstance(error, AlreadyDone) and not error.step):
         return DONE
     failure = describe_failure(task.job_type.name, error)
     if isinstance(error, policy.permanent):

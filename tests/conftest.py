@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from brokers import provide_broker, withdraw_broker
+from postgres import Postgres, provide_postgres, withdraw_postgres
 from stoker.operations.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shared = config.stash.get(_OURS, None)
     if shared is not None:
         withdraw_broker(shared)
+        withdraw_postgres(shared)
         shutil.rmtree(shared)
         del os.environ[_SHARED]
 
@@ -51,6 +53,12 @@ def cluster() -> ClusterSettings:
     if os.environ.get(BOOTSTRAP_VARIABLE):
         return ClusterSettings.from_environment()
     return ClusterSettings(bootstrap_servers=provide_broker(Path(os.environ[_SHARED])))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Postgres:
+    """A running PostgreSQL, shared by the run: a test takes a database of its own, `postgres.create_database()`."""
+    return provide_postgres(Path(os.environ[_SHARED]))
 
 
 @pytest.fixture

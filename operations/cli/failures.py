@@ -40,7 +40,10 @@ def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
 
 
 EXPECTED: Final = {
+    "stoker.consumers.inbox.errors.InvalidInboxName": ExitCode.USAGE,
     "stoker.operations.application.ApplicationError": ExitCode.USAGE,
+    "stoker.operations.inbox.InboxDriverMissing": ExitCode.USAGE,
+    "stoker.operations.inbox.InboxUrlInvalid": ExitCode.USAGE,
     "stoker.operations.payload_input.InputRefused": ExitCode.USAGE,
     "stoker.producers.errors.CallRefused": ExitCode.USAGE,
     "stoker.producers.errors.SettingRefused": ExitCode.USAGE,
@@ -49,12 +52,15 @@ EXPECTED: Final = {
     "stoker.topology.job_type.InvalidDeclaration": ExitCode.USAGE,
     "stoker.topology.pipeline.UnknownName": ExitCode.USAGE,
     "stoker.operations.broker_errors.BrokerError": ExitCode.UNREACHABLE,
+    "stoker.operations.inbox.InboxUnreachable": ExitCode.UNREACHABLE,
     "stoker.producers.errors.BrokerUnreachable": ExitCode.UNREACHABLE,
     "stoker.schemas.errors.SchemaStoreUnreachable": ExitCode.UNREACHABLE,
     "stoker.topology.cluster.ClusterUnreachable": ExitCode.UNREACHABLE,
     "stoker.topology.cluster.NoCluster": ExitCode.UNREACHABLE,
     "stoker.topology.apply.TopologyRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
+    "stoker.consumers.inbox.errors.InboxError": ExitCode.FINDING,
+    "stoker.operations.inbox.InboxRefused": ExitCode.FINDING,
     "stoker.operations.desk_errors.DeskError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaError": ExitCode.FINDING,

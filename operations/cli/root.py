@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "replay": "Run a stretch of a queue's past again.",
     "topology": "Plan, apply and show the declared topics.",
     "schemas": "Export and check the contracts of the jobs.",
+    "inbox": "Create, show and prune the table that makes database effects happen once.",
     "broker": "Start, stop and reset this folder's embedded broker.",
     "doctor": "Check from outside that each promise is held.",
 }
@@ -85,11 +86,17 @@ def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.No
 
 
 def _name_environment_twins(command: click.Command, prefix: str) -> None:
-    """Give each option its environment variable, named as the option is: `queues --json` is STOKER_QUEUES_JSON."""
+    """Give each option its environment variable, named as the option is: `queues --json` is STOKER_QUEUES_JSON.
+
+    One that several commands share, where an option has it already, comes after that.
+    """
     for param in command.params:
         if isinstance(param, click.Option):
             longest = max(param.opts, key=len)
-            param.envvar = param.envvar or f"{prefix}_{longest.lstrip('-').replace('-', '_').upper()}"
+            twin = f"{prefix}_{longest.lstrip('-').replace('-', '_').upper()}"
+            if isinstance(param.envvar, str) and param.envvar != twin:
+                param.envvar = [twin, param.envvar]
+            param.envvar = param.envvar or twin
             param.show_envvar = True
     if isinstance(command, click.Group):
         for name, sub_command in command.commands.items():

@@ -1,0 +1,42 @@
+"""The inbox: a job's id and its own writes to a database in one transaction, so that its effect happens once."""
+
+from .errors import (
+    AlreadyDone,
+    AutocommitConnection,
+    ConnectionClosed,
+    EnteredTwice,
+    InboxError,
+    InboxTableMissing,
+    InvalidInboxName,
+    ResultRefused,
+    TransactionAborted,
+    TransactionEnded,
+    UnsupportedConnection,
+    WrongBlock,
+)
+from .identity import Identity, identify
+from .inbox import RESULT_LIMIT_BYTES, Inbox, open_inbox
+from .table import DEFAULT_TABLE, Dialect, table_ddl
+
+__all__ = [
+    "DEFAULT_TABLE",
+    "RESULT_LIMIT_BYTES",
+    "AlreadyDone",
+    "AutocommitConnection",
+    "ConnectionClosed",
+    "Dialect",
+    "EnteredTwice",
+    "Identity",
+    "Inbox",
+    "InboxError",
+    "InboxTableMissing",
+    "InvalidInboxName",
+    "ResultRefused",
+    "TransactionAborted",
+    "TransactionEnded",
+    "UnsupportedConnection",
+    "WrongBlock",
+    "identify",
+    "open_inbox",
+    "table_ddl",
+]

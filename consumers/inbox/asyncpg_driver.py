@@ -1,0 +1,59 @@
+"""asyncpg: a connection, also one that a pool has lent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .driver import Driver
+from .errors import ConnectionClosed
+
+_SAVEPOINT = "stoker_inbox"
+
+
+class AsyncpgDriver(Driver):
+    """A connection without a transaction gets one; in an open one, which the caller ends, the inbox is a savepoint."""
+
+    marker = "$n"
+    is_async = True
+
+    def __init__(self, connection: Any) -> None:  # asyncpg ships no types, and a pool's proxy has none at all
+        self._connection = connection
+        self._transaction: Any = None
+
+    async def begin(self) -> None:
+        """Begin a transaction, or set a savepoint by hand, since the caller's transaction may be begun by hand."""
+        if self._connection.is_closed():
+            raise ConnectionClosed
+        self.is_enclosed = self._connection.is_in_transaction()
+        self.is_own = not self.is_enclosed
+        if self.is_enclosed:
+            await self._connection.execute(f"SAVEPOINT {_SAVEPOINT}")
+        else:
+            self._transaction = self._connection.transaction()
+            await self._transaction.start()
+
+    async def execute(self, sql: str, values: Sequence[object]) -> int:
+        """Run a statement; asyncpg gives its tag, such as `INSERT 0 1`."""
+        return int((await self._connection.execute(sql, *values)).rpartition(" ")[2])
+
+    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+        """Run a query."""
+        row = await self._connection.fetchrow(sql, *values)
+        return None if row is None else tuple(row)
+
+    async def commit(self) -> None:
+        """Commit, or leave it to the caller."""
+        if self.is_enclosed:
+            await self._connection.execute(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        else:
+            await self._transaction.commit()
+
+    async def rollback(self, error: BaseException) -> None:
+        """Roll back, or as far as the block reaches; what is broken was rolled back by the server."""
+        if self._connection.is_closed() or not self._connection.is_in_transaction():
+            return
+        if self.is_enclosed:
+            await self._connection.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
+        else:
+            await self._transaction.rollback()

@@ -1,0 +1,77 @@
+"""SQLite: sqlite3 and aiosqlite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from .driver import Driver, settled
+from .errors import ConnectionClosed, TransactionEnded
+
+_SAVEPOINT = "stoker_inbox"
+
+
+class SqliteDriver(Driver):
+    """A connection in any mode of transaction control; the inbox always commits.
+
+    SQLite lets one writer in at a time. `BEGIN IMMEDIATE` waits for that at the entry, for the connection's `timeout`,
+    instead of failing in the middle. The savepoint tells at the end whether the block's code has committed meanwhile.
+    """
+
+    marker = "?"
+    dialect = "sqlite"
+
+    def __init__(self, connection: Any) -> None:  # sqlite3's or aiosqlite's, whose methods are the same but awaited
+        self._connection = connection
+        self.is_async = not isinstance(connection, sqlite3.Connection)
+
+    async def begin(self) -> None:
+        """Take the lock for writing."""
+        if not self._in_transaction():
+            await self._say("BEGIN IMMEDIATE")
+        await self._say(f"SAVEPOINT {_SAVEPOINT}")
+
+    def _in_transaction(self) -> bool:
+        try:
+            return bool(self._connection.in_transaction)
+        except (sqlite3.ProgrammingError, ValueError) as refused:  # as sqlite3 and aiosqlite say it
+            raise ConnectionClosed from refused
+
+    async def execute(self, sql: str, values: Sequence[object]) -> int:
+        """Run a statement."""
+        cursor = await settled(self._connection.execute(sql, values))
+        touched = int(cursor.rowcount)
+        await settled(cursor.close())
+        return touched
+
+    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+        """Run a query; with plain rows, whatever kind the connection makes."""
+        cursor = await settled(self._connection.cursor())
+        cursor.row_factory = None
+        await settled(cursor.execute(sql, values))
+        row: tuple[Any, ...] | None = await settled(cursor.fetchone())
+        await settled(cursor.close())
+        return row
+
+    async def _say(self, sql: str) -> None:
+        try:
+            await settled((await settled(self._connection.execute(sql))).close())
+        except sqlite3.ProgrammingError as refused:
+            if "closed" in str(refused):
+                raise ConnectionClosed from refused
+            raise
+
+    async def commit(self) -> None:
+        """Commit."""
+        try:
+            await self._say(f"RELEASE SAVEPOINT {_SAVEPOINT}")
+        except sqlite3.OperationalError as refused:
+            if "no such savepoint" in str(refused):
+                raise TransactionEnded from refused
+            raise
+        await settled(self._connection.commit())
+
+    async def rollback(self, error: BaseException) -> None:
+        """Undo the whole transaction."""
+        await settled(self._connection.rollback())

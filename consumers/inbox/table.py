@@ -1,0 +1,111 @@
+"""The inbox's table: its name, what creates it, and the statements that use it, in the words of each database."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, Literal
+
+from .errors import InvalidInboxName
+
+DEFAULT_TABLE: Final = "stoker_inbox"
+Dialect = Literal["postgresql", "sqlite"]
+Marker = Literal["%s", "$n", ":pn", "?"]
+"""How a driver marks the places of values."""
+
+LONGEST_NAME: Final = 63
+_PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_POSTGRESQL: Final = """\
+CREATE TABLE IF NOT EXISTS {table} (
+    queue   text        NOT NULL,
+    job     text        NOT NULL,
+    step    text        NOT NULL DEFAULT '',
+    done_at timestamptz NOT NULL DEFAULT now(),
+    result  text,
+    PRIMARY KEY (queue, job, step)
+);
+CREATE INDEX IF NOT EXISTS {index} ON {table} (done_at);
+"""
+_SQLITE: Final = """\
+CREATE TABLE IF NOT EXISTS {table} (
+    queue   TEXT NOT NULL,
+    job     TEXT NOT NULL,
+    step    TEXT NOT NULL DEFAULT '',
+    done_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    result  TEXT,
+    PRIMARY KEY (queue, job, step)
+);
+CREATE INDEX IF NOT EXISTS {schema}{index} ON {bare_table} (done_at);
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statements:
+    """What the inbox says to a database, with the driver's own marks for the values.
+
+    Attributes:
+        enter: insert (queue, job, step); touches no row if there is one already.
+        find: (result, done_at) of (queue, job, step).
+        keep: set the result of (result, queue, job, step).
+    """
+
+    enter: str
+    find: str
+    keep: str
+
+
+def table_parts(table: str) -> tuple[str | None, str]:
+    """Part `schema.table` into both; the schema is None where none is named.
+
+    Raises:
+        InvalidInboxName: a part is no plain identifier.
+    """
+    parts = table.split(".")
+    if len(parts) > 2 or not all(_PART.fullmatch(part) and len(part) <= LONGEST_NAME for part in parts):
+        raise InvalidInboxName(
+            f"{table!r} cannot name the inbox's table: use `table` or `schema.table`, of letters, digits and '_', "
+            f"each part beginning with no digit and of at most {LONGEST_NAME} characters"
+        )
+    return (parts[0], parts[1]) if len(parts) == 2 else (None, parts[0])
+
+
+def quoted(table: str) -> str:
+    """The table's name as SQL takes it, upper and lower case kept.
+
+    >>> quoted("jobs.Inbox")
+    '"jobs"."Inbox"'
+    """
+    schema, name = table_parts(table)
+    return f'"{name}"' if schema is None else f'"{schema}"."{name}"'
+
+
+def table_ddl(dialect: Dialect, table: str = DEFAULT_TABLE) -> str:
+    """The statements that create the inbox's table, which change nothing where it is there; for migrations."""
+    schema, name = table_parts(table)
+    index = f'"{name[: LONGEST_NAME - 8]}_done_at"'
+    if dialect == "postgresql":
+        return _POSTGRESQL.format(table=quoted(table), index=index)
+    where = "" if schema is None else f'"{schema}".'
+    return _SQLITE.format(table=quoted(table), schema=where, index=index, bare_table=f'"{name}"')
+
+
+@cache
+def statements(table: str, marker: Marker) -> Statements:
+    """The statements for one table and one kind of driver."""
+    name = quoted(table)
+    return Statements(
+        enter=_marked(f"INSERT INTO {name} (queue, job, step) VALUES (@1, @2, @3) ON CONFLICT DO NOTHING", marker),
+        find=_marked(f"SELECT result, done_at FROM {name} WHERE queue = @1 AND job = @2 AND step = @3", marker),
+        keep=_marked(f"UPDATE {name} SET result = @1 WHERE queue = @2 AND job = @3 AND step = @4", marker),
+    )
+
+
+def _marked(sql: str, marker: Marker) -> str:
+    """Put the driver's marks in place of `@1`, `@2`, ….
+
+    >>> _marked("a = @1 AND b = @2", "$n")
+    'a = $1 AND b = $2'
+    """
+    return re.sub(r"@(\d)", lambda found: marker.replace("n", found[1]), sql)

@@ -1,0 +1,154 @@
+"""`stoker inbox`: create, look at and prune the table that makes effects in a database happen once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from .app import AppContext, pass_app
+from .exit_codes import ExitCode
+from .failures import Failure
+from .output import age_since, format_age, print_json, print_table
+from .parameters import Duration
+
+if TYPE_CHECKING:
+    from ..inbox import InboxTable
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DIALECTS: Final = ("postgresql", "sqlite")
+USUAL_RETENTION: Final = timedelta(days=7)
+"""How long topics keep jobs unless declared otherwise; taken where no application is named."""
+
+_url = click.option(
+    "--url",
+    envvar="STOKER_INBOX_URL",
+    help="The database: postgresql://user@host/name or sqlite:///path. It may hold a password, so it is better kept in "
+    "the environment, and it is never printed.",
+)
+_table = click.option(
+    "--table", envvar="STOKER_INBOX_TABLE", default="stoker_inbox", show_default=True, help="`table` or `schema.table`."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
+
+
+@click.group()
+def inbox() -> None:
+    """Keep the table with which jobs' effects in a database happen once.
+
+    A job that writes inside of `with current_job().inbox(connection):` leaves its id in this table, in the same
+    transaction. PostgreSQL is reached through psycopg, from the extra inbox-postgres.
+
+    \b
+    Exit codes: 0 done; 1 the table is missing; 2 a wrong URL or name; 3 the database cannot be reached;
+      4 a prune was refused, because jobs could run once more.
+    """
+
+
+@inbox.command()
+@_url
+@_table
+@click.option("--print", "print_only", is_flag=True, help="Print the statements, for migrations, and do nothing.")
+@click.option("--dialect", type=click.Choice(DIALECTS), help="Of --print; without it that of --url, else postgresql.")
+def create(url: str | None, table: str, print_only: bool, dialect: str | None) -> None:
+    """Create the table and its index. Where they are there, nothing is changed."""
+    from ...consumers.inbox import table_ddl
+    from ..inbox import create_inbox, dialect_of
+
+    if print_only:
+        chosen = dialect or (dialect_of(url) if url else "postgresql")
+        click.echo(table_ddl("sqlite" if chosen == "sqlite" else "postgresql", table), nl=False)
+        return
+    create_inbox(_given(url), table)
+    click.echo(f"The inbox {table} is there.")
+
+
+@inbox.command()
+@_url
+@_table
+@_as_json
+def status(url: str | None, table: str, as_json: bool) -> None:
+    """Show how many jobs of each queue it holds, and of what age. It counts, so a large one takes a while."""
+    from ..inbox import open_table
+
+    with open_table(_given(url), table) as opened:
+        found = opened.status()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(each.queue, each.rows, age_since(each.oldest), age_since(each.newest)) for each in found]
+    print_table(("QUEUE", "JOBS", "OLDEST", "NEWEST"), rows)
+
+
+@inbox.command(short_help="Forget the jobs that were done long ago.")
+@_url
+@_table
+@click.option(
+    "--older-than", type=Duration(), default="30d", show_default=True, help="Forget what was done longer ago than this."
+)
+@click.option("--dry-run", is_flag=True, help="Only count.")
+@click.option(
+    "--allow-repetitions", is_flag=True, help="Prune also what a topic may deliver again, so that jobs run once more."
+)
+@_as_json
+@pass_app
+def prune(
+    app: AppContext,
+    *,
+    url: str | None,
+    table: str,
+    older_than: timedelta,
+    dry_run: bool,
+    allow_repetitions: bool,
+    as_json: bool,
+) -> None:
+    """Forget the jobs that were done long ago, in small transactions; run it now and then.
+
+    A job that comes again after it was forgotten runs again. So nothing is forgotten that is younger than the longest
+    retention of the application's queues (-A; without it 7 days, the usual one), unless --allow-repetitions is given.
+    The age must also exceed the time in which callers repeat an idempotency key. Replays have ids of their own, so
+    they run again in any case.
+    """
+    from ..inbox import open_table
+
+    if not allow_repetitions:
+        _check_age(app, older_than)
+    before = datetime.now(UTC) - older_than
+    with open_table(_given(url), table) as opened:
+        count = opened.count_older(before) if dry_run else _prune(opened, before)
+    if as_json:
+        print_json({"table": table, "before": before, "dry_run": dry_run, "jobs": count})
+    else:
+        click.echo(
+            f"{count:,} jobs {'would be' if dry_run else 'are'} forgotten, done before {before:%Y-%m-%d %H:%M} UTC"
+        )
+
+
+def _given(url: str | None) -> str:
+    if not url:
+        raise click.UsageError("Name the database: --url postgresql://… or sqlite:///…, or STOKER_INBOX_URL.")
+    return url
+
+
+def _check_age(app: AppContext, older_than: timedelta) -> None:
+    longest, whose = USUAL_RETENTION, "the usual retention, since no application is named (-A)"
+    if app.application and app.pipeline.queues:
+        queue = max(app.pipeline.queues.values(), key=lambda queue: queue.retention)
+        longest, whose = queue.retention, f"the retention of queue {queue.name}"
+    if older_than <= longest:
+        raise Failure(
+            f"--older-than {format_age(older_than)} does not exceed {format_age(longest)}, {whose}: jobs that are "
+            "still on their topics could run once more. Name a longer time, or give --allow-repetitions.",
+            ExitCode.REFUSED,
+        )
+
+
+def _prune(opened: InboxTable, before: datetime) -> int:
+    total, deleted = opened.count_older(before), 0
+    for batch in opened.prune(before):
+        deleted += batch
+        click.echo(f"{deleted:,} of {total:,} jobs forgotten", err=True)
+    return deleted

@@ -1,0 +1,28 @@
+"""Fixtures of the inbox's tests: databases that hold an inbox and a table of effects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from inboxes import make_postgresql, make_sqlite
+from postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def inbox_database(postgres: Postgres) -> str:
+    """The URL of a database on PostgreSQL; several tests use it, each under ids of its own."""
+    return make_postgresql(postgres.create_database())
+
+
+@pytest.fixture
+def inbox_url(request: pytest.FixtureRequest, driver: str, tmp_path: Path) -> str:
+    """The URL of an empty database, of the kind that the driver needs."""
+    if "sqlite" in driver:
+        return make_sqlite(tmp_path / "effects.sqlite")
+    url = str(request.getfixturevalue("inbox_database"))
+    with psycopg.connect(url) as emptied:
+        emptied.execute("TRUNCATE effects, stoker_inbox")
+    return url
