@@ -100,6 +100,13 @@ class JobContext:
         signs = self.signs
         return signs.began_s if isinstance(signs, RunSigns) else self.deadline_s - self.limits.first_s
 
+    def excuse(self, lost_s: float) -> None:
+        """Give the run time back that it lost through no fault of its own."""
+        self.deadline_s += lost_s
+        if isinstance(self.signs, RunSigns):
+            self.signs.began_s += lost_s
+            self.signs.last_s += lost_s
+
     @property
     def is_silent(self) -> bool:
         """Whether its deadline is that of the next sign of life, not that of the timeout."""

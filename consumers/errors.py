@@ -3,6 +3,9 @@
 WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
 Unrestorable        (tails.py) ledger or progress cannot be read: their partitions wait, and it is tried again
 OffsetsWentBack     (offsets.py) a partition is not what it was: its assignment ends, and another begins
+TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
+LoopLost            the same: a job holds the event loop, and others are suspended on it
+Unrestorable        (restore.py) the ledger cannot be read: its partitions wait, and it is tried again
 GaveUp              (settle.py) a shutdown's time ran out: what was not settled is delivered again
 NoCurrentJob        (context.py) `current_job()` outside of a worker
 """
@@ -16,3 +19,26 @@ class WorkerCrashed(Exception):
     def __init__(self, queue: str) -> None:
         super().__init__(f"the worker of queue {queue!r} failed; its jobs are delivered again once it is restarted")
         self.queue = queue
+
+
+class TooManyStuck(Exception):
+    """Stuck jobs hold so many runners that the worker starts no more in their place: only its end frees them."""
+
+    def __init__(self, queue: str, stuck: int) -> None:
+        super().__init__(
+            f"queue {queue!r}: {stuck} jobs are stuck past their timeouts, too many to start other runners in their "
+            "place; the process stops, which ends them, and they are delivered again"
+        )
+        self.queue, self.stuck = queue, stuck
+
+
+class LoopLost(Exception):
+    """A job holds the event loop past all bounds, and others are suspended on it: only the process's end frees them."""
+
+    def __init__(self, queue: str, job_id: str | None, suspended: int) -> None:
+        who = f"job {job_id}" if job_id is not None else "something that a job started"
+        super().__init__(
+            f"queue {queue!r}: {who} holds the event loop and cannot be ended; the process stops, and it is delivered "
+            f"again, as are the {suspended} jobs that are suspended on that loop"
+        )
+        self.queue, self.job_id, self.suspended = queue, job_id, suspended

@@ -1,92 +1,217 @@
-"""Runs async jobs on one event loop in a thread of its own, by a fixed number of tasks rather than a task a job."""
+"""`RunnerLoop`: one event loop in a thread of its own, on which a fixed number of tasks run async jobs."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import count
+from types import FrameType
+from typing import Final
 
-from .record import Assignment, Record, take_out
+from . import log_keys
+from .async_slots import AsyncSlot, Holder
+from .record import Record
+from .slots import describe_frames, thread_frames
 
-RunOneAsync = Callable[[Record], Awaitable[None]]
+_LOGGER = logging.getLogger("stoker.timeouts")
+
+BLOCKED_AFTER_S: Final = 1.0
+"""An event loop that has not turned for so long is reported, with the job that holds it."""
+
+RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
 
 
-class LoopRunners:
-    """At most `size` async jobs at once; `run_one` must not raise anything but `CancelledError`."""
+class RunnerLoop:
+    """At most `size` async jobs at once; `run_one` must not raise anything but `CancelledError`.
 
-    def __init__(self, size: int, run_one: RunOneAsync, name: str) -> None:
-        self._run_one = run_one
+    Attributes:
+        name: its thread's.
+        blocked_s: for how long it has not turned, as the watchdog saw it last; 0 while it does.
+        is_stopping: whether it takes nothing more, and ends with the last job that runs.
+        crashed: why it has ended without being asked to.
+    """
+
+    def __init__(self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str) -> None:
+        self.name = name
         self._size = size
-        self._ready: deque[Record] = deque()
+        self._ready = ready
+        self._run_one = run_one
+        self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
-        self._is_stopping = False
+        self._holder = Holder()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name=f"stoker-loop-{name}", daemon=True)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
+        self._ended = self._loop.create_future()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._asked_s: float | None = None
+        self._has_answered = False
+        self._culprit: AsyncSlot | None = None
+        self.blocked_s = 0.0
+        self.is_stopping = False
+        self.crashed: BaseException | None = None
 
     def start(self) -> None:
         """Start the loop's thread."""
         self._thread.start()
 
-    def make_ready(self, records: list[Record]) -> None:
-        """Offer records of different lanes to the runners; called from any thread."""
-        self._ready.extend(records)
+    def wake(self) -> None:
+        """Tell idle tasks that something is ready; called from any thread."""
         self._tell(self._wake)
 
-    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
-        """Take out the records of partitions that are being given away, as far as they have not begun."""
-        dropped = take_out(self._ready, assignments)
-        self._tell(self._wake)  # a runner may have found it empty meanwhile, and gone to rest
-        return dropped
-
     def stop(self) -> None:
-        """Start no further record; jobs that run go on."""
-        self._is_stopping = True
-        self._ready.clear()
+        """Take no further record; jobs that run go on."""
+        self.is_stopping = True
+        self._tell(self._wake_all)
 
-    def interrupt(self, within_s: float) -> None:
-        """Cancel the jobs that still run, and end the loop; those that resist are left behind."""
-        self.stop()
+    def interrupt(self) -> None:
+        """Cancel the jobs that still run."""
+        self.is_stopping = True
         self._tell(self._cancel_all)
+
+    def join(self, within_s: float) -> None:
+        """Wait for the thread's end."""
         self._thread.join(within_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread has not ended."""
+        return self._thread.is_alive()
+
+    @property
+    def places(self) -> list[AsyncSlot]:
+        """All slots, also those of stuck jobs; called from any thread."""
+        return list(self._runners.values())
+
+    @property
+    def culprit(self) -> AsyncSlot | None:
+        """The slot whose job holds the loop, where that is known: tasks that a job has started have no slot."""
+        return self._holder.inside if self.blocked_s else None
+
+    def frames(self) -> list[FrameType]:
+        """Where the thread is, the innermost last."""
+        return thread_frames(self._holder.thread_id)
+
+    def relieve(self, slot: AsyncSlot) -> bool:
+        """Start another task in place of one whose job is stuck; False where as many as may be were."""
+        if sum(found.is_relieved for found in self.places) >= self._size:
+            return False
+        slot.is_relieved = True
+        self._tell(self._add_runner)
+        return True
+
+    # ---- does it turn? Called by the watchdog
+
+    def look(self, now_s: float) -> None:
+        """Ask the loop to answer, and see for how long it has not."""
+        if self._asked_s is None:
+            if self._ready or any(slot.context is not None for slot in self.places):
+                self._asked_s, self._has_answered = now_s, False
+                self._tell(self._answer)
+        elif self._has_answered:
+            self._note_turned(self._asked_s)
+        else:
+            self.blocked_s = now_s - self._asked_s
+            if self.blocked_s > BLOCKED_AFTER_S and not self._holder.is_blocked:
+                self._holder.is_blocked = True
+                self._culprit = self._holder.inside
+                self._report_blocked()
+
+    def _note_turned(self, asked_s: float) -> None:
+        """It goes on: the jobs that it held up through no fault of theirs get the lost time back."""
+        if self._holder.is_blocked:
+            for slot in self.places:
+                context = slot.context
+                if context is not None and slot is not self._culprit and context.began_s < asked_s:
+                    context.excuse(self.blocked_s)
+        self._asked_s, self._culprit = None, None
+        self.blocked_s, self._holder.is_blocked = 0.0, False
+
+    def _answer(self) -> None:
+        self._has_answered = True
+
+    def _report_blocked(self) -> None:
+        context = self._culprit.context if self._culprit is not None else None
+        who = f"job {context.job_id} ({context.job_type})" if context is not None else "something that a job started"
+        extra: dict[str, object] = (
+            {log_keys.JOB_ID: context.job_id, log_keys.JOB_TYPE: context.job_type} if context else {}
+        )
+        _LOGGER.warning(
+            "%s has held the event loop for %.1f s, so that no other async job goes on; it should await, or run as a "
+            "sync job\n%s", who, self.blocked_s, describe_frames(self.frames()), extra=extra,
+        )  # fmt: skip
+
+    # ---- on the loop
 
     def _tell(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
             self._loop.call_soon_threadsafe(what)
 
     def _serve(self) -> None:
+        self._holder.thread_id = threading.get_ident()
         asyncio.set_event_loop(self._loop)
+        for _ in range(self._size):
+            self._add_runner()
         try:
-            self._loop.run_until_complete(self._gather())
+            while not self._ended.done():
+                self._turn()
+        except BaseException as error:  # whatever ends a loop unasked ends the worker, or its queue would stand still
+            self.crashed = error
+            raise
         finally:
             self._loop.close()
 
-    async def _gather(self) -> None:
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(self._size)]
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _turn(self) -> None:
+        try:
+            self._loop.run_until_complete(self._ended)
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets these pass, from tasks that a job has started
+            _LOGGER.error("a task that a job started raised %r; the event loop goes on", error, exc_info=error)
+
+    def _add_runner(self) -> None:
+        slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._tell)
+        slot.task = self._loop.create_task(self._run(slot))
+        self._runners[slot.task] = slot
+        slot.task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        del self._runners[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.crashed = error
+        if not self._runners and not self._ended.done():
+            self._ended.set_result(None)
 
     def _cancel_all(self) -> None:
-        for task in self._tasks:
+        for task in list(self._runners):
             task.cancel()
 
     def _wake(self) -> None:
         for _ in range(min(len(self._idle), len(self._ready))):
-            turn = self._idle.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            wake_one(self._idle)
 
-    async def _run(self) -> None:
-        while not self._is_stopping:
+    def _wake_all(self) -> None:
+        while self._idle:
+            wake_one(self._idle)
+
+    async def _run(self, slot: AsyncSlot) -> None:
+        while not self.is_stopping and not slot.is_relieved:
             try:
                 record = self._ready.popleft()
             except IndexError:
                 await self._wait_ready()
                 continue
-            await self._run_one(record)
+            await self._run_one(record, slot)
 
     async def _wait_ready(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
+        turn = self._loop.create_future()
         self._idle.append(turn)
         await turn
+
+
+def wake_one(idle: deque[asyncio.Future[None]]) -> None:
+    """Let the task go on that has been idle for the longest."""
+    turn = idle.popleft()
+    if not turn.done():
+        turn.set_result(None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..topology.headers import TRACE_PARENT, TRACE_STATE
+from .async_slots import AsyncSlot, in_steps
 from .context import JobContext, enter_job
 from .signals import TimeLimitExceeded
 from .slots import Slot
@@ -53,22 +53,31 @@ def _timed_out(task: Task) -> Raised:
     return Raised(TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if task.context.is_silent else None))
 
 
-async def run_async(task: Task, is_stopping: Callable[[], bool]) -> Result:
-    """Await an async handler under its timeout; a cancellation by the worker's shutdown is no failure."""
+async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
+    """Await an async handler in its slot; a cancellation by the worker's shutdown is no failure."""
+    coroutine = _call_async(task)
     enter_job(task.context)
-    task.context.limits = task.job_type.limits
-    task.context.deadline_s = time.monotonic() + task.job_type.limits.first_s
+    slot.begin(task.context, task.job_type.limits, coroutine)
     try:
-        async with asyncio.timeout(task.job_type.timeout_s) as limit:
-            return Returned(await _call_async(task))
-    except TimeoutError as error:
-        return _timed_out(task) if limit.expired() else Raised(error)
-    except asyncio.CancelledError as error:
-        return Stopped() if is_stopping() else Raised(error)
+        result: Result = Returned(await in_steps(slot, coroutine))
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
-        return Raised(error)
+        result = Raised(error)
     finally:
         enter_job(None)
+    was_struck = slot.end()
+    return _own_or_ours(task, slot, result, was_struck, is_stopping()) if isinstance(result, Raised) else result
+
+
+def _own_or_ours(task: Task, slot: AsyncSlot, result: Raised, was_struck: bool, is_stopping: bool) -> Result:
+    """Tell what the job raised by itself from what the worker has thrown into it."""
+    if isinstance(result.error, TimeLimitExceeded):
+        slot.leave()  # it may have struck anywhere on the way out, where the job has ended or is suspended
+        return _timed_out(task)
+    if isinstance(result.error, asyncio.CancelledError):
+        if was_struck:
+            return _timed_out(task)
+        return Stopped() if is_stopping else result
+    return result
 
 
 async def _call_async(task: Task) -> object:

@@ -65,6 +65,7 @@ class Settler:
         self._clock = clock
         self._done: deque[Record] = deque()
         self._others: deque[tuple[Record, NotDone]] = deque()
+        self._told: deque[dict[str, object]] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
@@ -88,6 +89,11 @@ class Settler:
         if not self._wake.is_set():
             self._wake.set()
 
+    def tell(self, event: dict[str, object]) -> None:
+        """Publish an event that no outcome brings about; never blocks, and where it fails, that is logged."""
+        self._told.append(event)
+        self._wake.set()
+
     def stop(self, within: timedelta) -> None:
         """Settle what was handed in, for so long at the most, and end; what is left will be delivered again."""
         self._give_up_at_s = time.monotonic() + within.total_seconds()
@@ -102,6 +108,7 @@ class Settler:
                 self._wake.wait(RETRY_PAUSE_S if failed else None)
                 self._wake.clear()
                 self._gather_company()
+                self._publish_told()
                 failed = merged(self._settle_group(self._collect()), self._repeat_if_due(failed))
                 self._report(failed)
                 if self._done or self._others:
@@ -241,6 +248,11 @@ class Settler:
         for item in group:
             if item.writes.event is not None:
                 self._publish_event(item.writes.event)
+
+    def _publish_told(self) -> None:
+        while self._told:
+            self._publish_event(self._told.popleft())
+            self._producer.poll(0)
 
     def _publish_event(self, event: dict[str, object]) -> None:
         def note(error: KafkaError | None, _message: Message) -> None:

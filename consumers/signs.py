@@ -34,8 +34,8 @@ class JobProgress:
 
     def __str__(self) -> str:
         """`3 of 10 (30 %), sending`."""
-        share = f" of {self.total:,g} ({100 * self.done / self.total:.0f} %)" if self.total else ""
-        return f"{self.done:,g}{share}" + (f", {self.note}" if self.note else "")
+        share = f" of {self.total:,.15g} ({100 * self.done / self.total:.0f} %)" if self.total else ""
+        return f"{self.done:,.15g}{share}" + (f", {self.note}" if self.note else "")
 
 
 class Signs(Protocol):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .signs import JobProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +19,8 @@ class QueueSnapshot:
         partitions: the main topic's partitions that this process owns.
         lag: records of all owned partitions that are not complete; None before it was measured.
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
+        running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
+        progress: {job id: how far it is} of jobs that run and have told so.
     """
 
     queue: str
@@ -26,6 +30,9 @@ class QueueSnapshot:
     partitions: tuple[int, ...]
     lag: int | None
     is_paused: bool
+    running: int = 0
+    stuck: int = 0
+    progress: Mapping[str, JobProgress] = field(default_factory=dict)
 
     @property
     def settled(self) -> int:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 from ..topology import Queue
 from ..topology.headers import JOB_ID, JOB_TYPE
 from . import log_keys
-from .event_loop import LoopRunners
+from .async_runners import AsyncRunners
+from .async_slots import AsyncSlot
+from .context import JobContext
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
@@ -18,9 +22,12 @@ from .record import Assignment, Record
 from .run import run_async, run_sync
 from .settings import WorkerSettings
 from .settle import Settler
-from .slots import Slot, Watchdog
+from .signs import JobProgress
+from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
 from .threads import ThreadRunners
+from .watchdog import Pool, Watchdog
+from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -35,10 +42,14 @@ class Stages:
         self._async_names = frozenset(name.encode() for name, job_type in bench.job_types.items() if job_type.is_async)
         self._lanes = Lanes(self._make_ready)
         self._threads = ThreadRunners(settings.concurrency, self._run_sync, queue.name)
-        self._loop = LoopRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
-        self._watchdog = Watchdog(self._threads.slots)
+        self._loop = (
+            AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
+        )
+        pools: list[Pool[Any]] = [self._threads] if self._loop is None else [self._threads, self._loop]
+        self._worker_id = settings.worker_id
+        self._watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
         self._is_stopping = False
-        self.crashed: BaseException | None = None
+        self._failure: BaseException | None = None
 
     def start(self) -> None:
         """Start all threads."""
@@ -49,9 +60,29 @@ class Stages:
             self._loop.start()
 
     @property
+    def crashed(self) -> BaseException | None:
+        """Why jobs cannot go on; None while they can."""
+        return self._failure or self._watchdog.crashed or (self._loop.crashed if self._loop is not None else None)
+
+    @property
     def parked(self) -> int:
         """Records that wait behind others of their key."""
         return self._lanes.parked
+
+    @property
+    def running(self) -> int:
+        """Jobs that run, the stuck ones included."""
+        return self._watchdog.running
+
+    @property
+    def stuck(self) -> int:
+        """Jobs that go on past their timeout and could not be ended."""
+        return self._watchdog.stuck
+
+    @property
+    def progress(self) -> dict[str, JobProgress]:
+        """{job id: how far it is} of the jobs that run and have told so."""
+        return self._watchdog.progress
 
     def take(self, records: list[Record]) -> None:
         """Run these as soon as their lanes allow."""
@@ -94,10 +125,12 @@ class Stages:
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._crash(record, error)
 
-    async def _run_async(self, record: Record) -> None:
+    async def _run_async(self, record: Record, slot: AsyncSlot) -> None:
         try:
             task = await self._prepare_async(record)
-            outcome = decide(task, await run_async(task, self._stops), self._bench) if isinstance(task, Task) else task
+            outcome = (
+                decide(task, await run_async(task, slot, self._stops), self._bench) if isinstance(task, Task) else task
+            )
             self._finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
@@ -133,11 +166,17 @@ class Stages:
         if isinstance(outcome, Retried | Dead | Deferred):
             log_setback(record, outcome, self._queue)
 
+    def _tell_progress(self, context: JobContext, latest: JobProgress) -> None:
+        event = progress_event(
+            context.record, latest, queue=self._queue, worker_id=self._worker_id, now=utc(time.time())
+        )
+        self._settler.tell(event)
+
     def _stops(self) -> bool:
         return self._is_stopping
 
     def _crash(self, record: Record, error: BaseException) -> None:
-        self.crashed = error
+        self._failure = error
         _LOGGER.critical(
             "the worker failed at %s; it stops, and the job will be delivered again", record, exc_info=error
         )

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from itertools import count
 from typing import Final
 
 from .record import Assignment, Record, take_out
@@ -27,25 +28,43 @@ RunOne = Callable[[Record, Slot], None]
 
 
 class ThreadRunners:
-    """A fixed number of threads; `run_one` must not raise."""
+    """A fixed number of threads, and as many again at most in place of those whose jobs are stuck.
+
+    `run_one` must not raise.
+    """
 
     def __init__(self, size: int, run_one: RunOne, name: str) -> None:
         self._run_one = run_one
         self._condition = threading.Condition()
         self._ready: deque[Record] = deque()
-        self._taken: list[deque[Record]] = [deque() for _ in range(size)]
+        self._name = name
+        self._numbers = count()
+        self._taken: dict[Slot, deque[Record]] = {}
         self._size = size
+        self._relieved = 0
         self._idle = 0
         self._begun = 0
         self._enough = False
         self._is_stopping = False
         self._has_work = threading.Event()
-        self.slots = [Slot() for _ in range(size)]
-        self._threads = [
-            threading.Thread(target=self._run, args=(number,), name=f"stoker-run-{name}-{number}", daemon=True)
-            for number in range(size)
-        ]
+        self._threads = [self._make_runner() for _ in range(size)]
         self._threads.append(threading.Thread(target=self._spread, name=f"stoker-spread-{name}", daemon=True))
+
+    def _make_runner(self) -> threading.Thread:
+        name = f"stoker-run-{self._name}-{next(self._numbers)}"
+        slot, mine = Slot(name), deque[Record]()
+        self._taken[slot] = mine
+        return threading.Thread(target=self._run, args=(slot, mine), name=name, daemon=True)
+
+    @property
+    def places(self) -> list[Slot]:
+        """All slots, also those of stuck jobs; called from any thread."""
+        return list(self._taken)
+
+    @property
+    def ready(self) -> int:
+        """Records that could run at once, were a runner free."""
+        return len(self._ready) + sum(map(len, list(self._taken.values())))
 
     def start(self) -> None:
         """Start the threads."""
@@ -66,16 +85,34 @@ class ThreadRunners:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         dropped: list[Record] = []
         with self._condition:
-            for queue in (self._ready, *self._taken):
+            for queue in (self._ready, *self._taken.values()):
                 dropped += take_out(queue, assignments)
         return dropped
+
+    def look(self, now_s: float) -> None:
+        """Threads need no looking after."""
+
+    def relieve(self, place: Slot) -> bool:
+        """Start another runner in place of one whose job is stuck; that one ends when its job does.
+
+        False where as many stuck jobs as there are runners have been relieved: threads must not grow without end.
+        """
+        with self._condition:
+            if self._relieved >= self._size or self._is_stopping:
+                return self._is_stopping
+            self._relieved += 1
+            place.is_relieved = True
+            self._ready.extend(_taken_from(self._taken[place], MAX_HANDFUL))
+            thread = self._make_runner()
+        thread.start()
+        return True
 
     def stop(self) -> None:
         """Start no further record; jobs that run go on until they end."""
         with self._condition:
             self._is_stopping = True
             self._ready.clear()
-            for taken in self._taken:
+            for taken in self._taken.values():
                 taken.clear()
             self._condition.notify_all()
             self._has_work.set()
@@ -93,21 +130,21 @@ class ThreadRunners:
             with self._condition:
                 if begun != self._begun:
                     begun, moved_s = self._begun, time.monotonic()
-                inside = sum(slot.context is not None for slot in self.slots)
+                inside = sum(slot.context is not None and not slot.is_relieved for slot in self._taken)
                 is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
                 self._enough = inside * 2 < self._size - self._idle and not is_stalled
                 self._share()
 
     def _share(self) -> None:
-        waiting = len(self._ready) + sum(map(len, self._taken))
+        waiting = len(self._ready) + sum(map(len, self._taken.values()))
         if not waiting:
             self._has_work.clear()
         elif not self._enough:
             self._condition.notify(min(self._idle, waiting))
 
-    def _run(self, number: int) -> None:
-        mine, slot, run_one = self._taken[number], self.slots[number], self._run_one
-        while self._take(mine):
+    def _run(self, slot: Slot, mine: deque[Record]) -> None:
+        run_one = self._run_one
+        while self._take(slot, mine):
             while True:
                 try:
                     record = mine.popleft()
@@ -116,17 +153,24 @@ class ThreadRunners:
                 self._begun += 1  # a lost update among threads does no harm: it tells only that something moves
                 run_one(record, slot)
 
-    def _take(self, mine: deque[Record]) -> bool:
+    def _take(self, slot: Slot, mine: deque[Record]) -> bool:
         """Fill `mine` with the next handful, waiting for it; False at the end."""
         with self._condition:
-            while not self._is_stopping:
+            while not self._is_stopping and not slot.is_relieved:
                 if not self._may_rest() and (handful := self._handful() or self._others_half()):
                     mine.extend(handful)
                     return True
                 self._idle += 1
                 self._condition.wait()
                 self._idle -= 1
+            self._retire(slot)
             return False
+
+    def _retire(self, slot: Slot) -> None:
+        """Forget a runner whose job was stuck and has ended after all: another one has its place."""
+        if slot.is_relieved:
+            del self._taken[slot]
+            self._relieved -= 1
 
     def _may_rest(self) -> bool:
         """Whether the runner that asks is not needed: others are at work, and have short jobs."""
@@ -138,11 +182,16 @@ class ThreadRunners:
 
     def _others_half(self) -> list[Record]:
         """Half of what the runner with the longest handful has not begun."""
-        longest = max(self._taken, key=len)
-        stolen: list[Record] = []
-        for _ in range(-(-len(longest) // 2)):
-            try:
-                stolen.append(longest.pop())
-            except IndexError:  # its owner was faster
-                break
-        return stolen
+        longest = max(self._taken.values(), key=len)
+        return _taken_from(longest, -(-len(longest) // 2))
+
+
+def _taken_from(queue: deque[Record], most: int) -> list[Record]:
+    """Take records from the end of a queue from whose begin its owner goes on taking, one by one."""
+    taken: list[Record] = []
+    for _ in range(most):
+        try:
+            taken.append(queue.pop())
+        except IndexError:  # its owner was faster
+            break
+    return taken

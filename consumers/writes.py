@@ -24,6 +24,7 @@ from .outcomes import (
     is_lasting,
 )
 from .record import Record, attempt_of
+from .signs import JobProgress
 
 LedgerWord = Literal["moved", "cancelled"]
 
@@ -69,6 +70,15 @@ def plan_writes(record: Record, outcome: NotDone, *, queue: Queue, worker_id: st
     if not record.assignment.is_active and not is_lasting(outcome):
         return NOTHING
     return _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).writes(outcome)
+
+
+def progress_event(
+    record: Record, latest: JobProgress, *, queue: Queue, worker_id: str, now: datetime
+) -> dict[str, Any]:
+    """The event that tells how far a running job is."""
+    event = _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).event("progress", reason=latest.note)
+    total = {} if latest.total is None else {"total": f"{latest.total:.15g}"}
+    return event | {"detail": {"done": f"{latest.done:.15g}", **total}}
 
 
 def _remember(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:

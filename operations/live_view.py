@@ -15,6 +15,7 @@ from ..consumers.snapshot import QueueSnapshot
 
 REDRAWS_PER_S: Final = 2
 _WINDOW_S: Final = 5.0
+_MOST_PROGRESS: Final = 5
 _GOOD: Final = frozenset({"Done"})
 
 TakeSnapshot = Callable[[], Sequence[QueueSnapshot]]
@@ -50,6 +51,8 @@ class WorkerView:
             table.add_column(name, justify="left" if name in ("queue", "") else "right")
         for snapshot in self._take():
             table.add_row(*self._row(snapshot))
+            for job_id, latest in list(snapshot.progress.items())[:_MOST_PROGRESS]:
+                table.add_row(*[""] * 7, f"{job_id}: {latest}")
         return table
 
     def _row(self, snapshot: QueueSnapshot) -> list[str]:
@@ -72,6 +75,8 @@ def _state(snapshot: QueueSnapshot) -> str:
     others = [f"{count:,} {name.lower()}" for name, count in sorted(snapshot.outcomes.items()) if name not in _GOOD]
     if not snapshot.partitions:
         others.insert(0, "no partitions: other workers have them, or the group is still sharing them out")
+    if snapshot.stuck:
+        others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
     if snapshot.is_paused:
         others.insert(0, "full: fetching rests")
     return " · ".join(others)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from delivering import plain_record
-from stoker.consumers.event_loop import LoopRunners
+from stoker.consumers.async_runners import AsyncRunners
+from stoker.consumers.async_slots import AsyncSlot
 from stoker.consumers.record import Assignment, Record
 from stoker.consumers.slots import Slot
 from stoker.consumers.threads import MAX_HANDFUL, ThreadRunners
@@ -34,7 +35,7 @@ class Runs:
             assert self.gates[record.offset].wait(20)
         self.ended.append(record.offset)
 
-    async def on_loop(self, record: Record) -> None:
+    async def on_loop(self, record: Record, _slot: AsyncSlot) -> None:
         """Run as an async job does."""
         self.begun.append(record.offset)
         while record.offset in self.gates and not self.gates[record.offset].is_set():
@@ -65,14 +66,14 @@ def threads(size: int, runs: Runs) -> Iterator[ThreadRunners]:
 
 
 @contextmanager
-def loop(size: int, runs: Runs) -> Iterator[LoopRunners]:
+def loop(size: int, runs: Runs) -> Iterator[AsyncRunners]:
     """A started event loop, ended afterwards."""
-    runners = LoopRunners(size, runs.on_loop, "test")
+    runners = AsyncRunners(size, runs.on_loop, "test")
     runners.start()
     yield runners
     runs.open_all()
     runners.interrupt(within_s=10)
-    assert not runners._thread.is_alive()
+    assert not runners.loops[0].is_alive
 
 
 Pool = Callable[[int, Runs], Any]
@@ -166,7 +167,7 @@ def test_a_runner_that_looks_while_records_are_taken_back_still_gets_the_rest() 
         dropping.start()
         runs.open_all()
         runs.wait_ended(1)
-        wait_until(lambda: runners._idle, what="the runner to go idle")
+        wait_until(lambda: runners.loops[0]._idle, what="the runner to go idle")
         is_idle.set()
         dropping.join(10)
         runs.wait_ended(3)
@@ -176,17 +177,17 @@ def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
     """A job that waits is cancelled, and the loop's thread ends."""
     cancelled = threading.Event()
 
-    async def wait_for_ever(_record: Record) -> None:
+    async def wait_for_ever(_record: Record, _slot: AsyncSlot) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.set()
             raise
 
-    runners = LoopRunners(2, wait_for_ever, "test")
+    runners = AsyncRunners(2, wait_for_ever, "test")
     runners.start()
     runners.make_ready([plain_record(1)])
     wait_until(lambda: not runners._ready, what="the job to begin")
     runners.interrupt(within_s=10)
     assert cancelled.is_set()
-    assert not runners._thread.is_alive()
+    assert not runners.loops[0].is_alive

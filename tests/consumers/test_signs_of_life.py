@@ -15,8 +15,10 @@ from stoker.consumers.context import JobContext, current_job
 from stoker.consumers.run import run_sync
 from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.signs import NOTE_LIMIT, TOLD_INTERVAL_S, JobProgress, RunSigns
-from stoker.consumers.slots import Slot, Watchdog
+from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Returned, Task
+from stoker.consumers.threads import ThreadRunners
+from stoker.consumers.watchdog import Watchdog
 from stoker.topology.job_type import InvalidDeclaration
 from waiting import wait_until
 
@@ -33,11 +35,11 @@ def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: 
 
 def run_watched(task: Task) -> object:
     """Run a task under a watchdog."""
-    slot = Slot()
-    watchdog = Watchdog([slot])
+    pool = ThreadRunners(1, lambda _record, _slot: None, "test")  # never started: its slot is all that is needed
+    watchdog = Watchdog([pool], "q")
     watchdog.start()
     try:
-        return run_sync(task, slot)
+        return run_sync(task, pool.places[0])
     finally:
         watchdog.stop()
 

@@ -15,12 +15,13 @@ from datetime import timedelta
 import pytest
 
 from delivering import declare
-from stoker.consumers import slots
+from stoker.consumers import watchdog
 from stoker.consumers.context import current_job_or_none
 from stoker.consumers.run import run_sync
 from stoker.consumers.signals import TimeLimitExceeded
-from stoker.consumers.slots import Slot, Watchdog
+from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Returned, Task
+from stoker.consumers.watchdog import Watchdog
 from waiting import wait_until
 
 
@@ -31,13 +32,30 @@ def task_of(handler: Callable[[int], object], timeout_s: float) -> Task:
     return task
 
 
+class SlotsOnly:
+    """A pool of slots without runners."""
+
+    def __init__(self, *places: Slot) -> None:
+        self.places = places
+        self.relieved: list[Slot] = []
+
+    def look(self, now_s: float) -> None:
+        """There is nothing else."""
+
+    def relieve(self, place: Slot) -> bool:
+        """Note it."""
+        self.relieved.append(place)
+        return True
+
+
 @contextmanager
-def watched(*watched_slots: Slot) -> Iterator[None]:
+def watched(*slots: Slot) -> Iterator[SlotsOnly]:
     """A watchdog over the slots."""
-    watchdog = Watchdog(watched_slots)
-    watchdog.start()
-    yield
-    watchdog.stop()
+    pool = SlotsOnly(*slots)
+    dog = Watchdog([pool], "q")
+    dog.start()
+    yield pool
+    dog.stop()
 
 
 def spin(until: Callable[[], bool]) -> None:
@@ -80,7 +98,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once, with its id; it is not struck again and again."""
-    monkeypatch.setattr(slots, "STUCK_AFTER_S", 0.1)
+    monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.1)
     reported, strikes = threading.Event(), list[BaseException]()
 
     def resist_the_timeout(number: int) -> None:
@@ -91,7 +109,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
                 strikes.append(error)
 
     slot = Slot()
-    with watched(slot), caplog.at_level(logging.ERROR, "stoker.timeouts"):
+    with watched(slot) as pool, caplog.at_level(logging.ERROR, "stoker.timeouts"):
         runner = threading.Thread(target=run_sync, args=(task_of(resist_the_timeout, 0.05), slot))
         runner.start()
         wait_until(lambda: slot.reported, what="the report")
@@ -99,6 +117,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
         reported.set()
         runner.join(10)
     assert len(strikes) == 1
+    assert pool.relieved == [slot]
     (record,) = caplog.records
     assert "resist_the_timeout" in record.getMessage()
     assert record.__dict__["job_id"] == "job-1"
@@ -117,7 +136,7 @@ def test_no_strike_ever_hits_what_runs_next() -> None:
 
     def end_at_the_strike(number: int) -> None:
         steps = draw.randrange(200)
-        spin(lambda: slot.struck)
+        spin(lambda: slot.struck is not None)
         for _ in range(steps):
             pass
 

@@ -1,0 +1,152 @@
+"""Runs async jobs: on one event loop, and on a relief loop beside it while something holds that one.
+
+A job that computes, or calls what blocks, holds the loop and all jobs on it. What has begun there cannot go on
+elsewhere; what is ready can, on a relief loop, which ends when the first one turns again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Collection
+from itertools import count
+from typing import Final
+
+from . import log_keys
+from .async_slots import AsyncSlot
+from .errors import LoopLost, TooManyStuck
+from .event_loop import RunnerLoop, RunOneAsync
+from .record import Assignment, Record, take_out
+
+_LOGGER = logging.getLogger("stoker.timeouts")
+
+RELIEF_AFTER_S: Final = 5.0
+"""Not sooner: what jobs keep beyond one run, such as a client's connections, may belong to the loop they began on."""
+MOST_RELIEFS: Final = 3
+LOST_AFTER_S: Final = 30.0
+"""How long past its timeout a job may hold a loop on which others are suspended, before the worker stops."""
+UNKNOWN_LOST_AFTER_S: Final = 60.0
+"""The same from the begin, for what has no timeout: tasks that a job has started."""
+
+
+class AsyncRunners:
+    """At most `size` async jobs at once, and as many on each relief loop; `run_one` as `RunnerLoop` asks."""
+
+    def __init__(self, size: int, run_one: RunOneAsync, name: str) -> None:
+        self._size = size
+        self._run_one = run_one
+        self._name = name
+        self._ready: deque[Record] = deque()
+        self._numbers = count()
+        self._is_stopping = False
+        self._loops = [self._make_loop()]
+        self._failure: BaseException | None = None
+
+    def _make_loop(self) -> RunnerLoop:
+        number = next(self._numbers)
+        name = f"stoker-loop-{self._name}" + (f"-relief-{number}" if number else "")
+        return RunnerLoop(self._size, self._ready, self._run_one, name)
+
+    def start(self) -> None:
+        """Start the loop's thread."""
+        self._loops[0].start()
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why async jobs cannot go on; None while they can."""
+        return self._failure or next((loop.crashed for loop in self._loops if loop.crashed is not None), None)
+
+    @property
+    def places(self) -> list[AsyncSlot]:
+        """All slots, also those of stuck jobs; called from any thread."""
+        return [slot for loop in self._loops for slot in loop.places]
+
+    @property
+    def loops(self) -> list[RunnerLoop]:
+        """The event loop, and its reliefs."""
+        return self._loops
+
+    @property
+    def ready(self) -> int:
+        """Records that could run at once, were a task free."""
+        return len(self._ready)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Offer records of different lanes to the runners; called from any thread."""
+        self._ready.extend(records)
+        self._wake()
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of partitions that are being given away, as far as they have not begun."""
+        dropped = take_out(self._ready, assignments)
+        self._wake()  # a runner may have found it empty meanwhile, and gone to rest
+        return dropped
+
+    def _wake(self) -> None:
+        for loop in self._loops:
+            loop.wake()
+
+    def stop(self) -> None:
+        """Start no further record; jobs that run go on."""
+        self._is_stopping = True
+        self._ready.clear()
+        for loop in self._loops:
+            loop.stop()
+
+    def interrupt(self, within_s: float) -> None:
+        """Cancel the jobs that still run, and end the loops; those that resist are left behind."""
+        self.stop()
+        give_up_s = time.monotonic() + within_s
+        for loop in self._loops:
+            loop.interrupt()
+        for loop in self._loops:
+            loop.join(max(0.0, give_up_s - time.monotonic()))
+
+    # ---- called by the watchdog
+
+    def relieve(self, place: AsyncSlot) -> bool:
+        """Start another task in place of one whose job is stuck; False where as many as may be were."""
+        return self._is_stopping or all(loop.relieve(place) for loop in self._loops if place in loop.places)
+
+    def look(self, now_s: float) -> None:
+        """See whether the loops turn; start a relief where none does, and end it where it is no longer needed."""
+        for loop in self._loops:
+            loop.look(now_s)
+            if loop.blocked_s and self._failure is None:
+                self._failure = self._why_lost(loop, now_s)
+        if not self._is_stopping:
+            self._balance()
+
+    def _balance(self) -> None:
+        alive = [loop for loop in self._loops if loop.is_alive or not loop.is_stopping]
+        flowing = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < RELIEF_AFTER_S]
+        for surplus in flowing[1:]:
+            surplus.stop()
+        if not flowing:
+            alive += self._relief(alive)
+        self._loops = alive
+
+    def _relief(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
+        if len(alive) > MOST_RELIEFS:
+            stuck = sum(slot.context is not None for loop in alive for slot in loop.places)
+            self._failure = self._failure or TooManyStuck(self._name, stuck)
+            return []
+        _LOGGER.error(
+            "the event loop has not turned for %.1f s; another one takes the async jobs that have not begun",
+            alive[-1].blocked_s, extra={log_keys.QUEUE: self._name},
+        )  # fmt: skip
+        relief = self._make_loop()
+        relief.start()
+        return [relief]
+
+    def _why_lost(self, loop: RunnerLoop, now_s: float) -> LoopLost | None:
+        """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""
+        culprit = loop.culprit
+        context = culprit.context if culprit is not None else None
+        if context is None:
+            is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S
+        else:
+            is_lost = now_s > context.deadline_s + LOST_AFTER_S
+        suspended = sum(slot.context is not None and slot is not culprit for slot in loop.places) if is_lost else 0
+        return LoopLost(self._name, context.job_id if context else None, suspended) if suspended else None

@@ -1,0 +1,171 @@
+"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which tells who holds the event loop.
+
+An async job past its timeout is cancelled. One that holds the loop, computing or in a blocking call, would never see
+that: it has `TimeLimitExceeded` raised inside it, as a sync job has. This needs to be certain that the loop's thread
+is inside that job and nowhere else, so each step of a job, from one suspension to the next, is entered and left under
+the slot's eye.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import types
+from collections.abc import Callable, Coroutine, Generator
+from types import FrameType
+from typing import Any, TypeVar
+
+from ..topology.job_type import RunLimits
+from .context import JobContext
+from .signals import TimeLimitExceeded
+from .slots import thread_frames, throw_into
+
+T = TypeVar("T")
+
+
+class Holder:
+    """What all slots of an event loop share.
+
+    Attributes:
+        inside: the slot whose job the loop's thread is inside of at this moment; None between two steps.
+        is_blocked: whether the loop has not turned for a while, as the watchdog saw it last.
+    """
+
+    __slots__ = ("inside", "is_blocked", "thread_id")
+
+    def __init__(self) -> None:
+        self.inside: AsyncSlot | None = None
+        self.is_blocked = False
+        self.thread_id = 0
+
+
+class AsyncSlot:
+    """One task's place; the task begins and ends jobs in it, the watchdog strikes them.
+
+    Attributes: as those of `Slot`.
+    """
+
+    __slots__ = (
+        "_coroutine",
+        "_is_cancelled",
+        "_is_thrown",
+        "_lock",
+        "_tell",
+        "context",
+        "holder",
+        "is_aimed_at",
+        "is_relieved",
+        "name",
+        "reported",
+        "struck",
+        "task",
+    )
+
+    def __init__(self, name: str, holder: Holder, tell: Callable[[Callable[[], None]], None]) -> None:
+        self.name = name
+        self.holder = holder
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._is_thrown = False
+        self._is_cancelled = False
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self.is_aimed_at = False
+        self.task: asyncio.Task[None] | None = None
+        self.context: JobContext | None = None
+        self.struck: JobContext | None = None
+        self.reported: JobContext | None = None
+        self.is_relieved = False
+
+    def begin(self, context: JobContext, limits: RunLimits, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Note that the job runs in this slot's task from now on."""
+        context.limits = limits
+        context.deadline_s = time.monotonic() + limits.first_s
+        self._coroutine = coroutine
+        self.context = context
+
+    def end(self) -> bool:
+        """Note that the job has ended; True if it was struck, so that its cancellation is the timeout's."""
+        context, self.context, self._coroutine = self.context, None, None
+        if self.struck is None:
+            return False
+        was_struck, self.struck = self.struck is context, None
+        if self._is_cancelled and self.task is not None:
+            self._is_cancelled = False
+            self.task.uncancel()
+        return was_struck
+
+    def strike(self, context: JobContext) -> None:
+        """Cancel the job, unless it has ended meanwhile; if it is what holds the loop, raise inside of it too.
+
+        Where something else holds the loop, the job could not end, and is left alone until it can.
+        """
+        if self.holder.is_blocked and self.holder.inside is not self:
+            return
+        self.struck = context
+        self._tell(lambda: self._cancel(context))
+        with self._lock:
+            self.is_aimed_at = True
+            if self.holder.inside is self and self.context is context:
+                self._is_thrown = True
+                throw_into(self.holder.thread_id, TimeLimitExceeded)
+
+    def _cancel(self, context: JobContext) -> None:
+        """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
+        if self.context is context and self.task is not None:
+            self._is_cancelled = self.task.cancel()
+
+    def leave(self) -> None:
+        """Note that the loop's thread is inside of the job no more."""
+        self.holder.inside = None
+        if self.is_aimed_at:  # else the watchdog, should it aim from now on, finds nobody inside
+            self.call_off()
+
+    def call_off(self) -> None:
+        """Take back what was thrown and has not taken effect: the loop's thread leaves the job."""
+        with self._lock:
+            if self._is_thrown:
+                throw_into(self.holder.thread_id, None)
+                self._is_thrown = False
+            self.is_aimed_at = False
+
+    def frames(self) -> list[FrameType]:
+        """Where the job is, the innermost last: where it holds the loop, else where it awaits."""
+        if self.holder.inside is self:
+            return thread_frames(self.holder.thread_id)
+        return awaiting_frames(self._coroutine)
+
+
+def awaiting_frames(awaited: Any) -> list[FrameType]:
+    """The frames of a suspended coroutine and of what it awaits, the innermost last."""
+    frames: list[FrameType] = []
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is None:
+            break
+        frames.append(frame)
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+    return frames
+
+
+@types.coroutine
+def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, None, T]:
+    """Await a coroutine, noting for each of its steps that the loop's thread is inside of it."""
+    holder = slot.holder
+    thrown: BaseException | None = None
+    while True:
+        holder.inside = slot
+        try:
+            awaited = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            holder.inside = None
+            if slot.is_aimed_at:  # as in `leave`, without the call
+                slot.call_off()
+        thrown = None
+        try:
+            yield awaited
+        except BaseException as error:  # noqa: BLE001  # it is the job's to handle, and raised there in the next step
+            thrown = error

@@ -1,0 +1,173 @@
+"""`Watchdog`: looks at all runs of one queue, ends those past their limits, and reports those that cannot be ended.
+
+What a job does must not be able to hide that: it is a thread of its own, which takes no lock that a job could hold, and
+where it fails itself, the worker stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, Final, Protocol, TypeVar
+
+from . import log_keys
+from .context import JobContext
+from .errors import TooManyStuck
+from .signs import JobProgress, RunSigns
+from .slots import describe_frames
+
+_LOGGER = logging.getLogger("stoker.timeouts")
+
+TICK_S: Final = 0.05
+STUCK_AFTER_S: Final = 5.0
+"""How long past its timeout a job may go on before it is reported as stuck."""
+
+TellProgress = Callable[[JobContext, JobProgress], None]
+
+
+class Place(Protocol):
+    """Where a job runs: a thread's slot, or a task's."""
+
+    name: str
+    reported: JobContext | None
+
+    @property
+    def context(self) -> JobContext | None:
+        """The job that runs; None between two."""
+        ...
+
+    @property
+    def struck(self) -> JobContext | None:
+        """The job that was told to end."""
+        ...
+
+    def strike(self, context: JobContext) -> None:
+        """Tell the job to end, unless it has meanwhile."""
+        ...
+
+    def frames(self) -> list[FrameType]:
+        """Where the job is, the innermost last."""
+        ...
+
+
+PlaceT = TypeVar("PlaceT", bound=Place)
+
+
+class Pool(Protocol[PlaceT]):
+    """Runners of one kind."""
+
+    @property
+    def places(self) -> Sequence[PlaceT]:
+        """All places, also those of stuck jobs."""
+        ...
+
+    def look(self, now_s: float) -> None:
+        """Look after what is not in a place, such as an event loop that does not turn."""
+        ...
+
+    def relieve(self, place: PlaceT) -> bool:
+        """Let another runner work in place of one that is stuck; False when there are as many as may be."""
+        ...
+
+
+class Watchdog:
+    """Looks twenty times a second."""
+
+    def __init__(
+        self,
+        pools: Sequence[Pool[Any]],
+        queue: str,
+        *,
+        on_progress: TellProgress = lambda _context, _latest: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pools = pools
+        self._queue = queue
+        self._on_progress = on_progress
+        self._monotonic = monotonic
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"stoker-watchdog-{queue}", daemon=True)
+        self.crashed: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; jobs that still run have no timeout any more."""
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def running(self) -> int:
+        """How many jobs run, the stuck ones included."""
+        return sum(place.context is not None for pool in self._pools for place in pool.places)
+
+    @property
+    def stuck(self) -> int:
+        """How many jobs go on past their timeout and could not be ended."""
+        return sum(is_stuck(place) for pool in self._pools for place in pool.places)
+
+    @property
+    def progress(self) -> dict[str, JobProgress]:
+        """{job id: how far it is} of the jobs that run and have told so."""
+        contexts = [place.context for pool in self._pools for place in pool.places]
+        return {
+            context.job_id: latest
+            for context in contexts
+            if context is not None and (latest := context.latest_progress) is not None
+        }
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.wait(TICK_S):
+                self._look()
+        except BaseException as error:  # jobs without timeouts would stop the queue one by one: the worker stops
+            self.crashed = error
+            raise
+
+    def _look(self) -> None:
+        now_s = self._monotonic()
+        for pool in self._pools:
+            pool.look(now_s)
+            for place in pool.places:
+                context = place.context
+                if context is None:
+                    continue
+                if context.signs is not None:
+                    self._pass_on(context, now_s)
+                if now_s > context.deadline_s:
+                    self._act(pool, place, context, now_s - context.deadline_s)
+
+    def _pass_on(self, context: JobContext, now_s: float) -> None:
+        latest = context.signs.take_news(now_s) if isinstance(context.signs, RunSigns) else None
+        if latest is not None:
+            self._on_progress(context, latest)
+
+    def _act(self, pool: Pool[Any], place: Place, context: JobContext, overdue_s: float) -> None:
+        if place.struck is not context:
+            place.strike(context)
+        elif place.reported is not context and overdue_s > STUCK_AFTER_S:
+            place.reported = context
+            report_stuck(context, place, overdue_s)
+            if not pool.relieve(place) and self.crashed is None:
+                self.crashed = TooManyStuck(self._queue, self.stuck)
+
+
+def is_stuck(place: Place) -> bool:
+    """Whether the job that runs there was reported as stuck."""
+    context = place.context
+    return context is not None and place.reported is context
+
+
+def report_stuck(context: JobContext, place: Place, overdue_s: float) -> None:
+    """Say which job ignores its timeout, and where it is."""
+    _LOGGER.error(
+        "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
+        "until it ends, its key waits\n%s",
+        context.job_id, context.job_type, overdue_s, describe_frames(place.frames()),
+        extra={log_keys.JOB_ID: context.job_id, log_keys.JOB_TYPE: context.job_type, log_keys.QUEUE: context.queue},
+    )  # fmt: skip
