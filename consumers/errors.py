@@ -5,7 +5,6 @@ Unrestorable        (tails.py) ledger or progress cannot be read: their partitio
 OffsetsWentBack     (offsets.py) a partition is not what it was: its assignment ends, and another begins
 TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
 LoopLost            the same: a job holds the event loop, and others are suspended on it
-Unrestorable        (restore.py) the ledger cannot be read: its partitions wait, and it is tried again
 GaveUp              (settle.py) a shutdown's time ran out: what was not settled is delivered again
 NoCurrentJob        (context.py) `current_job()` outside of a worker
 """

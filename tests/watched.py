@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -83,6 +84,15 @@ class Shift:
     def has_returned(self, number: int) -> bool:
         """Whether a job ended by itself."""
         return isinstance(self.result(number), Returned)
+
+
+def resist(until: threading.Event) -> None:
+    """Go on past the timeout until let go, whatever is raised inside; to be called by a job."""
+    while True:
+        with suppress(BaseException):  # around all of it: the one strike may come at any instruction
+            while not until.is_set():
+                until.wait(0.01)
+            return
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from stoker.consumers.context import current_job
 from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.steps import Raised
 from waiting import wait_until
-from watched import Order, hurry, loops
+from watched import Order, hurry, loops, resist
 
 
 async def wait_for_ever(number: int) -> None:
@@ -39,9 +39,7 @@ def holds(until: threading.Event) -> Callable[[int], object]:
     """A handler that holds the loop, and resists, until it is let go."""
 
     async def hold(number: int) -> None:
-        while not until.is_set():
-            with suppress(BaseException):
-                until.wait(0.01)
+        resist(until)
 
     return hold
 

@@ -17,7 +17,7 @@ from stoker.schemas.own import decode_own
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.topics import pipeline_topics
 from waiting import wait_until
-from watched import hurry
+from watched import hurry, resist
 from working import Gate, Journal, RunningWorker, committed, create, declare_queue, ends, read_topic, running_worker
 
 BEAT_S = 0.02
@@ -168,8 +168,8 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
     @pipeline.job(queue, timeout=timedelta(seconds=0.2))
     def act(number: int) -> None:
         journal.note((number, current_job().attempt))
-        while number and not let_go.is_set():
-            _wait_whatever_comes(let_go)
+        if number:
+            resist(let_go)
 
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
@@ -186,13 +186,6 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
     assert sorted(journal.said) == [(0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
 
 
-def _wait_whatever_comes(event: threading.Event) -> None:
-    try:
-        event.wait(0.01)
-    except BaseException:  # noqa: BLE001  # as a job does that cannot be ended
-        return
-
-
 @pytest.mark.expected_errors("is stuck")
 def test_a_job_that_was_stuck_and_ends_is_settled_once_and_its_key_goes_on(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
@@ -204,8 +197,8 @@ def test_a_job_that_was_stuck_and_ends_is_settled_once_and_its_key_goes_on(
 
     @pipeline.job(queue, timeout=timedelta(seconds=0.2))
     def act(number: int) -> None:
-        while number == 0 and not let_go.is_set():
-            _wait_whatever_comes(let_go)
+        if number == 0:
+            resist(let_go)
         journal.note(number)
 
     create(pipeline, cluster)

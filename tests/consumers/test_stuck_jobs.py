@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
 from stoker.consumers.errors import TooManyStuck
 from waiting import wait_until
-from watched import Order, hurry, threads
+from watched import Order, hurry, resist, threads
 
 
 def resists(until: threading.Event) -> Callable[[int], int]:
     """A handler that goes on past its timeout until it is let go."""
 
-    def resist(number: int) -> int:
-        while not until.is_set():
-            with suppress(BaseException):
-                until.wait(0.01)
+    def handler(number: int) -> int:
+        resist(until)
         return number
 
-    return resist
+    return handler
 
 
 @pytest.mark.expected_errors("is stuck")
