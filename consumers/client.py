@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ..producers.client import LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
+from ..topology.group_settings import group_settings
 from .record import Assignment
 
 PREFETCH_KBYTES: Final = 16_384
@@ -74,6 +75,7 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, prot
             reconnect_backoff_max_ms=2_000,
         ),
         **protocol.options,
+        **({} if protocol is CONSUMER_PROTOCOL else classic_session(queue)),
         "group.id": queue.group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -81,6 +83,11 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, prot
         "isolation.level": "read_committed",
         "enable.partition.eof": True,
     }
+
+
+def classic_session(queue: Queue) -> dict[str, Option]:
+    """The declared session timeout, which members ask for themselves; the group protocol of Kafka 4 forbids that."""
+    return {name.removeprefix("consumer."): int(value) for name, value in group_settings(queue).items()}
 
 
 def make_consumer(

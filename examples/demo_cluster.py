@@ -10,20 +10,12 @@ from typing import Final
 
 import click
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
+from confluent_kafka.admin import AdminClient
 
 from stoker.operations.broker import EmbeddedBroker, project_folder
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster import BOOTSTRAP_VARIABLE
 
-SESSION_TIMEOUT_S: Final = 5.0
-"""How soon the group notices a killed worker; Kafka's own default is 45 s, a long time to watch."""
 ADMIN_TIMEOUT_S: Final = 15.0
 
 
@@ -59,23 +51,6 @@ def demo_cluster(*, keep: bool) -> Iterator[DemoCluster]:
     finally:
         if not was_running and not keep:
             broker.stop()
-
-
-def shorten_session(cluster: ClusterSettings, group: str) -> str:
-    """Let the group notice a killed worker soon, where the cluster allows it; says in words what holds."""
-    setting = ConfigEntry(
-        "consumer.session.timeout.ms",
-        str(round(SESSION_TIMEOUT_S * 1_000)),
-        incremental_operation=AlterConfigOpType.SET,
-    )
-    resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=[setting])
-    admin = AdminClient(cluster.client_config(log_level=2))  # held by name: its futures fail when it is gone
-    try:
-        for future in admin.incremental_alter_configs([resource], request_timeout=ADMIN_TIMEOUT_S).values():
-            future.result(ADMIN_TIMEOUT_S)
-    except KafkaException as refused:
-        return f"the cluster's own session timeout (45 s by default) holds: {refused.args[0].str()}"
-    return f"a killed worker is noticed after {SESSION_TIMEOUT_S:g} s (consumer.session.timeout.ms of the group)"
 
 
 def delete_traces(cluster: ClusterSettings, namespace: str, group: str) -> None:

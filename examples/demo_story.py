@@ -17,7 +17,6 @@ import click
 from examples.audit import QUEUE
 from examples.audit_sources import QueueTopics, bookings, count_claims, read_claims
 from examples.claims import FILE_VARIABLE
-from examples.demo_cluster import shorten_session
 from examples.demo_workers import Workers, kill, workers
 from examples.flight_data import FlightFile
 from stoker.producers import Producer
@@ -113,7 +112,9 @@ def prepare(run: Run) -> None:
     """Make the topics."""
     title("2. The queue is declared in examples/flights.py; its topics are made from that")
     stoker(FIRST_RELEASE, "topology", "apply")
-    click.echo(f"  {shorten_session(run.cluster, run.topics().group)}")
+    from examples.flights import SESSION_TIMEOUT  # only now, as below
+
+    click.echo(f"  a killed worker is missed after {SESSION_TIMEOUT.total_seconds():g} s, which the queue declares")
 
 
 def publish(run: Run) -> None:

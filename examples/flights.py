@@ -19,6 +19,8 @@ from stoker.topology import Pipeline, RetryPolicy
 from stoker.topology.pipeline import QueueShape
 
 NAMESPACE: Final = os.environ.get("FLIGHTS_NAMESPACE", "flights")
+SESSION_TIMEOUT: Final = timedelta(seconds=float(os.environ.get("FLIGHTS_SESSION_TIMEOUT_S", "5")))
+"""How soon a killed worker is missed. Kafka's default is 45 s, and most clusters allow no less; set it there."""
 LONG_DELAY_MINUTES: Final = 180
 KM_PER_MILE: Final = 1.609344
 BANDS: Final = ((1_500, 250), (3_500, 400))
@@ -31,6 +33,7 @@ QUEUE: Final[QueueShape] = {
     "tiers": (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4)),
     "retry": RetryPolicy(attempts=4),
     "timeout": timedelta(seconds=30),
+    "session_timeout": SESSION_TIMEOUT,
     "owner": "passenger-rights",
     "description": "flights whose claims are to be assessed",
 }

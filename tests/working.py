@@ -9,24 +9,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Unpack
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
     AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
     OffsetSpec,
-    ResourceType,
 )
 
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
+from stoker.topology.admin import Administration
 from stoker.topology.apply import ensure_topology
+from stoker.topology.group_settings import group_settings
 from stoker.topology.pipeline import QueueShape
 from waiting import wait_until
 
@@ -43,7 +41,7 @@ STARTING_CODES = frozenset(
         KafkaError._TIMED_OUT,
     }
 )
-SESSION_TIMEOUT_MS = 1_500
+SESSION_TIMEOUT = timedelta(seconds=1.5)
 SHORT_GRACES = {"grace": timedelta(seconds=5), "revoke_grace": timedelta(seconds=5)}
 
 
@@ -123,19 +121,9 @@ def create(pipeline: Pipeline, cluster: ClusterSettings) -> None:
 
 def shorten_session(cluster: ClusterSettings, queue: Queue) -> None:
     """A member that was killed is missed after 1.5 s instead of 45 s; a cluster that refuses only takes longer."""
-    entries = [
-        ConfigEntry(name, str(value), incremental_operation=AlterConfigOpType.SET)
-        for name, value in (
-            ("consumer.heartbeat.interval.ms", 500),
-            ("consumer.session.timeout.ms", SESSION_TIMEOUT_MS),
-        )
-    ]
-    resource = ConfigResource(ResourceType.GROUP, queue.group, incremental_configs=entries)
-    admin = AdminClient(cluster.client_config())  # held by name: its answers end with it
-    for future in admin.incremental_alter_configs([resource]).values():
-        refusal = future.exception(10)
-        if refusal is not None:
-            LOGGER.info("the cluster keeps its session timeout: %s", refusal)
+    settings = group_settings(replace(queue, session_timeout=queue.session_timeout or SESSION_TIMEOUT))
+    for refusal in Administration(cluster).set_group_configs({queue.group: settings}).values():
+        LOGGER.info("the cluster keeps its session timeout: %s", refusal)
 
 
 class RunningWorker:

@@ -55,6 +55,11 @@ _FORBIDDEN: Final = frozenset(
     }
 )
 
+_GROUPLESS: Final = frozenset(
+    {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
+)
+"""What brokers before 4.0 answer to a question about a group's settings."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTopic:
@@ -135,6 +140,28 @@ class Administration:
         self._raise_unless(errors, {KafkaError.UNKNOWN_TOPIC_OR_PART}, "DescribeConfigs")
         return {name: _found_configs(entries.values()) for name, entries in answers.items()}
 
+    def group_configs(self, groups: Collection[str]) -> dict[str, dict[str, str]]:
+        """{consumer group: {setting: value}}; without those of which the brokers know no settings."""
+        found = {}
+        for group in groups:  # one at a time: each has a broker of its own that must answer
+            resource = ConfigResource(ResourceType.GROUP, group)
+            futures = self._admin.describe_configs([resource], request_timeout=self._timeout_s)
+            answers, errors = self._gather(dict(zip([group], futures.values(), strict=True)))
+            self._raise_unless(errors, _GROUPLESS, "DescribeConfigs", "group")
+            for name, entries in answers.items():
+                found[name] = dict(_found_configs(entries.values()).values)
+        return found
+
+    def set_group_configs(self, configs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Set settings of consumer groups, {group: {name: value}}, and leave all others alone; {group: why not}."""
+        failures: dict[str, str] = {}
+        for group, values in configs.items():
+            resource = ConfigResource(ResourceType.GROUP, group, incremental_configs=_settings(values))
+            futures = self._admin.incremental_alter_configs([resource], request_timeout=self._timeout_s)
+            _, errors = self._gather(dict(zip([group], futures.values(), strict=True)))
+            failures |= self._failures(errors, set(), "AlterConfigs", "group")
+        return failures
+
     def waiting(self, topics: Mapping[str, int], group: str) -> dict[str, int]:
         """{topic: records that the group has not committed}; of topics that exist, given with their partitions."""
         wanted = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
@@ -201,10 +228,7 @@ class Administration:
             ConfigResource(
                 ResourceType.TOPIC,
                 topic,
-                incremental_configs=[
-                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-                    for name, value in values.items()
-                ],
+                incremental_configs=_settings(values),
             )
             for topic, values in configs.items()
         ]
@@ -256,12 +280,18 @@ class Administration:
             self._cluster.bootstrap_servers, self._complaints[0] if self._complaints else error.str()
         )
 
-    def _failures(self, errors: Mapping[str, KafkaError], fine: Collection[int], operation: str) -> dict[str, str]:
+    def _failures(
+        self, errors: Mapping[str, KafkaError], fine: Collection[int], operation: str, kind: str = "topic"
+    ) -> dict[str, str]:
         return {
-            name: str(NotAuthorized(operation, f"topic {name}")) if error.code() in _FORBIDDEN else error.str()
+            name: str(NotAuthorized(operation, f"{kind} {name}")) if error.code() in _FORBIDDEN else error.str()
             for name, error in errors.items()
             if error.code() not in fine
         }
+
+
+def _settings(values: Mapping[str, str]) -> list[ConfigEntry]:
+    return [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in values.items()]
 
 
 def _found_configs(entries: Iterable[ConfigEntry]) -> FoundConfigs:

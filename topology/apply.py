@@ -13,7 +13,19 @@ from typing import Final, TypeVar
 from ..schemas import IncompatibleSchema, SchemaStore
 from .admin import Administration
 from .cluster import ClusterSettings
-from .findings import NOTHING, Allowed, CreateTopic, DeleteTier, Finding, GrowTopic, Plan, SetConfig, Step
+from .findings import (
+    NOTHING,
+    Allowed,
+    CreateTopic,
+    DeleteTier,
+    Finding,
+    GrowTopic,
+    Plan,
+    SetConfig,
+    SetGroupConfig,
+    Step,
+)
+from .group_settings import refused_setting
 from .pipeline import Pipeline
 from .plan import plan
 from .schema_store import schema_store
@@ -58,7 +70,7 @@ class Applied:
     """What was done, by topic.
 
     Attributes:
-        configured: {topic: {config: value}}.
+        configured: {topic, or "group" and its name: {config: value}}.
         kept: removed tiers that were to be deleted, but got jobs in the meantime.
     """
 
@@ -113,6 +125,10 @@ def apply(
     failures |= administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
     failures |= administration.grow({step.topic: step.partitions for step in growing if step.is_main})
     failures |= administration.set_configs(configs)
+    groups = _group_configs(_steps(planned, SetGroupConfig))
+    failures |= {
+        f"group {name}": refused_setting(why) for name, why in administration.set_group_configs(groups).items()
+    }
     deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
     wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
     awaited = {topic: count for topic, count in wanted.items() if topic not in failures}
@@ -122,7 +138,7 @@ def apply(
     return Applied(
         created=tuple(spec.name for spec in creating),
         grown=tuple(step.topic for step in growing),
-        configured=configs,
+        configured={**configs, **{f"group {name}": values for name, values in groups.items()}},
         deleted=deleted,
         kept=kept,
     )
@@ -158,6 +174,13 @@ def _configs(steps: Iterable[SetConfig]) -> dict[str, dict[str, str]]:
     merged: dict[str, dict[str, str]] = {}
     for step in steps:
         merged.setdefault(step.topic, {})[step.name] = step.value
+    return merged
+
+
+def _group_configs(steps: Iterable[SetGroupConfig]) -> dict[str, dict[str, str]]:
+    merged: dict[str, dict[str, str]] = {}
+    for step in steps:
+        merged.setdefault(step.group, {})[step.name] = step.value
     return merged
 
 

@@ -68,6 +68,7 @@ class CataloguedQueue:
     tiers: tuple[str, ...]
     ledger_jobs: int
     ledger_age_s: float
+    session_timeout_s: float | None
     max_record_bytes: int
     topics: tuple[CataloguedTopic, ...]
     job_types: tuple[CataloguedJobType, ...]
@@ -107,6 +108,7 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         tiers=tuple(map(format_duration, queue.tiers)),
         ledger_jobs=queue.ledger.jobs,
         ledger_age_s=queue.ledger.age.total_seconds(),
+        session_timeout_s=None if queue.session_timeout is None else queue.session_timeout.total_seconds(),
         max_record_bytes=max_record_bytes(pipeline, queue),
         topics=tuple(_topic(spec) for spec in queue_topics(pipeline, queue)),
         job_types=tuple(_job_type(job) for job in pipeline.job_types.values() if job.queue is queue),

@@ -8,6 +8,7 @@ from typing import Final
 
 from .durations import format_retention
 from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
+from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
 from .pipeline import Pipeline
@@ -28,7 +29,8 @@ def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allow
     if blocks_creation(queue, counts, inventory):
         missing = [_blocked(finding) for finding in missing]
     tiers = [_removed_tier(queue, topic, inventory, allowed) for topic in removed_tiers(queue, inventory.topics)]
-    return [*missing, *counts, *_state_findings(specs, inventory, allowed), *tiers]
+    group = group_findings(queue, inventory.groups.get(queue.group))
+    return [*missing, *counts, *_state_findings(specs, inventory, allowed), *group, *tiers]
 
 
 def pipeline_findings(

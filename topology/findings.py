@@ -41,6 +41,15 @@ class SetConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetGroupConfig:
+    """Set one setting of a consumer group."""
+
+    group: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GrowTopic:
     """Give a topic more partitions, for `partitions` in all; a queue's main topic is grown last."""
 
@@ -57,7 +66,7 @@ class DeleteTier:
     group: str
 
 
-Step = CreateTopic | SetConfig | GrowTopic | DeleteTier
+Step = CreateTopic | SetConfig | SetGroupConfig | GrowTopic | DeleteTier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

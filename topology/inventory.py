@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from . import names
 from .admin import Administration, FoundTopic
+from .group_settings import group_settings
 from .pipeline import Pipeline
 from .queue import Queue
 from .topics import TopicSpec
@@ -35,10 +36,12 @@ class Inventory:
     Attributes:
         topics: {topic: its state}.
         waiting: {topic of a retry tier that is no longer declared: jobs that wait there}.
+        groups: {consumer group whose settings are declared: what holds for it}; left out where brokers keep none.
     """
 
     topics: Mapping[str, TopicState]
     waiting: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def removed_tiers(queue: Queue, topics: Mapping[str, object]) -> list[str]:
@@ -56,7 +59,9 @@ def read_inventory(pipeline: Pipeline, administration: Administration) -> Invent
     for queue in pipeline.queues.values():
         removed = {name: found[name].partitions for name in removed_tiers(queue, found)}
         waiting |= administration.waiting(removed, queue.group)
-    return Inventory(topics=_states(found, administration), waiting=waiting)
+    declared = [queue.group for queue in pipeline.queues.values() if group_settings(queue)]
+    groups = administration.group_configs(declared)
+    return Inventory(topics=_states(found, administration), waiting=waiting, groups=groups)
 
 
 def read_topics(specs: list[TopicSpec], administration: Administration) -> Inventory:

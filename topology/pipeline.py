@@ -34,6 +34,7 @@ class QueueShape(TypedDict, total=False):
     timeout: timedelta
     max_payload_bytes: int
     ledger: LedgerWindow
+    session_timeout: timedelta | None
     owner: str
     description: str
 

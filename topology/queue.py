@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from . import names
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
 Ordering = Literal["key", "none"]
+
+
+SHORTEST_SESSION: Final = timedelta(seconds=1)
+"""A shorter pause is nothing special: of the network, of a garbage collector, of a machine with much to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,9 @@ class Queue:
         timeout: how long one run may take, unless the job type declares its own.
         max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.
         ledger: the window of remembered jobs.
+        session_timeout: how soon the group misses a worker that was killed, whose partitions stand still until then;
+            None leaves it to the brokers, 45 s by default. Less than that needs
+            `group.consumer.min.session.timeout.ms` on the brokers.
         owner, description: for the catalogue.
     """
 
@@ -60,6 +67,7 @@ class Queue:
     timeout: timedelta = timedelta(minutes=5)
     max_payload_bytes: int = 256 * 1024
     ledger: LedgerWindow = field(default_factory=LedgerWindow)
+    session_timeout: timedelta | None = None
     owner: str = ""
     description: str = ""
 
@@ -104,6 +112,8 @@ class Queue:
             found.append(f"retention ({self.retention}) must exceed the longest tier ({max(self.tiers)})")
         if self.ledger.jobs < 1 or self.ledger.age <= timedelta(0):
             found.append("the ledger's window must hold at least one job and some time")
+        if self.session_timeout is not None and self.session_timeout < SHORTEST_SESSION:
+            found.append(f"session_timeout must be at least {SHORTEST_SESSION}; it is {self.session_timeout}")
         return found
 
 
