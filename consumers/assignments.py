@@ -86,7 +86,7 @@ class Assignments:
             place.topic,
             place.partition,
             tier=self._tiers.get(place.topic),
-            keeps_order=self._queue.ordering == "key",
+            keeps_order=self._queue.ordering != "none",
         )
         self._by_place[place.topic, place.partition] = assignment
         return assignment
@@ -129,9 +129,25 @@ class Assignments:
                     begun.append(assignment)
         return begun
 
+    def flowing(self, opened: Collection[Assignment]) -> list[Assignment]:
+        """The partitions of the main topic that may flow now that these are open.
+
+        Where order is strict, only once all of its tiers are here and open: they say which keys have to wait.
+        """
+        if self._queue.ordering != "strict":
+            return [a for a in opened if a.tier is None]
+        return [a for number in {a.partition for a in opened} if (a := self._whole(number)) is not None]
+
+    def _whole(self, partition: int) -> Assignment | None:
+        """The partition of the main topic, if it and all of its tiers are open."""
+        topics = [self._queue.topic, *self._tiers]
+        found = [self.find(topic, partition) for topic in topics]
+        return found[0] if all(a is not None and a.is_ready for a in found) else None
+
     def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
         state = beginning.state
         assignment.restored = beginning.former
+        assignment.awaited = beginning.awaited
         assignment.deaths, assignment.window_end = state.deaths, state.window_end
         assignment.crashes.update(state.crashes)
         assignment.spilled_at = beginning.spilled_at

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ..topology import Queue
 from . import log_keys
+from .awaited import read_awaited
 from .partition_state import PartitionState, cut
-from .record import Assignment
+from .record import Assignment, Awaited, Lane
 from .tails import ShouldStop, read_tail
 
 _LOGGER = logging.getLogger("stoker.progress")
@@ -43,11 +44,13 @@ class Beginning:
         state: what is known of the partition, open, with the last owner's death counted if it has died.
         former: what the last owner has committed, with its runs; None where that was nothing that can be read.
         spilled_at: where on the progress topic the runs were found; None where they were not there.
+        awaited: of a tier, where order is strict: {key: its records there that are not complete}.
     """
 
     state: PartitionState
     former: PartitionState | None = None
     spilled_at: int | None = None
+    awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
 
 
 def find_beginnings(
@@ -64,7 +67,12 @@ def find_beginnings(
     found = {}
     for place in _checked(committed):
         at = place.topic, place.partition
-        found[by_place[at]] = _Former(consumer, queue, place, should_stop).beginning(lows[at], highs[at])
+        assignment = by_place[at]
+        beginning = _Former(consumer, queue, place, should_stop).beginning(lows[at], highs[at])
+        if queue.ordering == "strict" and assignment.tier is not None:
+            awaited = read_awaited(consumer, assignment, beginning.state, highs[at], should_stop)
+            beginning = replace(beginning, awaited=awaited)
+        found[assignment] = beginning
     return found
 
 

@@ -25,6 +25,7 @@ ROOM_SHARE: Final = 0.75
 LARGE_JOB_BYTES: Final = 256 * 1024
 """What jobs are taken to weigh before any was seen."""
 FEW_SHARE: Final = 0.25
+FEW_OF_TIERS: Final = 16
 RESUME_SHARE: Final = 0.5
 ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
@@ -63,6 +64,11 @@ class Flow:
         """How many more jobs fit below the bounds, if they are as large as the last ones."""
         by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1
         return max(0, min(self._max_in_flight - self._used(), by_size))
+
+    @property
+    def tier_room(self) -> int:
+        """How many more records of tiers fit: always a few, since what fills the room may be parked behind them."""
+        return max(self.room, FEW_OF_TIERS - (self.in_flight - self._count_parked()))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
@@ -166,7 +172,7 @@ class Flow:
 
     def release_due(self, consumer: Consumer) -> list[Record]:
         """Take the delayed records whose time has come, as far as there is room. `consumer` is the tiers'."""
-        due = self._held.pop_due(time.time(), self.room)
+        due = self._held.pop_due(time.time(), self.tier_room)
         drained = [a for a in self._full_tiers if self._held.is_half_empty(a, self._assignments.tier_count)]
         self._full_tiers.difference_update(drained)
         if drained:

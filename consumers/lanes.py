@@ -8,10 +8,11 @@ ready records in any order, and from each other, without a lock per key.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock
 
-from .record import Assignment, Lane, Record
+from .outcomes import Outcome
+from .record import Assignment, Awaited, Lane, Record
 
 MakeReady = Callable[[list[Record]], None]
 
@@ -53,8 +54,15 @@ class Lanes:
             behind.append(record)
         self.parked += 1
 
-    def finish(self, record: Record) -> None:
-        """Note that a ready record has run (or was dropped); the next one of its lane becomes ready."""
+    def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
+        """Here no lane waits for what stands in tiers: later jobs pass those that wait for their retry."""
+
+    def finish(self, record: Record, outcome: Outcome) -> None:
+        """Note that a ready record has run; the next one of its lane becomes ready, whatever became of this one."""
+        self.release(record)
+
+    def release(self, record: Record) -> None:
+        """Note that a ready record has run, or will not run here; the next one of its lane becomes ready."""
         lane = record.lane
         if lane is None:
             return

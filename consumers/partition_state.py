@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -93,6 +94,11 @@ class PartitionState:
             crashes={**spilled.crashes, **self.crashes},
             spilled_at=None,
         )
+
+    def is_complete(self, offset: int) -> bool:
+        """Whether the record there needs nothing more."""
+        at = bisect_right(self.incomplete, offset, key=lambda run: run[0])
+        return offset < self.base or (offset < self.horizon and (at == 0 or self.incomplete[at - 1][1] <= offset))
 
     def cut_at(self, end: int) -> PartitionState:
         """The same, with nothing known from the offset `end` on, not below the base."""

@@ -203,7 +203,7 @@ class QueueWorker:
         now_s = time.monotonic()
         if now_s < self._next_tiers_s:
             return False
-        delayed = self._tiers.fetch(self._flow.room)
+        delayed = self._tiers.fetch(self._flow.tier_room)
         self._intake(delayed)
         self._next_tiers_s = now_s if delayed else now_s + TIERS_INTERVAL_S
         return bool(delayed)
@@ -267,6 +267,7 @@ class QueueWorker:
             for item in group.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
+            self._stages.note_settled(item.record for item in group.others)
             self._outcomes.update(group.outcomes)
 
     # ---- assignments
@@ -285,7 +286,8 @@ class QueueWorker:
         if opened:
             for assignment in opened:
                 assignment.is_ready = True
-            self._flow.admit(self._consumer, [a for a in opened if a.tier is None])
+                self._stages.begin(assignment)
+            self._flow.admit(self._consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.tier is not None]))
 
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:

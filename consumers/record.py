@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Final
@@ -15,6 +15,8 @@ from .offsets import Progress
 from .partition_state import PartitionState
 
 Lane = bytes | str
+Awaited = tuple[timedelta | None, int, str, int]
+"""Tier, partition, origin and attempt of a record that waits in a tier."""
 LONGEST_NAME_BYTES: Final = 1_000
 MAX_ATTEMPT: Final = 1_000_000
 
@@ -36,10 +38,12 @@ class Assignment:
             one included; offsets below `window_end` were possibly running then.
         crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
             keeps it.
+        awaited: of a tier, where order is strict: {key: its records that were found there}, until lanes begin with it.
         spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
     """
 
     __slots__ = (
+        "awaited",
         "committed",
         "crashes",
         "deaths",
@@ -76,6 +80,7 @@ class Assignment:
         self.deaths = 0
         self.window_end = 0
         self.crashes: dict[int, int] = {}
+        self.awaited: Mapping[Lane, Collection[Awaited]] = {}
         self.spilled_at: int | None = None
 
 
@@ -160,6 +165,14 @@ def attempt_of(headers: HeaderMap) -> int:
     if not 1 <= attempt <= MAX_ATTEMPT:
         raise ValueError(f"{ATTEMPT} is {attempt}")
     return attempt
+
+
+def attempt_or_1(headers: HeaderMap) -> int:
+    """The number of the run to come, 1 where the header cannot be read."""
+    try:
+        return attempt_of(headers)
+    except ValueError:
+        return 1
 
 
 def take_out(records: deque[Record], assignments: Collection[Assignment]) -> list[Record]:

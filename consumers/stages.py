@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,7 @@ from .settle import Settler
 from .signs import JobProgress
 from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
+from .strict_lanes import StrictLanes
 from .threads import ThreadRunners
 from .watchdog import Pool, Watchdog
 from .writes import progress_event, utc
@@ -40,7 +41,7 @@ class Stages:
         self._bench = bench
         self._settler = settler
         self._async_names = frozenset(name.encode() for name, job_type in bench.job_types.items() if job_type.is_async)
-        self._lanes = Lanes(self._make_ready)
+        self._lanes = (StrictLanes if queue.ordering == "strict" else Lanes)(self._make_ready)
         self._threads = ThreadRunners(settings.concurrency, self._run_sync, queue.name)
         self._loop = (
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
@@ -84,6 +85,17 @@ class Stages:
         """{job id: how far it is} of the jobs that run and have told so."""
         return self._watchdog.progress
 
+    def begin(self, assignment: Assignment) -> None:
+        """Begin with a restored assignment, before any of its records is taken."""
+        self._lanes.begin(assignment.awaited)
+        assignment.awaited = {}
+
+    def note_settled(self, records: Iterable[Record]) -> None:
+        """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
+        if isinstance(self._lanes, StrictLanes):
+            for record in records:
+                self._lanes.release(record)
+
     def take(self, records: list[Record]) -> None:
         """Run these as soon as their lanes allow."""
         self._lanes.add(records)
@@ -95,7 +107,7 @@ class Stages:
         if self._loop is not None:
             ready += self._loop.drop(assignments)
         for record in ready:
-            self._lanes.finish(record)
+            self._lanes.release(record)
         return waiting + ready
 
     def stop(self, settle_within: timedelta) -> None:
@@ -153,7 +165,7 @@ class Stages:
         if outcome is not DONE:
             self._note_setback(record, outcome, ledger)
         self._settler.hand_in(record, outcome)
-        self._lanes.finish(record)
+        self._lanes.finish(record, outcome)
 
     def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
         """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.

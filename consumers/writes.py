@@ -23,7 +23,7 @@ from .outcomes import (
     Snoozed,
     is_lasting,
 )
-from .record import Record, attempt_of
+from .record import Record, attempt_or_1
 from .signs import JobProgress
 
 LedgerWord = Literal["moved", "cancelled"]
@@ -157,7 +157,7 @@ class _Scribe:
             "topic": record.assignment.topic,
             "partition": record.assignment.partition,
             "offset": record.offset,
-            "attempt": _known_attempt(record),
+            "attempt": attempt_or_1(record.headers),
             "at": self.now,
             "worker": self.worker_id,
             "reason": _text(_utf8(reason)),
@@ -189,13 +189,6 @@ class _Scribe:
     def _known(self, name: str) -> HeaderList:
         value = self.record.headers.get(name)
         return [] if value is None else [(name, value)]
-
-
-def _known_attempt(record: Record) -> int:
-    try:
-        return attempt_of(record.headers)
-    except ValueError:
-        return 1
 
 
 def _text(value: bytes | None) -> str:

@@ -1,6 +1,6 @@
 """A worker in a process of its own that notes each run in a file, and may kill itself at a given place.
 
-Arguments: bootstrap servers, namespace, file of runs, and `never` or the place at which to die:
+Arguments: bootstrap servers, namespace, file of runs, the queue's ordering, and `never` or the place at which to die:
 `ran` (the job ran, nothing is written), `moved` (its retry record is confirmed, its ledger entry is not written), or
 `remembered` (both are durable, nothing is committed).
 """
@@ -13,22 +13,23 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.groups import Group
 from stoker.consumers.outcomes import Retried
 from stoker.consumers.settle import Settler
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.topology.queue import Ordering
 from stoker.topology.retries import RetryPolicy
 
 TIERS = (timedelta(milliseconds=300),)
 
 
-def declare(namespace: str, runs: Path) -> tuple[Pipeline, Queue, JobType[[int], None]]:
+def declare(namespace: str, runs: Path, ordering: Ordering = "key") -> tuple[Pipeline, Queue, JobType[[int], None]]:
     """Jobs that note their run; of ten, one fails at first and one always."""
     pipeline = Pipeline(namespace)
-    queue = pipeline.queue("work", partitions=4, tiers=TIERS, retry=RetryPolicy(attempts=2))
+    queue = pipeline.queue("work", partitions=4, tiers=TIERS, retry=RetryPolicy(attempts=2), ordering=ordering)
 
     @pipeline.job(queue)
     def act(number: int) -> None:
@@ -84,9 +85,9 @@ def _before(owner: type, name: str, is_the_place: Callable[..., bool]) -> None:
 
 def main() -> None:
     """Work until killed."""
-    servers, namespace, runs, place = sys.argv[1:]
+    servers, namespace, runs, ordering, place = sys.argv[1:]
     die_at(place)
-    pipeline, _, _ = declare(namespace, Path(runs))
+    pipeline, _, _ = declare(namespace, Path(runs), cast(Ordering, ordering))
     Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4)).run()
 
 

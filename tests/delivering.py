@@ -93,7 +93,7 @@ class Delivery:
         """A record of a well-formed job, but for what the headers given here override."""
         named: dict[str, bytes | None] = {"ce_specversion": b"1.0", "ce_id": b"job-1", "ce_type": b"work"}
         pairs = list({**named, **(headers or {})}.items())
-        place = assignment or Assignment(1, self.queue.topic, 0, keeps_order=self.queue.ordering == "key")
+        place = assignment or Assignment(1, self.queue.topic, 0, keeps_order=self.queue.ordering != "none")
         message = Message(
             topic=place.topic,
             partition=place.partition,

@@ -52,7 +52,7 @@ def _growth(queue: Queue, topic: str, count: int, reason: str) -> Finding:
 def _repartition(queue: Queue, too_few: Mapping[str, int]) -> Finding:
     consequence = (
         "keys move to other partitions, so jobs of a key overtake those that wait, and repetitions are not recognised"
-        if queue.ordering == "key"
+        if queue.ordering != "none"
         else "repetitions of a job inside the ledger's window are not recognised"
     )
     reason = f"{consequence}; drain the queue and stop its workers first; its topics grow together"

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from . import names
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
-Ordering = Literal["key", "none"]
+Ordering = Literal["key", "none", "strict"]
 
 
 SHORTEST_SESSION: Final = timedelta(seconds=1)
@@ -44,7 +44,10 @@ class Queue:
         dead_retention: how long dead letters are kept.
         tiers: the delays of the retry topics, ascending.
         ordering: "key" runs the jobs of a key one at a time in their order, where a job that waits in a retry tier is
-            passed by later ones of its key; "none" spreads jobs freely, whatever their key.
+            passed by later ones of its key: a failure delays that job alone. "strict" keeps the order through retries
+            as well: later jobs of the key wait until the one before is done or a dead letter, so a failure delays its
+            key for as long as the retries take, and what waits is kept in memory, up to the worker's bound on parked
+            jobs; past that bound other keys wait as well. "none" spreads jobs freely, whatever their key.
         retry: what failures of its jobs meet, unless the job type declares its own.
         timeout: how long one run may take, unless the job type declares its own.
         max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.

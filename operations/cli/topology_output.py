@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ...topology import Applied, Finding, Plan
     from ...topology.catalogue import Catalogue, CataloguedJobType, CataloguedQueue
 
+ORDER_IN_WORDS: Final = {
+    "key": "in order per key",
+    "strict": "in order per key through retries",
+    "none": "without order",
+}
 _HEADS: Final = {
     "create": ("+", "green", "Create"),
     "change": ("~", "yellow", "Change"),
@@ -83,7 +88,7 @@ def _titled(name: str, description: str, owner: str) -> str:
 def _print_queue(queue: CataloguedQueue) -> None:
     click.echo(_titled(f"Queue {queue.name}", queue.description, queue.owner))
     copies = "the cluster's default of copies" if queue.replication is None else _counted(queue.replication, "copy")
-    order = "in order per key" if queue.ordering == "key" else "without order"
+    order = ORDER_IN_WORDS[queue.ordering]
     click.echo(f"  {_counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
     click.echo(
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "

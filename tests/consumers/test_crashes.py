@@ -17,11 +17,13 @@ from crashing_worker import declare
 from stoker.consumers.ledger import MOVED
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
+from stoker.topology.queue import Ordering
 from waiting import wait_until
 from working import committed, create, dead_letters, ends, headers_of, read_topic, remembered, wait_all_committed
 
 CRASHING = Path(__file__).parents[1] / "crashing_worker.py"
 JOBS = 3_000
+KEYS = 50
 DEADLINE_S = 60.0
 
 
@@ -37,20 +39,23 @@ class Run:
 class Ground:
     """A queue with jobs on a cluster, the file of runs, and worker processes to kill."""
 
-    def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path, jobs: int) -> None:
+    def __init__(
+        self, cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, ordering: Ordering = "key"
+    ) -> None:
         self.cluster, self.namespace, self.file = cluster, namespace, folder / "runs"
         self.file.touch()
-        self.pipeline, self.queue, act = declare(namespace, self.file)
+        self.pipeline, self.queue, act = declare(namespace, self.file, ordering)
         self.processes: list[subprocess.Popen[bytes]] = []
         create(self.pipeline, cluster)
         with Producer(self.pipeline, cluster) as producer:
-            producer.enqueue_many(act.with_options(job_id=f"{n}", key=f"k{n % 50}").call(n) for n in range(jobs))
+            producer.enqueue_many(act.with_options(job_id=f"{n}", key=f"k{n % KEYS}").call(n) for n in range(jobs))
         self.jobs = {str(number) for number in range(jobs)}
         self.spent = {str(number) for number in range(9, jobs, 10)}
 
     def start(self, place: str = "never") -> subprocess.Popen[bytes]:
         """Start a worker process that dies at a place."""
-        command = [sys.executable, str(CRASHING), self.cluster.bootstrap_servers, self.namespace, str(self.file), place]
+        where = (self.cluster.bootstrap_servers, self.namespace, str(self.file), self.queue.ordering)
+        command = [sys.executable, str(CRASHING), *where, place]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
@@ -93,9 +98,11 @@ class Ground:
 
 
 @contextmanager
-def ground(cluster: ClusterSettings, namespace: str, folder: Path, jobs: int) -> Iterator[Ground]:
+def ground(
+    cluster: ClusterSettings, namespace: str, folder: Path, jobs: int, ordering: Ordering = "key"
+) -> Iterator[Ground]:
     """A ground whose processes are ended afterwards."""
-    made = Ground(cluster, namespace, folder, jobs)
+    made = Ground(cluster, namespace, folder, jobs, ordering)
     try:
         yield made
     finally:
@@ -150,6 +157,31 @@ def check_account(scene: Ground, killed: set[int]) -> None:
         before = first_runs.setdefault((run.job_id, run.attempt), run)
         assert before is run or before.process_id in killed, f"{run} repeats {before}, and nobody killed that one"
     assert not scene.spent & scene.done_ids()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_strict_order_outlives_kills(cluster: ClusterSettings, namespace: str, tmp_path: Path, seed: int) -> None:
+    """1,000 jobs of 50 keys, a fifth of which fail, and three kills: no job of a key begins before the one before it
+    has come to its end, though that waits in a retry tier while its worker dies."""
+    with ground(cluster, namespace, tmp_path, 1_000, "strict") as scene:
+        killed = kill_at_random(scene, random.Random(seed), kills=3)
+        scene.wait_settled()
+        check_account(scene, killed)
+        check_strict_order(scene.runs)
+
+
+def check_strict_order(runs: list[Run]) -> None:
+    """Of each key, the first run of a job comes after the first of the last attempt of every job before it."""
+    begun: dict[int, int] = {}
+    ended: dict[int, int] = {}
+    for at, run in enumerate(runs):
+        number = int(run.job_id)
+        begun.setdefault(number, at)
+        if run.attempt == (2 if number % 10 in (5, 9) else 1):
+            ended.setdefault(number, at)
+    for number, at in begun.items():
+        before = number - KEYS
+        assert before < 0 or at > ended[before], f"job {number} began before {before} had ended"
 
 
 AGAIN, ONCE = {1: 2, 2: 1}, {1: 1, 2: 1}

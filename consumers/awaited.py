@@ -1,0 +1,54 @@
+"""Which records of retry tiers later jobs of their keys wait for, in a queue with `ordering="strict"`.
+
+A record of a tier is awaited under the place where its job was first enqueued and the attempt that it is for, so that
+a second record of an attempt, as a crash may leave, does not pass for the one to come.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ..topology import headers as wire
+from .outcomes import Deferred, Outcome, Passed, Retried, Snoozed
+from .partition_state import PartitionState
+from .record import Assignment, Awaited, Lane, Record, attempt_or_1
+from .tails import ShouldStop, read_tail
+
+
+def awaited_as(record: Record) -> Awaited:
+    """What a record of a tier is awaited as."""
+    return record.assignment.tier, record.assignment.partition, _origin(record), attempt_or_1(record.headers)
+
+
+def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
+    """What an outcome that moves its job to a tier makes the job's key wait for; None for any other outcome."""
+    if not isinstance(outcome, Retried | Snoozed | Deferred | Passed):
+        return None
+    attempt = outcome.next_attempt if isinstance(outcome, Retried) else attempt_or_1(record.headers)
+    return outcome.tier, record.assignment.partition, _origin(record), attempt
+
+
+def _origin(record: Record) -> str:
+    origin = record.headers.get(wire.ORIGIN)
+    return str(record) if origin is None else origin.decode("utf-8", "backslashreplace")
+
+
+def read_awaited(
+    consumer: Consumer, tier: Assignment, state: PartitionState, end: int, should_stop: ShouldStop
+) -> Mapping[Lane, Collection[Awaited]]:
+    """What a tier's partition holds up to the offset `end` that is not complete, by key.
+
+    Raises:
+        Unrestorable, KafkaException: the brokers do not answer.
+    """
+    place = TopicPartition(tier.topic, tier.partition, state.base)
+    found: defaultdict[Lane, list[Awaited]] = defaultdict(list)
+    for message in read_tail(consumer, place, end, should_stop):
+        if not state.is_complete(message.offset() or 0) and message.key() is not None:
+            record = Record(message, tier)
+            if record.lane is not None:
+                found[record.lane].append(awaited_as(record))
+    return found

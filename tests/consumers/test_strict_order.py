@@ -1,0 +1,175 @@
+"""Strict order: later jobs of a key wait while one of it waits in a retry tier; other keys flow."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+
+import pytest
+
+from delivering import NOW, TIERS, Delivery, declare
+from stoker.consumers import Retry
+from stoker.consumers.awaited import awaited_as
+from stoker.consumers.failures import describe_failure
+from stoker.consumers.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
+from stoker.consumers.record import Assignment, Record
+from stoker.consumers.strict_lanes import StrictLanes
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, RetryPolicy
+from working import Journal, create, declare_queue, running_worker, wait_all_committed, wait_dead
+
+FAILURE = describe_failure("work", ValueError("broken"))
+
+
+class Scene:
+    """Lanes of a strict queue, and what became ready, in order."""
+
+    def __init__(self) -> None:
+        self.delivery: Delivery = declare(ordering="strict")
+        self.ready: list[Record] = []
+        self.lanes = StrictLanes(self.ready.extend)
+        self.main = Assignment(1, "unit.q", 0)
+        self.tier = Assignment(2, "unit.q.retry.1s", 0, tier=TIERS[0])
+
+    def job(self, offset: int, key: bytes = b"k") -> Record:
+        """A job of the main topic."""
+        return self.delivery.record({"ce_id": b"%d" % offset}, key=key, offset=offset, assignment=self.main)
+
+    def retry(self, of: Record, attempt: int = 2, offset: int = 100) -> Record:
+        """The record of a tier that follows it."""
+        headers = {
+            "ce_id": of.headers["ce_id"],
+            "stoker-origin": of.headers.get("stoker-origin", str(of).encode()),
+            "stoker-attempt": b"%d" % attempt,
+        }
+        return self.delivery.record(headers, key=of.key, offset=offset, assignment=self.tier)
+
+    def offsets(self) -> list[int]:
+        """What became ready."""
+        return [record.offset for record in self.ready]
+
+
+def failed(next_attempt: int = 2) -> Retried:
+    """A failed run."""
+    return Retried(due=NOW + TIERS[0], tier=TIERS[0], next_attempt=next_attempt, failure=FAILURE)
+
+
+def test_later_jobs_of_a_key_wait_until_its_retry_is_done_and_others_flow() -> None:
+    """0 fails; 1 and 2 of its key wait, 3 of another key does not; they go on when the retry is done."""
+    scene = Scene()
+    first, *others = [scene.job(0), scene.job(1), scene.job(2), scene.job(3, b"other")]
+    scene.lanes.add([first, *others])
+    assert scene.offsets() == [0, 3]
+    scene.lanes.finish(first, failed())
+    assert scene.offsets() == [0, 3]
+    assert scene.lanes.parked == 2
+    second = scene.retry(first)
+    scene.lanes.add([second])
+    assert scene.offsets() == [0, 3, 100]
+    scene.lanes.finish(second, failed(3))
+    assert scene.offsets() == [0, 3, 100]
+    third = scene.retry(first, attempt=3, offset=101)
+    scene.lanes.add([third])
+    scene.lanes.finish(third, DONE)
+    assert scene.offsets() == [0, 3, 100, 101, 1]
+    assert scene.lanes.parked == 1
+
+
+@pytest.mark.parametrize("outcome", [Dead(reason="attempts-spent", failure=FAILURE), INTERRUPTED])
+def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Outcome) -> None:
+    """Else a crash would run the job again after the next one of its key had run."""
+    scene = Scene()
+    first, second = scene.job(0), scene.job(1)
+    scene.lanes.add([first, second])
+    scene.lanes.finish(first, outcome)
+    assert scene.offsets() == [0]
+    scene.lanes.release(first)
+    assert scene.offsets() == [0, 1]
+
+
+def test_what_stood_in_the_tiers_at_the_beginning_is_waited_for() -> None:
+    """After a crash the tiers tell which keys have to wait."""
+    scene = Scene()
+    waiting = scene.retry(scene.job(0))
+    scene.lanes.begin({b"k": [awaited_as(waiting)]})
+    scene.lanes.add([scene.job(1), scene.job(2, b"other")])
+    assert scene.offsets() == [2]
+    scene.lanes.add([waiting])
+    scene.lanes.finish(waiting, DONE)
+    assert scene.offsets() == [2, 100, 1]
+
+
+def test_a_twin_of_an_attempt_does_not_pass_for_the_next_one() -> None:
+    """A crash may leave two records of attempt 2: the second one is skipped, and attempt 3 is still waited for."""
+    scene = Scene()
+    job = scene.job(0)
+    one, twin, third = scene.retry(job), scene.retry(job, offset=101), scene.retry(job, attempt=3, offset=102)
+    scene.lanes.begin({b"k": [awaited_as(one), awaited_as(twin)]})
+    scene.lanes.add([one, scene.job(1)])
+    scene.lanes.finish(one, failed(3))
+    scene.lanes.add([twin])
+    scene.lanes.finish(twin, SKIPPED)
+    assert scene.offsets() == [100, 101]
+    scene.lanes.add([third])
+    scene.lanes.finish(third, DONE)
+    assert scene.offsets() == [100, 101, 102, 1]
+
+
+def test_nothing_is_waited_for_that_stands_in_a_partition_which_went_away() -> None:
+    """Its tiers and its jobs are the next owner's; what is known of it here is forgotten."""
+    scene = Scene()
+    first, second = scene.job(0), scene.job(1)
+    scene.lanes.add([first, second])
+    scene.lanes.finish(first, failed())
+    assert scene.lanes.drop([scene.main, scene.tier]) == [second]
+    assert scene.lanes.parked == 0
+    scene.lanes.add([scene.job(5)])
+    assert scene.offsets() == [0, 5]
+
+
+def test_order_holds_through_retries_on_a_real_broker(cluster: ClusterSettings, namespace: str) -> None:
+    """12 jobs of 3 keys: those that fail, are snoozed or die keep their key waiting, and no other."""
+    tiers = (timedelta(milliseconds=300),)
+    pipeline, queue = declare_queue(
+        namespace, tiers=tiers, ordering="strict", retry=RetryPolicy(attempts=3), partitions=1
+    )
+    journal = Journal()
+
+    @pipeline.job(queue)
+    def act(key: str, number: int) -> None:
+        attempt = journal.note((key, number)).attempt
+        if number == 1 and (key == "dies" or attempt < 3):
+            raise Retry(after=timedelta(0)) if key == "soon" else ValueError(number)
+
+    create(pipeline, cluster)
+    keys = ("fails", "soon", "dies")
+    with running_worker(pipeline, cluster), Producer(pipeline, cluster) as producer:
+        for number in range(4):
+            for key in keys:
+                producer.enqueue(act.with_options(key=key), key, number)
+        wait_dead(cluster, queue, 1)
+        journal.wait(len(keys) * 6)
+        wait_all_committed(cluster, queue)
+    by_key: defaultdict[str, list[int]] = defaultdict(list)
+    for key, number in journal.said:
+        by_key[key].append(number)
+    assert by_key == {name: [0, 1, 1, 1, 2, 3] for name in keys}
+    assert journal.said.index(("soon", 3)) < journal.said.index(("dies", 2))
+
+
+def test_a_key_whose_jobs_fill_the_bounds_still_gets_its_retry(cluster: ClusterSettings, namespace: str) -> None:
+    """More jobs wait behind the retry than may be parked: it comes all the same, or nothing would ever go on."""
+    pipeline, queue = declare_queue(namespace, ordering="strict", partitions=1)
+    journal = Journal()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        if journal.note(number).attempt == 1 and number == 0:
+            raise ValueError
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.with_options(key="k").call(number) for number in range(200))
+    with running_worker(pipeline, cluster, max_in_flight=20, max_parked=50):
+        journal.wait(201)
+    assert journal.said == [0, *range(200)]
