@@ -58,6 +58,11 @@ class Assignments:
         return list(self._by_place.values())
 
     @property
+    def queue_name(self) -> str:
+        """The queue that they belong to."""
+        return self._queue.name
+
+    @property
     def main_partitions(self) -> tuple[int, ...]:
         """The owned partitions of the main topic."""
         return tuple(sorted(number for topic, number in list(self._by_place) if topic == self._queue.topic))

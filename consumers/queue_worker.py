@@ -34,8 +34,9 @@ from .client import (
 )
 from .commits import Commits
 from .errors import WorkerCrashed
-from .flow import Flow, places
+from .flow import Flow
 from .groups import Group
+from .handover import Handover
 from .offsets import OffsetsWentBack
 from .outcomes import INTERRUPTED
 from .record import Assignment, Record
@@ -45,7 +46,7 @@ from .snapshot import QueueSnapshot
 from .spill import Spill
 from .stages import Stages
 from .steps import Bench
-from .tier_reader import TierReader, starts
+from .tier_reader import TierReader
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -88,6 +89,7 @@ class QueueWorker:
         self._protocol = CONSUMER_PROTOCOL
         self._consumer = self._connect(CONSUMER_PROTOCOL)
         self._tiers = TierReader(cluster, queue, settings.worker_id)
+        self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
         self._outcomes: Counter[str] = Counter()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
@@ -159,7 +161,7 @@ class QueueWorker:
         self.last_turn_s = time.monotonic()
         self._check_parts()
         self._note_settled()
-        self._begin_restored()
+        self._handover.begin_restored(self._consumer)
         self._commits.commit_if_due(self._consumer)
         self._keep_house()
         self._start(self._flow.release_due(self._tiers.consumer))
@@ -223,7 +225,7 @@ class QueueWorker:
             try:
                 assignment.progress.take(record.offset)
             except OffsetsWentBack as cause:
-                assignment = self._begin_anew(assignment, cause)
+                assignment = self._handover.begin_anew(assignment, cause)
                 record = Record(message, assignment)
                 assignment.progress.take(record.offset)
             if assignment.tier is None or not self._flow.hold_if_early(self._tiers.consumer, record):
@@ -276,57 +278,21 @@ class QueueWorker:
         self._assignments.add(given)
         self._protocol.take(consumer, given)
         consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
-        self._log_assignment("assigned", given)
-
-    def _begin_restored(self) -> None:
-        restored = self._assignments.take_restored()
-        if restored:
-            self._commits.open(restored)
-        opened = self._commits.take_opened()
-        if opened:
-            for assignment in opened:
-                assignment.is_ready = True
-                self._stages.begin(assignment)
-            self._flow.admit(self._consumer, self._assignments.flowing(opened))
-            self._tiers.begin(starts([a for a in opened if a.tier is not None]))
-
-    def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
-        """Go on with a partition whose offsets went back: what was known of it, and what runs of it, is void."""
-        _LOGGER.warning(
-            "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
-            "ledger remembers it, and what runs is settled as late", former.topic, former.partition, cause,
-            extra={log_keys.QUEUE: self.queue.name, log_keys.PARTITIONS: [former.partition]},
-        )  # fmt: skip
-        assignment = self._assignments.begin_anew(former, cause.offset)
-        self._take_back([former])
-        if assignment.tier is not None:
-            self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
-        return assignment
+        self._handover.log("assigned", given)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        leaving = self._assignments.leave(taken)
-        self._commits.forget(leaving)
-        self._tiers.end(taken)
-        self._take_back(leaving)
+        leaving = self._handover.leave(taken)
         self._wait_ended(leaving)
         self._commits.commit_last(consumer, leaving)
         self._assignments.end(leaving)
         self._protocol.give_back(consumer, taken)
-        self._log_assignment("revoked", taken)
+        self._handover.log("revoked", taken)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        leaving = self._assignments.leave(taken)
-        self._commits.forget(leaving)
-        self._tiers.end(taken)
-        self._take_back(leaving)
+        leaving = self._handover.leave(taken)
         self._assignments.end(leaving)
         self._protocol.give_back(consumer, taken)
-        self._log_assignment("lost", taken)
-
-    def _take_back(self, leaving: list[Assignment]) -> None:
-        """Drop what has not begun; it is delivered again to the next owner."""
-        self._flow.drop_held(leaving)
-        self._flow.end(self._stages.drop(leaving))
+        self._handover.log("lost", taken)
 
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""
@@ -336,11 +302,6 @@ class QueueWorker:
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
             self._flow.wait_for_change()
             self._note_settled()
-
-    def _log_assignment(self, what: str, changed: list[TopicPartition]) -> None:
-        numbers = sorted({place.partition for place in changed})
-        extra: dict[str, object] = {log_keys.QUEUE: self.queue.name, log_keys.PARTITIONS: numbers}
-        _LOGGER.info("partitions %s: %s", what, numbers, extra=extra)
 
     # ---- housekeeping and the end
 
@@ -361,7 +322,7 @@ class QueueWorker:
             assignment.is_open = False
         try:
             self._flow.pause(self._consumer)
-            self._take_back(everything)
+            self._handover.take_back(everything)
             self._await_running()
         finally:  # whatever the consumer says by now: what has ended is settled
             self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)

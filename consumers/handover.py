@@ -1,0 +1,75 @@
+"""`Handover`: takes partitions from the owner before, and gives them up to the next; owned by the poll thread."""
+
+from __future__ import annotations
+
+import logging
+
+from confluent_kafka import Consumer, TopicPartition
+
+from . import log_keys
+from .assignments import Assignments
+from .commits import Commits
+from .flow import Flow, places
+from .offsets import OffsetsWentBack
+from .record import Assignment
+from .stages import Stages
+from .tier_reader import TierReader, starts
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+
+class Handover:
+    """What becomes of a queue's partitions when they come and go."""
+
+    def __init__(
+        self, assignments: Assignments, commits: Commits, flow: Flow, stages: Stages, tiers: TierReader
+    ) -> None:
+        self._assignments = assignments
+        self._commits = commits
+        self._flow = flow
+        self._stages = stages
+        self._tiers = tiers
+
+    def begin_restored(self, consumer: Consumer) -> None:
+        """Open what is restored, and let flow what is opened; `consumer` is the group's."""
+        restored = self._assignments.take_restored()
+        if restored:
+            self._commits.open(restored)
+        opened = self._commits.take_opened()
+        if opened:
+            for assignment in opened:
+                assignment.is_ready = True
+            self._flow.admit(consumer, [a for a in opened if a.tier is None])
+            self._tiers.begin(starts([a for a in opened if a.tier is not None]))
+
+    def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
+        """Go on with a partition whose offsets went back: what was known of it, and what runs of it, is void."""
+        _LOGGER.warning(
+            "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
+            "ledger remembers it, and what runs is settled as late", former.topic, former.partition, cause,
+            extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
+        )  # fmt: skip
+        assignment = self._assignments.begin_anew(former, cause.offset)
+        self.take_back([former])
+        if assignment.tier is not None:
+            self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
+        return assignment
+
+    def leave(self, taken: list[TopicPartition]) -> list[Assignment]:
+        """Start and read no more of these partitions; what runs goes on."""
+        leaving = self._assignments.leave(taken)
+        self._commits.forget(leaving)
+        self._tiers.end(taken)
+        self.take_back(leaving)
+        return leaving
+
+    def take_back(self, leaving: list[Assignment]) -> None:
+        """Drop what has not begun; it is delivered again to the next owner."""
+        self._flow.drop_held(leaving)
+        self._flow.end(self._stages.drop(leaving))
+
+    def log(self, what: str, changed: list[TopicPartition]) -> None:
+        """Tell which partitions came or went."""
+        numbers = sorted({place.partition for place in changed})
+        extra: dict[str, object] = {log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: numbers}
+        _LOGGER.info("partitions %s: %s", what, numbers, extra=extra)
