@@ -92,13 +92,14 @@ class Parked:
         self.processes: list[subprocess.Popen[bytes]] = []
         create(self.pipeline, cluster)
 
-    def enqueue(self, jobs: int, *, held_every: int | None = None) -> None:
+    def enqueue(self, jobs: int, *, held_every: int | None = None, stands: bool = True) -> None:
         """Publish jobs, numbered from 0; the first stands still, and so does each n-th behind it, of the same key."""
         with Producer(self.pipeline, self.cluster) as producer:
             result = producer.enqueue_many(
                 self._act.with_options(
-                    job_id=f"j{n}", key=HELD_KEY if n == 0 or (held_every and n % held_every == 0) else f"k{n % 97}"
-                ).call(n, n == 0)
+                    job_id=f"{jobs}-{n}",
+                    key=HELD_KEY if n == 0 or (held_every and n % held_every == 0) else f"k{n % 97}",
+                ).call(n, stands and n == 0)
                 for n in range(jobs)
             )
         assert result.confirmed == jobs

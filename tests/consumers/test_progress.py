@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.offsets import Progress
+from stoker.consumers.offsets import OffsetsWentBack, Progress
+from stoker.consumers.partition_state import PartitionState
 
 
 def naive_committable(taken: list[int], complete: set[int], end: int | None) -> int | None:
@@ -91,3 +92,75 @@ def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> 
         progress.complete(offset)
     with pytest.raises(KeyError):
         progress.complete(3)
+
+
+def present(progress: Progress) -> PartitionState:
+    """What would be committed."""
+    base = progress.committable()
+    assert base is not None
+    return PartitionState(base=base, horizon=progress.horizon, incomplete=tuple(progress.incomplete_runs()))
+
+
+@given(st.data())
+def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more(data: st.DataObject) -> None:
+    """Owners take over from one another wherever they are; what each delivers and completes adds up to every offset
+    once, and its base and runs say at any time exactly what is complete. Offsets vanish, as compaction lets them."""
+    present_offsets = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1, max_size=50)))
+    complete: set[int] = set()
+    state = PartitionState(base=0, horizon=0)
+    for _ in range(data.draw(st.integers(1, 5))):
+        progress, taken = Progress(), list[int]()
+        progress.begin(state)
+        for offset in [o for o in present_offsets if o >= state.base]:
+            if data.draw(st.integers(0, 9)) == 0:
+                break
+            is_passed = progress.pass_over(offset) if progress.is_passing else False
+            assert is_passed is (offset in complete)
+            if not is_passed:
+                progress.take(offset)
+                taken.append(offset)
+            for done in [o for o in taken if o not in complete and data.draw(st.booleans())]:
+                progress.complete(done)
+                complete.add(done)
+            check_exact(progress, present_offsets, complete)
+        else:
+            progress.pass_gap(max(present_offsets) + 3)
+            check_exact(progress, present_offsets, complete)
+        state = present(progress)
+        vanishing = data.draw(st.sets(st.sampled_from(present_offsets), max_size=3))
+        present_offsets = [o for o in present_offsets if o not in vanishing] or present_offsets[:1]
+
+
+def check_exact(progress: Progress, present_offsets: list[int], complete: set[int]) -> None:
+    """What is committed says of each offset that exists whether it is complete."""
+    state = present(progress)
+    listed = {offset for start, end in state.incomplete for offset in range(start, end)}
+    for offset in present_offsets:
+        known = offset < state.base or (offset < state.horizon and offset not in listed)
+        assert known == (offset in complete), (offset, state)
+    assert all(start < end <= state.horizon and start >= state.base for start, end in state.incomplete)
+
+
+def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
+    """Of the restored holes at 3 and 5 the first was compacted away: once 4 or more comes, it holds nothing up."""
+    progress = Progress()
+    progress.begin(PartitionState(base=3, horizon=9, incomplete=((3, 4), (5, 6))))
+    assert (progress.committable(), progress.is_passing) == (3, True)
+    assert progress.pass_over(4)
+    assert progress.committable() == 5
+    assert not progress.pass_over(5)
+    progress.take(5)
+    progress.complete(5)
+    assert (progress.committable(), progress.horizon) == (9, 9)
+
+
+@pytest.mark.parametrize("offset", [3, 7])
+def test_an_offset_that_went_back_is_told_at_once(offset: int) -> None:
+    """What was known of the partition is void, so nothing more may be counted on it."""
+    progress = Progress()
+    progress.take(7)
+    with pytest.raises(OffsetsWentBack) as told:
+        progress.take(offset)
+    assert (told.value.offset, told.value.expected) == (offset, 8)
+    assert not progress.pass_over(offset)
+    assert progress.incomplete_runs() == [(7, 8)]
