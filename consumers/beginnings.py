@@ -22,8 +22,8 @@ REQUEST_TIMEOUT_S: Final = 10.0
 EARLIEST: Final = -2
 LATEST: Final = -1
 """Kafka's marks, in place of a time, for where a partition begins and ends."""
-UNSEEN_SPAN: Final = 4_000
-"""An owner that died may have begun jobs beyond the horizon that it committed last; no more than so many at a time."""
+UNSEEN_SPAN: Final = 1_000
+"""An owner that died may have begun jobs beyond the horizon that it committed last: so many are taken for begun."""
 _GONE: Final = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,

@@ -24,6 +24,10 @@ from .spill import Spill
 _LOGGER = logging.getLogger("stoker.commits")
 
 LAST_SPILL_S: Final = 2.0
+CALM_S: Final = 30.0
+"""How long an owner must live, and come beyond what may have killed the one before, until deaths are forgotten."""
+WARY_INTERVAL_S: Final = 0.05
+"""Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 SMALLEST_CHARACTERS: Final = 8
 """Where brokers take no more metadata than this, they take none."""
 
@@ -64,9 +68,11 @@ class Commits:
         now_s = time.monotonic()
         if now_s < self._next_s:
             return
-        self._next_s = now_s + self._interval_s
+        present = self._assignments.all()
+        is_wary = any(assignment.deaths for assignment in present)
+        self._next_s = now_s + (min(WARY_INTERVAL_S, self._interval_s) if is_wary else self._interval_s)
         self._spill.serve()
-        changed = self._changed(self._assignments.all(), present_state)
+        changed = self._changed(present, present_state)
         if changed:
             try:
                 consumer.commit(offsets=changed, asynchronous=True)
@@ -162,7 +168,7 @@ def present_state(assignment: Assignment) -> PartitionState | None:
     base = progress.committable()
     if base is None:
         return None
-    if base >= assignment.window_end:
+    if base >= assignment.window_end and time.monotonic() - assignment.began_s > CALM_S:
         assignment.deaths = 0
     crashes = assignment.crashes
     return PartitionState(
