@@ -11,7 +11,7 @@ from typing import Any
 
 from ..topology.headers import REPLAY, TRACE_PARENT
 from ..topology.job_type import NO_LIMITS, RunLimits
-from ..topology.names import RETRY_INFIX
+from ..topology.names import queue_scope
 from . import log_keys
 from .inbox import DEFAULT_TABLE, Inbox, identify
 from .record import Record
@@ -142,8 +142,7 @@ class JobContext:
     @property
     def scope(self) -> str:
         """`<namespace>.<queue>`: inside of it an idempotency key or job id means one job."""
-        topic = self.record.assignment.topic
-        return topic if self.record.assignment.tier is None else topic.partition(RETRY_INFIX)[0]
+        return queue_scope(self.record.assignment.topic)
 
     def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, step: str = "") -> Inbox:
         """Put this job's id and the writes of a `with` block into one transaction, so that they happen once.

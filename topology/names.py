@@ -45,6 +45,15 @@ def main_topic(namespace: str, queue: str) -> str:
     return f"{namespace}.{queue}"
 
 
+def queue_scope(topic: str) -> str:
+    """Name the queue that a main or retry topic is of, as `<namespace>.<queue>`; neither part holds a dot.
+
+    >>> queue_scope("shop.mails.retry.5s")
+    'shop.mails'
+    """
+    return ".".join(topic.split(".")[:2])
+
+
 def retry_topic(namespace: str, queue: str, delay: timedelta) -> str:
     """Name the topic of one retry tier, whose records all wait the same delay."""
     return f"{namespace}.{queue}{RETRY_INFIX}{format_duration(delay)}"
