@@ -1,13 +1,11 @@
 """`Assignments`: which partitions are ours, and whether what they need is restored; owned by the poll thread.
 
 Equal partition numbers of the main topic and of all tiers belong together: they share a ledger, and none of them
-starts a job before it is restored. Restoring happens in a thread of its own, while the partitions rest.
+starts a job before it is restored. Restoring happens elsewhere (`restoring.py`), while the partitions rest.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
@@ -16,19 +14,13 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from ..topology import ClusterSettings, Queue
-from . import log_keys
+from ..topology import Queue
 from .beginnings import Beginning
 from .ledger import Ledger
 from .partition_state import PartitionState
 from .record import Assignment
-from .restore import Restored, restore
-from .tails import Unrestorable
+from .restore import Restored
 
-_LOGGER = logging.getLogger("stoker.ledger")
-
-RETRY_PAUSE_S: Final = 0.25
-LOUD_AFTER_S: Final = 5.0
 FORMER_KEPT_S: Final = 120.0
 """How long the ledger of a partition that went away is kept, lest its jobs run twice if it soon comes back."""
 
@@ -36,10 +28,8 @@ FORMER_KEPT_S: Final = 120.0
 class Assignments:
     """The partitions that this process owns."""
 
-    def __init__(self, queue: Queue, cluster: ClusterSettings, stopping: threading.Event) -> None:
+    def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._cluster = cluster
-        self._stopping = stopping
         self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
         self._numbers = count(1)
         self._by_place: dict[tuple[str, int], Assignment] = {}
@@ -47,7 +37,6 @@ class Assignments:
         self.ledgers: dict[int, Ledger] = {}
         self.passing: set[Assignment] = set()
         self._former: dict[int, tuple[float, Ledger]] = {}
-        self.crashed: BaseException | None = None
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The present assignment of a partition, if it is ours."""
@@ -73,17 +62,8 @@ class Assignments:
         return sum(1 for topic, _ in self._by_place if topic != self._queue.topic)
 
     def add(self, places: list[TopicPartition]) -> list[Assignment]:
-        """Begin assignments, and the restoring of ledgers that are not here yet."""
-        added = []
-        for place in places:
-            added.append(self._make(place))
-        threading.Thread(
-            target=self._restore_until_done,
-            args=(added,),
-            name=f"stoker-restore-{self._queue.name}",
-            daemon=True,
-        ).start()
-        return added
+        """Begin assignments; none of their jobs starts before what they need is restored."""
+        return [self._make(place) for place in places]
 
     def _make(self, place: TopicPartition) -> Assignment:
         assignment = Assignment(
@@ -96,28 +76,9 @@ class Assignments:
         self._by_place[place.topic, place.partition] = assignment
         return assignment
 
-    def _restore_until_done(self, added: list[Assignment]) -> None:
-        try:
-            self._try_to_restore(added)
-        except BaseException as error:  # partitions that rest for ever would look like an idle queue: the worker stops
-            self.crashed = error
-            raise
-
-    def _try_to_restore(self, added: list[Assignment]) -> None:
-        def is_pointless() -> bool:
-            return self._stopping.is_set() or not any(assignment.is_active for assignment in added)
-
-        began_s = time.monotonic()
-        while not is_pointless():
-            try:
-                self._restored.append(restore(self._cluster, self._queue, added, is_pointless))
-            except Unrestorable as error:
-                is_lasting = time.monotonic() - began_s > LOUD_AFTER_S  # a leader that moves is back in a moment
-                if is_lasting and not is_pointless():
-                    _LOGGER.error("%s", error, extra={log_keys.QUEUE: self._queue.name})
-                self._stopping.wait(RETRY_PAUSE_S)
-            else:
-                return
+    def receive_restored(self, restored: Restored) -> None:
+        """Take what was restored, for `take_restored` to put to use; called from any thread."""
+        self._restored.append(restored)
 
     def take_restored(self) -> list[Assignment]:
         """Put to use what was restored; gives the assignments that were restored just now.

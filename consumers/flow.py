@@ -141,7 +141,7 @@ class Flow:
         consumer.resume(places(self._flowing()))
 
     def _flowing(self) -> list[Assignment]:
-        return [a for a in self._assignments.all() if a.tier is None and a.is_ready]
+        return self._assignments.flowing([a for a in self._assignments.all() if a.is_ready])
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Let partitions of the main topic flow whose ledgers are restored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -39,7 +40,8 @@ class Handover:
         if opened:
             for assignment in opened:
                 assignment.is_ready = True
-            self._flow.admit(consumer, [a for a in opened if a.tier is None])
+                self._stages.begin(assignment)
+            self._flow.admit(consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.tier is not None]))
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
@@ -55,7 +57,20 @@ class Handover:
             self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
         return assignment
 
-    def leave(self, taken: list[TopicPartition]) -> list[Assignment]:
+    def revoke(
+        self, consumer: Consumer, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]
+    ) -> None:
+        """Give partitions up in order: their running jobs may end and be settled, and what is complete is committed."""
+        leaving = self._leave(taken)
+        wait_ended(leaving)
+        self._commits.commit_last(consumer, leaving)
+        self._assignments.end(leaving)
+
+    def lose(self, taken: list[TopicPartition]) -> None:
+        """Give partitions up that are another worker's already: there is nothing to wait for, and nothing to commit."""
+        self._assignments.end(self._leave(taken))
+
+    def _leave(self, taken: list[TopicPartition]) -> list[Assignment]:
         """Start and read no more of these partitions; what runs goes on."""
         leaving = self._assignments.leave(taken)
         self._commits.forget(leaving)

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, deque
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
@@ -37,16 +36,16 @@ from .errors import WorkerCrashed
 from .flow import Flow
 from .groups import Group
 from .handover import Handover
-from .offsets import OffsetsWentBack
-from .outcomes import INTERRUPTED
-from .record import Assignment, Record
+from .intake import Intake
+from .record import Assignment
+from .restoring import Restoring
 from .settings import WorkerSettings
 from .settle import Settler
 from .snapshot import QueueSnapshot
 from .spill import Spill
 from .stages import Stages
 from .steps import Bench
-from .tier_reader import TierReader
+from .tier_reader import TierReader, tier_consumer
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -69,10 +68,10 @@ class QueueWorker:
         self.queue = queue
         self.last_turn_s = time.monotonic()
         self._settings = settings
-        self._settled: deque[Group] = deque()
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
-        self._assignments = Assignments(queue, cluster, self._stopping)
+        self._assignments = Assignments(queue)
+        self._restoring = Restoring(queue, cluster, self._assignments.receive_restored)
         spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
         self._commits = Commits(self._assignments, spill, settings.commit_interval)
         self._settler = Settler(
@@ -88,9 +87,9 @@ class QueueWorker:
         self._cluster = cluster
         self._protocol = CONSUMER_PROTOCOL
         self._consumer = self._connect(CONSUMER_PROTOCOL)
-        self._tiers = TierReader(cluster, queue, settings.worker_id)
+        self._tiers = TierReader(tier_consumer(cluster, queue, settings.worker_id))
         self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
-        self._outcomes: Counter[str] = Counter()
+        self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
         self._next_tiers_s = 0.0
@@ -113,6 +112,7 @@ class QueueWorker:
     def stop(self) -> None:
         """Begin the graceful shutdown; called from any thread."""
         self._stopping.set()
+        self._restoring.stop()
         self._flow.signal_room()
 
     def stop_now(self) -> None:
@@ -124,7 +124,7 @@ class QueueWorker:
         """What the worker is doing for this queue, for people; called from any thread."""
         return QueueSnapshot(
             queue=self.queue.name,
-            outcomes=dict(self._outcomes),
+            outcomes=dict(self._intake.outcomes),
             in_flight=self._flow.in_flight,
             running=self._stages.running,
             stuck=self._stages.stuck,
@@ -160,18 +160,18 @@ class QueueWorker:
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()
         self._check_parts()
-        self._note_settled()
+        self._intake.note_settled()
         self._handover.begin_restored(self._consumer)
         self._commits.commit_if_due(self._consumer)
         self._keep_house()
-        self._start(self._flow.release_due(self._tiers.consumer))
+        self._intake.take_due(self._tiers.consumer)
         has_more = self._intake_delayed()
         if self._flow.may_fetch():
-            self._intake(self._fetch(0.0 if has_more else self._poll_timeout_s()))
+            self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
             self._flow.rest(self._consumer)
             if self._flow.is_paused:
-                self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
+                self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
 
     def _check_parts(self) -> None:
         cause = self._crash_cause()
@@ -179,7 +179,7 @@ class QueueWorker:
             raise WorkerCrashed(self.queue.name) from cause
 
     def _crash_cause(self) -> BaseException | None:
-        return self._stages.crashed or self._settler.crashed or self._assignments.crashed
+        return self._stages.crashed or self._settler.crashed or self._restoring.crashed
 
     # ---- intake
 
@@ -206,91 +206,39 @@ class QueueWorker:
         if now_s < self._next_tiers_s:
             return False
         delayed = self._tiers.fetch(self._flow.tier_room)
-        self._intake(delayed)
+        self._take(delayed)
         self._next_tiers_s = now_s if delayed else now_s + TIERS_INTERVAL_S
         return bool(delayed)
 
-    def _intake(self, messages: Iterable[Message]) -> None:
-        runnable, find = [], self._assignments.find
-        if self._assignments.passing:
-            messages = self._assignments.not_passed(messages)
-        for message in messages:
-            if message.error() is not None:
-                self._note_error(message)
-                continue
-            assignment = find(message.topic(), message.partition())
-            if assignment is None or not assignment.is_open:
-                continue  # it was fetched before the partition went away, and will be delivered to its new owner
-            record = Record(message, assignment)
-            try:
-                assignment.progress.take(record.offset)
-            except OffsetsWentBack as cause:
-                assignment = self._handover.begin_anew(assignment, cause)
-                record = Record(message, assignment)
-                assignment.progress.take(record.offset)
-            if assignment.tier is None or not self._flow.hold_if_early(self._tiers.consumer, record):
-                runnable.append(record)
-        self._start(runnable)
+    def _take(self, messages: Iterable[Message]) -> None:
+        self._intake.take(messages, self._tiers.consumer)
 
-    def _start(self, records: list[Record]) -> None:
-        if records:
-            self._flow.begin(records)
-            self._stages.take(records)
+    def _receive_settled(self, group: Group) -> None:
+        self._intake.receive_settled(group)
 
-    def _note_error(self, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            return
-        if error.code() == KafkaError._PARTITION_EOF:
-            assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
-            if assignment is not None and offset is not None:
-                assignment.progress.pass_gap(offset)
-        elif lacks_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
+    def _note_error(self, error: KafkaError) -> None:
+        if lacks_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
             self._fall_back()
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
         else:
             _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self.queue.name})
 
-    # ---- what was settled
-
-    def _receive_settled(self, group: Group) -> None:
-        """Called by the settling thread."""
-        self._settled.append(group)
-        self._flow.signal_room()
-
-    def _note_settled(self) -> None:
-        while self._settled:
-            group = self._settled.popleft()
-            self._flow.end(group.records)
-            for record in group.done:
-                if record.assignment.is_active:
-                    record.assignment.progress.complete(record.offset)
-            for item in group.others:
-                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
-                    item.record.assignment.progress.complete(item.record.offset)
-            self._stages.note_settled(item.record for item in group.others)
-            self._outcomes.update(group.outcomes)
-
     # ---- assignments
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        self._assignments.add(given)
+        self._restoring.begin(self._assignments.add(given))
         self._protocol.take(consumer, given)
         consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
         self._handover.log("assigned", given)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        leaving = self._handover.leave(taken)
-        self._wait_ended(leaving)
-        self._commits.commit_last(consumer, leaving)
-        self._assignments.end(leaving)
+        self._handover.revoke(consumer, taken, self._wait_ended)
         self._protocol.give_back(consumer, taken)
         self._handover.log("revoked", taken)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        leaving = self._handover.leave(taken)
-        self._assignments.end(leaving)
+        self._handover.lose(taken)
         self._protocol.give_back(consumer, taken)
         self._handover.log("lost", taken)
 
@@ -298,10 +246,10 @@ class QueueWorker:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""
         grace_s = min(self._settings.revoke_grace.total_seconds(), longest_callback_s(self._cluster))
         give_up_s = min(time.monotonic() + grace_s, self._shutdown_by_s)
-        self._note_settled()
+        self._intake.note_settled()
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
             self._flow.wait_for_change()
-            self._note_settled()
+            self._intake.note_settled()
 
     # ---- housekeeping and the end
 
@@ -316,6 +264,7 @@ class QueueWorker:
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
         self._stopping.set()
+        self._restoring.stop()
         self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
         everything = self._assignments.all()
         for assignment in everything:
@@ -331,8 +280,8 @@ class QueueWorker:
     def _await_running(self) -> None:
         """Go on polling, so that the partitions stay ours while their last jobs run."""
         while self._flow.in_flight and self._crash_cause() is None and not self._is_out_of_time():
-            self._intake(self._fetch(SHORT_POLL_TIMEOUT_S))
-            self._note_settled()
+            self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
+            self._intake.note_settled()
             self._commits.commit_if_due(self._consumer)
 
     def _is_out_of_time(self) -> bool:
@@ -348,7 +297,7 @@ class QueueWorker:
             _LOGGER.warning("the brokers do not answer; leaving without them", extra={log_keys.QUEUE: self.queue.name})
 
     def _leave(self) -> None:
-        self._note_settled()
+        self._intake.note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.in_flight for assignment in assignments)
         self._commits.commit_last(self._consumer, assignments)

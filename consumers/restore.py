@@ -51,17 +51,28 @@ def restore(
     # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
     consumer = Consumer({**config, "fetch.wait.max.ms": 10})
     try:
-        return Restored(
-            ledgers={
-                partition: _restore_ledger(consumer, queue, partition, should_stop)
-                for partition in sorted({a.partition for a in assignments})
-            },
-            beginnings=find_beginnings(consumer, queue, assignments, should_stop),
-        )
+        return read_left_behind(consumer, queue, assignments, should_stop)
     except KafkaException as failure:
         raise Unrestorable(f"what queue {queue.name!r} has left behind", failure.args[0]) from failure
     finally:
         consumer.close()
+
+
+def read_left_behind(
+    consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
+) -> Restored:
+    """The same, with a consumer at hand.
+
+    Raises:
+        Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` said so.
+    """
+    return Restored(
+        ledgers={
+            partition: _restore_ledger(consumer, queue, partition, should_stop)
+            for partition in sorted({a.partition for a in assignments})
+        },
+        beginnings=find_beginnings(consumer, queue, assignments, should_stop),
+    )
 
 
 def reader_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> dict[str, str | int | float | bool]:
@@ -85,7 +96,7 @@ def _restore_ledger(consumer: Consumer, queue: Queue, partition: int, should_sto
     span = FIRST_SPAN_RECORDS
     while True:
         start = max(low, high - span)
-        ledger, first_ms = Ledger(queue.ledger), None
+        ledger, first_ms = Ledger(queue.ledger, time.time), None
         for message in read_tail(consumer, TopicPartition(queue.ledger_topic, partition, start), high, should_stop):
             first_ms = message.timestamp()[1] if first_ms is None else first_ms
             _remember(ledger, message)

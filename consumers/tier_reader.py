@@ -23,10 +23,8 @@ BATCH: Final = 500
 class TierReader:
     """The consumer of a queue's retry tiers; owned by the poll thread."""
 
-    def __init__(self, cluster: ClusterSettings, queue: Queue, client_id: str) -> None:
-        config = reader_config(cluster, queue, f"{client_id}-tiers")
-        outage = Outage(cluster.bootstrap_servers)
-        self.consumer = Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
         self._reading: set[tuple[str, int]] = set()
 
     def begin(self, places: Iterable[TopicPartition]) -> None:
@@ -51,6 +49,13 @@ class TierReader:
     def close(self) -> None:
         """Let the connections go."""
         self.consumer.close()
+
+
+def tier_consumer(cluster: ClusterSettings, queue: Queue, client_id: str) -> Consumer:
+    """Make the consumer of a queue's tiers."""
+    config = reader_config(cluster, queue, f"{client_id}-tiers")
+    outage = Outage(cluster.bootstrap_servers)
+    return Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
 
 
 def starts(assignments: Iterable[Assignment]) -> list[TopicPartition]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from delivering import plain_record
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.flow import Flow
 from stoker.consumers.settings import WorkerSettings
-from stoker.topology import ClusterSettings, Queue
+from stoker.topology import Queue
 
 
 @pytest.mark.parametrize(
@@ -26,7 +24,7 @@ from stoker.topology import ClusterSettings, Queue
 def test_parked_jobs_count_unless_they_hold_others_up(in_flight: int, parked: int, fetches: bool) -> None:
     """With the default bounds of 4,000 jobs and 20,000 parked ones."""
     queue = Queue(namespace="unit", name="q")
-    assignments = Assignments(queue, ClusterSettings(bootstrap_servers="nowhere:1"), threading.Event())
+    assignments = Assignments(queue)
     flow = Flow(assignments, WorkerSettings(), lambda: parked)
     flow.begin([plain_record(offset) for offset in range(in_flight)])
     assert flow.may_fetch() is fetches

@@ -1,0 +1,99 @@
+"""`Intake`: takes what the consumers deliver, and notes what was settled; owned by the poll thread, without I/O."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+
+from confluent_kafka import Consumer, KafkaError, Message
+
+from .assignments import Assignments
+from .flow import Flow
+from .groups import Group
+from .handover import Handover
+from .offsets import OffsetsWentBack
+from .outcomes import INTERRUPTED
+from .record import Record
+from .stages import Stages
+
+OnError = Callable[[KafkaError], None]
+
+
+class Intake:
+    """Between the consumers and the lanes: the counting of what comes in and of what is settled.
+
+    `outcomes` counts {outcome's class name: how many}, since the start.
+    """
+
+    def __init__(
+        self, assignments: Assignments, flow: Flow, stages: Stages, handover: Handover, on_error: OnError
+    ) -> None:
+        self._assignments = assignments
+        self._flow = flow
+        self._stages = stages
+        self._handover = handover
+        self._on_error = on_error
+        self._settled: deque[Group] = deque()
+        self.outcomes: Counter[str] = Counter()
+
+    def take(self, messages: Iterable[Message], tiers: Consumer) -> None:
+        """Take what was fetched; `tiers` is the tiers' consumer."""
+        runnable, find = [], self._assignments.find
+        if self._assignments.passing:
+            messages = self._assignments.not_passed(messages)
+        for message in messages:
+            if message.error() is not None:
+                self._note_event(message)
+                continue
+            assignment = find(message.topic(), message.partition())
+            if assignment is None or not assignment.is_open:
+                continue  # it was fetched before the partition went away, and will be delivered to its new owner
+            record = Record(message, assignment)
+            try:
+                assignment.progress.take(record.offset)
+            except OffsetsWentBack as cause:
+                assignment = self._handover.begin_anew(assignment, cause)
+                record = Record(message, assignment)
+                assignment.progress.take(record.offset)
+            if assignment.tier is None or not self._flow.hold_if_early(tiers, record):
+                runnable.append(record)
+        self._start(runnable)
+
+    def take_due(self, tiers: Consumer) -> None:
+        """Take the delayed records whose time has come."""
+        self._start(self._flow.release_due(tiers))
+
+    def _start(self, records: list[Record]) -> None:
+        if records:
+            self._flow.begin(records)
+            self._stages.take(records)
+
+    def _note_event(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
+            if assignment is not None and offset is not None:
+                assignment.progress.pass_gap(offset)
+        else:
+            self._on_error(error)
+
+    def receive_settled(self, group: Group) -> None:
+        """Take what was settled, for `note_settled`; called by the settling thread."""
+        self._settled.append(group)
+        self._flow.signal_room()
+
+    def note_settled(self) -> None:
+        """Count what was settled as complete."""
+        while self._settled:
+            group = self._settled.popleft()
+            self._flow.end(group.records)
+            for record in group.done:
+                if record.assignment.is_active:
+                    record.assignment.progress.complete(record.offset)
+            for item in group.others:
+                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
+                    item.record.assignment.progress.complete(item.record.offset)
+            self._stages.note_settled(item.record for item in group.others)
+            self.outcomes.update(group.outcomes)
