@@ -74,8 +74,8 @@ class Intake:
             return
         if error.code() == KafkaError._PARTITION_EOF:
             assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
-            if assignment is not None and offset is not None:
-                assignment.progress.pass_gap(offset)
+            if assignment is not None and assignment.is_open and offset is not None:
+                assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
 
