@@ -27,7 +27,7 @@ from stoker.operations.broker_settings import HOST, Ports, choose_ports, format_
 from waiting import wait_until
 
 START_TIMEOUT_S: Final = 60.0
-STOP_TIMEOUT_S: Final = 20.0
+STOP_TIMEOUT_S: Final = 12.0
 HEAP: Final = "-Xmx320m"
 _ANSWER_TIMEOUT_S: Final = 2.0
 _ROLES: Final = {

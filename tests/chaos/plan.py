@@ -43,21 +43,21 @@ DEFERRED_PER_MILLE: Final = 4
 """Of the poison; few, as each costs a record every two seconds."""
 
 FAULT_WEIGHTS: Final = {
-    "kill_workers": 6,
-    "kill_fleet": 1,
-    "stop_worker": 2,
-    "pause_worker": 4,
-    "kill_producer": 3,
+    "kill_workers": 14,
+    "kill_fleet": 2,
+    "stop_worker": 3,
+    "pause_worker": 6,
+    "kill_producer": 5,
     "kill_broker": 3,
     "roll_broker": 1,
-    "move_leaders": 1,
+    "move_leaders": 2,
     "cut_network": 3,
     "delay_network": 2,
     "throttle_network": 1,
     "freeze_network": 2,
     "fill_disk": 1,
-    "jump_clock": 3,
-    "storm_rebalances": 2,
+    "jump_clock": 4,
+    "storm_rebalances": 3,
 }
 """{kind: how often, relative to the others}."""
 
