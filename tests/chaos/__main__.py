@@ -15,6 +15,7 @@ from typing import Final
 
 from chaos.account import Account, Strike, is_settled_by_run, load_confirmed, load_plans, load_runs, write_strikes
 from chaos.checks import expected_reason
+from chaos.effects import count_effects
 from chaos.faults import Stage, strike
 from chaos.logs import complaints, ended_processes
 from chaos.notes import Tally
@@ -141,6 +142,7 @@ def _account(stage: Stage, plans: dict[int, JobPlan], strikes: list[Strike]) -> 
         strikes=sorted(strikes, key=lambda done: done.begin_s),
         letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
         waiting=frozenset(number for queue in stage.queues for number in reader.waiting(queue)),
+        effects=count_effects(stage.database),
         ended=ended_processes(stage.folder),
         max_in_flight=MAX_IN_FLIGHT,
     )

@@ -16,9 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import psycopg
+
+from chaos.effects import DATABASE, WRITE_EFFECT
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS
-from stoker.consumers import Discard, Snooze, current_job
+from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
 from stoker.topology import Pipeline
 from stoker.topology.headers import ORIGIN
 from stoker.topology.retries import RetryPolicy
@@ -60,6 +63,9 @@ def _noted(number: int) -> Iterator[None]:
     except Planned:
         how = FAILED
         raise
+    except AlreadyDone:
+        how = OK
+        raise
     except Discard:
         how = DISCARDED
         raise
@@ -97,8 +103,9 @@ async def light_async(number: int, wait_ms: int) -> None:
 
 @pipeline.job(steady)
 def effect(number: int, wait_ms: int) -> None:
-    """A job with an effect that must happen once."""
-    with _noted(number):
+    """A job with an effect in a database, which must happen once."""
+    with _noted(number), psycopg.connect(os.environ[DATABASE]) as connection, current_job().inbox(connection):
+        connection.execute(WRITE_EFFECT, (number, os.getpid()))
         time.sleep(wait_ms / 1_000)
 
 

@@ -6,10 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from chaos.account import Account, Finding, expected_attempts, is_final
+from chaos.account import HITS_ALL, Account, Finding, expected_attempts, is_final
 from chaos.notes import DISCARDED, OK, Run
 from chaos.plan import DEFERRED, JobPlan, is_doomed, poison_name
 
+UNREACHABLE: Final = "exit code 3"
+"""What `stoker worker` ends with when Kafka cannot be reached at its start; its supervisor starts it again."""
 SPENT: Final = "attempts-spent"
 POISON_REASONS: Final = {
     "garbage": "undecodable",
@@ -106,8 +108,9 @@ def check_effects(account: Account) -> Iterator[Finding]:
 
 
 def check_deaths(account: Account) -> Iterator[Finding]:
-    """A worker process ends because a fault ended it, never on its own."""
+    """A worker process ends because a fault ended it, or finds no brokers at its start, never on its own."""
     hit = {pid for strike in account.strikes for pid in strike.pids}
+    is_disturbed = any(strike.kind in HITS_ALL for strike in account.strikes)
     for pid, how in account.ended.items():
-        if pid not in hit:
+        if pid not in hit and not (how == UNREACHABLE and is_disturbed):
             yield Finding("died", f"worker process {pid} ended on its own: {how}")

@@ -41,6 +41,7 @@ class Stage:
     fleets: Sequence[Fleet]
     producers: Sequence[Watched]
     queues: Sequence[Queue]
+    database: str
 
     def workers(self) -> list[int]:
         """All processes that run jobs."""

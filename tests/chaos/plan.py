@@ -19,7 +19,7 @@ ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
 JOB_MIX: Final = {
-    "light": 0.735,
+    "light": 0.7362,
     "light_async": 0.08,
     "strict": 0.10,
     "effect": 0.03,
@@ -29,7 +29,7 @@ JOB_MIX: Final = {
     "strict_doomed": 0.001,
     "discarding": 0.004,
     "snoozing": 0.004,
-    "long": 0.0015,
+    "long": 0.0003,
     "hanging": 0.0005,
     "poison": 0.01,
 }
@@ -173,7 +173,7 @@ def _how(kind: str, drawn: int) -> int:
     if kind == "poison":
         return _poison(drawn)
     if kind == "long":
-        return 2_000 + drawn % 8_000
+        return 2_000 + drawn % 6_000
     return drawn % 10 if drawn % 8 == 0 else 0
 
 

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from chaos.account import HITS_PROCESSES, Strike
@@ -21,6 +22,8 @@ SHOWS_WITHIN_S: Final = 6.0
 """A fault that lowers the rate does so within this time of its end."""
 SEEN_S: Final = 5.0
 """What a process has run in so many seconds before it was hit tells which partitions it owned."""
+STILL_S: Final = 2.0
+"""A partition that completes nothing for so long stands still: even the quiet queue's have ten jobs a second."""
 GIVE_UP_S: Final = 120.0
 
 
@@ -29,8 +32,8 @@ class Recovery:
     """What a fault did to the rate.
 
     Attributes:
-        seconds: from its begin until the rate was full again; 0 where it never fell; None where it was not seen to
-            rise again.
+        seconds: from its begin until the rate was full again and no partition stood still any more; 0 where it never
+            fell; None where it was not seen to rise again.
         is_alone: whether no other fault was at work meanwhile, so that the seconds are this fault's.
     """
 
@@ -70,6 +73,16 @@ class Rates:
             for place in partitions
         )
 
+    def still_until(self, partitions: Iterable[str], strike: Strike) -> float:
+        """When the last of these partitions went on that a fault has brought to a stand."""
+        return max((self._moves_on(self._ends[place], strike) for place in partitions), default=strike.begin_s)
+
+    def _moves_on(self, ends: Sequence[float], strike: Strike) -> float:
+        first = max(0, bisect_left(ends, strike.begin_s) - 1)
+        last = bisect_left(ends, strike.end_s + SHOWS_WITHIN_S)
+        stands = (after for before, after in pairwise(ends[first : last + 1]) if after - before > STILL_S)
+        return max(stands, default=strike.begin_s)
+
     def usual(self, partitions: frozenset[str]) -> float:
         """The median of their completions a second, over the middle of the run."""
         ends = sorted(end_s for place in partitions for end_s in self._ends[place])
@@ -94,6 +107,8 @@ def recoveries(runs: Iterable[Run], strikes: Sequence[Strike], until_s: float) -
         if partitions not in usual:
             usual[partitions] = rates.usual(partitions)
         seconds = _seconds(rates, partitions, usual[partitions], strike)
+        if seconds is not None:
+            seconds = max(seconds, rates.still_until(partitions, strike) - strike.begin_s)
         found.append(Recovery(strike, seconds, _is_alone(strike, seconds, strikes)))
     return found
 

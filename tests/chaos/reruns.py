@@ -71,10 +71,6 @@ class Flights:
         """Whether a run may have been unsettled then."""
         if run.end_s is not None and run.end_s < at_s - SETTLE_S:
             return False
-        return self.is_among_last(run, at_s)
-
-    def is_among_last(self, run: Run, at_s: float) -> bool:
-        """Whether its process began no more runs between it and the moment than it may have in flight."""
         starts = self._starts[run.pid, queue_of_place(run.place)]
         return run.start_s <= at_s and bisect_right(starts, at_s) - bisect_left(starts, run.start_s) <= self._bound
 
@@ -120,11 +116,11 @@ class Causes:
     def _was_in_flight(self, run: Run, strike: Strike) -> bool:
         if self._flights.has(run, strike.begin_s) or strike.begin_s <= run.start_s <= strike.end_s:
             return True
-        is_disturbed = any(
+        return run.start_s <= strike.begin_s and any(
             run.end_s is not None and other.begin_s - SETTLE_S <= run.end_s <= other.end_s + LOST_S
             for other in self._all
+            if strike.begin_s <= other.end_s + LOST_S
         )
-        return is_disturbed and self._flights.is_among_last(run, strike.begin_s)
 
     def _moved(self, before: Run, again: Run) -> Strike | None:
         """A run that was longer than the grace, and begun again elsewhere, had outlived its partition."""

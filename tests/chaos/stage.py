@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Final
 
 from chaos.clock import write_offset
+from chaos.effects import DATABASE, prepare
 from chaos.faults import Stage
 from chaos.nodes import Nodes
 from chaos.processes import Fleet, start_producer
 from chaos.producing import Part
 from chaos.proxy import Proxy
+from postgres import running_postgres
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.apply import ensure_topology
 
 MAX_IN_FLIGHT: Final = 500
 WORKER_OPTIONS: Final = (
-    *("--concurrency", "8", "--async-concurrency", "20", "--max-in-flight", str(MAX_IN_FLIGHT)),
+    *("--concurrency", "16", "--async-concurrency", "20", "--max-in-flight", str(MAX_IN_FLIGHT)),
     *("--grace", "8s", "--revoke-grace", "3s"),
 )
 
@@ -60,6 +62,9 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
         log = stack.enter_context((folder / "proxy.log").open("wb"))
         proxy = Proxy({node.doors.advertised: node.doors.clients for node in nodes.nodes}, log)
         stack.callback(proxy.close)
+        database = stack.enter_context(running_postgres()).url()
+        os.environ[DATABASE] = database  # of this process and so of all that it starts
+        prepare(database)
         queues = _declare(nodes)
         nodes.wait_whole()
         fleets = [
@@ -71,7 +76,15 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
         producers = [start_producer(part) for part in _parts(wishes, folder, nodes.advertised)]
         for producer in producers:
             stack.callback(producer.close)
-        yield Stage(folder=folder, nodes=nodes, proxy=proxy, fleets=fleets, producers=producers, queues=queues)
+        yield Stage(
+            folder=folder,
+            nodes=nodes,
+            proxy=proxy,
+            fleets=fleets,
+            producers=producers,
+            queues=queues,
+            database=database,
+        )
 
 
 def _declare(nodes: Nodes) -> list[Queue]:
