@@ -31,7 +31,6 @@ STANDSTILL_S: Final = 90.0
 """Without a new completed job for so long, and no fault at work, the run gives up; what is missing is a finding."""
 QUIET_S: Final = 30.0
 TOP_COMPLAINTS: Final = 15
-STRICT_IS_KEPT: Final = False
 
 
 class Show:
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         for fleet in stage.fleets:
             fleet.close()
         account = _account(stage, plans, show.strikes)
-    verdict = judge(account, is_strict=STRICT_IS_KEPT)
+    verdict = judge(account)
     took_s = time.monotonic() - began_s
     report = write_report(folder, wishes, verdict, show.strikes, took_s)
     print("\n".join(lines(wishes, verdict, show.strikes, took_s)))

@@ -20,10 +20,11 @@ import psycopg
 
 from chaos.effects import DATABASE, WRITE_EFFECT
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
-from chaos.plan import ATTEMPTS
+from chaos.plan import ATTEMPTS, SESSION_TIMEOUT
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
 from stoker.topology import Pipeline
 from stoker.topology.headers import ORIGIN
+from stoker.topology.pipeline import QueueShape
 from stoker.topology.retries import RetryPolicy
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
@@ -35,8 +36,10 @@ HANG_TIMEOUT: Final = timedelta(seconds=1)
 SNOOZE: Final = timedelta(milliseconds=700)
 
 pipeline = Pipeline("chaos")
-steady = pipeline.queue("steady", partitions=PARTITIONS, tiers=TIERS, retry=RETRY)
-strict_queue = pipeline.queue("strict", partitions=PARTITIONS, tiers=TIERS, retry=RETRY)
+shape: QueueShape = {"partitions": PARTITIONS, "tiers": TIERS, "retry": RETRY, "session_timeout": SESSION_TIMEOUT}
+steady = pipeline.queue("steady", **shape)
+strict_shape: QueueShape = {**shape, "ordering": "strict"}
+strict_queue = pipeline.queue("strict", **strict_shape)
 
 
 class Planned(Exception):

@@ -17,15 +17,14 @@ from confluent_kafka.admin import AdminClient
 from chaos.account import Strike
 from chaos.clock import write_offset
 from chaos.nodes import Node, Nodes, restart_killed
-from chaos.plan import Fault
+from chaos.plan import SESSION_TIMEOUT, Fault
 from chaos.processes import Fleet, Watched, freeze, send
 from chaos.proxy import CALM, Proxy, Weather
 from stoker.topology import Queue
 
 T = TypeVar("T")
 
-SESSION_TIMEOUT_S: Final = 4.0
-"""How soon the harness's groups miss a member."""
+SESSION_TIMEOUT_S: Final = SESSION_TIMEOUT.total_seconds()
 ADMIN_TIMEOUT_S: Final = 60.0
 WHOLE_TIMEOUT_S: Final = 60.0
 STORM_BEAT_S: Final = 1.0

@@ -41,7 +41,6 @@ _ROLES: Final = {
     "broker.heartbeat.interval.ms": "500",
     "broker.session.timeout.ms": "3000",
     "replica.lag.time.max.ms": "5000",
-    "group.consumer.session.timeout.ms": "4000",
 }
 _REPLICATED: Final = (
     "default.replication.factor",

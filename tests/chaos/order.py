@@ -13,7 +13,7 @@ from chaos.plan import JobPlan, queue_of
 from chaos.reruns import MOVING_S, describe, may_be_late
 
 
-def check_order(account: Account, by_job: Mapping[int, Sequence[Run]], *, is_strict: bool) -> Iterator[Finding]:
+def check_order(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
     """First runs of a key begin in the order of its records; in the strict queue, each when the one before is over."""
     for key, numbers in jobs_by_key(account, by_job).items():
         queue = queue_of(account.plans[numbers[0]].kind)
@@ -21,7 +21,7 @@ def check_order(account: Account, by_job: Mapping[int, Sequence[Run]], *, is_str
             first, second = by_job[earlier], by_job[later]
             if second[0].start_s < first[0].start_s:
                 yield Finding("order", f"key {key}: {describe(second[0])} began before {describe(first[0])}")
-            elif is_strict and queue == "strict" and second[0].start_s < _over_s(first, account.plans[earlier]):
+            elif queue == "strict" and second[0].start_s < _over_s(first, account.plans[earlier]):
                 last = first[-1]
                 yield Finding(
                     "strict order", f"key {key}: {describe(second[0])} began before the end of {describe(last)}"

@@ -9,12 +9,15 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 KEYS: Final = {"steady": 2_000, "strict": 400}
 KEYLESS_SHARE: Final = 0.1
 """Of the steady jobs; a strict one always has a key."""
 
+SESSION_TIMEOUT: Final = timedelta(seconds=4)
+"""How soon the harness's groups miss a member."""
 ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 

@@ -11,13 +11,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from chaos.account import Finding, Strike
+from chaos.faults import SESSION_TIMEOUT_S
 from chaos.recovery import Recovery, summarise
 from chaos.stage import Wishes
 from chaos.verdict import Verdict
 
-SHOWN = 20
+SHOWN: Final = 20
+KILL: Final = "kill_workers"
+KILL_BOUND_S: Final = SESSION_TIMEOUT_S + 5.0
 
 
 def write_report(folder: Path, wishes: Wishes, verdict: Verdict, strikes: Sequence[Strike], took_s: float) -> Path:
@@ -72,6 +76,12 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     most, flying = verdict.most_reruns
     yield "most runs again by one crash (in flight at it)", f"{most} ({flying})"
     yield "worker processes that ended on their own", f"{verdict.count('died'):,}"
+    alone = [found for found in verdict.recovered if found.strike.kind == KILL and found.is_alone]
+    kept = sum(found.seconds is not None and found.seconds <= KILL_BOUND_S for found in alone)
+    yield (
+        f"kills of workers alone: full rate within {KILL_BOUND_S:g} s (session timeout + 5 s)",
+        f"{kept} of {len(alone)}",
+    )
 
 
 def _rows(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[str]:

@@ -144,7 +144,7 @@ def _overlaps(before: Run, again: Run, strike: Strike) -> bool:
     return (
         before.start_s <= strike.end_s + LOST_S
         and ended_s >= strike.begin_s - SETTLE_S
-        and strike.begin_s <= again.start_s <= strike.end_s + MOVING_S
+        and strike.begin_s <= again.start_s
     )
 
 

@@ -41,7 +41,7 @@ class Verdict:
         return sum(finding.rule in rules for finding in self.findings)
 
 
-def judge(account: Account, *, is_strict: bool) -> Verdict:
+def judge(account: Account) -> Verdict:
     """Check everything."""
     by_job = account.runs_by_job()
     reruns = find_reruns(account, by_job)
@@ -50,7 +50,7 @@ def judge(account: Account, *, is_strict: bool) -> Verdict:
         *check_letters(account, by_job),
         *check_attempts(account, by_job),
         *check_effects(account),
-        *check_order(account, by_job, is_strict=is_strict),
+        *check_order(account, by_job),
         *check_overlaps(account, by_job),
         *check_reruns(account, reruns),
         *check_deaths(account),
