@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-DeadReason = Literal["attempts-spent", "permanent", "undecodable", "malformed", "schema-mismatch", "never-known"]
+DeadReason = Literal[
+    "attempts-spent", "permanent", "undecodable", "malformed", "schema-mismatch", "never-known", "quarantined"
+]
 DeferReason = Literal["unknown-type", "unknown-schema"]
 CancelReason = Literal["discarded", "expired"]
 
@@ -56,10 +58,11 @@ class Retried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """No further run can help: the job goes to the dead letters."""
+    """No further run can help: the job goes to the dead letters. `crashes` processes died while it ran."""
 
     reason: DeadReason
     failure: Failure
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,9 +48,13 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
 
 
 def _timed_out(task: Task) -> Raised:
-    """Which of the run's limits it was that it passed."""
-    limits = task.context.limits
-    return Raised(TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if task.context.is_silent else None))
+    return Raised(time_limit_exceeded(task.context))
+
+
+def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
+    """The error of a run that is past its deadline; it says which of its limits that is."""
+    limits = context.limits
+    return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if context.is_silent else None)
 
 
 async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:

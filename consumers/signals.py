@@ -67,3 +67,11 @@ class TimeLimitExceeded(BaseException):
             message = "the job ran too long"
         super().__init__(message)
         self.timeout_s, self.heartbeat_s = timeout_s, heartbeat_s
+
+
+class MemoryLimitExceeded(Exception):
+    """An isolated job held more memory than its `memory_limit_bytes`, and was killed; the run counts as failed."""
+
+    def __init__(self, resident_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"the job's process held {resident_bytes:,} bytes, of {limit_bytes:,} that it may")
+        self.resident_bytes, self.limit_bytes = resident_bytes, limit_bytes

@@ -107,8 +107,8 @@ class _Scribe:
                 moved = self.after_failure(outcome)
                 event = self.event("retried", reason=failure.message, error_type=failure.error_type)
                 return Writes(record=moved, ledger=(tried_name(self.record), "moved"), event=event)
-            case Dead(reason=reason, failure=failure):
-                buried = self.dead_letter(reason, failure)
+            case Dead(reason=reason, failure=failure, crashes=crashes):
+                buried = self.dead_letter(reason, failure, crashes)
                 event = self.event("dead", reason=reason, error_type=failure.error_type)
                 return Writes(record=buried, ledger=(tried_name(self.record), "moved"), event=event)
             case Snoozed():
@@ -131,9 +131,11 @@ class _Scribe:
         ]
         return self._next(self.queue.retry_topics[outcome.tier], wire.RETRY_HEADERS, added)
 
-    def dead_letter(self, reason: str, failure: Failure) -> NextRecord:
+    def dead_letter(self, reason: str, failure: Failure, crashes: int) -> NextRecord:
         attempt = self.record.headers.get(wire.ATTEMPT, b"1")
         added = [(wire.ATTEMPT, attempt), *self._failure(failure, reason)]
+        if crashes:
+            added.append((wire.CRASHES, b"%d" % crashes))
         return self._next(self.queue.dead_topic, wire.RETRY_HEADERS, added)
 
     def waits(self, outcome: Snoozed | Deferred | Passed, reason: str | None) -> NextRecord:

@@ -22,7 +22,10 @@ class CataloguedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
-    """One job type. `tiers` are those that its failures climb, as in topic names; `key` says where keys come from."""
+    """One job type. `tiers` are those that its failures climb, as in topic names; `key` says where keys come from.
+
+    `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
+    """
 
     name: str
     description: str
@@ -31,6 +34,8 @@ class CataloguedJobType:
     key: str
     timeout_s: float
     heartbeat_s: float | None
+    isolation: str
+    memory_limit_bytes: int | None
     attempts: int
     tiers: tuple[str, ...]
     permanent_errors: tuple[str, ...]
@@ -66,6 +71,7 @@ class CataloguedQueue:
     retention_s: float
     dead_retention_s: float
     tiers: tuple[str, ...]
+    crash_limit: int
     ledger_jobs: int
     ledger_age_s: float
     session_timeout_s: float | None
@@ -106,6 +112,7 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         retention_s=queue.retention.total_seconds(),
         dead_retention_s=queue.dead_retention.total_seconds(),
         tiers=tuple(map(format_duration, queue.tiers)),
+        crash_limit=queue.crash_limit,
         ledger_jobs=queue.ledger.jobs,
         ledger_age_s=queue.ledger.age.total_seconds(),
         session_timeout_s=None if queue.session_timeout is None else queue.session_timeout.total_seconds(),
@@ -134,6 +141,8 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         key=_key(job),
         timeout_s=job.timeout.total_seconds(),
         heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
+        isolation=job.isolation or "none",
+        memory_limit_bytes=job.memory_limit_bytes,
         attempts=job.retry.attempts,
         tiers=tuple(map(format_duration, job.retry.tiers or job.queue.tiers)),
         permanent_errors=tuple(error.__name__ for error in job.retry.permanent),

@@ -45,6 +45,8 @@ ERROR_FINGERPRINT: Final = "stoker-error-fingerprint"
 REASON: Final = "stoker-reason"
 """Why the record is on this topic: `failed`, `snoozed`, `delayed`, a reason for deferring, or one for dying."""
 WORKER: Final = "stoker-worker"
+CRASHES: Final = "stoker-crashes"
+"""On a dead letter: how many processes died while the job ran; absent means none."""
 DISPOSITION: Final = "stoker-disposition"
 """On a dead-letter topic only: `replayed` or `discarded`; the record settles the dead letter at `stoker-settles`."""
 SETTLES: Final = "stoker-settles"
@@ -58,7 +60,19 @@ CONTENT_TYPE_AVRO: Final = b"application/avro"
 SPEC_VERSION_1_0: Final = b"1.0"
 
 RETRY_HEADERS: Final = frozenset(
-    {ATTEMPT, DUE, ORIGIN, FIRST_FAILED, ERROR_TYPE, ERROR_MESSAGE, ERROR_STACK, ERROR_FINGERPRINT, REASON, WORKER}
+    {
+        ATTEMPT,
+        DUE,
+        ORIGIN,
+        FIRST_FAILED,
+        ERROR_TYPE,
+        ERROR_MESSAGE,
+        ERROR_STACK,
+        ERROR_FINGERPRINT,
+        REASON,
+        WORKER,
+        CRASHES,
+    }
 )
 """What a retry or dead letter adds; each hop replaces them all, so that headers never grow with the attempts."""
 RESERVED_PREFIXES: Final = ("ce_", "stoker-")

@@ -14,6 +14,7 @@ from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ..schemas import Compatibility, Contract
+from .isolation import Isolation, isolation_faults
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
 
@@ -96,6 +97,9 @@ class JobType(Generic[P, R]):
         contract: the payload's Avro contract.
         key: says the ordering key from the arguments; None leaves it to each call.
         retry, timeout, max_payload_bytes: None takes the queue's.
+        isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
+            job is doing; its handler must be importable by module and name. None runs them in the worker's own.
+        memory_limit_bytes: resident memory above which an isolated job is killed; that is a failed attempt.
         compatibility: the rule that a change of the contract must keep.
         heartbeat: a run that gives no sign of life for so long is ended as if it had passed its timeout; None: it may
             be silent.
@@ -110,6 +114,8 @@ class JobType(Generic[P, R]):
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
+    isolation: Isolation | None = None
+    memory_limit_bytes: int | None = None
     compatibility: Compatibility = Compatibility.BACKWARD
     heartbeat: timedelta | None = None
     owner: str = ""
@@ -124,6 +130,7 @@ class JobType(Generic[P, R]):
             faults.append(
                 f"heartbeat must be above zero and below the timeout ({self.timeout}); it is {self.heartbeat}"
             )
+        faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
         for name in WRAPPER_ASSIGNMENTS:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from ..schemas import Compatibility, Contract
 from . import names
+from .isolation import Isolation
 from .job_type import InvalidDeclaration, JobType
 from .queue import LedgerWindow, Ordering, Queue
 from .retries import RetryPolicy
@@ -33,6 +34,7 @@ class QueueShape(TypedDict, total=False):
     retry: RetryPolicy
     timeout: timedelta
     max_payload_bytes: int
+    crash_limit: int
     ledger: LedgerWindow
     session_timeout: timedelta | None
     owner: str
@@ -112,6 +114,8 @@ class Pipeline:
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
         max_payload_bytes: int | None = None,
+        isolation: Isolation | None = None,
+        memory_limit_bytes: int | None = None,
         schema: Path | Mapping[str, Any] | None = None,
         compatibility: Compatibility = Compatibility.BACKWARD,
         owner: str = "",
@@ -142,6 +146,8 @@ class Pipeline:
                 own_timeout=timeout,
                 heartbeat=heartbeat,
                 own_max_payload_bytes=max_payload_bytes,
+                isolation=isolation,
+                memory_limit_bytes=memory_limit_bytes,
                 compatibility=compatibility,
                 owner=owner or queue.owner,
                 description=description or (function.__doc__ or "").strip().partition("\n")[0],

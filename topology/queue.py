@@ -51,6 +51,8 @@ class Queue:
         retry: what failures of its jobs meet, unless the job type declares its own.
         timeout: how long one run may take, unless the job type declares its own.
         max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.
+        crash_limit: a job during whose runs a process has died so often is quarantined among the dead letters; below
+            it, it runs again, at no attempt's cost.
         ledger: the window of remembered jobs.
         session_timeout: how soon the group misses a worker that was killed, whose partitions stand still until then;
             None leaves it to the brokers, 45 s by default. Less than that needs
@@ -69,6 +71,7 @@ class Queue:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: timedelta = timedelta(minutes=5)
     max_payload_bytes: int = 256 * 1024
+    crash_limit: int = 3
     ledger: LedgerWindow = field(default_factory=LedgerWindow)
     session_timeout: timedelta | None = None
     owner: str = ""
@@ -111,6 +114,8 @@ class Queue:
             found.append(f"partitions must be at least 1; it is {self.partitions}")
         if self.timeout <= timedelta(0):
             found.append(f"timeout must be above zero; it is {self.timeout}")
+        if self.crash_limit < 1:
+            found.append(f"crash_limit must be at least 1; it is {self.crash_limit}")
         if self.tiers and max(self.tiers) >= self.retention:
             found.append(f"retention ({self.retention}) must exceed the longest tier ({max(self.tiers)})")
         if self.ledger.jobs < 1 or self.ledger.age <= timedelta(0):

@@ -1,0 +1,298 @@
+"""A child process: runs one job after another, and sends back what became of each. Nothing here runs in the worker.
+
+The main thread runs the jobs. A second one listens to the worker, so that the end of the worker is noticed whatever
+the job does; where that thread cannot get the interpreter, since a job is inside of C code, the kernel's parent-death
+signal ends the child on Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import faulthandler
+import logging
+import multiprocessing.spawn
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from typing import Any, Final, cast
+
+from ..schemas import Contract
+from ..topology import JobType, Queue
+from . import child_flag
+from .child_logging import log_over_pipe, log_to_own_stderr
+from .child_messages import (
+    BEGUN,
+    HEARTBEAT,
+    STACK_SIGNAL,
+    Ended,
+    FromChild,
+    HandlerAddress,
+    LogLine,
+    Progressed,
+    Ready,
+    RunJob,
+    Setup,
+    ShouldStop,
+    Unready,
+    receive,
+    send,
+)
+from .context import JobContext
+from .outcomes import Outcome
+from .record import Assignment, Record
+from .resident import own_peak_bytes
+from .run import run_async, run_sync
+from .signs import JobProgress, Signs
+from .slots import Slot
+from .steps import Bench, Raised, Result, Task, decide
+
+PR_SET_PDEATHSIG: Final = 1
+HEARTBEAT_INTERVAL_S: Final = 0.02
+
+
+class Talk:
+    """The child's side of the pipe; any thread may speak.
+
+    Attributes:
+        should_stop: whether the worker wants the job that runs to end by itself.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self.should_stop = False
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        os.set_inheritable(pipe.fileno(), False)
+        os.register_at_fork(after_in_child=self._forked)
+
+    def tell(self, message: FromChild) -> None:
+        """Send one message."""
+        with self._lock:
+            send(self._pipe, message)
+
+    def tell_log(self, attributes: bytes) -> None:
+        """Send a log record."""
+        self.tell(LogLine(attributes))
+
+    def listen(self, heard: SimpleQueue[object]) -> None:
+        """Pass on what the worker says, in a thread of its own; end everything when the worker is gone."""
+        try:
+            while True:
+                message = receive(self._pipe)
+                self.should_stop = isinstance(message, ShouldStop)
+                if not self.should_stop:
+                    heard.put(message)
+        except (EOFError, OSError):
+            os.killpg(0, signal.SIGKILL)  # the group is this child's own, with whatever its jobs have started
+
+    def _forked(self) -> None:
+        """In a process that a job forks: what it wrote to the pipe would tear the child's own messages apart."""
+        self._lock = threading.Lock()
+        self._pipe.close()
+        log_to_own_stderr()
+
+
+class PipedSigns:
+    """The signs of life of a job in a child: each is repeated in the worker, on the job's context there."""
+
+    def __init__(self, talk: Talk) -> None:
+        self._talk = talk
+        self._told_s = 0.0
+
+    @property
+    def should_stop(self) -> bool:
+        """What the worker has said."""
+        return self._talk.should_stop
+
+    def heartbeat(self) -> None:
+        """Pass it on, unless that was done a moment ago."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= HEARTBEAT_INTERVAL_S:
+            self._told_s = now_s
+            self._talk.tell(HEARTBEAT)
+
+    def progress(self, latest: JobProgress) -> None:
+        """Pass it on."""
+        self._talk.tell(Progressed(latest))
+
+
+class Child:
+    """Runs what it is told."""
+
+    def __init__(self, setup: Setup, talk: Talk, heard: SimpleQueue[object]) -> None:
+        addresses: tuple[HandlerAddress, ...] = pickle.loads(setup.addresses)
+        queue = Queue(namespace="child", name=setup.queue, tiers=setup.tiers)  # to decide by; its topics are not used
+        self._addresses = {address.name: address for address in addresses}
+        self._talk = talk
+        self._heard = heard
+        self._job_types: dict[str, JobType[Any, Any]] = {}
+        self._bench = Bench(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
+        self._slot = Slot()
+        self._runner = asyncio.Runner()
+        for address in addresses:
+            if address.is_eager:
+                self._job_type(address.name)
+
+    def serve(self) -> None:
+        """Run jobs until told to leave."""
+        while isinstance(message := self._heard.get(), RunJob):
+            self._talk.tell(BEGUN)
+            self._conclude(message)
+        self._runner.close()
+
+    def _conclude(self, message: RunJob) -> None:
+        context = context_of(message, self._bench.queue.name, PipedSigns(self._talk))
+        job_type, result = self._run(message, context)
+        _flush()
+        outcome = decide(Task(context.record, job_type, (), {}, context), result, self._bench)
+        try:
+            self._talk.tell(Ended(outcome))
+        except (pickle.PicklingError, TypeError, AttributeError) as error:  # what a value of a job's own may raise
+            self._talk.tell(Ended(self._unsendable(context, job_type, outcome, error)))
+
+    def _unsendable(
+        self, context: JobContext, job_type: JobType[Any, Any], outcome: Outcome, error: Exception
+    ) -> Outcome:
+        error.add_note(f"the outcome that could not be sent to the worker: {outcome!r}")
+        return decide(Task(context.record, job_type, (), {}, context), Raised(error), self._bench)
+
+    def _run(self, message: RunJob, context: JobContext) -> tuple[JobType[Any, Any], Result]:
+        try:
+            job_type = self._job_type(message.job_type)
+            args, kwargs = pickle.loads(message.arguments)
+        except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
+            return _stand_in(self._addresses[message.job_type], self._bench.queue, _unknown), Raised(error)
+        task = Task(context.record, job_type, args, kwargs, context)
+        if job_type.is_async:
+            return job_type, self._runner.run(run_async(task, lambda: False))
+        return job_type, run_sync(task, self._slot)
+
+    def _job_type(self, name: str) -> JobType[Any, Any]:
+        known = self._job_types.get(name)
+        if known is None:
+            address = self._addresses[name]
+            known = _stand_in(address, self._bench.queue, find_handler(address.module, address.qualname))
+            self._job_types[name] = known
+        return known
+
+
+def find_handler(module: str, qualname: str) -> Any:
+    """Import a handler by its name; where the name is that of a job type, it is its handler."""
+    found: Any = import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found.handler if isinstance(found, JobType) else found
+
+
+def _stand_in(address: HandlerAddress, queue: Queue, handler: Callable[..., Any]) -> JobType[Any, Any]:
+    """The job type as far as running and deciding ask; its payload was read by the worker."""
+    return JobType(
+        name=address.name,
+        queue=replace(queue, tiers=address.retry.tiers or queue.tiers),  # it may have moved here from another queue
+        handler=handler,
+        contract=cast(Contract, None),
+        own_retry=address.retry,
+        own_timeout=address.timeout,
+    )
+
+
+def _unknown() -> None:
+    """Stands for a handler that could not be imported; never called."""
+
+
+class CarriedMessage:
+    """A Kafka message as the worker read it, for `Record` to be made of once more."""
+
+    def __init__(self, job: RunJob) -> None:
+        self._job = job
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The pairs as they came."""
+        return self._job.pairs
+
+    def key(self) -> bytes | None:
+        """The ordering key."""
+        return self._job.key
+
+    def value(self) -> bytes | None:
+        """The payload's bytes."""
+        return self._job.value
+
+    def offset(self) -> int:
+        """Where it stands."""
+        return self._job.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, milliseconds); the type is not used."""
+        return 0, self._job.timestamp_ms
+
+
+def context_of(job: RunJob, queue: str, signs: Signs) -> JobContext:
+    """What the job may know about itself."""
+    assignment = Assignment(0, job.topic, job.partition)
+    record = Record(cast(Any, CarriedMessage(job)), assignment)
+    return JobContext(job.job_id, job.job_type, queue, job.attempt, job.attempts, record, signs=signs)
+
+
+def _flush() -> None:
+    """Let what the job has printed appear, also if the next one has this process killed."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def _end_with(parent_id: int) -> None:
+    """Die at once when the worker does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_id:  # it died before that took effect
+        os._exit(1)
+
+
+def _leave_signals_to_the_worker() -> None:
+    """Do nothing at a terminal's Ctrl+C or a supervisor's SIGTERM: the worker decides when a job ends.
+
+    Not `SIG_IGN`, which the programs that a job starts would inherit, so that nobody could terminate them.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+
+
+def _dump_stacks_to(file: int) -> None:
+    faulthandler.enable(file, all_threads=True)
+    faulthandler.register(STACK_SIGNAL, file, all_threads=True, chain=False)
+
+
+def _prepare(main: Mapping[str, Any]) -> None:
+    """Make this process like the worker's: its arguments and folder, and its main module where handlers are in it."""
+    multiprocessing.spawn.prepare(dict(main))
+
+
+def main(pipe: Connection) -> None:
+    """Be a child until told to leave; called by the line that the worker starts Python with."""
+    child_flag.is_child = True
+    setup = receive(pipe)
+    _end_with(setup.parent_id)
+    _leave_signals_to_the_worker()
+    _dump_stacks_to(setup.stack_file)
+    talk, heard = Talk(pipe), SimpleQueue[object]()
+    log_over_pipe(setup.log_levels, talk.tell_log)
+    threading.Thread(target=talk.listen, args=(heard,), name="stoker-listen", daemon=True).start()
+    try:
+        _prepare(setup.main)
+        child = Child(setup, talk, heard)
+    except BaseException:  # noqa: BLE001  # the application's modules may raise anything; the worker tells it
+        talk.tell(Unready(traceback.format_exc()))
+        sys.exit(1)
+    talk.tell(Ready(own_peak_bytes()))
+    child.serve()
+    logging.shutdown()

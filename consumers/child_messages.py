@@ -1,0 +1,160 @@
+"""What a worker and its child processes say to each other over their pipe; pickled, one message a frame.
+
+A worker says `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` while it runs, and `Leave` at the
+end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as many `Heartbeat`,
+`Progressed` and `LogLine` as there are.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from ..topology import RetryPolicy
+from ..topology.headers import HeaderList
+from .outcomes import Outcome
+from .signs import JobProgress
+
+
+STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
+"""At this signal a child dumps the stacks of its threads, also from inside of C code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerAddress:
+    """One job type as a child needs it: where its handler is, and the policy by which its failures are decided.
+
+    Attributes:
+        is_eager: whether the child imports it before it says that it is ready.
+    """
+
+    name: str
+    module: str
+    qualname: str
+    retry: RetryPolicy
+    timeout: timedelta
+    is_eager: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Everything that a child is told once.
+
+    Attributes:
+        main: what `multiprocessing.spawn.prepare` takes: folder, arguments, and the main module if handlers are in it.
+        addresses: a pickled tuple of `HandlerAddress`, read after `main`, as it names the application's errors.
+        log_levels: {logger: level} of the worker's process at the child's start; the root's name is empty.
+        stack_file: number of the open file into which this child's stacks are dumped.
+    """
+
+    parent_id: int
+    main: Mapping[str, Any]
+    queue: str
+    tiers: tuple[timedelta, ...]
+    addresses: bytes
+    log_levels: Mapping[str, int]
+    stack_file: int
+
+
+@dataclass(slots=True, kw_only=True)
+class RunJob:
+    """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context and its Kafka record."""
+
+    job_type: str
+    arguments: bytes
+    job_id: str
+    attempt: int
+    attempts: int
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    pairs: HeaderList
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShouldStop:
+    """The job that runs shall come to an end by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """No more jobs: end as a program does that has come to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Everything is imported. `peak_bytes` is the most memory held so far."""
+
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unready:
+    """The child cannot begin; `report` is the traceback."""
+
+    report: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The job begins; if the child dies before it says so, the job has no part in that."""
+
+
+@dataclass(slots=True)
+class Ended:
+    """The job has ended."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The job gives a sign of life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The job says how far it is."""
+
+    latest: JobProgress
+
+
+@dataclass(slots=True)
+class LogLine:
+    """A log record: the pickled attributes of a `logging.LogRecord`."""
+
+    attributes: bytes
+
+
+BEGUN = Begun()
+HEARTBEAT = Heartbeat()
+LEAVE = Leave()
+SHOULD_STOP = ShouldStop()
+ToChild = Setup | RunJob | ShouldStop | Leave
+FromChild = Ready | Unready | Begun | Heartbeat | Progressed | Ended | LogLine
+
+
+def send(pipe: Connection, message: ToChild | FromChild) -> None:
+    """Write one message.
+
+    Raises:
+        OSError: nobody is at the other end any more.
+    """
+    pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def receive(pipe: Connection) -> Any:
+    """Read one message; which kinds may come depends on the end.
+
+    Raises:
+        EOFError, OSError: nobody is at the other end any more.
+    """
+    return pickle.loads(pipe.recv_bytes())

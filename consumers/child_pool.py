@@ -1,0 +1,287 @@
+"""`ChildPool`: the children of one queue in a worker. It starts them, lends them out, and replaces those that go.
+
+One thread, the keeper, starts all children and sees to their end. It lives as long as the pool: on Linux a child is
+told by the kernel of the end of the *thread* that has started it. A spare child is kept warm beside those that may be
+in use at once, so that one that is recycled, killed or has died is replaced without a wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from . import log_keys
+from .child_messages import Ready, Setup, Unready
+from .child_process import ChildProcess, State
+from .fleet import describe_exit
+
+_LOGGER = logging.getLogger("stoker.isolation")
+
+STARTS_AT_ONCE: Final = 4
+START_LIMIT_S: Final = 60.0
+"""An application that takes longer to import has most likely hung."""
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
+BUSY_TURN_S: Final = 0.02
+QUIET_TURN_S: Final = 0.25
+LEAVE_S: Final = 5.0
+LEAVE_AT_STOP_S: Final = 1.0
+WAIT_TURN_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recycling:
+    """When a child has served enough; None is never."""
+
+    after_jobs: int | None = None
+    above_bytes: int | None = None
+
+    def is_due(self, child: ChildProcess) -> bool:
+        """Whether this child shall be replaced."""
+        if self.after_jobs is not None and child.jobs >= self.after_jobs:
+            return True
+        return self.above_bytes is not None and child.resident > self.above_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCounts:
+    """The children of a pool at a moment.
+
+    Attributes:
+        busy, idle, starting: how many there are of each.
+        ended: so many have ended since the worker's start, for whatever reason.
+        trouble: why none can be started; None while they can.
+    """
+
+    busy: int = 0
+    idle: int = 0
+    starting: int = 0
+    ended: int = 0
+    trouble: str | None = None
+
+
+class ChildPool:
+    """Up to `size` children at work at once, and `spares` more."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        *,
+        size: int,
+        spares: int = 1,
+        recycling: Recycling | None = None,
+        on_crash: Callable[[BaseException], None] = lambda _error: None,
+    ) -> None:
+        self._setup = setup
+        self._size = size
+        self._spares = spares
+        self._recycling = recycling or Recycling()
+        self._on_crash = on_crash
+        self._changed = threading.Condition()
+        self._children: list[ChildProcess] = []
+        self._fresh_wanted = 0
+        self._ended = 0
+        self._trouble: str | None = None
+        self._start_pause_s = 0.0
+        self._next_start_s = 0.0
+        self._is_stopping = False
+        self._keeper = threading.Thread(target=self._keep, name=f"stoker-children-{setup.queue}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to start children."""
+        self._keeper.start()
+
+    def stop(self) -> None:
+        """Kill those that are at work, and let the others leave."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        if self._keeper.ident is not None:
+            self._keeper.join(LEAVE_AT_STOP_S + WAIT_TURN_S)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the pool ends."""
+        return self._is_stopping
+
+    def counts(self) -> ChildCounts:
+        """How many children do what."""
+        with self._changed:
+            return ChildCounts(
+                busy=self._count(State.BUSY),
+                idle=self._count(State.IDLE),
+                starting=self._count(State.STARTING),
+                ended=self._ended,
+                trouble=self._trouble,
+            )
+
+    def process_ids(self) -> list[int]:
+        """Of all children that are not gone."""
+        with self._changed:
+            return [child.pid for child in self._children]
+
+    # ---- lending
+
+    def take(self, is_wanted: Callable[[], bool], *, fresh: bool = False) -> ChildProcess | None:
+        """Wait for a child; None once nobody wants it any more, or the pool stops.
+
+        Args:
+            fresh: only one that has never run a job, so that nothing of another job can have a part in what happens.
+        """
+        with self._changed:
+            self._fresh_wanted += fresh
+            try:
+                while not self._is_stopping and is_wanted():
+                    child = self._pick(fresh)
+                    if child is not None:
+                        child.state = State.BUSY
+                        return child
+                    self._changed.notify_all()  # the keeper among others: somebody waits
+                    self._changed.wait(WAIT_TURN_S)
+            finally:
+                self._fresh_wanted -= fresh
+        return None
+
+    def _pick(self, fresh: bool) -> ChildProcess | None:
+        """Used ones first, so that the fresh ones stay so."""
+        idle = [child for child in self._children if child.state is State.IDLE and not (fresh and child.jobs)]
+        return max(idle, key=lambda child: (not child.is_worn, child.jobs), default=None)
+
+    def give_back(self, child: ChildProcess) -> None:
+        """Take back a child, or what is left of it."""
+        has_ended = child.ended()
+        if not has_ended:
+            child.sample()
+        with self._changed:
+            child.state = State.GONE if has_ended else State.IDLE
+            child.is_worn = child.is_worn or self._recycling.is_due(child)
+            if has_ended or child.is_worn or self._fresh_wanted:
+                self._changed.notify_all()
+            else:
+                self._changed.notify()
+
+    # ---- keeping
+
+    def _keep(self) -> None:
+        try:
+            while not self._is_stopping:
+                missing = self._look_after()
+                for _ in range(missing):
+                    self._start_one()
+                self._rest()
+            self._end_all()
+        except BaseException as error:  # without its keeper the pool would stand still, and look alive
+            self._on_crash(error)
+            raise
+
+    def _rest(self) -> None:
+        with self._changed:
+            is_busy = any(child.state in (State.STARTING, State.LEAVING) for child in self._children)
+            if not self._is_stopping:
+                self._changed.wait(BUSY_TURN_S if is_busy else QUIET_TURN_S)
+
+    def _start_one(self) -> None:
+        child = ChildProcess(self._setup)
+        with self._changed:
+            self._children.append(child)
+
+    def _look_after(self) -> int:
+        """See to each child; how many shall be started."""
+        with self._changed:
+            for child in list(self._children):
+                self._look_at(child)
+            self._send_away()
+            return self._missing()
+
+    def _look_at(self, child: ChildProcess) -> None:
+        match child.state:
+            case State.STARTING:
+                self._look_at_starting(child)
+            case State.IDLE:
+                child.look()
+                if child.ended():
+                    _LOGGER.warning(
+                        "child process %d ended without a job (%s); another one is started",
+                        child.pid, describe_exit(child.exit_code), extra=self._extra(),
+                    )  # fmt: skip
+                    self._remove(child)
+            case State.LEAVING:
+                if child.ended() or time.monotonic() > child.leave_by_s:
+                    self._remove(child)
+            case State.GONE:
+                self._remove(child)
+
+    def _look_at_starting(self, child: ChildProcess) -> None:
+        said = child.look()
+        if isinstance(said, Ready):
+            child.state = State.IDLE
+            self._trouble, self._start_pause_s = None, 0.0
+            self._changed.notify_all()
+        elif isinstance(said, Unready):
+            self._note_failed_start(child, said.report)
+        elif child.ended():
+            self._note_failed_start(child, describe_exit(child.exit_code))
+        elif time.monotonic() - child.started_s > START_LIMIT_S:
+            self._note_failed_start(child, f"it was not ready after {START_LIMIT_S:g} s\n{child.stack()}")
+
+    def _note_failed_start(self, child: ChildProcess, why: str) -> None:
+        self._remove(child)
+        self._start_pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._start_pause_s * 2))
+        self._next_start_s = time.monotonic() + self._start_pause_s
+        self._trouble = why.strip().rpartition("\n")[2]
+        _LOGGER.error(
+            "child process %d cannot start; isolated jobs wait, none is lost; trying again in %g s: %s",
+            child.pid, self._start_pause_s, why, extra=self._extra(),
+        )  # fmt: skip
+
+    def _send_away(self) -> None:
+        """Let worn children go as soon as the others suffice, and those that are more than needed."""
+        sound = [child for child in self._children if child.state in (State.IDLE, State.BUSY) and not child.is_worn]
+        idle = [child for child in self._children if child.state is State.IDLE]
+        if len(sound) >= self._size:
+            for child in idle:
+                if child.is_worn:
+                    child.leave(LEAVE_S)
+        surplus = len(sound) - self._target()
+        used = [child for child in idle if child.jobs and not child.is_worn]
+        for child in sorted(used, key=lambda child: child.jobs, reverse=True)[: max(0, surplus)]:
+            child.leave(LEAVE_S)
+
+    def _target(self) -> int:
+        return self._size + self._spares + self._fresh_wanted
+
+    def _missing(self) -> int:
+        if time.monotonic() < self._next_start_s:
+            return 0
+        starting = self._count(State.STARTING)
+        coming = [c for c in self._children if c.state in (State.STARTING, State.IDLE, State.BUSY) and not c.is_worn]
+        return max(0, min(self._target() - len(coming), (1 if self._trouble else STARTS_AT_ONCE) - starting))
+
+    def _remove(self, child: ChildProcess) -> None:
+        self._children.remove(child)
+        self._ended += 1
+        child.close()
+
+    def _count(self, state: State) -> int:
+        return sum(child.state is state for child in self._children)
+
+    def _extra(self) -> dict[str, object]:
+        return {log_keys.QUEUE: self._setup.queue}
+
+    def _end_all(self) -> None:
+        """Those at work are killed by the threads that watch them."""
+        with self._changed:
+            idle = [child for child in self._children if child.state in (State.STARTING, State.IDLE)]
+        for child in idle:
+            child.leave(LEAVE_AT_STOP_S)
+        give_up_s = time.monotonic() + LEAVE_AT_STOP_S
+        while time.monotonic() < give_up_s and not all(child.ended() for child in idle):
+            time.sleep(BUSY_TURN_S)
+        for child in self._children:
+            child.kill()
+            if child.state is not State.BUSY:
+                child.close()

@@ -1,0 +1,76 @@
+"""What is known of a process that died while a job ran, and what becomes of the job: run again, or quarantined."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from .failures import make_failure
+from .outcomes import Dead
+
+FIRST_PAUSE: Final = timedelta(seconds=1)
+LONGEST_PAUSE: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildDied:
+    """The evidence of one death.
+
+    Attributes:
+        signal, exit_code: what ended the process; one of them is None, or both where nobody could take note.
+        resident_bytes: its memory, as last seen; its highest, where the system tells it.
+        ran_s: how long the job had run.
+        pid: the process.
+        stack: what the interpreter wrote of its stacks as it died; empty where it had no time for it.
+    """
+
+    signal: int | None
+    exit_code: int | None
+    resident_bytes: int
+    ran_s: float
+    pid: int
+    stack: str = ""
+
+    def __str__(self) -> str:
+        """In words, for headers and logs."""
+        return (
+            f"process {self.pid} {self._cause()} after {self.ran_s:.2f} s of the job, "
+            f"with {self.resident_bytes / 1024**2:,.0f} MiB resident"
+        )
+
+    def _cause(self) -> str:
+        if self.signal is None:
+            return "died" if self.exit_code is None else f"ended with exit code {self.exit_code}"
+        try:
+            name = signal.Signals(self.signal).name
+        except ValueError:
+            name = f"signal {self.signal}"
+        by = ", perhaps by the kernel for want of memory," if self.signal == signal.SIGKILL else ""
+        return f"was killed by {name}{by}"
+
+
+def pause_after(crashes: int) -> timedelta:
+    """How long a job waits before it is run again after so many crashes: 1 s, 2 s, 4 s, up to a minute."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(crashes - 1, 10))
+
+
+def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead:
+    """The outcome of a job that has crashed too often.
+
+    Args:
+        deaths: those of which there is evidence here, at least one, the latest last; earlier ones may have been seen
+            by another worker.
+    """
+    last = deaths[-1]
+    told = [f"{number}. {death}\n{death.stack}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
+    failure = make_failure(
+        job_type,
+        error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
+        message=f"{crashes} processes died while the job ran; of the last one: {last}",
+        stack="\n".join(told),
+        place=last._cause(),
+    )
+    return Dead(reason="quarantined", failure=failure, crashes=crashes)

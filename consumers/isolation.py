@@ -1,0 +1,283 @@
+"""`IsolatedRunners`: runs jobs in child processes, and decides what a job's crash leads to.
+
+A thread for each job that may run at once waits for its child. A job whose child has died waits a little with nobody
+waiting for it, and is then run again in a child that has never run another job; its lane stands still meanwhile, the
+others flow.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.spawn
+import os
+import pickle
+import threading
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+from ..topology import InvalidDeclaration, JobType
+from ..topology.isolation import why_not_importable
+from . import log_keys
+from .child_main import find_handler
+from .child_messages import HandlerAddress, RunJob, Setup
+from .child_pool import ChildCounts, ChildPool, Recycling
+from .child_process import Killed, NotBegun, Stopped
+from .crashes import ChildDied, pause_after, quarantine
+from .outcomes import INTERRUPTED, Outcome
+from .record import Assignment, Record
+from .settings import WorkerSettings
+from .slots import Slot
+from .steps import Bench, Raised, Task, decide
+from .threads import RunOne, ThreadRunners
+
+_LOGGER = logging.getLogger("stoker.isolation")
+
+AnyJobType = JobType[Any, Any]
+MAIN_MODULE: Final = "__main__"
+
+
+class IsolatedRunners:
+    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        settings: WorkerSettings,
+        run_one: RunOne,
+        on_crash: Callable[[BaseException], None],
+    ) -> None:
+        self._bench = bench
+        self.addresses = addresses_of(bench.job_types)
+        size = settings.isolated_concurrency
+        self._pool = ChildPool(
+            make_setup(bench, self.addresses),
+            size=size,
+            recycling=Recycling(
+                after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes
+            ),
+            on_crash=on_crash,
+        )
+        self._threads = ThreadRunners(size, run_one, f"{bench.queue.name}-isolated")
+        self._lock = threading.Lock()
+        self._paused: dict[Record, threading.Timer] = {}
+        self._deaths: dict[Record, list[ChildDied]] = {}
+
+    @property
+    def slots(self) -> list[Slot]:
+        """One for each job that may run at once."""
+        return self._threads.slots
+
+    def start(self) -> None:
+        """Start threads and children."""
+        self._pool.start()
+        self._threads.start()
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Offer records of different lanes to the runners."""
+        self._threads.make_ready(records)
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of partitions that are being given away, as far as they have not begun."""
+        with self._lock:
+            waiting = [record for record in self._paused if record.assignment in assignments]
+            for record in waiting:
+                self._paused.pop(record).cancel()
+                self._deaths.pop(record, None)
+        return waiting + self._threads.drop(assignments)
+
+    def stop(self) -> None:
+        """Cut short what runs, at no attempt's cost, and end all children."""
+        self._threads.stop()
+        with self._lock:
+            for timer in self._paused.values():
+                timer.cancel()
+            self._paused.clear()
+        self._pool.stop()
+
+    def counts(self) -> ChildCounts:
+        """How many children do what."""
+        return self._pool.counts()
+
+    def process_ids(self) -> list[int]:
+        """Of all children."""
+        return self._pool.process_ids()
+
+    def can_run(self, job_type: str) -> bool:
+        """Whether a child can find the type's handler."""
+        return job_type in self.addresses
+
+    def outcome(self, task: Task, slot: Slot) -> Outcome | None:
+        """Run one job in a child; None if its child has died and the job is to be run again in a while."""
+        job = _job_message(task)
+        if isinstance(job, Exception):
+            return decide(task, Raised(job), self._bench)
+        crashes = task.record.assignment.crashes.get(task.record.offset, 0)
+        ending = self._run(task, job, slot, is_suspect=crashes > 0)
+        match ending:
+            case Stopped():
+                return INTERRUPTED
+            case Killed(error=error):
+                return decide(task, Raised(error), self._bench)
+            case ChildDied():
+                return self._after_crash(task, ending)
+        with self._lock:
+            self._deaths.pop(task.record, None)
+        return ending
+
+    def _run(
+        self, task: Task, job: RunJob, slot: Slot, *, is_suspect: bool
+    ) -> Outcome | Stopped | Killed | ChildDied:
+        job_type, assignment = task.job_type, task.record.assignment
+        while True:
+            child = self._pool.take(lambda: assignment.is_open, fresh=is_suspect)
+            if child is None:
+                return Stopped()
+            slot.begin(task.context, job_type.limits)
+            try:
+                ending = child.run(
+                    job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping
+                )
+            finally:
+                slot.end()
+                self._pool.give_back(child)
+            if not isinstance(ending, NotBegun):
+                return ending
+
+    # ---- crashes
+
+    def _after_crash(self, task: Task, died: ChildDied) -> Outcome | None:
+        record, limit = task.record, self._bench.queue.crash_limit
+        crashes = record.assignment.crashes.get(record.offset, 0) + 1
+        record.assignment.crashes[record.offset] = crashes
+        with self._lock:
+            deaths = self._deaths.setdefault(record, [])
+            deaths.append(died)
+        self._log_crash(task, died, crashes)
+        if crashes >= limit:
+            with self._lock:
+                self._deaths.pop(record, None)
+            return quarantine(task.context.job_type, crashes, deaths)
+        return None if self._pause(record, pause_after(crashes).total_seconds()) else INTERRUPTED
+
+    def _pause(self, record: Record, pause_s: float) -> bool:
+        """Run the record again later; False where it is not to be run here any more."""
+        timer = threading.Timer(pause_s, self._resume, args=(record,))
+        timer.daemon = True
+        with self._lock:
+            if self._pool.is_stopping or not record.assignment.is_open:
+                self._deaths.pop(record, None)
+                return False
+            self._paused[record] = timer
+        timer.start()
+        return True
+
+    def _resume(self, record: Record) -> None:
+        with self._lock:
+            if self._paused.pop(record, None) is None:
+                return
+        self._threads.make_ready([record])
+
+    def _log_crash(self, task: Task, died: ChildDied, crashes: int) -> None:
+        context = task.context
+        _LOGGER.warning(
+            "job %s (%s): %s; crash %d of %d that are borne; it costs no attempt",
+            context.job_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
+            extra={
+                log_keys.JOB_ID: context.job_id,
+                log_keys.JOB_TYPE: context.job_type,
+                log_keys.QUEUE: context.queue,
+                log_keys.ATTEMPT: context.attempt,
+                log_keys.RECORD: context.place,
+            },
+        )  # fmt: skip
+
+
+def _job_message(task: Task) -> RunJob | Exception:
+    record, context = task.record, task.context
+    try:
+        arguments = pickle.dumps((task.args, task.kwargs), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
+        return error
+    return RunJob(
+        job_type=task.job_type.name,
+        arguments=arguments,
+        job_id=context.job_id,
+        attempt=context.attempt,
+        attempts=context.attempts,
+        topic=record.assignment.topic,
+        partition=record.assignment.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        pairs=record.pairs,
+        timestamp_ms=record.timestamp_ms,
+    )
+
+
+# ---- finding handlers
+
+
+def addresses_of(job_types: Mapping[str, AnyJobType]) -> dict[str, HandlerAddress]:
+    """Where another process finds the handlers of those types that it can find.
+
+    Raises:
+        InvalidDeclaration: an isolated type is among those that it cannot.
+    """
+    found: dict[str, HandlerAddress] = {}
+    for name, job_type in job_types.items():
+        hidden = why_not_importable(job_type.handler) or why_not_found(job_type)
+        if hidden is None:
+            found[name] = _address(job_type)
+        elif job_type.isolation is not None:
+            raise InvalidDeclaration(f"job type {name!r}", [f"isolation='process' cannot be kept: {hidden}"])
+    return found
+
+
+def _address(job_type: AnyJobType) -> HandlerAddress:
+    return HandlerAddress(
+        name=job_type.name,
+        module=job_type.handler.__module__,
+        qualname=job_type.handler.__qualname__,
+        retry=job_type.retry,
+        timeout=job_type.timeout,
+        is_eager=job_type.isolation is not None,
+    )
+
+
+def why_not_found(job_type: AnyJobType) -> str | None:
+    """Say why the handler's name leads to something else, or its policy cannot be told to another process."""
+    handler = job_type.handler
+    name = f"{handler.__module__}.{handler.__qualname__}"
+    try:
+        if find_handler(handler.__module__, handler.__qualname__) is not handler:
+            return f"{name} is not the handler but something else, so another process would run that instead"
+        pickle.dumps(job_type.retry)
+    except (ImportError, AttributeError) as error:
+        return f"{name} cannot be found again ({error})"
+    except (pickle.PicklingError, TypeError) as error:
+        return f"its retry policy names errors that another process cannot import ({error})"
+    return None
+
+
+def make_setup(bench: Bench, addresses: Mapping[str, HandlerAddress]) -> Setup:
+    """What the children of one queue are told."""
+    return Setup(
+        parent_id=os.getpid(),
+        main=_main_of_worker(any(address.module == MAIN_MODULE for address in addresses.values())),
+        queue=bench.queue.name,
+        tiers=bench.queue.tiers,
+        addresses=pickle.dumps(tuple(addresses.values())),
+        log_levels={},
+        stack_file=-1,
+    )
+
+
+def _main_of_worker(needs_main_module: bool) -> dict[str, Any]:
+    """As `multiprocessing` prepares its own children; the main module is run again only where handlers are in it."""
+    told = multiprocessing.spawn.get_preparation_data("stoker-child")
+    wanted = {"name", "sys_path", "sys_argv", "orig_dir", "dir"}
+    if needs_main_module:
+        wanted |= {"init_main_from_name", "init_main_from_path"}
+    return {name: value for name, value in told.items() if name in wanted}
+
+

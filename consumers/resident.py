@@ -1,0 +1,38 @@
+"""How much memory a process holds, seen from outside."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+PAGE_BYTES: Final = resource.getpagesize()
+MAXRSS_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+_HAS_PROC: Final = Path("/proc/self/statm").exists()
+
+
+def resident_bytes(process_id: int) -> int | None:
+    """The resident memory of one process, without those that it has started; None if it is gone."""
+    with suppress(OSError, ValueError, IndexError, subprocess.SubprocessError):
+        if _HAS_PROC:
+            with open(f"/proc/{process_id}/statm", "rb") as file:
+                return int(file.read().split()[1]) * PAGE_BYTES
+        told = subprocess.run(("ps", "-o", "rss=", "-p", str(process_id)), capture_output=True, timeout=5, check=True)
+        return int(told.stdout) * 1024
+    return None
+
+
+def own_peak_bytes() -> int:
+    """The most that this process has held so far; on Linux also what the one that started it held at that time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT_BYTES
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
