@@ -3,7 +3,7 @@
 from .context import JobContext, NoCurrentJob, current_job, current_job_or_none
 from .inbox import AlreadyDone
 from .settings import WorkerSettings
-from .signals import Discard, Retry, Snooze, TimeLimitExceeded
+from .signals import Discard, MemoryLimitExceeded, Retry, Snooze, TimeLimitExceeded
 from .signs import JobProgress
 from .worker import Worker
 
@@ -12,6 +12,7 @@ __all__ = [
     "Discard",
     "JobContext",
     "JobProgress",
+    "MemoryLimitExceeded",
     "NoCurrentJob",
     "Retry",
     "Snooze",

@@ -268,7 +268,7 @@ def _leave_signals_to_the_worker() -> None:
 
 
 def _dump_stacks_to(file: int) -> None:
-    faulthandler.enable(file, all_threads=True)
+    faulthandler.enable(file, all_threads=False)
     faulthandler.register(STACK_SIGNAL, file, all_threads=True, chain=False)
 
 

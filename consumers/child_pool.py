@@ -31,6 +31,8 @@ QUIET_TURN_S: Final = 0.25
 LEAVE_S: Final = 5.0
 LEAVE_AT_STOP_S: Final = 1.0
 WAIT_TURN_S: Final = 0.1
+START_AND_REAP_S: Final = 2.0
+"""What the keeper may be at when the pool is to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,7 @@ class ChildPool:
             self._is_stopping = True
             self._changed.notify_all()
         if self._keeper.ident is not None:
-            self._keeper.join(LEAVE_AT_STOP_S + WAIT_TURN_S)
+            self._keeper.join(LEAVE_AT_STOP_S + START_AND_REAP_S)
 
     @property
     def is_stopping(self) -> bool:
@@ -153,10 +155,13 @@ class ChildPool:
 
     def give_back(self, child: ChildProcess) -> None:
         """Take back a child, or what is left of it."""
-        has_ended = child.ended()
+        has_ended = child.is_doomed or child.ended()
         if not has_ended:
             child.sample()
         with self._changed:
+            if self._is_stopping:
+                child.close()
+                return
             child.state = State.GONE if has_ended else State.IDLE
             child.is_worn = child.is_worn or self._recycling.is_due(child)
             if has_ended or child.is_worn or self._fresh_wanted:
@@ -180,7 +185,7 @@ class ChildPool:
 
     def _rest(self) -> None:
         with self._changed:
-            is_busy = any(child.state in (State.STARTING, State.LEAVING) for child in self._children)
+            is_busy = any(child.state not in (State.IDLE, State.BUSY) for child in self._children)
             if not self._is_stopping:
                 self._changed.wait(BUSY_TURN_S if is_busy else QUIET_TURN_S)
 
@@ -210,10 +215,13 @@ class ChildPool:
                     )  # fmt: skip
                     self._remove(child)
             case State.LEAVING:
-                if child.ended() or time.monotonic() > child.leave_by_s:
+                if time.monotonic() > child.leave_by_s:
+                    child.kill()
+                if child.ended():
                     self._remove(child)
             case State.GONE:
-                self._remove(child)
+                if child.ended():
+                    self._remove(child)
 
     def _look_at_starting(self, child: ChildProcess) -> None:
         said = child.look()
@@ -229,7 +237,8 @@ class ChildPool:
             self._note_failed_start(child, f"it was not ready after {START_LIMIT_S:g} s\n{child.stack()}")
 
     def _note_failed_start(self, child: ChildProcess, why: str) -> None:
-        self._remove(child)
+        child.kill()
+        child.state = State.GONE
         self._start_pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._start_pause_s * 2))
         self._next_start_s = time.monotonic() + self._start_pause_s
         self._trouble = why.strip().rpartition("\n")[2]
@@ -275,13 +284,18 @@ class ChildPool:
     def _end_all(self) -> None:
         """Those at work are killed by the threads that watch them."""
         with self._changed:
-            idle = [child for child in self._children if child.state in (State.STARTING, State.IDLE)]
+            idle = [child for child in self._children if child.state is State.IDLE]
         for child in idle:
             child.leave(LEAVE_AT_STOP_S)
-        give_up_s = time.monotonic() + LEAVE_AT_STOP_S
-        while time.monotonic() < give_up_s and not all(child.ended() for child in idle):
-            time.sleep(BUSY_TURN_S)
+        self._wait_ended(idle)
         for child in self._children:
             child.kill()
-            if child.state is not State.BUSY:
-                child.close()
+        others = [child for child in self._children if child.state is not State.BUSY]
+        self._wait_ended(others)
+        for child in others:
+            child.close()
+
+    def _wait_ended(self, children: list[ChildProcess]) -> None:
+        give_up_s = time.monotonic() + LEAVE_AT_STOP_S
+        while time.monotonic() < give_up_s and not all(child.ended() for child in children):
+            time.sleep(BUSY_TURN_S)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from typing import Any, Final
 
 from .child_logging import handle_carried, log_levels
@@ -50,7 +50,13 @@ _LOGGER = logging.getLogger("stoker.isolation")
 LIMITED_TICK_S: Final = 0.05
 """How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
 TICK_S: Final = 0.2
-STACK_WAIT_S: Final = 0.25
+STACK_WAIT_S: Final = 1.0
+SHORT_STACK_WAIT_S: Final = 0.1
+"""Of a job that takes more and more memory meanwhile."""
+END_WAIT_S: Final = 0.25
+KILL_WAIT_S: Final = 5.0
+"""The kernel may take its time to free much memory; beyond this, it is stuck in there."""
+END_POLL_S: Final = 0.002
 STACK_POLL_S: Final = 0.01
 STACK_LIMIT_BYTES: Final = 16_000
 LINES_AT_ONCE: Final = 100
@@ -101,6 +107,7 @@ class ChildProcess:
         jobs: how many it has been given.
         resident: its memory in bytes, as last seen.
         is_worn: whether it shall go as soon as another one can take its place.
+        is_doomed: whether it was killed; it may take a moment to end.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -123,6 +130,7 @@ class ChildProcess:
         self.jobs = 0
         self.resident = 0
         self.is_worn = False
+        self.is_doomed = False
         self._peak_at_start = 0
         self._peak = 0
         with suppress(OSError):  # it has ended already, which its exit code tells
@@ -179,11 +187,11 @@ class ChildProcess:
         self.resident = resident_bytes(self.pid) or self.resident
         return self.resident
 
-    def stack(self) -> str:
-        """Where its threads are at this moment; empty if it does not say."""
+    def stack(self, within_s: float = STACK_WAIT_S) -> str:
+        """Where its threads are at this moment; empty if it does not say so in time."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, STACK_SIGNAL)
-        give_up_s = time.monotonic() + STACK_WAIT_S
+        give_up_s = time.monotonic() + within_s
         size = 0
         while time.monotonic() < give_up_s:
             time.sleep(STACK_POLL_S)
@@ -207,25 +215,34 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End it at once, with all that its jobs have started and not put into a group of their own."""
+        self.is_doomed = True
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def ended(self) -> bool:
-        """Whether it has ended."""
-        return self._reap(os.WNOHANG)
-
     def _wait_ended(self) -> None:
         """Make sure that a child that has closed its pipe ends."""
-        give_up_s = time.monotonic() + STACK_WAIT_S
+        if not self.wait_ended(END_WAIT_S):
+            self.kill_and_wait()
+
+    def wait_ended(self, within_s: float) -> bool:
+        """Wait for its end; whether it came in time."""
+        give_up_s = time.monotonic() + within_s
         while not self.ended():
             if time.monotonic() > give_up_s:
-                self.kill()
-            time.sleep(0.001)
+                return False
+            time.sleep(END_POLL_S)
+        return True
 
-    def _reap(self, options: int) -> bool:
+    def kill_and_wait(self) -> None:
+        """End it, and make sure that nothing of the job goes on while the next one of its key begins."""
+        self.kill()
+        self.wait_ended(KILL_WAIT_S)
+
+    def ended(self) -> bool:
+        """Whether it has ended; its exit code is known from then on."""
         if self._process.returncode is None:
             try:
-                pid, status, usage = os.wait4(self.pid, options)
+                pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else has taken its exit code: the application ignores SIGCHLD
                 self._process.returncode = 0
             else:
@@ -237,10 +254,9 @@ class ChildProcess:
         return True
 
     def close(self) -> None:
-        """Kill it if need be, take its exit code and free what belongs to it here."""
+        """Free what belongs to it here; it has ended, or will soon."""
         if not self.ended():
             self.kill()
-            self._reap(0)
         self.state = State.GONE
         self._pipe.close()
         self._stacks.close()
@@ -284,7 +300,7 @@ class _Watch:
             ending = self._read(max(0.0, min(tick_s, left_s)))
             now_s = time.monotonic()
             if ending is None and now_s >= self.context.deadline_s:
-                ending = self._kill(time_limit_exceeded(self.context))
+                ending = self._kill(time_limit_exceeded(self.context), STACK_WAIT_S)
             if ending is None and now_s >= next_look_s:
                 next_look_s = now_s + tick_s
                 ending = self._look()
@@ -309,7 +325,7 @@ class _Watch:
     def _look(self) -> Ending | None:
         """What is looked at now and then."""
         if self.is_stopping():
-            self.child.kill()
+            self.child.kill_and_wait()
             return STOPPED
         if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
             return self._read(0) or self._died()
@@ -318,12 +334,12 @@ class _Watch:
             self.child.tell_to_stop()
         limit_bytes, held_bytes = self.memory_limit_bytes, self.child.sample()
         if limit_bytes is not None and held_bytes > limit_bytes:
-            return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes))
+            return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
         return None
 
-    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded) -> Killed:
-        stack = self.child.stack()
-        self.child.kill()
+    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Killed:
+        stack = self.child.stack(stack_wait_s)
+        self.child.kill_and_wait()
         error.add_note(f"its process {self.child.pid} was killed here:\n{stack}")
         return Killed(error=error)
 

@@ -13,6 +13,8 @@ from .outcomes import Dead
 
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=1)
+STACK_SHARE: Final = 2_000
+"""Characters of the last death's stack, so that a line about each death is kept below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +56,7 @@ class ChildDied:
 
 def pause_after(crashes: int) -> timedelta:
     """How long a job waits before it is run again after so many crashes: 1 s, 2 s, 4 s, up to a minute."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(crashes - 1, 10))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(crashes - 1, 10)))
 
 
 def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead:
@@ -65,12 +67,12 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
             by another worker.
     """
     last = deaths[-1]
-    told = [f"{number}. {death}\n{death.stack}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
+    told = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
     failure = make_failure(
         job_type,
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
         message=f"{crashes} processes died while the job ran; of the last one: {last}",
-        stack="\n".join(told),
+        stack="\n".join([last.stack[:STACK_SHARE], *told]).lstrip(),
         place=last._cause(),
     )
     return Dead(reason="quarantined", failure=failure, crashes=crashes)

@@ -1,6 +1,7 @@
 """What ends a worker, or keeps a part of it waiting.
 
 WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
+WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`
 Unrestorable        (tails.py) ledger or progress cannot be read: their partitions wait, and it is tried again
 OffsetsWentBack     (offsets.py) a partition is not what it was: its assignment ends, and another begins
 TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
@@ -10,6 +11,16 @@ NoCurrentJob        (context.py) `current_job()` outside of a worker
 """
 
 from __future__ import annotations
+
+
+class WorkerInChild(RuntimeError):
+    """A worker is made in the child process of another: the application makes one as it is imported."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process is a worker's child and has imported the application to run its isolated jobs, but the "
+            "application makes a worker when it is imported: put that under `if __name__ == '__main__':`"
+        )
 
 
 class WorkerCrashed(Exception):

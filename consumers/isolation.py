@@ -37,7 +37,11 @@ MAIN_MODULE: Final = "__main__"
 
 
 class IsolatedRunners:
-    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`."""
+    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`.
+
+    Any record can be given to them whose handler a child can find, of an isolated type or not. Threads and children
+    are started with `start`, or else when the first record comes.
+    """
 
     def __init__(
         self,
@@ -52,13 +56,12 @@ class IsolatedRunners:
         self._pool = ChildPool(
             make_setup(bench, self.addresses),
             size=size,
-            recycling=Recycling(
-                after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes
-            ),
+            recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
             on_crash=on_crash,
         )
         self._threads = ThreadRunners(size, run_one, f"{bench.queue.name}-isolated")
         self._lock = threading.Lock()
+        self._is_started = False
         self._paused: dict[Record, threading.Timer] = {}
         self._deaths: dict[Record, list[ChildDied]] = {}
 
@@ -68,12 +71,17 @@ class IsolatedRunners:
         return self._threads.slots
 
     def start(self) -> None:
-        """Start threads and children."""
+        """Start threads and children, unless that was done already."""
+        with self._lock:
+            if self._is_started or self._pool.is_stopping:
+                return
+            self._is_started = True
         self._pool.start()
         self._threads.start()
 
     def make_ready(self, records: list[Record]) -> None:
         """Offer records of different lanes to the runners."""
+        self.start()
         self._threads.make_ready(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
@@ -94,9 +102,9 @@ class IsolatedRunners:
             self._paused.clear()
         self._pool.stop()
 
-    def counts(self) -> ChildCounts:
-        """How many children do what."""
-        return self._pool.counts()
+    def counts(self) -> ChildCounts | None:
+        """How many children do what; None where none was ever needed."""
+        return self._pool.counts() if self._is_started else None
 
     def process_ids(self) -> list[int]:
         """Of all children."""
@@ -124,9 +132,7 @@ class IsolatedRunners:
             self._deaths.pop(task.record, None)
         return ending
 
-    def _run(
-        self, task: Task, job: RunJob, slot: Slot, *, is_suspect: bool
-    ) -> Outcome | Stopped | Killed | ChildDied:
+    def _run(self, task: Task, job: RunJob, slot: Slot, *, is_suspect: bool) -> Outcome | Stopped | Killed | ChildDied:
         job_type, assignment = task.job_type, task.record.assignment
         while True:
             child = self._pool.take(lambda: assignment.is_open, fresh=is_suspect)
@@ -134,9 +140,7 @@ class IsolatedRunners:
                 return Stopped()
             slot.begin(task.context, job_type.limits)
             try:
-                ending = child.run(
-                    job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping
-                )
+                ending = child.run(job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping)
             finally:
                 slot.end()
                 self._pool.give_back(child)
@@ -279,5 +283,3 @@ def _main_of_worker(needs_main_module: bool) -> dict[str, Any]:
     if needs_main_module:
         wanted |= {"init_main_from_name", "init_main_from_path"}
     return {name: value for name, value in told.items() if name in wanted}
-
-

@@ -133,6 +133,7 @@ class QueueWorker:
             partitions=self._assignments.main_partitions,
             lag=self._lag,
             is_paused=self._flow.is_paused,
+            children=self._stages.isolated.counts(),
         )
 
     def _connect(self, protocol: GroupProtocol) -> Consumer:

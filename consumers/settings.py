@@ -6,11 +6,27 @@ import os
 import socket
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
+
+from .resident import processors
 
 
 def default_worker_id() -> str:
     """Name this process: host and process id, which is what an operator needs to find it."""
     return f"{socket.gethostname()}-{os.getpid()}"
+
+
+COUNTS: Final = (
+    "concurrency",
+    "async_concurrency",
+    "isolated_concurrency",
+    "recycle_after_jobs",
+    "recycle_above_bytes",
+    "max_in_flight",
+    "max_parked",
+    "max_in_flight_bytes",
+    "max_held",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +37,10 @@ class WorkerSettings:
         queues: names of the queues to work on; empty means all of the pipeline's.
         concurrency: threads for sync jobs. 16 keeps jobs that wait for a network busy without many stacks in memory.
         async_concurrency: async jobs that run at once on the event loop.
+        isolated_concurrency: child processes for isolated jobs, and so how many of them run at once; as many as this
+            process may use processors. Only queues that have isolated jobs have children, and one spare beside them.
+        recycle_after_jobs: a child that has run so many jobs is replaced; None keeps it.
+        recycle_above_bytes: a child that holds more memory after a job is replaced; None keeps it.
         max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
         max_parked: so many more where most of them wait behind an earlier one of their key. Jobs of other keys go on
             until a key that stands still has this many waiting.
@@ -37,6 +57,9 @@ class WorkerSettings:
     queues: tuple[str, ...] = ()
     concurrency: int = 16
     async_concurrency: int = 100
+    isolated_concurrency: int = field(default_factory=processors)
+    recycle_after_jobs: int | None = None
+    recycle_above_bytes: int | None = None
     max_in_flight: int = 4_000
     max_parked: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
@@ -48,9 +71,10 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         """Report every value that cannot be, together."""
-        counts = ("concurrency", "async_concurrency", "max_in_flight", "max_parked", "max_in_flight_bytes", "max_held")
         too_small = [
-            f"{name} must be at least 1; it is {getattr(self, name)}" for name in counts if getattr(self, name) < 1
+            f"{name} must be at least 1; it is {value}"
+            for name in COUNTS
+            if (value := getattr(self, name)) is not None and value < 1
         ]
         negative = [
             f"{name} cannot be negative; it is {getattr(self, name)}"

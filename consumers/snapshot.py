@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .child_pool import ChildCounts
 from .signs import JobProgress
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSnapshot:
@@ -21,6 +21,8 @@ class QueueSnapshot:
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
         progress: {job id: how far it is} of jobs that run and have told so.
+        children: the child processes for isolated jobs; None where there are none. While their `trouble` is not None,
+            isolated jobs wait.
     """
 
     queue: str
@@ -33,6 +35,7 @@ class QueueSnapshot:
     running: int = 0
     stuck: int = 0
     progress: Mapping[str, JobProgress] = field(default_factory=dict)
+    children: ChildCounts | None = None
 
     @property
     def settled(self) -> int:

@@ -15,6 +15,7 @@ from . import log_keys
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
 from .context import JobContext
+from .isolation import IsolatedRunners
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
@@ -34,19 +35,27 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 
 class Stages:
-    """Everything between delivery and settling; `take` records, and the settler tells what became of them."""
+    """Everything between delivery and settling; `take` records, and the settler tells what became of them.
+
+    Attributes:
+        isolated: runs records in child processes; those of isolated job types, and those that are given to it.
+        crashed: what a part of it failed with; None while all is well.
+    """
 
     def __init__(self, queue: Queue, bench: Bench, settler: Settler, settings: WorkerSettings) -> None:
         self._queue = queue
         self._bench = bench
         self._settler = settler
-        self._async_names = frozenset(name.encode() for name, job_type in bench.job_types.items() if job_type.is_async)
+        kinds = bench.job_types.items()
+        self._isolated_names = frozenset(name.encode() for name, kind in kinds if kind.isolation)
+        self._async_names = frozenset(name.encode() for name, kind in kinds if kind.is_async) - self._isolated_names
         self._lanes = (StrictLanes if queue.ordering == "strict" else Lanes)(self._make_ready)
         self._threads = ThreadRunners(settings.concurrency, self._run_sync, queue.name)
         self._loop = (
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
         )
-        pools: list[Pool[Any]] = [self._threads] if self._loop is None else [self._threads, self._loop]
+        self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
+        pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
         self._watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
         self._is_stopping = False
@@ -59,6 +68,8 @@ class Stages:
         self._watchdog.start()
         if self._loop is not None:
             self._loop.start()
+        if any(kind.isolation and kind.queue.name == self._queue.name for kind in self._bench.job_types.values()):
+            self.isolated.start()
 
     @property
     def crashed(self) -> BaseException | None:
@@ -106,6 +117,7 @@ class Stages:
         ready = self._threads.drop(assignments)
         if self._loop is not None:
             ready += self._loop.drop(assignments)
+        ready += self.isolated.drop(assignments)
         for record in ready:
             self._lanes.release(record)
         return waiting + ready
@@ -115,11 +127,14 @@ class Stages:
         self._is_stopping = True
         self._threads.stop()
         self._watchdog.stop()
+        self.isolated.stop()
         if self._loop is not None:
             self._loop.interrupt(within_s=1.0)
         self._settler.stop(settle_within)
 
     def _make_ready(self, records: list[Record]) -> None:
+        if self._isolated_names:
+            records = self._keep_apart(records)
         if self._loop is None:
             self._threads.make_ready(records)
             return
@@ -129,12 +144,30 @@ class Stages:
         if len(for_loop) < len(records):
             self._threads.make_ready([r for r in records if r.headers.get(JOB_TYPE) not in self._async_names])
 
+    def _keep_apart(self, records: list[Record]) -> list[Record]:
+        """Give isolated jobs to their runners, and the rest back."""
+        names = self._isolated_names
+        isolated = [record for record in records if record.headers.get(JOB_TYPE) in names]
+        if not isolated:
+            return records
+        self.isolated.make_ready(isolated)
+        return [record for record in records if record.headers.get(JOB_TYPE) not in names]
+
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:
             task = claim(record, self._bench) or decode(record, self._bench)
             outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
             self._finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
+            self._crash(record, error)
+
+    def _run_isolated(self, record: Record, slot: Slot) -> None:
+        try:
+            task = self._prepare(record)
+            outcome = self.isolated.outcome(task, slot) if isinstance(task, Task) else task
+            if outcome is not None:  # else its child has died, and it is run again in a while
+                self._finish(record, outcome)
+        except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
 
     async def _run_async(self, record: Record, slot: AsyncSlot) -> None:
@@ -186,6 +219,9 @@ class Stages:
 
     def _stops(self) -> bool:
         return self._is_stopping
+
+    def _note_crash(self, error: BaseException) -> None:
+        self._failure = error
 
     def _crash(self, record: Record, error: BaseException) -> None:
         self._failure = error

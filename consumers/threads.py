@@ -33,8 +33,9 @@ class ThreadRunners:
     `run_one` must not raise.
     """
 
-    def __init__(self, size: int, run_one: RunOne, name: str) -> None:
+    def __init__(self, size: int, run_one: RunOne, name: str, make_slot: Callable[[str], Slot] = Slot) -> None:
         self._run_one = run_one
+        self._make_slot = make_slot
         self._condition = threading.Condition()
         self._ready: deque[Record] = deque()
         self._name = name
@@ -52,7 +53,7 @@ class ThreadRunners:
 
     def _make_runner(self) -> threading.Thread:
         name = f"stoker-run-{self._name}-{next(self._numbers)}"
-        slot, mine = Slot(name), deque[Record]()
+        slot, mine = self._make_slot(name), deque[Record]()
         self._taken[slot] = mine
         return threading.Thread(target=self._run, args=(slot, mine), name=name, daemon=True)
 

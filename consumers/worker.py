@@ -21,7 +21,8 @@ from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
-from . import log_keys
+from . import child_flag, log_keys
+from .errors import WorkerInChild
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
 from .snapshot import QueueSnapshot
@@ -40,6 +41,8 @@ class Worker:
 
     Raises:
         TopologyMismatch, ClusterUnreachable, UnknownName: from the constructor on, before any job runs.
+        InvalidDeclaration: an isolated job type's handler cannot be found from another process.
+        WorkerInChild: the application makes a worker where it is merely imported.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class Worker:
         *,
         store: SchemaStore | None = None,
     ) -> None:
+        if child_flag.is_child:
+            raise WorkerInChild
         self.settings = settings or WorkerSettings()
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()

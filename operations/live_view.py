@@ -77,6 +77,8 @@ def _state(snapshot: QueueSnapshot) -> str:
         others.insert(0, "no partitions: other workers have them, or the group is still sharing them out")
     if snapshot.stuck:
         others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
+    if snapshot.children is not None and snapshot.children.trouble is not None:
+        others.insert(0, f"isolated jobs wait, since no child process starts: {snapshot.children.trouble}")
     if snapshot.is_paused:
         others.insert(0, "full: fetching rests")
     return " · ".join(others)

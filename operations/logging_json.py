@@ -37,7 +37,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1] is not None:
             fields[ERROR] = repr(record.exc_info[1])
-            fields[STACK] = self.formatException(record.exc_info)
+            fields[STACK] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(fields, default=str, ensure_ascii=False)
 
 

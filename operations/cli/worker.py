@@ -29,6 +29,19 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="Async jobs that run at once, for each queue. [default: 100]",
 )
 @click.option(
+    "--isolated-concurrency",
+    type=click.IntRange(min=1),
+    help="Child processes for isolated jobs, for each queue that has them. [default: one for each processor]",
+)
+@click.option(
+    "--recycle-after-jobs", type=click.IntRange(min=1), help="Replace a child that has run so many jobs. [default: no]"
+)
+@click.option(
+    "--recycle-above-bytes",
+    type=click.IntRange(min=1),
+    help="Replace a child that holds more memory after a job. [default: no]",
+)
+@click.option(
     "--max-in-flight",
     type=click.IntRange(min=1),
     help="Jobs taken and not yet settled, for each queue. [default: 4000]",

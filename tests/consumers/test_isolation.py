@@ -1,0 +1,236 @@
+"""Jobs in child processes: what they know and leave behind, which limits are kept, and what their ends lead to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+import isolated_jobs
+from isolating import declare, isolated
+from stoker.consumers.outcomes import DONE, INTERRUPTED, Dead, Retried
+from stoker.topology import RetryPolicy
+from waiting import wait_until
+
+MIB = 1024 * 1024
+
+
+def is_gone(process_id: int) -> bool:
+    """Whether a process has ended, be it that nobody has taken its exit code."""
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_sync_and_async_jobs_run_in_another_process(tmp_path: Path) -> None:
+    """Their outcome is the one that identity is asked of, and one child runs them one after another."""
+    pipeline, queue, (add, add_async) = declare(isolated_jobs.add, isolated_jobs.add_async)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        assert here.run(add, str(file), 1, 2) is DONE
+        assert here.run(add_async, str(file), 3, 4) is DONE
+    (first, first_pid), (second, second_pid) = (line.split() for line in isolated_jobs.notes(file))
+    assert (first, second) == ("3", "7")
+    assert first_pid == second_pid != str(os.getpid())
+
+
+def test_a_job_in_a_child_knows_itself(tmp_path: Path) -> None:
+    """`current_job` works there as in the worker."""
+    pipeline, queue, (tell,) = declare(isolated_jobs.tell_context)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        here.run(tell, str(file), key=b"k", headers={"mine": b"own"}, attempt=2)
+    assert isolated_jobs.notes(file) == [repr(("job-0", "tell_context", "q", 2, 5, "k", "unit.q/0/0", b"own"))]
+
+
+def test_a_failure_in_a_child_is_decided_by_the_types_policy() -> None:
+    """With error, text and stack as if it had been raised in the worker; what the policy calls permanent is."""
+    pipeline, queue, (fail, leave) = declare(
+        isolated_jobs.fail, isolated_jobs.exit_politely, retry=RetryPolicy(permanent=(ValueError,))
+    )
+    with isolated(pipeline, queue) as here:
+        dead = here.run(fail, "broken")
+        retried = here.run(leave, 3)
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.failure.error_type, dead.failure.message) == ("permanent", "ValueError", "broken")
+    assert "isolated_jobs.py" in dead.failure.stack
+    assert isinstance(retried, Retried)
+    assert (retried.next_attempt, retried.failure.error_type) == (2, "SystemExit")
+
+
+def test_an_outcome_that_cannot_be_sent_is_a_failure_with_its_text() -> None:
+    """The job ran and cannot say how it ended: that is its fault, and the child lives."""
+    pipeline, queue, (snooze,) = declare(isolated_jobs.snooze_oddly)
+    with isolated(pipeline, queue) as here:
+        outcome = here.run(snooze, "x")
+    assert isinstance(outcome, Retried)
+    assert "Hidden" in outcome.failure.stack
+
+
+@pytest.mark.parametrize("how", ["hold_the_interpreter", "sleep"])
+def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_path: Path) -> None:
+    """It costs an attempt, the failure says where the job was, and the next job has a child."""
+    pipeline, queue, (stay, add) = declare(getattr(isolated_jobs, how), isolated_jobs.add, timeout=timedelta(seconds=1))
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        outcome = here.run(stay, str(file), 60)
+        assert isinstance(outcome, Retried)
+        assert outcome.next_attempt == 2
+        assert outcome.failure.error_type == "stoker.consumers.signals.TimeLimitExceeded"
+        assert "timeout of 1 s" in outcome.failure.message
+        assert f"in {how}" in outcome.failure.stack
+        assert is_gone(int(isolated_jobs.notes(file)[0]))
+        assert here.run(add, str(file), 1, 2) is DONE
+    assert here.assignment.crashes == {}
+
+
+def test_a_job_above_its_memory_limit_is_killed() -> None:
+    """It costs an attempt; one that stays below is left alone."""
+    pipeline, queue, (grow,) = declare(isolated_jobs.grow, memory_limit_bytes=400 * MIB)
+    with isolated(pipeline, queue) as here:
+        outcome = here.run(grow, 500 * MIB, 60)
+        assert isinstance(outcome, Retried)
+        assert outcome.failure.error_type == "stoker.consumers.signals.MemoryLimitExceeded"
+        assert here.run(grow, MIB, 0) is DONE
+    assert here.assignment.crashes == {}
+
+
+@pytest.mark.parametrize(
+    ("how", "argument", "evidence"),
+    [
+        ("exit_at_once", 7, "ended with exit code 7"),
+        ("segfault", 0, "was killed by SIGSEGV"),
+        ("kill_itself", 9, "was killed by SIGKILL, perhaps by the kernel"),
+    ],
+)
+def test_a_job_that_kills_its_process_is_quarantined_with_the_evidence(
+    how: str, argument: int, evidence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After as many deaths as its queue bears, none of which costs an attempt, while other jobs run."""
+    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
+    pipeline, queue, (die, add) = declare(getattr(isolated_jobs, how), isolated_jobs.add)
+    with isolated(pipeline, queue) as here:
+        deadly = here.offer(die, argument)
+        others = [here.offer(add, str(tmp_path / "notes"), number, 0) for number in range(10)]
+        (outcome, *rest) = here.wait(deadly, *others)
+    assert isinstance(outcome, Dead)
+    assert (outcome.reason, outcome.crashes) == ("quarantined", 3)
+    assert "3 processes died" in outcome.failure.message
+    assert evidence in outcome.failure.message
+    assert "MiB resident" in outcome.failure.message
+    assert outcome.failure.stack.count(evidence.partition(",")[0]) == 3
+    assert ("in segfault" in outcome.failure.stack) is (how == "segfault")
+    assert rest == [DONE] * 10
+    assert here.assignment.crashes == {0: 3}
+
+
+def test_crashes_of_an_earlier_owner_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that has killed the processes of other workers is quarantined by the next death."""
+    pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
+    with isolated(pipeline, queue) as here:
+        here.assignment.crashes[0] = 2
+        outcome = here.run(die, 1)
+    assert isinstance(outcome, Dead)
+    assert outcome.crashes == 3
+
+
+def test_what_a_job_has_started_ends_with_its_child(tmp_path: Path) -> None:
+    """Also where a forked process holds the child's pipe open, which must not hide the child's death."""
+    pipeline, queue, (start,) = declare(isolated_jobs.start_a_program, crash_limit=1)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        outcome = here.run(start, str(file))
+    assert isinstance(outcome, Dead)
+    assert "exit code 7" in outcome.failure.message
+    started = [int(number) for number in isolated_jobs.notes(file)[0].split()]
+    wait_until(lambda: all(map(is_gone, started)), what=f"the end of {started}")
+
+
+def test_a_childs_log_is_the_workers(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    """With the job's id on every line, the caller's extras, and the error with its traceback."""
+    pipeline, queue, (log,) = declare(isolated_jobs.log_something)
+    with caplog.at_level(logging.INFO), isolated(pipeline, queue) as here:
+        assert here.run(log, "hello") is DONE
+    lines = {record.getMessage(): record for record in caplog.records if record.name in ("isolated", "stoker.job")}
+    assert set(lines) == {"by the job: hello", "by a library: hello", "with a traceback"}
+    assert {vars(record)["job_id"] for record in lines.values()} == {"job-0"}
+    assert vars(lines["by the job: hello"])["nested"] == {"list": [1, "2"]}
+    shown = lines["with a traceback"]
+    assert shown.exc_text is not None
+    assert "KeyError: 'hello'" in shown.exc_text
+    assert shown.exc_info is not None
+    assert repr(shown.exc_info[1]) == "KeyError('hello')"
+    assert "printed hello" in capfd.readouterr().out
+
+
+def test_a_job_that_logs_without_end_has_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    """The worker reads its log, and the clock all the same."""
+    pipeline, queue, (log,) = declare(isolated_jobs.log_without_end, timeout=timedelta(milliseconds=500))
+    with caplog.at_level(logging.INFO), isolated(pipeline, queue) as here:
+        assert isinstance(here.run(log, "again"), Retried)
+        caplog.clear()
+
+
+def test_signs_of_life_reach_the_worker(tmp_path: Path) -> None:
+    """Each heartbeat moves the deadline on, so that only silence ends the job."""
+    pipeline, queue, (work, sleep) = declare(
+        isolated_jobs.give_signs, isolated_jobs.sleep, heartbeat=timedelta(milliseconds=500)
+    )
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        assert here.run(work, str(file), 20) is DONE
+        silent = here.run(sleep, str(file), 60.0)
+    assert len(isolated_jobs.notes(file)) == 21
+    assert isinstance(silent, Retried)
+    assert "no sign of life for 0.5 s" in silent.failure.message
+
+
+def test_a_job_in_a_child_learns_that_it_should_stop(tmp_path: Path) -> None:
+    """When its partition is given away, say."""
+    pipeline, queue, (work,) = declare(isolated_jobs.give_signs)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        job = here.offer(work, str(file), 10_000)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=30)
+        here.assignment.is_open = False
+        assert here.wait(job) == [DONE]
+    assert isolated_jobs.notes(file)[-1] == "stopped"
+
+
+def test_signals_of_the_terminal_are_left_to_the_worker(tmp_path: Path) -> None:
+    """A child goes on at Ctrl+C and SIGTERM, but what it starts can be terminated as usual."""
+    pipeline, queue, (ignore,) = declare(isolated_jobs.ignore_signals)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        assert here.run(ignore, str(file)) is DONE
+    assert isolated_jobs.notes(file) == ["0"]
+
+
+def test_a_stop_cuts_short_what_runs(tmp_path: Path) -> None:
+    """At no attempt's cost: the record is delivered again; the children are gone."""
+    pipeline, queue, (sleep,) = declare(isolated_jobs.sleep)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        job = here.offer(sleep, str(file), 60.0)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=30)
+        children = here.runners.process_ids()
+        here.runners.stop()
+        assert here.wait(job) == [INTERRUPTED]
+    wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
+    assert here.assignment.crashes == {}
+
+
+def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> None:
+    """It has not begun again, so its next owner may have it at once."""
+    pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
+    with isolated(pipeline, queue) as here:
+        here.offer(die, 1)
+        wait_until(lambda: here.assignment.crashes == {0: 1}, 30, "the first crash")
+        taken = wait_until(lambda: here.runners.drop([here.assignment]), what="the record")
+    assert [record.offset for record in taken] == [0]
+    assert here.outcomes == {}

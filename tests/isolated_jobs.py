@@ -1,0 +1,196 @@
+"""Handlers that the tests run in child processes, which find them by their names; each does something drastic."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+
+from stoker.consumers import Snooze, current_job
+
+LOGGER = logging.getLogger("isolated")
+
+
+def note(file: str, text: str) -> None:
+    """Append a line in one write."""
+    with open(file, "ab", buffering=0) as notes:
+        notes.write(f"{text}\n".encode())
+
+
+def notes(file: Path) -> list[str]:
+    """What was noted."""
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def note_run(file: str, what: str) -> None:
+    """Say who runs."""
+    job = current_job()
+    note(file, f"{what} {job.job_id} {job.attempt} {os.getpid()}")
+
+
+def add(file: str, first: int, second: int) -> None:
+    """Compute something in the child."""
+    note(file, f"{first + second} {os.getpid()}")
+
+
+async def add_async(file: str, first: int, second: int) -> None:
+    """Compute something in the child's event loop."""
+    await asyncio.sleep(0)
+    note(file, f"{first + second} {os.getpid()}")
+
+
+def tell_context(file: str) -> None:
+    """Note what a job knows of itself."""
+    job = current_job()
+    known = (job.job_id, job.job_type, job.queue, job.attempt, job.attempts, job.key, job.place, job.headers["mine"])
+    note(file, repr(known))
+
+
+def fail(message: str) -> None:
+    """Fail as jobs do."""
+    raise ValueError(message)
+
+
+def exit_at_once(code: int) -> None:
+    """End the process without a word."""
+    os._exit(code)
+
+
+def exit_politely(code: int) -> None:
+    """Ask for the end of the process, which is no more than a failure of the job."""
+    sys.exit(code)
+
+
+def segfault(number: int) -> None:
+    """Read what must not be read."""
+    ctypes.string_at(number)
+
+
+def kill_itself(number: int) -> None:
+    """End by a signal, as the kernel ends processes for want of memory."""
+    os.kill(os.getpid(), number)
+
+
+def hold_the_interpreter(file: str, seconds: int) -> None:
+    """Stay inside of C code that does not give up the interpreter."""
+    note(file, str(os.getpid()))
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+def sleep(file: str, seconds: float) -> None:
+    """Wait, as a job for a network."""
+    note(file, str(os.getpid()))
+    time.sleep(seconds)
+
+
+async def sleep_async(seconds: float) -> None:
+    """Wait on the event loop."""
+    await asyncio.sleep(seconds)
+
+
+def grow(size_bytes: int, seconds: float) -> None:
+    """Hold memory."""
+    held = bytearray(size_bytes)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(seconds)
+
+
+LEAKED: list[bytes] = []
+
+
+def leak(file: str, size_bytes: int) -> None:
+    """Hold memory beyond the job."""
+    LEAKED.append(b"x" * size_bytes)
+    note(file, str(os.getpid()))
+
+
+def log_something(text: str) -> None:
+    """Log in each way."""
+    current_job().log.warning("by the job: %s", text, extra={"odd": object(), "nested": {"list": [1, "2"]}})
+    LOGGER.info("by a library: %s", text)
+    LOGGER.debug("too fine")
+    try:
+        raise KeyError(text)
+    except KeyError:
+        LOGGER.exception("with a traceback")
+    print(f"printed {text}")
+
+
+def log_without_end(text: str) -> None:
+    """Log and log."""
+    while True:
+        LOGGER.info(text)
+
+
+class _Odd:
+    """Compares like a length of time, and makes instants of a class that no other process can find."""
+
+    def __le__(self, other: object) -> bool:
+        return True
+
+    def __ge__(self, other: object) -> bool:
+        return True
+
+    def __radd__(self, other: datetime) -> datetime:
+        class Hidden(datetime):
+            pass
+
+        return Hidden.fromtimestamp(other.timestamp(), other.tzinfo)
+
+
+def snooze_oddly(text: str) -> Snooze:
+    """Return what cannot be sent to the worker."""
+    return Snooze(_Odd())  # type: ignore[arg-type]  # odd on purpose
+
+
+def start_a_program(file: str) -> None:
+    """Start a program that would outlive the job, and hold the child's pipe as well."""
+    forked = os.fork()
+    if forked == 0:
+        LOGGER.warning("from a forked process")
+        time.sleep(60)
+        os._exit(0)
+    program = subprocess.Popen(("sleep", "60"))
+    note(file, f"{forked} {program.pid}")
+    os._exit(7)
+
+
+def give_signs(file: str, count: int) -> None:
+    """Tell of life and progress, and stop when told to."""
+    job = current_job()
+    for number in range(count):
+        job.progress(number, count, "working")
+        job.heartbeat()
+        note(file, str(number))
+        if job.should_stop:
+            note(file, "stopped")
+            return
+        time.sleep(0.05)
+
+
+def ignore_signals(file: str) -> None:
+    """Run through what a terminal or a supervisor sends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.killpg(os.getpgid(0), number)
+    program = subprocess.run(
+        (sys.executable, "-c", "import signal; print(int(signal.getsignal(signal.SIGTERM)))"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    note(file, program.stdout.strip())
+
+
+def wait_for(file: str, marker: str) -> None:
+    """Run until the marker is there."""
+    note(file, str(os.getpid()))
+    while not Path(marker).exists():
+        threading.Event().wait(0.01)
