@@ -1,4 +1,4 @@
-"""`ChildProcess`: one child as the worker sees it: started, given a job, watched while it runs, killed, accounted for.
+"""`ChildProcess`: one child as the worker sees it: started, spoken to, looked at, killed, accounted for.
 
 Started as a new Python process and never by a plain fork: threads of the Kafka client are about, whose locks a fork
 would copy in whatever state they are.
@@ -6,7 +6,6 @@ would copy in whatever state they are.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import signal
@@ -14,9 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum
 from multiprocessing.connection import Pipe
 from typing import Any, Final
@@ -26,11 +24,7 @@ from .child_messages import (
     LEAVE,
     SHOULD_STOP,
     STACK_SIGNAL,
-    Begun,
-    Ended,
-    Heartbeat,
     LogLine,
-    Progressed,
     Ready,
     RunJob,
     Setup,
@@ -38,21 +32,10 @@ from .child_messages import (
     receive,
     send,
 )
-from .context import JobContext
 from .crashes import ChildDied
-from .outcomes import Outcome
 from .resident import MAXRSS_UNIT_BYTES, resident_bytes
-from .run import time_limit_exceeded
-from .signals import MemoryLimitExceeded, TimeLimitExceeded
 
-_LOGGER = logging.getLogger("stoker.isolation")
-
-LIMITED_TICK_S: Final = 0.05
-"""How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
-TICK_S: Final = 0.2
 STACK_WAIT_S: Final = 1.0
-SHORT_STACK_WAIT_S: Final = 0.1
-"""Of a job that takes more and more memory meanwhile."""
 END_WAIT_S: Final = 0.25
 KILL_WAIT_S: Final = 5.0
 """The kernel may take its time to free much memory; beyond this, it is stuck in there."""
@@ -76,28 +59,6 @@ class State(Enum):
     BUSY = "busy"
     LEAVING = "leaving"
     GONE = "gone"
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """The worker stops: the job was cut short, or never began."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotBegun:
-    """The child died before the job had begun: another one shall run it, and nothing is held against the job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Killed:
-    """The job passed one of its own limits, and the child was killed; its note says where the job was."""
-
-    error: TimeLimitExceeded | MemoryLimitExceeded
-
-
-Ending = Outcome | Stopped | NotBegun | Killed | ChildDied
-STOPPED = Stopped()
-NOT_BEGUN = NotBegun()
 
 
 class ChildProcess:
@@ -140,14 +101,14 @@ class ChildProcess:
     def look(self) -> Ready | Unready | None:
         """Read what a child says that has no job; handles its log records."""
         while True:
-            message = self._next_message(0)
+            message = self.next_message(0)
             if isinstance(message, Ready):
                 self._peak_at_start = message.peak_bytes
                 self.sample()
             if message is None or isinstance(message, Ready | Unready):
                 return message
 
-    def _next_message(self, wait_s: float) -> Any:
+    def next_message(self, wait_s: float) -> Any:
         """The next message but log lines, which are handled; None if there is none, or the child has ended."""
         try:
             for _ in range(LINES_AT_ONCE):
@@ -162,20 +123,13 @@ class ChildProcess:
             self._wait_ended()
         return None
 
-    def run(
-        self, job: RunJob, context: JobContext, memory_limit_bytes: int | None, is_stopping: Callable[[], bool]
-    ) -> Ending:
-        """Run one job, and watch over it until it has ended in one way or another.
-
-        Args:
-            context: the run's, which has begun; its deadline is kept, and its signs of life are repeated on it.
-        """
+    def begin(self, job: RunJob) -> bool:
+        """Give it a job; False if it has died before."""
         self.jobs += 1
-        try:
+        with suppress(OSError):
             send(self._pipe, job)
-        except OSError:
-            return NOT_BEGUN
-        return _Watch(self, context, memory_limit_bytes, is_stopping).until_ended()
+            return True
+        return False
 
     def tell_to_stop(self) -> None:
         """Ask the job that runs to come to an end by itself."""
@@ -262,6 +216,11 @@ class ChildProcess:
         self._stacks.close()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether its end was seen."""
+        return self._process.returncode is not None
+
+    @property
     def exit_code(self) -> int:
         """As of `subprocess`: negative for a signal; of a child that has ended."""
         return self._process.returncode or 0
@@ -278,75 +237,6 @@ class ChildProcess:
             ran_s=ran_s,
             stack=self.dumped(),
         )
-
-
-@dataclass(slots=True)
-class _Watch:
-    """One run of one job in a child."""
-
-    child: ChildProcess
-    context: JobContext
-    memory_limit_bytes: int | None
-    is_stopping: Callable[[], bool]
-    began_s: float = field(default_factory=time.monotonic)
-    has_begun: bool = False
-    was_told: bool = False
-
-    def until_ended(self) -> Ending:
-        tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
-        next_look_s = self.began_s + tick_s
-        while True:
-            left_s = self.context.deadline_s - time.monotonic()
-            ending = self._read(max(0.0, min(tick_s, left_s)))
-            now_s = time.monotonic()
-            if ending is None and now_s >= self.context.deadline_s:
-                ending = self._kill(time_limit_exceeded(self.context), STACK_WAIT_S)
-            if ending is None and now_s >= next_look_s:
-                next_look_s = now_s + tick_s
-                ending = self._look()
-            if ending is not None:
-                return ending
-
-    def _read(self, wait_s: float) -> Ending | None:
-        message = self.child._next_message(wait_s)
-        match message:
-            case Ended(outcome=outcome):
-                return outcome
-            case Begun():
-                self.has_begun = True
-            case Heartbeat():
-                self.context.heartbeat()
-            case Progressed(latest=latest):
-                self.context.progress(latest.done, latest.total, latest.note)
-        if message is None and self.child._process.returncode is not None:
-            return self._died()
-        return None
-
-    def _look(self) -> Ending | None:
-        """What is looked at now and then."""
-        if self.is_stopping():
-            self.child.kill_and_wait()
-            return STOPPED
-        if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
-            return self._read(0) or self._died()
-        if self.context.should_stop and not self.was_told:
-            self.was_told = True
-            self.child.tell_to_stop()
-        limit_bytes, held_bytes = self.memory_limit_bytes, self.child.sample()
-        if limit_bytes is not None and held_bytes > limit_bytes:
-            return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
-        return None
-
-    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Killed:
-        stack = self.child.stack(stack_wait_s)
-        self.child.kill_and_wait()
-        error.add_note(f"its process {self.child.pid} was killed here:\n{stack}")
-        return Killed(error=error)
-
-    def _died(self) -> Ending:
-        if self.is_stopping():
-            return STOPPED
-        return self.child.death(time.monotonic() - self.began_s) if self.has_begun else NOT_BEGUN
 
 
 def _interpreter_options() -> list[str]:

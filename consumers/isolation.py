@@ -21,7 +21,7 @@ from . import log_keys
 from .child_main import find_handler
 from .child_messages import HandlerAddress, RunJob, Setup
 from .child_pool import ChildCounts, ChildPool, Recycling
-from .child_process import Killed, NotBegun, Stopped
+from .child_run import Killed, NotBegun, Stopped, run_in_child
 from .crashes import ChildDied, pause_after, quarantine
 from .outcomes import INTERRUPTED, Outcome
 from .record import Assignment, Record
@@ -140,7 +140,9 @@ class IsolatedRunners:
                 return Stopped()
             slot.begin(task.context, job_type.limits)
             try:
-                ending = child.run(job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping)
+                ending = run_in_child(
+                    child, job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping
+                )
             finally:
                 slot.end()
                 self._pool.give_back(child)

@@ -114,6 +114,10 @@ def _row(job: CataloguedJobType) -> tuple[object, ...]:
     timeout = _length(job.timeout_s)
     if job.heartbeat_s is not None:
         timeout += f", heartbeat {_length(job.heartbeat_s)}"
+    if job.isolation != "none":
+        timeout += ", in a child process"
+    if job.memory_limit_bytes is not None:
+        timeout += f" of {job.memory_limit_bytes / 1024**2:,.0f} MiB"
     return (job.name, job.owner or "-", timeout, job.attempts, tiers, limit, job.key, job.description or "-")
 
 

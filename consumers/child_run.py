@@ -1,0 +1,130 @@
+"""One run of one job in a child: watched from the worker's side until it ends, by itself or by its limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from .child_messages import Begun, Ended, Heartbeat, Progressed, RunJob
+from .child_process import STACK_WAIT_S, ChildProcess
+from .context import JobContext
+from .crashes import ChildDied
+from .outcomes import Outcome
+from .run import time_limit_exceeded
+from .signals import MemoryLimitExceeded, TimeLimitExceeded
+
+LIMITED_TICK_S: Final = 0.05
+"""How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
+TICK_S: Final = 0.2
+SHORT_STACK_WAIT_S: Final = 0.1
+"""Of a job that takes more and more memory meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker stops: the job was cut short, or never began."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """The child died before the job had begun: another one shall run it, and nothing is held against the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Killed:
+    """The job passed one of its own limits, and the child was killed; its note says where the job was."""
+
+    error: TimeLimitExceeded | MemoryLimitExceeded
+
+
+Ending = Outcome | Stopped | NotBegun | Killed | ChildDied
+STOPPED = Stopped()
+NOT_BEGUN = NotBegun()
+
+
+def run_in_child(
+    child: ChildProcess,
+    job: RunJob,
+    context: JobContext,
+    memory_limit_bytes: int | None,
+    is_stopping: Callable[[], bool],
+) -> Ending:
+    """Run one job, and watch over it until it has ended in one way or another.
+
+    Args:
+        context: the run's, which has begun; its deadline is kept, and its signs of life are repeated on it.
+    """
+    if not child.begin(job):
+        return NOT_BEGUN
+    return _Watch(child, context, memory_limit_bytes, is_stopping).until_ended()
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One run of one job in a child."""
+
+    child: ChildProcess
+    context: JobContext
+    memory_limit_bytes: int | None
+    is_stopping: Callable[[], bool]
+    began_s: float = field(default_factory=time.monotonic)
+    has_begun: bool = False
+    was_told: bool = False
+
+    def until_ended(self) -> Ending:
+        tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
+        next_look_s = self.began_s + tick_s
+        while True:
+            left_s = self.context.deadline_s - time.monotonic()
+            ending = self._read(max(0.0, min(tick_s, left_s)))
+            now_s = time.monotonic()
+            if ending is None and now_s >= self.context.deadline_s:
+                ending = self._kill(time_limit_exceeded(self.context), STACK_WAIT_S)
+            if ending is None and now_s >= next_look_s:
+                next_look_s = now_s + tick_s
+                ending = self._look()
+            if ending is not None:
+                return ending
+
+    def _read(self, wait_s: float) -> Ending | None:
+        message = self.child.next_message(wait_s)
+        match message:
+            case Ended(outcome=outcome):
+                return outcome
+            case Begun():
+                self.has_begun = True
+            case Heartbeat():
+                self.context.heartbeat()
+            case Progressed(latest=latest):
+                self.context.progress(latest.done, latest.total, latest.note)
+        if message is None and self.child.has_ended:
+            return self._died()
+        return None
+
+    def _look(self) -> Ending | None:
+        """What is looked at now and then."""
+        if self.is_stopping():
+            self.child.kill_and_wait()
+            return STOPPED
+        if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
+            return self._read(0) or self._died()
+        if self.context.should_stop and not self.was_told:
+            self.was_told = True
+            self.child.tell_to_stop()
+        limit_bytes, held_bytes = self.memory_limit_bytes, self.child.sample()
+        if limit_bytes is not None and held_bytes > limit_bytes:
+            return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
+        return None
+
+    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Killed:
+        stack = self.child.stack(stack_wait_s)
+        self.child.kill_and_wait()
+        error.add_note(f"its process {self.child.pid} was killed here:\n{stack}")
+        return Killed(error=error)
+
+    def _died(self) -> Ending:
+        if self.is_stopping():
+            return STOPPED
+        return self.child.death(time.monotonic() - self.began_s) if self.has_begun else NOT_BEGUN
