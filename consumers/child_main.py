@@ -29,6 +29,7 @@ from typing import Any, Final, cast
 from ..schemas import Contract
 from ..topology import JobType, Queue
 from . import child_flag
+from .async_slots import AsyncSlot, Holder
 from .child_logging import log_over_pipe, log_to_own_stderr
 from .child_messages import (
     BEGUN,
@@ -173,7 +174,8 @@ class Child:
             return _stand_in(self._addresses[message.job_type], self._bench.queue, _unknown), Raised(error)
         task = Task(context.record, job_type, args, kwargs, context)
         if job_type.is_async:
-            return job_type, self._runner.run(run_async(task, lambda: False))
+            slot = AsyncSlot("child", Holder(), lambda _what: None)
+            return job_type, self._runner.run(run_async(task, slot, lambda: False))
         return job_type, run_sync(task, self._slot)
 
     def _job_type(self, name: str) -> JobType[Any, Any]:

@@ -22,6 +22,7 @@ from .child_main import find_handler
 from .child_messages import HandlerAddress, RunJob, Setup
 from .child_pool import ChildCounts, ChildPool, Recycling
 from .child_run import Killed, NotBegun, Stopped, run_in_child
+from .context import JobContext
 from .crashes import ChildDied, pause_after, quarantine
 from .outcomes import INTERRUPTED, Outcome
 from .record import Assignment, Record
@@ -34,6 +35,15 @@ _LOGGER = logging.getLogger("stoker.isolation")
 
 AnyJobType = JobType[Any, Any]
 MAIN_MODULE: Final = "__main__"
+
+
+class ChildSlot(Slot):
+    """The place of a job that runs in a child; the watchdog only looks at it."""
+
+    __slots__ = ()
+
+    def strike(self, context: JobContext) -> None:
+        """Nothing: the thread that waits for the child kills it at its deadline."""
 
 
 class IsolatedRunners:
@@ -59,16 +69,23 @@ class IsolatedRunners:
             recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
             on_crash=on_crash,
         )
-        self._threads = ThreadRunners(size, run_one, f"{bench.queue.name}-isolated")
+        self._threads = ThreadRunners(size, run_one, f"{bench.queue.name}-isolated", ChildSlot)
         self._lock = threading.Lock()
         self._is_started = False
         self._paused: dict[Record, threading.Timer] = {}
         self._deaths: dict[Record, list[ChildDied]] = {}
 
     @property
-    def slots(self) -> list[Slot]:
+    def places(self) -> list[Slot]:
         """One for each job that may run at once."""
-        return self._threads.slots
+        return self._threads.places
+
+    def look(self, now_s: float) -> None:
+        """Children are looked after by the threads that wait for them, and by the pool's keeper."""
+
+    def relieve(self, place: Slot) -> bool:
+        """A child can be killed, so none is ever stuck."""
+        return True
 
     def start(self) -> None:
         """Start threads and children, unless that was done already."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .child_pool import ChildCounts
 from .signs import JobProgress
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSnapshot:
     """One queue's figures in one process.

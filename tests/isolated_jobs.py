@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -194,3 +195,17 @@ def wait_for(file: str, marker: str) -> None:
     note(file, str(os.getpid()))
     while not Path(marker).exists():
         threading.Event().wait(0.01)
+
+
+@dataclass
+class Unsendable:
+    """Refuses to leave its process."""
+
+    text: str
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot be pickled")
+
+
+def take(what: Unsendable) -> None:
+    """Would take it."""

@@ -71,7 +71,8 @@ class Isolated:
         return self.wait(self.offer(job_type, *arguments, **how))[0]
 
     def wait_idle(self, size: int) -> list[int]:
-        """Wait until so many children are idle, and none is starting; their process ids."""
+        """Start, and wait until so many children are idle, and none is starting; their process ids."""
+        self.runners.start()
 
         def are_idle() -> bool:
             counts = self.runners.counts()

@@ -37,11 +37,11 @@ def why_not_importable(handler: Callable[..., Any]) -> str | None:
     module, qualname = getattr(handler, "__module__", None), getattr(handler, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str):
         return f"{handler!r} has no name of its own; write an ordinary function at the top of a module that calls it"
+    if "<lambda>" in qualname:
+        return f"a lambda has no name to be found by; write it as a function at the top of module {module}"
     if "<locals>" in qualname:
         return (
             f"{qualname} is made anew by each call of the function around it; move it to the top of module {module}, "
             "and give it what it used of that function as arguments"
         )
-    if "<lambda>" in qualname:
-        return f"a lambda has no name to be found by; write it as a function at the top of module {module}"
     return None
