@@ -174,7 +174,7 @@ def test_a_handler_that_no_other_process_can_find_is_refused() -> None:
     with pytest.raises(InvalidDeclaration, match="move it to the top of module"):
         pipeline.job(queue, isolation="process")(within)
     with pytest.raises(InvalidDeclaration, match="lambda has no name"):
-        pipeline.job(queue, name="anonymous", isolation="process")(lambda: None)  # type: ignore[arg-type, return-value]
+        pipeline.job(queue, name="anonymous", isolation="process")(lambda: None)
     with pytest.raises(InvalidDeclaration, match="declare isolation='process' as well"):
         pipeline.job(queue, memory_limit_bytes=MIB)(isolated_jobs.add)
     with pytest.raises(InvalidDeclaration, match="at least"):
