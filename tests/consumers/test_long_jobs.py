@@ -165,15 +165,18 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, let_go = Journal(), threading.Event()
 
-    @pipeline.job(queue, timeout=timedelta(seconds=0.2))
+    @pipeline.job(queue)
     def act(number: int) -> None:
         journal.note((number, current_job().attempt))
-        if number:
-            resist(let_go)
+
+    @pipeline.job(queue, timeout=timedelta(seconds=0.2))
+    def stand(number: int) -> None:
+        journal.note((number, current_job().attempt))
+        resist(let_go)
 
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
-        producer.enqueue_many(act.call(number) for number in range(3))
+        producer.enqueue_many([act.call(0), stand.call(1), stand.call(2)])
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(concurrency=1)))
     wait_until(lambda: running.failure, 30, "the worker to end")
     with pytest.raises(WorkerCrashed) as crash:
@@ -195,15 +198,19 @@ def test_a_job_that_was_stuck_and_ends_is_settled_once_and_its_key_goes_on(
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, let_go = Journal(), threading.Event()
 
-    @pipeline.job(queue, timeout=timedelta(seconds=0.2))
+    @pipeline.job(queue)
     def act(number: int) -> None:
-        if number == 0:
-            resist(let_go)
+        journal.note(number)
+
+    @pipeline.job(queue, timeout=timedelta(seconds=0.2))
+    def stand(number: int) -> None:
+        resist(let_go)
         journal.note(number)
 
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster, concurrency=1) as running:
-        producer.enqueue_many(act.with_options(key="slow").call(number) for number in (0, 1, 2))
+        producer.enqueue(stand.with_options(key="slow"), 0)
+        producer.enqueue_many(act.with_options(key="slow").call(number) for number in (1, 2))
         producer.enqueue_many(act.with_options(key=f"k{number}").call(number) for number in range(3, 20))
         journal.wait(17)
         assert running.worker.snapshot()[0].stuck == 1
