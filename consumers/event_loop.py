@@ -16,6 +16,7 @@ from . import log_keys
 from .async_slots import AsyncSlot, Holder
 from .record import Record
 from .slots import describe_frames, thread_frames
+from .trace import LoopTrace, innermost
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
@@ -94,6 +95,11 @@ class RunnerLoop:
     def frames(self) -> list[FrameType]:
         """Where the thread is, the innermost last."""
         return thread_frames(self._holder.thread_id)
+
+    def trace(self) -> LoopTrace:
+        """Whether it turns, and where it is if it does not."""
+        stack = innermost(self.frames()) if self.blocked_s > BLOCKED_AFTER_S else ()
+        return LoopTrace(name=self.name, blocked_s=self.blocked_s, stack=stack)
 
     def relieve(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""

@@ -29,6 +29,8 @@ YOUNG_S: Final = 10.0
 WATCH_INTERVAL_S: Final = 0.1
 ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
 """The latter where the signal came before the process had begun to heed it."""
+PASSED_ON: Final = (signal.SIGUSR1,)
+"""Signals that ask the processes for something, and end nothing."""
 USAGE_ERROR: Final = 2
 """The exit code of a process that was told something wrong; it would be told the same again."""
 
@@ -71,7 +73,7 @@ class Fleet:
             that was told something wrong at its start.
         """
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, *PASSED_ON):
                 signal.signal(number, self._on_signal)
         self._members = [_Member(number) for number in range(self.size)]
         while not self._has_ended():
@@ -101,7 +103,12 @@ class Fleet:
             self._note_end(member, code)
 
     def _start(self, member: _Member) -> None:
-        member.process = subprocess.Popen(self.command, process_group=0)  # Ctrl-C reaches it once, from here
+        # Blocked until the process heeds them, since they would end it before; the mask is inherited.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+        try:
+            member.process = subprocess.Popen(self.command, process_group=0)  # Ctrl-C reaches it once, from here
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
         member.started_s = time.monotonic()
         if self._stopping.is_set():  # a signal came while it was being started, and could not be passed on
             member.process.send_signal(signal.SIGTERM)
@@ -146,7 +153,8 @@ class Fleet:
         """Pass on the signals that have come since the last look."""
         while self._signals:
             number = self._signals.popleft()
-            self._stopping.set()
+            if number not in PASSED_ON:
+                self._stopping.set()
             self._signal_all(number)
 
     def _signal_all(self, number: int) -> None:

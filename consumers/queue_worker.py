@@ -37,6 +37,7 @@ from .flow import Flow
 from .groups import Group
 from .handover import Handover
 from .intake import Intake
+from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
 from .settings import WorkerSettings
@@ -46,6 +47,7 @@ from .spill import Spill
 from .stages import Stages
 from .steps import Bench
 from .tier_reader import TierReader, tier_consumer
+from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -84,6 +86,8 @@ class QueueWorker:
         bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
         self._stages = Stages(queue, bench, self._settler, settings)
         self._flow = Flow(self._assignments, settings, lambda: self._stages.parked)
+        self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
+        self._thread_id = 0
         self._cluster = cluster
         self._protocol = CONSUMER_PROTOCOL
         self._consumer = self._connect(CONSUMER_PROTOCOL)
@@ -101,6 +105,7 @@ class QueueWorker:
         Raises:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
+        self._thread_id = threading.get_ident()
         self._stages.start()
         self._subscribe()
         try:
@@ -122,19 +127,11 @@ class QueueWorker:
 
     def snapshot(self) -> QueueSnapshot:
         """What the worker is doing for this queue, for people; called from any thread."""
-        return QueueSnapshot(
-            queue=self.queue.name,
-            outcomes=dict(self._intake.outcomes),
-            in_flight=self._flow.in_flight,
-            running=self._stages.running,
-            stuck=self._stages.stuck,
-            progress=self._stages.progress,
-            held=self._flow.held,
-            partitions=self._assignments.main_partitions,
-            lag=self._lag,
-            is_paused=self._flow.is_paused,
-            children=self._stages.isolated.counts(),
-        )
+        return self._overview.snapshot(self._intake.outcomes, self._lag)
+
+    def trace(self) -> QueueTrace:
+        """What its runners, partitions and threads are doing; called from any thread."""
+        return self._overview.trace(self.last_turn_s, self._thread_id)
 
     def _connect(self, protocol: GroupProtocol) -> Consumer:
         return make_consumer(self._cluster, self.queue, self._settings.worker_id, protocol, self._commits.note_answer)
@@ -249,6 +246,7 @@ class QueueWorker:
         give_up_s = min(time.monotonic() + grace_s, self._shutdown_by_s)
         self._intake.note_settled()
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
+            self.last_turn_s = time.monotonic()  # bounded, so it does not hang
             self._flow.wait_for_change()
             self._intake.note_settled()
 
@@ -259,6 +257,7 @@ class QueueWorker:
         if now_s >= self._next_housekeeping_s:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
+            self._overview.note(now_s)
             readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
             self._lag = sum(lag(readers[assignment.tier], assignment) for assignment in self._assignments.all())
 

@@ -28,6 +28,7 @@ from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
 from .strict_lanes import StrictLanes
 from .threads import ThreadRunners
+from .trace import LoopTrace
 from .watchdog import Pool, Watchdog
 from .writes import progress_event, utc
 
@@ -57,7 +58,7 @@ class Stages:
         self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
-        self._watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
+        self.watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
         self._is_stopping = False
         self._failure: BaseException | None = None
 
@@ -65,7 +66,7 @@ class Stages:
         """Start all threads."""
         self._settler.start()
         self._threads.start()
-        self._watchdog.start()
+        self.watchdog.start()
         if self._loop is not None:
             self._loop.start()
         if any(kind.isolation and kind.queue.name == self._queue.name for kind in self._bench.job_types.values()):
@@ -74,7 +75,7 @@ class Stages:
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return self._failure or self._watchdog.crashed or (self._loop.crashed if self._loop is not None else None)
+        return self._failure or self.watchdog.crashed or (self._loop.crashed if self._loop is not None else None)
 
     @property
     def parked(self) -> int:
@@ -82,19 +83,13 @@ class Stages:
         return self._lanes.parked
 
     @property
-    def running(self) -> int:
-        """Jobs that run, the stuck ones included."""
-        return self._watchdog.running
+    def ready(self) -> int:
+        """Records that could run at once, were a runner free."""
+        return self._threads.ready + (self._loop.ready if self._loop is not None else 0)
 
-    @property
-    def stuck(self) -> int:
-        """Jobs that go on past their timeout and could not be ended."""
-        return self._watchdog.stuck
-
-    @property
-    def progress(self) -> dict[str, JobProgress]:
-        """{job id: how far it is} of the jobs that run and have told so."""
-        return self._watchdog.progress
+    def loops(self) -> tuple[LoopTrace, ...]:
+        """The event loops, and whether they turn."""
+        return () if self._loop is None else tuple(loop.trace() for loop in self._loop.loops)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
@@ -126,7 +121,7 @@ class Stages:
         """Cut short what still runs, settle what has ended."""
         self._is_stopping = True
         self._threads.stop()
-        self._watchdog.stop()
+        self.watchdog.stop()
         self.isolated.stop()
         if self._loop is not None:
             self._loop.interrupt(within_s=1.0)

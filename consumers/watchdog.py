@@ -102,19 +102,24 @@ class Watchdog:
         self._thread.join()
 
     @property
+    def places(self) -> list[Place]:
+        """All places of all pools."""
+        return [place for pool in self._pools for place in pool.places]
+
+    @property
     def running(self) -> int:
         """How many jobs run, the stuck ones included."""
-        return sum(place.context is not None for pool in self._pools for place in pool.places)
+        return sum(place.context is not None for place in self.places)
 
     @property
     def stuck(self) -> int:
         """How many jobs go on past their timeout and could not be ended."""
-        return sum(is_stuck(place) for pool in self._pools for place in pool.places)
+        return sum(map(is_stuck, self.places))
 
     @property
     def progress(self) -> dict[str, JobProgress]:
         """{job id: how far it is} of the jobs that run and have told so."""
-        contexts = [place.context for pool in self._pools for place in pool.places]
+        contexts = [place.context for place in self.places]
         return {
             context.job_id: latest
             for context in contexts

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from types import FrameType
 from typing import Final
 
@@ -25,15 +26,20 @@ from . import child_flag, log_keys
 from .errors import WorkerInChild
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
+from .slots import describe_frames, thread_frames
 from .snapshot import QueueSnapshot
+from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
 
 STUCK_AFTER_S: Final = 60.0
-"""A poll thread that has not turned for so long is reported, with its stack."""
+"""A poll thread that has not turned for so long is reported, with its stack, and again each time."""
+TRACE_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
 WATCH_INTERVAL_S: Final = 0.1
+
+TraceSink = Callable[[Sequence[QueueTrace]], None]
 
 
 class Worker:
@@ -52,9 +58,19 @@ class Worker:
         settings: WorkerSettings | None = None,
         *,
         store: SchemaStore | None = None,
+        on_trace: TraceSink | None = None,
+        trace_every_s: float = math.inf,
     ) -> None:
+        """Verify the topics; nothing is fetched before `run` or `start`.
+
+        Args:
+            on_trace: given what every queue is doing, on SIGUSR1 and every `trace_every_s`; None logs it.
+        """
         if child_flag.is_child:
             raise WorkerInChild
+        self._on_trace = on_trace or log_traces
+        self._trace_every_s = trace_every_s
+        self._next_trace_s = time.monotonic() + trace_every_s
         self.settings = settings or WorkerSettings()
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
@@ -66,7 +82,7 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._told_stuck: set[str] = set()
+        self._told_stuck_s: dict[str, float] = {}
         self._signals: deque[str] = deque()
 
     def _make(self, queue: Queue) -> QueueWorker:
@@ -86,7 +102,7 @@ class Worker:
             for thread in self._threads:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
             self._obey()
-            self._report_stuck()
+            self._watch()
         self._store.close()
         if self._failure is not None:
             raise self._failure
@@ -120,6 +136,10 @@ class Worker:
         """What this process is doing, queue by queue."""
         return [worker.snapshot() for worker in self._workers]
 
+    def trace(self) -> list[QueueTrace]:
+        """What all runners, partitions and threads are doing, queue by queue; needs none of them to answer."""
+        return [worker.trace() for worker in self._workers]
+
     def _run_one(self, worker: QueueWorker) -> None:
         try:
             worker.run()
@@ -129,8 +149,9 @@ class Worker:
             self.stop()
 
     def _heed_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, TRACE_SIGNAL):
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])  # a fleet starts its processes with it blocked
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
@@ -140,21 +161,38 @@ class Worker:
         """Do what the signals say that have come since the last look."""
         while self._signals:
             name = self._signals.popleft()
-            if self._stopped.is_set():
+            if name == TRACE_SIGNAL.name:
+                self._on_trace(self.trace())
+            elif self._stopped.is_set():
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
             else:
                 _LOGGER.info("%s: letting running jobs end, for %s at the most", name, self.settings.grace)
                 self.stop()
 
-    def _report_stuck(self) -> None:
+    def _watch(self) -> None:
+        """Look whether the poll threads turn: a queue must not stand still without a word."""
         now_s = time.monotonic()
+        if now_s >= self._next_trace_s:
+            self._next_trace_s = now_s + self._trace_every_s
+            self._on_trace(self.trace())
         for worker, thread in zip(self._workers, self._threads, strict=True):
-            name = worker.queue.name
             if now_s - worker.last_turn_s < STUCK_AFTER_S or self._stopped.is_set():
-                self._told_stuck.discard(name)
-            elif name not in self._told_stuck:
-                self._told_stuck.add(name)
-                frame = sys._current_frames().get(thread.ident or 0)
-                stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-                _LOGGER.error("the poll thread of queue %r has not turned for %g s\n%s", name, STUCK_AFTER_S, stack)
+                self._told_stuck_s.pop(worker.queue.name, None)
+            elif now_s - self._told_stuck_s.get(worker.queue.name, -math.inf) >= STUCK_AFTER_S:
+                self._told_stuck_s[worker.queue.name] = now_s
+                report_hanging(worker.queue.name, now_s - worker.last_turn_s, thread.ident or 0)
+
+
+def report_hanging(queue: str, for_s: float, thread_id: int) -> None:
+    """Say that a poll thread hangs, and where."""
+    _LOGGER.error(
+        "the poll thread of queue %r has not turned for %.0f s: it fetches and commits nothing; restart the worker\n%s",
+        queue, for_s, describe_frames(thread_frames(thread_id)), extra={log_keys.QUEUE: queue},
+    )  # fmt: skip
+
+
+def log_traces(traces: Sequence[QueueTrace]) -> None:
+    """What is done with traces where nobody else wants them."""
+    for trace in traces:
+        _LOGGER.info("trace: %s", asdict(trace), extra={log_keys.QUEUE: trace.queue})

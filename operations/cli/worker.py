@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import signal
 import sys
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +70,11 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     show_default=True,
     help="auto: text and a live table on a terminal, JSON lines elsewhere.",
 )
+@click.option(
+    "--trace",
+    is_flag=True,
+    help="Print every 5 s what each runner, key and partition is doing. SIGUSR1 prints it once.",
+)
 @click.option(SUPERVISED, is_flag=True, hidden=True, help="For the processes of a fleet.")
 @pass_app
 @click.pass_context
@@ -78,6 +86,7 @@ def worker(
     queues: tuple[str, ...],
     processes: int,
     log_format: str,
+    trace: bool,
     supervised: bool,
     **bounds: int | timedelta | None,
 ) -> None:
@@ -85,6 +94,8 @@ def worker(
 
     The first signal lets running jobs end, for --grace at the most; a second one stops at once. Neither costs a job an
     attempt. With --processes, a supervisor starts the processes, replaces those that die, and passes signals on.
+
+    With --trace, or once on SIGUSR1, each runner's job is printed with its stack, and how far each partition is.
 
     On a terminal a live table shows the rate, jobs in flight and lag of each queue. Elsewhere the log is one JSON
     object a line, with job_id in each that is about a job.
@@ -98,6 +109,9 @@ def worker(
     Exit codes: 0 after a shutdown; 1 when the topology does not match the application or a worker failed; 2 for an
     unknown queue; 3 when Kafka cannot be reached.
     """
+    if not supervised and threading.current_thread() is threading.main_thread():
+        # Until the worker heeds it, or it would end the process. A fleet's process begins with it blocked instead.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     on_terminal = sys.stderr.isatty() and log_format != "json"
     if log_format == "auto":
         log_format = "text" if on_terminal else "json"
@@ -105,7 +119,7 @@ def worker(
     settings = _settings(queues, bounds)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
-    _run_one(app, settings, on_terminal=on_terminal, supervised=supervised)
+    _run_one(app, settings, on_terminal=on_terminal, supervised=supervised, trace=trace)
 
 
 def _set_up_log(app: AppContext, *, as_json: bool) -> None:
@@ -121,13 +135,24 @@ def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | None]
     return WorkerSettings(queues=queues, **given)  # type: ignore[arg-type]  # the options are named and typed as its fields
 
 
-def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool, supervised: bool) -> None:
-    from ...consumers.worker import Worker
+def _to_stderr(text: str) -> None:
+    click.echo(text, err=True)
 
-    worker = Worker(app.pipeline, app.cluster, settings)
+
+def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool, supervised: bool, trace: bool) -> None:
+    from ...consumers.worker import Worker
+    from ..trace_output import TRACE_EVERY_S, json_printer, text_printer
+
+    worker = Worker(
+        app.pipeline,
+        app.cluster,
+        settings,
+        on_trace=text_printer(_to_stderr) if on_terminal else json_printer(_to_stderr),
+        trace_every_s=TRACE_EVERY_S if trace else math.inf,
+    )
     if supervised:
         stop_with_parent(worker)
-    if not on_terminal:
+    if not on_terminal or trace:
         return worker.run()
     from ..live_view import WorkerView, live
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,6 +146,42 @@ def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: Cluste
         assert fleet.wait(_DEADLINE_S) == ExitCode.OK
     assert "letting running jobs end" in logged()
     assert "second SIGINT" not in logged()
+
+
+def _traces() -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in logged().splitlines() if line.startswith("{") and line.endswith("}")]
+    return [line for line in lines if line["logger"] == "stoker.trace"]
+
+
+def test_a_signal_to_a_fleet_makes_each_process_print_what_it_does(shop: Shop) -> None:
+    """SIGUSR1, however early, ends nobody; each queue of each process is a JSON line."""
+    with running(shop, "--processes", "2", "--queue", "mails") as fleet:
+        wait_until(lambda: len(_started()) == 2, _DEADLINE_S, "two processes")
+        fleet.send_signal(signal.SIGUSR1)  # they have begun nothing: it must wait for them, and not end them
+        wait_until(lambda: len({trace["worker"] for trace in _traces()}) == 2, _DEADLINE_S, "both to answer")
+        assert ended(fleet) == ExitCode.OK
+    assert len(_started()) == 2
+    assert {trace["queue"] for trace in _traces()} == {"mails"}
+    assert all({"runs", "partitions", "ready", "parked", "held", "hints"} <= trace.keys() for trace in _traces())
+
+
+def test_a_worker_traces_itself_again_and_again_when_asked_to(shop: Shop) -> None:
+    """With `--trace`, as text for people; the partitions are in it once it has them."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with running(shop, "--trace", "--queue", "mails", err=theirs) as worker:
+        os.close(theirs)
+
+        def traced() -> bool:
+            nonlocal shown
+            shown += os.read(ours, 65_536)
+            return b"queue mails on" in shown and b"/0 flowing: " in shown
+
+        wait_until(traced, _DEADLINE_S, "a trace")
+        worker.send_signal(signal.SIGTERM)
+        _drain(ours)
+        assert worker.wait(_DEADLINE_S) == ExitCode.OK
+    os.close(ours)
 
 
 def test_the_processes_of_a_fleet_end_when_its_supervisor_is_killed(shop: Shop, cluster: ClusterSettings) -> None:

@@ -1,0 +1,90 @@
+"""`Overview`: looks at one queue's worker from outside, for people: figures (`QueueSnapshot`) and `QueueTrace`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from ..topology import Queue
+from .assignments import Assignments
+from .flow import Flow
+from .record import Assignment
+from .slots import thread_frames
+from .snapshot import QueueSnapshot
+from .stages import Stages
+from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, innermost, run_traces
+
+
+class Overview:
+    """Called from any thread, but for `note`, which is the poll thread's."""
+
+    def __init__(self, queue: Queue, worker_id: str, assignments: Assignments, flow: Flow, stages: Stages) -> None:
+        self._queue = queue
+        self._worker_id = worker_id
+        self._assignments = assignments
+        self._flow = flow
+        self._stages = stages
+        self._lowest: dict[Assignment, tuple[int, float]] = {}
+
+    def note(self, now_s: float) -> None:
+        """Take down since when the lowest incomplete offsets are what they are."""
+        former = self._lowest
+        lowest: dict[Assignment, tuple[int, float]] = {}
+        for assignment in self._assignments.all():
+            offset = assignment.progress.committable()
+            if offset is not None and assignment.progress.incomplete:
+                known = former.get(assignment)
+                lowest[assignment] = known if known is not None and known[0] == offset else (offset, now_s)
+        self._lowest = lowest
+
+    def snapshot(self, outcomes: Mapping[str, int], lag: int | None) -> QueueSnapshot:
+        """The queue's figures."""
+        return QueueSnapshot(
+            queue=self._queue.name,
+            outcomes=dict(outcomes),
+            in_flight=self._flow.in_flight,
+            running=self._stages.watchdog.running,
+            stuck=self._stages.watchdog.stuck,
+            progress=self._stages.watchdog.progress,
+            held=self._flow.held,
+            partitions=self._assignments.main_partitions,
+            lag=lag,
+            is_paused=self._flow.is_paused,
+            children=self._stages.isolated.counts(),
+        )
+
+    def trace(self, last_turn_s: float, poll_thread_id: int) -> QueueTrace:
+        """What everything is doing."""
+        now_s = time.monotonic()
+        polled_s = now_s - last_turn_s
+        dog = self._stages.watchdog
+        return QueueTrace(
+            queue=self._queue.name,
+            worker=self._worker_id,
+            ready=self._stages.ready,
+            parked=self._stages.parked,
+            held=self._flow.held,
+            in_flight=self._flow.in_flight,
+            stuck=dog.stuck,
+            is_paused=self._flow.is_paused,
+            polled_s=polled_s,
+            poll_stack=innermost(thread_frames(poll_thread_id)) if polled_s > SLOW_TURN_S else (),
+            partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
+            loops=self._stages.loops(),
+            runs=run_traces(dog.places, now_s),
+        )
+
+    def _in_order(self) -> list[Assignment]:
+        return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))
+
+    def _partition(self, assignment: Assignment, now_s: float) -> PartitionTrace:
+        offset, since_s = self._lowest.get(assignment, (None, now_s))
+        return PartitionTrace(
+            topic=assignment.topic,
+            partition=assignment.partition,
+            state="leaving" if not assignment.is_open else "flowing" if assignment.is_ready else "restoring",
+            committed=assignment.committed[0] if assignment.committed is not None else None,
+            lowest=offset,
+            lowest_for_s=now_s - since_s,
+            incomplete=assignment.progress.incomplete,
+        )

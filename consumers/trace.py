@@ -1,0 +1,158 @@
+"""`QueueTrace`: what every runner, lane and partition of one queue in a process is doing, for `stoker worker --trace`.
+
+It is taken without locks by a thread that runs no jobs, so it can be had where jobs, event loop or poll thread hang.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Final, Literal
+
+from .watchdog import Place, is_stuck
+
+INNERMOST: Final = 6
+"""How many frames of a stack are shown."""
+SLOW_TURN_S: Final = 3.0
+
+RunState = Literal["running", "ending", "stuck"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTrace:
+    """One job that runs.
+
+    Attributes:
+        runner: the thread or task that runs it.
+        record: `topic/partition/offset`.
+        ran_s, left_s: since its begin, and until its deadline (negative: past it).
+        state: `ending` after it was told to end, `stuck` when it has ignored that.
+        progress: by its own words; empty where it has told none.
+        stack: `file:line function`, the innermost last.
+    """
+
+    runner: str
+    job_id: str
+    job_type: str
+    key: str | None
+    attempt: int
+    record: str
+    ran_s: float
+    left_s: float
+    state: RunState
+    progress: str
+    stack: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionTrace:
+    """One partition of the main topic or of a tier.
+
+    Attributes:
+        state: `restoring` before its jobs may start, `leaving` while it is given away, else `flowing`.
+        committed: the offset that was last committed; None before the first commit.
+        lowest: the lowest incomplete offset; None where all that was delivered is complete.
+        lowest_for_s: how long that has been so.
+        incomplete: how many delivered records have no durable outcome yet.
+    """
+
+    topic: str
+    partition: int
+    state: Literal["restoring", "leaving", "flowing"]
+    committed: int | None
+    lowest: int | None
+    lowest_for_s: float
+    incomplete: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopTrace:
+    """One event loop, and for how long it has not turned."""
+
+    name: str
+    blocked_s: float
+    stack: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueTrace:
+    """One queue in one process.
+
+    Attributes:
+        ready: jobs that could run, were a runner free.
+        parked: jobs that wait behind an earlier one of their key.
+        held: delayed jobs that are not to be looked at yet.
+        in_flight: jobs taken and not yet settled.
+        polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
+    """
+
+    queue: str
+    worker: str
+    ready: int
+    parked: int
+    held: int
+    in_flight: int
+    stuck: int
+    is_paused: bool
+    polled_s: float
+    poll_stack: tuple[str, ...]
+    partitions: tuple[PartitionTrace, ...]
+    loops: tuple[LoopTrace, ...]
+    runs: tuple[RunTrace, ...]
+
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """Why jobs that wait do not run, as far as it can be told from here."""
+        return tuple(_hints(self))
+
+
+def run_traces(places: Sequence[Place], now_s: float) -> tuple[RunTrace, ...]:
+    """The jobs that run in these places, the longest first."""
+    runs = [run for place in places if (run := _run_trace(place, now_s)) is not None]
+    return tuple(sorted(runs, key=lambda run: -run.ran_s))
+
+
+def _run_trace(place: Place, now_s: float) -> RunTrace | None:
+    context = place.context
+    if context is None:
+        return None
+    return RunTrace(
+        runner=place.name,
+        job_id=context.job_id,
+        job_type=context.job_type,
+        key=context.key,
+        attempt=context.attempt,
+        record=context.place,
+        ran_s=now_s - context.began_s,
+        left_s=context.deadline_s - now_s,
+        state="stuck" if is_stuck(place) else "ending" if place.struck is context else "running",
+        progress=str(context.latest_progress or ""),
+        stack=innermost(place.frames()),
+    )
+
+
+def innermost(frames: Sequence[FrameType]) -> tuple[str, ...]:
+    """The innermost frames, each as `file:line function`."""
+    return tuple(f"{f.f_code.co_filename}:{f.f_lineno} {f.f_code.co_qualname}" for f in frames[-INNERMOST:])
+
+
+def _hints(trace: QueueTrace) -> Iterator[str]:
+    if trace.polled_s > SLOW_TURN_S:
+        yield f"the poll thread has not turned for {trace.polled_s:.0f} s: nothing is fetched or committed"
+    if not trace.partitions:
+        yield "no partitions: other workers have them, or the group is still sharing them out"
+    restoring = sum(found.state == "restoring" for found in trace.partitions)
+    if restoring:
+        yield f"{restoring} partitions wait for their ledger and progress to be read"
+    for loop in trace.loops:
+        if loop.blocked_s > 1:
+            yield f"{loop.name} has not turned for {loop.blocked_s:.0f} s: a job holds it"
+    if trace.stuck:
+        yield f"{trace.stuck} jobs are stuck past their timeout; their keys wait"
+    if trace.is_paused:
+        yield "fetching rests: the bounds on jobs in flight are reached"
+    if trace.ready and trace.runs:
+        yield f"{trace.ready} jobs are ready and wait for one of the runners: all are busy, or take them by the handful"
+    if trace.parked:
+        yield f"{trace.parked} jobs wait behind an earlier one of their key"
