@@ -51,6 +51,9 @@ PITFALLS = {
     ),
     "hangs after the broker's restart": "test_a_broker_stopped_and_killed_and_started_under_load_costs_no_job",
     "looks healthy while a job hangs": "test_a_job_that_resists_is_reported_with_its_stack",
+    "looks healthy while its poll loop hangs": "test_a_poll_thread_that_hangs_is_told_with_its_stack",
+    "stands still once all its threads hang": "test_another_thread_takes_the_place_of_a_stuck_job",
+    "lets one job hold the event loop for all": "test_while_a_job_holds_the_loop_others_run_on_another_one",
     "has retry topics with fewer partitions": "test_the_topics_of_a_queue_must_agree",
     "pauses so often that the prefetch is lost": "test_a_partition_is_full_at_its_share_and_drained_at_half_of_it",
     # surprise
