@@ -119,6 +119,11 @@ class IsolatedRunners:
             self._paused.clear()
         self._pool.stop()
 
+    @property
+    def ready(self) -> int:
+        """Records that could run at once, were a runner free."""
+        return self._threads.ready
+
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
         return self._pool.counts() if self._is_started else None

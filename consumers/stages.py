@@ -85,7 +85,7 @@ class Stages:
     @property
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
-        return self._threads.ready + (self._loop.ready if self._loop is not None else 0)
+        return self._threads.ready + self.isolated.ready + (self._loop.ready if self._loop is not None else 0)
 
     def loops(self) -> tuple[LoopTrace, ...]:
         """The event loops, and whether they turn."""
