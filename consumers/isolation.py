@@ -29,6 +29,7 @@ from .record import Assignment, Record
 from .settings import WorkerSettings
 from .slots import Slot
 from .steps import Bench, Raised, Task, decide
+from .suspects import crashes_before
 from .threads import RunOne, ThreadRunners
 
 _LOGGER = logging.getLogger("stoker.isolation")
@@ -141,8 +142,7 @@ class IsolatedRunners:
         job = _job_message(task)
         if isinstance(job, Exception):
             return decide(task, Raised(job), self._bench)
-        crashes = task.record.assignment.crashes.get(task.record.offset, 0)
-        ending = self._run(task, job, slot, is_suspect=crashes > 0)
+        ending = self._run(task, job, slot, has_crashed=task.record.offset in task.record.assignment.crashes)
         match ending:
             case Stopped():
                 return INTERRUPTED
@@ -154,10 +154,10 @@ class IsolatedRunners:
             self._deaths.pop(task.record, None)
         return ending
 
-    def _run(self, task: Task, job: RunJob, slot: Slot, *, is_suspect: bool) -> Outcome | Stopped | Killed | ChildDied:
+    def _run(self, task: Task, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Stopped | Killed | ChildDied:
         job_type, assignment = task.job_type, task.record.assignment
         while True:
-            child = self._pool.take(lambda: assignment.is_open, fresh=is_suspect)
+            child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
             if child is None:
                 return Stopped()
             slot.begin(task.context, job_type.limits)
@@ -175,7 +175,7 @@ class IsolatedRunners:
 
     def _after_crash(self, task: Task, died: ChildDied) -> Outcome | None:
         record, limit = task.record, self._bench.queue.crash_limit
-        crashes = record.assignment.crashes.get(record.offset, 0) + 1
+        crashes = crashes_before(record, limit) + 1
         record.assignment.crashes[record.offset] = crashes
         with self._lock:
             deaths = self._deaths.setdefault(record, [])

@@ -27,6 +27,7 @@ from .signs import JobProgress
 from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
 from .strict_lanes import StrictLanes
+from .suspects import Suspects
 from .threads import ThreadRunners
 from .trace import LoopTrace
 from .watchdog import Pool, Watchdog
@@ -56,6 +57,7 @@ class Stages:
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
         )
         self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
+        self._suspects = Suspects(queue, [name.encode() for name in self.isolated.addresses])
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
         self.watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
@@ -93,6 +95,7 @@ class Stages:
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
+        self._suspects.begin(assignment)
         self._lanes.begin(assignment.awaited)
         assignment.awaited = {}
 
@@ -108,6 +111,7 @@ class Stages:
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
+        self._suspects.end(assignments)
         waiting = self._lanes.drop(assignments)
         ready = self._threads.drop(assignments)
         if self._loop is not None:
@@ -128,7 +132,7 @@ class Stages:
         self._settler.stop(settle_within)
 
     def _make_ready(self, records: list[Record]) -> None:
-        if self._isolated_names:
+        if self._isolated_names or self._suspects:
             records = self._keep_apart(records)
         if self._loop is None:
             self._threads.make_ready(records)
@@ -140,13 +144,15 @@ class Stages:
             self._threads.make_ready([r for r in records if r.headers.get(JOB_TYPE) not in self._async_names])
 
     def _keep_apart(self, records: list[Record]) -> list[Record]:
-        """Give isolated jobs to their runners, and the rest back."""
-        names = self._isolated_names
-        isolated = [record for record in records if record.headers.get(JOB_TYPE) in names]
-        if not isolated:
+        """Give isolated jobs and suspects to their runners, and the rest back."""
+        names, suspects = self._isolated_names, self._suspects
+        suspects.forget_cleared()
+        apart = [record for record in records if record.headers.get(JOB_TYPE) in names or suspects.includes(record)]
+        if not apart:
             return records
-        self.isolated.make_ready(isolated)
-        return [record for record in records if record.headers.get(JOB_TYPE) not in names]
+        self.isolated.make_ready(apart)
+        taken = set(apart)
+        return [record for record in records if record not in taken]
 
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:

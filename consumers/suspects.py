@@ -1,0 +1,78 @@
+"""`Suspects`: jobs that may have killed the worker that ran them; they run alone, in child processes, to be sure.
+
+A partition that its owner left open was at work when that owner died: any of the jobs that were running then may be
+why. One death happens, by the kernel or by hand; from the second in a row on, what was possibly running is suspected.
+A job that is alone in a child when that dies has done it, and nobody else is blamed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from ..topology import Queue
+from ..topology.headers import JOB_TYPE
+from . import log_keys
+from .record import Assignment, Record
+
+_LOGGER = logging.getLogger("stoker.isolation")
+
+SUSPECT_AFTER: Final = 2
+"""Owners that must have died in a row before anybody is suspected."""
+CERTAIN_DEATHS: Final = 2
+"""A suspect must have killed at least so many children of its own, unless fewer crashes are borne at all."""
+
+
+class Suspects:
+    """The suspected records of one queue; `isolable` names the job types that a child can run, as on the wire."""
+
+    def __init__(self, queue: Queue, isolable: Collection[bytes]) -> None:
+        self._queue = queue
+        self._isolable = frozenset(isolable)
+        self._among: set[Assignment] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anybody is suspected."""
+        return bool(self._among)
+
+    def begin(self, assignment: Assignment) -> None:
+        """Look at a restored assignment."""
+        if assignment.deaths >= SUSPECT_AFTER:
+            _LOGGER.warning(
+                "%s/%d: the last %d workers died while they had it; what was possibly running then, below offset %d, "
+                "now runs in child processes, one job at a time in each", assignment.topic, assignment.partition,
+                assignment.deaths, assignment.window_end,
+                extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [assignment.partition]},
+            )  # fmt: skip
+        if assignment.deaths >= SUSPECT_AFTER or assignment.crashes:
+            self._among.add(assignment)
+
+    def end(self, assignments: Collection[Assignment]) -> None:
+        """Forget partitions that go away."""
+        self._among.difference_update(assignments)
+
+    def forget_cleared(self) -> None:
+        """Forget partitions that have come beyond what was suspected."""
+        self._among = {a for a in self._among if a.deaths >= SUSPECT_AFTER or a.crashes}
+
+    def includes(self, record: Record) -> bool:
+        """Whether a record is suspected, and a child can run its job."""
+        return (
+            record.assignment in self._among
+            and (record.offset in record.assignment.crashes or is_in_window(record))
+            and record.headers.get(JOB_TYPE) in self._isolable
+        )
+
+
+def is_in_window(record: Record) -> bool:
+    """Whether a record was possibly running when the last owners of its partition died."""
+    return record.assignment.deaths >= SUSPECT_AFTER and record.offset < record.assignment.window_end
+
+
+def crashes_before(record: Record, crash_limit: int) -> int:
+    """How many crashes count against a job before the next one; those of whole workers only as far as they prove."""
+    certain = record.assignment.crashes.get(record.offset, 0)
+    if certain or not is_in_window(record):
+        return certain
+    return min(record.assignment.deaths, max(0, crash_limit - CERTAIN_DEATHS))
