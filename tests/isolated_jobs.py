@@ -209,3 +209,20 @@ class Unsendable:
 
 def take(what: Unsendable) -> None:
     """Would take it."""
+
+
+def nothing(number: int) -> None:
+    """Do nothing."""
+
+
+def note_and_exit(file: str, code: int) -> None:
+    """End the process, not without a word."""
+    note(file, str(os.getpid()))
+    os._exit(code)
+
+
+def hold_and_note(file: str, seconds: int) -> None:
+    """Compute for long in C code, and be done."""
+    note_run(file, "begun")
+    ctypes.PyDLL(None).sleep(seconds)
+    note_run(file, "ended")

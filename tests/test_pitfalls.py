@@ -62,6 +62,7 @@ PITFALLS = {
     "lets headers grow with each retry": "test_headers_do_not_grow_with_the_attempts",
     "keeps stack traces of any length": "test_an_errors_text_and_stack_are_bounded",
     "hands a computing job to a second worker": "test_a_job_longer_than_the_poll_interval_keeps_its_partition",
+    "lets a computing job starve the heartbeats": "test_an_isolated_job_that_computes_for_long_starves_nobody",
     "passes on a value whose conversion failed": "test_a_value_that_does_not_fit_is_refused",
     "writes the broker's password to the log": "test_log_lines_of_the_client_carry_no_secret",
 }

@@ -20,6 +20,7 @@ from stoker.topology import headers as wire
 from waiting import wait_until
 from working import (
     DEADLINE_S,
+    SESSION_TIMEOUT,
     create,
     declare_queue,
     headers_of,
@@ -138,6 +139,55 @@ def test_a_shutdown_waits_for_the_grace_and_then_interrupts(
         assert running.outcomes().get("Retried", 0) == 0
         wait_all_committed(cluster, queue)
     assert len(isolated_jobs.notes(file)) == 3
+
+
+def test_the_next_owner_goes_on_counting_crashes(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crashes are kept with the commit: deploys and rebalances must not give a deadly job new lives."""
+    pipeline, queue = declare_queue(namespace)
+    die = pipeline.job(queue, isolation="process")(isolated_jobs.note_and_exit)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue(die, str(tmp_path / "runs"), 9)
+    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(minutes=1))
+    with running_worker(pipeline, cluster, isolated_concurrency=1) as running:
+        wait_until(lambda: (seen := running.worker.snapshot()[0].children) and seen.ended, DEADLINE_S, "a death")
+    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
+    with running_worker(pipeline, cluster, isolated_concurrency=1):
+        (letter,) = wait_dead(cluster, queue, 1)
+    assert headers_of(letter)[wire.CRASHES] == b"3"
+    assert len(isolated_jobs.notes(tmp_path / "runs")) == 3
+
+
+def test_an_isolated_job_that_computes_for_long_starves_nobody(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path
+) -> None:
+    """While it holds its interpreter past the group's session timeout, others run and nobody is handed the job."""
+    pipeline, queue = declare_queue(namespace)
+    hold = pipeline.job(queue, isolation="process")(isolated_jobs.hold_and_note)
+    beside = pipeline.job(queue)(isolated_jobs.note_run)
+    create(pipeline, cluster)
+    held, others = tmp_path / "held", tmp_path / "others"
+    seconds = int(SESSION_TIMEOUT.total_seconds()) + 3
+    with (
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster, isolated_concurrency=2) as running,
+        running_worker(pipeline, cluster, isolated_concurrency=2) as second,
+    ):
+        running.wait_partitions(1)
+        second.wait_partitions(1)
+        for key in range(4):
+            producer.enqueue(hold.with_options(key=str(key)), str(held), seconds)
+        wait_until(lambda: isolated_jobs.notes(held), DEADLINE_S, "the first one's begin")
+        for number in range(20):
+            producer.enqueue(beside, str(others), str(number))
+        wait_until(lambda: len(isolated_jobs.notes(others)) == 20, DEADLINE_S, "the others")
+        assert not [line for line in isolated_jobs.notes(held) if line.startswith("ended")]
+        wait_until(lambda: len(isolated_jobs.notes(held)) == 8, DEADLINE_S, "the end of all")
+        wait_all_committed(cluster, queue)
+    runs = [tuple(line.split()[:2]) for line in isolated_jobs.notes(held)]
+    assert max(Counter(runs).values()) == 1
 
 
 @pytest.mark.expected_errors("cannot start")
