@@ -92,11 +92,6 @@ def sleep(file: str, seconds: float) -> None:
     time.sleep(seconds)
 
 
-async def sleep_async(seconds: float) -> None:
-    """Wait on the event loop."""
-    await asyncio.sleep(seconds)
-
-
 def grow(size_bytes: int, seconds: float) -> None:
     """Hold memory."""
     held = bytearray(size_bytes)
@@ -209,10 +204,6 @@ class Unsendable:
 
 def take(what: Unsendable) -> None:
     """Would take it."""
-
-
-def nothing(number: int) -> None:
-    """Do nothing."""
 
 
 def note_and_exit(file: str, code: int) -> None:
