@@ -23,7 +23,7 @@ from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
 from . import child_flag, log_keys
-from .errors import WorkerInChild
+from .errors import WorkerCrashed, WorkerInChild
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
 from .slots import describe_frames, thread_frames
@@ -34,6 +34,8 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 STUCK_AFTER_S: Final = 60.0
 """A poll thread that has not turned for so long is reported, with its stack, and again each time."""
+GIVE_UP_AFTER_S: Final = 600.0
+"""Twice librdkafka's `max.poll.interval.ms`: the partitions are long with others, and only a restart brings it back."""
 TRACE_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
@@ -82,7 +84,8 @@ class Worker:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
-        self._told_stuck_s: dict[str, float] = {}
+        self._has_given_up = False
+        self._hanging: dict[str, tuple[float, float]] = {}
         self._signals: deque[str] = deque()
 
     def _make(self, queue: Queue) -> QueueWorker:
@@ -97,8 +100,8 @@ class Worker:
         if threading.current_thread() is threading.main_thread():
             self._heed_signals()
         gc.set_threshold(GC_THRESHOLD)
-        self.start()
-        while any(thread.is_alive() for thread in self._threads):
+        self._start(daemon=True)  # so that one that hangs for good does not keep the process from ending
+        while any(thread.is_alive() for thread in self._threads) and not self._has_given_up:
             for thread in self._threads:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
             self._obey()
@@ -109,6 +112,9 @@ class Worker:
 
     def start(self) -> None:
         """Start the threads and come back; `run` waits for their end as well."""
+        self._start(daemon=False)
+
+    def _start(self, *, daemon: bool) -> None:
         if self._threads:
             return
         _LOGGER.info(
@@ -116,7 +122,8 @@ class Worker:
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
         for worker in self._workers:
-            thread = threading.Thread(target=self._run_one, args=(worker,), name=f"stoker-poll-{worker.queue.name}")
+            name = f"stoker-poll-{worker.queue.name}"
+            thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
             self._threads.append(thread)
             thread.start()
 
@@ -162,7 +169,7 @@ class Worker:
         while self._signals:
             name = self._signals.popleft()
             if name == TRACE_SIGNAL.name:
-                self._on_trace(self.trace())
+                self._tell_trace()
             elif self._stopped.is_set():
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
@@ -175,13 +182,31 @@ class Worker:
         now_s = time.monotonic()
         if now_s >= self._next_trace_s:
             self._next_trace_s = now_s + self._trace_every_s
-            self._on_trace(self.trace())
+            self._tell_trace()
         for worker, thread in zip(self._workers, self._threads, strict=True):
             if now_s - worker.last_turn_s < STUCK_AFTER_S or self._stopped.is_set():
-                self._told_stuck_s.pop(worker.queue.name, None)
-            elif now_s - self._told_stuck_s.get(worker.queue.name, -math.inf) >= STUCK_AFTER_S:
-                self._told_stuck_s[worker.queue.name] = now_s
-                report_hanging(worker.queue.name, now_s - worker.last_turn_s, thread.ident or 0)
+                self._hanging.pop(worker.queue.name, None)
+            else:
+                self._note_hanging(worker, thread, now_s)
+
+    def _note_hanging(self, worker: QueueWorker, thread: threading.Thread, now_s: float) -> None:
+        """Say it now and then, and give up when it was seen for long: a process that was frozen is not at fault."""
+        name = worker.queue.name
+        seen_s, told_s = self._hanging.get(name, (now_s, -math.inf))
+        if now_s - told_s >= STUCK_AFTER_S:
+            told_s = now_s
+            report_hanging(name, now_s - worker.last_turn_s, thread.ident or 0)
+        self._hanging[name] = (seen_s, told_s)
+        if now_s - seen_s > GIVE_UP_AFTER_S:
+            self._failure = self._failure or WorkerCrashed(name)
+            self._has_given_up = True
+            self.stop()
+
+    def _tell_trace(self) -> None:
+        try:
+            self._on_trace(self.trace())
+        except Exception:  # whoever looks at a worker, into a closed pipe say, must not end it
+            _LOGGER.warning("a trace could not be told", exc_info=True)
 
 
 def report_hanging(queue: str, for_s: float, thread_id: int) -> None:

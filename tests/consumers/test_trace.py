@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers import current_job, worker
+from stoker.consumers import Worker, WorkerSettings, current_job, worker
+from stoker.consumers.errors import WorkerCrashed
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.trace import LoopTrace, PartitionTrace, QueueTrace, RunTrace
 from stoker.operations.trace_output import json_printer, text_printer
@@ -182,6 +183,44 @@ def test_a_poll_thread_that_hangs_is_told_with_its_stack(
         assert any("hang" in line for line in _poll_stack(running))
         gate.open()
     assert "in hang" in told()[0]
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_a_worker_whose_poll_thread_hangs_for_good_ends(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions are with others by then: a supervisor's restart brings it back, and nothing else would."""
+    monkeypatch.setattr(worker, "STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr(worker, "GIVE_UP_AFTER_S", 0.5)
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    gate = Gate()
+    monkeypatch.setattr(QueueWorker, "_keep_house", lambda _self: gate.wait())
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings()))
+    wait_until(lambda: running.failure, 30, "the worker to give up")
+    gate.open()
+    assert isinstance(running.failure, WorkerCrashed)
+    for thread in running.worker._threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_trace_that_cannot_be_told_does_not_end_the_worker(
+    cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may be at the other end of the pipe."""
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    tries: list[int] = []
+
+    def fail(_traces: object) -> None:
+        tries.append(1)
+        raise BrokenPipeError
+
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_trace=fail, trace_every_s=0.05))
+    wait_until(lambda: len(tries) >= 2, 30, "two tries")
+    running.stop()
+    assert any("could not be told" in record.getMessage() for record in caplog.records)
 
 
 def _poll_stack(running: RunningWorker) -> tuple[str, ...]:
