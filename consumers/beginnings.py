@@ -110,7 +110,9 @@ class _Former:
                 f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
                 f"Going on from its first record, {low}; jobs that the ledger remembers do not run again"
             )
-            return Beginning(state=PartitionState(base=low, horizon=low))
+            # The first record to come will lie before this, and begin the partition anew. Were the end told wrongly,
+            # none would, and no offset is committed that makes everything run again.
+            return Beginning(state=PartitionState(base=offset, horizon=offset))
         former = self._read_former()
         known = former or PartitionState(base=offset, horizon=offset, is_open=False)
         state = self._past_deleted(self._before_the_end(known, high), low)

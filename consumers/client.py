@@ -102,8 +102,8 @@ def make_consumer(
 def lag(consumer: Consumer, assignment: Assignment) -> int:
     """Records of a partition that are not complete, as far as the client knows its end; 0 before it knows."""
     _, high = consumer.get_watermark_offsets(TopicPartition(assignment.topic, assignment.partition), cached=True)
-    position = assignment.progress.committable()
-    return 0 if position is None or high < 0 else max(0, high - position)
+    progress = assignment.progress
+    return 0 if progress.committable() is None or high < 0 else progress.left_before(high)
 
 
 def longest_callback_s(cluster: ClusterSettings) -> float:

@@ -28,8 +28,6 @@ CALM_S: Final = 30.0
 """How long an owner must live, and come beyond what may have killed the one before, until deaths are forgotten."""
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
-SMALLEST_CHARACTERS: Final = 8
-"""Where brokers take no more metadata than this, they take none."""
 
 
 class Commits:
@@ -41,6 +39,7 @@ class Commits:
         self._interval_s = interval.total_seconds()
         self._next_s = 0.0
         self._max_characters = MAX_CHARACTERS
+        self._told_useless = False
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
 
@@ -125,16 +124,10 @@ class Commits:
         refused = max(len(place.metadata or "") for place in places)
         self._max_characters = min(self._max_characters, refused // 2)
         self._next_s = 0.0
-        if self._max_characters < SMALLEST_CHARACTERS:
-            _LOGGER.error(
-                "the brokers take no metadata with commits (offset.metadata.max.bytes), so what is complete beyond "
-                "the committed offset is kept nowhere: after a kill, jobs out of the ledger's window run again"
-            )
-        else:
-            _LOGGER.warning(
-                "the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
-                "progress that is larger than %d goes to the progress topic", refused, self._max_characters,
-            )  # fmt: skip
+        _LOGGER.warning(
+            "the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
+            "progress that is larger than %d goes to the progress topic", refused, self._max_characters,
+        )  # fmt: skip
 
     def _changed(
         self, assignments: Iterable[Assignment], state_of: Callable[[Assignment], PartitionState | None]
@@ -159,6 +152,13 @@ class Commits:
             text = state.referring(assignment.spilled_at).encode(self._max_characters)
         if text is None:
             text = state.without_runs().encode(self._max_characters)
+        if text is None and not self._told_useless:
+            self._told_useless = True
+            _LOGGER.error(
+                "the brokers take no more than %d characters of metadata with commits, too few to say anything; raise "
+                "offset.metadata.max.bytes. Until then, what is complete beyond committed offsets is kept nowhere: "
+                "after a kill, jobs out of the ledger's window run again", self._max_characters,
+            )  # fmt: skip
         return text or ""
 
 

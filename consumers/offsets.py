@@ -121,8 +121,14 @@ class Progress:
 
     @property
     def incomplete(self) -> int:
-        """How many delivered records have no durable outcome yet."""
+        """How many delivered records have no durable outcome yet; any thread may ask."""
         return len(self._incomplete)
+
+    def left_before(self, end: int) -> int:
+        """How many offsets below the partition's end are not complete, those that are still to come included."""
+        self._forget_expected(self._next_offset)
+        expected = sum(after - first for first, after in self._expected)
+        return len(self._incomplete) + expected + max(0, end - self.horizon)
 
     def incomplete_runs(self) -> list[Run]:
         """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""

@@ -127,6 +127,20 @@ def test_an_operator_who_moves_offsets_forward_skips_jobs(scene: Scene) -> None:
     scene.gate.open()
 
 
+def test_an_offset_beyond_the_end_is_told_of_and_all_records_are_run(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So it looks when brokers have lost records: nothing that is there is passed over, and the offset is mended."""
+    scene.enqueue(*range(5))
+    scene.work_off()
+    delete_records(scene.cluster, scene.queue.ledger_topic)
+    move_group(scene.cluster, scene.queue, 100)
+    with caplog.at_level(logging.WARNING, "stoker.progress"), running_worker(scene.pipeline, scene.cluster):
+        wait_until(lambda: commit_of(scene.cluster, scene.queue).offset == 5, DEADLINE_S, "the offset to be mended")
+    assert scene.journal.times() == dict.fromkeys(range(5), 2)
+    assert "the committed offset 100 lies beyond the end, 5" in caplog.text
+
+
 def test_records_deleted_unrun_are_told_of(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """Six of ten jobs that wait are deleted: the worker says how many, and runs the others."""
     scene.enqueue(0, 1)
@@ -215,6 +229,7 @@ def test_a_job_that_ends_after_its_partition_began_anew_is_late(scene: Scene) ->
         wait_all_committed(scene.cluster, scene.queue)
 
 
+@pytest.mark.expected_errors("too few to say anything")
 @pytest.mark.parametrize("cap_bytes", [120, 12])
 def test_brokers_that_take_little_metadata_stop_no_partition(
     tmp_path: Path, namespace: str, cap_bytes: int, caplog: pytest.LogCaptureFixture
@@ -236,6 +251,7 @@ def test_brokers_that_take_little_metadata_stop_no_partition(
         assert again == {-1} if cap_bytes == 120 else again > {-1}
         assert commit_of(scene.cluster, scene.queue).offset == 200
         assert "offset.metadata.max.bytes" in caplog.text
+        assert ("too few to say anything" in caplog.text) is (cap_bytes == 12)
     finally:
         broker.kill()
 

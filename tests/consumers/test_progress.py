@@ -146,8 +146,9 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     progress = Progress()
     progress.begin(PartitionState(base=3, horizon=9, incomplete=((3, 4), (5, 6))))
     assert (progress.committable(), progress.is_passing) == (3, True)
+    assert progress.left_before(12) == 5
     assert progress.pass_over(4)
-    assert progress.committable() == 5
+    assert (progress.committable(), progress.left_before(12)) == (5, 4)
     assert not progress.pass_over(5)
     progress.take(5)
     progress.complete(5)
