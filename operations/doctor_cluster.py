@@ -165,7 +165,9 @@ def check_session(facts: Facts, queue: Queue) -> Finding:
     session = timedelta(milliseconds=int(written))
     said = f"a killed worker's partitions move on after {format_duration(session)}"
     if session >= SLOW_SESSION:
-        return at_risk("P8", queue.name, said, f"lower consumer.session.timeout.ms of group {queue.group}")
+        return at_risk(
+            "P8", queue.name, said, "declare a shorter `session_timeout` of the queue, and run `stoker topology apply`"
+        )
     return held("P8", queue.name, said)
 
 
