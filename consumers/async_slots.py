@@ -62,7 +62,7 @@ class AsyncSlot:
         "task",
     )
 
-    def __init__(self, name: str, holder: Holder, tell: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(self, name: str, holder: Holder, tell: Callable[[Callable[[], None]], object]) -> None:
         self.name = name
         self.holder = holder
         self._tell = tell
