@@ -7,10 +7,12 @@ import ctypes
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -217,3 +219,17 @@ def hold_and_note(file: str, seconds: int) -> None:
     note_run(file, "begun")
     ctypes.PyDLL(None).sleep(seconds)
     note_run(file, "ended")
+
+
+def book(database: str, place: str) -> None:
+    """Write inside of the inbox, and the first time die at a place: before the commit, or after it."""
+    with closing(sqlite3.connect(database)) as connection, current_job().inbox(connection):
+        connection.execute("INSERT INTO effects VALUES (?)", (current_job().job_id,))
+        _die_once(f"{database}.died", place == "written")
+    _die_once(f"{database}.died", place == "committed")
+
+
+def _die_once(marker: str, is_here: bool) -> None:
+    if is_here and not os.path.exists(marker):
+        note(marker, "died")
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -285,3 +285,40 @@ def test_a_block_that_was_rolled_back_may_be_entered_again(tmp_path: Path) -> No
             raise LookupError
         with open_inbox(connection, queue="q", job="1", entered=entered):
             pass
+
+
+# ---- the database goes away
+
+
+ON_POSTGRESQL = [name for name in (*SYNC, *ASYNC) if "sqlite" not in name]
+
+
+@pytest.mark.parametrize("when", ["in the body", "before the commit"])
+@pytest.mark.parametrize("driver", ON_POSTGRESQL)
+def test_a_connection_that_breaks_fails_the_run_and_leaves_nothing(driver: str, inbox_url: str, when: str) -> None:
+    """The run fails with what the driver says, whether a statement or the commit finds it; the next run is a first."""
+
+    async def lose(inbox: Inbox, connection: Any) -> None:
+        await act(inbox, connection)
+        if when == "in the body":
+            await write(connection, "SELECT pg_terminate_backend(pg_backend_pid())")
+        else:
+            end_others(inbox_url)
+
+    with pytest.raises(
+        (psycopg.Error, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, sqlalchemy.exc.DBAPIError)
+    ):
+        perform(driver, inbox_url, lose)
+    assert effects(inbox_url) == 0
+    perform(driver, inbox_url, act)
+    assert effects(inbox_url) == 1
+
+
+def end_others(url: str) -> None:
+    """Have the server end all other connections to a database."""
+    with psycopg.connect(url) as connection:
+        query = (
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert connection.execute(query).fetchall()

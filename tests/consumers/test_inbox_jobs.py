@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import isolated_jobs
+import isolating
 from delivering import TIERS, declare
 from inboxes import make_sqlite
 from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, current_job
@@ -155,3 +157,13 @@ def test_a_job_that_snoozes_after_its_block_gets_the_first_result_when_it_wakes(
         running.wait_outcomes(Snoozed=1, Done=1)
     assert told.said == [{"number": 7}]
     assert rows(file) == ["job-1"]
+
+
+@pytest.mark.parametrize("place", ["written", "committed"])
+def test_a_child_that_is_killed_around_its_commit_leaves_one_effect(file: Path, place: str) -> None:
+    """The inbox works in child processes: the run that follows the death makes it one effect, or finds it."""
+    pipeline, queue, (book,) = isolating.declare(isolated_jobs.book)
+    with isolating.isolated(pipeline, queue) as here:
+        assert here.run(book, str(file), place) is DONE
+    assert isolated_jobs.notes(file.with_name("db.died")) == ["died"]
+    assert rows(file) == rows(file, "stoker_inbox") == ["job-0"]
