@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiosqlite
 import asyncpg
@@ -30,6 +31,12 @@ def alchemy_url(url: str, driver: str) -> str:
     return url.replace("postgresql:", f"postgresql+{driver}:").replace("sqlite:", f"sqlite+{driver}:")
 
 
+SQLITE_MODES: Final[dict[str, dict[str, Any]]] = {"sqlite3 without isolation": {"isolation_level": None}}
+if sys.version_info >= (3, 12):
+    SQLITE_MODES["sqlite3 autocommit"] = {"autocommit": True}
+    SQLITE_MODES["sqlite3 no autocommit"] = {"autocommit": False}
+
+
 @contextmanager
 def sync_connection(driver: str, url: str) -> Iterator[Any]:
     """An open connection or session of a sync driver."""
@@ -40,7 +47,7 @@ def sync_connection(driver: str, url: str) -> Iterator[Any]:
         with psycopg.connect(url, autocommit=True) as connection:
             yield connection
     elif driver.startswith("sqlite3"):
-        options: dict[str, Any] = {"sqlite3": {}, "sqlite3 without isolation": {"isolation_level": None}}[driver]
+        options: dict[str, Any] = {"sqlite3": {}, **SQLITE_MODES}[driver]
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), **options)) as opened:
             yield opened
     else:
@@ -78,7 +85,7 @@ async def async_connection(driver: str, url: str) -> AsyncIterator[Any]:
 
 
 SYNC = (
-    *("psycopg", "psycopg autocommit", "sqlite3", "sqlite3 without isolation"),
+    *("psycopg", "psycopg autocommit", "sqlite3", *SQLITE_MODES),
     *("sqlalchemy", "sqlalchemy session", "sqlalchemy sqlite", "sqlalchemy session sqlite"),
 )
 ASYNC = (
@@ -95,8 +102,15 @@ async def write(connection: Any, sql: str = WRITE) -> None:
         await answer
 
 
-def perform(driver: str, url: str, body: Body, *, before: Callable[[Any], Awaitable[None]] | None = None) -> None:
-    """Open a connection, do something before, and run the body in the inbox of job j1."""
+def perform(
+    driver: str,
+    url: str,
+    body: Body,
+    *,
+    before: Callable[[Any], Awaitable[None]] | None = None,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Open a connection, do something before, run the body in the inbox of job j1, and look while it is open still."""
 
     async def run_async() -> None:
         async with async_connection(driver, url) as connection:
@@ -104,6 +118,7 @@ def perform(driver: str, url: str, body: Body, *, before: Callable[[Any], Awaita
                 await before(connection)
             async with open_inbox(connection, queue="shop.work", job="j1") as inbox:
                 await body(inbox, connection)
+            after()
 
     if driver in ASYNC:
         asyncio.run(run_async())
@@ -113,6 +128,7 @@ def perform(driver: str, url: str, body: Body, *, before: Callable[[Any], Awaita
             drive(before(connection))
         with open_inbox(connection, queue="shop.work", job="j1") as inbox:
             drive(body(inbox, connection))
+        after()
 
 
 def drive(coroutine: Awaitable[None]) -> None:

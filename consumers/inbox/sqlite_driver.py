@@ -70,8 +70,19 @@ class SqliteDriver(Driver):
             if "no such savepoint" in str(refused):
                 raise TransactionEnded from refused
             raise
-        await settled(self._connection.commit())
+        if self._must_say:
+            await self._say("COMMIT")
+        else:
+            await settled(self._connection.commit())
 
     async def rollback(self, error: BaseException) -> None:
         """Undo the whole transaction."""
-        await settled(self._connection.rollback())
+        if not self._must_say:
+            await settled(self._connection.rollback())
+        elif self._in_transaction():
+            await self._say("ROLLBACK")
+
+    @property
+    def _must_say(self) -> bool:
+        """Whether `commit()` and `rollback()` do nothing: so it is with `autocommit=True`, from Python 3.12 on."""
+        return getattr(getattr(self._connection, "_conn", self._connection), "autocommit", None) is True

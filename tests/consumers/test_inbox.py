@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,11 +16,13 @@ import pytest
 from inboxes import (
     ASYNC,
     SYNC,
+    WRITE,
     Body,
     act,
     async_connection,
     drive,
     effects,
+    make_sqlite,
     perform,
     sync_connection,
     write,
@@ -27,6 +32,7 @@ from stoker.consumers.inbox import (
     open_inbox,
 )
 from stoker.consumers.inbox.inbox import Inbox
+from working import in_threads
 
 every_driver = pytest.mark.parametrize("driver", [*SYNC, *ASYNC])
 
@@ -97,11 +103,12 @@ def test_a_connection_is_of_use_after_the_block_however_it_ended(driver: str, in
 def test_what_the_driver_had_begun_by_itself_the_inbox_ends(driver: str, inbox_url: str) -> None:
     """A write or read before the block, in a transaction that nobody has opened, is committed with it, so that no job
     is done whose effect was never committed."""
-    perform(driver, inbox_url, act, before=write)
-    assert effects(inbox_url) == 2
+    counted: list[int] = []
+    perform(driver, inbox_url, act, before=write, after=lambda: counted.append(effects(inbox_url)))
+    assert counted == [2]
     with pytest.raises(AlreadyDone):
         perform(driver, inbox_url, act, before=write)
-    committed_at_once = driver in {"psycopg autocommit", "sqlite3 without isolation"}
+    committed_at_once = driver in {"psycopg autocommit", "sqlite3 without isolation", "sqlite3 autocommit"}
     assert effects(inbox_url) == (3 if committed_at_once else 2)
 
 
@@ -120,32 +127,32 @@ def test_a_block_of_the_callers_own_ends_what_it_has_begun(driver: str, inbox_ur
         return connection.begin() if "sqlalchemy" in driver else connection.transaction()
 
     async def fail_async(connection: Any) -> None:
-        async with open_inbox(connection, queue="q", job="1"):
+        async with open_inbox(connection, queue="q", job="2"):
             await write(connection)
             raise KeyError
 
     def fail(connection: Any) -> None:
-        with open_inbox(connection, queue="q", job="1"):
+        with open_inbox(connection, queue="q", job="2"):
             drive(write(connection))
             raise KeyError
 
     async def enclosed_async(failure: type[Exception] | None) -> None:
         async with async_connection(driver, inbox_url) as connection, block(connection):
-            with pytest.raises(KeyError):
-                await fail_async(connection)
             async with open_inbox(connection, queue="q", job="1"):
                 await write(connection)
             assert effects(inbox_url) == 0
+            with pytest.raises(KeyError):
+                await fail_async(connection)
             if failure:
                 raise failure
 
     def enclosed(failure: type[Exception] | None) -> None:
         with sync_connection(driver, inbox_url) as connection, block(connection):
-            with pytest.raises(KeyError):
-                fail(connection)
             with open_inbox(connection, queue="q", job="1"):
                 drive(write(connection))
             assert effects(inbox_url) == 0
+            with pytest.raises(KeyError):
+                fail(connection)
             if failure:
                 raise failure
 
@@ -224,3 +231,23 @@ def test_twins_under_a_stricter_isolation_are_told_as_well(inbox_database: str, 
             inbox.keep(1)
         thread.join(20)
     assert told == [1]
+
+
+def test_writers_of_sqlite_wait_for_each_other(tmp_path: Path) -> None:
+    """Many connections at once, each takes its turn, none is told that the database is locked."""
+    url = make_sqlite(tmp_path / "db")
+    failures: list[BaseException] = []
+
+    def work(worker: int) -> None:
+        try:
+            with closing(sqlite3.connect(tmp_path / "db", timeout=60)) as connection:
+                for number in range(25):
+                    with open_inbox(connection, queue="q", job=f"{worker}-{number}"):
+                        connection.execute(WRITE)
+        except BaseException as error:  # noqa: BLE001  # told below
+            failures.append(error)
+
+    for thread in in_threads(8, work):
+        thread.join(60)
+    assert not failures
+    assert effects(url) == 200
