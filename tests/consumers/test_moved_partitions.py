@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 from confluent_kafka import Producer as PlainProducer
 
 from progressing import DEADLINE_S, commit_of, delete_records, move_group, state_of, wait_state
+from stoker.consumers.commits import Commits
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
@@ -86,6 +89,32 @@ def test_a_partition_is_open_while_it_is_worked_on_and_closed_after(scene: Scene
     after = state_of(scene.cluster, scene.queue)
     assert after is not None
     assert (after.is_open, after.base, after.incomplete) == (False, 1, ())
+
+
+def test_no_job_starts_before_its_partition_is_confirmed_to_be_open(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker turns and turns, but while the answer to the first commit is missing, nothing runs."""
+    withheld: list[tuple[Any, ...]] = []
+    made: list[Consumer] = []
+    take_answer, commit_if_due = Commits.note_answer, Commits.commit_if_due
+
+    def count_turn(commits: Commits, consumer: Consumer) -> None:
+        made.append(consumer)
+        commit_if_due(commits, consumer)
+
+    monkeypatch.setattr(Commits, "note_answer", lambda *arguments: withheld.append(arguments))
+    monkeypatch.setattr(Commits, "commit_if_due", count_turn)
+    scene.enqueue(1)
+    with running_worker(scene.pipeline, scene.cluster):
+        wait_until(lambda: any(place.topic == scene.queue.topic for _, _, places in withheld for place in places))
+        before = len(made)
+        wait_until(lambda: len(made) > before + 30, DEADLINE_S, "turns without the answer")
+        assert scene.journal.runs == []
+        monkeypatch.undo()
+        for arguments in withheld:
+            take_answer(*arguments)
+        scene.journal.wait_for(1)
 
 
 def test_progress_is_kept_over_a_shutdown_that_a_job_outlasts(scene: Scene) -> None:
