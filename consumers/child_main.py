@@ -35,7 +35,9 @@ from .child_messages import (
     BEGUN,
     HEARTBEAT,
     STACK_SIGNAL,
+    AskFrames,
     Ended,
+    Frames,
     FromChild,
     HandlerAddress,
     LogLine,
@@ -89,6 +91,9 @@ class Talk:
         try:
             while True:
                 message = receive(self._pipe)
+                if isinstance(message, AskFrames):
+                    self.tell(Frames(main_frames()))
+                    continue
                 self.should_stop = isinstance(message, ShouldStop)
                 if not self.should_stop:
                     heard.put(message)
@@ -100,6 +105,13 @@ class Talk:
         self._lock = threading.Lock()
         self._pipe.close()
         log_to_own_stderr()
+
+
+def main_frames() -> tuple[str, ...]:
+    """Where the thread is that runs the jobs."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    frames = [found for found, _ in traceback.walk_stack(frame)][::-1]
+    return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
 
 
 class PipedSigns:

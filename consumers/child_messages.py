@@ -84,6 +84,11 @@ class ShouldStop:
 
 
 @dataclass(frozen=True, slots=True)
+class AskFrames:
+    """Somebody wants to know where the job is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leave:
     """No more jobs: end as a program does that has come to its end."""
 
@@ -126,6 +131,13 @@ class Progressed:
     latest: JobProgress
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Where the main thread is: `file:line function`, the innermost last."""
+
+    lines: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class LogLine:
     """A log record: the pickled attributes of a `logging.LogRecord`."""
@@ -133,12 +145,13 @@ class LogLine:
     attributes: bytes
 
 
+ASK_FRAMES = AskFrames()
 BEGUN = Begun()
 HEARTBEAT = Heartbeat()
 LEAVE = Leave()
 SHOULD_STOP = ShouldStop()
-ToChild = Setup | RunJob | ShouldStop | Leave
-FromChild = Ready | Unready | Begun | Heartbeat | Progressed | Ended | LogLine
+ToChild = Setup | RunJob | ShouldStop | AskFrames | Leave
+FromChild = Ready | Unready | Begun | Heartbeat | Progressed | Frames | Ended | LogLine
 
 
 def send(pipe: Connection, message: ToChild | FromChild) -> None:

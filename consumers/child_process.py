@@ -12,22 +12,27 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from multiprocessing.connection import Pipe
+from queue import Empty, Queue
 from typing import Any, Final
 
 from .child_logging import handle_carried, log_levels
 from .child_messages import (
+    ASK_FRAMES,
     LEAVE,
     SHOULD_STOP,
     STACK_SIGNAL,
+    Frames,
     LogLine,
     Ready,
     RunJob,
     Setup,
+    ToChild,
     Unready,
     receive,
     send,
@@ -75,6 +80,8 @@ class ChildProcess:
         self._pipe, theirs = Pipe()
         self._stacks = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the child
         self._stacks_read = 0
+        self._sending = threading.Lock()
+        self._frames: Queue[tuple[str, ...]] = Queue()
         told = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
         command = [sys.executable, *_interpreter_options(), "-c", BOOTSTRAP.format(pipe=theirs.fileno())]
         with theirs:
@@ -115,9 +122,12 @@ class ChildProcess:
                 if not self._pipe.poll(wait_s):
                     break
                 message = receive(self._pipe)
-                if not isinstance(message, LogLine):
+                if isinstance(message, Frames):
+                    self._frames.put(message.lines)
+                elif isinstance(message, LogLine):
+                    handle_carried(message.attributes)
+                else:
                     return message
-                handle_carried(message.attributes)
                 wait_s = 0
         except (EOFError, OSError):
             self._wait_ended()
@@ -127,14 +137,30 @@ class ChildProcess:
         """Give it a job; False if it has died before."""
         self.jobs += 1
         with suppress(OSError):
-            send(self._pipe, job)
+            self._tell(job)
             return True
         return False
+
+    def _tell(self, message: ToChild) -> None:
+        with self._sending:
+            send(self._pipe, message)
+
+    def frames(self, within_s: float) -> tuple[str, ...]:
+        """Where its job is, told by the child without disturbing the job; empty if it does not tell in time.
+
+        Called from any thread; the answer comes to the one that waits for the job.
+        """
+        with suppress(Empty, OSError):  # it has died, or C code holds its interpreter
+            while not self._frames.empty():
+                self._frames.get_nowait()  # an answer that came too late for somebody else
+            self._tell(ASK_FRAMES)
+            return self._frames.get(timeout=within_s)
+        return ()
 
     def tell_to_stop(self) -> None:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
-            send(self._pipe, SHOULD_STOP)
+            self._tell(SHOULD_STOP)
 
     def sample(self) -> int:
         """Look at its memory; as last seen if it is gone."""
@@ -165,7 +191,7 @@ class ChildProcess:
         self.state = State.LEAVING
         self.leave_by_s = time.monotonic() + within_s
         with suppress(OSError):
-            send(self._pipe, LEAVE)
+            self._tell(LEAVE)
 
     def kill(self) -> None:
         """End it at once, with all that its jobs have started and not put into a group of their own."""

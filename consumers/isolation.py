@@ -22,7 +22,7 @@ from .child_main import find_handler
 from .child_messages import HandlerAddress, RunJob, Setup
 from .child_pool import ChildCounts, ChildPool, Recycling
 from .child_run import Killed, NotBegun, Stopped, run_in_child
-from .context import JobContext
+from .child_slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
 from .outcomes import INTERRUPTED, Outcome
 from .record import Assignment, Record
@@ -36,15 +36,6 @@ _LOGGER = logging.getLogger("stoker.isolation")
 
 AnyJobType = JobType[Any, Any]
 MAIN_MODULE: Final = "__main__"
-
-
-class ChildSlot(Slot):
-    """The place of a job that runs in a child; the watchdog only looks at it."""
-
-    __slots__ = ()
-
-    def strike(self, context: JobContext) -> None:
-        """Nothing: the thread that waits for the child kills it at its deadline."""
 
 
 class IsolatedRunners:
@@ -160,6 +151,8 @@ class IsolatedRunners:
             child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
             if child is None:
                 return Stopped()
+            if isinstance(slot, ChildSlot):
+                slot.child = child
             slot.begin(task.context, job_type.limits)
             try:
                 ending = run_in_child(
@@ -208,7 +201,7 @@ class IsolatedRunners:
     def _log_crash(self, task: Task, died: ChildDied, crashes: int) -> None:
         context = task.context
         _LOGGER.warning(
-            "job %s (%s): %s; crash %d of %d that are borne; it costs no attempt",
+            "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
             context.job_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
             extra={
                 log_keys.JOB_ID: context.job_id,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Literal
 
+from .child_slot import ChildSlot
 from .watchdog import Place, is_stuck
 
 INNERMOST: Final = 6
@@ -128,7 +129,7 @@ def _run_trace(place: Place, now_s: float) -> RunTrace | None:
         left_s=context.deadline_s - now_s,
         state="stuck" if is_stuck(place) else "ending" if place.struck is context else "running",
         progress=str(context.latest_progress or ""),
-        stack=innermost(place.frames()),
+        stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
     )
 
 

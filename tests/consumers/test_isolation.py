@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import psutil
 import pytest
 
 import isolated_jobs
-from isolating import declare, isolated
+from isolating import Isolated, declare, isolated
 from stoker.consumers.outcomes import DONE, INTERRUPTED, Dead, Retried
+from stoker.consumers.trace import RunTrace, run_traces
 from stoker.topology import RetryPolicy
 from waiting import wait_until
 
@@ -234,3 +236,24 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
         taken = wait_until(lambda: here.runners.drop([here.assignment]), what="the record")
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}
+
+
+def test_a_trace_shows_where_a_child_is(tmp_path: Path) -> None:
+    """The job's own frames rather than those of the thread that waits for it, and the job is not disturbed."""
+    pipeline, queue, (wait, hold) = declare(isolated_jobs.wait_for, isolated_jobs.hold_the_interpreter)
+    file, marker = tmp_path / "notes", tmp_path / "marker"
+    with isolated(pipeline, queue) as here:
+        job = here.offer(wait, str(file), str(marker))
+        wait_until(lambda: isolated_jobs.notes(file), 30, "the job's begin")
+        shown = wait_until(lambda: _shown(here, "wait_for"), 10, "its stack")
+        assert (shown.job_id, shown.state) == ("job-0", "running")
+        marker.touch()
+        assert here.wait(job) == [DONE]
+        here.offer(hold, str(file), 60)
+        wait_until(lambda: len(isolated_jobs.notes(file)) == 2, 30, "the next job's begin")
+        assert wait_until(lambda: _shown(here, "does not answer"), 10, "a line that says so")
+
+
+def _shown(here: Isolated, part: str) -> RunTrace | None:
+    (run,) = run_traces(here.runners.places, time.monotonic())
+    return run if any(part in line for line in run.stack) else None

@@ -1,0 +1,35 @@
+"""`ChildSlot`: the place of a job that runs in a child; the watchdog only looks at it, the thread that waits kills."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .child_process import ChildProcess
+from .context import JobContext
+from .slots import Slot
+
+LOOK_S: Final = 0.2
+
+
+class ChildSlot(Slot):
+    """One runner's place.
+
+    Attributes:
+        child: where the job runs; None between two.
+    """
+
+    __slots__ = ("child",)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.child: ChildProcess | None = None
+
+    def strike(self, context: JobContext) -> None:
+        """Nothing: the thread that waits for the child kills it at its deadline."""
+
+    def child_frames(self) -> tuple[str, ...]:
+        """Where the job is, as `file:line function`, the innermost last; a line that says so if its child does not."""
+        child = self.child
+        if child is None:
+            return ()
+        return child.frames(LOOK_S) or (f"process {child.pid} does not answer: C code holds its interpreter",)
