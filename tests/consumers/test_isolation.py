@@ -246,6 +246,7 @@ def test_a_trace_shows_where_a_child_is(tmp_path: Path) -> None:
         job = here.offer(wait, str(file), str(marker))
         wait_until(lambda: isolated_jobs.notes(file), 30, "the job's begin")
         shown = wait_until(lambda: _shown(here, "wait_for"), 10, "its stack")
+        assert shown is not None
         assert (shown.job_id, shown.state) == ("job-0", "running")
         marker.touch()
         assert here.wait(job) == [DONE]
