@@ -24,8 +24,6 @@ from .spill import Spill
 _LOGGER = logging.getLogger("stoker.commits")
 
 LAST_SPILL_S: Final = 2.0
-CALM_S: Final = 30.0
-"""How long an owner must live, and come beyond what may have killed the one before, until deaths are forgotten."""
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 
@@ -79,7 +77,7 @@ class Commits:
                 self.note_answer(failure.args[0], changed)
 
     def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
-        """Commit these partitions before they go away, closed where nothing is left running; wait for the answer."""
+        """Commit these partitions before they go away, closed; wait for the answer."""
         ending = list(leaving)
         for assignment in ending:
             self._spill_last(assignment)
@@ -168,7 +166,7 @@ def present_state(assignment: Assignment) -> PartitionState | None:
     base = progress.committable()
     if base is None:
         return None
-    if base >= assignment.window_end and time.monotonic() - assignment.began_s > CALM_S:
+    if base >= assignment.window_end:
         assignment.deaths = 0
     crashes = assignment.crashes
     return PartitionState(
@@ -182,9 +180,9 @@ def present_state(assignment: Assignment) -> PartitionState | None:
 
 
 def last_state(assignment: Assignment) -> PartitionState | None:
-    """The same at the end of an assignment: closed, unless one of its jobs is still running."""
+    """The same at the end of an assignment: closed, also where a job is left running, since its owner lives."""
     state = present_state(assignment)
-    return state if state is None or assignment.in_flight else replace(state, is_open=False)
+    return None if state is None else replace(state, is_open=False)
 
 
 def _is_too_large(error: KafkaError) -> bool:

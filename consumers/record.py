@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -39,14 +38,12 @@ class Assignment:
             one included; offsets below `window_end` were possibly running then.
         crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
             keeps it.
-        began_s: `time.monotonic()` when it was made.
         awaited: of a tier, where order is strict: {key: its records that were found there}, until lanes begin with it.
         spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
     """
 
     __slots__ = (
         "awaited",
-        "began_s",
         "committed",
         "crashes",
         "deaths",
@@ -80,7 +77,6 @@ class Assignment:
         self.in_flight = 0
         self.committed: tuple[int, str] | None = None
         self.restored: PartitionState | None = None
-        self.began_s = time.monotonic()
         self.deaths = 0
         self.window_end = 0
         self.crashes: dict[int, int] = {}
