@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from chaos.notes import DISCARDED, FAILED, OK, Run, read_confirmations, read_runs
-from chaos.plan import ATTEMPTS, JobPlan, JobPlans
+from chaos.plan import ATTEMPTS, QUARANTINED, JobPlan, JobPlans, is_doomed
 
-HITS_PROCESSES: Final = frozenset({"kill_workers", "kill_fleet", "stop_worker", "pause_worker"})
+HITS_PROCESSES: Final = frozenset({"kill_workers", "kill_fleet", "stop_worker", "pause_worker", "job_death"})
 """Faults that name the worker processes which they hit."""
 HITS_ALL: Final = frozenset(
     {
@@ -106,7 +106,7 @@ def expected_attempts(plan: JobPlan) -> int:
     """How many attempts a job must take."""
     if plan.kind in ("flaky", "strict_flaky"):
         return plan.how + 1
-    return ATTEMPTS if plan.kind in ("doomed", "strict_doomed", "hanging") else 1
+    return ATTEMPTS if is_doomed(plan.kind) else 1
 
 
 def is_final(run: Run, plan: JobPlan) -> bool:
@@ -155,4 +155,4 @@ def read_strikes(path: Path) -> list[Strike]:
 
 def is_settled_by_run(plan: JobPlan) -> bool:
     """Whether the job ends with a run that succeeds or discards itself."""
-    return plan.kind not in ("poison", "doomed", "strict_doomed", "hanging")
+    return plan.kind != "poison" and plan.kind not in QUARANTINED and not is_doomed(plan.kind)

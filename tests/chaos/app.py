@@ -7,7 +7,9 @@ of the notes.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ import psycopg
 
 from chaos.effects import DATABASE, WRITE_EFFECT
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
-from chaos.plan import ATTEMPTS, SESSION_TIMEOUT
+from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
 from stoker.topology import Pipeline
 from stoker.topology.headers import ORIGIN
@@ -32,12 +34,17 @@ FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 TIERS: Final = (timedelta(milliseconds=500), timedelta(seconds=2))
 RETRY: Final = RetryPolicy(attempts=ATTEMPTS)
 PARTITIONS: Final = 8
+EXIT_CODE: Final = 77
+LEAK_LIMIT_BYTES: Final = 160 * 1024 * 1024
+LEAK_STEP_BYTES: Final = 16 * 1024 * 1024
 HANG_TIMEOUT: Final = timedelta(seconds=1)
 SNOOZE: Final = timedelta(milliseconds=700)
 
 pipeline = Pipeline("chaos")
 shape: QueueShape = {"partitions": PARTITIONS, "tiers": TIERS, "retry": RETRY, "session_timeout": SESSION_TIMEOUT}
 steady = pipeline.queue("steady", **shape)
+rough_shape: QueueShape = {**shape, "partitions": 4, "crash_limit": CRASH_LIMIT}
+rough = pipeline.queue("rough", **rough_shape)
 strict_shape: QueueShape = {**shape, "ordering": "strict"}
 strict_queue = pipeline.queue("strict", **strict_shape)
 
@@ -174,3 +181,44 @@ def strict_flaky(number: int, failures: int) -> None:
 def strict_doomed(number: int) -> None:
     """As `doomed`; the later jobs of its key wait until it is a dead letter."""
     _fail_until(number, ATTEMPTS)
+
+
+@pipeline.job(rough, isolation="process")
+def exiting(number: int) -> None:
+    """Ends its process, each time."""
+    with _noted(number):
+        os._exit(EXIT_CODE)
+
+
+@pipeline.job(rough)
+def killing(number: int) -> None:
+    """Ends the worker that runs it, each time, until it is found out and runs in a child."""
+    with _noted(number):
+        os._exit(EXIT_CODE)
+
+
+@pipeline.job(rough, isolation="process")
+def stumbling(number: int) -> None:
+    """Is killed in its first run, for no fault of its own."""
+    with _noted(number):
+        mark = FOLDER / f"stumbled-{number}"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pipeline.job(rough, isolation="process", timeout=HANG_TIMEOUT)
+def stuck(number: int) -> None:
+    """Hangs in C code, deaf to everything but a kill."""
+    with _noted(number):
+        ctypes.CDLL(None).pause()
+
+
+@pipeline.job(rough, isolation="process", memory_limit_bytes=LEAK_LIMIT_BYTES)
+def leaking(number: int) -> None:
+    """Takes more and more memory."""
+    with _noted(number):
+        kept = []
+        while True:
+            kept.append(b"x" * LEAK_STEP_BYTES)
+            time.sleep(0.02)

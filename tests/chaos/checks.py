@@ -8,7 +8,7 @@ from typing import Final
 
 from chaos.account import HITS_ALL, Account, Finding, expected_attempts, is_final
 from chaos.notes import DISCARDED, OK, Run
-from chaos.plan import DEFERRED, JobPlan, is_doomed, poison_name
+from chaos.plan import CRASH_LIMIT, DEFERRED, QUARANTINED, JobPlan, is_doomed, poison_name
 
 UNREACHABLE: Final = "exit code 3"
 """What `stoker worker` ends with when Kafka cannot be reached at its start; its supervisor starts it again."""
@@ -40,7 +40,7 @@ def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Ite
 def _missing_outcome(plan: JobPlan, runs: Sequence[Run], is_dead: bool, is_waiting: bool) -> str | None:
     if plan.kind == "poison" and poison_name(plan) in DEFERRED:
         return None if is_waiting else "waits in no tier"
-    if plan.kind == "poison" or is_doomed(plan.kind):
+    if expected_reason(plan) is not None:
         return None if is_dead else f"is not among the dead letters; it ran {len(runs)} times"
     wanted = DISCARDED if plan.kind == "discarding" else OK
     return None if any(run.how == wanted for run in runs) else f"never ended {wanted!r}; it ran {len(runs)} times"
@@ -65,6 +65,8 @@ def expected_reason(plan: JobPlan) -> str | None:
     """Why a job is expected among the dead letters; None where it is not."""
     if plan.kind == "poison":
         return POISON_REASONS.get(poison_name(plan))
+    if plan.kind in QUARANTINED:
+        return "quarantined"
     return SPENT if is_doomed(plan.kind) else None
 
 
@@ -108,9 +110,25 @@ def check_effects(account: Account) -> Iterator[Finding]:
 
 
 def check_deaths(account: Account) -> Iterator[Finding]:
-    """A worker process ends because a fault ended it, or finds no brokers at its start, never on its own."""
+    """A worker process ends because a fault or a job ended it, or for want of brokers at its start, and never else."""
     hit = {pid for strike in account.strikes for pid in strike.pids}
+    hit |= {run.pid for run in account.runs if run.end_s is None and _kills(run, account)}
     is_disturbed = any(strike.kind in HITS_ALL for strike in account.strikes)
     for pid, how in account.ended.items():
         if pid not in hit and not (how == UNREACHABLE and is_disturbed):
             yield Finding("died", f"worker process {pid} ended on its own: {how}")
+
+
+def _kills(run: Run, account: Account) -> bool:
+    plan = account.plans.get(run.number)
+    return plan is not None and plan.kind == "killing"
+
+
+def check_quarantine(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
+    """A job that kills its processes is not put away before it has killed as many as the limit says, however it did."""
+    for letter in account.letters:
+        plan = None if letter.number is None else account.plans.get(letter.number)
+        if plan is not None and plan.kind == "exiting":
+            deaths = sum(run.end_s is None for run in by_job.get(plan.number, ()))
+            if deaths < CRASH_LIMIT:
+                yield Finding("quarantine", f"job {plan.number} was put away after {deaths} deaths")

@@ -3,11 +3,11 @@
 Each process appends to a file of its own, one line in one write with O_APPEND, so a kill parts no line and loses none
 that was written. The clock is the machine's monotonic one, which all processes share and no clock jump moves.
 
-    runs-<pid>       S <number> <attempt> <place> <origin> <ns>      a run starts
-                     E <number> <attempt> <place> <how> <ns>         it ends: ok, failed, snoozed, discarded, cut
-    confirmed-<pid>  C <number> <place> <ns>                         the brokers have confirmed a job
-                     F <number> <error> <ns>                         they have not, as far as the producer knows
-    faults           one JSON object for each fault
+    runs-<worker>-<pid>     S <number> <attempt> <place> <origin> <ns>   a run starts
+                            E <number> <attempt> <place> <how> <ns>      it ends: ok, failed, snoozed, ...
+    confirmed-<pid>-<pid>   C <number> <place> <ns>                      the brokers have confirmed a job
+                            F <number> <error> <ns>                      they have not, as far as is known
+    faults                  one JSON object for each fault
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from stoker.consumers import child_flag
 
 OK: Final = "ok"
 FAILED: Final = "failed"
@@ -32,7 +34,9 @@ class NoteFile:
     """A file that this process appends to."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self._file = os.open(folder / f"{kind}-{os.getpid()}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        own = os.getpid()
+        owner = os.getppid() if child_flag.is_child else own
+        self._file = os.open(folder / f"{kind}-{owner}-{own}", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def append(self, line: str) -> None:
         """Write one line, whole."""
@@ -44,6 +48,7 @@ class Run:
     """One run of one attempt, as noted by the job.
 
     Attributes:
+        pid: the worker's; a child of its counts as the worker itself.
         place: the record that was run, `topic/partition/offset`.
         origin: the record as which the job first came, equal to `place` in a first attempt.
         end_s, how: None where the run has no end: its process died in it.
@@ -72,7 +77,7 @@ class Confirmation:
 def read_runs(folder: Path) -> Iterator[Run]:
     """All runs of all processes; those of one process by their ends."""
     for path in sorted(folder.glob("runs-*")):
-        yield from _runs_of(path, int(path.name.rpartition("-")[2]))
+        yield from _runs_of(path, _owner(path))
 
 
 def _runs_of(path: Path, pid: int) -> Iterator[Run]:
@@ -104,11 +109,16 @@ def _origin(noted: str, place: str) -> str:
 def read_confirmations(folder: Path) -> Iterator[Confirmation]:
     """All jobs that the brokers have confirmed, as often as they did."""
     for path in sorted(folder.glob("confirmed-*")):
-        pid = int(path.name.rpartition("-")[2])
+        pid = _owner(path)
         for line in _whole_lines(path):
             what, number, place, ns = line.split(" ")
             if what == "C":
                 yield Confirmation(int(number), pid, place, int(ns) / 1e9)
+
+
+def _owner(path: Path) -> int:
+    """The worker, or producer, that a file belongs to; a worker's children have files of their own."""
+    return int(path.name.split("-")[1])
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

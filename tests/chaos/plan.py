@@ -18,6 +18,11 @@ KEYLESS_SHARE: Final = 0.1
 
 SESSION_TIMEOUT: Final = timedelta(seconds=4)
 """How soon the harness's groups miss a member."""
+ROUGH_KINDS: Final = frozenset({"exiting", "stumbling", "stuck", "leaking", "killing"})
+"""What is hard on the process that runs it."""
+QUARANTINED: Final = frozenset({"exiting", "killing"})
+"""What kills each process that runs it, and ends in the dead letters for that."""
+CRASH_LIMIT: Final = 3
 ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
@@ -37,6 +42,13 @@ JOB_MIX: Final = {
     "poison": 0.01,
 }
 """{kind: share of all jobs}; they sum to one."""
+
+ROUGH: Final = {1_001: "exiting", 1_501: "stumbling", 2_001: "stuck", 2_501: "leaking"}
+"""{remainder: kind}: one job of each among so many, in a queue whose jobs run in child processes."""
+ROUGH_IN: Final = 16_000
+KILLING: Final = 1_251
+"""The same, for jobs that end the whole worker: rarer, for each costs two of them."""
+KILLING_IN: Final = 96_000
 
 POISONS: Final = ("garbage", "empty", "no_headers", "no_type", "null_header", "bad_attempt", "bad_due")
 """Ways in which a record can be one that nobody should have published, each of which makes a dead letter."""
@@ -132,6 +144,8 @@ class JobPlans:
 
     def of(self, number: int) -> JobPlan:
         """The plan of one job."""
+        if (rough := _rough(number)) is not None:
+            return JobPlan(number, rough, None, 0)
         digest = hashlib.blake2b(b"%d" % number, digest_size=16, key=self._salt).digest()
         kind = self._kind(int.from_bytes(digest[:4]) / 2**32)
         share, which = int.from_bytes(digest[4:8]) / 2**32, int.from_bytes(digest[8:12])
@@ -143,6 +157,8 @@ class JobPlans:
 
 def queue_of(kind: str) -> str:
     """The name of the queue that the jobs of a kind go to."""
+    if kind in ROUGH_KINDS:
+        return "rough"
     return "strict" if kind.startswith("strict") else "steady"
 
 
@@ -153,7 +169,13 @@ def job_id_of(number: int) -> str:
 
 def is_doomed(kind: str) -> bool:
     """Whether a job of the kind ends in the dead letters after all of its attempts."""
-    return kind in ("doomed", "strict_doomed", "hanging")
+    return kind in ("doomed", "strict_doomed", "hanging", "stuck", "leaking")
+
+
+def _rough(number: int) -> str | None:
+    if number % KILLING_IN == KILLING:
+        return "killing"
+    return ROUGH.get(number % ROUGH_IN)
 
 
 def _bounds() -> Iterator[tuple[str, float]]:

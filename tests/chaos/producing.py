@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as RawProducer
 
 from chaos.notes import NoteFile, Tally
-from chaos.plan import DEFERRED, JobPlan, JobPlans, job_id_of, poison_name
+from chaos.plan import DEFERRED, ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
@@ -181,7 +181,7 @@ class Sender:
             self._note_success(number, f"{message.topic()}/{message.partition()}/{message.offset()}")
 
 
-_WITHOUT_DETAIL: Final = frozenset({"doomed", "strict_doomed", "discarding", "snoozing", "hanging"})
+_WITHOUT_DETAIL: Final = frozenset({"doomed", "strict_doomed", "discarding", "snoozing", "hanging", *ROUGH_KINDS})
 
 
 def poisoned(plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:

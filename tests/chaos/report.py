@@ -70,7 +70,7 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     yield "lost", f"{verdict.count('lost', 'unconfirmed'):,}"
     yield "doubled through the inbox", f"{verdict.count('doubled'):,}"
     yield "out of order", f"{verdict.count('order', 'strict order', 'overlap'):,}"
-    yield "attempts lost or invented", f"{verdict.count('attempts'):,}"
+    yield "attempts lost or invented", f"{verdict.count('attempts', 'quarantine'):,}"
     yield "runs again, each explained by a fault", f"{sum(verdict.reruns.values()):,}"
     yield "runs again that nothing explains", f"{verdict.count('re-run'):,}"
     most, flying = verdict.most_reruns
@@ -86,6 +86,8 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
 
 def _rows(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[str]:
     counts = Counter(strike.kind for strike in strikes)
+    if verdict.job_deaths:
+        counts["job_death"] = verdict.job_deaths
     whole = summarise(verdict.recovered)
     alone = summarise([found for found in verdict.recovered if found.is_alone])
     for kind, count in sorted(counts.items()):

@@ -10,15 +10,18 @@ import itertools
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chaos.account import HITS_ALL, HITS_PROCESSES, MOVES_PARTITIONS, Account, Finding, Strike
 from chaos.notes import Run
+from chaos.plan import QUARANTINED
 
 SETTLE_S: Final = 6.0
 """What has ended so long before a process is hit is settled, as long as the brokers answer and processors are not
 short; beside this, only as many can be unsettled as a worker takes at a time."""
+DYING: Final = QUARANTINED | {"stumbling"}
+DYING_S: Final = 1.0
 LOST_S: Final = 10.0
 """So long after brokers and network are well again, a worker may still learn that its partitions were another's."""
 MOVING_S: Final = 30.0
@@ -56,6 +59,16 @@ def _repeats(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
         groups[run.origin, run.attempt, is_first_place and run.attempt == 1].append(run)
     for group in groups.values():
         yield from itertools.pairwise(group)
+
+
+def with_job_deaths(account: Account) -> Account:
+    """The account with each death that a job brought on itself among the faults: of its child, or of a whole worker."""
+    deaths = [
+        Strike(kind="job_death", after=0, begin_s=run.start_s, end_s=run.start_s + DYING_S, pids=[run.pid])
+        for run in account.runs
+        if run.end_s is None and run.number in account.plans and account.plans[run.number].kind in DYING
+    ]
+    return replace(account, strikes=sorted([*account.strikes, *deaths], key=lambda strike: strike.begin_s))
 
 
 class Flights:

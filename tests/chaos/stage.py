@@ -23,7 +23,16 @@ from stoker.topology.apply import ensure_topology
 
 MAX_IN_FLIGHT: Final = 500
 WORKER_OPTIONS: Final = (
-    *("--concurrency", "16", "--async-concurrency", "20", "--max-in-flight", str(MAX_IN_FLIGHT)),
+    *(
+        "--concurrency",
+        "16",
+        "--isolated-concurrency",
+        "1",
+        "--async-concurrency",
+        "20",
+        "--max-in-flight",
+        str(MAX_IN_FLIGHT),
+    ),
     *("--grace", "8s", "--revoke-grace", "3s"),
 )
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from chaos.account import HITS_PROCESSES, Account, Finding
-from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes
+from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes, check_quarantine
 from chaos.order import check_order, check_overlaps
 from chaos.recovery import Recovery, recoveries
-from chaos.reruns import Flights, check_reruns, count_by_strike, find_reruns
+from chaos.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 
@@ -25,6 +25,7 @@ class Verdict:
         runs, jobs: how many runs there were, and how many jobs were confirmed.
         reruns: {kind of fault: runs that it made again}.
         most_reruns: the most that one crash made again, and how many were in flight at that one.
+        job_deaths: processes that jobs have ended, children or whole workers.
         recovered: each fault's time back to the full rate.
     """
 
@@ -34,6 +35,7 @@ class Verdict:
     letters: int
     reruns: Mapping[str, int]
     most_reruns: tuple[int, int]
+    job_deaths: int
     recovered: Sequence[Recovery]
 
     def count(self, *rules: str) -> int:
@@ -43,6 +45,7 @@ class Verdict:
 
 def judge(account: Account) -> Verdict:
     """Check everything."""
+    account = with_job_deaths(account)
     by_job = account.runs_by_job()
     reruns = find_reruns(account, by_job)
     findings = [
@@ -50,6 +53,7 @@ def judge(account: Account) -> Verdict:
         *check_letters(account, by_job),
         *check_attempts(account, by_job),
         *check_effects(account),
+        *check_quarantine(account, by_job),
         *check_order(account, by_job),
         *check_overlaps(account, by_job),
         *check_reruns(account, reruns),
@@ -68,5 +72,8 @@ def judge(account: Account) -> Verdict:
         letters=len(account.letters),
         reruns=counts,
         most_reruns=most,
-        recovered=recoveries(account.runs, account.strikes, account.enqueued_until_s),
+        job_deaths=sum(strike.kind == "job_death" for strike in account.strikes),
+        recovered=recoveries(
+            account.runs, [s for s in account.strikes if s.kind != "job_death"], account.enqueued_until_s
+        ),
     )
