@@ -62,8 +62,10 @@ def find_beginnings(
         Unrestorable, KafkaException: the brokers do not answer.
     """
     by_place = {(a.topic, a.partition): a for a in assignments}
-    lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)
+    # First what is committed, then the ends: whatever a commit says to be done elsewhere, in a tier, lies below them,
+    # also if the owner before is still at work, as one is that was cut off.
     committed = consumer.committed([TopicPartition(*place) for place in by_place], timeout=REQUEST_TIMEOUT_S)
+    lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)
     found = {}
     for place in _checked(committed):
         at = place.topic, place.partition
