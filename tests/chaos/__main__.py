@@ -25,7 +25,7 @@ from chaos.stage import MAX_IN_FLIGHT, Wishes, set_stage
 from chaos.topics import Reader
 from chaos.verdict import judge
 
-LOOK_S: Final = 0.25
+LOOK_S: Final = 0.5
 SAY_S: Final = 10.0
 STANDSTILL_S: Final = 90.0
 """Without a new completed job for so long, and no fault at work, the run gives up; what is missing is a finding."""

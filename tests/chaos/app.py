@@ -18,9 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-import psycopg
-
-from chaos.effects import DATABASE, WRITE_EFFECT
+from chaos.effects import WRITE_EFFECT, own_connection
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
@@ -114,7 +112,7 @@ async def light_async(number: int, wait_ms: int) -> None:
 @pipeline.job(steady)
 def effect(number: int, wait_ms: int) -> None:
     """A job with an effect in a database, which must happen once."""
-    with _noted(number), psycopg.connect(os.environ[DATABASE]) as connection, current_job().inbox(connection):
+    with _noted(number), current_job().inbox(connection := own_connection()):
         connection.execute(WRITE_EFFECT, (number, os.getpid()))
         time.sleep(wait_ms / 1_000)
 

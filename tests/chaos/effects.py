@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Final
 
 import psycopg
@@ -11,6 +13,17 @@ from stoker.operations.inbox import create_inbox
 DATABASE: Final = "CHAOS_DATABASE"
 """The environment's name of the URL."""
 WRITE_EFFECT: Final = "INSERT INTO effects (number, process) VALUES (%s, %s)"
+
+
+_own = threading.local()
+
+
+def own_connection() -> psycopg.Connection:
+    """A connection of this thread's own, made when it is first needed or was broken."""
+    connection: psycopg.Connection | None = getattr(_own, "connection", None)
+    if connection is None or connection.closed:
+        connection = _own.connection = psycopg.connect(os.environ[DATABASE])
+    return connection
 
 
 def prepare(url: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +52,7 @@ class Run:
         place: the record that was run, `topic/partition/offset`.
         origin: the record as which the job first came, equal to `place` in a first attempt.
         end_s, how: None where the run has no end: its process died in it.
+        child: the child process that ran it; 0 where the worker did itself.
     """
 
     number: int
@@ -62,6 +63,12 @@ class Run:
     start_s: float
     end_s: float | None = None
     how: str | None = None
+    child: int = 0
+
+    @property
+    def process(self) -> int:
+        """The process that ran it: the worker, or its child."""
+        return self.child or self.pid
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,9 @@ class Confirmation:
 def read_runs(folder: Path) -> Iterator[Run]:
     """All runs of all processes; those of one process by their ends."""
     for path in sorted(folder.glob("runs-*")):
-        yield from _runs_of(path, _owner(path))
+        owner, child = _owner(path), int(path.name.split("-")[2])
+        for run in _runs_of(path, owner):
+            yield run if child == owner else replace(run, child=child)
 
 
 def _runs_of(path: Path, pid: int) -> Iterator[Run]:

@@ -64,7 +64,7 @@ def _repeats(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
 def with_job_deaths(account: Account) -> Account:
     """The account with each death that a job brought on itself among the faults: of its child, or of a whole worker."""
     deaths = [
-        Strike(kind="job_death", after=0, begin_s=run.start_s, end_s=run.start_s + DYING_S, pids=[run.pid])
+        Strike(kind="job_death", after=0, begin_s=run.start_s, end_s=run.start_s + DYING_S, pids=[run.process])
         for run in account.runs
         if run.end_s is None and run.number in account.plans and account.plans[run.number].kind in DYING
     ]
@@ -121,10 +121,15 @@ class Causes:
     def of(self, before: Run, again: Run) -> Strike | None:
         """The nearest explanation: the process was hit, or cut off, or the partition moved from under the run."""
         return (
-            next((strike for strike in self._by_pid[before.pid] if self._was_in_flight(before, strike)), None)
+            next((strike for strike in self._strikes_at(before) if self._was_in_flight(before, strike)), None)
             or next((strike for strike in self._all if _overlaps(before, again, strike)), None)
             or self._moved(before, again)
         )
+
+    def _strikes_at(self, run: Run) -> list[Strike]:
+        """The faults that hit the process of a run; what ends a worker ends its children, and not the other way."""
+        own = self._by_pid[run.child] if run.child else []
+        return own + self._by_pid[run.pid]
 
     def _was_in_flight(self, run: Run, strike: Strike) -> bool:
         if self._flights.has(run, strike.begin_s) or strike.begin_s <= run.start_s <= strike.end_s:

@@ -184,6 +184,29 @@ def test_a_late_run_is_explained_by_a_move_of_its_partition() -> None:
     assert rules(replace(WHOLE, runs=[*RUNS, run(4, 1.0, pid=OTHER)], strikes=[moved])) == {"re-run"}
 
 
+def test_a_job_that_ends_its_child_explains_its_own_run_again_and_no_other() -> None:
+    """A child's death is the job's that ran in it; that of a whole worker explains whatever was in flight there."""
+    plans = {**PLANS, 10: JobPlan(10, "stumbling", None, 0)}
+    dying = Run(10, 1, WORKER, "chaos.rough/0/0", "chaos.rough/0/0", 0.5, child=500)
+    again = replace(dying, child=501, start_s=2.0, end_s=2.1, how=OK)
+    stumbled = replace(WHOLE, plans=plans, confirmed=dict.fromkeys(plans, 1), runs=[*RUNS, dying, again])
+    assert rules(stumbled) == set()
+    bystander = [*stumbled.runs, run(4, 5.0, pid=OTHER)]
+    assert rules(replace(stumbled, runs=bystander)) == {"re-run"}
+    whole_worker = [replace(one, child=0) for one in bystander]
+    assert rules(replace(stumbled, runs=whole_worker)) == set()
+
+
+def test_a_job_is_not_put_away_before_children_have_died_under_it() -> None:
+    """One death is no proof."""
+    plans = {**PLANS, 10: JobPlan(10, "exiting", None, 0)}
+    dying = [Run(10, 1, WORKER, "chaos.rough/0/0", "chaos.rough/0/0", at, child=500) for at in (0.5, 2.0, 4.0)]
+    letter = Letter(number=10, reason="quarantined", origin="chaos.rough/0/0", attempt=1, place="chaos.rough.dead/0/0")
+    put_away = replace(WHOLE, plans=plans, confirmed=dict.fromkeys(plans, 1), letters=[*LETTERS, letter])
+    assert rules(replace(put_away, runs=[*RUNS, *dying])) == set()
+    assert rules(replace(put_away, runs=[*RUNS, dying[0]])) == {"quarantine"}
+
+
 def test_first_runs_out_of_order_are_found() -> None:
     """Jobs of a key begin in the order of their records."""
     assert rules(replace(WHOLE, runs=[*without(2), run(2, 0.1)])) == {"order"}
