@@ -118,8 +118,13 @@ class Record:
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         headers: HeaderMap = dict(pairs)
         self._odd_pairs: HeaderList | None = None
-        if len(headers) != len(pairs) or None in headers.values():  # a name twice, or no value: Kafka allows both
+        try:
+            is_plain, values = len(headers) == len(pairs), b"".join(headers.values())
+        except TypeError:
+            is_plain, values = False, b""
+        if not is_plain:  # a name twice, or no value: Kafka allows both
             headers, self._odd_pairs = header_map(pairs), pairs
+            values = b"".join(headers.values())
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
         self.key: bytes | None = message.key()
@@ -127,7 +132,7 @@ class Record:
         self.timestamp_ms: int = message.timestamp()[1]
         self.headers = headers
         self.claim_id = claim_id(headers)
-        self.size_bytes = len(self.value or b"") + len(self.key or b"") + len(b"".join(headers.values()))
+        self.size_bytes = len(self.value or b"") + len(self.key or b"") + len(values)
         self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
 
     @property
