@@ -109,8 +109,7 @@ class Settler:
                 self._wake.clear()
                 self._gather_company()
                 self._publish_told()
-                failed = merged(self._settle_group(self._collect()), self._repeat_if_due(failed))
-                self._report(failed)
+                failed = self.settle_next(failed)
                 if self._done or self._others:
                     self._wake.set()
         except GaveUp as end:
@@ -118,6 +117,12 @@ class Settler:
         except BaseException as error:  # the worker must not live on without its settling: it sees this and stops
             self.crashed = error
             raise
+
+    def settle_next(self, failed: Group) -> Group:
+        """Settle what was handed in, and once more what has failed before; give what has failed."""
+        failed = merged(self._settle_group(self._collect()), self._repeat_if_due(failed))
+        self._report(failed)
+        return failed
 
     def _gather_company(self) -> None:
         """Under load, wait a little for more outcomes to settle together; one after a quiet time goes at once."""

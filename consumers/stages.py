@@ -158,16 +158,16 @@ class Stages:
         try:
             task = claim(record, self._bench) or decode(record, self._bench)
             outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
-            self._finish(record, outcome)
+            self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._crash(record, error)
 
     def _run_isolated(self, record: Record, slot: Slot) -> None:
         try:
-            task = self._prepare(record)
+            task = self.prepare(record)
             outcome = self.isolated.outcome(task, slot) if isinstance(task, Task) else task
             if outcome is not None:  # else its child has died, and it is run again in a while
-                self._finish(record, outcome)
+                self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
 
@@ -177,7 +177,7 @@ class Stages:
             outcome = (
                 decide(task, await run_async(task, slot, self._stops), self._bench) if isinstance(task, Task) else task
             )
-            self._finish(record, outcome)
+            self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
 
@@ -185,13 +185,14 @@ class Stages:
         """Prepare on the loop, unless that has to ask the schema store, which takes its time."""
         job_type = self._bench.job_types.get(record.headers.get(JOB_TYPE, b"").decode("utf-8", "replace"))
         if job_type is None or self._bench.decoder.is_at_hand(job_type.contract, record.value):
-            return self._prepare(record)
-        return await asyncio.to_thread(self._prepare, record)
+            return self.prepare(record)
+        return await asyncio.to_thread(self.prepare, record)
 
-    def _prepare(self, record: Record) -> Task | Outcome:
+    def prepare(self, record: Record) -> Task | Outcome:
+        """Claim and decode a ready record."""
         return claim(record, self._bench) or decode(record, self._bench)
 
-    def _finish(self, record: Record, outcome: Outcome) -> None:
+    def finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._bench.ledgers.get(record.assignment.partition)
         if ledger is not None and record.claim_id is not None and (outcome is DONE or is_lasting(outcome)):

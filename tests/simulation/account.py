@@ -1,0 +1,282 @@
+"""`Account`: what truly happened, kept outside of the worker, and held against each step that it takes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from confluent_kafka import Message
+
+from simulation.brokers import Place, SimBrokers
+from simulation.processes import Running, SimProcess
+from simulation.virtual_time import CLOCK
+from stoker.consumers.ledger import moved_name, tried_name
+from stoker.consumers.ledger_records import names_of
+from stoker.consumers.outcomes import DONE, SKIPPED, Cancelled, Dead, Outcome, Retried
+from stoker.consumers.partition_state import PartitionState
+from stoker.consumers.record import Assignment, Record, attempt_of
+from stoker.consumers.writes import utc
+from stoker.topology import Queue
+from stoker.topology.headers import DUE, JOB_ID, parse_instant
+
+
+@dataclass(eq=False)
+class Told:
+    """A record that is on the main topic or in a tier."""
+
+    record: Record
+    place: Place
+    names: frozenset[str]
+    was_skipped: bool = False
+
+
+@dataclass(eq=False)
+class Job:
+    """One acknowledged job.
+
+    Attributes:
+        order: its place among the jobs of its key; None where it has none, for it has no key or was delayed.
+        failed: the attempts that have failed.
+        ends: how it ended, each time that it did: more than once only where something explains that.
+        is_buried: whether a dead letter of it is on its topic.
+        is_repeated: whether it was published twice.
+    """
+
+    job_id: str
+    key: bytes | None
+    order: int | None
+    records: list[Told] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    failed: set[int] = field(default_factory=set)
+    ends: list[str] = field(default_factory=list)
+    is_buried: bool = False
+    is_repeated: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be done for it: of a dead letter only once that is written."""
+        return self.is_buried or any(end != Dead.__name__ for end in self.ends)
+
+
+@dataclass(eq=False)
+class Run:
+    """One run of an attempt."""
+
+    process: SimProcess
+    assignment: Assignment
+    record: Record
+    attempt: int
+    at: int
+    outcome: Outcome | None = None
+    is_cut: bool = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.outcome is None and not self.is_cut
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its partition is another's by now."""
+        return not self.assignment.is_active or self.process.is_fenced or not self.process.is_alive
+
+
+class Account:
+    """All jobs of one simulation.
+
+    Attributes:
+        durable: {name on the ledger's topic: the step at which it came there}.
+        seen: {assignment: the step at which what it needs was read}.
+        is_disturbed: whether anything happened after which a job may run twice.
+    """
+
+    def __init__(self, brokers: SimBrokers, queue: Queue) -> None:
+        self._brokers = brokers
+        self._queue = queue
+        self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
+        self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
+        self._remembered: dict[SimProcess, dict[str, float]] = defaultdict(dict)
+        self.jobs: dict[str, Job] = {}
+        self.told: defaultdict[Place, dict[int, Told]] = defaultdict(dict)
+        self.durable: dict[tuple[int, str], int] = {}
+        self.seen: dict[Assignment, int] = {}
+        self.complete_before: dict[Assignment, PartitionState] = {}
+        self.step = 0
+        self.is_disturbed = False
+        brokers.on_append = self._note_written
+        brokers.on_commit = self.check_committed
+
+    # ---- what is on the topics
+
+    def _note_written(self, message: Message) -> None:
+        self.step += 1
+        topic, partition = message.topic() or "", message.partition() or 0
+        if topic == self._queue.ledger_topic:
+            key = message.key() or b""
+            for name in names_of(key if isinstance(key, bytes) else key.encode(), message.value() or b""):
+                self.durable.setdefault((partition, name), self.step)
+        elif topic == self._queue.dead_topic:
+            self._job(message).is_buried = True
+        elif topic == self._queue.progress_topic:
+            self._check_all_committed(partition)
+        else:
+            self._note_told(message, (topic, partition))
+
+    def _job(self, message: Message) -> Job:
+        job_id = dict(message.headers() or [])[JOB_ID]
+        return self.jobs[job_id.decode() if isinstance(job_id, bytes) else str(job_id)]
+
+    def _note_told(self, message: Message, place: Place) -> None:
+        record = Record(message, Assignment(0, *place, tier=self._tiers.get(place[0])))
+        names = frozenset({record.claim_id or "", tried_name(record), moved_name(record)})
+        told = Told(record, place, names)
+        self.told[place][record.offset] = told
+        self._job(message).records.append(told)
+
+    def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool) -> None:
+        """Expect a job, before its record is written."""
+        order = None if key is None or is_delayed or self._queue.ordering == "none" else len(self._keys[key])
+        self.jobs[job_id] = Job(job_id, key, order)
+        if key is not None and order is not None:
+            self._keys[key].append(self.jobs[job_id])
+
+    # ---- commits: nothing is said to be complete whose outcome is not durable
+
+    def _check_all_committed(self, partition: int) -> None:
+        for place in list(self._brokers.committed):
+            if place[1] == partition:
+                self.check_committed(place)
+
+    def check_committed(self, place: Place) -> None:
+        """What a successor would take for complete is settled for good."""
+        state = self.known_to_successor(place)
+        for told in self.told[place].values():
+            if state.is_complete(told.record.offset):
+                assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
+
+    def known_to_successor(self, place: Place) -> PartitionState:
+        """What the commit says, and the progress topic where it refers to that."""
+        offset, metadata = self._brokers.committed.get(place, (0, ""))
+        state = PartitionState.decode(metadata, offset) or PartitionState(base=offset, horizon=offset)
+        if state.spilled_at is None:
+            return state
+        log = self._brokers.logs[self._queue.progress_topic, place[1]]
+        spilled = [
+            PartitionState.from_bytes(message.value() or b"")
+            for at, message in sorted(log.records.items())
+            if at >= state.spilled_at and message.key() == place[0].encode()
+        ]
+        return state.with_runs_of(spilled[-1]) if spilled and spilled[-1] is not None else state.without_runs()
+
+    def _is_settled(self, told: Told) -> bool:
+        if any((told.place[1], name) in self.durable for name in told.names):
+            return True
+        return told.was_skipped and self._is_safe_elsewhere(told)
+
+    def _is_safe_elsewhere(self, told: Told) -> bool:
+        """A record may be skipped for what its process knows of its twin, though that is not durable yet."""
+        job = self.jobs[told.record.headers[JOB_ID].decode()]
+        return job.is_over or any(
+            tried_name(other.record) == tried_name(told.record)
+            and not self.known_to_successor(other.place).is_complete(other.record.offset)
+            for other in job.records
+            if other is not told
+        )
+
+    # ---- assignments
+
+    def note_restored(self, process: SimProcess, added: list[Assignment]) -> None:
+        """These have read what they need."""
+        for assignment in added:
+            self.seen[assignment] = self.step
+            self.complete_before[assignment] = self.known_to_successor((assignment.topic, assignment.partition))
+
+    def note_dead(self, process: SimProcess) -> None:
+        """Its runs are cut."""
+        self.is_disturbed = True
+        for job in self.jobs.values():
+            for run in job.runs:
+                if run.process is process and run.goes_on:
+                    run.is_cut = True
+
+    # ---- runs
+
+    def begin_run(self, process: SimProcess, running: Running) -> None:
+        """Hold the beginning of a run against everything that was promised of it."""
+        self.step += 1
+        record = running.record
+        job, attempt = self.jobs[record.headers[JOB_ID].decode()], attempt_of(record.headers)
+        if DUE in record.headers:
+            assert utc(CLOCK.time()) >= parse_instant(record.headers[DUE]), f"{record} runs early"
+        assert attempt == 1 or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
+        self._check_is_not_settled(process, record)
+        self._check_alone(process, job)
+        self._check_order(job)
+        self._check_explained(job, record, attempt)
+        job.runs.append(Run(process, record.assignment, record, attempt, self.step))
+
+    def _check_is_not_settled(self, process: SimProcess, record: Record) -> None:
+        assignment = record.assignment
+        told = self.told[assignment.topic, assignment.partition][record.offset]
+        for name in told.names:
+            at = self.durable.get((assignment.partition, name))
+            assert at is None or at > self.seen[assignment], f"{record} runs, though {name} was durable before"
+        assert not self.complete_before[assignment].is_complete(record.offset), f"{record} was complete before"
+        done_s = self._remembered[process].get(f"{assignment.partition} {record.claim_id}", 0.0)
+        assert CLOCK.time() - done_s > 100, f"{record} runs again in the process that has done its job"
+
+    def _check_alone(self, process: SimProcess, job: Job) -> None:
+        """Of a key one job runs at a time, but for runs of those whose partition has gone to another."""
+        if job.key is None or self._queue.ordering == "none" or process.is_fenced:
+            return
+        for other in self.jobs.values():
+            if other.key == job.key:
+                assert not any(run.goes_on and not run.is_late for run in other.runs), f"{job.job_id} is not alone"
+
+    def _check_order(self, job: Job) -> None:
+        if job.key is None or job.order is None or job.runs:
+            return
+        for earlier in self._keys[job.key][: job.order]:
+            if self._queue.ordering == "strict":
+                assert earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has ended"
+            else:
+                assert earlier.runs or earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has begun"
+
+    def _check_explained(self, job: Job, record: Record, attempt: int) -> None:
+        """A second run of an attempt needs a reason: the first was cut, or nobody could know of its end."""
+        for run in job.runs:
+            is_same = tried_name(run.record) == tried_name(record) and isinstance(run.outcome, Retried | Dead)
+            if is_same or run.outcome is DONE:
+                assert run.assignment is not record.assignment, f"{record}: its attempt {attempt} has run here"
+
+    def end_run(self, process: SimProcess, running: Running, outcome: Outcome) -> None:
+        """Take note of how a run ended."""
+        record = running.record
+        job = self.jobs[record.headers[JOB_ID].decode()]
+        run = next(run for run in job.runs if run.record is record and run.goes_on)
+        run.outcome = outcome
+        if isinstance(outcome, Retried):
+            job.failed.add(run.attempt)
+            assert outcome.next_attempt == run.attempt + 1
+            self._check_delay(outcome, run.attempt)
+        if isinstance(outcome, Dead) and outcome.reason == "attempts-spent":
+            assert run.attempt == self._queue.retry.attempts
+        self.note_end(process, record, outcome)
+
+    def _check_delay(self, outcome: Retried, attempt: int) -> None:
+        if "asked" not in outcome.failure.message:
+            wanted = self._queue.tiers[min(attempt - 1, len(self._queue.tiers) - 1)]
+            assert outcome.due - utc(CLOCK.time()) >= wanted - timedelta(milliseconds=1)
+
+    def note_end(self, process: SimProcess, record: Record, outcome: Outcome) -> None:
+        """Take note of what became of a record, whether it ran or not."""
+        job = self.jobs[record.headers[JOB_ID].decode()]
+        place = record.assignment.topic, record.assignment.partition
+        if outcome is SKIPPED:
+            self.told[place][record.offset].was_skipped = True
+        elif outcome is DONE or isinstance(outcome, Cancelled | Dead):
+            job.ends.append(type(outcome).__name__)
+        is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
+        if is_lasting and record.assignment.partition in process.assignments.ledgers:
+            self._remembered[process][f"{record.assignment.partition} {record.claim_id}"] = CLOCK.time()

@@ -1,0 +1,39 @@
+"""What holds of a world between any two steps, and when all has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from simulation.processes import SimProcess
+from simulation.world import World
+from stoker.consumers.outcomes import Snoozed
+
+
+def check_counts(process: SimProcess) -> None:
+    """What a process counts is what it holds."""
+    waiting = process.stages.parked + len(process.ready.records)
+    unnoted = sum(len(group) for group in process.intake._settled)
+    held_back = len(process.running) + process.unsettled + unnoted
+    assert process.stages.parked >= 0
+    assert process.flow.in_flight == waiting + held_back, "jobs in flight are counted wrong"
+    for assignment in process.assignments.all():
+        assert assignment.in_flight >= 0
+
+
+def check_rest(world: World) -> None:
+    """All jobs have ended, all offsets are committed, and nothing is left anywhere."""
+    for job in world.account.jobs.values():
+        assert job.is_over, f"{job.job_id} is lost"
+        if not (world.account.is_disturbed or job.is_repeated):
+            assert len(job.ends) == 1, f"{job.job_id} ended as {job.ends}"
+            counted = Counter(run.attempt for run in job.runs if not isinstance(run.outcome, Snoozed))
+            assert all(runs == 1 for runs in counted.values()), f"{job.job_id} ran as {counted}"
+    for process in world.processes:
+        if process.is_alive:
+            assert process.flow.in_flight == 0
+            assert process.flow.held == 0
+            assert process.stages.parked == 0
+    for place, log in world.brokers.logs.items():
+        if place[0] == world.queue.topic or place[0] in world.queue.retry_topics.values():
+            committed = world.brokers.committed.get(place, (0, ""))[0]
+            assert committed >= log.high, f"{place} is committed up to {committed} of {log.high}"

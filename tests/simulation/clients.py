@@ -1,0 +1,188 @@
+"""Consumers and producers of the simulated cluster, as far as the worker uses librdkafka's."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from simulation.brokers import Place, SimBrokers
+from stoker.consumers.beginnings import EARLIEST
+from stoker.topology.headers import HeaderList
+
+Fate = Literal["done", "refused", "unanswered", "killed"]
+"""Of a write or a commit: done and answered; refused; done, with an answer that says it failed; or the process dies."""
+
+
+class ProcessKilled(BaseException):
+    """The process dies at this place: no code of it runs any more."""
+
+
+class Owner(Protocol):
+    """What a client asks of the process that it is in."""
+
+    def note_commit(self, places: list[TopicPartition]) -> None:
+        """A commit was sent, to be answered later."""
+        ...
+
+    def commit_now(self, places: list[TopicPartition]) -> KafkaError | None:
+        """A commit was sent and its answer is waited for."""
+        ...
+
+
+class SimConsumer:
+    """A consumer: the group's, the tiers', or one that restores."""
+
+    def __init__(self, brokers: SimBrokers, owner: Owner) -> None:
+        self._brokers = brokers
+        self._owner = owner
+        self._positions: dict[Place, int] = {}
+        self._ends_told: dict[Place, int] = {}
+        self._paused: set[Place] = set()
+
+    def incremental_assign(self, given: list[TopicPartition]) -> None:
+        """Begin at the offsets given, or else where the group is; a pause outlives an assignment, as in librdkafka."""
+        for at in given:
+            place = at.topic, at.partition
+            committed = self._brokers.committed.get(place, (0, ""))[0]
+            self._positions[place] = at.offset if at.offset >= 0 else committed
+            self._ends_told.pop(place, None)
+
+    def incremental_unassign(self, taken: list[TopicPartition]) -> None:
+        """Read these no more."""
+        for at in taken:
+            self._positions.pop((at.topic, at.partition), None)
+
+    def assign(self, given: list[TopicPartition]) -> None:
+        """Read these and no others."""
+        self._positions.clear()
+        self.incremental_assign(given)
+
+    def pause(self, paused: Collection[TopicPartition]) -> None:
+        """Let partitions rest."""
+        self._paused |= {(at.topic, at.partition) for at in paused}
+
+    def resume(self, resumed: Collection[TopicPartition]) -> None:
+        """End the rest."""
+        self._paused -= {(at.topic, at.partition) for at in resumed}
+
+    def is_flowing(self, place: Place) -> bool:
+        """Whether it would be read."""
+        return place in self._positions and place not in self._paused
+
+    def consume(self, limit: int, timeout: float = 0.0) -> list[Message]:
+        """Some of what is there, and of each partition once that it has ended."""
+        found: list[Message] = []
+        for place in [place for place in self._positions if place not in self._paused]:
+            log = self._brokers.logs[place]
+            if self._positions[place] > log.high:
+                self._positions[place] = log.low  # auto.offset.reset
+            read, self._positions[place] = log.read(self._positions[place], limit - len(found))
+            found += read
+            if self._positions[place] >= log.high and self._ends_told.get(place) != log.high and len(found) < limit:
+                self._ends_told[place] = log.high
+                found.append(_end_of(place, log.high))
+        return found
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        """Send a commit."""
+        if asynchronous:
+            self._owner.note_commit(offsets)
+        elif (error := self._owner.commit_now(offsets)) is not None:
+            raise KafkaException(error)
+
+    # ---- what restoring asks
+
+    def get_watermark_offsets(self, at: TopicPartition, timeout: float = 0.0, cached: bool = False) -> tuple[int, int]:
+        """Where a partition begins and ends."""
+        log = self._brokers.logs[at.topic, at.partition]
+        return log.low, log.high
+
+    def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """Where partitions begin or end."""
+        return [TopicPartition(at.topic, at.partition, self._edge(at)) for at in asked]
+
+    def _edge(self, at: TopicPartition) -> int:
+        log = self._brokers.logs[at.topic, at.partition]
+        return log.low if at.offset == EARLIEST else log.high
+
+    def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        """The group's offsets."""
+        none = (-1001, "")
+        return [
+            TopicPartition(at.topic, at.partition, *self._brokers.committed.get((at.topic, at.partition), none))
+            for at in asked
+        ]
+
+
+def _end_of(place: Place, offset: int) -> Message:
+    return Message(
+        topic=place[0], partition=place[1], offset=offset, error=KafkaError(KafkaError._PARTITION_EOF), timestamp=(0, 0)
+    )
+
+
+@dataclass
+class _Pending:
+    topic: str
+    partition: int
+    key: bytes | str | None
+    value: bytes | None
+    headers: HeaderList
+    on_delivery: Callable[[KafkaError | None, Message], None] | None
+
+
+class SimProducer:
+    """A producer; `fates` says what becomes of its next writes, "done" where it says nothing.
+
+    `while_waiting` lets others move while this one waits for its answers.
+    """
+
+    def __init__(
+        self, brokers: SimBrokers, fates: deque[Fate], while_waiting: Callable[[], None], *, reports: str
+    ) -> None:
+        self._brokers = brokers
+        self._fates = fates
+        self._while_waiting = while_waiting
+        self._reports_success = reports == "all"
+        self._pending: list[_Pending] = []
+
+    def produce(
+        self,
+        topic: str,
+        *,
+        value: bytes | None = None,
+        key: bytes | str | None = None,
+        partition: int = -1,
+        headers: Any = None,
+        on_delivery: Any = None,
+    ) -> None:
+        """Queue a record; those of topics without partitions of ours are passed over."""
+        if partition >= 0:
+            self._pending.append(_Pending(topic, partition, key, value, list(headers or ()), on_delivery))
+
+    def poll(self, _timeout_s: float) -> int:
+        """Take answers."""
+        return self.flush(0)
+
+    def flush(self, _timeout_s: float) -> int:
+        """Have everything answered."""
+        while self._pending:
+            self._write(self._pending.pop(0))
+        self._while_waiting()
+        return 0
+
+    def _write(self, pending: _Pending) -> None:
+        fate = self._fates.popleft() if self._fates else "done"
+        if fate == "killed":
+            raise ProcessKilled
+        written = Message(topic=pending.topic, partition=pending.partition, offset=-1)
+        if fate != "refused":
+            written = self._brokers.append(
+                pending.topic, pending.partition, pending.key, pending.value, pending.headers
+            )
+        error = None if fate == "done" else KafkaError(KafkaError._MSG_TIMED_OUT)
+        if pending.on_delivery is not None and (error is not None or self._reports_success):
+            pending.on_delivery(error, written)

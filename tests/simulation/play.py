@@ -1,0 +1,220 @@
+"""`Play`: carries commands out in a world, checks it after each step, and brings it to rest in the end."""
+
+from __future__ import annotations
+
+from simulation.checks import check_counts, check_rest
+from simulation.commands import Command, Enqueue, Grace, Move, Revoke, Step, Trouble, Work, WorkAlone, Write
+from simulation.processes import SimProcess
+from simulation.virtual_time import CLOCK
+from simulation.world import PARTITIONS, Shape, World
+from stoker.consumers.record import Assignment
+
+WAITS_S = (0.3, 1.1, 3.0, 11.0)
+MOST_PROCESSES = 3
+MOST_JOBS = 30
+MOST_ROUNDS = 400
+
+
+class Play:
+    """Processes of one group, at work on two partitions with their tiers. `steps` counts what was done."""
+
+    def __init__(self, shape: Shape, chance: float = 0.0) -> None:
+        self.world = World(shape)
+        self.steps = 0
+        self.turn(self.world.join(chance))
+
+    @property
+    def alive(self) -> list[SimProcess]:
+        """The processes that live."""
+        return [process for process in self.world.processes if process.is_alive]
+
+    def carry_out(self, command: Command) -> None:
+        """Do it, and look whether all is well."""
+        match command:
+            case Enqueue():
+                self._enqueue(command)
+            case Work(steps):
+                for step in steps:
+                    self._step(step)
+            case WorkAlone(choice, moves):
+                for at, move in enumerate(moves):
+                    self._step((choice, move, choice + at))
+            case Trouble():
+                self._make_trouble(command)
+            case Write(choice, fates, meanwhile):
+                if self.alive:
+                    self.world.settle(self._one(choice), fates, lambda: self._move_another(meanwhile))
+            case Revoke():
+                self._revoke(command)
+        self.check()
+
+    def check(self) -> None:
+        """What must hold between any two steps."""
+        self.steps += 1
+        for process in self.alive:
+            check_counts(process)
+
+    def _one(self, choice: int) -> SimProcess:
+        return self.alive[choice % len(self.alive)]
+
+    def _enqueue(self, command: Enqueue) -> None:
+        choices = command.choices if len(self.world.account.jobs) < MOST_JOBS else []
+        for choice in choices:
+            self.world.enqueue(choice)
+        match command.special if choices else "":
+            case "later":
+                self.world.enqueue(choices[0], due_in_s=3.0)
+            case "never":
+                self.world.enqueue(choices[0], due_in_s=40.0, expires_in_s=30.0)
+            case "again":
+                self.world.repeat(choices[0])
+
+    # ---- work
+
+    def turn(self, process: SimProcess) -> None:
+        """The poll thread turns once, all answers at hand, and what nobody has is assigned to it."""
+        for partition in range(PARTITIONS):
+            self.world.assign(process, partition, in_parts=False)
+        process.intake.note_settled()
+        while process.unrestored:
+            self.world.restore(process)
+        process.begin_restored()
+        process.commit()
+        while process.unanswered:
+            process.answer_commit("done")
+        process.begin_restored()
+        process.take_due()
+        process.fetch_delayed()
+        process.fetch(20)
+
+    def _step(self, step: Step) -> None:
+        self._move_another(step)
+        self.check()
+
+    def _move_another(self, step: Step) -> None:
+        choice, move, picked = step
+        if self.alive:
+            self._move(self._one(choice), move, picked)
+
+    def _move(self, process: SimProcess, move: Move, picked: int) -> None:
+        world = self.world
+        match move:
+            case "turn":
+                self.turn(process)
+            case "assign":
+                world.assign(process, picked % PARTITIONS, in_parts=picked % 3 == 0)
+            case "start":
+                world.start(process, picked)
+            case "settle":
+                world.settle(process, [], lambda: None)
+            case "wait":
+                CLOCK.advance(WAITS_S[picked % len(WAITS_S)])
+            case "done" | "fail" | "permanent" | "discard" | "snooze" | "ask":
+                world.end(process, picked, move)
+            case _:
+                self._turn_partly(process, move, picked)
+
+    def _turn_partly(self, process: SimProcess, move: Move, picked: int) -> None:
+        match move:
+            case "restore":
+                self.world.restore(process)
+            case "note_settled":
+                process.intake.note_settled()
+            case "fetch":
+                process.fetch(1 + picked % 4)
+            case _:
+                getattr(process, move)()
+
+    # ---- trouble
+
+    def _make_trouble(self, trouble: Trouble) -> None:
+        choice = trouble.choice
+        process = self.world.processes[choice % len(self.world.processes)]
+        match trouble.what:
+            case "join":
+                if len(self.alive) < MOST_PROCESSES:
+                    self.turn(self.world.join(choice % 2))
+            case "kill":
+                self.world.kill(process)
+            case "kill_and_expire":
+                self.world.kill(process)
+                self.world.expire(process)
+            case "expire":
+                self.world.expire(process)
+                if trouble.fate == "refused":
+                    self._notice(process)
+            case "notice":
+                self._notice(process)
+            case "answer_commit":
+                if process.unanswered:
+                    process.answer_commit(trouble.fate)
+            case _:
+                getattr(self.world, trouble.what)(choice)
+
+    def _notice(self, process: SimProcess) -> None:
+        if process.is_alive and process.is_fenced:
+            process.lose()
+
+    def _revoke(self, command: Revoke) -> None:
+        partition = command.partition % PARTITIONS
+        process = self.world.owners.get(partition)
+        if process is not None:
+            process.commit_fates.append(command.fate)
+            self.world.revoke(partition, lambda leaving: self._use_grace(process, leaving, command.grace))
+            process.commit_fates.clear()
+
+    def _use_grace(self, process: SimProcess, leaving: list[Assignment], grace: list[Grace]) -> None:
+        process.intake.note_settled()
+        for what in grace:
+            if any(assignment.in_flight for assignment in leaving):
+                self._spend_grace(process, what)
+                process.intake.note_settled()
+
+    def _spend_grace(self, process: SimProcess, what: Grace) -> None:
+        match what:
+            case "end":
+                self.world.end(process, 0, "done")
+            case "settle":
+                while process.ready.records:
+                    self.world.start(process, 0)
+                self.world.settle(process, [], lambda: None)
+            case "refuse":
+                self.world.settle(process, ["refused"], lambda: None)
+
+    # ---- the end
+
+    def finish(self) -> None:
+        """All faults end, and everything comes to rest."""
+        for process in self.world.processes:
+            if not process.is_alive:
+                process.unanswered.clear()
+                self.world.expire(process)
+            self._notice(process)
+        if not self.alive:
+            self.world.join(0.0)
+        self._drain()
+        check_rest(self.world)
+
+    def _drain(self) -> None:
+        for _ in range(MOST_ROUNDS):
+            more = [self._drain_one(process) for process in self.alive]
+            if not any(more):
+                return
+        raise AssertionError("it does not come to rest")
+
+    def _drain_one(self, process: SimProcess) -> bool:
+        """Let one process go on; whether there may be more to do."""
+        self.turn(process)
+        has_more = bool(process.ready.records or process.running or process.unsettled or process.failed)
+        while process.ready.records or process.running:
+            self.world.start(process, 0)
+            self.world.end(process, 0, "done")
+        CLOCK.advance(1.0 if process.failed else 0.0)
+        self.world.settle(process, [], lambda: None)
+        self.turn(process)
+        self.turn(process)
+        self.check()
+        due_s = process.flow.next_due_s
+        if due_s is not None:
+            CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
+        return has_more or due_s is not None or bool(process.flow.in_flight)

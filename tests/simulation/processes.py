@@ -1,0 +1,255 @@
+"""`SimProcess`: one worker process, made of the worker's own parts; only threads and clients are simulated."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from delivering import EmptyStore
+from simulation.brokers import SimBrokers
+from simulation.clients import Fate, SimConsumer, SimProducer
+from simulation.virtual_time import CLOCK
+from stoker.consumers.assignments import Assignments
+from stoker.consumers.commits import Commits
+from stoker.consumers.flow import Flow
+from stoker.consumers.groups import Group
+from stoker.consumers.handover import Handover
+from stoker.consumers.intake import Intake
+from stoker.consumers.outcomes import Outcome
+from stoker.consumers.record import Assignment, Record, take_out
+from stoker.consumers.restore import read_left_behind
+from stoker.consumers.settings import WorkerSettings
+from stoker.consumers.settle import Settler
+from stoker.consumers.spill import Spill
+from stoker.consumers.stages import Stages
+from stoker.consumers.steps import Bench, Result, Task, decide
+from stoker.consumers.threads import ThreadRunners
+from stoker.consumers.tier_reader import TierReader
+from stoker.schemas import Decoder
+from stoker.topology import Pipeline, Queue
+
+ANSWERS = {
+    "refused": KafkaError(KafkaError.UNKNOWN_MEMBER_ID),
+    "unanswered": KafkaError(KafkaError.REQUEST_TIMED_OUT),
+}
+
+
+class ReadyRecords:
+    """In place of the runners: keeps what is ready until the simulation starts it."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque()
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Take ready records."""
+        self.records.extend(records)
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out those of some assignments."""
+        return take_out(self.records, assignments)
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """A job that runs."""
+
+    task: Task
+    began_s: float
+    began_at: int = 0
+
+    @property
+    def record(self) -> Record:
+        """Its record."""
+        return self.task.record
+
+
+@dataclass(eq=False)
+class SimProcess:
+    """One process.
+
+    Attributes:
+        fates: of its next writes; `commit_fates`: of its next commits that are waited for.
+        while_waiting: what happens elsewhere while it waits for the answers to writes.
+        unanswered: commits that were sent, in order.
+        unrestored: assignments that wait to be restored, as they came.
+        running: jobs that run.
+        is_fenced: whether the group takes it for dead: its commits are refused until it notices.
+    """
+
+    brokers: SimBrokers
+    pipeline: Pipeline
+    queue: Queue
+    number: int
+    chance: float = 0.0
+    fates: deque[Fate] = field(default_factory=deque)
+    commit_fates: deque[Fate] = field(default_factory=deque)
+    while_waiting: Callable[[], None] = lambda: None
+    unanswered: deque[list[TopicPartition]] = field(default_factory=deque)
+    unrestored: deque[list[Assignment]] = field(default_factory=deque)
+    running: list[Running] = field(default_factory=list)
+    is_fenced: bool = False
+    is_settling: bool = False
+    is_alive: bool = True
+
+    def __post_init__(self) -> None:
+        """Put the parts together as `QueueWorker` does."""
+        queue, settings = self.queue, self._settings()
+        self.assignments = Assignments(queue)
+        self.commits = Commits(self.assignments, Spill(queue, self._spilling_producer), settings.commit_interval)
+        self.settler = Settler(
+            queue,
+            events_topic=self.pipeline.events_topic,
+            worker_id=settings.worker_id,
+            make_producer=self._settling_producer,
+            on_settled=self._receive_settled,
+            clock=CLOCK.time,
+        )
+        self.bench = Bench(
+            queue=queue,
+            job_types=self.pipeline.job_types,
+            decoder=Decoder(EmptyStore()),
+            ledgers=self.assignments.ledgers,
+            clock=CLOCK.time,
+            chance=lambda: self.chance,
+        )
+        self.stages = Stages(queue, self.bench, self.settler, settings)
+        self.ready = ReadyRecords()
+        self.stages._threads = cast(ThreadRunners, self.ready)
+        self.flow = Flow(self.assignments, settings, lambda: self.stages.parked)
+        self.group_client = SimConsumer(self.brokers, self)
+        self.tier_client = SimConsumer(self.brokers, self)
+        self.consumer = cast(Consumer, self.group_client)
+        self.tiers = TierReader(cast(Consumer, self.tier_client))
+        self.handover = Handover(self.assignments, self.commits, self.flow, self.stages, self.tiers)
+        self.intake = Intake(self.assignments, self.flow, self.stages, self.handover, _refuse)
+        self.failed = Group()
+
+    def _settings(self) -> WorkerSettings:
+        return WorkerSettings(
+            concurrency=1, commit_interval=timedelta(0), worker_id=f"w{self.number}", max_in_flight=12, max_held=6
+        )
+
+    def _settling_producer(self) -> Producer:
+        made = SimProducer(self.brokers, self.fates, self._wait_for_answers, reports="errors")
+        return cast(Producer, made)
+
+    def _spilling_producer(self) -> Producer:
+        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
+
+    def _receive_settled(self, group: Group) -> None:
+        self.intake.receive_settled(group)
+
+    def _wait_for_answers(self) -> None:
+        self.while_waiting()
+
+    # ---- what the poll thread does, turn by turn
+
+    def assign(self, given: list[TopicPartition]) -> None:
+        """As `QueueWorker` does when the group gives it partitions."""
+        self.unrestored.append(self.assignments.add(given))
+        self.group_client.incremental_assign(given)
+        self.group_client.pause(given)
+
+    def restore(self) -> None:
+        """Read what the oldest assignments need."""
+        added = self.unrestored.popleft()
+        if any(assignment.is_active for assignment in added):
+            reader = cast(Consumer, SimConsumer(self.brokers, self))
+            self.assignments.receive_restored(read_left_behind(reader, self.queue, added, lambda: False))
+
+    def begin_restored(self) -> None:
+        """Begin with what was restored, and what was opened."""
+        self.handover.begin_restored(self.consumer)
+
+    def commit(self) -> None:
+        """Send what has changed."""
+        self.commits.commit_if_due(self.consumer)
+
+    def fetch(self, limit: int) -> None:
+        """Take records of the main topic."""
+        if self.flow.may_fetch():
+            self.intake.take(self.consumer.consume(max(1, min(limit, self.flow.room)), 0), self.tiers.consumer)
+
+    def fetch_delayed(self) -> None:
+        """Take records of the tiers."""
+        self.intake.take(self.tiers.fetch(self.flow.tier_room), self.tiers.consumer)
+
+    def take_due(self) -> None:
+        """Take held records that are due."""
+        self.intake.take_due(self.tiers.consumer)
+
+    def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:
+        """Give partitions back in order."""
+        self.handover.revoke(self.consumer, taken, wait_ended)
+        self.group_client.incremental_unassign(taken)
+
+    def lose(self) -> None:
+        """Notice that all partitions are gone, after all commits of the time since were refused."""
+        while self.unanswered:
+            self.answer_commit("refused")
+        taken = [TopicPartition(a.topic, a.partition) for a in self.assignments.all()]
+        self.handover.lose(taken)
+        self.group_client.incremental_unassign(taken)
+        self.is_fenced = False
+
+    # ---- commits
+
+    def note_commit(self, places: list[TopicPartition]) -> None:
+        """A commit is on its way."""
+        self.unanswered.append(places)
+
+    def answer_commit(self, fate: Fate) -> None:
+        """The coordinator takes the oldest commit, or refuses it; one of a fenced member it refuses."""
+        places = self.unanswered.popleft()
+        error = self._commit(places, fate)
+        if self.is_alive:
+            self.commits.note_answer(error, places)
+
+    def commit_now(self, places: list[TopicPartition]) -> KafkaError | None:
+        """A commit that is waited for, behind those on their way."""
+        while self.unanswered:
+            self.answer_commit("done")
+        return self._commit(places, self.commit_fates.popleft() if self.commit_fates else "done")
+
+    def _commit(self, places: list[TopicPartition], fate: Fate) -> KafkaError | None:
+        if self.is_fenced:
+            fate = "refused"
+        error = None if fate == "refused" else self.brokers.commit(places)
+        return ANSWERS.get(fate, error)
+
+    # ---- what the runners and the settling thread do
+
+    def start(self, record: Record) -> Task | Outcome:
+        """Begin with a ready record: it runs, or has an outcome without."""
+        self.ready.records.remove(record)
+        task = self.stages.prepare(record)
+        if isinstance(task, Task):
+            self.running.append(Running(task, CLOCK.time()))
+        else:
+            self.stages.finish(record, task)
+        return task
+
+    def end(self, running: Running, result: Result) -> Outcome:
+        """A run has ended."""
+        self.running.remove(running)
+        outcome = decide(running.task, result, self.bench)
+        self.stages.finish(running.record, outcome)
+        return outcome
+
+    def settle(self) -> None:
+        """Settle what has ended and was not settled."""
+        self.failed = self.settler.settle_next(self.failed)
+
+    @property
+    def unsettled(self) -> int:
+        """What has ended and was not settled."""
+        return len(self.settler._done) + len(self.settler._others) + len(self.failed)
+
+
+def _refuse(error: KafkaError) -> None:
+    raise AssertionError(error)

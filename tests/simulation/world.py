@@ -1,0 +1,229 @@
+"""`World`: jobs, brokers, processes, and what may happen to them, in steps small enough to fall between any two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from typing import Literal
+
+from confluent_kafka import TopicPartition
+
+from delivering import declare
+from simulation.account import Account
+from simulation.brokers import Place, SimBrokers
+from simulation.clients import Fate, ProcessKilled
+from simulation.processes import SimProcess
+from simulation.virtual_time import CLOCK, START_S
+from stoker.consumers.record import Assignment
+from stoker.consumers.signals import Discard, Retry, Snooze
+from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Returned, Task
+from stoker.consumers.writes import utc
+from stoker.topology import Queue, RetryPolicy
+from stoker.topology import headers as wire
+from stoker.topology.headers import HeaderList
+from stoker.topology.queue import Ordering
+
+Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
+TIERS = (timedelta(seconds=1), timedelta(seconds=10))
+PARTITIONS = 2
+KEYS: Sequence[tuple[bytes | None, int]] = ((b"a", 0), (b"b", 0), (b"c", 1), (None, 0))
+
+
+class PermanentError(Exception):
+    """No further attempt can mend it."""
+
+
+RESULTS: dict[Ending, Callable[[], Result]] = {
+    "done": lambda: RETURNED_NOTHING,
+    "fail": lambda: Raised(ValueError("it failed")),
+    "permanent": lambda: Raised(PermanentError("for good")),
+    "discard": lambda: Raised(Discard("not needed")),
+    "snooze": lambda: Returned(Snooze(timedelta(seconds=2))),
+    "ask": lambda: Raised(Retry("asked", after=timedelta(seconds=5))),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What one simulation is like.
+
+    Attributes:
+        metadata_limit: what the brokers take, in characters.
+        spills_beyond: what the processes believe that they take; None leaves that to find out.
+    """
+
+    ordering: Ordering = "key"
+    metadata_limit: int = 4_096
+    spills_beyond: int | None = None
+
+
+_DECLARED = {
+    ordering: declare(
+        ordering=ordering,
+        partitions=PARTITIONS,
+        tiers=TIERS,
+        retry=RetryPolicy(attempts=3, permanent=(PermanentError,)),
+    )
+    for ordering in ("key", "none", "strict")
+}
+VALUE = _DECLARED["key"].payload()
+
+
+class World:
+    """One simulation, from its empty topics on."""
+
+    def __init__(self, shape: Shape) -> None:
+        CLOCK.now_s = START_S
+        self._pipeline = _DECLARED[shape.ordering].pipeline
+        self.queue: Queue = _DECLARED[shape.ordering].queue
+        self._shape = shape
+        self.brokers = SimBrokers(shape.metadata_limit)
+        self.account = Account(self.brokers, self.queue)
+        self.processes: list[SimProcess] = []
+        self.owners: dict[int, SimProcess] = {}
+        self._numbers = count(1)
+        self._topics = [self.queue.topic, *self.queue.retry_topics.values()]
+
+    # ---- producers and operators
+
+    def enqueue(self, choice: int, *, due_in_s: float | None = None, expires_in_s: float | None = None) -> None:
+        """An acknowledged job."""
+        key, partition = KEYS[choice % len(KEYS)]
+        job_id = f"j{len(self.account.jobs)}"
+        headers: HeaderList = [(wire.JOB_ID, job_id.encode()), (wire.JOB_TYPE, b"work")]
+        if due_in_s is not None:
+            headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
+        if expires_in_s is not None:
+            headers.append((wire.EXPIRES, wire.format_instant(utc(CLOCK.time() + expires_in_s))))
+        self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
+        self.brokers.append(self.queue.topic, partition, key, VALUE, headers)
+
+    def repeat(self, choice: int) -> None:
+        """A producer publishes a job once more, for it had no answer."""
+        jobs = [job for job in self.account.jobs.values() if job.records[0].place[0] == self.queue.topic]
+        if jobs:
+            job = jobs[choice % len(jobs)]
+            job.is_repeated, record = True, job.records[0].record
+            self.brokers.append(
+                self.queue.topic, record.assignment.partition, record.key, record.value, list(record.pairs)
+            )
+
+    def leave_gap(self, choice: int) -> None:
+        """A transaction's marker takes an offset."""
+        self.brokers.logs[self._place(choice)].high += 1
+
+    def remove_complete(self, choice: int) -> None:
+        """Compaction or retention removes a record that is complete."""
+        place = self._place(choice)
+        log, state = self.brokers.logs[place], self.account.known_to_successor(place)
+        complete = [offset for offset in log.records if state.is_complete(offset)]
+        if complete:
+            del log.records[complete[choice % len(complete)]]
+
+    def cut_tail(self, choice: int) -> None:
+        """Retention removes everything below the committed offset."""
+        place = self._place(choice)
+        log = self.brokers.logs[place]
+        log.low = max(log.low, min(self.brokers.committed.get(place, (0, ""))[0], log.high))
+        log.records = {offset: message for offset, message in log.records.items() if offset >= log.low}
+
+    def rewind(self, choice: int) -> None:
+        """An operator sets a partition's offset back, which the group allows only while it is nobody's."""
+        place = self._place(choice)
+        if place[1] not in self.owners and place in self.brokers.committed:
+            self.brokers.committed[place] = choice % (self.brokers.committed[place][0] + 1), ""
+
+    def _place(self, choice: int) -> Place:
+        return self._topics[choice % len(self._topics)], choice // 3 % PARTITIONS
+
+    # ---- processes and the group
+
+    def join(self, chance: float) -> SimProcess:
+        """Start a process."""
+        process = SimProcess(self.brokers, self._pipeline, self.queue, next(self._numbers), chance)
+        if self._shape.spills_beyond is not None:
+            process.commits._max_characters = self._shape.spills_beyond
+        self.processes.append(process)
+        return process
+
+    def assign(self, process: SimProcess, partition: int, *, in_parts: bool) -> None:
+        """The group gives it a partition that nobody has, with its tiers, in one go or one by one."""
+        if partition in self.owners or process.is_fenced or not process.is_alive:
+            return
+        self.owners[partition] = process
+        given = [TopicPartition(topic, partition) for topic in self._topics]
+        for part in [[place] for place in given] if in_parts else [given]:
+            process.assign(part)
+
+    def restore(self, process: SimProcess) -> None:
+        """What the oldest assignments need is read."""
+        if process.unrestored:
+            added = process.unrestored[0]
+            self.account.note_restored(process, added)
+            process.restore()
+
+    def revoke(self, partition: int, wait_ended: Callable[[list[Assignment]], None]) -> None:
+        """The group takes a partition back in order."""
+        process = self.owners.get(partition)
+        if process is not None and process.is_alive and not process.is_fenced:
+
+            def wait(leaving: list[Assignment]) -> None:
+                wait_ended(leaving)
+                self.account.is_disturbed |= any(assignment.in_flight for assignment in leaving)
+
+            process.revoke([TopicPartition(topic, partition) for topic in self._topics], wait)
+            del self.owners[partition]
+
+    def expire(self, process: SimProcess) -> None:
+        """The process was silent for longer than its session: its partitions may go to others."""
+        lost = [partition for partition, owner in self.owners.items() if owner is process]
+        for partition in lost:
+            del self.owners[partition]
+        if lost and process.is_alive:
+            process.is_fenced = True
+            self.account.is_disturbed = True
+
+    def kill(self, process: SimProcess) -> None:
+        """No code of it runs any more."""
+        if not process.is_alive:
+            return
+        process.is_alive = False
+        self.account.note_dead(process)
+
+    # ---- jobs
+
+    def start(self, process: SimProcess, choice: int) -> None:
+        """A runner takes a ready record."""
+        if process.ready.records:
+            record = process.ready.records[choice % len(process.ready.records)]
+            task = process.start(record)
+            if isinstance(task, Task):
+                self.account.begin_run(process, process.running[-1])
+            else:
+                self.account.note_end(process, record, task)
+
+    def end(self, process: SimProcess, choice: int, ending: Ending) -> None:
+        """A run ends."""
+        if process.running:
+            running = process.running[choice % len(process.running)]
+            self.account.end_run(process, running, process.end(running, RESULTS[ending]()))
+
+    def settle(self, process: SimProcess, fates: Sequence[Fate], while_waiting: Callable[[], None]) -> None:
+        """What has ended is settled, as far as the brokers take it; there is one thread for that."""
+        if process.is_settling:
+            return
+        process.is_settling = True
+        process.fates.clear()
+        process.fates.extend(fates)
+        process.while_waiting = while_waiting
+        if "unanswered" in fates or "refused" in fates:
+            self.account.is_disturbed = True
+        try:
+            process.settle()
+        except ProcessKilled:
+            self.kill(process)
+        process.fates.clear()
+        process.while_waiting = lambda: None
+        process.is_settling = False
