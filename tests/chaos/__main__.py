@@ -10,10 +10,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from chaos.account import Account, Strike, is_settled_by_run, load_confirmed, load_plans, load_runs, write_strikes
+from chaos.account import (
+    Account,
+    Finding,
+    Strike,
+    is_settled_by_run,
+    load_confirmed,
+    load_plans,
+    load_runs,
+    write_strikes,
+)
 from chaos.checks import expected_reason
 from chaos.effects import count_effects
 from chaos.faults import Stage, strike
@@ -45,14 +55,12 @@ class Show:
         self._began_s = time.monotonic()
         self._threads: list[threading.Thread] = []
         self.strikes: list[Strike] = []
-        self._failed: list[BaseException] = []
+        self.failed: list[Finding] = []
 
     def run(self) -> None:
         """Strike when it is time, until all is done."""
         waiting, seen, moved_s, said_s = deque(self._plan.faults), 0, time.monotonic(), 0.0
         while not self._is_over(seen):
-            if self._failed:
-                raise self._failed[0]
             now_s, count = time.monotonic(), self._ends.look()
             if count > seen or self._is_striking():
                 seen, moved_s = max(seen, count), now_s
@@ -82,9 +90,9 @@ class Show:
     def _strike(self, fault: Fault) -> None:
         try:
             done = strike(fault, self._stage)
-        except BaseException as error:
-            self._failed.append(error)  # raised by the main thread, which ends the run
-            raise
+        except Exception as error:  # noqa: BLE001  # told at the end: hours of a run are not thrown away for it
+            self.failed.append(Finding("harness", f"{fault.kind} could not be done: {error!r}"))
+            return
         self.strikes.append(done)
         write_strikes(self._stage.folder / "faults", [done])
         at_s, lasted_s = done.begin_s - self._began_s, done.end_s - done.begin_s
@@ -122,6 +130,7 @@ def main(arguments: Sequence[str]) -> int:
             fleet.close()
         account = _account(stage, plans, show.strikes)
     verdict = judge(account)
+    verdict = replace(verdict, findings=[*verdict.findings, *show.failed])
     took_s = time.monotonic() - began_s
     report = write_report(folder, wishes, verdict, show.strikes, took_s)
     print("\n".join(lines(wishes, verdict, show.strikes, took_s)))

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 SESSION_TIMEOUT_S: Final = SESSION_TIMEOUT.total_seconds()
 ADMIN_TIMEOUT_S: Final = 60.0
-WHOLE_TIMEOUT_S: Final = 60.0
+WHOLE_TIMEOUT_S: Final = 300.0
 STORM_BEAT_S: Final = 1.0
 
 

@@ -26,7 +26,7 @@ from stoker.operations.broker_process import BrokerProcess, spawn_detached
 from stoker.operations.broker_settings import HOST, Ports, choose_ports, format_command, server_command, write_settings
 from waiting import wait_until
 
-START_TIMEOUT_S: Final = 60.0
+START_TIMEOUT_S: Final = 300.0
 STOP_TIMEOUT_S: Final = 12.0
 HEAP: Final = "-Xmx320m"
 _ANSWER_TIMEOUT_S: Final = 2.0
