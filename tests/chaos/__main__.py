@@ -15,23 +15,20 @@ from pathlib import Path
 from typing import Final
 
 from chaos.account import (
-    Account,
     Finding,
     Strike,
     is_settled_by_run,
-    load_confirmed,
     load_plans,
-    load_runs,
     write_strikes,
 )
 from chaos.checks import expected_reason
-from chaos.effects import count_effects
 from chaos.faults import Stage, strike
-from chaos.logs import complaints, ended_processes
+from chaos.found import Found, look
+from chaos.logs import complaints
 from chaos.notes import Tally
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
 from chaos.report import lines, write_report
-from chaos.stage import MAX_IN_FLIGHT, Wishes, set_stage
+from chaos.stage import Wishes, set_stage
 from chaos.topics import Reader
 from chaos.verdict import judge
 
@@ -116,47 +113,38 @@ class Show:
 
 def main(arguments: Sequence[str]) -> int:
     """Run, judge, report."""
-    wishes, folder = _wishes(arguments)
+    given = _parse(arguments)
+    if given.judge is not None:
+        return _judge(given.judge.absolute())
+    wishes, folder = _wishes(given)
     folder.mkdir(parents=True, exist_ok=True)
     plan = make_plan(wishes.seed, wishes.jobs, wishes.faults, wishes.kinds or tuple(FAULT_WEIGHTS))
-    plans = load_plans(wishes.seed, wishes.jobs)
     began_s = time.monotonic()
     say(f"seed {wishes.seed}: {wishes.jobs:,} jobs, {wishes.faults} faults, {wishes.nodes} node(s), in {folder}")
     with set_stage(wishes, folder) as stage:
-        show = Show(plan, plans, stage)
+        show = Show(plan, load_plans(wishes.seed, wishes.jobs), stage)
         show.run()
         show.wait_quiet()
         for fleet in stage.fleets:
             fleet.close()
-        account = _account(stage, plans, show.strikes)
-    verdict = judge(account)
-    verdict = replace(verdict, findings=[*verdict.findings, *show.failed])
-    took_s = time.monotonic() - began_s
-    report = write_report(folder, wishes, verdict, show.strikes, took_s)
-    print("\n".join(lines(wishes, verdict, show.strikes, took_s)))
+        look(stage, wishes, show.strikes, show.failed, time.monotonic() - began_s).save(folder)
+    return _judge(folder)
+
+
+def _judge(folder: Path) -> int:
+    """Judge what a run has left in its folder."""
+    found = Found.load(folder)
+    verdict = judge(found.account(folder))
+    verdict = replace(verdict, findings=[*verdict.findings, *found.failed])
+    report = write_report(folder, found.wishes, verdict, found.strikes, found.took_s)
+    print("\n".join(lines(found.wishes, verdict, found.strikes, found.took_s)))
     for said, count in complaints(folder).most_common(TOP_COMPLAINTS):
         say(f"{count:6} x {said}")
     say(f"the report is {report}; everything else of the run is beside it")
     return 1 if verdict.findings else 0
 
 
-def _account(stage: Stage, plans: dict[int, JobPlan], strikes: list[Strike]) -> Account:
-    reader, (confirmed, enqueued_until_s) = Reader(stage.nodes.direct), load_confirmed(stage.folder)
-    return Account(
-        plans=plans,
-        runs=load_runs(stage.folder),
-        confirmed=confirmed,
-        enqueued_until_s=enqueued_until_s,
-        strikes=sorted(strikes, key=lambda done: done.begin_s),
-        letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
-        waiting=frozenset(number for queue in stage.queues for number in reader.waiting(queue)),
-        effects=count_effects(stage.database),
-        ended=ended_processes(stage.folder),
-        max_in_flight=MAX_IN_FLIGHT,
-    )
-
-
-def _wishes(arguments: Sequence[str]) -> tuple[Wishes, Path]:
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=2013)
     parser.add_argument("--jobs", type=int, default=100_000)
@@ -166,7 +154,11 @@ def _wishes(arguments: Sequence[str]) -> tuple[Wishes, Path]:
     parser.add_argument("--per-s", type=float, default=900.0, help="jobs enqueued a second")
     parser.add_argument("--kinds", nargs="*", default=[], choices=tuple(FAULT_WEIGHTS), help="only these faults")
     parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a former run again, and run nothing")
+    return parser.parse_args(arguments)
+
+
+def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
     if given.folder is not None:
         shutil.rmtree(given.folder, ignore_errors=True)
     folder = given.folder or Path(tempfile.mkdtemp(prefix="stoker-chaos-"))

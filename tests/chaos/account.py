@@ -22,7 +22,9 @@ HITS_ALL: Final = frozenset(
     }
 )
 """Faults between the workers and the brokers, which any worker may feel."""
-MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances"})
+MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances", "start"})
+NO_FAULTS: Final = frozenset({"job_death", "start"})
+"""What explains runs as faults do, and is none of the plan's: the fleets' first start, and what jobs end."""
 
 
 @dataclass(slots=True, kw_only=True)

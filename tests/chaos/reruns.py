@@ -28,8 +28,6 @@ MOVING_S: Final = 30.0
 """So long after its cause, a rebalance may still take a partition from a job that runs."""
 REVOKE_GRACE_S: Final = 3.0
 """What the harness's workers give running jobs before a partition moves; who has not ended by then is late."""
-RESTORE_S: Final = 5.0
-"""A new owner may have read the ledger so long before it begins a job, and not know what ended late meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +139,14 @@ class Causes:
         )
 
     def _moved(self, before: Run, again: Run) -> Strike | None:
-        """A run that was longer than the grace, and begun again elsewhere, had outlived its partition."""
-        if before.pid == again.pid or not may_be_late(before, again.start_s):
+        """A run that was longer than the grace, and begun again elsewhere, had outlived its partition.
+
+        However much later: the new owner knows what the ledger held when it took the partition over.
+        """
+        end_s = again.start_s if before.end_s is None else before.end_s
+        if before.pid == again.pid or end_s - before.start_s < REVOKE_GRACE_S:
             return None
-        causes = [s for s in self._moving if s.begin_s <= again.start_s <= s.end_s + MOVING_S]
+        causes = [s for s in self._moving if s.begin_s <= end_s and before.start_s <= s.end_s + MOVING_S]
         return causes[-1] if causes else None
 
 
@@ -152,7 +154,7 @@ def may_be_late(run: Run, next_s: float) -> bool:
     """Whether a run may have been going on when its partition moved to whoever began another one at `next_s`."""
     if run.end_s is None:
         return next_s - run.start_s >= REVOKE_GRACE_S
-    return run.end_s - run.start_s >= REVOKE_GRACE_S and next_s <= run.end_s + RESTORE_S
+    return run.end_s - run.start_s >= REVOKE_GRACE_S and next_s <= run.end_s
 
 
 def _overlaps(before: Run, again: Run, strike: Strike) -> bool:

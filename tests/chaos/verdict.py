@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chaos.account import HITS_PROCESSES, Account, Finding
+from chaos.account import HITS_PROCESSES, NO_FAULTS, Account, Finding
 from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes, check_quarantine
 from chaos.order import check_order, check_overlaps
 from chaos.recovery import Recovery, recoveries
@@ -74,6 +74,6 @@ def judge(account: Account) -> Verdict:
         most_reruns=most,
         job_deaths=sum(strike.kind == "job_death" for strike in account.strikes),
         recovered=recoveries(
-            account.runs, [s for s in account.strikes if s.kind != "job_death"], account.enqueued_until_s
+            account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_s
         ),
     )

@@ -1,0 +1,87 @@
+"""What was found on the topics and in the database at the end of a run, kept beside the notes: so that a run can be
+judged again, by checks that have become stricter, when its cluster is long gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from chaos.account import Account, Finding, Letter, Strike, load_confirmed, load_plans, load_runs
+from chaos.effects import count_effects
+from chaos.faults import Stage
+from chaos.logs import ended_processes
+from chaos.stage import MAX_IN_FLIGHT, Wishes
+from chaos.topics import Reader
+
+FILE = "found.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """All that the notes do not hold.
+
+    Attributes:
+        failed: faults that could not be done.
+        took_s: how long the run was, with its set-up.
+    """
+
+    wishes: Wishes
+    strikes: Sequence[Strike]
+    letters: Sequence[Letter]
+    waiting: Sequence[int]
+    effects: dict[int, int]
+    failed: Sequence[Finding] = field(default_factory=list)
+    took_s: float
+
+    def save(self, folder: Path) -> None:
+        """Keep it."""
+        (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Found:
+        """What `save` has kept."""
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return cls(
+            wishes=Wishes(**{**content["wishes"], "kinds": tuple(content["wishes"]["kinds"])}),
+            strikes=[Strike(**fields) for fields in content["strikes"]],
+            letters=[Letter(**fields) for fields in content["letters"]],
+            waiting=content["waiting"],
+            effects={int(number): count for number, count in content["effects"].items()},
+            failed=[Finding(**fields) for fields in content["failed"]],
+            took_s=content["took_s"],
+        )
+
+    def account(self, folder: Path) -> Account:
+        """Everything together."""
+        confirmed, enqueued_until_s = load_confirmed(folder)
+        runs = load_runs(folder)
+        start = Strike(kind="start", after=0, begin_s=runs[0].start_s, end_s=runs[0].start_s) if runs else None
+        strikes = [*self.strikes, *([start] if start else [])]
+        return Account(
+            plans=load_plans(self.wishes.seed, self.wishes.jobs),
+            runs=runs,
+            confirmed=confirmed,
+            enqueued_until_s=enqueued_until_s,
+            strikes=sorted(strikes, key=lambda done: done.begin_s),
+            letters=self.letters,
+            waiting=frozenset(self.waiting),
+            effects=self.effects,
+            ended=ended_processes(folder),
+            max_in_flight=MAX_IN_FLIGHT,
+        )
+
+
+def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequence[Finding], took_s: float) -> Found:
+    """Read topics and database, once the workers have ended."""
+    reader = Reader(stage.nodes.direct)
+    return Found(
+        wishes=wishes,
+        strikes=strikes,
+        letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
+        waiting=[number for queue in stage.queues for number in reader.waiting(queue)],
+        effects=count_effects(stage.database),
+        failed=failed,
+        took_s=took_s,
+    )
