@@ -38,7 +38,7 @@ def json_printer(write: Callable[[str], None], clock: Callable[[], datetime] = l
 
 def trace_record(trace: QueueTrace, now: datetime) -> dict[str, Any]:
     """A trace as plain data, in the shape of a line of the log."""
-    head = {"ts": now.isoformat(), "level": "info", "logger": "stoker.trace", "message": "trace"}
+    head = {"ts": now.isoformat().replace("+00:00", "Z"), "level": "info", "logger": "stoker.trace", "message": "trace"}
     return head | asdict(trace) | {"hints": trace.hints}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from . import names
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
@@ -112,6 +112,8 @@ class Queue:
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
         if self.partitions < 1:
             found.append(f"partitions must be at least 1; it is {self.partitions}")
+        if self.ordering not in get_args(Ordering):
+            found.append(f"ordering must be one of {', '.join(get_args(Ordering))}; it is {self.ordering!r}")
         if self.timeout <= timedelta(0):
             found.append(f"timeout must be above zero; it is {self.timeout}")
         if self.crash_limit < 1:

@@ -94,6 +94,7 @@ def _print_queue(queue: CataloguedQueue) -> None:
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "
         f"{', '.join(queue.tiers)}; ledger {queue.ledger_jobs:,} jobs or {_length(queue.ledger_age_s)} a partition"
     )
+    click.echo(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
     click.echo(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
         click.echo("  no job types")
@@ -103,6 +104,11 @@ def _print_queue(queue: CataloguedQueue) -> None:
     for job in queue.job_types:
         click.echo()
         _print_fields(job)
+
+
+def _session(queue: CataloguedQueue) -> str:
+    left = "the brokers' session timeout"
+    return left if queue.session_timeout_s is None else f"session timeout {_length(queue.session_timeout_s)}"
 
 
 _TITLES: Final = ("JOB TYPE", "OWNER", "TIMEOUT", "ATTEMPTS", "TIERS", "LIMIT", "KEY", "DESCRIPTION")
@@ -138,5 +144,5 @@ def _length(seconds: float) -> str:
 
 
 def _counted(number: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}{'es' if noun.endswith('sh') else 's'}"
     return f"{number} {noun if number == 1 else plural}"

@@ -119,7 +119,7 @@ def worker(
     settings = _settings(queues, bounds)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
-    _run_one(app, settings, on_terminal=on_terminal, supervised=supervised, trace=trace)
+    _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, trace=trace)
 
 
 def _set_up_log(app: AppContext, *, as_json: bool) -> None:
@@ -139,7 +139,9 @@ def _to_stderr(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool, supervised: bool, trace: bool) -> None:
+def _run_one(
+    app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, trace: bool
+) -> None:
     from ...consumers.worker import Worker
     from ..trace_output import TRACE_EVERY_S, json_printer, text_printer
 
@@ -147,7 +149,7 @@ def _run_one(app: AppContext, settings: WorkerSettings, *, on_terminal: bool, su
         app.pipeline,
         app.cluster,
         settings,
-        on_trace=text_printer(_to_stderr) if on_terminal else json_printer(_to_stderr),
+        on_trace=json_printer(_to_stderr) if log_format == "json" else text_printer(_to_stderr),
         trace_every_s=TRACE_EVERY_S if trace else math.inf,
     )
     if supervised:

@@ -80,7 +80,7 @@ def test_a_trace_is_one_json_line_for_each_queue() -> None:
     written: list[str] = []
     json_printer(written.append, clock=lambda: datetime(2013, 1, 1, tzinfo=UTC))([trace(), trace(queue="bills")])
     first, second = map(json.loads, written)
-    assert (first["ts"], first["logger"], first["queue"]) == ("2013-01-01T00:00:00+00:00", "stoker.trace", "mails")
+    assert (first["ts"], first["logger"], first["queue"]) == ("2013-01-01T00:00:00Z", "stoker.trace", "mails")
     assert first["runs"][0]["stack"] == ["jobs.py:7 send"]
     assert second["queue"] == "bills"
 

@@ -19,7 +19,7 @@ from datetime import timedelta
 from stoker.topology import Pipeline, RetryPolicy
 
 pipeline = Pipeline({namespace!r}, description="Sells things")
-mails = pipeline.queue("mails", partitions={partitions}, tiers=(timedelta(seconds=5),), owner="post")
+mails = pipeline.queue("mails", partitions={partitions}, tiers=(timedelta(seconds=5),), owner="post"{more})
 
 
 @pipeline.job(mails, key=lambda order_id, to=None: to, retry=RetryPolicy(attempts=3, permanent=(ValueError,)))
@@ -35,9 +35,9 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> 
     """Writes an application's module and returns how `-A` names it."""
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def write(*, partitions: int = 2, parameters: str = "") -> str:
+    def write(*, partitions: int = 2, parameters: str = "", more: str = "") -> str:
         module = f"shop_{namespace}_{len(list(tmp_path.iterdir()))}"
-        text = APPLICATION.format(namespace=namespace, partitions=partitions, parameters=parameters)
+        text = APPLICATION.format(namespace=namespace, partitions=partitions, parameters=parameters, more=more)
         (tmp_path / f"{module}.py").write_text(text)
         return f"{module}:pipeline"
 
@@ -166,6 +166,7 @@ def test_show_prints_the_catalogue_without_a_cluster(declare: Callable[..., str]
         "Queue mails (owner: post)",
         "2 partitions, the cluster's default of copies, in order per key",
         "kept 7d, dead letters 30d; retry tiers 5s; ledger 50,000 jobs or 1d a partition",
+        "quarantine after 3 crashes; the brokers' session timeout",
         f"{namespace}.mails.retry.5s",
         "Send the receipt of an order.",
         "order_id: long\n",
@@ -173,6 +174,17 @@ def test_show_prints_the_catalogue_without_a_cluster(declare: Callable[..., str]
         "never tried again after ValueError",
     ):
         assert part in shown.stdout
+
+
+def test_show_prints_what_a_queue_declares_against_crashes_and_retries(declare: Callable[..., str]) -> None:
+    """Order through retries, the bound on crashes and the session timeout stand where somebody looks for them."""
+    application = declare(more=", session_timeout=timedelta(seconds=10), crash_limit=1, ordering='strict'")
+    shown = CliRunner().invoke(main, ["-A", application, "topology", "show"])
+    assert shown.exit_code == 0, shown.output
+    assert "in order per key through retries; group " in shown.stdout
+    assert "quarantine after 1 crash; session timeout 10s" in shown.stdout
+    (queue,) = _data(CliRunner().invoke(main, ["-A", application, "topology", "show", "--json"]))["queues"]
+    assert (queue["ordering"], queue["crash_limit"], queue["session_timeout_s"]) == ("strict", 1, 10.0)
 
 
 def test_show_as_json(declare: Callable[..., str], namespace: str) -> None:

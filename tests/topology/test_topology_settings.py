@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from declaring import shop
 from stoker.schemas import TopicSchemaStore
 from stoker.schemas.registry_store import RegistrySchemaStore
-from stoker.topology import ClusterSettings, NoCluster
+from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipeline
 from stoker.topology.catalogue import type_in_words
 from stoker.topology.cluster import option_name
 from stoker.topology.durations import format_retention
@@ -79,3 +80,10 @@ def test_avro_types_in_words(avro: object, words: str) -> None:
 def test_retentions_in_words(retention_ms: int, words: str) -> None:
     """Kafka's -1 is for ever; the rest is a length of time."""
     assert format_retention(retention_ms) == words
+
+
+@pytest.mark.parametrize("ordering", ["Strict", "strct", "", None])
+def test_an_unknown_ordering_is_refused(ordering: Any) -> None:
+    """A misspelt "strict" must not silently keep less order than was asked for."""
+    with pytest.raises(InvalidDeclaration, match=f"ordering must be one of key, none, strict; it is {ordering!r}"):
+        Pipeline("shop").queue("mails", ordering=ordering)
