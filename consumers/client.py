@@ -12,7 +12,6 @@ from ..producers.client import LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
 from ..topology.group_settings import group_settings
-from .record import Assignment
 
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
@@ -97,13 +96,6 @@ def make_consumer(
     config = consumer_config(cluster, queue, client_id, protocol)
     outage = Outage(cluster.bootstrap_servers)
     return Consumer({**config, "on_commit": on_commit, "error_cb": outage.note, "logger": LogRelay(config)})
-
-
-def lag(consumer: Consumer, assignment: Assignment) -> int:
-    """Records of a partition that are not complete, as far as the client knows its end; 0 before it knows."""
-    _, high = consumer.get_watermark_offsets(TopicPartition(assignment.topic, assignment.partition), cached=True)
-    progress = assignment.progress
-    return 0 if progress.committable() is None or high < 0 else progress.left_before(high)
 
 
 def longest_callback_s(cluster: ClusterSettings) -> float:

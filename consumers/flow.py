@@ -60,6 +60,11 @@ class Flow:
         return len(self._held)
 
     @property
+    def is_resting(self) -> bool:
+        """Whether some partition is paused."""
+        return self.is_paused or bool(self._full_tiers)
+
+    @property
     def room(self) -> int:
         """How many more jobs fit below the bounds, if they are as large as the last ones."""
         by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1

@@ -25,7 +25,6 @@ from .client import (
     CONSUMER_PROTOCOL,
     GroupProtocol,
     lacks_consumer_protocol,
-    lag,
     longest_callback_s,
     make_consumer,
     settling_producer,
@@ -37,6 +36,7 @@ from .flow import Flow
 from .groups import Group
 from .handover import Handover
 from .intake import Intake
+from .lags import Lags
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
@@ -94,6 +94,7 @@ class QueueWorker:
         self._tiers = TierReader(tier_consumer(cluster, queue, settings.worker_id))
         self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
         self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
+        self._lags = Lags()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
         self._next_tiers_s = 0.0
@@ -259,7 +260,7 @@ class QueueWorker:
             self._assignments.forget_old()
             self._overview.note(now_s)
             readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
-            self._lag = sum(lag(readers[assignment.tier], assignment) for assignment in self._assignments.all())
+            self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._flow.is_resting)
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""

@@ -6,6 +6,7 @@ import random
 import threading
 from base64 import b64encode
 from datetime import timedelta
+from functools import partial
 
 from stoker.consumers.queue_worker import FETCH_LIMIT
 from stoker.producers import Producer
@@ -135,3 +136,31 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
     assert set(journal.times().values()) == {2}
     begun = {run.what: run.at_s for run in journal.runs if run.attempt == 1}
     assert all(run.at_s - begun[run.what] >= 3 for run in journal.runs if run.attempt == 2)
+
+
+def test_the_lag_grows_also_while_a_partition_is_paused(cluster: ClusterSettings, namespace: str) -> None:
+    """Whoever looks at a queue that stands still must see what comes in meanwhile, not the figure of the last fetch."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue)
+    def stand(number: int) -> None:
+        gate.wait()
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(stand.call(number) for number in range(200))
+        with running_worker(pipeline, cluster, max_in_flight=40, max_parked=40, concurrency=4) as running:
+            wait_until(lambda: running.worker.snapshot()[0].is_paused, what="a pause")
+            wait_until(partial(is_the_lag, running, 200), what="the lag of what waits")
+            for more in (300, 400, 500):
+                producer.enqueue_many(stand.call(number) for number in range(more - 100, more))
+                wait_until(partial(is_the_lag, running, more), what="the lag of what came meanwhile")
+            gate.open()
+            journal.wait(500)
+
+
+def is_the_lag(running: RunningWorker, expected: int) -> bool:
+    """Whether the worker tells so many records that are not complete."""
+    return running.worker.snapshot()[0].lag == expected
