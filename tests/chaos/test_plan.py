@@ -1,0 +1,39 @@
+"""A seed is one plan: the same jobs and the same faults at the same moments, each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from chaos.plan import FAULT_WEIGHTS, JOB_MIX, KILLING_IN, JobPlans, make_plan, queue_of
+
+
+def test_a_seed_makes_one_plan_and_another_seed_another() -> None:
+    """Jobs and faults follow from the seed alone."""
+    assert make_plan(7, 10_000, 30) == make_plan(7, 10_000, 30)
+    assert make_plan(7, 10_000, 30) != make_plan(8, 10_000, 30)
+    jobs = [JobPlans(7).of(number) for number in range(500)]
+    assert jobs == [JobPlans(7).of(number) for number in range(500)]
+    assert jobs != [JobPlans(8).of(number) for number in range(500)]
+
+
+def test_faults_come_in_order_within_the_run_and_each_kind_has_its_turn() -> None:
+    """They ascend, end before the jobs do, and no kind is left out where there are enough."""
+    plan = make_plan(1, 100_000, 200)
+    moments = [fault.after for fault in plan.faults]
+    assert moments == sorted(moments)
+    assert moments[0] > 0
+    assert moments[-1] < 97_000
+    assert {fault.kind for fault in plan.faults} == set(FAULT_WEIGHTS)
+
+
+def test_jobs_come_in_their_shares() -> None:
+    """Of 100,000 jobs each kind has its share, give or take what chance does; strict ones always have a key."""
+    jobs = [JobPlans(3).of(number) for number in range(100_000)]
+    counts = Counter(job.kind for job in jobs)
+    assert sum(JOB_MIX.values()) == pytest.approx(1)
+    for kind, share in JOB_MIX.items():
+        assert counts[kind] == pytest.approx(share * len(jobs), rel=0.2, abs=25)
+    assert counts["killing"] == 1 + (len(jobs) - 1_251) // KILLING_IN
+    assert all(job.key is not None for job in jobs if queue_of(job.kind) == "strict")
