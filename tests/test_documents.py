@@ -18,6 +18,7 @@ are left alone.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,3 +135,43 @@ def _environment() -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(ours) or name == "STOKER_CACHE"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{plain.get('PATH', '')}"
     return {**plain, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]
+
+
+def _anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as its readers' links have them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_of_a_document_leads_somewhere(page: Path) -> None:
+    """A reader who follows one finds the page, and the section."""
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        place, _, anchor = link.partition("#")
+        if not link.startswith(("http:", "https:")):
+            target = (page.parent / place) if place else page
+            assert target.exists(), link
+            assert not anchor or anchor in _anchors(target), link
+
+
+def test_each_decision_has_its_number_alone_and_is_linked() -> None:
+    """A number names one decision, and each is found from where it matters."""
+    numbers = [int(decision.name[:4]) for decision in DECISIONS]
+    assert numbers == list(range(1, len(DECISIONS) + 1))
+    assert all(
+        decision.read_text(encoding="utf-8").startswith(f"# {number}. ")
+        for number, decision in zip(numbers, DECISIONS, strict=True)
+    )
+    linked = {Path(link).name for page in set(PAGES) - set(DECISIONS) for link in LINK.findall(page.read_text())}
+    assert not [decision.name for decision in DECISIONS if decision.name not in linked]
+
+
+def test_the_glossary_is_in_order() -> None:
+    """A reader finds a word where the alphabet has it, once."""
+    words = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [word.lower() for word in words] == sorted({word.lower() for word in words})
