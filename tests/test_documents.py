@@ -138,6 +138,7 @@ def _environment() -> dict[str, str]:
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+ROOMS = ("schemas", "topology", "producers", "consumers", "operations")
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]
 
@@ -175,3 +176,17 @@ def test_the_glossary_is_in_order() -> None:
     """A reader finds a word where the alphabet has it, once."""
     words = re.findall(r"^\*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [word.lower() for word in words] == sorted({word.lower() for word in words})
+
+
+def test_the_architecture_names_files_and_functions_that_exist() -> None:
+    """Whoever reads the way of a job finds each file where it is named, and each function in it."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    files = {path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py")}
+    named = set(re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py)`", text))
+    assert named
+    assert not [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in files)]
+    code = "".join((ROOT / path).read_text(encoding="utf-8") for path in files)
+    functions = {name.rpartition(".")[2] for name in re.findall(r"`((?:[A-Z]\w+\.|_)\w+)`", text)} - {"py"}
+    assert not [
+        name for name in functions if not re.search(rf"\b(?:def|class) {name}\b|^    {name}:", code, re.MULTILINE)
+    ]

@@ -55,7 +55,9 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="Jobs that wait in memory behind one of their key, for each queue. [default: 20000]",
 )
 @click.option(
-    "--max-in-flight-bytes", type=click.IntRange(min=1), help="The same for their payloads. [default: 67108864]"
+    "--max-in-flight-bytes",
+    type=click.IntRange(min=1),
+    help="Bytes of all these jobs, those that wait included, for each queue. [default: 67108864]",
 )
 @click.option(
     "--max-held", type=click.IntRange(min=1), help="Delayed jobs kept in memory, for each queue. [default: 10000]"
