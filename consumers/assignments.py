@@ -126,16 +126,19 @@ class Assignments:
         for message in messages:
             assignment, offset = self.find(message.topic(), message.partition()), message.offset()
             is_passing = assignment in self.passing and message.error() is None
-            if not (
-                is_passing and assignment is not None and offset is not None and assignment.progress.pass_over(offset)
-            ):
+            if not (is_passing and assignment is not None and offset is not None and _pass_over(assignment, offset)):
                 yield message
         self.passing = {a for a in self.passing if a.is_open and a.progress.is_passing}
 
     def begin_anew(self, former: Assignment, offset: int) -> Assignment:
-        """Begin a new assignment of a partition that is not what it was; results of the former one are late."""
-        former.is_open = former.is_active = False
+        """Begin a new assignment of a partition that is not what it was, and is still ours.
+
+        So what runs of the former one is settled in full, until both end: a retry that was left to the delivery to
+        come would be lost where none comes, or where the ledger in memory has this attempt for settled.
+        """
+        former.is_open = False
         assignment = self._make(TopicPartition(former.topic, former.partition))
+        assignment.before = former
         assignment.progress.begin(PartitionState(base=offset, horizon=offset))
         assignment.is_ready = True
         return assignment
@@ -157,7 +160,7 @@ class Assignments:
     def end(self, leaving: Collection[Assignment]) -> None:
         """End assignments: results that come later are late. Ledgers that nobody needs here are forgotten."""
         for assignment in leaving:
-            assignment.is_active = False
+            _deactivate(assignment)
             del self._by_place[assignment.topic, assignment.partition]
         kept = {number for _, number in self._by_place}
         for partition in self.ledgers.keys() - kept:
@@ -169,3 +172,17 @@ class Assignments:
         self._former = {p: entry for p, entry in self._former.items() if now_s - entry[0] < FORMER_KEPT_S}
         for ledger in self.ledgers.values():
             ledger.forget_old()
+
+
+def _deactivate(ended: Assignment | None) -> None:
+    while ended is not None:
+        ended.is_active = False
+        ended = ended.before
+
+
+def _pass_over(assignment: Assignment, offset: int) -> bool:
+    """Whether a record was complete before; of a partition that is given away, nothing more is noted.
+
+    There, records that are not complete are left out, and the next one must not say that they are behind.
+    """
+    return assignment.is_open and assignment.progress.pass_over(offset)

@@ -32,8 +32,8 @@ def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
 
 
 def _origin(record: Record) -> str:
-    origin = record.headers.get(wire.ORIGIN)
-    return str(record) if origin is None else origin.decode("utf-8", "backslashreplace")
+    origin = record.headers.get(wire.ORIGIN)  # empty is as good as missing, as it is for what follows in the tier
+    return origin.decode("utf-8", "backslashreplace") if origin else str(record)
 
 
 def read_awaited(

@@ -175,8 +175,8 @@ class ChildPool:
         try:
             while not self._is_stopping:
                 missing = self._look_after()
-                for _ in range(missing):
-                    self._start_one()
+                while missing and self._start_one():
+                    missing -= 1
                 self._rest()
             self._end_all()
         except BaseException as error:  # without its keeper the pool would stand still, and look alive
@@ -189,10 +189,16 @@ class ChildPool:
             if not self._is_stopping:
                 self._changed.wait(BUSY_TURN_S if is_busy else QUIET_TURN_S)
 
-    def _start_one(self) -> None:
-        child = ChildProcess(self._setup)
+    def _start_one(self) -> bool:
+        try:
+            child = ChildProcess(self._setup)
+        except OSError as error:  # no memory, processes, files or disk are left: a lack that may pass
+            with self._changed:
+                self._postpone("another child process", str(error))
+            return False
         with self._changed:
             self._children.append(child)
+        return True
 
     def _look_after(self) -> int:
         """See to each child; how many shall be started."""
@@ -239,12 +245,16 @@ class ChildPool:
     def _note_failed_start(self, child: ChildProcess, why: str) -> None:
         child.kill()
         child.state = State.GONE
+        self._postpone(f"child process {child.pid}", why)
+
+    def _postpone(self, what: str, why: str) -> None:
+        """Start no child for a while, a longer one each time."""
         self._start_pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, self._start_pause_s * 2))
         self._next_start_s = time.monotonic() + self._start_pause_s
         self._trouble = why.strip().rpartition("\n")[2]
         _LOGGER.error(
-            "child process %d cannot start; isolated jobs wait, none is lost; trying again in %g s: %s",
-            child.pid, self._start_pause_s, why, extra=self._extra(),
+            "%s cannot start; isolated jobs wait, none is lost; trying again in %g s: %s",
+            what, self._start_pause_s, why, extra=self._extra(),
         )  # fmt: skip
 
     def _send_away(self) -> None:

@@ -99,6 +99,7 @@ class ChildProcess:
         self.resident = 0
         self.is_worn = False
         self.is_doomed = False
+        self._has_hung_up = False
         self._peak_at_start = 0
         self._peak = 0
         with suppress(OSError):  # it has ended already, which its exit code tells
@@ -130,8 +131,17 @@ class ChildProcess:
                     return message
                 wait_s = 0
         except (EOFError, OSError):
+            self._has_hung_up = True
             self._wait_ended()
         return None
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something that it has said was not read yet."""
+        try:
+            return not self._has_hung_up and self._pipe.poll(0)
+        except OSError:
+            return False
 
     def begin(self, job: RunJob) -> bool:
         """Give it a job; False if it has died before."""

@@ -99,7 +99,7 @@ class _Watch:
                 self.context.heartbeat()
             case Progressed(latest=latest):
                 self.context.progress(latest.done, latest.total, latest.note)
-        if message is None and self.child.has_ended:
+        if message is None and self.child.has_ended and not self.child.has_more:
             return self._died()
         return None
 
@@ -109,7 +109,7 @@ class _Watch:
             self.child.kill_and_wait()
             return STOPPED
         if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
-            return self._read(0) or self._died()
+            return self._last_word()
         if self.context.should_stop and not self.was_told:
             self.was_told = True
             self.child.tell_to_stop()
@@ -117,6 +117,14 @@ class _Watch:
         if limit_bytes is not None and held_bytes > limit_bytes:
             return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
         return None
+
+    def _last_word(self) -> Ending:
+        """Of a child that has ended: what it has said before, and only then its death. Its job may have ended well."""
+        while self.child.has_more:
+            ending = self._read(0)
+            if ending is not None:
+                return ending
+        return self._died()
 
     def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Killed:
         stack = self.child.stack(stack_wait_s)

@@ -83,14 +83,12 @@ class Commits:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
         while changed := self._changed(ending, last_state):
-            try:
-                consumer.commit(offsets=changed, asynchronous=False)
-            except KafkaException as failure:
-                if not _is_too_large(failure.args[0]):
-                    told = "the last offsets were not committed; their jobs are delivered again: %s"
-                    _LOGGER.warning(told, failure.args[0])
-                    return
-                self.note_answer(failure.args[0], changed)
+            refusal = _commit_now(consumer, changed)
+            if refusal is not None and not _is_too_large(refusal):
+                _LOGGER.warning("the last offsets were not committed; their jobs are delivered again: %s", refusal)
+                return
+            if refusal is not None:
+                self.note_answer(refusal, changed)
 
     def _spill_last(self, assignment: Assignment) -> None:
         state = last_state(assignment)
@@ -108,10 +106,11 @@ class Commits:
             elif assignment in self._opening and assignment.committed == (place.offset, place.metadata or ""):
                 self._opening.discard(assignment)
                 self._opened.append(assignment)
-        if error is not None and _is_too_large(error):
-            self._lower_limit(places)
-        elif error is not None and error.code() != KafkaError._NO_OFFSET:
-            _LOGGER.warning("offsets were not committed, and will be with the next: %s", error)
+        refusal = error or _first_error(places)
+        if refusal is not None and _is_too_large(refusal):
+            self._lower_limit([place for place in places if error is not None or place.error is not None])
+        elif refusal is not None and refusal.code() != KafkaError._NO_OFFSET:
+            _LOGGER.warning("offsets were not committed, and will be with the next: %s", refusal)
 
     def forget(self, ended: Iterable[Assignment]) -> None:
         """Wait no more for the answers to these."""
@@ -169,13 +168,15 @@ def present_state(assignment: Assignment) -> PartitionState | None:
     if base >= assignment.window_end:
         assignment.deaths = 0
     crashes = assignment.crashes
+    for offset in [offset for offset in list(crashes) if not progress.is_incomplete(offset)]:
+        del crashes[offset]
     return PartitionState(
         base=base,
         horizon=max(base, progress.horizon),
         incomplete=tuple(progress.incomplete_runs()),
         deaths=assignment.deaths,
         window_end=assignment.window_end,
-        crashes={at: count for at, count in list(crashes.items()) if progress.is_incomplete(at)} if crashes else {},
+        crashes=dict(crashes),
     )
 
 
@@ -183,6 +184,19 @@ def last_state(assignment: Assignment) -> PartitionState | None:
     """The same at the end of an assignment: closed, also where a job is left running, since its owner lives."""
     state = present_state(assignment)
     return None if state is None else replace(state, is_open=False)
+
+
+def _commit_now(consumer: Consumer, places: list[TopicPartition]) -> KafkaError | None:
+    """Commit, and wait for the answer; why it was refused, be it for one of the partitions."""
+    try:
+        return _first_error(consumer.commit(offsets=places, asynchronous=False) or ())
+    except KafkaException as failure:
+        return failure.args[0]  # type: ignore[no-any-return]
+
+
+def _first_error(places: Iterable[TopicPartition]) -> KafkaError | None:
+    """Brokers before Kafka 4 may refuse some partitions of a commit, and take the others."""
+    return next((place.error for place in places if place.error is not None), None)
 
 
 def _is_too_large(error: KafkaError) -> bool:

@@ -82,8 +82,12 @@ class JobContext:
             done: units that are done.
             total: all units, where that is known.
             note: what the job is at; cut at 200 characters.
+
+        Raises:
+            TypeError, ValueError: that are no numbers. Here, and not where they are shown: there they end the worker.
         """
-        self._signs().progress(JobProgress(done=done, total=total, note=note[:NOTE_LIMIT]))
+        total = None if total is None else float(total)
+        self._signs().progress(JobProgress(done=float(done), total=total, note=str(note)[:NOTE_LIMIT]))
 
     def heartbeat(self) -> None:
         """Give a sign of life: needed at least as often as the job type's `heartbeat` says, if it declares one."""

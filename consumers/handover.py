@@ -45,10 +45,10 @@ class Handover:
             self._tiers.begin(starts([a for a in opened if a.tier is not None]))
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
-        """Go on with a partition whose offsets went back: what was known of it, and what runs of it, is void."""
+        """Go on with a partition whose offsets went back: what was known of it is void; what runs of it may end."""
         _LOGGER.warning(
             "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
-            "ledger remembers it, and what runs is settled as late", former.topic, former.partition, cause,
+            "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
         assignment = self._assignments.begin_anew(former, cause.offset)

@@ -135,15 +135,17 @@ class IsolatedRunners:
             return decide(task, Raised(job), self._bench)
         ending = self._run(task, job, slot, has_crashed=task.record.offset in task.record.assignment.crashes)
         match ending:
-            case Stopped():
-                return INTERRUPTED
-            case Killed(error=error):
-                return decide(task, Raised(error), self._bench)
             case ChildDied():
                 return self._after_crash(task, ending)
+            case Stopped():
+                outcome: Outcome = INTERRUPTED
+            case Killed(error=error):
+                outcome = decide(task, Raised(error), self._bench)
+            case _:
+                outcome = ending
         with self._lock:
             self._deaths.pop(task.record, None)
-        return ending
+        return outcome
 
     def _run(self, task: Task, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Stopped | Killed | ChildDied:
         job_type, assignment = task.job_type, task.record.assignment

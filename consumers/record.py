@@ -18,6 +18,8 @@ Lane = bytes | str
 Awaited = tuple[timedelta | None, int, str, int]
 """Tier, partition, origin and attempt of a record that waits in a tier."""
 LONGEST_NAME_BYTES: Final = 1_000
+SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
+"""A byte that is no UTF-8 is written as four characters, so that a name may grow by as much."""
 MAX_ATTEMPT: Final = 1_000_000
 
 
@@ -31,6 +33,7 @@ class Assignment:
         is_ready: whether what its jobs need is restored, so that they may start.
         is_open: whether its records may still be started; False while the partition is being given away.
         is_active: False once the partition was revoked or lost; results that come later are settled as late.
+        before: the one that this one was begun anew of, since the partition was not what it was; None for most.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
             the offset and metadata that were last committed.
         restored: what the owner before had committed; None where nothing was, or nothing that can be read.
@@ -44,6 +47,7 @@ class Assignment:
 
     __slots__ = (
         "awaited",
+        "before",
         "committed",
         "crashes",
         "deaths",
@@ -73,6 +77,7 @@ class Assignment:
         self.is_open = True
         self.is_active = True
         self.is_ready = False
+        self.before: Assignment | None = None
         self.progress = Progress()
         self.in_flight = 0
         self.committed: tuple[int, str] | None = None
@@ -153,9 +158,10 @@ def claim_id(headers: HeaderMap) -> str | None:
     replay = headers.get(REPLAY)
     if replay:
         name = replay + b":" + name
-    if len(name) > LONGEST_NAME_BYTES:
+    text = name.decode("utf-8", "backslashreplace")
+    if len(name) > SHORT_NAME_BYTES and max(len(name), len(text)) > LONGEST_NAME_BYTES:
         return f"blake2b:{blake2b(name, digest_size=32).hexdigest()}"
-    return name.decode("utf-8", "backslashreplace")
+    return text
 
 
 def attempt_of(headers: HeaderMap) -> int:

@@ -101,6 +101,8 @@ class Stages:
 
     def note_settled(self, records: Iterable[Record]) -> None:
         """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
+        if self._suspects:
+            self._suspects.forget_cleared()
         if isinstance(self._lanes, StrictLanes):
             for record in records:
                 self._lanes.release(record)
@@ -146,7 +148,6 @@ class Stages:
     def _keep_apart(self, records: list[Record]) -> list[Record]:
         """Give isolated jobs and suspects to their runners, and the rest back."""
         names, suspects = self._isolated_names, self._suspects
-        suspects.forget_cleared()
         apart = [record for record in records if record.headers.get(JOB_TYPE) in names or suspects.includes(record)]
         if not apart:
             return records

@@ -98,9 +98,10 @@ class StrictLanes:
         were a dead letter lost in a crash, its job would run again after the next one of its key.
         """
         awaited = awaited_after(record, outcome)
-        if awaited is not None and record.key is not None and record.assignment.is_open:
-            with self._lock:
-                self._lane(record.key).awaited[awaited] += 1
+        if awaited is not None and record.key is not None:
+            with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
+                if record.assignment.is_open:
+                    self._lane(record.key).awaited[awaited] += 1
         if awaited is not None or outcome is DONE or outcome is SKIPPED:
             self.release(record)
 

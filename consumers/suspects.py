@@ -25,12 +25,15 @@ CERTAIN_DEATHS: Final = 2
 
 
 class Suspects:
-    """The suspected records of one queue; `isolable` names the job types that a child can run, as on the wire."""
+    """The suspected records of one queue; `isolable` names the job types that a child can run, as on the wire.
+
+    Owned by the poll thread, but for `includes`.
+    """
 
     def __init__(self, queue: Queue, isolable: Collection[bytes]) -> None:
         self._queue = queue
         self._isolable = frozenset(isolable)
-        self._among: set[Assignment] = set()
+        self._among: frozenset[Assignment] = frozenset()  # replaced by the poll thread alone, and read by all runners
 
     def __bool__(self) -> bool:
         """Whether anybody is suspected."""
@@ -46,15 +49,15 @@ class Suspects:
                 extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [assignment.partition]},
             )  # fmt: skip
         if assignment.deaths >= SUSPECT_AFTER or assignment.crashes:
-            self._among.add(assignment)
+            self._among |= {assignment}
 
     def end(self, assignments: Collection[Assignment]) -> None:
         """Forget partitions that go away."""
-        self._among.difference_update(assignments)
+        self._among = self._among.difference(assignments)
 
     def forget_cleared(self) -> None:
         """Forget partitions that have come beyond what was suspected."""
-        self._among = {a for a in self._among if a.deaths >= SUSPECT_AFTER or a.crashes}
+        self._among = frozenset(a for a in self._among if a.deaths >= SUSPECT_AFTER or a.crashes)
 
     def includes(self, record: Record) -> bool:
         """Whether a record is suspected, and a child can run its job."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +234,23 @@ def test_the_settings_of_isolation_are_checked() -> None:
         WorkerSettings(isolated_concurrency=0, recycle_after_jobs=0, recycle_above_bytes=-1)
     assert "recycle_after_jobs" in str(refused.value)
     assert "recycle_above_bytes" in str(refused.value)
+
+
+@pytest.mark.expected_errors("cannot start")
+def test_a_child_that_cannot_be_started_for_want_of_anything_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No memory, files or disk for a moment: the job waits, the worker lives, and a child is started when one can."""
+    pipeline, queue, (add,) = declare(isolated_jobs.add)
+    lacks = [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EAGAIN, "Try again")]
+    make_file = tempfile.TemporaryFile
+
+    def make_file_or_fail() -> object:
+        if lacks:
+            raise lacks.pop()
+        return make_file()
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", make_file_or_fail)
+    with isolated(pipeline, queue) as here:
+        assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE
+    assert "No space left on device" in caplog.text

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import time
 from datetime import timedelta
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import psutil
 import pytest
 
 import isolated_jobs
+from delivering import declare as declare_delivery
 from isolating import Isolated, declare, isolated
+from stoker.consumers.child_messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
+from stoker.consumers.child_process import ChildProcess
+from stoker.consumers.child_run import Killed, Stopped, _Watch
+from stoker.consumers.crashes import ChildDied
 from stoker.consumers.outcomes import DONE, INTERRUPTED, Dead, Retried
+from stoker.consumers.signals import TimeLimitExceeded
+from stoker.consumers.slots import Slot
 from stoker.consumers.trace import RunTrace, run_traces
 from stoker.topology import RetryPolicy
 from waiting import wait_until
@@ -258,3 +267,48 @@ def test_a_trace_shows_where_a_child_is(tmp_path: Path) -> None:
 def _shown(here: Isolated, part: str) -> RunTrace | None:
     (run,) = run_traces(here.runners.places, time.monotonic())
     return run if any(part in line for line in run.stack) else None
+
+
+class SaidAndDied(ChildProcess):
+    """A child that has said something and died, and nobody has listened so far."""
+
+    def __init__(self, *said: FromChild) -> None:
+        self._pipe, theirs = Pipe()
+        self._has_hung_up = False
+        with theirs:
+            for message in said:
+                send(theirs, message)
+
+    def ended(self) -> bool:
+        """It has."""
+        return True
+
+    @property
+    def has_ended(self) -> bool:
+        """It has."""
+        return True
+
+    def death(self, ran_s: float) -> ChildDied:
+        """By a kill."""
+        return ChildDied(signal=9, exit_code=None, resident_bytes=0, ran_s=ran_s, pid=1)
+
+
+def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
+    """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
+    context = declare_delivery().task().context
+    words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
+    well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
+    assert _Watch(well, context, None, lambda: False)._look() is DONE
+    assert isinstance(_Watch(badly, context, None, lambda: False)._look(), ChildDied)
+
+
+def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
+    """Else the evidence of each crash, and its record, would stay for as long as the worker lives."""
+    pipeline, queue, _ = declare(isolated_jobs.add)
+    with isolated(pipeline, queue) as here:
+        for ending in (DONE, Stopped(), Killed(error=TimeLimitExceeded(1.0))):
+            task = declare_delivery().task()
+            here.runners._deaths[task.record] = []
+            here.runners._run = lambda *_arguments, ending=ending, **_options: ending  # type: ignore[method-assign]
+            here.runners.outcome(task, Slot())
+        assert not here.runners._deaths

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from typing import Any, cast
 
 import pytest
 
@@ -179,3 +181,14 @@ def test_a_heartbeat_that_means_nothing_is_refused(heartbeat: timedelta) -> None
     delivery = declare()
     with pytest.raises(InvalidDeclaration, match="heartbeat must be above zero and below the timeout"):
         delivery.pipeline.job(delivery.queue, name="other", heartbeat=heartbeat)(lambda: None)
+
+
+@pytest.mark.parametrize(("done", "total"), [("half", None), (None, 2), (1, "two")])
+def test_progress_that_is_no_number_is_the_jobs_own_failure(done: Any, total: Any) -> None:
+    """It is refused in the job: whoever makes an event of it, or shows it, must not fail over it."""
+    context, signs = begun()
+    with pytest.raises((TypeError, ValueError)):
+        context.progress(done, total)
+    assert signs.latest is None
+    context.progress(cast(Any, Decimal("1.5")), True, cast(Any, 7))
+    assert str(signs.latest) == "1.5 of 1 (150 %), 7"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from stoker.consumers.failures import describe_failure
 from stoker.consumers.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.record import Assignment, Record
 from stoker.consumers.strict_lanes import StrictLanes
+from stoker.consumers.writes import plan_writes
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from working import Journal, create, declare_queue, running_worker, wait_all_committed, wait_dead
@@ -125,6 +127,51 @@ def test_nothing_is_waited_for_that_stands_in_a_partition_which_went_away() -> N
     assert scene.lanes.parked == 0
     scene.lanes.add([scene.job(5)])
     assert scene.offsets() == [0, 5]
+
+
+class Leaving(Assignment):
+    """A partition that is given away just when a runner has asked whether it is ours, unless something bars it."""
+
+    def give_away(self, lanes: StrictLanes, others: list[Assignment]) -> None:
+        """At the next such moment."""
+        self.lanes, self.others = lanes, others
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name == "is_open" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
+            self.is_open = False
+            self.lanes.drop([self, *self.others])
+        return found
+
+
+def test_a_retry_of_a_partition_that_is_given_away_meanwhile_is_not_waited_for() -> None:
+    """It would be waited for twice when the partition comes back, and its key would stand still for ever."""
+    scene = Scene()
+    leaving = Leaving(1, "unit.q", 0)
+    leaving.give_away(scene.lanes, [scene.tier])
+    job = scene.delivery.record(key=b"k", offset=0, assignment=leaving)
+    scene.lanes.add([job])
+    scene.lanes.finish(job, failed())
+    assert leaving.is_open in (True, False)  # asked, so that it is given away now, if it was not before
+    waiting = scene.retry(job)
+    scene.lanes.begin({b"k": [awaited_as(waiting)]})
+    scene.lanes.add([scene.job(1), waiting])
+    scene.lanes.finish(waiting, DONE)
+    assert scene.offsets() == [0, 100, 1]
+
+
+def test_an_empty_origin_is_none() -> None:
+    """A foreign publisher's empty header is no origin for the retry, nor for those who wait for it."""
+    scene = Scene()
+    job = scene.delivery.record({"stoker-origin": b""}, key=b"k", offset=0, assignment=scene.main)
+    writes = plan_writes(job, failed(), queue=scene.delivery.queue, worker_id="w", now=NOW)
+    assert writes.record is not None
+    scene.lanes.add([job, scene.job(1)])
+    scene.lanes.finish(job, failed())
+    retry = scene.delivery.record(dict(writes.record.headers), key=b"k", offset=100, assignment=scene.tier)
+    scene.lanes.add([retry])
+    scene.lanes.finish(retry, DONE)
+    assert scene.offsets() == [0, 100, 1]
 
 
 def test_order_holds_through_retries_on_a_real_broker(cluster: ClusterSettings, namespace: str) -> None:

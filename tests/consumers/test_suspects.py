@@ -8,11 +8,13 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deadly_worker import RUNS, declare
 from delivering import declare as declare_delivery
+from stoker.consumers.commits import present_state
 from stoker.consumers.record import Assignment
 from stoker.consumers.suspects import Suspects, crashes_before
 from stoker.producers import Producer
@@ -118,3 +120,33 @@ def test_deaths_of_whole_workers_alone_convict_nobody(deaths: int, limit: int, c
     assert crashes_before(record, limit) == counted
     place.crashes[5] = 2
     assert crashes_before(record, limit) == 2
+
+
+def test_partitions_may_leave_while_runners_look_for_suspects() -> None:
+    """Runners ask at any moment, and must not stumble over what the poll thread changes."""
+    suspects = Suspects(declare_delivery().queue, [b"work"])
+
+    class Watched(Assignment):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "deaths":
+                suspects.end([other])
+            return super().__getattribute__(name)
+
+    place, other = Watched(1, "unit.q", 0), Assignment(2, "unit.q", 1)
+    for assignment in (place, other):
+        assignment.crashes[1] = 1
+        suspects.begin(assignment)
+    suspects.forget_cleared()
+    assert suspects
+
+
+def test_crashes_of_jobs_that_have_ended_are_forgotten() -> None:
+    """Else a worker that lives for long would remember all that ever crashed."""
+    place = Assignment(1, "unit.q", 0)
+    for offset in (0, 1):
+        place.progress.take(offset)
+        place.crashes[offset] = 1
+    place.progress.complete(0)
+    state = present_state(place)
+    assert state is not None
+    assert state.crashes == place.crashes == {1: 1}

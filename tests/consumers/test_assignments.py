@@ -1,0 +1,160 @@
+"""Assignments come and go while records of theirs are on their way: none is passed over, and none is forgotten."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from delivering import NOW, TIERS, declare
+from stoker.consumers.assignments import Assignments
+from stoker.consumers.beginnings import Beginning
+from stoker.consumers.commits import Commits
+from stoker.consumers.failures import describe_failure
+from stoker.consumers.ledger import Ledger
+from stoker.consumers.outcomes import Retried
+from stoker.consumers.partition_state import PartitionState
+from stoker.consumers.record import LONGEST_NAME_BYTES, Assignment, claim_id
+from stoker.consumers.restore import Restored
+from stoker.consumers.settings import WorkerSettings
+from stoker.consumers.spill import Spill
+from stoker.consumers.tails import read_tail
+from stoker.consumers.writes import plan_writes
+
+RETRIED = Retried(due=NOW, tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x")))
+MAIN = TopicPartition("unit.q", 0)
+
+
+def restored(state: PartitionState) -> tuple[Assignments, Assignment]:
+    """One partition that goes on from a state."""
+    queue = declare().queue
+    assignments = Assignments(queue)
+    (assignment,) = assignments.add([MAIN])
+    beginnings = {assignment: Beginning(state=state, former=state)}
+    assignments.receive_restored(Restored(ledgers={0: Ledger(queue.ledger)}, beginnings=beginnings))
+    assert assignments.take_restored() == [assignment]
+    return assignments, assignment
+
+
+def message(offset: int) -> Message:
+    """One of the main topic."""
+    return Message(topic=MAIN.topic, partition=0, offset=offset, value=b"")
+
+
+def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() -> None:
+    """5 and 7 are complete, 6 is not: it is left out, since the partition is being given away, and stays incomplete."""
+    assignments, assignment = restored(PartitionState(base=4, horizon=8, incomplete=((4, 5), (6, 7))))
+    assignment.progress.take(4)
+    assignment.progress.complete(4)
+    assignments.leave([MAIN])
+    for _delivered in assignments.not_passed([message(5), message(6), message(7)]):
+        pass  # as the intake does with those of a closed partition
+    assert assignment.progress.committable() == 6
+
+
+def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
+    """The partition is ours all the time: the job that failed meanwhile may never be delivered again."""
+    assignments, former = restored(PartitionState(base=7, horizon=7))
+    delivery = declare()
+    record = delivery.record(offset=7, assignment=former)
+    again = assignments.begin_anew(assignments.begin_anew(former, 0), 0)
+
+    def writes() -> object:
+        return plan_writes(record, RETRIED, queue=delivery.queue, worker_id="w", now=NOW).record
+
+    assert not former.is_open
+    assert writes() is not None
+    assignments.end([again])
+    assert writes() is None
+
+
+class OldCoordinator:
+    """Stands for brokers before Kafka 4, which refuse the large metadata of a commit, and take the rest of it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.kept: dict[int, tuple[int, str]] = {}
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        """Commit what is small."""
+        answered = []
+        for place in offsets:
+            text = place.metadata or ""
+            if len(text) < self.limit:
+                self.kept[place.partition] = place.offset, text
+            answered.append(Answered(place, None if len(text) < self.limit else TOO_LARGE))
+        return cast(list[TopicPartition], answered)
+
+
+TOO_LARGE = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
+
+
+class Answered:
+    """A partition in an answer, whose error none but the client can set."""
+
+    def __init__(self, place: TopicPartition, error: KafkaError | None) -> None:
+        self.topic, self.partition, self.offset, self.metadata = place.topic, place.partition, place.offset, ""
+        self.metadata = place.metadata or ""
+        self.error = error
+
+
+def test_a_partition_whose_metadata_alone_is_refused_is_committed_with_less() -> None:
+    """Brokers before Kafka 4 take the other partitions of the same commit, and say so only partition by partition."""
+    queue = declare().queue
+    assignments = Assignments(queue)
+    large, small = assignments.add([MAIN, TopicPartition(MAIN.topic, 1)])
+    for offset in range(2_000):
+        large.progress.take(offset)
+    for offset in range(1, 2_000, 2):
+        large.progress.complete(offset)
+    small.progress.take(0)
+    commits = Commits(assignments, Spill(queue, cast(Any, None)), WorkerSettings().commit_interval)
+    coordinator = OldCoordinator(600)
+    commits._spill = cast(Any, NoSpill())
+    commits.commit_last(cast(Consumer, coordinator), [large, small])
+    assert {partition: offset for partition, (offset, _) in coordinator.kept.items()} == {0: 0, 1: 0}
+    state = PartitionState.decode(coordinator.kept[0][1], 0)
+    assert state is not None
+    assert not state.is_open
+
+
+class NoSpill:
+    """The progress topic is of no use."""
+
+    def offer(self, _assignment: Assignment, _state: PartitionState) -> None:
+        """It is not written."""
+
+    offer_last = offer
+
+    def wait(self, _timeout_s: float) -> None:
+        """There is nothing to wait for."""
+
+
+class Lagging:
+    """Stands for a leader that says at first that its log ends before what the one before has confirmed."""
+
+    def __init__(self) -> None:
+        end = Message(topic="t", partition=0, offset=1, error=KafkaError(KafkaError._PARTITION_EOF))
+        self._answers = [[message(0), end], [], [message(1)]]
+
+    def assign(self, _places: list[TopicPartition]) -> None:
+        """It has one partition."""
+
+    def consume(self, _most: int, timeout: float) -> list[Message]:
+        """What is there by now."""
+        assert timeout
+        return self._answers.pop(0)
+
+
+def test_a_log_is_read_to_the_end_that_was_told_and_not_only_to_one_that_lags() -> None:
+    """Else a new owner would not know of the last retries and completed jobs of the one before."""
+    place = TopicPartition("t", 0, 0)
+    read = read_tail(cast(Consumer, Lagging()), place, 2, lambda: False)
+    assert [found.offset() for found in read] == [0, 1]
+
+
+def test_names_of_the_ledger_are_bounded_as_they_are_written() -> None:
+    """A byte that is no UTF-8 is written as four characters: a batch of such names must not outgrow its topic."""
+    names = [claim_id({"stoker-idempotency-key": key * 1_000}) for key in (b"\xff", b"k")]
+    assert names[1] == "k" * 1_000
+    assert all(name is not None and len(name.encode()) <= LONGEST_NAME_BYTES for name in names)
