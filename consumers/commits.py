@@ -40,6 +40,7 @@ class Commits:
         self._told_useless = False
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
+        self._last_state = last_state
 
     # ---- the first commit of an assignment
 
@@ -77,12 +78,12 @@ class Commits:
                 self.note_answer(failure.args[0], changed)
 
     def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
-        """Commit these partitions before they go away, closed; wait for the answer."""
+        """Commit these partitions before they go away, closed unless their owner has crashed; wait for the answer."""
         ending = list(leaving)
         for assignment in ending:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
-        while changed := self._changed(ending, last_state):
+        while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
             if refusal is not None and not _is_too_large(refusal):
                 _LOGGER.warning("the last offsets were not committed; their jobs are delivered again: %s", refusal)
@@ -90,8 +91,15 @@ class Commits:
             if refusal is not None:
                 self.note_answer(refusal, changed)
 
+    def note_crash(self) -> None:
+        """Close no partition from now on: the worker fails over its jobs, which is a death like any other.
+
+        Else one that does so whenever it is run, such as by holding the event loop, would never be suspected.
+        """
+        self._last_state = present_state
+
     def _spill_last(self, assignment: Assignment) -> None:
-        state = last_state(assignment)
+        state = self._last_state(assignment)
         if state is not None and state.encode(self._max_characters) is None:
             self._spill.offer_last(assignment, state)
 

@@ -268,6 +268,8 @@ class QueueWorker:
         self._restoring.stop()
         self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
         everything = self._assignments.all()
+        if self._stages.crashed is not None:
+            self._commits.note_crash()
         for assignment in everything:
             assignment.is_open = False
         try:

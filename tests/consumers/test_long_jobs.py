@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from progressing import state_of
 from stoker.consumers import Snooze, WorkerSettings, current_job
 from stoker.consumers.errors import TooManyStuck, WorkerCrashed
 from stoker.consumers.worker import Worker
@@ -183,6 +184,9 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
         running.stop()
     assert isinstance(crash.value.__cause__, TooManyStuck)
     assert committed(cluster, queue) == {0: 1}
+    left = state_of(cluster, queue)
+    assert left is not None
+    assert left.is_open, "so that jobs which bring down one worker after the other come to be suspected"
     let_go.set()
     with running_worker(pipeline, cluster) as second:
         second.wait_outcomes(Done=2)
