@@ -116,6 +116,11 @@ class IsolatedRunners:
         """Records that could run at once, were a runner free."""
         return self._threads.ready
 
+    @property
+    def crashed(self) -> int:
+        """Records that wait a little, since their child has died."""
+        return len(self._paused)
+
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
         return self._pool.counts() if self._is_started else None

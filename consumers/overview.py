@@ -72,6 +72,8 @@ class Overview:
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
             loops=self._stages.loops(),
             runs=run_traces(dog.places, now_s),
+            crashed=self._stages.isolated.crashed,
+            children=self._stages.isolated.counts(),
         )
 
     def _in_order(self) -> list[Assignment]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Literal
 
+from .child_pool import ChildCounts
 from .child_slot import ChildSlot
 from .watchdog import Place, is_stuck
 
@@ -85,6 +86,8 @@ class QueueTrace:
         parked: jobs that wait behind an earlier one of their key.
         held: delayed jobs that are not to be looked at yet.
         in_flight: jobs taken and not yet settled.
+        crashed: jobs that wait a little before they run again, since their process has died.
+        children: the child processes; None where none was ever needed.
         polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
     """
 
@@ -101,6 +104,8 @@ class QueueTrace:
     partitions: tuple[PartitionTrace, ...]
     loops: tuple[LoopTrace, ...]
     runs: tuple[RunTrace, ...]
+    crashed: int = 0
+    children: ChildCounts | None = None
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -155,5 +160,16 @@ def _hints(trace: QueueTrace) -> Iterator[str]:
         yield "fetching rests: the bounds on jobs in flight are reached"
     if trace.ready and trace.runs:
         yield f"{trace.ready} jobs are ready and wait for one of the runners: all are busy, or take them by the handful"
+    yield from _child_hints(trace)
     if trace.parked:
         yield f"{trace.parked} jobs wait behind an earlier one of their key"
+
+
+def _child_hints(trace: QueueTrace) -> Iterator[str]:
+    children = trace.children or ChildCounts()
+    if children.trouble is not None:
+        yield f"isolated jobs wait, since no child process can be started: {children.trouble}"
+    elif children.starting and not children.idle:
+        yield f"{children.starting} child processes start, {children.busy} are busy: isolated jobs may wait for one"
+    if trace.crashed:
+        yield f"{trace.crashed} jobs wait to be run again, since their process has died"

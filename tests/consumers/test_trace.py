@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
+from stoker.consumers.child_pool import ChildCounts
 from stoker.consumers.errors import WorkerCrashed
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.trace import LoopTrace, PartitionTrace, QueueTrace, RunTrace
@@ -100,6 +101,9 @@ def test_many_jobs_are_cut_short() -> None:
         ({"stuck": 2}, "2 jobs are stuck"),
         ({"is_paused": True}, "fetching rests"),
         ({"ready": 9}, "9 jobs are ready and wait"),
+        ({"crashed": 1}, "1 jobs wait to be run again, since their process has died"),
+        ({"children": ChildCounts(busy=1, starting=1)}, "1 child processes start, 1 are busy: isolated jobs may wait"),
+        ({"children": ChildCounts(starting=1, trouble="no module shop")}, "no child process can be started: no module"),
         ({"parked": 8}, "8 jobs wait behind an earlier one of their key"),
         (
             {"loops": (LoopTrace(name="stoker-loop-q", blocked_s=7.0, stack=()),)},
