@@ -9,6 +9,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from ..producers.client import LogRelay, Outage
 from ..topology import ClusterSettings, Queue
 from .beginnings import REQUEST_TIMEOUT_S, Beginning, find_beginnings
 from .ledger import Ledger
@@ -48,8 +49,9 @@ def restore(
         Unrestorable: the brokers did not answer within a bounded time, or `should_stop` said so.
     """
     config = reader_config(cluster, queue, f"stoker-restore-{queue.name}")
+    outage = Outage(cluster.bootstrap_servers)
     # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
-    consumer = Consumer({**config, "fetch.wait.max.ms": 10})
+    consumer = Consumer({**config, "fetch.wait.max.ms": 10, "error_cb": outage.note, "logger": LogRelay(config)})
     try:
         return read_left_behind(consumer, queue, assignments, should_stop)
     except KafkaException as failure:
