@@ -149,6 +149,8 @@ class Assignments:
             if former is not None:
                 ledger.absorb_jobs(former)
             self.ledgers[partition] = ledger
+        else:  # a tier that came later than its main topic: its owner before may have settled more meanwhile
+            self.ledgers[partition].absorb(ledger)
 
     def leave(self, places: list[TopicPartition]) -> list[Assignment]:
         """Start no more records of these partitions; what runs may still end and be settled in time."""

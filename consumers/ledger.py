@@ -81,6 +81,13 @@ class Ledger:
         for name in former._jobs.names():
             self._jobs.add(name)
 
+    def absorb(self, restored: Ledger) -> None:
+        """Take over what was read from the topic anew and is not here."""
+        for mine, other in ((self._jobs, restored._jobs), (self._moved, restored._moved)):
+            for name in other.names():
+                if name not in mine:
+                    mine.add(name)
+
     @property
     def jobs(self) -> int:
         """How many completed jobs are remembered."""

@@ -11,7 +11,7 @@ from stoker.consumers.assignments import Assignments
 from stoker.consumers.beginnings import Beginning
 from stoker.consumers.commits import Commits
 from stoker.consumers.failures import describe_failure
-from stoker.consumers.ledger import Ledger
+from stoker.consumers.ledger import Ledger, tried_name
 from stoker.consumers.outcomes import Retried
 from stoker.consumers.partition_state import PartitionState
 from stoker.consumers.record import LONGEST_NAME_BYTES, Assignment, claim_id
@@ -66,6 +66,22 @@ def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     assert writes() is not None
     assignments.end([again])
     assert writes() is None
+
+
+def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -> None:
+    """The ledger that is there was read before: what is new in the one that came with the tier is added to it."""
+    assignments, _ = restored(PartitionState(base=7, horizon=7))
+    assignments.ledgers[0].add("mine")
+    (tier,) = assignments.add([TopicPartition("unit.q.retry.1s", 0)])
+    later = Ledger(declare().queue.ledger)
+    names = [declare().record({"ce_id": b"done"}), declare().record({"ce_id": b"failed"})]
+    later.add("done")
+    later.add(tried_name(names[1]))
+    beginnings = {tier: Beginning(state=PartitionState(base=0, horizon=0))}
+    assignments.receive_restored(Restored(ledgers={0: later}, beginnings=beginnings))
+    assignments.take_restored()
+    mine = declare().record({"ce_id": b"mine"})
+    assert all(assignments.ledgers[0].is_settled(record) for record in (*names, mine))
 
 
 class OldCoordinator:
