@@ -28,6 +28,7 @@ SHAPES = {
     "strict ordering": Shape(ordering="strict"),
     "progress that is spilled": Shape(spills_beyond=26),
     "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=26),
+    "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
 }
 SEEDS = 100

@@ -86,13 +86,16 @@ class Account:
     """All jobs of one simulation.
 
     Attributes:
+        remembers, tells: whether ledgers hold all that happens here, and whether commits can say who is at work.
         durable: {name on the ledger's topic: the step at which it came there}.
         seen: {assignment: the step at which what it needs was read}.
         is_disturbed: whether anything happened after which a job may run twice.
     """
 
-    def __init__(self, brokers: SimBrokers, queue: Queue) -> None:
+    def __init__(self, brokers: SimBrokers, queue: Queue, *, remembers: bool, tells: bool) -> None:
         self._brokers = brokers
+        self._remembers = remembers
+        self._tells = tells
         self._queue = queue
         self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
         self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
@@ -210,11 +213,22 @@ class Account:
         if DUE in record.headers:
             assert utc(CLOCK.time()) >= parse_instant(record.headers[DUE]), f"{record} runs early"
         assert attempt == 1 or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
-        self._check_is_not_settled(process, record)
+        self._check_is_open(process, record.assignment)
+        if self._remembers:
+            self._check_is_not_settled(process, record)
+            self._check_explained(job, record, attempt)
+        state = self.complete_before[record.assignment]
+        assert not state.is_complete(record.offset), f"{record} was complete before"
         self._check_alone(process, job)
         self._check_order(job)
-        self._check_explained(job, record, attempt)
         job.runs.append(Run(process, record.assignment, record, attempt, self.step))
+
+    def _check_is_open(self, process: SimProcess, assignment: Assignment) -> None:
+        """The next owner can tell that somebody was at work, before the first job is."""
+        offset, metadata = self._brokers.committed.get((assignment.topic, assignment.partition), (0, ""))
+        state = PartitionState.decode(metadata, offset)
+        is_known = state is not None and state.is_open
+        assert is_known or not self._tells or process.is_fenced, f"{assignment.topic} is at work and does not say so"
 
     def _check_is_not_settled(self, process: SimProcess, record: Record) -> None:
         assignment = record.assignment
@@ -222,7 +236,6 @@ class Account:
         for name in told.names:
             at = self.durable.get((assignment.partition, name))
             assert at is None or at > self.seen[assignment], f"{record} runs, though {name} was durable before"
-        assert not self.complete_before[assignment].is_complete(record.offset), f"{record} was complete before"
         done_s = self._remembered[process].get(f"{assignment.partition} {record.claim_id}", 0.0)
         assert CLOCK.time() - done_s > 100, f"{record} runs again in the process that has done its job"
 

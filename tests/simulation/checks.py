@@ -11,13 +11,14 @@ from stoker.consumers.outcomes import Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.stages.parked + len(process.ready.records)
+    waiting = process.stages.parked + len(process.startable)
     unnoted = sum(len(group) for group in process.intake._settled)
     held_back = len(process.running) + process.unsettled + unnoted
     assert process.stages.parked >= 0
     assert process.flow.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
+    assert all(held.assignment.is_open for _, _, held in process.flow._held._heap), "held, and not ours any more"
 
 
 def check_rest(world: World) -> None:

@@ -36,8 +36,9 @@ class Owner(Protocol):
 class SimConsumer:
     """A consumer: the group's, the tiers', or one that restores."""
 
-    def __init__(self, brokers: SimBrokers, owner: Owner) -> None:
+    def __init__(self, brokers: SimBrokers, owner: Owner, while_reading: Callable[[], None] = lambda: None) -> None:
         self._brokers = brokers
+        self._while_reading = while_reading
         self._owner = owner
         self._positions: dict[Place, int] = {}
         self._ends_told: dict[Place, int] = {}
@@ -103,6 +104,7 @@ class SimConsumer:
 
     def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Where partitions begin or end."""
+        self._while_reading()
         return [TopicPartition(at.topic, at.partition, self._edge(at)) for at in asked]
 
     def _edge(self, at: TopicPartition) -> int:
@@ -111,6 +113,7 @@ class SimConsumer:
 
     def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """The group's offsets."""
+        self._while_reading()
         none = (-1001, "")
         return [
             TopicPartition(at.topic, at.partition, *self._brokers.committed.get((at.topic, at.partition), none))
@@ -148,6 +151,7 @@ class SimProducer:
         self._while_waiting = while_waiting
         self._reports_success = reports == "all"
         self._pending: list[_Pending] = []
+        self._confirmed: dict[int, HeaderList] = {}
 
     def produce(
         self,
@@ -161,7 +165,7 @@ class SimProducer:
     ) -> None:
         """Queue a record; those of topics without partitions of ours are passed over."""
         if partition >= 0:
-            self._pending.append(_Pending(topic, partition, key, value, list(headers or ()), on_delivery))
+            self._pending.append(_Pending(topic, partition, key, value, headers or [], on_delivery))
 
     def poll(self, _timeout_s: float) -> int:
         """Take answers."""
@@ -176,6 +180,10 @@ class SimProducer:
 
     def _write(self, pending: _Pending) -> None:
         fate = self._fates.popleft() if self._fates else "done"
+        if pending.headers:
+            assert id(pending.headers) not in self._confirmed, f"{pending} is confirmed and written again"
+            if fate == "done":
+                self._confirmed[id(pending.headers)] = pending.headers
         if fate == "killed":
             raise ProcessKilled
         written = Message(topic=pending.topic, partition=pending.partition, offset=-1)

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from simulation.checks import check_counts, check_rest
-from simulation.commands import Command, Enqueue, Grace, Move, Revoke, Step, Trouble, Work, WorkAlone, Write
+from simulation.commands import (
+    COMMIT_FATES,
+    Command,
+    Enqueue,
+    Grace,
+    Move,
+    Revoke,
+    Step,
+    Trouble,
+    Work,
+    WorkAlone,
+    Write,
+)
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
@@ -102,7 +114,7 @@ class Play:
             case "turn":
                 self.turn(process)
             case "assign":
-                world.assign(process, picked % PARTITIONS, in_parts=picked % 3 == 0)
+                world.assign(process, picked % PARTITIONS, in_parts=picked % 3 > 0)
             case "start":
                 world.start(process, picked)
             case "settle":
@@ -117,13 +129,25 @@ class Play:
     def _turn_partly(self, process: SimProcess, move: Move, picked: int) -> None:
         match move:
             case "restore":
-                self.world.restore(process)
+                self.world.restore(process, lambda: self._meddle(process, picked))
             case "note_settled":
                 process.intake.note_settled()
             case "fetch":
                 process.fetch(1 + picked % 4)
+            case "take":
+                if process.ready.records:
+                    process.take(process.ready.records[picked % len(process.ready.records)])
+            case "answer":
+                if process.unanswered:
+                    process.answer_commit(COMMIT_FATES[picked % len(COMMIT_FATES)])
             case _:
                 getattr(process, move)()
+
+    def _meddle(self, reading: SimProcess, picked: int) -> None:
+        """While one restores, another may go on settling."""
+        others = [process for process in self.alive if process is not reading]
+        if others and picked % 2:
+            self.world.settle(others[picked % len(others)], [], lambda: None)
 
     # ---- trouble
 
@@ -175,7 +199,7 @@ class Play:
             case "end":
                 self.world.end(process, 0, "done")
             case "settle":
-                while process.ready.records:
+                while process.startable:
                     self.world.start(process, 0)
                 self.world.settle(process, [], lambda: None)
             case "refuse":
@@ -205,8 +229,8 @@ class Play:
     def _drain_one(self, process: SimProcess) -> bool:
         """Let one process go on; whether there may be more to do."""
         self.turn(process)
-        has_more = bool(process.ready.records or process.running or process.unsettled or process.failed)
-        while process.ready.records or process.running:
+        has_more = bool(process.startable or process.running or process.unsettled or process.failed)
+        while process.startable or process.running:
             self.world.start(process, 0)
             self.world.end(process, 0, "done")
         CLOCK.advance(1.0 if process.failed else 0.0)

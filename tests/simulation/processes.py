@@ -74,8 +74,9 @@ class SimProcess:
 
     Attributes:
         fates: of its next writes; `commit_fates`: of its next commits that are waited for.
-        while_waiting: what happens elsewhere while it waits for the answers to writes.
+        while_waiting, while_reading: what happens elsewhere while it waits for the answers to writes, or restores.
         unanswered: commits that were sent, in order.
+        taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run.
         is_fenced: whether the group takes it for dead: its commits are refused until it notices.
@@ -89,8 +90,10 @@ class SimProcess:
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
     while_waiting: Callable[[], None] = lambda: None
+    while_reading: Callable[[], None] = lambda: None
     unanswered: deque[list[TopicPartition]] = field(default_factory=deque)
     unrestored: deque[list[Assignment]] = field(default_factory=deque)
+    taken: list[Record] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
     is_fenced: bool = False
     is_settling: bool = False
@@ -144,6 +147,9 @@ class SimProcess:
     def _receive_settled(self, group: Group) -> None:
         self.intake.receive_settled(group)
 
+    def _wait_for_reading(self) -> None:
+        self.while_reading()
+
     def _wait_for_answers(self) -> None:
         self.while_waiting()
 
@@ -159,7 +165,7 @@ class SimProcess:
         """Read what the oldest assignments need."""
         added = self.unrestored.popleft()
         if any(assignment.is_active for assignment in added):
-            reader = cast(Consumer, SimConsumer(self.brokers, self))
+            reader = cast(Consumer, SimConsumer(self.brokers, self, self._wait_for_reading))
             self.assignments.receive_restored(read_left_behind(reader, self.queue, added, lambda: False))
 
     def begin_restored(self) -> None:
@@ -224,9 +230,19 @@ class SimProcess:
 
     # ---- what the runners and the settling thread do
 
+    @property
+    def startable(self) -> list[Record]:
+        """What may begin, what is taken first."""
+        return [*self.taken, *self.ready.records]
+
+    def take(self, record: Record) -> None:
+        """A runner takes a ready record."""
+        self.ready.records.remove(record)
+        self.taken.append(record)
+
     def start(self, record: Record) -> Task | Outcome:
         """Begin with a ready record: it runs, or has an outcome without."""
-        self.ready.records.remove(record)
+        (self.taken if record in self.taken else self.ready.records).remove(record)
         task = self.stages.prepare(record)
         if isinstance(task, Task):
             self.running.append(Running(task, CLOCK.time()))

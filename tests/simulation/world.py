@@ -23,7 +23,7 @@ from stoker.consumers.writes import utc
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology import headers as wire
 from stoker.topology.headers import HeaderList
-from stoker.topology.queue import Ordering
+from stoker.topology.queue import LedgerWindow, Ordering
 
 Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))
@@ -51,24 +51,32 @@ class Shape:
 
     Attributes:
         metadata_limit: what the brokers take, in characters.
+        is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
+            complete.
         spills_beyond: what the processes believe that they take; None leaves that to find out.
     """
 
     ordering: Ordering = "key"
     metadata_limit: int = 4_096
     spills_beyond: int | None = None
+    is_forgetful: bool = False
 
 
+_ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    ordering: declare(
+    (ordering, is_forgetful): declare(
         ordering=ordering,
         partitions=PARTITIONS,
         tiers=TIERS,
         retry=RetryPolicy(attempts=3, permanent=(PermanentError,)),
+        ledger=LedgerWindow(jobs=4) if is_forgetful else LedgerWindow(),
     )
-    for ordering in ("key", "none", "strict")
+    for ordering in _ORDERINGS
+    for is_forgetful in (False, True)
 }
-VALUE = _DECLARED["key"].payload()
+VALUE = _DECLARED["key", False].payload()
+LEAST_METADATA = 100
+"""Below it, it may be that the brokers take none."""
 
 
 class World:
@@ -76,11 +84,17 @@ class World:
 
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
-        self._pipeline = _DECLARED[shape.ordering].pipeline
-        self.queue: Queue = _DECLARED[shape.ordering].queue
+        declared = _DECLARED[shape.ordering, shape.is_forgetful]
+        self._pipeline = declared.pipeline
+        self.queue: Queue = declared.queue
         self._shape = shape
         self.brokers = SimBrokers(shape.metadata_limit)
-        self.account = Account(self.brokers, self.queue)
+        self.account = Account(
+            self.brokers,
+            self.queue,
+            remembers=not shape.is_forgetful,
+            tells=shape.metadata_limit >= LEAST_METADATA,
+        )
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
         self._numbers = count(1)
@@ -157,9 +171,10 @@ class World:
         for part in [[place] for place in given] if in_parts else [given]:
             process.assign(part)
 
-    def restore(self, process: SimProcess) -> None:
-        """What the oldest assignments need is read."""
+    def restore(self, process: SimProcess, while_reading: Callable[[], None] = lambda: None) -> None:
+        """What the oldest assignments need is read; others may move between the questions."""
         if process.unrestored:
+            process.while_reading = while_reading
             added = process.unrestored[0]
             self.account.note_restored(process, added)
             process.restore()
@@ -196,8 +211,8 @@ class World:
 
     def start(self, process: SimProcess, choice: int) -> None:
         """A runner takes a ready record."""
-        if process.ready.records:
-            record = process.ready.records[choice % len(process.ready.records)]
+        if process.startable:
+            record = process.startable[choice % len(process.startable)]
             task = process.start(record)
             if isinstance(task, Task):
                 self.account.begin_run(process, process.running[-1])
