@@ -20,7 +20,7 @@ from simulation.search import play_seed
 from simulation.virtual_time import virtual_time
 from simulation.world import Shape
 
-pytestmark = pytest.mark.expected_errors("cannot be written", "the brokers take no metadata")
+pytestmark = pytest.mark.expected_errors("cannot be written", "characters of metadata with commits")
 
 SHAPES = {
     "ordering by key": Shape(),

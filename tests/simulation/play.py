@@ -96,7 +96,7 @@ class Play:
             process.answer_commit("done")
         process.begin_restored()
         process.take_due()
-        process.fetch_delayed()
+        process.fetch_delayed(20)
         process.fetch(20)
 
     def _step(self, step: Step) -> None:
@@ -134,6 +134,8 @@ class Play:
                 process.intake.note_settled()
             case "fetch":
                 process.fetch(1 + picked % 4)
+            case "fetch_delayed":
+                process.fetch_delayed(1 + picked % 4)
             case "take":
                 if process.ready.records:
                     process.take(process.ready.records[picked % len(process.ready.records)])

@@ -181,9 +181,9 @@ class SimProcess:
         if self.flow.may_fetch():
             self.intake.take(self.consumer.consume(max(1, min(limit, self.flow.room)), 0), self.tiers.consumer)
 
-    def fetch_delayed(self) -> None:
+    def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
-        self.intake.take(self.tiers.fetch(self.flow.tier_room), self.tiers.consumer)
+        self.intake.take(self.tiers.fetch(min(limit, self.flow.tier_room)), self.tiers.consumer)
 
     def take_due(self) -> None:
         """Take held records that are due."""

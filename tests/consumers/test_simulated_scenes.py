@@ -1,0 +1,118 @@
+"""Scenes that chance seldom plays, in the simulation of `test_simulation.py`, with its checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from simulation.clients import Fate
+from simulation.commands import Enqueue
+from simulation.play import Play
+from simulation.processes import SimProcess
+from simulation.virtual_time import CLOCK, virtual_time
+from simulation.world import Ending, Shape
+from stoker.topology.headers import JOB_ID
+
+KEYED = 0
+"""Of the world's keys: "a", on partition 0."""
+STRICT = Shape(ordering="strict")
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time() -> Iterator[None]:
+    """The worker asks the simulation's clock."""
+    with virtual_time():
+        yield
+
+
+def begin(shape: Shape, jobs: int) -> tuple[Play, SimProcess]:
+    """A process that has got so many jobs of one key."""
+    play = Play(shape)
+    play.carry_out(Enqueue([KEYED] * jobs, ""))
+    play.turn(play.alive[0])
+    return play, play.alive[0]
+
+
+def run_next(play: Play, process: SimProcess, ending: Ending, fates: Sequence[Fate] = ()) -> None:
+    """Run the first ready record to its end, and settle it."""
+    play.world.start(process, 0)
+    play.world.end(process, 0, ending)
+    play.world.settle(process, fates, lambda: None)
+    play.check()
+
+
+def ready(process: SimProcess) -> list[str]:
+    """The jobs that may begin."""
+    return [record.headers[JOB_ID].decode() for record in process.startable]
+
+
+def test_a_commit_that_was_refused_is_sent_again_though_nothing_changes() -> None:
+    """Else the last job of a quiet partition would be delivered once more after a restart."""
+    play, process = begin(Shape(), 1)
+    run_next(play, process, "done")
+    process.intake.note_settled()
+    process.commit()
+    process.answer_commit("refused")
+    play.turn(process)
+    assert play.world.brokers.committed[play.world.queue.topic, 0][0] == 1
+    play.finish()
+
+
+def test_a_strict_partition_flows_only_when_its_tiers_have_told_which_keys_wait() -> None:
+    """The main topic's partition is assigned and opened first: its second job waits for the first one's retry."""
+    play, former = begin(STRICT, 2)
+    run_next(play, former, "fail")
+    play.turn(former)
+    play.world.kill(former)
+    play.world.expire(former)
+    process = play.world.join(0.0)
+    play.world.assign(process, 0, in_parts=True)
+    for _ in range(len(process.unrestored)):
+        play.world.restore(process)
+        process.begin_restored()
+        process.commit()
+        while process.unanswered:
+            process.answer_commit("done")
+        process.begin_restored()
+        process.fetch(20)
+        assert ready(process) == []
+    play.finish()
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_twin_that_comes_late_does_not_pass_for_the_next_attempt() -> None:
+    """A retry was written twice, since its first answer was lost; the second comes when the first has failed."""
+    play, process = begin(STRICT, 2)
+    run_next(play, process, "fail", ["unanswered"])
+    CLOCK.advance(2.0)
+    play.world.settle(process, [], lambda: None)
+    process.intake.note_settled()
+    process.fetch_delayed(1)
+    process.take_due()
+    assert ready(process) == ["j0"]
+    run_next(play, process, "ask")  # for a delay that waits in the same tier
+    process.intake.note_settled()
+    process.fetch_delayed(1)
+    assert ready(process) == ["j0"]
+    play.world.start(process, 0)
+    assert ready(process) == []
+    play.finish()
+
+
+def test_a_job_that_stands_still_holds_up_its_own_key_alone() -> None:
+    """All others come to their end while one job of each partition runs on."""
+    play, process = begin(Shape(), 3)
+    play.carry_out(Enqueue([1, 2, 3] * 4, ""))
+    play.world.start(process, 0)
+    stuck = process.running.pop()
+    for _ in range(30):
+        play.turn(process)
+        while process.startable:
+            play.world.start(process, 0)
+            play.world.end(process, 0, "done")
+        play.world.settle(process, [], lambda: None)
+    waiting = [job.job_id for job in play.world.account.jobs.values() if not job.is_over]
+    assert waiting == ["j0", "j1", "j2"]
+    process.running.append(stuck)
+    play.finish()
