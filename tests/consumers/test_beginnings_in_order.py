@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.beginnings import find_beginnings
 from stoker.consumers.record import Assignment
 from stoker.consumers.restore import reader_config
 from stoker.topology import ClusterSettings, Queue
-from working import Raw, create, declare_queue, publish_raw
+from waiting import wait_until
+from working import Raw, committed, create, declare_queue, publish_raw
 
 TIER = timedelta(milliseconds=300)
 KEY = b"k"
@@ -47,6 +48,7 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
     takes the job's record for done, it awaits the one in the tier."""
     pipeline, queue = declare_queue(namespace, partitions=1, tiers=(TIER,), ordering="strict")
     create(pipeline, cluster)
+    wait_until(lambda: is_coordinated(cluster, queue), what="a coordinator of the group, which a new broker lacks")
     publish_raw(cluster, queue.topic, [Raw(value=b"", headers=HEADERS, key=KEY)])
     main, tier = Assignment(1, queue.topic, 0), Assignment(2, queue.retry_topics[TIER], 0, tier=TIER)
     consumer = Consumer(reader_config(cluster, queue, "test"))
@@ -57,6 +59,15 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
         consumer.close()
     is_done = found[main].state.base == 1
     assert not is_done or KEY in found[tier].awaited
+
+
+def is_coordinated(cluster: ClusterSettings, queue: Queue) -> bool:
+    """Whether some broker answers for the group's commits."""
+    try:
+        committed(cluster, queue)
+    except KafkaException:
+        return False
+    return True
 
 
 def move_to_tier(cluster: ClusterSettings, queue: Queue) -> None:
