@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..topology import Queue
 from . import log_keys
+from .groups import as_error, is_fatal
 from .partition_state import PartitionState
 from .record import Assignment
 
@@ -37,12 +38,15 @@ class Spill:
         self._under_way: set[tuple[str, int]] = set()
         self._next_s: dict[tuple[str, int], float] = {}
         self._rests_until_s = 0.0
+        self._written: dict[Assignment, PartitionState] = {}
 
     def offer(self, assignment: Assignment, state: PartitionState) -> None:
-        """Write a state, unless another of this partition is under way or was written a moment ago.
+        """Write a state, unless it is written, or another of this partition is under way or was written a moment ago.
 
         When the brokers have confirmed it, a `serve` notes where it is: `assignment.spilled_at`.
         """
+        if self._written.get(assignment) == state:
+            return
         place, now_s = (assignment.topic, assignment.partition), time.monotonic()
         if place not in self._under_way and now_s >= max(self._next_s.get(place, 0.0), self._rests_until_s):
             self._write(assignment, state)
@@ -66,9 +70,10 @@ class Spill:
                 on_delivery=partial(self._note_answer, assignment),
             )
         except (BufferError, KafkaException) as refusal:
-            self._complain(assignment, refusal)
+            self._complain(assignment, as_error(refusal))
         else:
             self._under_way.add(place)
+            self._written = {kept: told for kept, told in self._written.items() if kept.is_active} | {assignment: state}
 
     def serve(self) -> None:
         """Take the brokers' answers, as far as they are here."""
@@ -87,8 +92,12 @@ class Spill:
         else:
             assignment.spilled_at = message.offset()
 
-    def _complain(self, assignment: Assignment, cause: object) -> None:
+    def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
         """Say what it means; commits go on without, or with what was spilled before."""
+        self._written.pop(assignment, None)
+        if is_fatal(cause):
+            self._producer = None  # the next one is made when it is needed
+            self._under_way.clear()
         is_new = time.monotonic() >= self._rests_until_s
         self._rests_until_s = time.monotonic() + REST_S
         if is_new:

@@ -180,7 +180,8 @@ class Stages:
             )
             self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
-            self._crash(record, error)
+            if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
+                self._crash(record, error)
 
     async def _prepare_async(self, record: Record) -> Task | Outcome:
         """Prepare on the loop, unless that has to ask the schema store, which takes its time."""
