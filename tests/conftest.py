@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from brokers import provide_broker, withdraw_broker
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _SHARED = "STOKER_TESTS_SHARED"  # set by the process that runs pytest, inherited by xdist's workers
 _OURS = pytest.StashKey[Path]()
+
+hypothesis.settings.register_profile("shared", deadline=None)  # on a busy machine one slow example says nothing
+hypothesis.settings.load_profile("shared")
 
 
 def pytest_configure(config: pytest.Config) -> None:
