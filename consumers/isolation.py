@@ -189,8 +189,7 @@ class IsolatedRunners:
 
     def _pause(self, record: Record, pause_s: float) -> bool:
         """Run the record again later; False where it is not to be run here any more."""
-        timer = threading.Timer(pause_s, self._resume, args=(record,))
-        timer.daemon = True
+        timer = self._timer(pause_s, record)
         with self._lock:
             if self._pool.is_stopping or not record.assignment.is_open:
                 self._deaths.pop(record, None)
@@ -198,6 +197,11 @@ class IsolatedRunners:
             self._paused[record] = timer
         timer.start()
         return True
+
+    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
+        timer = threading.Timer(pause_s, self._resume, args=(record,))
+        timer.daemon = True
+        return timer
 
     def _resume(self, record: Record) -> None:
         with self._lock:

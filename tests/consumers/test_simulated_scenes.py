@@ -116,3 +116,33 @@ def test_a_job_that_stands_still_holds_up_its_own_key_alone() -> None:
     assert waiting == ["j0", "j1", "j2"]
     process.running.append(stuck)
     play.finish()
+
+
+def test_a_job_that_kills_all_it_runs_in_is_quarantined_by_the_deaths_that_it_alone_can_have_caused() -> None:
+    """It takes two workers with it, then, in a child, nobody; what is known of it survives the handover between its
+    children, and the job that ran beside it each time is not blamed."""
+    play = Play(Shape(deadly_every=2))
+    play.carry_out(Enqueue([1, 0], ""))  # j0 of key "b", and j1, the deadly one, of key "a"
+    for _ in range(2):
+        process = play.alive[0]
+        play.turn(process)
+        play.world.start(process, 0)
+        play.world.start(process, 0)
+        play.world.end(process, 1, "done")
+        play.world.expire(process)
+        play.world.join(0.0)
+    process = play.alive[0]
+    play.turn(process)
+    assert [len(process.ready.records), len(process.isolated.ready_records.records)] == [0, 2]
+    run_next(play, process, "done")
+    run_next(play, process, "done")
+    assert process.is_alive
+    play.world.revoke(0, lambda leaving: None)
+    play.turn(process)
+    (assignment,) = [a for a in process.assignments.all() if a.crashes]
+    assert assignment.crashes == {1: 2}, "a child, and what two workers may stand for"
+    run_next(play, process, "done")
+    play.finish()
+    bystander, deadly = play.world.account.jobs.values()
+    assert (bystander.ends, deadly.ends) == (["Done"], ["Dead"])
+    assert play.world.account.deaths.of_workers == 2

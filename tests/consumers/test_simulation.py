@@ -3,8 +3,8 @@
 Everything between librdkafka and the handlers is the worker's own code; threads, clients and the clock are simulated
 (`tests/simulation/`). After each step it is held against an account of what truly happened: nothing acknowledged is
 lost; nothing is committed whose outcome is not durable; what was complete or done does not run again; keys keep their
-order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; all counts return to
-zero.
+order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; jobs that kill what
+they run in are quarantined, before they have killed many, and nobody else is; all counts return to zero.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ SHAPES = {
     "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=26),
     "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
+    "jobs that kill processes": Shape(deadly_every=4),
+    "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
 }
 SEEDS = 100
 SOAK_SEEDS = 5_000

@@ -9,6 +9,7 @@ from datetime import timedelta
 from confluent_kafka import Message
 
 from simulation.brokers import Place, SimBrokers
+from simulation.deaths import Deaths
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.ledger import moved_name, tried_name
@@ -89,6 +90,7 @@ class Account:
         remembers, tells: whether ledgers hold all that happens here, and whether commits can say who is at work.
         durable: {name on the ledger's topic: the step at which it came there}.
         seen: {assignment: the step at which what it needs was read}.
+        deaths: whom jobs have killed.
         is_disturbed: whether anything happened after which a job may run twice.
     """
 
@@ -105,6 +107,7 @@ class Account:
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
         self.complete_before: dict[Assignment, PartitionState] = {}
+        self.deaths = Deaths(queue)
         self.step = 0
         self.is_disturbed = False
         brokers.on_append = self._note_written
@@ -121,6 +124,7 @@ class Account:
                 self.durable.setdefault((partition, name), self.step)
         elif topic == self._queue.dead_topic:
             self._job(message).is_buried = True
+            self.deaths.check_letter(message)
         elif topic == self._queue.progress_topic:
             self._check_all_committed(partition)
         else:
@@ -203,6 +207,18 @@ class Account:
                 if run.process is process and run.goes_on:
                     run.is_cut = True
 
+    def note_worker_killed(self, record: Record) -> None:
+        """A job kills the process that it runs in; where its partition has gone already, nobody can know why."""
+        if not self._run_of(record).is_late:
+            self.deaths.note_worker(record, len(self.jobs[record.headers[JOB_ID].decode()].records))
+
+    def note_child_killed(self, process: SimProcess, record: Record, outcome: Outcome | None) -> None:
+        """A job has killed its child: its run is cut, at no attempt's cost; it has an outcome once that is enough."""
+        self._run_of(record).is_cut = True
+        self.deaths.note_child(record, self.complete_before[record.assignment], outcome)
+        if outcome is not None:
+            self.note_end(process, record, outcome)
+
     # ---- runs
 
     def begin_run(self, process: SimProcess, running: Running) -> None:
@@ -267,7 +283,7 @@ class Account:
         """Take note of how a run ended."""
         record = running.record
         job = self.jobs[record.headers[JOB_ID].decode()]
-        run = next(run for run in job.runs if run.record is record and run.goes_on)
+        run = self._run_of(record)
         run.outcome = outcome
         if isinstance(outcome, Retried):
             job.failed.add(run.attempt)
@@ -276,6 +292,10 @@ class Account:
         if isinstance(outcome, Dead) and outcome.reason == "attempts-spent":
             assert run.attempt == self._queue.retry.attempts
         self.note_end(process, record, outcome)
+
+    def _run_of(self, record: Record) -> Run:
+        job = self.jobs[record.headers[JOB_ID].decode()]
+        return next(run for run in job.runs if run.record is record and run.goes_on)
 
     def _check_delay(self, outcome: Retried, attempt: int) -> None:
         if "asked" not in outcome.failure.message:

@@ -11,7 +11,7 @@ from stoker.consumers.outcomes import Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.stages.parked + len(process.startable)
+    waiting = process.stages.parked + len(process.startable) + process.isolated.crashed
     unnoted = sum(len(group) for group in process.intake._settled)
     held_back = len(process.running) + process.unsettled + unnoted
     assert process.stages.parked >= 0
@@ -27,7 +27,7 @@ def check_rest(world: World) -> None:
         assert job.is_over, f"{job.job_id} is lost"
         if not (world.account.is_disturbed or job.is_repeated):
             assert len(job.ends) == 1, f"{job.job_id} ended as {job.ends}"
-            counted = Counter(run.attempt for run in job.runs if not isinstance(run.outcome, Snoozed))
+            counted = Counter(run.attempt for run in job.runs if not (run.is_cut or isinstance(run.outcome, Snoozed)))
             assert all(runs == 1 for runs in counted.values()), f"{job.job_id} ran as {counted}"
     for process in world.processes:
         if process.is_alive:

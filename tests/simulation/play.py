@@ -123,6 +123,8 @@ class Play:
                 CLOCK.advance(WAITS_S[picked % len(WAITS_S)])
             case "done" | "fail" | "permanent" | "discard" | "snooze" | "ask":
                 world.end(process, picked, move)
+                if not process.is_alive and picked % 4:
+                    self._restart(process)
             case _:
                 self._turn_partly(process, move, picked)
 
@@ -144,6 +146,11 @@ class Play:
                     process.answer_commit(COMMIT_FATES[picked % len(COMMIT_FATES)])
             case _:
                 getattr(process, move)()
+
+    def _restart(self, process: SimProcess) -> None:
+        """Another takes the place of one that has died; its session is over by then."""
+        self.world.expire(process)
+        self.turn(self.world.join(0.0))
 
     def _meddle(self, reading: SimProcess, picked: int) -> None:
         """While one restores, another may go on settling."""
@@ -192,7 +199,7 @@ class Play:
     def _use_grace(self, process: SimProcess, leaving: list[Assignment], grace: list[Grace]) -> None:
         process.intake.note_settled()
         for what in grace:
-            if any(assignment.in_flight for assignment in leaving):
+            if process.is_alive and any(assignment.in_flight for assignment in leaving):
                 self._spend_grace(process, what)
                 process.intake.note_settled()
 
@@ -212,17 +219,20 @@ class Play:
     def finish(self) -> None:
         """All faults end, and everything comes to rest."""
         for process in self.world.processes:
-            if not process.is_alive:
-                process.unanswered.clear()
-                self.world.expire(process)
             self._notice(process)
-        if not self.alive:
-            self.world.join(0.0)
         self._drain()
         check_rest(self.world)
 
+    def _bury(self) -> None:
+        for process in self.world.processes:
+            if not process.is_alive:
+                self.world.expire(process)
+        if not self.alive:
+            self.world.join(0.0)
+
     def _drain(self) -> None:
         for _ in range(MOST_ROUNDS):
+            self._bury()
             more = [self._drain_one(process) for process in self.alive]
             if not any(more):
                 return
@@ -235,12 +245,14 @@ class Play:
         while process.startable or process.running:
             self.world.start(process, 0)
             self.world.end(process, 0, "done")
+            if not process.is_alive:
+                return True
         CLOCK.advance(1.0 if process.failed else 0.0)
         self.world.settle(process, [], lambda: None)
         self.turn(process)
         self.turn(process)
         self.check()
-        due_s = process.flow.next_due_s
+        due_s = min(filter(None, [process.flow.next_due_s, process.isolated.next_due_s]), default=None)
         if due_s is not None:
             CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
         return has_more or due_s is not None or bool(process.flow.in_flight)

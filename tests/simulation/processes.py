@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
@@ -12,16 +12,18 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from delivering import EmptyStore
 from simulation.brokers import SimBrokers
+from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.virtual_time import CLOCK
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.commits import Commits
+from stoker.consumers.crashes import ChildDied
 from stoker.consumers.flow import Flow
 from stoker.consumers.groups import Group
 from stoker.consumers.handover import Handover
 from stoker.consumers.intake import Intake
 from stoker.consumers.outcomes import Outcome
-from stoker.consumers.record import Assignment, Record, take_out
+from stoker.consumers.record import Assignment, Record
 from stoker.consumers.restore import read_left_behind
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settle import Settler
@@ -39,28 +41,12 @@ ANSWERS = {
 }
 
 
-class ReadyRecords:
-    """In place of the runners: keeps what is ready until the simulation starts it."""
-
-    def __init__(self) -> None:
-        self.records: deque[Record] = deque()
-
-    def make_ready(self, records: list[Record]) -> None:
-        """Take ready records."""
-        self.records.extend(records)
-
-    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
-        """Take out those of some assignments."""
-        return take_out(self.records, assignments)
-
-
 @dataclass(slots=True, eq=False)
 class Running:
-    """A job that runs."""
+    """A job that runs, in its process's own threads or alone in a child."""
 
     task: Task
-    began_s: float
-    began_at: int = 0
+    is_in_child: bool
 
     @property
     def record(self) -> Record:
@@ -123,6 +109,8 @@ class SimProcess:
         self.stages = Stages(queue, self.bench, self.settler, settings)
         self.ready = ReadyRecords()
         self.stages._threads = cast(ThreadRunners, self.ready)
+        self.isolated = SimIsolatedRunners(self.bench, settings, lambda _record, _slot: None, _raise)
+        self.stages.isolated = self.isolated
         self.flow = Flow(self.assignments, settings, lambda: self.stages.parked)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
@@ -186,7 +174,8 @@ class SimProcess:
         self.intake.take(self.tiers.fetch(min(limit, self.flow.tier_room)), self.tiers.consumer)
 
     def take_due(self) -> None:
-        """Take held records that are due."""
+        """Take held records that are due, and end the pauses after crashes."""
+        self.isolated.resume_due()
         self.intake.take_due(self.tiers.consumer)
 
     def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:
@@ -233,7 +222,11 @@ class SimProcess:
     @property
     def startable(self) -> list[Record]:
         """What may begin, what is taken first."""
-        return [*self.taken, *self.ready.records]
+        return [record for held in self._startable for record in held]
+
+    @property
+    def _startable(self) -> tuple[MutableSequence[Record], ...]:
+        return self.taken, self.ready.records, self.isolated.ready_records.records
 
     def take(self, record: Record) -> None:
         """A runner takes a ready record."""
@@ -242,19 +235,25 @@ class SimProcess:
 
     def start(self, record: Record) -> Task | Outcome:
         """Begin with a ready record: it runs, or has an outcome without."""
-        (self.taken if record in self.taken else self.ready.records).remove(record)
+        held = next(held for held in self._startable if record in held)
+        held.remove(record)
         task = self.stages.prepare(record)
         if isinstance(task, Task):
-            self.running.append(Running(task, CLOCK.time()))
+            self.running.append(Running(task, is_in_child=held is self.isolated.ready_records.records))
         else:
             self.stages.finish(record, task)
         return task
 
-    def end(self, running: Running, result: Result) -> Outcome:
-        """A run has ended."""
+    def end(self, running: Running, result: Result | ChildDied) -> Outcome | None:
+        """A run has ended; None if its child has died, and it is to be run again in a while."""
         self.running.remove(running)
-        outcome = decide(running.task, result, self.bench)
-        self.stages.finish(running.record, outcome)
+        if running.is_in_child:
+            outcome = self.isolated.end(running.task, result)
+        else:
+            assert not isinstance(result, ChildDied)
+            outcome = decide(running.task, result, self.bench)
+        if outcome is not None:
+            self.stages.finish(running.record, outcome)
         return outcome
 
     def settle(self) -> None:
@@ -265,6 +264,10 @@ class SimProcess:
     def unsettled(self) -> int:
         """What has ended and was not settled."""
         return len(self.settler._done) + len(self.settler._others) + len(self.failed)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _refuse(error: KafkaError) -> None:

@@ -13,12 +13,14 @@ from confluent_kafka import TopicPartition
 from delivering import declare
 from simulation.account import Account
 from simulation.brokers import Place, SimBrokers
+from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
-from simulation.processes import SimProcess
+from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.record import Assignment
 from stoker.consumers.signals import Discard, Retry, Snooze
 from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Returned, Task
+from stoker.consumers.suspects import SUSPECT_AFTER
 from stoker.consumers.writes import utc
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology import headers as wire
@@ -51,6 +53,7 @@ class Shape:
 
     Attributes:
         metadata_limit: what the brokers take, in characters.
+        deadly_every: which jobs kill the process that they run in; 0 for none.
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
         spills_beyond: what the processes believe that they take; None leaves that to find out.
@@ -60,11 +63,17 @@ class Shape:
     metadata_limit: int = 4_096
     spills_beyond: int | None = None
     is_forgetful: bool = False
+    deadly_every: int = 0
+
+
+def work(number: int) -> None:
+    """What a child can import, and nothing runs."""
 
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
     (ordering, is_forgetful): declare(
+        work,
         ordering=ordering,
         partitions=PARTITIONS,
         tiers=TIERS,
@@ -111,6 +120,9 @@ class World:
             headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
         if expires_in_s is not None:
             headers.append((wire.EXPIRES, wire.format_instant(utc(CLOCK.time() + expires_in_s))))
+        every = self._shape.deadly_every
+        if every and len(self.account.jobs) % every == every - 1:
+            self.account.deaths.deadly.add(job_id.encode())
         self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
         self.brokers.append(self.queue.topic, partition, key, VALUE, headers)
 
@@ -148,6 +160,7 @@ class World:
         place = self._place(choice)
         if place[1] not in self.owners and place in self.brokers.committed:
             self.brokers.committed[place] = choice % (self.brokers.committed[place][0] + 1), ""
+            self.account.deaths.excused += SUSPECT_AFTER
 
     def _place(self, choice: int) -> Place:
         return self._topics[choice % len(self._topics)], choice // 3 % PARTITIONS
@@ -186,13 +199,23 @@ class World:
 
             def wait(leaving: list[Assignment]) -> None:
                 wait_ended(leaving)
+                if not process.is_alive:
+                    raise ProcessKilled
                 self.account.is_disturbed |= any(assignment.in_flight for assignment in leaving)
 
-            process.revoke([TopicPartition(topic, partition) for topic in self._topics], wait)
-            del self.owners[partition]
+            try:
+                process.revoke([TopicPartition(topic, partition) for topic in self._topics], wait)
+                del self.owners[partition]
+            except ProcessKilled:
+                self.kill(process)
 
     def expire(self, process: SimProcess) -> None:
-        """The process was silent for longer than its session: its partitions may go to others."""
+        """The process was silent for longer than its session: its partitions may go to others.
+
+        What it has sent is refused from then on, also if it is dead.
+        """
+        if not process.is_alive:
+            process.unanswered.clear()
         lost = [partition for partition, owner in self.owners.items() if owner is process]
         for partition in lost:
             del self.owners[partition]
@@ -220,10 +243,25 @@ class World:
                 self.account.note_end(process, record, task)
 
     def end(self, process: SimProcess, choice: int, ending: Ending) -> None:
-        """A run ends."""
+        """A run ends, or what it runs in does."""
         if process.running:
             running = process.running[choice % len(process.running)]
-            self.account.end_run(process, running, process.end(running, RESULTS[ending]()))
+            if self.account.deaths.is_deadly(running.record):
+                self._end_deadly(process, running)
+            else:
+                outcome = process.end(running, RESULTS[ending]())
+                assert outcome is not None
+                self.account.end_run(process, running, outcome)
+
+    def _end_deadly(self, process: SimProcess, running: Running) -> None:
+        if running.is_in_child:
+            outcome = process.end(running, CHILD_DIED)
+            self.account.note_child_killed(process, running.record, outcome)
+            return
+        self.account.note_worker_killed(running.record)
+        self.kill(process)
+        if process.is_settling:
+            raise ProcessKilled
 
     def settle(self, process: SimProcess, fates: Sequence[Fate], while_waiting: Callable[[], None]) -> None:
         """What has ended is settled, as far as the brokers take it; there is one thread for that."""

@@ -1,0 +1,86 @@
+"""`SimIsolatedRunners`: simulated children; what their deaths lead to is the worker's own code."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection
+from typing import Any, cast
+
+from simulation.virtual_time import CLOCK
+from stoker.consumers.child_run import Killed, Stopped
+from stoker.consumers.crashes import ChildDied
+from stoker.consumers.isolation import IsolatedRunners
+from stoker.consumers.outcomes import Outcome
+from stoker.consumers.record import Assignment, Record, take_out
+from stoker.consumers.slots import Slot
+from stoker.consumers.steps import Result, Task, decide
+from stoker.consumers.threads import ThreadRunners
+
+CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
+
+
+class ReadyRecords:
+    """In place of the runners: keeps what is ready until the simulation starts it."""
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque()
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Take ready records."""
+        self.records.extend(records)
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out those of some assignments."""
+        return take_out(self.records, assignments)
+
+
+class SimTimer:
+    """In place of `threading.Timer`."""
+
+    def __init__(self, pause_s: float) -> None:
+        self.due_s = CLOCK.time() + pause_s
+
+    def start(self) -> None:
+        """The clock is looked at, see `resume_due`."""
+
+    def cancel(self) -> None:
+        """It is forgotten."""
+
+
+class SimIsolatedRunners(IsolatedRunners):
+    """The runners of one queue whose jobs run in children."""
+
+    _ending: Outcome | ChildDied
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self.ready_records = ReadyRecords()
+        self._threads = cast(ThreadRunners, self.ready_records)
+
+    def start(self) -> None:
+        """There are no threads and no processes."""
+
+    def end(self, task: Task, result: Result | ChildDied) -> Outcome | None:
+        """A run in a child has ended, or the child has died."""
+        self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._bench)
+        return self.outcome(task, Slot())
+
+    def _run(self, *_: Any, **__: Any) -> Outcome | Stopped | Killed | ChildDied:
+        return self._ending
+
+    # ---- pauses
+
+    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
+        return cast(threading.Timer, SimTimer(pause_s))
+
+    def resume_due(self) -> None:
+        """Make those ready whose pause is over."""
+        for record, timer in list(self._paused.items()):
+            if cast(SimTimer, timer).due_s <= CLOCK.time():
+                self._resume(record)
+
+    @property
+    def next_due_s(self) -> float | None:
+        """When the next pause is over."""
+        return min((cast(SimTimer, timer).due_s for timer in self._paused.values()), default=None)
