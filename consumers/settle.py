@@ -20,6 +20,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from ..producers.delivery import why_unconfirmed
 from ..schemas import encode_own
 from ..topology import Queue
 from . import log_keys
@@ -198,8 +199,8 @@ class Settler:
         if following is None:
             return
 
-        def note(error: KafkaError | None, _message: Message) -> None:
-            item.error = error or item.error
+        def note(error: KafkaError | None, message: Message) -> None:
+            item.error = why_unconfirmed(error, message) or item.error
 
         try:
             self._producer.produce(
@@ -237,9 +238,10 @@ class Settler:
                 self._publish_ledger(item.record.assignment.partition, entry, item.fail)
 
     def _publish_ledger(self, partition: int, what: KeyAndValue, on_failure: Callable[[KafkaError], None]) -> None:
-        def note(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                on_failure(error)
+        def note(error: KafkaError | None, message: Message) -> None:
+            fault = why_unconfirmed(error, message)
+            if fault is not None:
+                on_failure(fault)
 
         key, value = what
         try:

@@ -14,6 +14,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from ..producers.delivery import why_unconfirmed
 from ..topology import Queue
 from . import log_keys
 from .groups import as_error, is_fatal
@@ -87,8 +88,9 @@ class Spill:
 
     def _note_answer(self, assignment: Assignment, error: KafkaError | None, message: Message) -> None:
         self._under_way.discard((assignment.topic, assignment.partition))
-        if error is not None:
-            self._complain(assignment, error)
+        fault = why_unconfirmed(error, message)
+        if fault is not None:
+            self._complain(assignment, fault)
         else:
             assignment.spilled_at = message.offset()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
 from .client import AUTHORIZATION_CODES, Outage
 from .errors import BrokerUnreachable, DeliveryFailed, EnqueueError, NotAuthorized, RecordTooLarge, UnknownTopic
@@ -26,6 +26,19 @@ class BulkResult:
     """All jobs of an `enqueue_many` are confirmed; `confirmed` is how many."""
 
     confirmed: int
+
+
+_GUESSED: Final = KafkaError(KafkaError._MSG_TIMED_OUT, "no broker has said where the record is stored")
+
+
+def why_unconfirmed(error: KafkaError | None, message: Message) -> KafkaError | None:
+    """Why a delivery report confirms nothing; None where it does.
+
+    A report with neither error nor offset is the client's own guess: when a request for a partition is accepted, it
+    takes those before it for stored. A leader that has just taken over accepts any request of a producer that it does
+    not know yet, also where the one before was refused, and its records are nowhere.
+    """
+    return _GUESSED if error is None and message.offset() is None else error
 
 
 JobError = type[BrokerUnreachable | DeliveryFailed | NotAuthorized | RecordTooLarge | UnknownTopic]

@@ -17,7 +17,7 @@ from ..topology.pipeline import AnyJobType, Pipeline
 from ..topology.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection
-from .delivery import Receipt, delivery_error
+from .delivery import Receipt, delivery_error, why_unconfirmed
 from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, Unconfirmed
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
@@ -236,8 +236,9 @@ def _report(  # noqa: PLR0917  # librdkafka gives the last two by position, and 
     connection: Connection, job_id: str, topic: str, settle: Settle, error: Any, message: Any
 ) -> None:
     """Turn librdkafka's delivery report into the job's outcome."""
-    if error is not None:
-        settle(delivery_error(error, job_id, topic, connection.outage))
+    fault = why_unconfirmed(error, message)
+    if fault is not None:
+        settle(delivery_error(fault, job_id, topic, connection.outage))
         return
     connection.outage.end()
     settle(Receipt(job_id=job_id, topic=topic, partition=message.partition(), offset=message.offset()))

@@ -30,6 +30,7 @@ class UnreliableProducer:
 
     def __init__(self, refused: set[str]) -> None:
         self.refused = refused
+        self.guessed: set[str] = set()
         self.refusals = 0
         self.confirmed: list[tuple[str, bytes | None]] = []
         self.remembered: set[str] = set()
@@ -47,6 +48,9 @@ class UnreliableProducer:
             if topic in self.refused:
                 self.refusals += 1
                 on_delivery(KafkaError(KafkaError._MSG_TIMED_OUT), Message(topic=topic, key=key))
+            elif topic in self.guessed:
+                self.guessed.discard(topic)
+                on_delivery(None, Message(topic=topic, key=key))
             else:
                 self.confirmed.append((topic, key))
                 if topic.endswith(".ledger"):
@@ -141,6 +145,20 @@ def test_a_retry_that_cannot_be_written_is_not_settled_until_it_can() -> None:
         scene.producer.refused.clear()
         wait_until(lambda: scene.settled == [fine, failing])
     assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize("topic", ["unit.q.retry.1s", "unit.q.ledger"])
+def test_a_delivery_that_no_broker_has_confirmed_is_written_again(topic: str) -> None:
+    """The client guesses that a record is stored when a later one is, and reports it without an offset; a leader that
+    has just taken over makes the guess wrong, and the job would be lost."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        scene.producer.guessed.add(topic)
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.count("unit.q.retry.1s") == scene.producer.count("unit.q.ledger") == 1
 
 
 @pytest.mark.expected_errors("cannot be written")
