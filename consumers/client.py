@@ -110,8 +110,6 @@ def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
 
 
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
-    """The client that makes outcomes durable; it calls back for failures alone, since a barrier tells of success."""
-    config = producer_config(
-        cluster, client_id=worker_id, linger_ms=0, delivery_report_only_error=True, message_timeout_ms=30_000
-    )
+    """The client that makes outcomes durable; it reports success as well, which is none without an offset."""
+    config = producer_config(cluster, client_id=worker_id, linger_ms=0, message_timeout_ms=30_000)
     return connect(config, Outage(cluster.bootstrap_servers))

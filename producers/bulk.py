@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ..topology.job_type import JobCall
 from .connection import Connection
-from .delivery import BulkResult, delivery_error
+from .delivery import BulkResult, delivery_error, why_unconfirmed
 from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
 from .publisher import Publisher
 from .record import Record
@@ -65,9 +65,9 @@ class BulkRun:
         """Publish the record of the call just built, unless there is no room; then False."""
         if self._room <= 0 and not self._find_room():
             return False
-        on_failure = partial(self._lose, self._taken - 1, call.job_type.name, record.job_id, record.topic)
+        on_delivery = partial(self._note_delivery, self._taken - 1, call.job_type.name, record.job_id, record.topic)
         try:
-            taken = self._connection.offer(record, on_failure)
+            taken = self._connection.offer(record, on_delivery)
         except EnqueueError as refusal:
             self._unsent += 1
             self._note(self._taken - 1, call.job_type.name, record.job_id, refusal)
@@ -92,9 +92,13 @@ class BulkRun:
         self._unsent += 1
         self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
 
-    def _lose(self, index: int, job_type: str, job_id: str, topic: str, error: Any, _message: Any = None) -> None:
-        self._lost += 1
-        self._note(index, job_type, job_id, delivery_error(error, job_id, topic, self._connection.outage))
+    def _note_delivery(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
+        self, index: int, job_type: str, job_id: str, topic: str, error: Any, message: Any
+    ) -> None:
+        fault = why_unconfirmed(error, message)
+        if fault is not None:
+            self._lost += 1
+            self._note(index, job_type, job_id, delivery_error(fault, job_id, topic, self._connection.outage))
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
         self._failed_indexes.append(index)

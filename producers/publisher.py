@@ -27,8 +27,8 @@ Outcome = Receipt | EnqueueError
 Settle = Callable[[Outcome], None]
 """Takes what became of one job; called once, in the thread that reads the reports or one that publishes."""
 
-_BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4", "delivery_report_only_error": True}
-"""Batches of a few milliseconds cost the brokers a tenth of single records, and no success needs Python."""
+_BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
+"""Batches of a few milliseconds cost the brokers a tenth of single records."""
 _JOIN_S: Final = 5.0
 _POLL_S: Final = 0.1
 _IDLE_POLL_S: Final = 1.0

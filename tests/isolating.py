@@ -22,7 +22,7 @@ from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
 from waiting import wait_until
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass

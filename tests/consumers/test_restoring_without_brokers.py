@@ -21,4 +21,5 @@ def test_the_clients_own_lines_do_not_go_to_stderr(
     _, queue = declare_queue("quiet")
     with pytest.raises(Unrestorable):
         restore(ClusterSettings(bootstrap_servers=NOBODY), queue, [Assignment(1, queue.topic, 0)], lambda: False)
-    assert capfd.readouterr().err == ""
+    said = capfd.readouterr().err.splitlines()
+    assert [line for line in said if line.startswith("%")] == []  # as librdkafka begins its own lines
