@@ -12,7 +12,7 @@ from chaos.account import Account, Finding, Letter, Strike, load_confirmed, load
 from chaos.effects import count_effects
 from chaos.faults import Stage
 from chaos.logs import ended_processes
-from chaos.stage import MAX_IN_FLIGHT, Wishes
+from chaos.stage import MAX_UNSETTLED, Wishes
 from chaos.topics import Reader
 
 FILE = "found.json"
@@ -69,7 +69,7 @@ class Found:
             waiting=frozenset(self.waiting),
             effects=self.effects,
             ended=ended_processes(folder),
-            max_in_flight=MAX_IN_FLIGHT,
+            max_in_flight=MAX_UNSETTLED,
         )
 
 

@@ -22,7 +22,7 @@ SETTLE_S: Final = 6.0
 short; beside this, only as many can be unsettled as a worker takes at a time."""
 DYING: Final = QUARANTINED | {"stumbling"}
 DYING_S: Final = 1.0
-LOST_S: Final = 10.0
+LOST_S: Final = 15.0
 """So long after brokers and network are well again, a worker may still learn that its partitions were another's."""
 MOVING_S: Final = 30.0
 """So long after its cause, a rebalance may still take a partition from a job that runs."""
@@ -120,6 +120,7 @@ class Causes:
         """The nearest explanation: the process was hit, or cut off, or the partition moved from under the run."""
         return (
             next((strike for strike in self._strikes_at(before) if self._was_in_flight(before, strike)), None)
+            or next((strike for strike in self._by_pid[again.pid] if _wakes_with(again, strike)), None)
             or next((strike for strike in self._all if _overlaps(before, again, strike)), None)
             or self._moved(before, again)
         )
@@ -130,7 +131,9 @@ class Causes:
         return own + self._by_pid[run.pid]
 
     def _was_in_flight(self, run: Run, strike: Strike) -> bool:
-        if self._flights.has(run, strike.begin_s) or strike.begin_s <= run.start_s <= strike.end_s:
+        # A process that was paused goes on with what it holds until it learns that its partitions are another's.
+        knows_s = strike.end_s + (LOST_S if strike.kind == "pause_worker" else DYING_S)
+        if self._flights.has(run, strike.begin_s) or strike.begin_s <= run.start_s <= knows_s:
             return True
         return run.start_s <= strike.begin_s and any(
             run.end_s is not None and other.begin_s - SETTLE_S <= run.end_s <= other.end_s + LOST_S
@@ -139,12 +142,12 @@ class Causes:
         )
 
     def _moved(self, before: Run, again: Run) -> Strike | None:
-        """A run that was longer than the grace, and begun again elsewhere, had outlived its partition.
+        """A run that was longer than the grace, and begun again, had outlived its partition, which may have come back.
 
         However much later: the new owner knows what the ledger held when it took the partition over.
         """
         end_s = again.start_s if before.end_s is None else before.end_s
-        if before.pid == again.pid or end_s - before.start_s < REVOKE_GRACE_S:
+        if end_s - before.start_s < REVOKE_GRACE_S:
             return None
         causes = [s for s in self._moving if s.begin_s <= end_s and before.start_s <= s.end_s + MOVING_S]
         return causes[-1] if causes else None
@@ -155,6 +158,11 @@ def may_be_late(run: Run, next_s: float) -> bool:
     if run.end_s is None:
         return next_s - run.start_s >= REVOKE_GRACE_S
     return run.end_s - run.start_s >= REVOKE_GRACE_S and next_s <= run.end_s
+
+
+def _wakes_with(again: Run, strike: Strike) -> bool:
+    """Whether a process that was paused began the run again with what it had held before, before it knew better."""
+    return strike.kind == "pause_worker" and strike.begin_s <= again.start_s <= strike.end_s + LOST_S
 
 
 def _overlaps(before: Run, again: Run, strike: Strike) -> bool:

@@ -22,6 +22,9 @@ from stoker.topology import ClusterSettings, Queue
 from stoker.topology.apply import ensure_topology
 
 MAX_IN_FLIGHT: Final = 500
+MAX_PARKED: Final = 1_500
+MAX_UNSETTLED: Final = MAX_IN_FLIGHT + MAX_PARKED
+"""What a worker may have taken and not settled, for each queue."""
 WORKER_OPTIONS: Final = (
     *(
         "--concurrency",
@@ -32,6 +35,8 @@ WORKER_OPTIONS: Final = (
         "20",
         "--max-in-flight",
         str(MAX_IN_FLIGHT),
+        "--max-parked",
+        str(MAX_PARKED),
     ),
     *("--grace", "8s", "--revoke-grace", "3s"),
 )
