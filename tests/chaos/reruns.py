@@ -82,8 +82,8 @@ class Flights:
         """Whether a run may have been unsettled then."""
         if run.end_s is not None and run.end_s < at_s - SETTLE_S:
             return False
-        starts = self._starts[run.pid, queue_of_place(run.place)]
-        return run.start_s <= at_s and bisect_right(starts, at_s) - bisect_left(starts, run.start_s) <= self._bound
+        starts, over_s = self._starts[run.pid, queue_of_place(run.place)], run.end_s or at_s
+        return run.start_s <= at_s and bisect_right(starts, at_s) - bisect_left(starts, over_s) <= self._bound
 
     def count(self, pids: Iterable[int], at_s: float) -> int:
         """How many runs of some processes may have been unsettled then."""
