@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NoReturn, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..producers.client import Outage, connect, producer_config
+from ..producers.delivery import why_unconfirmed
 from ..topology import ClusterSettings
 from ..topology.cluster import Option
 from .desk_errors import Fenced, PublishFailed
@@ -138,6 +139,7 @@ class TransactionalPublisher:
         self._max_record_bytes = int(config["message.max.bytes"])
         self._producer = connect(config, Outage(cluster.bootstrap_servers))
         self._failures: list[KafkaError] = []
+        self._guess: KafkaError | None = None
         self._is_open = False
 
     def __enter__(self) -> Self:
@@ -215,6 +217,7 @@ class TransactionalPublisher:
             _BatchUndone: it was aborted.
         """
         self._failures.clear()
+        self._guess = None
         self._call(self._producer.begin_transaction, _CALL_TIMEOUT_S)
         self._is_open = True
         for record in (record for unit in units for record in unit.records):
@@ -247,13 +250,18 @@ class TransactionalPublisher:
         except KafkaException as failed:  # the client reports a fatal error from wherever it is polled
             self._abort(_error_of(failed))
 
-    def _note_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _note_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._failures.append(error)
+        else:
+            self._guess = self._guess or why_unconfirmed(error, message)
 
     def _commit(self, units: Sequence[Unit]) -> None:
         offsets = self._bookmark.offsets(units) if self._bookmark is not None else []
         try:
+            self._producer.flush(_CALL_TIMEOUT_S)
+            if self._guess is not None:  # the commit would succeed, with a record missing
+                self._undo(self._guess)
             if self._bookmark is not None and offsets:
                 group = self._bookmark.consumer.consumer_group_metadata()
                 self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
@@ -285,6 +293,9 @@ class TransactionalPublisher:
         cause = next((failure for failure in self._failures if failure.code() in _RECORD_FAULTS), error)
         if not (error.txn_requires_abort() or cause.code() in _RECORD_FAULTS):
             raise self._ended(error)
+        self._undo(cause)
+
+    def _undo(self, cause: KafkaError) -> NoReturn:
         self._call(lambda: self._producer.abort_transaction(-1), OPEN_TIMEOUT_S)
         self._is_open = False
         raise _BatchUndone(cause)

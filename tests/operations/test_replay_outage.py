@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import pytest
+from confluent_kafka import KafkaError, Message
 
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.operations import pacing
@@ -12,6 +16,7 @@ from stoker.operations.pacing import Pace, Published
 from stoker.operations.payloads import PayloadDesk
 from stoker.operations.selection import Selection
 from stoker.operations.settling import Replaying, Request, Settlement
+from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 
 LETTERS = 60
@@ -45,4 +50,27 @@ def test_a_broker_killed_in_the_middle_of_a_replay_doubles_and_loses_nothing(
     except DeskError:
         again = Request(selection=Selection())
         settlement.carry_out(again, settlement.forecast(again), Pace())
+    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}
+
+
+def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_anew(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A report without an offset confirms nothing, so the transaction is undone, and the next one has each job once.
+
+    No broker makes the client guess at will: one report of a real delivery is given without its offset.
+    """
+    note: Callable[..., None] = TransactionalPublisher._note_delivery
+    guesses = iter([Message(topic="guessed", partition=0)])
+
+    def note_one_as_guessed(self: TransactionalPublisher, error: KafkaError | None, message: Message) -> None:
+        note(self, error, next(guesses, message))
+
+    monkeypatch.setattr(TransactionalPublisher, "_note_delivery", note_one_as_guessed)
+    bench = open_bench(cluster, namespace)
+    bench.bury(Grave(order=order) for order in range(LETTERS))
+    settlement, request = settlement_of(bench), Request(selection=Selection())
+    with caplog.at_level(logging.WARNING, logger="stoker.operations.transactions"):
+        settlement.carry_out(request, settlement.forecast(request), Pace())
+    assert sum("batch undone" in line for line in caplog.messages) == 1
     assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}
