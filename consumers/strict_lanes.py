@@ -10,7 +10,7 @@ there when the partition was assigned (`awaited.py`).
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from threading import Lock
@@ -22,37 +22,27 @@ from .record import Assignment, Awaited, Lane, Record
 
 
 class _Lane:
-    __slots__ = ("ahead", "awaited", "behind", "in_hand")
+    """What is here of a key; of one that is only suspended there is none, since there may be a great many."""
+
+    __slots__ = ("ahead", "behind", "in_hand")
 
     def __init__(self) -> None:
         self.in_hand: Record | None = None
         self.ahead: deque[Record] = deque()
         self.behind: deque[Record] = deque()
-        self.awaited: Counter[Awaited] = Counter()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is left of it."""
-        return self.in_hand is None and not self.ahead and not self.behind and not self.awaited
+        return self.in_hand is None and not self.ahead and not self.behind
 
-    def arrive(self, record: Record) -> None:
-        """Take a record in: of a tier ahead of the others, and awaited no more."""
-        if record.assignment.tier is None:
-            self.behind.append(record)
-            return
-        self.ahead.append(record)
-        awaited = awaited_as(record)
-        self.awaited[awaited] -= 1
-        if self.awaited[awaited] <= 0:
-            del self.awaited[awaited]
-
-    def advance(self) -> Record | None:
+    def advance(self, *, is_suspended: bool) -> Record | None:
         """The record that may start now, if any; it is in hand from now on."""
         if self.in_hand is None:
             if self.ahead:
                 self.in_hand = self.ahead.popleft()
                 return self.in_hand
-            if self.behind and not self.awaited:
+            if self.behind and not is_suspended:
                 self.in_hand = self.behind.popleft()
                 return self.in_hand
         return None
@@ -68,13 +58,14 @@ class StrictLanes:
         self._make_ready = make_ready
         self._lock = Lock()
         self._lanes: dict[Lane, _Lane] = {}
+        self._awaited: dict[Lane, list[Awaited]] = {}
         self.parked = 0
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """Await what a tier of a partition holds; called before anything of the partition is added."""
         with self._lock:
             for key, names in awaited.items():
-                self._lane(key).awaited.update(names)
+                self._awaited.setdefault(key, []).extend(names)
 
     def add(self, records: Iterable[Record]) -> None:
         """Take records in the order of delivery; the first of each lane that is free becomes ready."""
@@ -85,7 +76,11 @@ class StrictLanes:
                     ready.append(record)
                     continue
                 lane = self._lane(record.lane)
-                lane.arrive(record)
+                if record.assignment.tier is None:
+                    lane.behind.append(record)
+                else:
+                    lane.ahead.append(record)
+                    self._await_no_more(record.lane, awaited_as(record))
                 self.parked += 1
                 ready += self._advance(record.lane, lane)
         if ready:
@@ -101,7 +96,7 @@ class StrictLanes:
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
                 if record.assignment.is_open:
-                    self._lane(record.key).awaited[awaited] += 1
+                    self._awaited.setdefault(record.key, []).append(awaited)
         if awaited is not None or outcome is DONE or outcome is SKIPPED:
             self.release(record)
 
@@ -120,17 +115,18 @@ class StrictLanes:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
         dropped: list[Record] = []
+        gone = {(a.tier, a.partition) for a in assignments if a.tier is not None}
         with self._lock:
-            for lane in self._lanes.values():
-                for queue in (lane.ahead, lane.behind):
-                    gone = [record for record in queue if record.assignment in assignments]
-                    if gone:
-                        kept = [record for record in queue if record.assignment not in assignments]
-                        queue.clear()
-                        queue.extend(kept)
-                        dropped += gone
+            touched = self._forget_awaited(gone)
+            for key, lane in self._lanes.items():
+                here = [record for queue in (lane.ahead, lane.behind) for record in queue]
+                if any(record.assignment in assignments for record in here):
+                    lane.ahead = deque(record for record in lane.ahead if record.assignment not in assignments)
+                    lane.behind = deque(record for record in lane.behind if record.assignment not in assignments)
+                    dropped += [record for record in here if record.assignment in assignments]
+                    touched.add(key)
             self.parked -= len(dropped)
-            following = self._forget_awaited({(a.tier, a.partition) for a in assignments if a.tier is not None})
+            following = [record for key in touched for record in self._advance(key, self._lane(key))]
         if following:
             self._make_ready(following)
         return dropped
@@ -142,7 +138,7 @@ class StrictLanes:
         return lane
 
     def _advance(self, key: Lane, lane: _Lane) -> list[Record]:
-        following = lane.advance()
+        following = lane.advance(is_suspended=key in self._awaited)
         if following is not None:
             self.parked -= 1
             return [following]
@@ -150,11 +146,24 @@ class StrictLanes:
             self._lanes.pop(key, None)
         return []
 
-    def _forget_awaited(self, gone: Collection[tuple[timedelta, int]]) -> list[Record]:
-        """Wait no more for what stands in tiers that are not ours any more; what may start now of other partitions."""
-        following: list[Record] = []
-        for key, lane in list(self._lanes.items()):
-            for awaited in [awaited for awaited in lane.awaited if awaited[:2] in gone]:
-                del lane.awaited[awaited]
-            following += self._advance(key, lane)
-        return following
+    def _forget_awaited(self, gone: Collection[tuple[timedelta, int]]) -> set[Lane]:
+        """Wait no more for what stands in tiers that are not ours any more; gives the keys that waited for it."""
+        touched: set[Lane] = set()
+        for key, names in list(self._awaited.items()):
+            kept = [awaited for awaited in names if awaited[:2] not in gone]
+            if len(kept) < len(names):
+                self._keep(key, kept)
+                touched.add(key)
+        return touched
+
+    def _await_no_more(self, key: Lane, arrived: Awaited) -> None:
+        names = self._awaited.get(key, [])
+        if arrived in names:
+            names.remove(arrived)
+            self._keep(key, names)
+
+    def _keep(self, key: Lane, names: list[Awaited]) -> None:
+        if names:
+            self._awaited[key] = names
+        else:
+            del self._awaited[key]

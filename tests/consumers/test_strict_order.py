@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import defaultdict
 from datetime import timedelta
 from typing import Any
@@ -220,3 +221,26 @@ def test_a_key_whose_jobs_fill_the_bounds_still_gets_its_retry(cluster: ClusterS
     with running_worker(pipeline, cluster, max_in_flight=20, max_parked=50):
         journal.wait(201)
     assert journal.said == [0, *range(200)]
+
+
+def test_a_key_that_waits_for_a_retry_takes_less_than_half_a_kilobyte() -> None:
+    """A tier may hold a great many retries, each of a key of its own: 100,000 of them take tens of megabytes."""
+    keys, scene = 20_000, Scene()
+    tracemalloc.start()
+    try:
+        scene.lanes.begin({b"key-%d" % n: [awaited_as(scene.retry(scene.job(n)))] for n in range(keys)})
+        assert tracemalloc.get_traced_memory()[0] < 500 * keys
+    finally:
+        tracemalloc.stop()
+
+
+def test_nothing_is_left_of_lanes_whose_partition_went_away() -> None:
+    """Else a worker that owns it now and then would keep each key that ever waited there."""
+    scene = Scene()
+    first = scene.job(0)
+    scene.lanes.add([first, scene.job(1), scene.job(2, b"other")])
+    scene.lanes.finish(first, failed())
+    scene.lanes.drop([scene.main, scene.tier])
+    for record in scene.ready:
+        scene.lanes.release(record)
+    assert (scene.lanes._lanes, scene.lanes._awaited) == ({}, {})
