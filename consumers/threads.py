@@ -103,7 +103,7 @@ class ThreadRunners:
                 return self._is_stopping
             self._relieved += 1
             place.is_relieved = True
-            self._ready.extend(_taken_from(self._taken[place], MAX_HANDFUL))
+            self._ready.extendleft(reversed(_taken_from(self._taken[place], MAX_HANDFUL)))
             thread = self._make_runner()
         thread.start()
         return True
@@ -188,11 +188,12 @@ class ThreadRunners:
 
 
 def _taken_from(queue: deque[Record], most: int) -> list[Record]:
-    """Take records from the end of a queue from whose begin its owner goes on taking, one by one."""
+    """Take records, in their order, from the end of a queue from whose begin its owner goes on taking, one by one."""
     taken: list[Record] = []
     for _ in range(most):
         try:
             taken.append(queue.pop())
         except IndexError:  # its owner was faster
             break
+    taken.reverse()
     return taken

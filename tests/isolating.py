@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import psutil
 from confluent_kafka import Message
 
 from delivering import EmptyStore
@@ -115,3 +116,11 @@ def declare(*handlers: Callable[..., Any], **options: Any) -> tuple[Pipeline, Qu
     of_queue = {name: options.pop(name) for name in ("crash_limit", "tiers", "ordering") if name in options}
     queue = pipeline.queue("q", partitions=1, **of_queue)
     return pipeline, queue, [pipeline.job(queue, isolation="process", **options)(handler) for handler in handlers]
+
+
+def is_gone(process_id: int) -> bool:
+    """Whether a process has ended, be it that nobody has taken its exit code."""
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -10,12 +10,11 @@ from datetime import timedelta
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
-import psutil
 import pytest
 
 import isolated_jobs
 from delivering import declare as declare_delivery
-from isolating import Isolated, declare, isolated
+from isolating import Isolated, declare, is_gone, isolated
 from stoker.consumers.child_messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.child_process import ChildProcess
 from stoker.consumers.child_run import Killed, Stopped, _Watch
@@ -28,14 +27,6 @@ from stoker.topology import RetryPolicy
 from waiting import wait_until
 
 MIB = 1024 * 1024
-
-
-def is_gone(process_id: int) -> bool:
-    """Whether a process has ended, be it that nobody has taken its exit code."""
-    try:
-        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_sync_and_async_jobs_run_in_another_process(tmp_path: Path) -> None:

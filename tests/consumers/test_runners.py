@@ -104,6 +104,17 @@ def test_a_slow_job_holds_up_none_that_was_taken_with_it(pool: Pool) -> None:
         assert 0 not in runs.ended
 
 
+def test_what_another_runner_takes_over_keeps_its_order() -> None:
+    """The jobs behind a stuck one run in the order of their delivery, so that none waits longer than it has to."""
+    runs = Runs(gates=[0])
+    with threads(1, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(10)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        assert runners.relieve(runners.places[0])
+        runs.wait_ended(9)
+    assert runs.ended == [*range(1, 10), 0]
+
+
 @both
 def test_as_many_slow_jobs_run_at_once_as_the_pool_is_large(pool: Pool) -> None:
     """Slow jobs spread over all runners, and no further."""
