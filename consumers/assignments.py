@@ -112,7 +112,6 @@ class Assignments:
 
     def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
         state = beginning.state
-        assignment.restored = beginning.former
         assignment.awaited = beginning.awaited
         assignment.deaths, assignment.window_end = state.deaths, state.window_end
         assignment.crashes.update(state.crashes)

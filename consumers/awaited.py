@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ..topology import headers as wire
 from .outcomes import Deferred, Outcome, Passed, Retried, Snoozed
 from .partition_state import PartitionState
 from .record import Assignment, Awaited, Lane, Record, attempt_or_1
@@ -20,7 +19,7 @@ from .tails import ShouldStop, read_tail
 
 def awaited_as(record: Record) -> Awaited:
     """What a record of a tier is awaited as."""
-    return record.assignment.tier, record.assignment.partition, _origin(record), attempt_or_1(record.headers)
+    return record.assignment.tier, record.assignment.partition, record.origin, attempt_or_1(record.headers)
 
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
@@ -28,12 +27,7 @@ def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
     if not isinstance(outcome, Retried | Snoozed | Deferred | Passed):
         return None
     attempt = outcome.next_attempt if isinstance(outcome, Retried) else attempt_or_1(record.headers)
-    return outcome.tier, record.assignment.partition, _origin(record), attempt
-
-
-def _origin(record: Record) -> str:
-    origin = record.headers.get(wire.ORIGIN)  # empty is as good as missing, as it is for what follows in the tier
-    return origin.decode("utf-8", "backslashreplace") if origin else str(record)
+    return outcome.tier, record.assignment.partition, record.origin, attempt
 
 
 def read_awaited(

@@ -42,13 +42,11 @@ class Beginning:
 
     Attributes:
         state: what is known of the partition, open, with the last owner's death counted if it has died.
-        former: what the last owner has committed, with its runs; None where that was nothing that can be read.
         spilled_at: where on the progress topic the runs were found; None where they were not there.
         awaited: of a tier, where order is strict: {key: its records there that are not complete}.
     """
 
     state: PartitionState
-    former: PartitionState | None = None
     spilled_at: int | None = None
     awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
 
@@ -115,10 +113,9 @@ class _Former:
             # The first record to come will lie before this, and begin the partition anew. Were the end told wrongly,
             # none would, and no offset is committed that makes everything run again.
             return Beginning(state=PartitionState(base=offset, horizon=offset))
-        former = self._read_former()
-        known = former or PartitionState(base=offset, horizon=offset, is_open=False)
+        known = self._read_former() or PartitionState(base=offset, horizon=offset, is_open=False)
         state = self._past_deleted(self._before_the_end(known, high), low)
-        return Beginning(state=taken_over(state, high), former=former, spilled_at=self._spilled_at)
+        return Beginning(state=taken_over(state, high), spilled_at=self._spilled_at)
 
     def _before_the_end(self, state: PartitionState, high: int) -> PartitionState:
         if state.horizon <= high:

@@ -16,6 +16,11 @@ from ..topology.group_settings import group_settings
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 
+MEMBERS_OPTIONS: Final = frozenset(
+    {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"}
+)
+"""The cluster's options that are meant for members of the group, and contradict the others elsewhere."""
+
 DEFAULT_POLL_INTERVAL_MS: Final = 300_000
 """librdkafka's own `max.poll.interval.ms`."""
 
@@ -93,9 +98,29 @@ def make_consumer(
     cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol, on_commit: OnCommit
 ) -> Consumer:
     """Make the consumer of a queue's group."""
-    config = consumer_config(cluster, queue, client_id, protocol)
+    return _consumer(cluster, {**consumer_config(cluster, queue, client_id, protocol), "on_commit": on_commit})
+
+
+def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
+    """Make a consumer that reads beside the group, by assigning itself; it commits nothing."""
+    config = cluster.client_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
+    beside = {
+        "group.id": queue.group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "fetch.queue.backoff.ms": 10,
+        "queued.min.messages": 2_000,
+        "queued.max.messages.kbytes": 8_192,
+    }
+    given = {name: value for name, value in config.items() if name not in MEMBERS_OPTIONS}
+    return _consumer(cluster, {**given, **beside, **options})
+
+
+def _consumer(cluster: ClusterSettings, config: dict[str, Any]) -> Consumer:
     outage = Outage(cluster.bootstrap_servers)
-    return Consumer({**config, "on_commit": on_commit, "error_cb": outage.note, "logger": LogRelay(config)})
+    return Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
 
 
 def longest_callback_s(cluster: ClusterSettings) -> float:

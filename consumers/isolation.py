@@ -129,10 +129,6 @@ class IsolatedRunners:
         """Of all children."""
         return self._pool.process_ids()
 
-    def can_run(self, job_type: str) -> bool:
-        """Whether a child can find the type's handler."""
-        return job_type in self.addresses
-
     def outcome(self, task: Task, slot: Slot) -> Outcome | None:
         """Run one job in a child; None if its child has died and the job is to be run again in a while."""
         job = _job_message(task)

@@ -20,7 +20,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Final
 
-from ..topology.headers import ATTEMPT, ORIGIN
+from ..topology.headers import ATTEMPT
 from ..topology.queue import LedgerWindow
 from .record import Record
 
@@ -42,9 +42,8 @@ def tried_name(record: Record) -> str:
 
     A crash between the retry record's confirmation and the ledger's leaves two records of the same attempt.
     """
-    origin = record.headers.get(ORIGIN)
-    place = str(record) if origin is None else origin.decode("utf-8", "backslashreplace")
-    return f"{MOVED}{record.claim_id or ''}@{place}#{record.headers.get(ATTEMPT, b'1').decode('utf-8', 'replace')}"
+    origin = record.origin.decode("utf-8", "backslashreplace")
+    return f"{MOVED}{record.claim_id or ''}@{origin}#{record.headers.get(ATTEMPT, b'1').decode('utf-8', 'replace')}"
 
 
 class Ledger:

@@ -27,6 +27,7 @@ from .client import (
     lacks_consumer_protocol,
     longest_callback_s,
     make_consumer,
+    make_reader,
     settling_producer,
     spilling_producer,
 )
@@ -46,7 +47,7 @@ from .snapshot import QueueSnapshot
 from .spill import Spill
 from .stages import Stages
 from .steps import Bench
-from .tier_reader import TierReader, tier_consumer
+from .tier_reader import TierReader
 from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -91,7 +92,7 @@ class QueueWorker:
         self._cluster = cluster
         self._protocol = CONSUMER_PROTOCOL
         self._consumer = self._connect(CONSUMER_PROTOCOL)
-        self._tiers = TierReader(tier_consumer(cluster, queue, settings.worker_id))
+        self._tiers = TierReader(make_reader(cluster, queue, f"{settings.worker_id}-tiers", {}))
         self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
         self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
         self._lags = Lags()

@@ -10,12 +10,11 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from ..topology.headers import ATTEMPT, IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderList, HeaderMap, header_map
+from ..topology.headers import ATTEMPT, IDEMPOTENCY_KEY, JOB_ID, ORIGIN, REPLAY, HeaderList, HeaderMap, header_map
 from .offsets import Progress
-from .partition_state import PartitionState
 
 Lane = bytes | str
-Awaited = tuple[timedelta | None, int, str, int]
+Awaited = tuple[timedelta | None, int, bytes, int]
 """Tier, partition, origin and attempt of a record that waits in a tier."""
 LONGEST_NAME_BYTES: Final = 1_000
 SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
@@ -36,7 +35,6 @@ class Assignment:
         before: the one that this one was begun anew of, since the partition was not what it was; None for most.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
             the offset and metadata that were last committed.
-        restored: what the owner before had committed; None where nothing was, or nothing that can be read.
         deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
             one included; offsets below `window_end` were possibly running then.
         crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
@@ -59,7 +57,6 @@ class Assignment:
         "number",
         "partition",
         "progress",
-        "restored",
         "spilled_at",
         "tier",
         "topic",
@@ -81,7 +78,6 @@ class Assignment:
         self.progress = Progress()
         self.in_flight = 0
         self.committed: tuple[int, str] | None = None
-        self.restored: PartitionState | None = None
         self.deaths = 0
         self.window_end = 0
         self.crashes: dict[int, int] = {}
@@ -144,6 +140,11 @@ class Record:
     def pairs(self) -> HeaderList:
         """The headers as they came, in their order."""
         return list(self.headers.items()) if self._odd_pairs is None else self._odd_pairs
+
+    @property
+    def origin(self) -> bytes:
+        """Where its job was first enqueued, the same for all its records: the header, or else its own place."""
+        return self.headers.get(ORIGIN) or str(self).encode()
 
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""

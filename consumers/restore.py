@@ -9,9 +9,9 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from ..producers.client import LogRelay, Outage
 from ..topology import ClusterSettings, Queue
 from .beginnings import REQUEST_TIMEOUT_S, Beginning, find_beginnings
+from .client import make_reader
 from .ledger import Ledger
 from .ledger_records import names_of
 from .record import Assignment
@@ -20,11 +20,6 @@ from .tails import ShouldStop, Unrestorable, read_tail
 FIRST_SPAN_RECORDS: Final = 500
 """Read first: under load a record holds hundreds of completed jobs, else one; more follow until the window is full."""
 NEXT_SPAN_FACTOR: Final = 4
-
-MEMBERS_OPTIONS: Final = frozenset(
-    {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"}
-)
-"""The cluster's options that are meant for members of the group, and contradict the others elsewhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +43,8 @@ def restore(
     Raises:
         Unrestorable: the brokers did not answer within a bounded time, or `should_stop` said so.
     """
-    config = reader_config(cluster, queue, f"stoker-restore-{queue.name}")
-    outage = Outage(cluster.bootstrap_servers)
     # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
-    consumer = Consumer({**config, "fetch.wait.max.ms": 10, "error_cb": outage.note, "logger": LogRelay(config)})
+    consumer = make_reader(cluster, queue, f"stoker-restore-{queue.name}", {"fetch.wait.max.ms": 10})
     try:
         return read_left_behind(consumer, queue, assignments, should_stop)
     except KafkaException as failure:
@@ -75,21 +68,6 @@ def read_left_behind(
         },
         beginnings=find_beginnings(consumer, queue, assignments, should_stop),
     )
-
-
-def reader_config(cluster: ClusterSettings, queue: Queue, client_id: str) -> dict[str, str | int | float | bool]:
-    """Options of a consumer that reads beside the group, by assigning itself; it commits nothing."""
-    config = cluster.client_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
-    return {name: value for name, value in config.items() if name not in MEMBERS_OPTIONS} | {
-        "group.id": queue.group,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "enable.partition.eof": True,
-        "fetch.queue.backoff.ms": 10,
-        "queued.min.messages": 2_000,
-        "queued.max.messages.kbytes": 8_192,
-    }
 
 
 def _restore_ledger(consumer: Consumer, queue: Queue, partition: int, should_stop: ShouldStop) -> Ledger:

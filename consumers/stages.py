@@ -148,16 +148,18 @@ class Stages:
     def _keep_apart(self, records: list[Record]) -> list[Record]:
         """Give isolated jobs and suspects to their runners, and the rest back."""
         names, suspects = self._isolated_names, self._suspects
-        apart = [record for record in records if record.headers.get(JOB_TYPE) in names or suspects.includes(record)]
-        if not apart:
-            return records
-        self.isolated.make_ready(apart)
-        taken = set(apart)
-        return [record for record in records if record not in taken]
+        apart: list[Record] = []
+        others: list[Record] = []
+        for record in records:
+            is_apart = record.headers.get(JOB_TYPE) in names or suspects.includes(record)
+            (apart if is_apart else others).append(record)
+        if apart:
+            self.isolated.make_ready(apart)
+        return others
 
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:
-            task = claim(record, self._bench) or decode(record, self._bench)
+            task = self.prepare(record)
             outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
             self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again

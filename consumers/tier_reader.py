@@ -12,10 +12,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from ..producers.client import LogRelay, Outage
-from ..topology import ClusterSettings, Queue
 from .record import Assignment
-from .restore import reader_config
 
 BATCH: Final = 500
 
@@ -49,13 +46,6 @@ class TierReader:
     def close(self) -> None:
         """Let the connections go."""
         self.consumer.close()
-
-
-def tier_consumer(cluster: ClusterSettings, queue: Queue, client_id: str) -> Consumer:
-    """Make the consumer of a queue's tiers."""
-    config = reader_config(cluster, queue, f"{client_id}-tiers")
-    outage = Outage(cluster.bootstrap_servers)
-    return Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
 
 
 def starts(assignments: Iterable[Assignment]) -> list[TopicPartition]:

@@ -182,8 +182,7 @@ class _Scribe:
         ]
 
     def _provenance(self) -> HeaderList:
-        origin = self.record.headers.get(wire.ORIGIN) or str(self.record).encode()
-        return [(wire.ORIGIN, origin), (wire.WORKER, _utf8(self.worker_id))]
+        return [(wire.ORIGIN, self.record.origin), (wire.WORKER, _utf8(self.worker_id))]
 
     def _first_failed(self) -> HeaderList:
         return self._known(wire.FIRST_FAILED) or [(wire.FIRST_FAILED, wire.format_instant(self.now))]

@@ -12,13 +12,12 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..consumers.inbox import DEFAULT_TABLE, Dialect, InboxTableMissing, table_ddl
-from ..consumers.inbox.driver import sql_state
+from ..consumers.inbox.driver import is_table_missing
 from ..consumers.inbox.table import quoted, table_parts
 
 BATCH_ROWS: Final = 5_000
 CONNECT_TIMEOUT_S: Final = 10
 _POSTGRESQL_SCHEMES: Final = frozenset({"postgresql", "postgres"})
-_TABLE_UNDEFINED: Final = "42P01"
 _HIDDEN: Final = "[hidden]"
 
 
@@ -128,7 +127,7 @@ class InboxTable:
         try:
             return self.connection.execute(sql, values)
         except _database_errors(self.dialect) as error:
-            if sql_state(error) == _TABLE_UNDEFINED or "no such table" in str(error):
+            if is_table_missing(error):
                 raise InboxTableMissing(self.name) from error
             raise InboxRefused(f"the database refused what concerns the inbox {self.name}: {error}") from error
 

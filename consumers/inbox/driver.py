@@ -13,11 +13,12 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar, cast
 
 from .table import Dialect, Marker
 
 T = TypeVar("T")
+_TABLE_UNDEFINED: Final = "42P01"
 
 
 class Driver(ABC):
@@ -84,3 +85,8 @@ def sql_state(error: BaseException) -> str | None:
             if isinstance(state := getattr(known, name, None), str):
                 return state
     return None
+
+
+def is_table_missing(error: BaseException) -> bool:
+    """Whether a driver's error says that the inbox's table is not there, in the words of either database."""
+    return sql_state(error) == _TABLE_UNDEFINED or "no such table" in str(error)

@@ -13,14 +13,13 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from .detection import find_driver
-from .driver import run_at_once, sql_state
+from .driver import is_table_missing, run_at_once, sql_state
 from .errors import AlreadyDone, EnteredTwice, InboxTableMissing, ResultRefused, TransactionAborted, WrongBlock
 from .identity import Identity, identify
 from .table import DEFAULT_TABLE, statements
 
 RESULT_LIMIT_BYTES: Final = 64 * 1024
 """A result is a reference or a receipt; what is larger belongs into a table of the job's own."""
-_TABLE_UNDEFINED: Final = "42P01"
 _TRANSACTION_FAILED: Final = "25P02"
 _SERIALIZATION_FAILED: Final = "40001"
 _ENTRIES: Final = 3
@@ -131,10 +130,9 @@ class Inbox:
         )
 
     def _explain(self, error: BaseException) -> None:
-        state = sql_state(error)
-        if state == _TABLE_UNDEFINED or "no such table" in str(error):
+        if is_table_missing(error):
             raise InboxTableMissing(self._table) from error
-        if state == _TRANSACTION_FAILED:
+        if sql_state(error) == _TRANSACTION_FAILED:
             raise TransactionAborted from error
 
     async def _leave(self, error: BaseException | None) -> None:

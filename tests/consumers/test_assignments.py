@@ -30,7 +30,7 @@ def restored(state: PartitionState) -> tuple[Assignments, Assignment]:
     queue = declare().queue
     assignments = Assignments(queue)
     (assignment,) = assignments.add([MAIN])
-    beginnings = {assignment: Beginning(state=state, former=state)}
+    beginnings = {assignment: Beginning(state=state)}
     assignments.receive_restored(Restored(ledgers={0: Ledger(queue.ledger)}, beginnings=beginnings))
     assert assignments.take_restored() == [assignment]
     return assignments, assignment

@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.beginnings import find_beginnings
+from stoker.consumers.client import make_reader
 from stoker.consumers.record import Assignment
-from stoker.consumers.restore import reader_config
 from stoker.topology import ClusterSettings, Queue
 from waiting import wait_until
 from working import Raw, committed, create, declare_queue, publish_raw
@@ -51,7 +51,7 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
     wait_until(lambda: is_coordinated(cluster, queue), what="a coordinator of the group, which a new broker lacks")
     publish_raw(cluster, queue.topic, [Raw(value=b"", headers=HEADERS, key=KEY)])
     main, tier = Assignment(1, queue.topic, 0), Assignment(2, queue.retry_topics[TIER], 0, tier=TIER)
-    consumer = Consumer(reader_config(cluster, queue, "test"))
+    consumer = make_reader(cluster, queue, "test", {})
     try:
         asked = Interrupted(consumer, question, lambda: move_to_tier(cluster, queue))
         found = find_beginnings(cast(Consumer, asked), queue, [main, tier], lambda: False)

@@ -121,6 +121,14 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
     assert not remembered.is_settled(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
 
 
+def test_an_empty_origin_does_not_make_records_without_an_id_alike() -> None:
+    """A foreign publisher may send both: the second such record is not the twin of the first, and is buried as well."""
+    nameless, remembered = {"ce_id": b"", "stoker-origin": b""}, ledger()
+    remembered.add(tried_name(declare().record(nameless, offset=1)))
+    assert remembered.is_settled(declare().record(nameless, offset=1))
+    assert not remembered.is_settled(declare().record(nameless, offset=2))
+
+
 def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_records() -> None:
     """What ran here is done though its entry is unwritten; a retry that was not published in time is done again."""
     former, restored = ledger(), ledger()
