@@ -77,6 +77,12 @@ class RunJob:
     pairs: HeaderList
     timestamp_ms: int
 
+    @property
+    def size_bytes(self) -> int:
+        """About as much as it takes in the pipe."""
+        headers = sum(len(name) + len(value or b"") for name, value in self.pairs)
+        return len(self.arguments) + len(self.key or b"") + len(self.value or b"") + headers
+
 
 @dataclass(frozen=True, slots=True)
 class ShouldStop:

@@ -40,6 +40,9 @@ from .child_messages import (
 from .crashes import ChildDied
 from .resident import MAXRSS_UNIT_BYTES, resident_bytes
 
+TAKE_WITHIN_S: Final = 10.0
+SURELY_TAKEN_BYTES: Final = 16 * 1024
+"""So much fits into a pipe that is empty, as it is between two jobs, on every system."""
 STACK_WAIT_S: Final = 1.0
 END_WAIT_S: Final = 0.25
 KILL_WAIT_S: Final = 5.0
@@ -144,12 +147,26 @@ class ChildProcess:
             return False
 
     def begin(self, job: RunJob) -> bool:
-        """Give it a job; False if it has died before."""
+        """Give it a job; False if it has died before, or was killed since it does not take it."""
         self.jobs += 1
-        with suppress(OSError):
+        try:
+            if job.size_bytes < SURELY_TAKEN_BYTES:
+                self._tell(job)
+            else:
+                self._tell_or_kill(job)
+        except OSError:
+            return False
+        return True
+
+    def _tell_or_kill(self, job: RunJob) -> None:
+        """What does not fit into the pipe waits for the child to read, which one that hangs in C code never does."""
+        late = threading.Timer(TAKE_WITHIN_S, self.kill)
+        late.daemon = True
+        late.start()
+        try:
             self._tell(job)
-            return True
-        return False
+        finally:
+            late.cancel()
 
     def _tell(self, message: ToChild) -> None:
         with self._sending:

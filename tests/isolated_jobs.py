@@ -88,6 +88,21 @@ def hold_the_interpreter(file: str, seconds: int) -> None:
     ctypes.PyDLL(None).sleep(seconds)
 
 
+def hold_the_interpreter_later(file: str, seconds: int) -> None:
+    """Leave a thread behind that does so when the job has long ended well."""
+
+    def hold() -> None:
+        time.sleep(0.3)
+        hold_the_interpreter(file, seconds)
+
+    threading.Thread(target=hold, daemon=True).start()
+
+
+def swallow(data: str) -> None:
+    """Do nothing with what was given."""
+    assert data
+
+
 def sleep(file: str, seconds: float) -> None:
     """Wait, as a job for a network."""
     note(file, str(os.getpid()))

@@ -150,11 +150,6 @@ def write_strikes(path: Path, strikes: Iterable[Strike]) -> None:
             file.write(json.dumps(fields) + "\n")
 
 
-def read_strikes(path: Path) -> list[Strike]:
-    """What `write_strikes` has written."""
-    return [Strike(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def is_settled_by_run(plan: JobPlan) -> bool:
     """Whether the job ends with a run that succeeds or discards itself."""
     return plan.kind != "poison" and plan.kind not in QUARANTINED and not is_doomed(plan.kind)

@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as RawProducer
 
 from chaos.notes import NoteFile, Tally
-from chaos.plan import DEFERRED, ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
+from chaos.plan import ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
@@ -212,11 +212,6 @@ def poisoned(plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]
         case "unknown_schema":
             value = b"\xc3\x01" + bytes(range(8)) + b"\x02"
     return value, [(NUMBER_HEADER, b"%d" % plan.number), *headers.items()]
-
-
-def is_deferred(plan: JobPlan) -> bool:
-    """Whether a poisoned record waits for a newer worker, rather than being a dead letter."""
-    return poison_name(plan) in DEFERRED
 
 
 class Pace:

@@ -91,6 +91,21 @@ def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_pa
     assert here.assignment.crashes == {}
 
 
+def test_a_large_job_whose_child_does_not_take_it_runs_in_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A thread that an earlier job left behind holds the interpreter: that child is killed, and nobody is blamed."""
+    monkeypatch.setattr("stoker.consumers.child_process.TAKE_WITHIN_S", 0.5)
+    pipeline, queue, (hold, swallow) = declare(isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        assert here.run(hold, str(file), 60) is DONE
+        (child,) = wait_until(lambda: isolated_jobs.notes(file), 30, "the thread that holds the interpreter")
+        assert here.run(swallow, "x" * 4 * MIB) is DONE
+        assert is_gone(int(child))
+    assert here.assignment.crashes == {}
+
+
 def test_a_job_above_its_memory_limit_is_killed() -> None:
     """It costs an attempt; one that stays below is left alone."""
     pipeline, queue, (grow,) = declare(isolated_jobs.grow, memory_limit_bytes=400 * MIB)

@@ -70,10 +70,6 @@ class SimConsumer:
         """End the rest."""
         self._paused -= {(at.topic, at.partition) for at in resumed}
 
-    def is_flowing(self, place: Place) -> bool:
-        """Whether it would be read."""
-        return place in self._positions and place not in self._paused
-
     def consume(self, limit: int, timeout: float = 0.0) -> list[Message]:
         """Some of what is there, and of each partition once that it has ended."""
         found: list[Message] = []
