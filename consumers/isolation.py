@@ -18,11 +18,11 @@ from typing import Any, Final
 from ..topology import InvalidDeclaration, JobType
 from ..topology.isolation import why_not_importable
 from . import log_keys
-from .child_main import find_handler
-from .child_messages import HandlerAddress, RunJob, Setup
-from .child_pool import ChildCounts, ChildPool, Recycling
-from .child_run import Killed, NotBegun, Stopped, run_in_child
-from .child_slot import ChildSlot
+from .children.main import find_handler
+from .children.messages import HandlerAddress, RunJob, Setup
+from .children.pool import ChildCounts, ChildPool, Recycling
+from .children.run import Killed, NotBegun, Stopped, run_in_child
+from .children.slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
 from .outcomes import INTERRUPTED, Outcome
 from .record import Assignment, Record

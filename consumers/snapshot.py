@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .child_pool import ChildCounts
+from .children.pool import ChildCounts
 from .signs import JobProgress
 
 

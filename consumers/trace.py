@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Literal
 
-from .child_pool import ChildCounts
-from .child_slot import ChildSlot
+from .children.pool import ChildCounts
+from .children.slot import ChildSlot
 from .watchdog import Place, is_stuck
 
 INNERMOST: Final = 6

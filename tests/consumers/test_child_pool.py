@@ -19,7 +19,7 @@ import pytest
 import isolated_jobs
 from isolating import Isolated, declare, is_gone, isolated
 from stoker.consumers import WorkerSettings, child_flag
-from stoker.consumers.child_pool import ChildPool
+from stoker.consumers.children.pool import ChildPool
 from stoker.consumers.errors import WorkerInChild
 from stoker.consumers.isolation import addresses_of, make_setup
 from stoker.consumers.outcomes import DONE, Retried

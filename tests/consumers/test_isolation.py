@@ -15,9 +15,9 @@ import pytest
 import isolated_jobs
 from delivering import declare as declare_delivery
 from isolating import Isolated, declare, is_gone, isolated
-from stoker.consumers.child_messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
-from stoker.consumers.child_process import ChildProcess
-from stoker.consumers.child_run import Killed, Stopped, _Watch
+from stoker.consumers.children.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
+from stoker.consumers.children.process import ChildProcess
+from stoker.consumers.children.run import Killed, Stopped, _Watch
 from stoker.consumers.crashes import ChildDied
 from stoker.consumers.outcomes import DONE, INTERRUPTED, Dead, Retried
 from stoker.consumers.signals import TimeLimitExceeded
@@ -95,7 +95,7 @@ def test_a_large_job_whose_child_does_not_take_it_runs_in_another(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A thread that an earlier job left behind holds the interpreter: that child is killed, and nobody is blamed."""
-    monkeypatch.setattr("stoker.consumers.child_process.TAKE_WITHIN_S", 0.5)
+    monkeypatch.setattr("stoker.consumers.children.process.TAKE_WITHIN_S", 0.5)
     pipeline, queue, (hold, swallow) = declare(isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
-from stoker.consumers.child_pool import ChildCounts
+from stoker.consumers.children.pool import ChildCounts
 from stoker.consumers.errors import WorkerCrashed
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.trace import LoopTrace, PartitionTrace, QueueTrace, RunTrace

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
-from stoker.consumers.child_run import Killed, Stopped
+from stoker.consumers.children.run import Killed, Stopped
 from stoker.consumers.crashes import ChildDied
 from stoker.consumers.isolation import IsolatedRunners
 from stoker.consumers.outcomes import Outcome

@@ -15,10 +15,10 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from ..topology import RetryPolicy
-from ..topology.headers import HeaderList
-from .outcomes import Outcome
-from .signs import JobProgress
+from ...topology import RetryPolicy
+from ...topology.headers import HeaderList
+from ..outcomes import Outcome
+from ..signs import JobProgress
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """At this signal a child dumps the stacks of its threads, also from inside of C code."""

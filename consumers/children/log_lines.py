@@ -7,8 +7,8 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import log_keys
-from .context import current_job_or_none
+from .. import log_keys
+from ..context import current_job_or_none
 
 
 class _CarriedError(Exception):

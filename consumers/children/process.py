@@ -21,8 +21,10 @@ from multiprocessing.connection import Pipe
 from queue import Empty, Queue
 from typing import Any, Final
 
-from .child_logging import handle_carried, log_levels
-from .child_messages import (
+from ..crashes import ChildDied
+from ..resident import MAXRSS_UNIT_BYTES, resident_bytes
+from .log_lines import handle_carried, log_levels
+from .messages import (
     ASK_FRAMES,
     LEAVE,
     SHOULD_STOP,
@@ -37,8 +39,6 @@ from .child_messages import (
     receive,
     send,
 )
-from .crashes import ChildDied
-from .resident import MAXRSS_UNIT_BYTES, resident_bytes
 
 TAKE_WITHIN_S: Final = 10.0
 SURELY_TAKEN_BYTES: Final = 16 * 1024
@@ -55,7 +55,7 @@ LINES_AT_ONCE: Final = 100
 
 BOOTSTRAP: Final = (
     "import pickle, sys; from multiprocessing.connection import Connection; pipe = Connection({pipe}); "
-    "sys.path[:] = pickle.loads(pipe.recv_bytes()); from stoker.consumers.child_main import main; main(pipe)"
+    "sys.path[:] = pickle.loads(pipe.recv_bytes()); from stoker.consumers.children.main import main; main(pipe)"
 )
 
 

@@ -26,12 +26,20 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any, Final, cast
 
-from ..schemas import Contract
-from ..topology import JobType, Queue
-from . import child_flag
-from .async_slots import AsyncSlot, Holder
-from .child_logging import log_over_pipe, log_to_own_stderr
-from .child_messages import (
+from ...schemas import Contract
+from ...topology import JobType, Queue
+from .. import child_flag
+from ..async_slots import AsyncSlot, Holder
+from ..context import JobContext
+from ..outcomes import Outcome
+from ..record import Assignment, Record
+from ..resident import own_peak_bytes
+from ..run import run_async, run_sync
+from ..signs import JobProgress, Signs
+from ..slots import Slot
+from ..steps import Bench, Raised, Result, Task, decide
+from .log_lines import log_over_pipe, log_to_own_stderr
+from .messages import (
     BEGUN,
     HEARTBEAT,
     STACK_SIGNAL,
@@ -50,14 +58,6 @@ from .child_messages import (
     receive,
     send,
 )
-from .context import JobContext
-from .outcomes import Outcome
-from .record import Assignment, Record
-from .resident import own_peak_bytes
-from .run import run_async, run_sync
-from .signs import JobProgress, Signs
-from .slots import Slot
-from .steps import Bench, Raised, Result, Task, decide
 
 PR_SET_PDEATHSIG: Final = 1
 HEARTBEAT_INTERVAL_S: Final = 0.02

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from . import log_keys
-from .child_messages import Ready, Setup, Unready
-from .child_process import ChildProcess, State
-from .fleet import describe_exit
+from .. import log_keys
+from ..fleet import describe_exit
+from .messages import Ready, Setup, Unready
+from .process import ChildProcess, State
 
 _LOGGER = logging.getLogger("stoker.isolation")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from .child_process import ChildProcess
-from .context import JobContext
-from .slots import Slot
+from ..context import JobContext
+from ..slots import Slot
+from .process import ChildProcess
 
 LOOK_S: Final = 0.2
 

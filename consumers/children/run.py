@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from .child_messages import Begun, Ended, Heartbeat, Progressed, RunJob
-from .child_process import STACK_WAIT_S, ChildProcess
-from .context import JobContext
-from .crashes import ChildDied
-from .outcomes import Outcome
-from .run import time_limit_exceeded
-from .signals import MemoryLimitExceeded, TimeLimitExceeded
+from ..context import JobContext
+from ..crashes import ChildDied
+from ..outcomes import Outcome
+from ..run import time_limit_exceeded
+from ..signals import MemoryLimitExceeded, TimeLimitExceeded
+from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
+from .process import STACK_WAIT_S, ChildProcess
 
 LIMITED_TICK_S: Final = 0.05
 """How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
