@@ -278,7 +278,10 @@ class ChildPool:
             return 0
         starting = self._count(State.STARTING)
         coming = [c for c in self._children if c.state in (State.STARTING, State.IDLE, State.BUSY) and not c.is_worn]
-        return max(0, min(self._target() - len(coming), (1 if self._trouble else STARTS_AT_ONCE) - starting))
+        fresh = sum(not child.jobs and child.state is not State.BUSY for child in coming)
+        # Used ones may be as many as there shall be, and none of them serves whoever waits for a fresh one.
+        missing = max(self._target() - len(coming), self._fresh_wanted - fresh)
+        return max(0, min(missing, (1 if self._trouble else STARTS_AT_ONCE) - starting))
 
     def _remove(self, child: ChildProcess) -> None:
         self._children.remove(child)

@@ -129,6 +129,25 @@ def test_a_suspect_runs_in_a_child_that_has_never_run_a_job(tmp_path: Path) -> N
     assert Counter(pids(file)).most_common(1)[0][1] == 1
 
 
+def test_a_fresh_child_is_started_also_where_used_ones_are_as_many_as_there_shall_be(tmp_path: Path) -> None:
+    """Else who waits for a fresh one would wait for ever: nobody sends the used ones away, as they are not too many."""
+    pipeline, queue, (add,) = declare(isolated_jobs.add)
+    with isolated(pipeline, queue) as here:
+        pool, file = here.runners._pool, tmp_path / "notes"
+        assert here.run(add, str(file), 0, 0) is DONE
+        here.wait_idle(2)
+        with pool._changed:  # the keeper waits for this, and finds one more used than it expects
+            for child in pool._children:
+                child.jobs = 1
+            here.assignment.crashes[1] = 1
+            pool._spares, pool._fresh_wanted = 0, 1
+            wanted = pool._missing()
+            pool._spares, pool._fresh_wanted = 1, 0
+        assert wanted == 1
+        assert here.run(add, str(file), 1, 0) is DONE
+    assert len(set(pids(file))) == 2
+
+
 def test_a_child_in_c_code_ends_with_its_worker(tmp_path: Path) -> None:
     """The kernel tells it, since nothing of Python's can run in it."""
     command = (sys.executable, "-c", PARENT, str(tmp_path / "notes"))
