@@ -237,14 +237,14 @@ class TransactionalPublisher:
                 )
                 self._producer.poll(0)
             except BufferError:
-                self._await_room()
+                self._serve_deliveries()
             except KafkaException as refused:
                 self._abort(_error_of(refused))
             else:
                 return
 
-    def _await_room(self) -> None:
-        """Let deliveries make room in the client's buffer."""
+    def _serve_deliveries(self) -> None:
+        """Let the client tell what it has delivered, which makes room in its buffer."""
         try:
             self._producer.poll(0.1)
         except KafkaException as failed:  # the client reports a fatal error from wherever it is polled
@@ -257,17 +257,23 @@ class TransactionalPublisher:
             self._guess = self._guess or why_unconfirmed(error, message)
 
     def _commit(self, units: Sequence[Unit]) -> None:
+        self._await_deliveries()
+        if self._guess is not None:  # the commit would succeed, with a record missing
+            self._undo(self._guess)
         offsets = self._bookmark.offsets(units) if self._bookmark is not None else []
         try:
-            self._producer.flush(_CALL_TIMEOUT_S)
-            if self._guess is not None:  # the commit would succeed, with a record missing
-                self._undo(self._guess)
             if self._bookmark is not None and offsets:
                 group = self._bookmark.consumer.consumer_group_metadata()
                 self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
             self._commit_or_retry()
         except KafkaException as failed:
             self._abort(_error_of(failed))
+
+    def _await_deliveries(self) -> None:
+        """Not by `flush`, which goes on to call back after a fatal error, and so ends in a `SystemError`."""
+        give_up_s = time.monotonic() + _CALL_TIMEOUT_S
+        while len(self._producer) and time.monotonic() < give_up_s:
+            self._serve_deliveries()
 
     def _commit_or_retry(self) -> None:
         """Commit. A commit that timed out is asked again, as the client demands, never taken for an abort."""
