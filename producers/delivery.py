@@ -61,8 +61,10 @@ _NO_TOPIC: Final = frozenset(
         KafkaError._UNKNOWN_PARTITION,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._DESTROY,
     }
 )
+"""The last one is what records end with whose partition the client has given up, because its topic is gone."""
 
 
 def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -> EnqueueError:

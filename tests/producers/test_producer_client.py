@@ -107,6 +107,7 @@ def test_an_outage_is_logged_once_and_its_end_once(caplog: pytest.LogCaptureFixt
         (KafkaError._UNKNOWN_TOPIC, UnknownTopic),
         (KafkaError.UNKNOWN_TOPIC_OR_PART, UnknownTopic),
         (KafkaError._UNKNOWN_PARTITION, UnknownTopic),
+        (KafkaError._DESTROY, UnknownTopic),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, NotAuthorized),
         (KafkaError._AUTHENTICATION, NotAuthorized),
         (KafkaError._PURGE_QUEUE, DeliveryFailed),
