@@ -44,24 +44,22 @@ def test_a_kill_runs_again_only_the_one_job_that_was_stuck(
 
 
 def test_a_stuck_job_costs_the_others_no_throughput(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
-    """30,000 jobs behind one that stands still take no more than twice the time of 30,000 others: the factor is for
-    whatever else the machine does meanwhile."""
-    took_s = {}
-    for is_stuck in (False, True):
-        folder = tmp_path / str(is_stuck)
+    """30,000 jobs behind one that stands still take no more than twice the time of 30,000 others, in the best of three
+    rounds each: the factor and the rounds are for whatever else the machine does meanwhile."""
+    took_s: dict[bool, list[float]] = {False: [], True: []}
+    for number, is_stuck in enumerate([False, True] * 3):
+        folder = tmp_path / str(number)
         folder.mkdir()
-        with parked(cluster, f"{namespace}-{is_stuck}".lower(), folder) as scene:
-            scene.release.touch()
-            scene.enqueue(1)
+        with parked(cluster, f"{namespace}-{number}", folder) as scene:
+            scene.enqueue(30_000, stands=is_stuck)
             with running_worker(scene.pipeline, cluster) as worker:
-                worker.wait_outcomes(Done=1)
-                scene.release.unlink()
-                scene.enqueue(30_000, stands=is_stuck)
+                worker.wait_outcomes(Done=1_000)
                 began_s = time.monotonic()
-                worker.wait_outcomes(DEADLINE_S, Done=30_000)
-                took_s[is_stuck] = time.monotonic() - began_s
+                worker.wait_outcomes(DEADLINE_S, Done=29_000)
+                took_s[is_stuck].append(time.monotonic() - began_s)
+                assert (worker.outcomes()["Done"] < 30_000) or not is_stuck
                 scene.release.touch()
-    assert took_s[True] < 2 * took_s[False], took_s
+    assert min(took_s[True]) < 2 * min(took_s[False]), took_s
 
 
 @pytest.mark.soak
