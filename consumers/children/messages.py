@@ -7,8 +7,10 @@ end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +24,9 @@ from ..signs import JobProgress
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """At this signal a child dumps the stacks of its threads, also from inside of C code."""
+LENGTH: Final = struct.Struct("!i")
+"""What `Connection.recv_bytes` expects before a frame's bytes."""
+LARGEST_FRAME_BYTES: Final = 0x7FFF_FFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +171,30 @@ def send(pipe: Connection, message: ToChild | FromChild) -> None:
     Raises:
         OSError: nobody is at the other end any more.
     """
-    pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+    write(pipe, pack(message))
+
+
+def pack(message: ToChild | FromChild) -> bytes:
+    """Pickle one message."""
+    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+
+
+def write(pipe: Connection, packed: bytes) -> None:
+    """Write one frame, in one call.
+
+    `Connection.send_bytes` takes two for a large one, and another thread of a child may enter C code between them and
+    keep the interpreter: the worker would wait for the rest, and look at no limit meanwhile. One call the kernel
+    finishes by itself.
+
+    Raises:
+        OSError: nobody is at the other end any more.
+    """
+    if len(packed) > LARGEST_FRAME_BYTES:
+        pipe.send_bytes(packed)
+        return
+    left = memoryview(LENGTH.pack(len(packed)) + packed)
+    while left:
+        left = left[os.write(pipe.fileno(), left) :]
 
 
 def receive(pipe: Connection) -> Any:
