@@ -24,6 +24,9 @@ from .spill import Spill
 _LOGGER = logging.getLogger("stoker.commits")
 
 LAST_SPILL_S: Final = 2.0
+LAST_ANSWER_S: Final = 2.0
+ANSWER_WITHIN_S: Final = 90.0
+"""The client answers each commit sooner, also where no broker does: its own time for a request is 60 s."""
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 
@@ -36,6 +39,7 @@ class Commits:
         self._spill = spill
         self._interval_s = interval.total_seconds()
         self._next_s = 0.0
+        self._sent_s: float | None = None
         self._max_characters = MAX_CHARACTERS
         self._told_useless = False
         self._opening: set[Assignment] = set()
@@ -62,9 +66,13 @@ class Commits:
     # ---- all others
 
     def commit_if_due(self, consumer: Consumer) -> None:
-        """Send what has changed since the last commit, if the interval is over; the answer comes to `note_answer`."""
+        """Send what has changed since the last commit, if the interval is over; the answer comes to `note_answer`.
+
+        One is on its way at a time. The client repeats a commit whose connection broke, and were there a newer one
+        already, the older would undo it: the coordinator keeps what comes last.
+        """
         now_s = time.monotonic()
-        if now_s < self._next_s:
+        if now_s < self._next_s or self._is_under_way(now_s):
             return
         present = self._assignments.all()
         is_wary = any(assignment.deaths for assignment in present)
@@ -74,8 +82,18 @@ class Commits:
         if changed:
             try:
                 consumer.commit(offsets=changed, asynchronous=True)
+                self._sent_s = now_s
             except KafkaException as failure:
-                self.note_answer(failure.args[0], changed)
+                self._take_answer(failure.args[0], changed)
+
+    def _is_under_way(self, now_s: float) -> bool:
+        return self._sent_s is not None and now_s - self._sent_s < ANSWER_WITHIN_S
+
+    def await_answer(self, consumer: Consumer) -> None:
+        """Poll until the commit that is on its way is answered, for a moment at the most; what comes is not taken."""
+        give_up_s = time.monotonic() + LAST_ANSWER_S
+        while self._sent_s is not None and time.monotonic() < give_up_s:
+            consumer.poll(0.02)
 
     def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
         """Commit these partitions before they go away, closed unless their owner has crashed; wait for the answer."""
@@ -89,7 +107,7 @@ class Commits:
                 _LOGGER.warning("the last offsets were not committed; their jobs are delivered again: %s", refusal)
                 return
             if refusal is not None:
-                self.note_answer(refusal, changed)
+                self._take_answer(refusal, changed)
 
     def note_crash(self) -> None:
         """Close no partition from now on: the worker fails over its jobs, which is a death like any other.
@@ -104,7 +122,11 @@ class Commits:
             self._spill.offer_last(assignment, state)
 
     def note_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        """Take the answer to a commit: what failed is sent again with the next one."""
+        """Take the answer to the commit on its way: what failed is sent again with the next one."""
+        self._sent_s = None
+        self._take_answer(error, places)
+
+    def _take_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         for place in places:
             assignment = self._assignments.find(place.topic, place.partition)
             if assignment is None:

@@ -304,6 +304,7 @@ class QueueWorker:
         self._intake.note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.in_flight for assignment in assignments)
+        self._commits.await_answer(self._consumer)
         self._commits.commit_last(self._consumer, assignments)
         self._consumer.close()
         self._tiers.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -132,6 +133,41 @@ def test_a_partition_whose_metadata_alone_is_refused_is_committed_with_less() ->
     state = PartitionState.decode(coordinator.kept[0][1], 0)
     assert state is not None
     assert not state.is_open
+
+
+class SlowCoordinator:
+    """Takes commits, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[TopicPartition]] = []
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        """Take one."""
+        assert asynchronous
+        self.sent.append(offsets)
+
+    @property
+    def offsets(self) -> list[int]:
+        """What was sent of the only partition."""
+        return [place.offset for (place,) in self.sent]
+
+
+def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
+    """The client repeats one whose connection broke; the older one, taken after the newer, would undo it for good."""
+    assignments, assignment = restored(PartitionState(base=0, horizon=0))
+    commits = Commits(assignments, Spill(declare().queue, cast(Any, None)), timedelta(0))
+    coordinator = SlowCoordinator()
+    for offset in range(3):
+        assignment.progress.take(offset)
+        assignment.progress.complete(offset)
+        commits.commit_if_due(cast(Consumer, coordinator))
+    assert coordinator.offsets == [1]
+    commits.note_answer(None, coordinator.sent[0])
+    commits.commit_if_due(cast(Consumer, coordinator))
+    assert coordinator.offsets == [1, 3]
+    commits.note_answer(KafkaError(KafkaError._TIMED_OUT), coordinator.sent[1])
+    commits.commit_if_due(cast(Consumer, coordinator))
+    assert coordinator.offsets == [1, 3, 3]
 
 
 class NoSpill:
