@@ -57,6 +57,9 @@ class Lanes:
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """Here no lane waits for what stands in tiers: later jobs pass those that wait for their retry."""
 
+    def expect(self, record: Record, outcome: Outcome) -> None:
+        """Nor for what is about to be written there."""
+
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Note that a ready record has run; the next one of its lane becomes ready, whatever became of this one."""
         self.release(record)

@@ -202,6 +202,7 @@ class Stages:
         if ledger is not None and record.claim_id is not None and (outcome is DONE or is_lasting(outcome)):
             ledger.add_job(record.claim_id)
         if outcome is not DONE:
+            self._lanes.expect(record, outcome)
             self._note_setback(record, outcome, ledger)
         self._settler.hand_in(record, outcome)
         self._lanes.finish(record, outcome)

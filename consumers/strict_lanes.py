@@ -86,18 +86,21 @@ class StrictLanes:
         if ready:
             self._make_ready(ready)
 
-    def finish(self, record: Record, outcome: Outcome) -> None:
-        """Note that a record in hand has run; where its job is done, the next one of its lane becomes ready.
-
-        A job that goes on in a tier suspends its lane. Any other end is followed by `release`, when it is settled:
-        were a dead letter lost in a crash, its job would run again after the next one of its key.
-        """
+    def expect(self, record: Record, outcome: Outcome) -> None:
+        """Suspend the lane of a job that goes on in a tier; before that is written, or it may be here before."""
         awaited = awaited_after(record, outcome)
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
                 if record.assignment.is_open:
                     self._awaited.setdefault(record.key, []).append(awaited)
-        if awaited is not None or outcome is DONE or outcome is SKIPPED:
+
+    def finish(self, record: Record, outcome: Outcome) -> None:
+        """Note that a record in hand has run; where its job is done, the next one of its lane becomes ready.
+
+        A job that goes on in a tier has suspended its lane. Any other end is followed by `release`, when it is settled:
+        were a dead letter lost in a crash, its job would run again after the next one of its key.
+        """
+        if outcome is DONE or outcome is SKIPPED or awaited_after(record, outcome) is not None:
             self.release(record)
 
     def release(self, record: Record) -> None:

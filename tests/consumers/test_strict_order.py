@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +16,7 @@ from stoker.consumers.awaited import awaited_as
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.record import Assignment, Record
+from stoker.consumers.stages import Stages
 from stoker.consumers.strict_lanes import StrictLanes
 from stoker.consumers.writes import plan_writes
 from stoker.producers import Producer
@@ -47,6 +49,11 @@ class Scene:
         }
         return self.delivery.record(headers, key=of.key, offset=offset, assignment=self.tier)
 
+    def finish(self, record: Record, outcome: Outcome) -> None:
+        """As the worker does, which hands the outcome in between."""
+        self.lanes.expect(record, outcome)
+        self.lanes.finish(record, outcome)
+
     def offsets(self) -> list[int]:
         """What became ready."""
         return [record.offset for record in self.ready]
@@ -63,17 +70,17 @@ def test_later_jobs_of_a_key_wait_until_its_retry_is_done_and_others_flow() -> N
     first, *others = [scene.job(0), scene.job(1), scene.job(2), scene.job(3, b"other")]
     scene.lanes.add([first, *others])
     assert scene.offsets() == [0, 3]
-    scene.lanes.finish(first, failed())
+    scene.finish(first, failed())
     assert scene.offsets() == [0, 3]
     assert scene.lanes.parked == 2
     second = scene.retry(first)
     scene.lanes.add([second])
     assert scene.offsets() == [0, 3, 100]
-    scene.lanes.finish(second, failed(3))
+    scene.finish(second, failed(3))
     assert scene.offsets() == [0, 3, 100]
     third = scene.retry(first, attempt=3, offset=101)
     scene.lanes.add([third])
-    scene.lanes.finish(third, DONE)
+    scene.finish(third, DONE)
     assert scene.offsets() == [0, 3, 100, 101, 1]
     assert scene.lanes.parked == 1
 
@@ -84,10 +91,35 @@ def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Ou
     scene = Scene()
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    scene.lanes.finish(first, outcome)
+    scene.finish(first, outcome)
     assert scene.offsets() == [0]
     scene.lanes.release(first)
     assert scene.offsets() == [0, 1]
+
+
+def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> None:
+    """One that is due at once comes back within the time that a runner may have to wait for the interpreter."""
+    scene = Scene()
+    stages = object.__new__(Stages)
+    stages._bench, stages._lanes, stages._queue = scene.delivery.bench, scene.lanes, scene.delivery.queue
+    stages._settler = cast(Any, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
+    first, second = scene.job(0), scene.job(1)
+    scene.lanes.add([first, second])
+    stages.finish(first, failed())
+    assert scene.offsets() == [0, 100]
+    scene.finish(scene.ready[1], DONE)
+    assert scene.offsets() == [0, 100, 1]
+
+
+class Quick:
+    """A settler whose retries are delivered before it returns."""
+
+    def __init__(self, deliver: Callable[[Record], None]) -> None:
+        self._deliver = deliver
+
+    def hand_in(self, record: Record, _outcome: Outcome) -> None:
+        """Settle it."""
+        self._deliver(record)
 
 
 def test_what_stood_in_the_tiers_at_the_beginning_is_waited_for() -> None:
@@ -98,7 +130,7 @@ def test_what_stood_in_the_tiers_at_the_beginning_is_waited_for() -> None:
     scene.lanes.add([scene.job(1), scene.job(2, b"other")])
     assert scene.offsets() == [2]
     scene.lanes.add([waiting])
-    scene.lanes.finish(waiting, DONE)
+    scene.finish(waiting, DONE)
     assert scene.offsets() == [2, 100, 1]
 
 
@@ -109,12 +141,12 @@ def test_a_twin_of_an_attempt_does_not_pass_for_the_next_one() -> None:
     one, twin, third = scene.retry(job), scene.retry(job, offset=101), scene.retry(job, attempt=3, offset=102)
     scene.lanes.begin({b"k": [awaited_as(one), awaited_as(twin)]})
     scene.lanes.add([one, scene.job(1)])
-    scene.lanes.finish(one, failed(3))
+    scene.finish(one, failed(3))
     scene.lanes.add([twin])
-    scene.lanes.finish(twin, SKIPPED)
+    scene.finish(twin, SKIPPED)
     assert scene.offsets() == [100, 101]
     scene.lanes.add([third])
-    scene.lanes.finish(third, DONE)
+    scene.finish(third, DONE)
     assert scene.offsets() == [100, 101, 102, 1]
 
 
@@ -123,7 +155,7 @@ def test_nothing_is_waited_for_that_stands_in_a_partition_which_went_away() -> N
     scene = Scene()
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    scene.lanes.finish(first, failed())
+    scene.finish(first, failed())
     assert scene.lanes.drop([scene.main, scene.tier]) == [second]
     assert scene.lanes.parked == 0
     scene.lanes.add([scene.job(5)])
@@ -152,12 +184,12 @@ def test_a_retry_of_a_partition_that_is_given_away_meanwhile_is_not_waited_for()
     leaving.give_away(scene.lanes, [scene.tier])
     job = scene.delivery.record(key=b"k", offset=0, assignment=leaving)
     scene.lanes.add([job])
-    scene.lanes.finish(job, failed())
+    scene.finish(job, failed())
     assert leaving.is_open in (True, False)  # asked, so that it is given away now, if it was not before
     waiting = scene.retry(job)
     scene.lanes.begin({b"k": [awaited_as(waiting)]})
     scene.lanes.add([scene.job(1), waiting])
-    scene.lanes.finish(waiting, DONE)
+    scene.finish(waiting, DONE)
     assert scene.offsets() == [0, 100, 1]
 
 
@@ -168,10 +200,10 @@ def test_an_empty_origin_is_none() -> None:
     writes = plan_writes(job, failed(), queue=scene.delivery.queue, worker_id="w", now=NOW)
     assert writes.record is not None
     scene.lanes.add([job, scene.job(1)])
-    scene.lanes.finish(job, failed())
+    scene.finish(job, failed())
     retry = scene.delivery.record(dict(writes.record.headers), key=b"k", offset=100, assignment=scene.tier)
     scene.lanes.add([retry])
-    scene.lanes.finish(retry, DONE)
+    scene.finish(retry, DONE)
     assert scene.offsets() == [0, 100, 1]
 
 
@@ -239,7 +271,7 @@ def test_nothing_is_left_of_lanes_whose_partition_went_away() -> None:
     scene = Scene()
     first = scene.job(0)
     scene.lanes.add([first, scene.job(1), scene.job(2, b"other")])
-    scene.lanes.finish(first, failed())
+    scene.finish(first, failed())
     scene.lanes.drop([scene.main, scene.tier])
     for record in scene.ready:
         scene.lanes.release(record)
