@@ -41,6 +41,7 @@ class ThreadRunners:
         self._name = name
         self._numbers = count()
         self._taken: dict[Slot, deque[Record]] = {}
+        self._next_of: dict[Slot, tuple[Record | None, float]] = {}
         self._size = size
         self._relieved = 0
         self._idle = 0
@@ -99,8 +100,10 @@ class ThreadRunners:
         False where as many stuck jobs as there are runners have been relieved: threads must not grow without end.
         """
         with self._condition:
-            if self._relieved >= self._size or self._is_stopping:
-                return self._is_stopping
+            if place.is_relieved or self._is_stopping:
+                return True
+            if self._relieved >= self._size:
+                return False
             self._relieved += 1
             place.is_relieved = True
             self._ready.extendleft(reversed(_taken_from(self._taken[place], MAX_HANDFUL)))
@@ -134,7 +137,22 @@ class ThreadRunners:
                 inside = sum(slot.context is not None and not slot.is_relieved for slot in self._taken)
                 is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
                 self._enough = inside * 2 < self._size - self._idle and not is_stalled
+                self._free_stalled(time.monotonic())
                 self._share()
+
+    def _free_stalled(self, now_s: float) -> None:
+        """Take back what a runner has taken and does not get to, since its job is slow: idle ones look at it only when
+        nothing else is ready, which under a backlog is never."""
+        for slot, mine in self._taken.items():
+            try:
+                following = mine[0]
+            except IndexError:
+                following = None
+            known, since_s = self._next_of.get(slot, (None, now_s))
+            if following is None or following is not known:
+                self._next_of[slot] = following, now_s
+            elif now_s - since_s > STALLED_AFTER_S:
+                self._ready.extendleft(reversed(_taken_from(mine, MAX_HANDFUL)))
 
     def _share(self) -> None:
         waiting = len(self._ready) + sum(map(len, self._taken.values()))
@@ -171,6 +189,7 @@ class ThreadRunners:
         """Forget a runner whose job was stuck and has ended after all: another one has its place."""
         if slot.is_relieved:
             del self._taken[slot]
+            self._next_of.pop(slot, None)
             self._relieved -= 1
 
     def _may_rest(self) -> bool:

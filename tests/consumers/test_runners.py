@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -102,6 +103,29 @@ def test_a_slow_job_holds_up_none_that_was_taken_with_it(pool: Pool) -> None:
         runners.make_ready([plain_record(n) for n in range(MAX_HANDFUL)])
         runs.wait_ended(MAX_HANDFUL - 1)
         assert 0 not in runs.ended
+
+
+class Working(Runs):
+    """Each job takes a little."""
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Run as a sync job does that waits for something."""
+        threading.Event().wait(0.002)
+        super().in_thread(record, slot)
+
+
+def test_a_slow_job_holds_up_none_that_was_taken_with_it_also_under_a_backlog() -> None:
+    """There is always something else that is ready, and the jobs behind the slow one run all the same."""
+    first, runs = 400, Working(gates=[10])
+    with threads(4, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(first)])
+        offered, give_up_s = first, time.monotonic() + 10
+        while not set(range(first)) - {10} <= set(runs.ended):
+            assert time.monotonic() < give_up_s, sorted(set(range(first)) - set(runs.ended))
+            if offered - len(runs.ended) < first:
+                runners.make_ready([plain_record(offered + n) for n in range(first)])
+                offered += first
+            threading.Event().wait(0.001)
 
 
 def test_what_another_runner_takes_over_keeps_its_order() -> None:
