@@ -160,7 +160,7 @@ class TransactionalPublisher:
         Raises:
             PublishFailed: the brokers did not answer, or refuse.
         """
-        self._call(lambda: self._producer.init_transactions(_CALL_TIMEOUT_S), OPEN_TIMEOUT_S)
+        self._call(lambda: self._producer.init_transactions(_CALL_TIMEOUT_S))
 
     def publish(self, units: Sequence[Unit]) -> list[Refusal]:
         """Publish a batch in one transaction; when single units of it cannot be taken, in several.
@@ -264,7 +264,7 @@ class TransactionalPublisher:
         try:
             if self._bookmark is not None and offsets:
                 group = self._bookmark.consumer.consumer_group_metadata()
-                self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S)
+                _repeat(lambda: self._producer.send_offsets_to_transaction(offsets, group, _CALL_TIMEOUT_S))
             self._commit_or_retry()
         except KafkaException as failed:
             self._abort(_error_of(failed))
@@ -277,16 +277,8 @@ class TransactionalPublisher:
 
     def _commit_or_retry(self) -> None:
         """Commit. A commit that timed out is asked again, as the client demands, never taken for an abort."""
-        deadline = time.monotonic() + OPEN_TIMEOUT_S
-        while True:
-            try:
-                self._producer.commit_transaction(-1)
-            except KafkaException as failed:
-                if not _error_of(failed).retriable() or time.monotonic() > deadline:
-                    raise
-            else:
-                self._is_open = False
-                return
+        _repeat(lambda: self._producer.commit_transaction(-1))
+        self._is_open = False
 
     def _abort(self, error: KafkaError) -> None:
         """Undo the batch, if the client says that it may be undone.
@@ -302,26 +294,32 @@ class TransactionalPublisher:
         self._undo(cause)
 
     def _undo(self, cause: KafkaError) -> NoReturn:
-        self._call(lambda: self._producer.abort_transaction(-1), OPEN_TIMEOUT_S)
+        self._call(lambda: self._producer.abort_transaction(-1))
         self._is_open = False
         raise _BatchUndone(cause)
 
-    def _call(self, call: Callable[[], None], within_s: float) -> None:
-        """Make a call of the transaction API, and repeat it while it says that it may be repeated."""
-        deadline = time.monotonic() + within_s
-        while True:
-            try:
-                call()
-            except KafkaException as failed:
-                if not _error_of(failed).retriable() or time.monotonic() > deadline:
-                    raise self._ended(_error_of(failed)) from failed
-            else:
-                return
+    def _call(self, call: Callable[[], None], within_s: float = OPEN_TIMEOUT_S) -> None:
+        """Make a call of the transaction API; what it fails with ends the publisher."""
+        try:
+            _repeat(call, within_s)
+        except KafkaException as failed:
+            raise self._ended(_error_of(failed)) from failed
 
     def _ended(self, error: KafkaError) -> Fenced | PublishFailed:
         if _FENCED & {error.code(), *(failure.code() for failure in self._failures)}:
             return Fenced(self.transactional_id)
         return PublishFailed(self.transactional_id, f"{error.name()}: {error.str()}")
+
+
+def _repeat(call: Callable[[], None], within_s: float = OPEN_TIMEOUT_S) -> None:
+    """Make a call of the transaction API, and repeat it while it says that it may be repeated."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return call()
+        except KafkaException as failed:
+            if not _error_of(failed).retriable() or time.monotonic() > deadline:
+                raise
 
 
 def _error_of(failed: KafkaException) -> KafkaError:
