@@ -77,6 +77,11 @@ class AsyncSlot:
         self.reported: JobContext | None = None
         self.is_relieved = False
 
+    @property
+    def is_spoilt(self) -> bool:
+        """Whether a job has cancelled its own task, which the next job there would have to bear."""
+        return self.task is not None and self.task.cancelling() > 0
+
     def begin(self, context: JobContext, limits: RunLimits, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Note that the job runs in this slot's task from now on."""
         context.limits = limits

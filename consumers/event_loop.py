@@ -106,7 +106,7 @@ class RunnerLoop:
         if sum(found.is_relieved for found in self.places) >= self._size:
             return False
         slot.is_relieved = True
-        self._tell(self._add_runner)
+        self._tell(self._fill)
         return True
 
     # ---- does it turn? Called by the watchdog
@@ -159,8 +159,7 @@ class RunnerLoop:
     def _serve(self) -> None:
         self._holder.thread_id = threading.get_ident()
         asyncio.set_event_loop(self._loop)
-        for _ in range(self._size):
-            self._add_runner()
+        self._fill()
         try:
             while not self._ended.done():
                 self._turn()
@@ -176,6 +175,11 @@ class RunnerLoop:
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets these pass, from tasks that a job has started
             _LOGGER.error("a task that a job started raised %r; the event loop goes on", error, exc_info=error)
 
+    def _fill(self) -> None:
+        """Have as many tasks as there shall be, beside those whose jobs are stuck."""
+        for _ in range(self._size - sum(not slot.is_relieved for slot in self._runners.values())):
+            self._add_runner()
+
     def _add_runner(self) -> None:
         slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._tell)
         slot.task = self._loop.create_task(self._run(slot))
@@ -183,9 +187,17 @@ class RunnerLoop:
         slot.task.add_done_callback(self._note_end)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
-        del self._runners[task]
-        if not task.cancelled() and (error := task.exception()) is not None:
+        slot = self._runners.pop(task)
+        if task.cancelled():
+            if not self.is_stopping:
+                _LOGGER.warning(
+                    "%s was cancelled with no job in it, by a job that has ended or by a task that it left behind; "
+                    "another one takes its place", slot.name,
+                )  # fmt: skip
+        elif (error := task.exception()) is not None:
             self.crashed = error
+        if not self.is_stopping and self.crashed is None:
+            self._fill()
         if not self._runners and not self._ended.done():
             self._ended.set_result(None)
 
@@ -209,6 +221,8 @@ class RunnerLoop:
                 await self._wait_ready()
                 continue
             await self._run_one(record, slot)
+            if slot.is_spoilt:
+                return
 
     async def _wait_ready(self) -> None:
         turn = self._loop.create_future()
@@ -218,6 +232,8 @@ class RunnerLoop:
 
 def wake_one(idle: deque[asyncio.Future[None]]) -> None:
     """Let the task go on that has been idle for the longest."""
-    turn = idle.popleft()
-    if not turn.done():
-        turn.set_result(None)
+    while idle:
+        turn = idle.popleft()
+        if not turn.done():  # else its task was cancelled, and would leave the record to wait
+            turn.set_result(None)
+            return

@@ -19,6 +19,7 @@ from stoker.consumers.record import Assignment, Record
 from stoker.consumers.slots import Slot
 from stoker.consumers.threads import MAX_HANDFUL, ThreadRunners
 from waiting import wait_until
+from watched import Order, loops
 
 
 class Runs:
@@ -226,3 +227,46 @@ def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
     runners.interrupt(within_s=10)
     assert cancelled.is_set()
     assert not runners.loops[0].is_alive
+
+
+def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many places."""
+    cancelled: list[int] = []
+
+    async def cancel_at_the_end(_number: int) -> None:
+        cancel(asyncio.current_task())
+
+    async def leave_a_canceller(_number: int) -> None:
+        asyncio.get_running_loop().call_later(0.01, cancel, asyncio.current_task())
+
+    async def suspend(_number: int) -> None:
+        await asyncio.sleep(0)
+
+    def cancel(task: asyncio.Task[Any] | None) -> None:
+        assert task is not None
+        task.cancel()
+        cancelled.append(id(task))
+
+    with loops(1) as shift:
+        for turn, cancelling in enumerate((cancel_at_the_end, leave_a_canceller, cancel_at_the_end)):
+            shift.hand_in(Order(handler=cancelling))
+            wait_until(lambda turn=turn: len(cancelled) > turn, what="the cancellation")  # type: ignore[misc]
+            shift.hand_in(Order(handler=suspend))
+            shift.wait_ended(2 * turn, 2 * turn + 1)
+        assert len(shift.runners.places) == 1
+    assert all(shift.has_returned(number) for number in range(6))
+    assert sum("was cancelled with no job in it" in record.getMessage() for record in caplog.records) == 3
+
+
+def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
+    """A stuck job that ends just when its task is relieved leaves a loop that goes on."""
+    runs = Runs(gates=[0])
+    with loop(1, runs) as runners:
+        (place,) = runners.places
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0], what="the job to begin")
+        place.is_relieved = True  # the first half of `relieve`
+        runs.open_all()
+        wait_until(lambda: place not in runners.places, what="its task to end")
+        runners.make_ready([plain_record(1)])
+        runs.wait_ended(2)
