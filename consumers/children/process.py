@@ -41,6 +41,7 @@ from .messages import (
 )
 
 TAKE_WITHIN_S: Final = 10.0
+"""So long a child may take to say that a job begins; what the job imports comes after that word."""
 SURELY_TAKEN_BYTES: Final = 16 * 1024
 """So much fits into a pipe that is empty, as it is between two jobs, on every system."""
 STACK_WAIT_S: Final = 1.0

@@ -13,7 +13,7 @@ from ..outcomes import Outcome
 from ..run import time_limit_exceeded
 from ..signals import MemoryLimitExceeded, TimeLimitExceeded
 from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
-from .process import STACK_WAIT_S, ChildProcess
+from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 
 LIMITED_TICK_S: Final = 0.05
 """How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
@@ -29,7 +29,7 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """The child died before the job had begun: another one shall run it, and nothing is held against the job."""
+    """The child died, or hung, before the job had begun: another one shall run it, and nothing is held against it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,26 @@ class _Watch:
     was_told: bool = False
 
     def until_ended(self) -> Ending:
+        return self._until_begun() or self._until_over()
+
+    def _until_begun(self) -> Ending | None:
+        """Wait until the child has begun with the job, whose time counts from there.
+
+        One that does not begin has a thread of an earlier job inside of C code, which this job must not pay for.
+        """
+        given_s = self.began_s
+        while not self.has_begun:
+            ending = self._read(TICK_S)
+            now_s = time.monotonic()
+            self.context.excuse(now_s - self.began_s)
+            self.began_s = now_s
+            if ending is None and not self.has_begun:
+                ending = self._cut_short() or (self._give_up() if now_s >= given_s + TAKE_WITHIN_S else None)
+            if ending is not None:
+                return ending
+        return None
+
+    def _until_over(self) -> Ending:
         tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
         next_look_s = self.began_s + tick_s
         while True:
@@ -105,11 +125,9 @@ class _Watch:
 
     def _look(self) -> Ending | None:
         """What is looked at now and then."""
-        if self.is_stopping():
-            self.child.kill_and_wait()
-            return STOPPED
-        if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
-            return self._last_word()
+        ending = self._cut_short()
+        if ending is not None:
+            return ending
         if self.context.should_stop and not self.was_told:
             self.was_told = True
             self.child.tell_to_stop()
@@ -117,6 +135,19 @@ class _Watch:
         if limit_bytes is not None and held_bytes > limit_bytes:
             return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
         return None
+
+    def _cut_short(self) -> Ending | None:
+        if self.is_stopping():
+            self.child.kill_and_wait()
+            return STOPPED
+        if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
+            return self._last_word()
+        return None
+
+    def _give_up(self) -> Ending:
+        self.child.kill_and_wait()
+        ending = self._last_word()
+        return NOT_BEGUN if isinstance(ending, ChildDied) else ending  # it was about to begin, and was killed here
 
     def _last_word(self) -> Ending:
         """Of a child that has ended: what it has said before, and only then its death. Its job may have ended well."""

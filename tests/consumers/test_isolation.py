@@ -91,17 +91,20 @@ def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_pa
     assert here.assignment.crashes == {}
 
 
-def test_a_large_job_whose_child_does_not_take_it_runs_in_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("size_bytes", [1, 4 * MIB])
+def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
+    size_bytes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A thread that an earlier job left behind holds the interpreter: that child is killed, and nobody is blamed."""
-    monkeypatch.setattr("stoker.consumers.children.process.TAKE_WITHIN_S", 0.5)
-    pipeline, queue, (hold, swallow) = declare(isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
+    """A thread of an earlier job holds the interpreter: its child is killed, and nobody blamed, nor timed meanwhile."""
+    monkeypatch.setattr("stoker.consumers.children.process.TAKE_WITHIN_S", 1.5)
+    monkeypatch.setattr("stoker.consumers.children.run.TAKE_WITHIN_S", 1.5)
+    handlers = (isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
+    pipeline, queue, (hold, swallow) = declare(*handlers, timeout=timedelta(seconds=1))
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         assert here.run(hold, str(file), 60) is DONE
         (child,) = wait_until(lambda: isolated_jobs.notes(file), 30, "the thread that holds the interpreter")
-        assert here.run(swallow, "x" * 4 * MIB) is DONE
+        assert here.run(swallow, "x" * size_bytes) is DONE
         assert is_gone(int(child))
     assert here.assignment.crashes == {}
 
