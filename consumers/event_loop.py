@@ -106,7 +106,7 @@ class RunnerLoop:
         if sum(found.is_relieved for found in self.places) >= self._size:
             return False
         slot.is_relieved = True
-        self._tell(self._fill)
+        self._tell(self._relieve)
         return True
 
     # ---- does it turn? Called by the watchdog
@@ -138,6 +138,7 @@ class RunnerLoop:
 
     def _answer(self) -> None:
         self._has_answered = True
+        self._wake()  # a record that came while this loop was being started or relieved may have woken nobody
 
     def _report_blocked(self) -> None:
         context = self._culprit.context if self._culprit is not None else None
@@ -174,6 +175,10 @@ class RunnerLoop:
             self._loop.run_until_complete(self._ended)
         except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets these pass, from tasks that a job has started
             _LOGGER.error("a task that a job started raised %r; the event loop goes on", error, exc_info=error)
+
+    def _relieve(self) -> None:
+        self._fill()
+        self._wake_all()  # the stuck job may just have ended: its task is idle, and would take the wake of a record
 
     def _fill(self) -> None:
         """Have as many tasks as there shall be, beside those whose jobs are stuck."""

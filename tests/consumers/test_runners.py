@@ -270,3 +270,26 @@ def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
         wait_until(lambda: place not in runners.places, what="its task to end")
         runners.make_ready([plain_record(1)])
         runs.wait_ended(2)
+
+
+def test_a_record_is_not_left_to_a_task_that_was_relieved_while_idle() -> None:
+    """A job that ends while it is being reported as stuck: its task ends too, and the next record runs at once."""
+    runs = Runs()
+    with loop(1, runs) as runners:
+        (place,) = runners.places
+        wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
+        assert runners.relieve(place)
+        wait_until(lambda: place not in runners.places, what="the relieved task to end")
+        runners.make_ready([plain_record(0)])
+        runs.wait_ended(1)
+        assert len(runners.places) == 1
+
+
+def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
+    """It came while a relief loop was being started, and was told to the blocked one only."""
+    runs = Runs()
+    with loop(1, runs) as runners:
+        wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
+        runners._ready.append(plain_record(0))  # `make_ready` without its wake
+        runners.look(time.monotonic())
+        runs.wait_ended(1)
