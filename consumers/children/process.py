@@ -86,6 +86,7 @@ class ChildProcess:
         self._stacks_read = 0
         self._sending = threading.Lock()
         self._frames: Queue[tuple[str, ...]] = Queue()
+        self._is_asked = False
         told = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
         command = [sys.executable, *_interpreter_options(), "-c", BOOTSTRAP.format(pipe=theirs.fileno())]
         with theirs:
@@ -128,6 +129,7 @@ class ChildProcess:
                     break
                 message = receive(self._pipe)
                 if isinstance(message, Frames):
+                    self._is_asked = False
                     self._frames.put(message.lines)
                 elif isinstance(message, LogLine):
                     handle_carried(message.attributes)
@@ -176,12 +178,15 @@ class ChildProcess:
     def frames(self, within_s: float) -> tuple[str, ...]:
         """Where its job is, told by the child without disturbing the job; empty if it does not tell in time.
 
-        Called from any thread; the answer comes to the one that waits for the job.
+        Called from any thread; the answer comes to the one that waits for the job. A child that has not answered yet
+        is not asked again: unread questions would fill the pipe, and whoever has more to say would wait for ever.
         """
         with suppress(Empty, OSError):  # it has died, or C code holds its interpreter
             while not self._frames.empty():
                 self._frames.get_nowait()  # an answer that came too late for somebody else
-            self._tell(ASK_FRAMES)
+            if not self._is_asked:
+                self._is_asked = True
+                self._tell(ASK_FRAMES)
             return self._frames.get(timeout=within_s)
         return ()
 
