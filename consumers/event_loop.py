@@ -23,6 +23,9 @@ _LOGGER = logging.getLogger("stoker.timeouts")
 BLOCKED_AFTER_S: Final = 1.0
 """An event loop that has not turned for so long is reported, with the job that holds it."""
 
+JOBS_A_TURN: Final = 10
+"""A task lets the others go on after so many, since jobs that never suspend would else hold the loop together."""
+
 RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
 
 
@@ -219,6 +222,7 @@ class RunnerLoop:
             wake_one(self._idle)
 
     async def _run(self, slot: AsyncSlot) -> None:
+        since_turn = 0
         while not self.is_stopping and not slot.is_relieved:
             try:
                 record = self._ready.popleft()
@@ -228,6 +232,10 @@ class RunnerLoop:
             await self._run_one(record, slot)
             if slot.is_spoilt:
                 return
+            since_turn += 1
+            if since_turn == JOBS_A_TURN:
+                since_turn = 0
+                await asyncio.sleep(0)
 
     async def _wait_ready(self) -> None:
         turn = self._loop.create_future()

@@ -293,3 +293,24 @@ def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
         runners._ready.append(plain_record(0))  # `make_ready` without its wake
         runners.look(time.monotonic())
         runs.wait_ended(1)
+
+
+def test_jobs_that_never_suspend_do_not_keep_others_from_going_on() -> None:
+    """However many of them come, one after the other: a job that sleeps beside them wakes."""
+    slept = threading.Event()
+
+    async def run_one(record: Record, _slot: AsyncSlot) -> None:
+        if record.offset == 0:
+            await asyncio.sleep(0.01)
+            slept.set()
+        elif not slept.is_set():
+            runners.make_ready([plain_record(record.offset + 1)])  # as the next of its lane
+
+    runners = AsyncRunners(2, run_one, "test")
+    runners.start()
+    try:
+        runners.make_ready([plain_record(0), plain_record(1)])
+        assert slept.wait(5)
+    finally:
+        slept.set()
+        runners.interrupt(within_s=10)
