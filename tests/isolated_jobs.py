@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
+import io
 import logging
 import os
 import signal
@@ -75,6 +77,17 @@ def exit_politely(code: int) -> None:
 def segfault(number: int) -> None:
     """Read what must not be read."""
     ctypes.string_at(number)
+
+
+class _FullDisk(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def print_to_a_full_disk(text: str) -> None:
+    """Print what cannot be written any more."""
+    sys.stdout = _FullDisk()
+    print(text)
 
 
 def kill_itself(number: int) -> None:

@@ -20,6 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -258,9 +259,12 @@ def context_of(job: RunJob, queue: str, signs: Signs) -> JobContext:
 
 
 def _flush() -> None:
-    """Let what the job has printed appear, also if the next one has this process killed."""
+    """Let what the job has printed appear, also if the next one has this process killed.
+
+    Where it goes may be full, broken, closed, or of the application's own making: the job has ended all the same.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and not stream.closed:
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
 
 

@@ -188,6 +188,14 @@ def test_a_childs_log_is_the_workers(caplog: pytest.LogCaptureFixture, capfd: py
     assert "printed hello" in capfd.readouterr().out
 
 
+def test_a_job_that_ends_well_is_done_though_its_output_cannot_be_written() -> None:
+    """A disk that is full is no crash of the job, which would be run again and quarantined."""
+    pipeline, queue, (say,) = declare(isolated_jobs.print_to_a_full_disk)
+    with isolated(pipeline, queue) as here:
+        assert here.run(say, "hello") is DONE
+    assert here.assignment.crashes == {}
+
+
 def test_a_job_that_logs_without_end_has_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
     """The worker reads its log, and the clock all the same."""
     pipeline, queue, (log,) = declare(isolated_jobs.log_without_end, timeout=timedelta(milliseconds=500))
