@@ -148,5 +148,5 @@ class AsyncRunners:
             is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S
         else:
             is_lost = now_s > context.deadline_s + LOST_AFTER_S
-        suspended = sum(slot.context is not None and slot is not culprit for slot in loop.places) if is_lost else 0
+        suspended = sum(slot.has_record and slot is not culprit for slot in loop.places) if is_lost else 0
         return LoopLost(self._name, context.job_id if context else None, suspended) if suspended else None

@@ -43,7 +43,8 @@ class Holder:
 class AsyncSlot:
     """One task's place; the task begins and ends jobs in it, the watchdog strikes them.
 
-    Attributes: as those of `Slot`.
+    Attributes: as those of `Slot`, and
+        has_record: whether a record is on its way here: prepared, run or settled.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class AsyncSlot:
         "_lock",
         "_tell",
         "context",
+        "has_record",
         "holder",
         "is_aimed_at",
         "is_relieved",
@@ -72,6 +74,7 @@ class AsyncSlot:
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self.is_aimed_at = False
         self.task: asyncio.Task[None] | None = None
+        self.has_record = False
         self.context: JobContext | None = None
         self.struck: JobContext | None = None
         self.reported: JobContext | None = None

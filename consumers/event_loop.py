@@ -117,7 +117,7 @@ class RunnerLoop:
     def look(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
-            if self._ready or any(slot.context is not None for slot in self.places):
+            if self._ready or any(slot.has_record for slot in self.places):
                 self._asked_s, self._has_answered = now_s, False
                 self._tell(self._answer)
         elif self._has_answered:
@@ -229,7 +229,9 @@ class RunnerLoop:
             except IndexError:
                 await self._wait_ready()
                 continue
+            slot.has_record = True
             await self._run_one(record, slot)
+            slot.has_record = False
             if slot.is_spoilt:
                 return
             since_turn += 1

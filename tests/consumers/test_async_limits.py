@@ -16,11 +16,12 @@ import pytest
 from stoker.consumers.async_slots import AsyncSlot, Holder
 from stoker.consumers.context import current_job
 from stoker.consumers.errors import LoopLost, TooManyStuck
+from stoker.consumers.record import Record
 from stoker.consumers.run import run_async
 from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.steps import Raised, Returned
 from waiting import wait_until
-from watched import Order, hurry, loops, resist
+from watched import Order, Shift, hurry, loops, resist
 
 
 async def wait_for_ever(number: int) -> None:
@@ -254,6 +255,29 @@ def test_a_loop_that_is_lost_with_others_on_it_stops_the_worker(monkeypatch: pyt
         shift.wait_ended(0, 1)
     assert isinstance(shift.runners.crashed, LoopLost)
     assert "job job-1 holds the event loop" in str(shift.runners.crashed)
+
+
+@pytest.mark.expected_errors("is stuck", "has not turned")
+def test_a_record_that_is_being_prepared_on_a_lost_loop_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job has not begun, but it is taken, so that no other loop runs it."""
+    hurry(monkeypatch, lost_after_s=0.5)
+    let_go, is_prepared = threading.Event(), threading.Event()
+    run_one = Shift.on_loop
+
+    async def prepare_and_run(shift: Shift, record: Record, slot: AsyncSlot) -> None:
+        if record.offset == 0:
+            is_prepared.set()
+            await asyncio.sleep(0.5)  # as for an answer of the schema store
+        await run_one(shift, record, slot)
+
+    monkeypatch.setattr(Shift, "on_loop", prepare_and_run)
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=do_nothing), Order(handler=holds(let_go), timeout_s=0.2))
+        assert is_prepared.wait(10)
+        wait_until(lambda: shift.runners.crashed, what="the worker to give up")
+        let_go.set()
+        shift.wait_ended(0, 1)
+    assert isinstance(shift.runners.crashed, LoopLost)
 
 
 @pytest.mark.expected_errors("is stuck", "has not turned")
