@@ -190,7 +190,12 @@ class Stages:
         job_type = self._bench.job_types.get(record.headers.get(JOB_TYPE, b"").decode("utf-8", "replace"))
         if job_type is None or self._bench.decoder.is_at_hand(job_type.contract, record.value):
             return self.prepare(record)
-        return await asyncio.to_thread(self.prepare, record)
+        try:
+            return await asyncio.to_thread(self.prepare, record)
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise
+            return self.prepare(record)  # what an earlier job of this task has left behind has cancelled it
 
     def prepare(self, record: Record) -> Task | Outcome:
         """Claim and decode a ready record."""
