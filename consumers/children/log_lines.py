@@ -20,11 +20,26 @@ class _CarriedError(Exception):
 
 
 class PipeHandler(logging.Handler):
-    """In a child: hands each record on, with the fields of the job that runs."""
+    """In a child: hands each record on, with the fields of the job that runs.
+
+    It has no lock: a thread that writes to the pipe may log amid that, and would wait for one that holds the handler's
+    lock and waits for the pipe's.
+    """
 
     def __init__(self, tell: Callable[[bytes], None]) -> None:
         super().__init__()
         self._tell = tell
+
+    def createLock(self) -> None:
+        """Make none."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Send the record, unless a filter is against it."""
+        kept = self.filter(record)
+        if kept:
+            self.emit(kept if isinstance(kept, logging.LogRecord) else record)
+        return bool(kept)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record; what cannot be pickled goes as its text."""

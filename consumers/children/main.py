@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -56,8 +57,9 @@ from .messages import (
     Setup,
     ShouldStop,
     Unready,
+    pack,
     receive,
-    send,
+    write,
 )
 
 PR_SET_PDEATHSIG: Final = 1
@@ -74,14 +76,31 @@ class Talk:
     def __init__(self, pipe: Connection) -> None:
         self.should_stop = False
         self._pipe = pipe
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._packed: deque[bytes] = deque()
+        self._is_writing = False
         os.set_inheritable(pipe.fileno(), False)
         os.register_at_fork(after_in_child=self._forked)
 
     def tell(self, message: FromChild) -> None:
-        """Send one message."""
+        """Send one message.
+
+        Also where a collection or a signal handler has interrupted this, and logs: what comes while the same thread
+        writes is written after that.
+        """
+        packed = pack(message)  # without the lock, since the application's classes take part
         with self._lock:
-            send(self._pipe, message)
+            self._packed.append(packed)
+            while self._packed and not self._is_writing:
+                self._write_all()
+
+    def _write_all(self) -> None:
+        self._is_writing = True
+        try:
+            while self._packed:
+                write(self._pipe, self._packed.popleft())
+        finally:
+            self._is_writing = False
 
     def tell_log(self, attributes: bytes) -> None:
         """Send a log record."""
@@ -103,7 +122,9 @@ class Talk:
 
     def _forked(self) -> None:
         """In a process that a job forks: what it wrote to the pipe would tear the child's own messages apart."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._packed.clear()
+        self._is_writing = False
         self._pipe.close()
         log_to_own_stderr()
 

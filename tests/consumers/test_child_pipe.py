@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import pickle
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from typing import cast
+
+import pytest
 
 import isolated_jobs
 from isolating import declare, isolated
-from stoker.consumers.children.messages import LogLine, receive, send
+from stoker.consumers.children import main
+from stoker.consumers.children.log_lines import PipeHandler
+from stoker.consumers.children.main import Talk
+from stoker.consumers.children.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.children.slot import ChildSlot
-from stoker.consumers.outcomes import Retried
+from stoker.consumers.outcomes import Outcome, Retried
 from waiting import wait_until
+
+RECORD = logging.LogRecord("isolated", logging.ERROR, __file__, 1, "amid that", None, None)
+
+
+@pytest.fixture
+def talk_and_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Talk, Connection]]:
+    """A child's side, and what the worker would read from."""
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    near, far = Pipe()
+    with near, far:
+        yield Talk(near), far
+
+
+def heard_from(talk: Talk, far: Connection, message: FromChild, count: int) -> list[type]:
+    """Say something in a thread of its own; what kinds of messages come then."""
+    threading.Thread(target=talk.tell, args=(message,), daemon=True).start()
+    heard: list[type] = []
+    while len(heard) < count and far.poll(5):
+        heard.append(type(receive(far)))
+    return heard
 
 
 def test_a_large_message_is_written_in_one_call() -> None:
@@ -54,3 +83,41 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
         here.assignment.is_open = False  # which the runner tells the child
         assert isinstance(here.wait(job, deadline_s=20)[0], Retried)
         asking.join()
+
+
+class _LogsWhenPickled:
+    """Stands for an object of the application's that is collected while a message is pickled, and logs its end."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler = handler
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self._handler.handle(RECORD)
+        return int, ()
+
+
+def test_a_child_can_log_while_a_message_is_pickled(talk_and_far: tuple[Talk, Connection]) -> None:
+    """A collection can begin there, and an object of the application's log its end: that must not wait for itself."""
+    talk, far = talk_and_far
+    message = Ended(cast(Outcome, _LogsWhenPickled(PipeHandler(talk.tell_log))))
+    assert heard_from(talk, far, message, 2) == [LogLine, Ended]
+
+
+def test_a_child_can_log_while_a_message_is_written(
+    talk_and_far: tuple[Talk, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the thread that writes, and in another that came meanwhile: neither waits for the other for ever."""
+    talk, far = talk_and_far
+    handler = PipeHandler(talk.tell_log)
+    is_first = iter([True])
+
+    def write_and_be_interrupted(pipe: Connection, packed: bytes) -> None:
+        if next(is_first, False):
+            other = threading.Thread(target=handler.handle, args=(RECORD,), daemon=True)
+            other.start()
+            other.join(0.2)  # it waits until this is written
+            handler.handle(RECORD)
+        write(pipe, packed)
+
+    monkeypatch.setattr(main, "write", write_and_be_interrupted)
+    assert heard_from(talk, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
