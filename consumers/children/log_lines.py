@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 from .. import log_keys
@@ -112,9 +116,20 @@ def log_to_own_stderr() -> None:
 
 
 def handle_carried(packed: bytes) -> None:
-    """In the worker: handle a child's record as if it had been logged here."""
+    """In the worker: handle a child's record as if it had been logged here; one that fails there is lost."""
     attributes: dict[str, Any] = pickle.loads(packed)
     record = logging.makeLogRecord(attributes)
     logger = logging.getLogger(record.name)
-    if logger.isEnabledFor(record.levelno):
-        logger.handle(record)
+    try:
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+    except Exception:  # noqa: BLE001  # the application's filters and handlers may raise anything; no child is at fault
+        _tell_once(traceback.format_exc())
+
+
+@lru_cache(maxsize=100)
+def _tell_once(report: str) -> None:
+    """Not by the log, which has failed just now."""
+    if sys.stderr is not None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"a child's log line was lost, since the worker's logging raised:\n{report}")

@@ -23,7 +23,7 @@ from stoker.consumers.children.log_lines import PipeHandler
 from stoker.consumers.children.main import Talk
 from stoker.consumers.children.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.children.slot import ChildSlot
-from stoker.consumers.outcomes import Outcome, Retried
+from stoker.consumers.outcomes import DONE, Outcome, Retried
 from waiting import wait_until
 
 RECORD = logging.LogRecord("isolated", logging.ERROR, __file__, 1, "amid that", None, None)
@@ -121,3 +121,23 @@ def test_a_child_can_log_while_a_message_is_written(
 
     monkeypatch.setattr(main, "write", write_and_be_interrupted)
     assert heard_from(talk, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_log_line_that_the_workers_logging_refuses_is_told_once_and_kills_nobody(
+    kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither passes what the application's filter raises for the child's end, nor does it stop the worker."""
+
+    def refuse(_: logging.LogRecord) -> bool:
+        raise kind("refused")
+
+    pipeline, queue, (log,) = declare(isolated_jobs.log_something)
+    isolated_jobs.LOGGER.addFilter(refuse)
+    try:
+        with isolated(pipeline, queue) as here:
+            assert [here.run(log, "hello") for _ in range(2)] == [DONE, DONE]
+    finally:
+        isolated_jobs.LOGGER.removeFilter(refuse)
+    assert here.assignment.crashes == {}
+    assert capsys.readouterr().err.count(f"{kind.__name__}: refused") == 1
