@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import isolated_jobs
+from isolating import is_gone
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology import headers as wire
@@ -114,8 +115,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_children(
         finally:
             worker.send_signal(signal.SIGKILL)
     assert int(isolated_jobs.notes(tmp_path / "runs")[0]) in {child.pid for child in children}
-    _, alive = psutil.wait_procs(children, timeout=2)
-    assert not alive
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 2, "the end of all children")
 
 
 def test_a_shutdown_waits_for_the_grace_and_then_interrupts(
