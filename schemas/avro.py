@@ -13,6 +13,7 @@ from fastavro import schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from fastavro.types import Schema as ParsedSchema
 
+from .branches import named_branches
 from .errors import Misfit, Undecodable
 
 Schema: TypeAlias = str | list[Any] | dict[str, Any]
@@ -67,7 +68,7 @@ class Codec:
     `named` holds every named type by full name, so that references can be followed.
     """
 
-    __slots__ = ("_marks", "_parsed", "canonical", "fingerprint", "name", "named", "root")
+    __slots__ = ("_marks", "_names_branches", "_parsed", "canonical", "fingerprint", "name", "named", "root")
 
     def __init__(self, schema: Schema) -> None:
         self.named: dict[str, Any] = {}
@@ -75,6 +76,7 @@ class Codec:
         self._parsed: ParsedSchema = parse_schema(unmarked(schema), named_schemas=self.named)
         self.root: Schema = self._parsed
         self._marks = _has_named_branch(self._parsed)
+        self._names_branches = self._marks and _may_be_mistaken(self._parsed)
         self.canonical: str = to_parsing_canonical_form(self._parsed)
         self.fingerprint: bytes = bytes.fromhex(fingerprint(self.canonical, "CRC-64-AVRO"))
         self.name: str = self._parsed["name"] if isinstance(self._parsed, dict) else str(self._parsed)
@@ -86,6 +88,8 @@ class Codec:
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Write a datum that already fits the schema."""
         out = io.BytesIO()
+        if self._names_branches:
+            datum = named_branches(datum, self._parsed, self.named)
         schemaless_writer(out, self._parsed, datum)
         return out.getvalue()
 
@@ -119,10 +123,28 @@ def _has_named_branch(schema: Any) -> bool:
     """Tell whether any union has a branch with a name; a reference is a name too."""
     if isinstance(schema, list):
         return any(kind_of(branch) not in _UNNAMED for branch in schema) or any(map(_has_named_branch, schema))
-    if isinstance(schema, dict):
-        parts = [schema.get(key) for key in ("items", "values")] + [field["type"] for field in schema.get("fields", ())]
-        return any(map(_has_named_branch, parts))
-    return False
+    return any(map(_has_named_branch, _parts(schema)))
+
+
+def _may_be_mistaken(schema: Any) -> bool:
+    """Tell whether any union has branches that `named_branches` is for."""
+    if isinstance(schema, list):
+        kinds = [kind_of(branch) for branch in schema]
+        if "string" in kinds and not _UNNAMED.issuperset(kinds):
+            return True
+        if any(_has_named_branch(branch) for branch in schema if kind_of(branch) in {"array", "map"}):
+            return True
+        return any(map(_may_be_mistaken, schema))
+    return any(map(_may_be_mistaken, _parts(schema)))
+
+
+def _parts(schema: Any) -> list[Any]:
+    """The schemas that one is made of, unless it is a union."""
+    if not isinstance(schema, dict):
+        return []
+    return [schema[key] for key in ("items", "values") if key in schema] + [
+        field["type"] for field in schema.get("fields", ())
+    ]
 
 
 def unmarked(schema: Any) -> Any:

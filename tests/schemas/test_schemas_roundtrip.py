@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -85,6 +86,28 @@ UNIONS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (Leg | Cabin | int, LEGS | st.sampled_from(Cabin) | st.integers(-5, 5)),
     (list[Leg | Cabin] | bytes, st.lists(LEGS | st.sampled_from(Cabin), max_size=2) | st.binary()),
 ]
+
+MISTAKABLE: list[tuple[Any, list[Any]]] = [
+    (list[Leg | Cabin] | bytes, [[Cabin.COACH], [Leg("JFK"), Cabin.FIRST], b"x"]),
+    (dict[str, Leg | Cabin] | None, [{"a": Cabin.COACH, "b": Leg("JFK")}, {}, None]),
+    (list[Cabin | str] | None, [["FIRST", Cabin.FIRST, ""]]),
+    (Cabin | str, ["FIRST", Cabin.FIRST, "none of these"]),
+    (Leg | dict[str, Cabin | str], [Leg("JFK"), {"a": "FIRST", "b": Cabin.FIRST}]),
+]
+
+
+@pytest.mark.parametrize(("annotation", "values"), MISTAKABLE)
+def test_branches_that_could_be_mistaken_for_each_other_are_not(annotation: Any, values: list[Any]) -> None:
+    """An enum inside of a list inside of a union; a text that is also a symbol of the enum beside it."""
+
+    def job(value: Any) -> None: ...
+
+    job.__annotations__["value"] = annotation
+    contract = Contract.of_function(job, job_type="j", namespace="n")
+    for value in values:
+        datum = contract.codec.decode(contract.encode(contract.payload((value,), {})), 0)
+        assert contract.arguments(datum) == ((), {"value": value})
+
 
 TYPES = [typed for leaf in LEAVES for typed in grown(leaf)] + UNIONS
 
