@@ -70,19 +70,22 @@ class SqliteDriver(Driver):
             if "no such savepoint" in str(refused):
                 raise TransactionEnded from refused
             raise
-        if self._must_say:
+        if await self._must_say():
             await self._say("COMMIT")
         else:
             await settled(self._connection.commit())
 
     async def rollback(self, error: BaseException) -> None:
         """Undo the whole transaction."""
-        if not self._must_say:
+        if not await self._must_say():
             await settled(self._connection.rollback())
         elif self._in_transaction():
             await self._say("ROLLBACK")
 
-    @property
-    def _must_say(self) -> bool:
+    async def _must_say(self) -> bool:
         """Whether `commit()` and `rollback()` do nothing: so it is with `autocommit=True`, from Python 3.12 on."""
-        return getattr(getattr(self._connection, "_conn", self._connection), "autocommit", None) is True
+        if not self.is_async:
+            return getattr(self._connection, "autocommit", None) is True
+        # aiosqlite has no public way to ask, and sqlite3 answers in the connection's own thread only.
+        inner = self._connection._conn
+        return await self._connection._execute(lambda: getattr(inner, "autocommit", None)) is True
