@@ -22,7 +22,7 @@ from .bulk import BulkRun
 from .delivery import BulkResult, Receipt
 from .publisher import Outcome, Publisher
 from .record import Record
-from .settings import ProducerSettings
+from .settings import CHECK_TIMEOUT, ProducerSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -49,8 +49,10 @@ class AsyncProducer:
         source: str | None = None,
         store: SchemaStore | None = None,
         confirm_timeout: timedelta | None = None,
+        lazy: bool = False,
         settings: ProducerSettings | None = None,
     ) -> None:
+        self._is_lazy = lazy
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
         self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
         # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
@@ -60,10 +62,15 @@ class AsyncProducer:
     async def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise. Raises as `Producer.start`."""
         self._publisher.check_usable()
-        await self._in_thread(self._publisher.readiness.verify)
+        await self._in_thread(partial(self._publisher.readiness.verify, time.monotonic()))
+
+    async def check(self, timeout: timedelta = CHECK_TIMEOUT) -> None:
+        """Ask the brokers whether they can take jobs at this moment; raises as `Producer.check`."""
+        await self._in_thread(partial(self._publisher.check, timeout.total_seconds(), time.monotonic()))
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        if not self._is_lazy:
+            await self.start()
         return self
 
     async def __aexit__(
@@ -100,7 +107,7 @@ class AsyncProducer:
 
     async def _prepare(self, job_type: AnyJobType) -> None:
         if not self._publisher.readiness.covers(job_type):
-            await self._in_thread(partial(self._publisher.prepare, job_type))
+            await self._in_thread(partial(self._publisher.prepare, job_type, time.monotonic()))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._blocking, work)

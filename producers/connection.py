@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from ..topology.cluster import Option
 from .client import Outage, connect
-from .delivery import delivery_error
+from .delivery import delivery_error, start_error
+from .errors import UnreachableAtStart
 from .record import Record
 
 OnDelivery = Callable[[Any, Any], None]
@@ -57,6 +58,22 @@ class Connection:
                 self.outage.fatal = error  # no event tells of it when the client was broken before
             raise delivery_error(error, job_id, topic, self.outage) from refusal
         return True
+
+    def ask(self, topic: str, timeout_s: float) -> None:
+        """Have the brokers say who leads the topic's partitions.
+
+        Raises:
+            EnqueueError: they do not answer in time, or a partition has no leader, or they refuse.
+        """
+        try:
+            found = self._client.list_topics(topic, timeout_s).topics[topic]
+        except KafkaException as failure:
+            raise start_error(failure.args[0], topic, self.outage) from failure
+        if found.error is not None:
+            raise start_error(found.error, topic, self.outage)
+        leaderless = sum(partition.leader < 0 for partition in found.partitions.values())
+        if leaderless:
+            raise UnreachableAtStart("", topic, f"{leaderless} partitions of topic {topic} have no leader")
 
     def poll(self, timeout_s: float) -> None:
         """Wait for delivery reports, at most so long, and call their callbacks."""

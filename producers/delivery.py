@@ -8,7 +8,17 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from .client import AUTHORIZATION_CODES, Outage
-from .errors import BrokerUnreachable, DeliveryFailed, EnqueueError, NotAuthorized, RecordTooLarge, UnknownTopic
+from .errors import (
+    BrokerUnreachable,
+    DeliveryFailed,
+    EnqueueError,
+    NotAuthorized,
+    NotAuthorizedAtStart,
+    RecordTooLarge,
+    TopologyNotReady,
+    UnknownTopic,
+    UnreachableAtStart,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +84,15 @@ def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -
         outage: what the client knows about its brokers, which tells refused credentials from silence.
     """
     return _error_class(error.code(), outage)(job_id, topic, _reason(error, outage))
+
+
+def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
+    """Say what an unanswered or refused question about a topic means, where no job is on its way."""
+    reason = _reason(error, outage)
+    kind = _error_class(error.code(), outage)
+    if kind is UnknownTopic:
+        return TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
+    return NotAuthorizedAtStart("", topic, reason) if kind is NotAuthorized else UnreachableAtStart("", topic, reason)
 
 
 def _error_class(code: int, outage: Outage) -> JobError:

@@ -19,7 +19,7 @@ from .delivery import BulkResult, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .publisher import Outcome, Publisher
 from .record import Record
-from .settings import ProducerSettings
+from .settings import CHECK_TIMEOUT, ProducerSettings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +40,8 @@ class Producer:
         source: the publishing service as CloudEvents says it, such as `/shop/checkout`.
         store: where contracts are registered; None takes what the cluster settings say, and closes it at the end.
         confirm_timeout: how long the brokers may take to confirm a job.
+        lazy: whether `with` asks nothing of the brokers, so that a program starts while they are away. The first job
+            verifies the topics then.
         settings: the remaining bounds; `source` and `confirm_timeout` given here win over it.
 
     Raises:
@@ -55,8 +57,10 @@ class Producer:
         source: str | None = None,
         store: SchemaStore | None = None,
         confirm_timeout: timedelta | None = None,
+        lazy: bool = False,
         settings: ProducerSettings | None = None,
     ) -> None:
+        self._is_lazy = lazy
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
         self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
 
@@ -70,8 +74,20 @@ class Producer:
         self._publisher.check_usable()
         self._publisher.readiness.verify()
 
+    def check(self, timeout: timedelta = CHECK_TIMEOUT) -> None:
+        """Ask the brokers whether they can take jobs at this moment, for a health check; publishes nothing.
+
+        The first check verifies the topics as well, which takes up to `confirm_timeout`.
+
+        Raises:
+            UnreachableAtStart: they do not answer in time, or a partition has no leader.
+            TopologyNotReady, NotAuthorizedAtStart: topics are missing, or the credentials are refused.
+        """
+        self._publisher.check(timeout.total_seconds())
+
     def __enter__(self) -> Self:
-        self.start()
+        if not self._is_lazy:
+            self.start()
         return self
 
     def __exit__(

@@ -46,6 +46,7 @@ class Publisher:
         self, pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None, settings: ProducerSettings
     ) -> None:
         self.settings = settings
+        self._topics = tuple(queue.topic for queue in pipeline.queues.values())
         self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
         self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
         self._own_store = store is None
@@ -88,11 +89,20 @@ class Publisher:
         """Make the record of a call; its job type must be prepared."""
         return self._builder.build(call)
 
-    def prepare(self, job_type: AnyJobType) -> None:
+    def prepare(self, job_type: AnyJobType, asked_s: float | None = None) -> None:
         """Do what must be done before a job of this type is published; blocks on the cluster the first time."""
         self.check_usable()
         if not self.readiness.covers(job_type):
-            self.readiness.prepare(job_type)
+            self.readiness.prepare(job_type, asked_s)
+
+    def check(self, timeout_s: float, asked_s: float | None = None) -> None:
+        """Ask whether the brokers can take jobs at this moment; raises as `Producer.check`."""
+        self.check_usable()
+        self.readiness.verify(asked_s)
+        connection = self._live_connection()
+        give_up = time.monotonic() + timeout_s
+        for topic in tuple(self.readiness.partitions) or self._topics[:1]:
+            connection.ask(topic, max(0.1, give_up - time.monotonic()))
 
     def publish(self, record: Record, settle: Settle) -> None:
         """Hand a record over, waiting for room if need be.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -33,7 +36,9 @@ class ClusterCheck(Protocol):
 class Readiness:
     """Verifies the topology once, and registers each job type's contract once, before its first job is published.
 
-    What failed is tried again by the next call, so that a producer started during an outage works after it.
+    What failed is tried again by the next call, so that a producer started during an outage works after it. Calls
+    that wait while the brokers do not answer one of them fail together with it: the tenth does not wait ten times as
+    long.
 
     Attributes:
         partitions: {topic: partitions it has} of the job types that are prepared.
@@ -42,6 +47,8 @@ class Readiness:
     def __init__(self, pipeline: Pipeline, store: SchemaStore, check: ClusterCheck) -> None:
         self._pipeline, self._store, self._check = pipeline, store, check
         self._lock: Final = threading.Lock()
+        self._silence: UnreachableAtStart | None = None
+        self._silent_at_s = -math.inf
         self._is_verified = False
         self._ready: set[AnyJobType] = set()
         self.partitions: dict[str, int] = {}
@@ -50,15 +57,19 @@ class Readiness:
         """Whether `prepare` has nothing left to do for the job type; cheap."""
         return job_type in self._ready
 
-    def verify(self) -> None:
-        """Compare the topics with what is declared, unless that was done; raises as `ClusterCheck.verify`."""
-        with self._lock:
-            if not self._is_verified:
-                self._check.verify()
-                self._is_verified = True
+    def verify(self, asked_s: float | None = None) -> None:
+        """Compare the topics with what is declared, unless that was done; raises as `ClusterCheck.verify`.
 
-    def prepare(self, job_type: AnyJobType) -> None:
+        Args:
+            asked_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
+        """
+        self._ask(self._verify, asked_s)
+
+    def prepare(self, job_type: AnyJobType, asked_s: float | None = None) -> None:
         """Do what must be done before a job of this type is published.
+
+        Args:
+            asked_s: `time.monotonic()` at which the caller began to wait, where that was before this call.
 
         Raises:
             OptionRefused: the job type is another pipeline's.
@@ -67,13 +78,32 @@ class Readiness:
         if self._pipeline.job_types.get(job_type.name) is not job_type:
             reason = f"is not declared in the pipeline {self._pipeline.namespace!r} of this producer"
             raise OptionRefused(job_type.name, "the job type", reason)
-        self.verify()
+        self._ask(lambda: self._prepare(job_type), asked_s)
+
+    def _ask(self, question: Callable[[], None], asked_s: float | None) -> None:
+        """Put one question at a time; an unanswered one is the answer of all callers that waited for their turn."""
+        asked_s = time.monotonic() if asked_s is None else asked_s
         with self._lock:
-            if job_type not in self._ready:
-                topic = job_type.queue.topic
-                self.partitions[topic] = self.partitions.get(topic) or self._check.partitions(topic)
-                self._register(job_type)
-                self._ready.add(job_type)
+            if self._silence is not None and self._silent_at_s >= asked_s:
+                raise copy.copy(self._silence) from self._silence
+            try:
+                question()
+            except UnreachableAtStart as silence:
+                self._silence, self._silent_at_s = silence, time.monotonic()
+                raise
+
+    def _verify(self) -> None:
+        if not self._is_verified:
+            self._check.verify()
+            self._is_verified = True
+
+    def _prepare(self, job_type: AnyJobType) -> None:
+        self._verify()
+        if job_type not in self._ready:
+            topic = job_type.queue.topic
+            self.partitions[topic] = self.partitions.get(topic) or self._check.partitions(topic)
+            self._register(job_type)
+            self._ready.add(job_type)
 
     def _register(self, job_type: AnyJobType) -> None:
         try:

@@ -10,6 +10,8 @@ from pathlib import PurePath
 from typing import Final
 from urllib.parse import quote
 
+CHECK_TIMEOUT: Final = timedelta(seconds=2)
+"""How long a health check waits for the brokers."""
 REPORT_GRACE_S: Final = 5.0
 """librdkafka looks for expired records once a second or so, so that its report comes a little after the time."""
 
