@@ -21,11 +21,11 @@ from threading import Lock
 from typing import Final
 
 from ..topology.headers import ATTEMPT
+from ..topology.ledger_names import MOVED, attempt_name
 from ..topology.queue import LedgerWindow
 from .record import Record
 
 GENERATIONS: Final = 4
-MOVED: Final = "moved:"
 Clock = Callable[[], float]
 
 
@@ -42,8 +42,7 @@ def tried_name(record: Record) -> str:
 
     A crash between the retry record's confirmation and the ledger's leaves two records of the same attempt.
     """
-    origin = record.origin.decode("utf-8", "backslashreplace")
-    return f"{MOVED}{record.claim_id or ''}@{origin}#{record.headers.get(ATTEMPT, b'1').decode('utf-8', 'replace')}"
+    return attempt_name(record.claim_id, record.origin, record.headers.get(ATTEMPT, b"1"))
 
 
 class Ledger:

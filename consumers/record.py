@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from hashlib import blake2b
 from typing import Final
 
 from confluent_kafka import Message
 
-from ..topology.headers import ATTEMPT, IDEMPOTENCY_KEY, JOB_ID, ORIGIN, REPLAY, HeaderList, HeaderMap, header_map
+from ..topology.headers import ATTEMPT, ORIGIN, HeaderList, HeaderMap, header_map
+from ..topology.ledger_names import claim_id
 from .offsets import Progress
 
 Lane = bytes | str
 Awaited = tuple[timedelta | None, int, bytes, int]
 """Tier, partition, origin and attempt of a record that waits in a tier."""
-LONGEST_NAME_BYTES: Final = 1_000
-SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
-"""A byte that is no UTF-8 is written as four characters, so that a name may grow by as much."""
 MAX_ATTEMPT: Final = 1_000_000
 
 
@@ -149,20 +146,6 @@ class Record:
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""
         return f"{self.assignment.topic}/{self.assignment.partition}/{self.offset}"
-
-
-def claim_id(headers: HeaderMap) -> str | None:
-    """Name a record for the ledger; a name of absurd length, which no producer of ours makes, by its digest."""
-    name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
-    if not name:
-        return None
-    replay = headers.get(REPLAY)
-    if replay:
-        name = replay + b":" + name
-    text = name.decode("utf-8", "backslashreplace")
-    if len(name) > SHORT_NAME_BYTES and max(len(name), len(text)) > LONGEST_NAME_BYTES:
-        return f"blake2b:{blake2b(name, digest_size=32).hexdigest()}"
-    return text
 
 
 def attempt_of(headers: HeaderMap) -> int:

@@ -6,7 +6,6 @@ open, and no disposition outlives its letter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -122,15 +121,3 @@ class SettledLetters:
     def is_done_by_action(self, ref: Ref) -> bool:
         """Whether the action given at the start has settled the letter already."""
         return ref.offset in self._by_action[ref.partition]
-
-
-def settled_from(
-    records: Iterable[JobRecord], firsts: dict[int, int], *, action_id: str | None = None
-) -> SettledLetters:
-    """Index the dispositions among the records of a dead-letter topic."""
-    settled = SettledLetters(firsts, action_id=action_id)
-    for record in records:
-        disposition = disposition_of(record)
-        if disposition is not None:
-            settled.note(disposition)
-    return settled

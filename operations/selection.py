@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Self
@@ -55,9 +55,14 @@ class Selection:
             found.append("since must be before until")
         return found
 
-    def takes(self, record: JobRecord) -> bool:
-        """Whether the record is meant; the limit is the reader's to keep."""
-        return self._takes_place(record) and self._takes_job(record) and self._takes_error(record)
+    def takes(self, record: JobRecord, places: Sequence[Ref] = ()) -> bool:
+        """Whether the record is meant; the limit is the reader's to keep.
+
+        Args:
+            places: where the topic has it; a reference to any of them means it. Its own place alone, unless given.
+        """
+        is_named = not (self.refs or self.ids) or bool(self.refs & {record.ref, *places}) or record.job_id in self.ids
+        return is_named and self._takes_place(record) and self._takes_job(record) and self._takes_error(record)
 
     def may_hold(self, partition: int) -> bool:
         """Whether the partition can hold a selected record, so that the others need not be read."""
@@ -73,11 +78,8 @@ class Selection:
         )
 
     def _takes_job(self, record: JobRecord) -> bool:
-        named = not (self.refs or self.ids) or record.ref in self.refs or record.job_id in self.ids
-        return (
-            named
-            and (not self.job_types or record.job_type in self.job_types)
-            and (not self.keys or record.key_text in self.keys)
+        return (not self.job_types or record.job_type in self.job_types) and (
+            not self.keys or record.key_text in self.keys
         )
 
     def _takes_error(self, record: JobRecord) -> bool:

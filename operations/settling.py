@@ -21,8 +21,8 @@ from ..topology.headers import RETRY_HEADERS
 from .audit import Action, AuditTrail, operator_name
 from .dead_letters import DeadLetterDesk, DeskView
 from .desk_errors import EditsRefused, RefusedEdit
-from .dispositions import Disposition, SettledLetters, Verdict
-from .job_record import JobRecord, RawHeaders
+from .dispositions import Disposition, Verdict
+from .job_record import JobRecord, RawHeaders, Ref
 from .pacing import Pace, Published, publish_paced
 from .payloads import LeftOut, PayloadDesk, Prepared, Ready
 from .selection import Selection
@@ -31,6 +31,9 @@ from .topic_reader import ReadProgress, require_topics
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 SHOWN_REFUSALS: Final = 20
+MAX_REASONS: Final = 100
+OTHER_REASONS: Final = "(other reasons)"
+"""Where letters are counted once there are `MAX_REASONS` reasons to leave letters out."""
 
 
 def new_action_id() -> str:
@@ -160,7 +163,7 @@ class Settlement:
         view = self._desk.survey(progress, action_id=request.action_id)
         count = _Count(now=datetime.now(UTC))
         for record, prepared in self._prepared(request, view):
-            count.note(record, prepared, is_settled=bool(view.settled.verdicts(record.ref)))
+            count.note(record, prepared, is_settled=bool(view.verdicts(record.ref)))
         if count.refused_total:
             raise EditsRefused(count.refused, count.refused_total)
         return Forecast(
@@ -183,10 +186,10 @@ class Settlement:
         """
         require_topics(self._cluster, self._queue.topic, self._queue.dead_topic, self._pipeline.events_topic)
         with TransactionalPublisher(self._cluster, f"{self._queue.topic}.desk") as publisher:
-            settled = self._desk.survey(action_id=request.action_id).settled  # only now is the last one's end final
+            now = self._desk.survey(action_id=request.action_id)  # only now is the last one's end final
             trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)
             trail.begin(counts=forecast.tally.by_job_type(), filters=request.selection.in_words(), note=request.note)
-            published = publish_paced(publisher, self._units(request, forecast.view, settled), pace, on_progress)
+            published = publish_paced(publisher, self._units(request, forecast.view, now), pace, on_progress)
             trail.end(published)
         return published
 
@@ -194,7 +197,7 @@ class Settlement:
         """The letters of the request as of the view; only those that can be settled count towards its limit."""
         ready = 0
         for letter in self._desk.letters(view, request.selection, settled_too=request.settled_too):
-            if view.settled.is_done_by_action(letter.record.ref):
+            if view.is_done_by_action(letter.record.ref):
                 continue
             prepared = self._treatment.prepare(letter.record)
             yield letter.record, prepared
@@ -202,17 +205,18 @@ class Settlement:
             if ready == request.selection.limit:
                 return
 
-    def _units(self, request: Request, view: DeskView, settled: SettledLetters) -> Iterator[Unit]:
+    def _units(self, request: Request, view: DeskView, now: DeskView) -> Iterator[Unit]:
         """What is to be published: the letters of the view, without those that were settled since."""
         for record, prepared in self._prepared(request, view):
-            done = settled.is_done_by_action(record.ref) if request.settled_too else settled.verdicts(record.ref)
+            done = now.is_done_by_action(record.ref) if request.settled_too else now.verdicts(record.ref)
             if isinstance(prepared, Ready) and not done:
                 jobs = self._treatment.outgoing(record, prepared, request)
-                yield Unit(label=str(record.ref), records=(*jobs, self._disposition(record, request)))
+                dispositions = (self._disposition(record, twin, request) for twin in now.twins.of(record.ref))
+                yield Unit(label=str(record.ref), records=(*jobs, *dispositions))
 
-    def _disposition(self, record: JobRecord, request: Request) -> Outgoing:
+    def _disposition(self, record: JobRecord, settles: Ref, request: Request) -> Outgoing:
         disposition = Disposition(
-            settles=record.ref,
+            settles=settles,
             verdict=self._treatment.verdict,
             action_id=request.action_id,
             operator=self._operator,
@@ -246,7 +250,8 @@ class _Count:
                 self.settled_before += is_settled
                 self.expired += record.is_expired(self.now)
             case LeftOut(reason=reason):
-                self.left_out[reason] += 1
+                is_counted = reason in self.left_out or len(self.left_out) < MAX_REASONS
+                self.left_out[reason if is_counted else OTHER_REASONS] += 1
             case RefusedEdit():
                 self.refused_total += 1
                 self.refused += [prepared] if len(self.refused) < SHOWN_REFUSALS else []

@@ -167,6 +167,7 @@ class _Walk:
         self.open = {span.partition: span for span in spans}
         self._next = {span.partition: span.start for span in spans}
         consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans])
+        consumer.resume([TopicPartition(topic, span.partition) for span in spans])  # an earlier walk has paused them
 
     def remaining(self) -> int:
         """Offsets still to be passed."""

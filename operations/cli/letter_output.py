@@ -46,6 +46,7 @@ def letter_row(letter: Letter) -> dict[str, Any]:
         "origin": record.text(wire.ORIGIN),
         "first_failed": record.text(wire.FIRST_FAILED),
         "status": letter.status,
+        "twins": [str(ref) for ref in letter.twins],
     }
 
 
@@ -118,6 +119,7 @@ def file_document(file: LetterFile, how_read: str, payload: Any) -> dict[str, An
         "payload": payload,
         "payload_read": how_read,
         "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
+        "twins": [str(ref) for ref in file.twins],
         "dispositions": [_disposition_document(one) for one in file.dispositions],
     }
 
@@ -141,6 +143,9 @@ def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
     for title, value in _facts(record):
         if value:
             yield f"  {title:<14} {value}"
+    if file.twins:
+        places = ", ".join(map(str, file.twins))
+        yield f"  {'twins':<14} {places}: a worker died after it had written this letter, and its job died once more"
     yield ""
     yield from _section("error", record.text(wire.ERROR_MESSAGE))
     yield from _section("stack", record.text(wire.ERROR_STACK))

@@ -15,12 +15,13 @@ from stoker.consumers.failures import describe_failure
 from stoker.consumers.ledger import Ledger, tried_name
 from stoker.consumers.outcomes import Retried
 from stoker.consumers.partition_state import PartitionState
-from stoker.consumers.record import LONGEST_NAME_BYTES, Assignment, claim_id
+from stoker.consumers.record import Assignment
 from stoker.consumers.restore import Restored
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.spill import Spill
 from stoker.consumers.tails import read_tail
 from stoker.consumers.writes import plan_writes
+from stoker.topology.ledger_names import LONGEST_NAME_BYTES, claim_id
 
 RETRIED = Retried(due=NOW, tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x")))
 MAIN = TopicPartition("unit.q", 0)

@@ -17,9 +17,9 @@ import pytest
 from inbox_worker import MARKED, PLACES, declare
 from inboxes import make_postgresql, make_sqlite
 from postgres import Postgres
-from stoker.consumers.ledger import MOVED
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
+from stoker.topology.ledger_names import MOVED
 from waiting import wait_until
 from working import create, remembered, wait_all_committed
 

@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from stoker.consumers.ledger import MOVED
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.apply import ensure_topology
+from stoker.topology.ledger_names import MOVED
 from waiting import wait_until
 from working import (
     Journal,

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
-from stoker.consumers.ledger import MOVED
 from stoker.consumers.outcomes import (
     INTERRUPTED,
     SKIPPED,
@@ -26,6 +25,7 @@ from stoker.consumers.record import Assignment, Record
 from stoker.consumers.writes import NextRecord, Writes, plan_writes
 from stoker.schemas import encode_own
 from stoker.topology import headers as wire
+from stoker.topology.ledger_names import MOVED
 
 LATER = NOW + timedelta(seconds=10)
 FAILURE = describe_failure("work", ValueError("broken"))

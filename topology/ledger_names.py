@@ -1,0 +1,38 @@
+"""The names under which the ledger remembers jobs and attempts; twins of dead letters are found by the same names."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Final
+
+from .headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY, HeaderMap
+
+MOVED: Final = "moved:"
+LONGEST_NAME_BYTES: Final = 1_000
+SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
+"""A byte that is no UTF-8 is written as four characters, so that a name may grow by as much."""
+
+
+def claim_id(headers: HeaderMap) -> str | None:
+    """Name a record for the ledger; a name of absurd length, which no producer of ours makes, by its digest."""
+    name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
+    if not name:
+        return None
+    replay = headers.get(REPLAY)
+    if replay:
+        name = replay + b":" + name
+    text = name.decode("utf-8", "backslashreplace")
+    if len(name) > SHORT_NAME_BYTES and max(len(name), len(text)) > LONGEST_NAME_BYTES:
+        return f"blake2b:{blake2b(name, digest_size=32).hexdigest()}"
+    return text
+
+
+def attempt_name(claim: str | None, origin: bytes, attempt: bytes) -> str:
+    """Name one attempt of a job, equal for all records that carry it.
+
+    Args:
+        claim: the job's name, as `claim_id` gives it.
+        origin: where the job was first enqueued, as `topic/partition/offset`.
+        attempt: its number, as the header has it.
+    """
+    return f"{MOVED}{claim or ''}@{origin.decode('utf-8', 'backslashreplace')}#{attempt.decode('utf-8', 'replace')}"
