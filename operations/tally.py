@@ -64,8 +64,7 @@ class Tally:
             key = OVERFLOW
         group = self._groups.get(key)
         if group is None:
-            message = record.text(wire.ERROR_MESSAGE)[:MESSAGE_LENGTH]
-            self._groups[key] = Group(1, record.at, record.at, record.ref, message)
+            self._groups[key] = Group(1, record.at, record.at, record.ref, _shortened(record.text(wire.ERROR_MESSAGE)))
         else:
             group.note(record)
 
@@ -84,3 +83,7 @@ class Tally:
         for key, group in self._groups.items():
             counts[key.job_type] = counts.get(key.job_type, 0) + group.count
         return counts
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= MESSAGE_LENGTH else f"{message[: MESSAGE_LENGTH - 1]}…"

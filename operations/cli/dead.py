@@ -6,12 +6,13 @@ import heapq
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from .app import AppContext, pass_app
 from .desk_options import JsonAssignment, death_filters, desk_failures, selection_of
+from .output import print_json_line
 from .publishing import (
     Voice,
     confirm,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from ..payloads import Edits
     from ..selection import Selection
     from ..settling import Forecast, Request, Settlement
+
+SHOWN_LETTERS: Final = 100
+"""So many are shown to people unless they ask for more."""
+SHOWN_REASONS: Final = 10
 
 _queue = click.argument("queue_name", metavar="QUEUE")
 _letters = click.argument("letters", metavar="[LETTER]...", nargs=-1)
@@ -60,12 +65,10 @@ def dead() -> None:
 @click.option(
     "--limit",
     type=click.IntRange(1),
-    default=100,
-    show_default=True,
     metavar="N",
-    help="Show the latest N of each queue.",
+    help=f"Show the latest N of each queue.  [default: {SHOWN_LETTERS}; all with --json]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document for each line: a letter, or a group.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one for each letter, or for each group.")
 @pass_app
 def list_letters(
     app: AppContext,
@@ -74,19 +77,26 @@ def list_letters(
     *,
     settled_too: bool,
     grouped: bool,
-    limit: int,
+    limit: int | None,
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """Show dead letters, the latest last; of all queues when none is named."""
+    """Show dead letters, the latest last; of all queues when none is named.
+
+    Letters that a crash has written twice are one letter. JSON lines are complete unless --limit is given; they come
+    partition by partition as they are read, with --limit in the order of death.
+    """
     selection = selection_of(filters)
     queues = [app.pipeline.find_queue(name) for name in queue_names] or list(app.pipeline.queues.values())
     for queue in queues:
         with desk_failures():
+            letters = _letters_of(app, queue, selection, settled_too=settled_too)
             if grouped:
-                _print_groups(app, queue, selection, settled_too=settled_too, as_json=as_json)
+                _print_groups(queue, letters, settled_too=settled_too, as_json=as_json)
+            elif as_json:
+                _print_json_lines(queue, letters if limit is None else _latest(letters, limit)[1])
             else:
-                _print_letters(app, queue, selection, settled_too=settled_too, limit=limit, as_json=as_json)
+                _print_table(queue, letters, settled_too=settled_too, limit=limit or SHOWN_LETTERS)
 
 
 def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[Letter]:
@@ -98,36 +108,35 @@ def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_
     return desk.letters(view, selection, settled_too=settled_too)
 
 
-def _print_groups(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool, as_json: bool) -> None:
+def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, as_json: bool) -> None:
     from ..tally import Tally
     from .letter_output import print_groups
 
-    letters = _letters_of(app, queue, selection, settled_too=settled_too)
     tally = Tally(letter.record for letter in letters)
     if as_json:
         for group in tally_document(tally):
-            click.echo(json.dumps({"queue": queue.name, **group}, ensure_ascii=False))
+            print_json_line({"queue": queue.name, **group})
         return
     click.echo(f"{queue.name}: {some(tally.total, _kind(settled_too))}")
     if tally.total:
         print_groups(tally)
 
 
-def _print_letters(
-    app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool, limit: int, as_json: bool
-) -> None:
+def _print_json_lines(queue: Queue, letters: Iterable[Letter]) -> None:
+    from .letter_output import letter_row
+
+    for letter in letters:
+        print_json_line({"queue": queue.name, **letter_row(letter)})
+
+
+def _print_table(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, limit: int) -> None:
     from .letter_output import letter_row, print_letters
 
-    total, latest = _latest(_letters_of(app, queue, selection, settled_too=settled_too), limit)
-    rows = [letter_row(letter) for letter in latest]
-    if as_json:
-        for row in rows:
-            click.echo(json.dumps({"queue": queue.name, **row}, ensure_ascii=False))
-        return
-    shown = f", the latest {len(rows):,} shown" if total > len(rows) else ""
+    total, latest = _latest(letters, limit)
+    shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
     click.echo(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
-    if rows:
-        print_letters(rows)
+    if latest:
+        print_letters([letter_row(letter) for letter in latest])
 
 
 def _kind(settled_too: bool) -> str:
@@ -324,8 +333,11 @@ def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
         voice.say(f"{forecast.settled_before:,} of them were settled before")
     if forecast.expired:
         voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
-    for reason, count in forecast.left_out.most_common(10):
+    for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
         voice.say(f"left out: {count:,}, because {reason} (--include-undecodable takes them along unread)")
+    if len(forecast.left_out) > SHOWN_REASONS:
+        rest = forecast.left_out.total() - sum(count for _, count in forecast.left_out.most_common(SHOWN_REASONS))
+        voice.say(f"left out: {rest:,} more, for other reasons (--json has them)")
 
 
 def _forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:

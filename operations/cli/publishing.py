@@ -174,6 +174,7 @@ def published_document(published: Published) -> dict[str, Any]:
         "done": published.units,
         "refused": published.refused,
         "refusals": refusals,
+        "refusals_are_cut": published.refused > len(refusals),
         "stopped": published.is_stopped,
     }
 

@@ -86,6 +86,17 @@ def test_the_list_shows_open_letters_and_groups_them(shop: Shop) -> None:
     assert "mails: 1 open dead letter\n" in latest.stdout
 
 
+def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: ClusterSettings) -> None:
+    """A program gets every letter of however many; people get the latest hundred, and are told so."""
+    bury(shop, cluster, [mail(order) for order in range(6, 156)])
+    lines = shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()
+    assert sorted(int(json.loads(line)["id"].removeprefix("job-")) for line in lines) == list(range(156))
+    assert len(shop.stoker("dead", "list", "mails", "--json", "--limit", "7").stdout.splitlines()) == 7
+
+    shown = shop.stoker("dead", "list", "mails").stdout
+    assert "mails: 156 open dead letters, the latest 100 shown (--limit shows more)" in shown
+
+
 def test_show_tells_everything_of_one_letter(shop: Shop) -> None:
     """Payload, stack and headers are shown; bytes that are no payload come as hex, and for programs as base64."""
     shown = shop.stoker("dead", "show", "mails", "0/1")
