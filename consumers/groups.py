@@ -9,6 +9,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 from ..topology.headers import ERROR_STACK
+from ..topology.kafka_errors import Remedy, remedy_of
 from .outcomes import Done, NotDone
 from .record import Record
 from .writes import Writes
@@ -75,7 +76,7 @@ def as_error(failure: BufferError | KafkaException) -> KafkaError:
 
 def is_fatal(error: KafkaError | None) -> bool:
     """Whether the client that said so cannot be used any more."""
-    return error is not None and (error.fatal() or error.code() == KafkaError._FATAL)
+    return error is not None and remedy_of(error) is Remedy.NEW_CLIENT
 
 
 def merged(first: Group, second: Group) -> Group:

@@ -25,6 +25,7 @@ from ..producers.client import Outage, connect, producer_config
 from ..producers.delivery import why_unconfirmed
 from ..topology import ClusterSettings
 from ..topology.cluster import Option
+from ..topology.kafka_errors import Remedy, codes_of
 from .desk_errors import Fenced, PublishFailed
 from .job_record import RawHeaders
 
@@ -38,9 +39,7 @@ _RECORD_OVERHEAD_BYTES: Final = 512
 _ATTEMPTS: Final = 5
 
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-_RECORD_FAULTS: Final = frozenset(
-    {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD}
-)
+_RECORD_FAULTS: Final = codes_of(Remedy.SHRINK, Remedy.ALONE) | {KafkaError.INVALID_MSG}
 """Errors that stay as long as one certain record is in the batch."""
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ..topology.cluster import ClusterSettings, Option, is_secret
+from ..topology.kafka_errors import Remedy, codes_of
 from .errors import SettingRefused
 
 logger = logging.getLogger("stoker.producers")
@@ -135,13 +136,4 @@ class Outage:
         return self.cause is not None and self.cause.code() in AUTHORIZATION_CODES
 
 
-AUTHORIZATION_CODES: Final = frozenset(
-    {
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.UNSUPPORTED_SASL_MECHANISM,
-        KafkaError.ILLEGAL_SASL_STATE,
-    }
-)
+AUTHORIZATION_CODES: Final = codes_of(Remedy.GRANT)

@@ -7,6 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
+from ..topology.kafka_errors import Remedy, codes_of
 from .client import AUTHORIZATION_CODES, Outage
 from .errors import (
     BrokerUnreachable,
@@ -64,7 +65,7 @@ _UNREACHABLE: Final = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
-_TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+_TOO_LARGE: Final = codes_of(Remedy.SHRINK)
 _NO_TOPIC: Final = frozenset(
     {
         KafkaError._UNKNOWN_TOPIC,
