@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from ..topology import ClusterSettings
+from ..topology import ClusterSettings, names
 from ..topology.cluster import Option
 from .cluster_view import Partition
 from .job_record import JobRecord, record_of
@@ -31,7 +31,7 @@ def read_heads(
     """
     if not positions:
         return {}
-    consumer = Consumer(_config(cluster))
+    consumer = Consumer(_config(cluster, min(positions)[0]))
     try:
         consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in positions.items()])
         return _collect(consumer, set(positions), timeout_s)
@@ -67,9 +67,9 @@ def _partition(message: Message) -> Partition | None:
     return None if topic is None or number is None else (topic, number)
 
 
-def _config(cluster: ClusterSettings) -> dict[str, Option]:
+def _config(cluster: ClusterSettings, topic: str) -> dict[str, Option]:
     own: dict[str, Option] = {
-        "group.id": "stoker.heads",  # the client insists on a name; it is never joined or committed to
+        "group.id": names.reader_group(topic),  # the client insists on a name; it is never joined or committed to
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",

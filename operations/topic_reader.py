@@ -11,7 +11,7 @@ from typing import Final, Self, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..topology import ClusterSettings
+from ..topology import ClusterSettings, names
 from ..topology.cluster import ClusterUnreachable
 from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
@@ -23,6 +23,9 @@ _POLL_S: Final = 0.03
 _BATCH: Final = 500
 _ASK_AGAIN_S: Final = 0.1
 _NO_LEADER_YET: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+
+NO_MATTER: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
+"""Errors of the group that librdkafka looks for unasked: a reader needs none, and no rights on one."""
 
 Answer = TypeVar("Answer")
 
@@ -62,7 +65,7 @@ class TopicReader:
             auto_offset_reset="earliest", fetch_wait_max_ms=100, queued_max_messages_kbytes=16_384, log_level=2
         )
         own = {
-            "group.id": f"{topic}.reader",  # the client insists on a name; it is never joined or committed to
+            "group.id": names.reader_group(topic),  # the client insists on a name; it is never joined or committed to
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
@@ -198,7 +201,7 @@ class _Walk:
             return False
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicAbsent(self._topic)
-        if error.retriable():
+        if error.retriable() or error.code() in NO_MATTER:
             return False
         raise KafkaException(error)
 

@@ -48,9 +48,7 @@ _MISSING: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNO
 # Failures are raised, with what the client said about them; its own lines on stderr would repeat them.
 _QUIET: Final[dict[str, str | int | float | bool]] = {"log_level": 0}
 
-# The store assigns its partitions itself and commits nothing; librdkafka wants a group id all the same.
 _READING: Final[dict[str, str | int | float | bool]] = {
-    "group.id": "stoker-schemas",
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "enable.partition.eof": True,
@@ -123,7 +121,7 @@ class TopicSchemaStore:
     def _read(self, deadline: float) -> None:
         troubles: list[str] = []
         consumer = Consumer(
-            {**_QUIET, **self._config, **_READING, "error_cb": lambda error: troubles.append(error.str())}
+            {**_QUIET, **self._config, **self._reading(), "error_cb": lambda error: troubles.append(error.str())}
         )
         try:
             self._read_to_end(consumer, deadline)
@@ -132,6 +130,10 @@ class TopicSchemaStore:
             raise self._failure(error, troubles) from error
         finally:
             consumer.close()
+
+    def _reading(self) -> dict[str, str | int | float | bool]:
+        """The store assigns its partitions itself and commits nothing; librdkafka wants a group id all the same."""
+        return {**_READING, "group.id": f"{self._topic}.reader"}
 
     def _read_to_end(self, consumer: Consumer, deadline: float) -> None:
         partitions = self._partitions(consumer, deadline)
@@ -166,6 +168,8 @@ class TopicSchemaStore:
             # The end's own offset, since compaction may have taken the last records before it.
             self._next[partition] = int(message.offset() or 0)
             waiting.discard(partition)
+        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            pass  # of the group that librdkafka looks for unasked: nothing here needs it, nor rights on it
         elif error.fatal() or not error.retriable():
             raise KafkaException(error)
 

@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 
 from brokers import provide_broker, withdraw_broker
+from guarded import Guarded, provide_guarded, withdraw_guarded
 from postgres import Postgres, provide_postgres, withdraw_postgres
 from stoker.operations.broker import EmbeddedBroker
 
@@ -44,6 +45,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shared = config.stash.get(_OURS, None)
     if shared is not None:
         withdraw_broker(shared)
+        withdraw_guarded(shared)
         withdraw_postgres(shared)
         shutil.rmtree(shared)
         del os.environ[_SHARED]
@@ -57,6 +59,12 @@ def cluster() -> ClusterSettings:
     if os.environ.get(BOOTSTRAP_VARIABLE):
         return ClusterSettings.from_environment()
     return ClusterSettings(bootstrap_servers=provide_broker(Path(os.environ[_SHARED])))
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Guarded:
+    """A running Kafka with TLS, passwords and access rights, shared by the run: a test grants what it needs."""
+    return provide_guarded(Path(os.environ[_SHARED]))
 
 
 @pytest.fixture(scope="session")

@@ -87,3 +87,8 @@ def events_topic(namespace: str) -> str:
 def group_id(namespace: str, queue: str) -> str:
     """Name the consumer group whose members share a queue's partitions."""
     return f"{namespace}.{queue}"
+
+
+def reader_group(topic: str) -> str:
+    """Name what a reader of a topic calls its group: it joins none, but Kafka's client insists on a name."""
+    return f"{topic}.reader"
