@@ -24,7 +24,8 @@
     └── WouldDeadlock             a waiting call was made from a delivery callback
 
 `maybe_published` tells whether the job may be on its topic all the same. Where it is true, enqueue the job again with
-the same job id: the ledger runs it once. The constructor's arguments are the exception's `args`.
+the same job id: the ledger runs it once. `is_temporary` tells whether the same call may succeed later without a change
+to anything. The constructor's arguments are the exception's `args`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class EnqueueError(Exception):
     """Root of everything that enqueueing raises on purpose."""
 
     maybe_published: bool = False
+    is_temporary: bool = False
 
 
 class CallRefused(EnqueueError):
@@ -120,6 +122,7 @@ class BrokerUnreachable(_OfJob):
     """No broker confirmed the job in time; it may have been published."""
 
     maybe_published = True
+    is_temporary = True
 
     def __str__(self) -> str:
         return self._say(
@@ -142,6 +145,8 @@ class UnreachableAtStart(BrokerUnreachable):
 
 class QueueFull(_OfJob):
     """The producer's buffer stayed full for the whole wait; the job was not sent."""
+
+    is_temporary = True
 
     def __str__(self) -> str:
         return self._say(
@@ -189,6 +194,7 @@ class DeliveryFailed(_OfJob):
     """The brokers or the client gave up on the job for another reason; it may have been published."""
 
     maybe_published = True
+    is_temporary = True
 
     def __str__(self) -> str:
         return self._say(
@@ -201,6 +207,7 @@ class Unconfirmed(EnqueueError):
     """`flush` or `close` ran out of time with jobs unconfirmed; their futures tell which."""
 
     maybe_published = True
+    is_temporary = True
 
     def __init__(self, count: int, waited_s: float) -> None:
         super().__init__(count, waited_s)
@@ -245,6 +252,7 @@ class BulkFailed(EnqueueError):
         self.confirmed, self.taken = confirmed, taken
         self.failures, self.failed_indexes = failures, failed_indexes
         self.maybe_published = any(failure.error.maybe_published for failure in failures)
+        self.is_temporary = all(failure.error.is_temporary for failure in failures)
 
     def __str__(self) -> str:
         first = self.failures[0]
