@@ -12,6 +12,7 @@ from ..producers.client import LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
 from ..topology.group_settings import group_settings
+from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
@@ -137,4 +138,17 @@ def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that makes outcomes durable; it reports success as well, which is none without an offset."""
     config = producer_config(cluster, client_id=worker_id, linger_ms=0, message_timeout_ms=30_000)
+    return connect(config, Outage(cluster.bootstrap_servers))
+
+
+def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that writes events; what it cannot write within half a minute is given up."""
+    config = producer_config(
+        cluster,
+        client_id=f"{worker_id}-events",
+        linger_ms=20,
+        message_timeout_ms=30_000,
+        queue_buffering_max_messages=MOST_EVENTS,
+        queue_buffering_max_kbytes=MOST_EVENTS_KBYTES,
+    )
     return connect(config, Outage(cluster.bootstrap_servers))

@@ -24,6 +24,7 @@ from .client import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
     GroupProtocol,
+    events_producer,
     lacks_consumer_protocol,
     longest_callback_s,
     make_consumer,
@@ -33,6 +34,7 @@ from .client import (
 )
 from .commits import Commits
 from .errors import WorkerCrashed
+from .event_publisher import EventPublisher
 from .flow import Flow
 from .groups import Group
 from .handover import Handover
@@ -60,6 +62,8 @@ HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
+EVENTS_AT_STOP_S: Final = 1.0
+"""How long the last events may take to be confirmed, once the group is left."""
 
 
 class QueueWorker:
@@ -77,15 +81,18 @@ class QueueWorker:
         self._restoring = Restoring(queue, cluster, self._assignments.receive_restored)
         spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
         self._commits = Commits(self._assignments, spill, settings.commit_interval)
+        self._events = EventPublisher(
+            pipeline.events_topic, queue.name, lambda: events_producer(cluster, settings.worker_id)
+        )
         self._settler = Settler(
             queue,
-            events_topic=pipeline.events_topic,
+            publish_event=self._events.publish,
             worker_id=settings.worker_id,
             make_producer=lambda: settling_producer(cluster, settings.worker_id),
             on_settled=self._receive_settled,
         )
         bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
-        self._stages = Stages(queue, bench, self._settler, settings)
+        self._stages = Stages(queue, bench, self._settler, self._events, settings)
         self._flow = Flow(self._assignments, settings, lambda: self._stages.parked)
         self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
         self._thread_id = 0
@@ -260,6 +267,7 @@ class QueueWorker:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
             self._overview.note(now_s)
+            self._events.poll()
             readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
             self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._flow.is_resting)
 
@@ -280,6 +288,7 @@ class QueueWorker:
         finally:  # whatever the consumer says by now: what has ended is settled
             self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
             self._leave_in_time()
+            self._events.close(0.0 if self._stopping_now.is_set() else EVENTS_AT_STOP_S)
 
     def _await_running(self) -> None:
         """Go on polling, so that the partitions stay ours while their last jobs run."""

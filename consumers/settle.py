@@ -3,9 +3,9 @@
 One thread for each queue collects what the runners hand in, and settles a group in two strides, each ended by a
 barrier: first the retry and dead-letter records are confirmed by the brokers, then the ledger's entries. A crash
 between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has run; a
-crash the other way round would lose the job, so the order is what it is. Events ride with the second stride and hold
-nothing up. A write that fails is repeated until it succeeds; its source record stays incomplete, so it is never
-committed past.
+crash the other way round would lose the job, so the order is what it is. A write that fails is repeated until it
+succeeds; its source record stays incomplete, so it is never committed past. The event of an outcome is handed over once
+it is settled, to a client of its own that nobody waits for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.delivery import why_unconfirmed
-from ..schemas import encode_own
 from ..topology import Queue
 from . import log_keys
+from .event_publisher import Event
 from .groups import Group, Settlement, as_error, is_fatal, merged, slimmer
 from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .outcomes import Done, NotDone, Outcome
@@ -51,14 +51,14 @@ class Settler:
         self,
         queue: Queue,
         *,
-        events_topic: str,
+        publish_event: Callable[[Event], None],
         worker_id: str,
         make_producer: ProducerFactory,
         on_settled: Callable[[Group], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
-        self._events_topic = events_topic
+        self._publish_event = publish_event
         self._worker_id = worker_id
         self._make_producer = make_producer
         self._producer = make_producer()
@@ -66,7 +66,6 @@ class Settler:
         self._clock = clock
         self._done: deque[Record] = deque()
         self._others: deque[tuple[Record, NotDone]] = deque()
-        self._told: deque[dict[str, object]] = deque()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
@@ -90,11 +89,6 @@ class Settler:
         if not self._wake.is_set():
             self._wake.set()
 
-    def tell(self, event: dict[str, object]) -> None:
-        """Publish an event that no outcome brings about; never blocks, and where it fails, that is logged."""
-        self._told.append(event)
-        self._wake.set()
-
     def stop(self, within: timedelta) -> None:
         """Settle what was handed in, for so long at the most, and end; what is left will be delivered again."""
         self._give_up_at_s = time.monotonic() + within.total_seconds()
@@ -109,7 +103,6 @@ class Settler:
                 self._wake.wait(RETRY_PAUSE_S if failed else None)
                 self._wake.clear()
                 self._gather_company()
-                self._publish_told()
                 failed = self.settle_next(failed)
                 if self._done or self._others:
                     self._wake.set()
@@ -172,7 +165,14 @@ class Settler:
         group.others = [item for item in group.others if item.error is None]
         if group:
             self._on_settled(group)
+        self._tell(group)
         return failed
+
+    def _tell(self, settled: Group) -> None:
+        """Publish the events of what is settled: one for each outcome, however often its writes were repeated."""
+        for item in settled.others:
+            if item.writes.event is not None:
+                self._publish_event(item.writes.event)
 
     def _settle(self, group: Group) -> _Failed:
         moving = [item for item in group.others if item.writes.record is not None]
@@ -182,7 +182,6 @@ class Settler:
             item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
         failed = self._publish_done(group.done)
         self._publish_entries(durable)
-        self._publish_events(durable)
         self._wait_confirmed()
         return [record for records, _ in failed for record in records], failed[0][1] if failed else None
 
@@ -250,32 +249,6 @@ class Settler:
             )
         except (BufferError, KafkaException) as failure:
             on_failure(as_error(failure))
-
-    def _publish_events(self, group: Iterable[Settlement]) -> None:
-        for item in group:
-            if item.writes.event is not None:
-                self._publish_event(item.writes.event)
-
-    def _publish_told(self) -> None:
-        while self._told:
-            self._publish_event(self._told.popleft())
-            self._producer.poll(0)
-
-    def _publish_event(self, event: dict[str, object]) -> None:
-        def note(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                _LOGGER.warning("an event of job %s could not be written: %s", event["job_id"], error)
-
-        key = str(event["job_id"])
-        try:
-            self._producer.produce(
-                self._events_topic,
-                key=key.encode("utf-8", "backslashreplace"),
-                value=encode_own("JobEvent", event),
-                on_delivery=note,
-            )
-        except (BufferError, KafkaException, TypeError, ValueError, OverflowError) as failure:
-            _LOGGER.warning("an event of job %s could not be written: %s", key, failure)
 
     def _wait_confirmed(self) -> None:
         """Wait until everything published is confirmed or failed; librdkafka bounds that by `message.timeout.ms`."""

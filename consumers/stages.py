@@ -15,6 +15,7 @@ from . import log_keys
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
 from .context import JobContext
+from .event_publisher import EventPublisher
 from .isolation import IsolatedRunners
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
@@ -44,10 +45,13 @@ class Stages:
         crashed: what a part of it failed with; None while all is well.
     """
 
-    def __init__(self, queue: Queue, bench: Bench, settler: Settler, settings: WorkerSettings) -> None:
+    def __init__(
+        self, queue: Queue, bench: Bench, settler: Settler, events: EventPublisher, settings: WorkerSettings
+    ) -> None:
         self._queue = queue
         self._bench = bench
         self._settler = settler
+        self._events = events
         kinds = bench.job_types.items()
         self._isolated_names = frozenset(name.encode() for name, kind in kinds if kind.isolation)
         self._async_names = frozenset(name.encode() for name, kind in kinds if kind.is_async) - self._isolated_names
@@ -227,7 +231,7 @@ class Stages:
         event = progress_event(
             context.record, latest, queue=self._queue, worker_id=self._worker_id, now=utc(time.time())
         )
-        self._settler.tell(event)
+        self._events.publish(event)
 
     def _stops(self) -> bool:
         return self._is_stopping

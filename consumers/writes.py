@@ -42,14 +42,14 @@ class NextRecord:
 
 @dataclass(slots=True, kw_only=True)
 class Writes:
-    """Everything that must be durable before the source record is complete, in this order.
+    """What an outcome puts on topics; record and ledger must be durable before the source record is complete.
 
     Not frozen, since each job makes one.
 
     Attributes:
         record: in a retry tier or the dead letters; confirmed before the ledger is written.
         ledger: (name, word), or None where nothing is to be remembered.
-        event: a `JobEvent` datum, or None; for the eye, so it never holds anything up.
+        event: a `JobEvent` datum, or None; for the eye: published once all else is durable, and never waited for.
     """
 
     record: NextRecord | None = None

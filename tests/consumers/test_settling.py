@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
+from stoker.consumers.event_publisher import Event
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.groups import Group
 from stoker.consumers.ledger_records import names_of
@@ -69,9 +70,10 @@ class Settling:
     def __init__(self, delivery: Delivery, refused: set[str]) -> None:
         self.producer = UnreliableProducer(refused)
         self.settled: list[Record] = []
+        self.events: list[Event] = []
         self.settler = Settler(
             delivery.queue,
-            events_topic=delivery.pipeline.events_topic,
+            publish_event=self.events.append,
             worker_id="w1",
             make_producer=lambda: cast(Producer, self.producer),
             on_settled=self._note,
@@ -173,6 +175,21 @@ def test_a_retry_whose_ledger_entry_fails_is_published_once() -> None:
         scene.producer.refused.clear()
         wait_until(lambda: scene.settled == [record])
     assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize("topic", ["unit.q.retry.1s", "unit.q.ledger"])
+def test_an_outcome_that_is_written_again_and_again_has_one_event(topic: str) -> None:
+    """It is published when the outcome is settled, not with each try to write it."""
+    delivery = declare()
+    with settling(delivery, {topic}) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.producer.refusals >= 3, what="two repetitions")
+        assert scene.events == []
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [record])
+    assert [event["event"] for event in scene.events] == ["retried"]
 
 
 @pytest.mark.expected_errors("cannot be written")

@@ -4,7 +4,8 @@ Everything between librdkafka and the handlers is the worker's own code; threads
 (`tests/simulation/`). After each step it is held against an account of what truly happened: nothing acknowledged is
 lost; nothing is committed whose outcome is not durable; what was complete or done does not run again; keys keep their
 order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; jobs that kill what
-they run in are quarantined, before they have killed many, and nobody else is; all counts return to zero.
+they run in are quarantined, before they have killed many, and nobody else is; all counts return to zero. In every play
+the events' topic is silent for good: what may run, runs all the same.
 """
 
 from __future__ import annotations

@@ -10,9 +10,12 @@ from typing import Any, Literal, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from simulation.brokers import Place, SimBrokers
+from simulation.virtual_time import CLOCK
 from stoker.consumers.beginnings import EARLIEST
 from stoker.topology.headers import HeaderList
 
+MOST_UNANSWERED = 4
+PATIENCE = 3
 Fate = Literal["done", "refused", "unanswered", "killed"]
 """Of a write or a commit: done and answered; refused; done, with an answer that says it failed; or the process dies."""
 
@@ -136,7 +139,8 @@ class _Pending:
 class SimProducer:
     """A producer; `fates` says what becomes of its next writes, "done" where it says nothing.
 
-    `while_waiting` lets others move while this one waits for its answers.
+    `while_waiting` lets others move while this one waits for its answers. A topic without partitions of ours, such as
+    that of the events, stays silent for good: its records are never answered, and soon fill what the client holds.
     """
 
     def __init__(
@@ -148,6 +152,8 @@ class SimProducer:
         self._reports_success = reports == "all"
         self._pending: list[_Pending] = []
         self._confirmed: dict[int, HeaderList] = {}
+        self._unanswered = 0
+        self._waited_in_vain = 0
 
     def produce(
         self,
@@ -159,20 +165,28 @@ class SimProducer:
         headers: Any = None,
         on_delivery: Any = None,
     ) -> None:
-        """Queue a record; those of topics without partitions of ours are passed over."""
-        if partition >= 0:
+        """Queue a record."""
+        if partition < 0:
+            if self._unanswered == MOST_UNANSWERED:
+                raise BufferError
+            self._unanswered += 1
+        else:
             self._pending.append(_Pending(topic, partition, key, value, headers or [], on_delivery))
 
     def poll(self, _timeout_s: float) -> int:
         """Take answers."""
         return self.flush(0)
 
-    def flush(self, _timeout_s: float) -> int:
-        """Have everything answered."""
+    def flush(self, timeout_s: float) -> int:
+        """Have everything answered that will be; how much is not when the time is over."""
         while self._pending:
             self._write(self._pending.pop(0))
         self._while_waiting()
-        return 0
+        if self._unanswered and timeout_s > 0:
+            CLOCK.advance(timeout_s)
+            self._waited_in_vain += 1
+            assert self._waited_in_vain < PATIENCE, "work that may go on waits for a topic that stays silent for good"
+        return self._unanswered
 
     def _write(self, pending: _Pending) -> None:
         fate = self._fates.popleft() if self._fates else "done"

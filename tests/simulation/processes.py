@@ -18,6 +18,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.commits import Commits
 from stoker.consumers.crashes import ChildDied
+from stoker.consumers.event_publisher import EventPublisher
 from stoker.consumers.flow import Flow
 from stoker.consumers.groups import Group
 from stoker.consumers.handover import Handover
@@ -90,9 +91,10 @@ class SimProcess:
         queue, settings = self.queue, self._settings()
         self.assignments = Assignments(queue)
         self.commits = Commits(self.assignments, Spill(queue, self._spilling_producer), settings.commit_interval)
+        self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
-            events_topic=self.pipeline.events_topic,
+            publish_event=self.events.publish,
             worker_id=settings.worker_id,
             make_producer=self._settling_producer,
             on_settled=self._receive_settled,
@@ -106,7 +108,7 @@ class SimProcess:
             clock=CLOCK.time,
             chance=lambda: self.chance,
         )
-        self.stages = Stages(queue, self.bench, self.settler, settings)
+        self.stages = Stages(queue, self.bench, self.settler, self.events, settings)
         self.ready = ReadyRecords()
         self.stages._threads = cast(ThreadRunners, self.ready)
         self.isolated = SimIsolatedRunners(self.bench, settings, lambda _record, _slot: None, _raise)
@@ -128,6 +130,9 @@ class SimProcess:
     def _settling_producer(self) -> Producer:
         made = SimProducer(self.brokers, self.fates, self._wait_for_answers, reports="errors")
         return cast(Producer, made)
+
+    def _events_producer(self) -> Producer:
+        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
 
     def _spilling_producer(self) -> Producer:
         return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))

@@ -1,0 +1,135 @@
+"""`EventPublisher`: puts events on their topic by a client of its own, for which no job ever waits.
+
+Events are for the eye. Their topic may be gone, without a leader or slow: outcomes are settled meanwhile as ever, since
+another client writes those. Unwritten events are bounded by number and bytes; what does not fit, or is not confirmed in
+time, is counted and given up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ..schemas import encode_own
+from . import log_keys
+from .groups import is_fatal
+
+_LOGGER = logging.getLogger("stoker.events")
+
+MOST_EVENTS: Final = 10_000
+MOST_EVENTS_KBYTES: Final = 4_096
+"""Bounds on the events of one queue that are not confirmed yet."""
+REPORT_INTERVAL_S: Final = 60.0
+"""How often at most given up events are logged."""
+
+Event = Mapping[str, Any]
+"""A `JobEvent` datum."""
+
+
+class EventPublisher:
+    """Publishes the events of one queue; any thread may call it, and no call waits but `close`.
+
+    The client is made for the first event, so a queue whose jobs all succeed has none.
+    """
+
+    def __init__(self, topic: str, queue: str, make_producer: Callable[[], Producer]) -> None:
+        self._topic = topic
+        self._make_producer = make_producer
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._is_closed = False
+        self.given_up = GivenUp(topic, queue)
+
+    def publish(self, event: Event) -> None:
+        """Send an event, or give it up; never raises, and never waits for a broker."""
+        key = str(event["job_id"]).encode("utf-8", "backslashreplace")
+        try:
+            value = encode_own("JobEvent", event)
+            producer = self._connected()
+            if producer is not None:
+                self._offer(producer, key, value)
+        except (BufferError, KafkaException, TypeError, ValueError, OverflowError) as failure:
+            self.given_up.note(key, failure)
+
+    def poll(self) -> None:
+        """Take the brokers' answers, so that what is confirmed makes room; to be called every second or so."""
+        producer = self._producer
+        if producer is not None:
+            producer.poll(0)
+        self.given_up.report_if_due()
+
+    def close(self, within_s: float) -> None:
+        """Let what was sent be confirmed, for so long at the most, and give up the rest."""
+        with self._lock:
+            producer, self._producer, self._is_closed = self._producer, None, True
+        if producer is not None and producer.flush(within_s):
+            producer.purge()
+            producer.poll(0)
+        self.given_up.report()
+
+    def _connected(self) -> Producer | None:
+        with self._lock:
+            if self._producer is None and not self._is_closed:
+                self._producer = self._make_producer()
+            return self._producer
+
+    def _offer(self, producer: Producer, key: bytes, value: bytes) -> None:
+        try:
+            producer.produce(self._topic, key=key, value=value, on_delivery=self._note)
+        except BufferError:  # perhaps of confirmed ones that nobody has taken note of
+            producer.poll(0)
+            producer.produce(self._topic, key=key, value=value, on_delivery=self._note)
+
+    def _note(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        if is_fatal(error):
+            self._producer = None  # of no more use: the next event gets another one
+        self.given_up.note(message.key(), error)
+
+
+class GivenUp:
+    """Counts the events that were given up, and logs them now and then.
+
+    `total` counts them since the start.
+    """
+
+    def __init__(self, topic: str, queue: str) -> None:
+        self._topic, self._queue = topic, queue
+        self._lock = threading.Lock()
+        self._unreported = 0
+        self._last: tuple[object, object] = ("", "")
+        self._next_report_s = 0.0
+        self.total = 0
+
+    def note(self, key: bytes | str | None, cause: object) -> None:
+        """Count one, of the job that the key names."""
+        with self._lock:
+            self.total += 1
+            self._unreported += 1
+            self._last = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key, cause)
+        self.report_if_due()
+
+    def report_if_due(self) -> None:
+        """Log what was not logged, unless the last report is too recent."""
+        if self._unreported and time.monotonic() >= self._next_report_s:
+            self.report()
+
+    def report(self) -> None:
+        """Log what was not logged, if there is any."""
+        with self._lock:
+            count, self._unreported = self._unreported, 0
+            self._next_report_s = time.monotonic() + REPORT_INTERVAL_S
+            job_id, cause = self._last
+        if count:
+            _LOGGER.warning(
+                "%d events could not be written to %s and were given up, the last one of job %s: %s; jobs go on, but "
+                "their history there has gaps; see that the topic exists and has a leader",
+                count, self._topic, job_id, cause,
+                extra={log_keys.JOB_ID: job_id, log_keys.QUEUE: self._queue, log_keys.COUNT: count},
+            )  # fmt: skip
