@@ -21,7 +21,7 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak chaos check bench broker format clean
+.PHONY: help setup demo test soak chaos check bench broker format reference clean
 
 help: ## list these commands
 	@echo "make <command>:"
@@ -60,6 +60,9 @@ broker: $(READY) ## start this folder's embedded Kafka and print its address
 format: $(READY) ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
+
+reference: $(READY) ## write docs/reference.md and docs/commands.md from docstrings and help
+	$(BIN)/python tests/reference_page.py
 
 clean: ## delete .venv, caches and build results; the embedded broker's data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
