@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -13,6 +13,9 @@ from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
 from ..topology.group_settings import group_settings
 from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
+from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
+
+_LOGGER = logging.getLogger("stoker.worker")
 
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
@@ -26,47 +29,6 @@ DEFAULT_POLL_INTERVAL_MS: Final = 300_000
 """librdkafka's own `max.poll.interval.ms`."""
 
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupProtocol:
-    """How the members of a group agree on who owns what.
-
-    Both ways use a range assignor, which gives equal partition numbers of the main topic and the tiers to one member.
-
-    Attributes:
-        options: librdkafka's options that choose it.
-        is_incremental: whether partitions come and go one by one; else all are given back at each rebalance.
-    """
-
-    options: Mapping[str, Option]
-    is_incremental: bool
-
-    def take(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        """Begin to consume what was assigned."""
-        (consumer.incremental_assign if self.is_incremental else consumer.assign)(given)
-
-    def give_back(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        """Cease to consume what was revoked."""
-        if self.is_incremental:
-            consumer.incremental_unassign(taken)
-        else:
-            consumer.unassign()
-
-
-CONSUMER_PROTOCOL: Final = GroupProtocol(
-    options={"group.protocol": "consumer", "group.remote.assignor": "range"}, is_incremental=True
-)
-CLASSIC_PROTOCOL: Final = GroupProtocol(
-    options={"group.protocol": "classic", "partition.assignment.strategy": "range"}, is_incremental=False
-)
-"""For brokers older than Kafka 4.0."""
-
-
-def lacks_consumer_protocol(error: KafkaError) -> bool:
-    """Whether the error says that the brokers are older than the new protocol, or have it switched off."""
-    text = error.str()
-    return error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in text and "not supported" in text
 
 
 def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol) -> dict[str, Any]:
@@ -97,9 +59,11 @@ def classic_session(queue: Queue) -> dict[str, Option]:
 
 def make_consumer(
     cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol, on_commit: OnCommit
-) -> Consumer:
-    """Make the consumer of a queue's group."""
-    return _consumer(cluster, {**consumer_config(cluster, queue, client_id, protocol), "on_commit": on_commit})
+) -> tuple[Consumer, BrokerWatch]:
+    """Make the consumer of a queue's group, and what learns from its log whether the brokers know the protocol."""
+    config = {**consumer_config(cluster, queue, client_id, protocol), "on_commit": on_commit}
+    watch = BrokerWatch(config, _LOGGER)
+    return _consumer(cluster, BrokerWatch.watched(config), watch), watch
 
 
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
@@ -116,12 +80,13 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "queued.max.messages.kbytes": 8_192,
     }
     given = {name: value for name, value in config.items() if name not in MEMBERS_OPTIONS}
-    return _consumer(cluster, {**given, **beside, **options})
+    whole = {**given, **beside, **options}
+    return _consumer(cluster, whole, LogRelay(whole, _LOGGER))
 
 
-def _consumer(cluster: ClusterSettings, config: dict[str, Any]) -> Consumer:
+def _consumer(cluster: ClusterSettings, config: dict[str, Any], relay: LogRelay) -> Consumer:
     outage = Outage(cluster.bootstrap_servers)
-    return Consumer({**config, "error_cb": outage.note, "logger": LogRelay(config)})
+    return Consumer({**config, "error_cb": outage.note, "logger": relay})
 
 
 def longest_callback_s(cluster: ClusterSettings) -> float:

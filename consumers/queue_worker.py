@@ -21,11 +21,7 @@ from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
 from .client import (
-    CLASSIC_PROTOCOL,
-    CONSUMER_PROTOCOL,
-    GroupProtocol,
     events_producer,
-    lacks_consumer_protocol,
     longest_callback_s,
     make_consumer,
     make_reader,
@@ -36,6 +32,14 @@ from .commits import Commits
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
 from .flow import Flow
+from .group_protocol import (
+    CLASSIC_PROTOCOL,
+    CONSUMER_PROTOCOL,
+    BrokerWatch,
+    GroupProtocol,
+    first_protocol,
+    refuses_consumer_protocol,
+)
 from .groups import Group
 from .handover import Handover
 from .intake import Intake
@@ -97,8 +101,8 @@ class QueueWorker:
         self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
         self._thread_id = 0
         self._cluster = cluster
-        self._protocol = CONSUMER_PROTOCOL
-        self._consumer = self._connect(CONSUMER_PROTOCOL)
+        self._protocol = first_protocol(cluster)
+        self._consumer, self._brokers = self._connect(self._protocol)
         self._tiers = TierReader(make_reader(cluster, queue, f"{settings.worker_id}-tiers", {}))
         self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
         self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
@@ -142,7 +146,7 @@ class QueueWorker:
         """What its runners, partitions and threads are doing; called from any thread."""
         return self._overview.trace(self.last_turn_s, self._thread_id)
 
-    def _connect(self, protocol: GroupProtocol) -> Consumer:
+    def _connect(self, protocol: GroupProtocol) -> tuple[Consumer, BrokerWatch]:
         return make_consumer(self._cluster, self.queue, self._settings.worker_id, protocol, self._commits.note_answer)
 
     def _subscribe(self) -> None:
@@ -153,20 +157,27 @@ class QueueWorker:
             on_lost=self._on_lost,
         )
 
+    def _cannot_join(self) -> bool:
+        """Whether a broker lacks the protocol by which we try to join; one that gave us partitions does not."""
+        is_lacking = self._brokers.lacks_consumer_protocol and self._protocol is CONSUMER_PROTOCOL
+        return is_lacking and not self._assignments.all()
+
     def _fall_back(self) -> None:
         """Join in the way that older brokers know; nothing is assigned yet, since joining is what failed."""
         _LOGGER.warning(
-            "the brokers do not know the consumer group protocol of Kafka 4.0; using the classic one",
+            "the brokers lack the consumer group protocol of Kafka 4.0, or have it switched off; using the classic one",
             extra={log_keys.QUEUE: self.queue.name},
         )
         self._consumer.close()
         self._protocol = CLASSIC_PROTOCOL
-        self._consumer = self._connect(CLASSIC_PROTOCOL)
+        self._consumer, self._brokers = self._connect(CLASSIC_PROTOCOL)
         self._subscribe()
 
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()
         self._check_parts()
+        if self._cannot_join():
+            self._fall_back()
         self._intake.note_settled()
         self._handover.begin_restored(self._consumer)
         self._commits.commit_if_due(self._consumer)
@@ -224,7 +235,7 @@ class QueueWorker:
         self._intake.receive_settled(group)
 
     def _note_error(self, error: KafkaError) -> None:
-        if lacks_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
+        if refuses_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
             self._fall_back()
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)

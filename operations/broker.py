@@ -61,7 +61,8 @@ def project_folder(environ: Mapping[str, str] = os.environ) -> Path:
 class EmbeddedBroker:
     """One project's broker. Any number of processes may hold one for the same folder: they see the same broker.
 
-    `server_settings` are Kafka server properties beside the usual ones; they take effect at the next start.
+    `server_settings` are Kafka server properties beside the usual ones; they take effect at the next start, as does
+    `version`. Others than the usual one are for those who want to know how an older Kafka behaves.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class EmbeddedBroker:
         folder: Path,
         progress: Progress = lambda _said: None,
         server_settings: Mapping[str, str] = MappingProxyType({}),
+        version: str = KAFKA_VERSION,
     ) -> None:
         self.folder = folder.absolute()
         self._progress = progress
         self._server_settings = server_settings
+        self._version = version
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> BootstrapAddress:
         """Start it, or find it running, and wait until it answers.
@@ -143,19 +146,19 @@ class EmbeddedBroker:
             raise BrokerFolderFailed(self.folder, refused) from refused
 
     def _launch(self) -> RunningBroker:
-        java, jars = find_java(), find_jars(self._progress)
+        java, jars = find_java(), find_jars(self._progress, version=self._version)
         ports = self._ports()
         write_settings(self.folder, ports, self._server_settings)
         (self.folder / "broker.out").write_bytes(b"")
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(format_command(java, jars, _new_cluster_id()))
-        self._progress(f"starting Kafka {KAFKA_VERSION} on {ports.bootstrap_servers}…")
+        self._progress(f"starting Kafka {self._version} on {ports.bootstrap_servers}…")
         process = spawn_detached(server_command(java, jars, self.folder), self.folder)
         running = RunningBroker(
             bootstrap_servers=ports.bootstrap_servers,
             pid=process.pid,
             created=process.started_s,
-            version=KAFKA_VERSION,
+            version=self._version,
         )
         _write_json(self.folder / "broker.json", asdict(running))
         return running

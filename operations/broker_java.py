@@ -19,7 +19,7 @@ from .broker_lock import file_lock
 
 KAFKA_VERSION = "4.3.0"
 OLDEST_JAVA = 17
-_COORDINATES = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-jdk14:1.7.36@kafka.Kafka"
+_COORDINATES = "org.apache.kafka:kafka_2.13:{version}+org.slf4j:slf4j-jdk14:1.7.36@kafka.Kafka"
 _VERSION_TIMEOUT_S = 20.0
 _RESOLVE_TIMEOUT_S = 600.0  # a first download over a slow line; others wait for it
 
@@ -62,18 +62,18 @@ def java_version(java: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def find_jars(progress: Progress, folder: Path | None = None) -> list[Path]:
-    """List the jars Kafka runs on, resolving them the first time.
+def find_jars(progress: Progress, folder: Path | None = None, version: str = KAFKA_VERSION) -> list[Path]:
+    """List the jars that a version of Kafka runs on, resolving them the first time.
 
     Raises:
         JarsMissing: the `embedded` extra is not installed, or the jars could not be fetched.
     """
     cache = folder or cache_folder()
-    listing = cache / f"kafka-{KAFKA_VERSION}.json"
+    listing = cache / f"kafka-{version}.json"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with file_lock(cache / "lock", timeout_s=_RESOLVE_TIMEOUT_S):
-            return _listed(listing) or _resolve(cache, listing, progress)
+            return _listed(listing) or _resolve(cache, listing, progress, version)
     except OSError as refused:
         raise JarsMissing(f"the cache {cache} cannot be used ({refused})") from refused
 
@@ -103,14 +103,14 @@ def _listed(listing: Path) -> list[Path]:
     return jars if all(jar.exists() for jar in jars) else []
 
 
-def _resolve(cache: Path, listing: Path, progress: Progress) -> list[Path]:
+def _resolve(cache: Path, listing: Path, progress: Progress, version: str) -> list[Path]:
     try:
         import jgo  # an optional extra
     except ImportError as missing:
         raise JarsMissing("the `embedded` extra is not installed") from missing
-    progress(f"resolving the jars of Kafka {KAFKA_VERSION} (first time only)…")
+    progress(f"resolving the jars of Kafka {version} (first time only)…")
     try:
-        jars = jgo.build(_COORDINATES, cache_dir=cache / "jars").all_jars
+        jars = jgo.build(_COORDINATES.format(version=version), cache_dir=cache / "jars").all_jars
     except (OSError, RuntimeError, ValueError) as failed:  # what jgo and requests raise
         raise JarsMissing(f"resolving them failed ({failed})") from failed
     partial = listing.with_suffix(".partial")

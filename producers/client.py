@@ -24,6 +24,8 @@ PROMISES: Final[Mapping[str, tuple[Option, str]]] = {
 }
 _ALIASES: Final = {"request.required.acks": "acks", "metadata.broker.list": "bootstrap.servers"}
 _SAME_AS_ALL: Final = ("all", "-1")
+_OF_OTHER_CLIENTS: Final = "will be ignored by this"
+"""In the warning that a producer has an option of consumers, or the reverse: the cluster's options are for both."""
 
 _DEFAULTS: Final[Mapping[str, Option]] = {
     "client.id": "stoker-producer",
@@ -92,7 +94,8 @@ def _option_named(fault: str, config: Mapping[str, Option]) -> str:
 class LogRelay:
     """Takes librdkafka's log lines; it calls `log` like a `logging.Logger`'s."""
 
-    def __init__(self, config: Mapping[str, Option]) -> None:
+    def __init__(self, config: Mapping[str, Any], logger: logging.Logger = logger) -> None:
+        self._logger = logger
         self._secrets = [str(value) for name, value in config.items() if is_secret(name) and value]
 
     def masked(self, line: str) -> str:
@@ -103,8 +106,9 @@ class LogRelay:
 
     def log(self, level: int, form: str, *values: object) -> None:
         """Pass a line on; lines about lost connections are details, since `Outage` tells of them once."""
-        about_connection = any(word in values for word in ("FAIL", "ERROR", "GETPID"))
-        logger.log(logging.DEBUG if about_connection else level, "%s", self.masked(form % values))
+        line = form % values
+        is_detail = any(word in values for word in ("FAIL", "ERROR", "GETPID")) or _OF_OTHER_CLIENTS in line
+        self._logger.log(logging.DEBUG if is_detail else level, "%s", self.masked(line))
 
 
 class Outage:

@@ -7,14 +7,23 @@ made the folder ends it.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker_errors import JarsMissing
+from stoker.operations.broker_java import find_jars
 from stoker.operations.broker_lock import file_lock
 
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
+OLD_KAFKA = "3.9.1"
+"""The last release line before the group protocol of Kafka 4."""
+WHOLE = "STOKER_TESTS_WHOLE"
+"""Set where a test that cannot have what it needs must fail, in place of being skipped."""
 _START_TIMEOUT_S = 600.0  # a first start downloads the image, or the jars; other workers wait for it
 
 
@@ -26,6 +35,20 @@ def provide_broker(shared: Path) -> str:
             made = _container("start") or {"bootstrap_servers": EmbeddedBroker(shared / "broker").start()}
             note.write_text(json.dumps(made), encoding="utf-8")
         return str(json.loads(note.read_text(encoding="utf-8"))["bootstrap_servers"])
+
+
+def old_broker(folder: Path) -> EmbeddedBroker:
+    """A broker of the release line before Kafka 4, not started; its jars are fetched once for each user."""
+    try:
+        find_jars(lambda _said: None, version=OLD_KAFKA)
+    except JarsMissing as missing:
+        cannot_have(f"Kafka {OLD_KAFKA}: {missing}")
+    return EmbeddedBroker(folder, version=OLD_KAFKA)
+
+
+def cannot_have(what: str) -> None:
+    """Skip a test that lacks something, or fail it where the whole suite has to run."""
+    (pytest.fail if os.environ.get(WHOLE) else pytest.skip)(f"this machine cannot have {what}")
 
 
 def withdraw_broker(shared: Path) -> None:
