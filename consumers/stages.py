@@ -20,7 +20,7 @@ from .isolation import IsolatedRunners
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
-from .record import Assignment, Record
+from .record import Assignment, Record, attempt_or_1
 from .run import run_async, run_sync
 from .settings import WorkerSettings
 from .settle import Settler
@@ -252,12 +252,13 @@ def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue
         log_keys.JOB_ID: record.headers.get(JOB_ID, b"").decode("utf-8", "backslashreplace"),
         log_keys.JOB_TYPE: record.headers.get(JOB_TYPE, b"").decode("utf-8", "backslashreplace"),
         log_keys.QUEUE: queue.name,
+        log_keys.ATTEMPT: attempt_or_1(record.headers),
         log_keys.RECORD: str(record),
         log_keys.OUTCOME: type(outcome).__name__.lower(),
     }
     match outcome:
         case Retried(due=due, next_attempt=attempt, failure=failure):
-            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.DUE: due.isoformat(), log_keys.ATTEMPT: attempt}
+            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.DUE: due.isoformat()}
             _LOGGER.warning("job failed, attempt %d follows: %s", attempt, failure.message, extra=extra)
         case Dead(reason=reason, failure=failure):
             extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.REASON: reason}

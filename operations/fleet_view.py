@@ -19,7 +19,7 @@ from rich.text import Text
 from ..topology import Queue
 from ..topology.cluster import ClusterUnreachable
 from .cluster_view import ClusterView
-from .live_view import REDRAWS_PER_S
+from .live_view import REDRAWS_PER_S, plain
 from .queues import Look, QueueStatus, inspect_queues, take_look
 
 LOOK_INTERVAL_S: Final = 1.0
@@ -55,11 +55,11 @@ class FleetView:
     def table(self) -> Table:
         """The table of the last look."""
         title = f"fleet: {self._running} of {self._size} processes run · Ctrl+C ends"
-        table = Table(title=title, title_justify="left", caption=self._note, caption_justify="left", box=None)
+        table = Table(title=title, title_justify="left", caption=plain(self._note), caption_justify="left", box=None)
         for name in ("queue", "jobs/s", "in/s", "lag", "delayed", "workers"):
             table.add_column(name, justify="left" if name == "queue" else "right")
         for status in self._statuses:
-            table.add_row(*_row(status))
+            table.add_row(*map(plain, _row(status)))
         return table
 
 

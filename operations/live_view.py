@@ -10,8 +10,10 @@ from typing import Final
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ..consumers.snapshot import QueueSnapshot
+from .terminal_text import printable
 
 REDRAWS_PER_S: Final = 2
 _WINDOW_S: Final = 5.0
@@ -37,6 +39,11 @@ class RateMeter:
         return (count - first) / (now_s - first_s) if now_s > first_s else 0.0
 
 
+def plain(text: str) -> Text:
+    """Foreign text as it is: without control of the terminal, and without the markup that rich reads in brackets."""
+    return Text(printable(text))
+
+
 class WorkerView:
     """Draws a worker's snapshots as a table."""
 
@@ -46,13 +53,13 @@ class WorkerView:
 
     def table(self) -> Table:
         """The table of this moment."""
-        table = Table(title=self._title, title_justify="left", box=None, pad_edge=False)
+        table = Table(title=plain(self._title), title_justify="left", box=None, pad_edge=False)
         for name in ("queue", "jobs/s", "done", "in flight", "delayed", "lag", "partitions", ""):
             table.add_column(name, justify="left" if name in ("queue", "") else "right")
         for snapshot in self._take():
-            table.add_row(*self._row(snapshot))
+            table.add_row(*map(plain, self._row(snapshot)))
             for job_id, latest in list(snapshot.progress.items())[:_MOST_PROGRESS]:
-                table.add_row(*[""] * 7, f"{job_id}: {latest}")
+                table.add_row(*[""] * 7, plain(f"{job_id}: {latest}"))
         return table
 
     def _row(self, snapshot: QueueSnapshot) -> list[str]:

@@ -11,6 +11,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
+from .terminal_text import json_text
+
 TIMESTAMP: Final = "ts"
 LEVEL: Final = "level"
 LOGGER: Final = "logger"
@@ -38,7 +40,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             fields[ERROR] = repr(record.exc_info[1])
             fields[STACK] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(fields, default=str, ensure_ascii=False)
+        return json_text(json.dumps(fields, default=str, ensure_ascii=False))
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:

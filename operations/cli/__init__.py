@@ -7,6 +7,7 @@ import click
 from .app import AppContext
 from .exit_codes import exit_code_epilog
 from .logs import log_to_stderr
+from .output import echo_line
 from .root import PREFIX, LazyRoot
 
 __all__ = ["AppContext", "main"]
@@ -28,7 +29,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
     if asked and not ctx.resilient_parsing:
         from importlib.metadata import version
 
-        click.echo(f"stoker {version('stoker')}")
+        echo_line(f"stoker {version('stoker')}")
         ctx.exit()
 
 

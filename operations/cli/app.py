@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import echo_line
+
 if TYPE_CHECKING:
     from ...topology import ClusterSettings, Pipeline
 
@@ -78,7 +80,7 @@ def _start_embedded_broker() -> None:
     from ..broker import EmbeddedBroker, project_folder
 
     def say(what: str) -> None:
-        click.echo(what, err=True)
+        echo_line(what, err=True)
 
     address = EmbeddedBroker(project_folder(), say).start()
     say(

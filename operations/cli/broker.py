@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from ..broker import START_TIMEOUT_S, STOP_TIMEOUT_S, EmbeddedBroker, RunningBroker, project_folder
+from ..terminal_text import printable
 from .exit_codes import ExitCode
+from .output import echo_line, print_json_line
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
 
@@ -46,9 +47,9 @@ def start(timeout_s: float, as_json: bool) -> None:
     if as_json:
         _print_json(embedded.status())
         return
-    click.echo(f"Kafka answers on {address}")
-    click.echo("Stoker's commands in this folder use it. To point other programs to it:")
-    click.echo(f"    export STOKER_BOOTSTRAP_SERVERS={address}")
+    echo_line(f"Kafka answers on {address}")
+    echo_line("Stoker's commands in this folder use it. To point other programs to it:")
+    echo_line(f"    export STOKER_BOOTSTRAP_SERVERS={address}")
 
 
 @broker.command()
@@ -65,7 +66,7 @@ def stop(timeout_s: float) -> None:
     embedded = _embedded()
     was_running = embedded.status() is not None
     embedded.stop(timeout_s)
-    click.echo("The embedded broker is stopped; its data is kept." if was_running else "No embedded broker runs here.")
+    echo_line("The embedded broker is stopped; its data is kept." if was_running else "No embedded broker runs here.")
 
 
 @broker.command()
@@ -78,11 +79,11 @@ def status(context: click.Context, as_json: bool) -> None:
     if as_json:
         _print_json(running)
     elif running is None:
-        click.echo(f"No embedded broker runs on {embedded.folder}. Start it with `stoker broker start`.")
+        echo_line(f"No embedded broker runs on {embedded.folder}. Start it with `stoker broker start`.")
     else:
-        click.echo(f"Kafka {running.version} runs on {running.bootstrap_servers}")
-        click.echo(f"    process {running.pid}, {resident_bytes / 1e6:.0f} MB resident")
-        click.echo(f"    data and log in {embedded.folder}")
+        echo_line(f"Kafka {running.version} runs on {running.bootstrap_servers}")
+        echo_line(f"    process {running.pid}, {resident_bytes / 1e6:.0f} MB resident")
+        echo_line(f"    data and log in {embedded.folder}")
     context.exit(ExitCode.OK if running else ExitCode.FINDING)
 
 
@@ -92,14 +93,14 @@ def reset(yes: bool) -> None:
     """Stop it and delete its data: topics, jobs, dead letters and offsets."""
     embedded = _embedded()
     if not yes:
-        click.confirm(f"Delete all topics and jobs in {embedded.folder}?", abort=True)
+        click.confirm(printable(f"Delete all topics and jobs in {embedded.folder}?"), abort=True)
     embedded.reset()
-    click.echo(f"The embedded broker in {embedded.folder} is empty and stopped.")
+    echo_line(f"The embedded broker in {embedded.folder} is empty and stopped.")
 
 
 def _embedded() -> EmbeddedBroker:
-    return EmbeddedBroker(project_folder(), progress=lambda said: click.echo(said, err=True))
+    return EmbeddedBroker(project_folder(), progress=lambda said: echo_line(said, err=True))
 
 
 def _print_json(running: RunningBroker | None) -> None:
-    click.echo(json.dumps({"running": running is not None, **(asdict(running) if running else {})}))
+    print_json_line({"running": running is not None, **(asdict(running) if running else {})})

@@ -12,7 +12,7 @@ import click
 
 from .app import AppContext, pass_app
 from .desk_options import JsonAssignment, death_filters, desk_failures, selection_of
-from .output import print_json_line
+from .output import echo_line, print_json_line
 from .publishing import (
     Voice,
     confirm,
@@ -117,7 +117,7 @@ def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool,
         for group in tally_document(tally):
             print_json_line({"queue": queue.name, **group})
         return
-    click.echo(f"{queue.name}: {some(tally.total, _kind(settled_too))}")
+    echo_line(f"{queue.name}: {some(tally.total, _kind(settled_too))}")
     if tally.total:
         print_groups(tally)
 
@@ -134,7 +134,7 @@ def _print_table(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, 
 
     total, latest = _latest(letters, limit)
     shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
-    click.echo(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
+    echo_line(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
     if latest:
         print_letters([letter_row(letter) for letter in latest])
 
@@ -163,7 +163,7 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
     from ...schemas import Decoder
     from ...topology.schema_store import schema_store
     from ..dead_letters import DeadLetterDesk
-    from .letter_output import echo_lines, file_document, file_lines, payload_of
+    from .letter_output import file_document, file_lines, payload_of
 
     with desk_failures():
         file = DeadLetterDesk(app.cluster, app.pipeline.find_queue(queue_name)).file(letter)
@@ -173,9 +173,10 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
     finally:
         store.close()
     if as_json:
-        click.echo(json.dumps(file_document(file, how_read, payload), ensure_ascii=False))
+        print_json_line(file_document(file, how_read, payload))
     else:
-        echo_lines(file_lines(file, how_read, payload))
+        for line in file_lines(file, how_read, payload):
+            echo_line(line)
 
 
 @dead.command("replay", short_help="Publish dead letters to their queue again.")

@@ -12,7 +12,7 @@ import click
 
 from .app import AppContext, pass_app
 from .exit_codes import ExitCode
-from .output import print_json
+from .output import echo_line, print_json, styled
 from .parameters import Duration
 
 if TYPE_CHECKING:
@@ -70,11 +70,12 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
 
 def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
     for place, there in groupby(findings, lambda finding: finding.place):
-        click.secho(place if place == "cluster" else f"queue {place}", bold=True)
+        echo_line(styled(place if place == "cluster" else f"queue {place}", bold=True))
         for mend, alike in groupby(there, lambda finding: finding.mend):
             for finding in alike:
                 mark, colour = MARKS[finding.verdict.value]
-                click.echo(f"  {click.style(mark, fg=colour)} {finding.promise:<3} {finding.said}")
+                echo_line("  ", styled(mark, fg=colour), f" {finding.promise:<3} {finding.said}")
             if mend:
-                click.echo(f"        → {mend}")
-    click.echo("\n" + " · ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS))
+                echo_line(f"        → {mend}")
+    echo_line()
+    echo_line(" · ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS))

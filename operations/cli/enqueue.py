@@ -12,7 +12,7 @@ import click
 from .app import AppContext, pass_app
 from .exit_codes import ExitCode
 from .failures import Failure
-from .output import print_json
+from .output import echo_line, print_json
 from .parameters import FromNow
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _publish_one(
         print_json(receipt)
     else:
         place = f"{receipt.topic}/{receipt.partition}/{receipt.offset}"
-        click.echo(f"{receipt.job_id}  {job_type.name} is at {place}")
+        echo_line(f"{receipt.job_id}  {job_type.name} is at {place}")
 
 
 def _publish_lines(
@@ -135,13 +135,13 @@ def _publish_lines(
 
     def refuse(number: int, why: Exception) -> None:
         refused.append(number)
-        click.echo(f"line {number}: {why}", err=True)
+        echo_line(f"line {number}: {why}", err=True)
 
     with Producer(app.pipeline, app.cluster) as producer:
         result = producer.enqueue_many(calls_from_lines(job_type, lines, options, refuse))
     if as_json:
         print_json({**asdict(result), "refused_lines": refused})
     else:
-        click.echo(f"{result.confirmed:,} {job_type.name} jobs were published and confirmed")
+        echo_line(f"{result.confirmed:,} {job_type.name} jobs were published and confirmed")
     if refused:
         raise Failure(f"{len(refused):,} lines were refused and left out; mend and send those alone", ExitCode.FINDING)

@@ -7,7 +7,9 @@ from typing import IO, Any, Final
 
 import click
 
+from ..terminal_text import printable_lines
 from .exit_codes import ExitCode
+from .output import Styled, echo_line, echo_lines, styled
 
 
 class Failure(click.ClickException):
@@ -25,9 +27,8 @@ class Failure(click.ClickException):
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the paragraph, after the traceback when one was asked for."""
         if self.details:
-            click.echo(self.details, file=file, err=True)
-        click.secho("Error: ", fg="red", bold=True, nl=False, file=file, err=True)
-        click.echo(self.format_message(), file=file, err=True)
+            echo_lines(self.details, err=True)
+        echo_line(styled("Error: ", fg="red", bold=True), Styled(printable_lines(self.format_message())), err=True)
 
 
 def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:

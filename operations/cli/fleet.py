@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ..fleet_view import FleetView
 
 SUPERVISED: Final = "--supervised"
+RELAYED: Final = "--relayed"
+"""What the process prints goes to a terminal, by way of its supervisor."""
 _LOOK_AFTER_PARENT_S: Final = 1.0
 
 
@@ -31,7 +33,7 @@ def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_f
         return _exit_code(Fleet(command=command, size=processes).run())
     view = _view(app, queues, processes)
     with fleet_screen(view):
-        return _exit_code(Fleet(command=command, size=processes, on_change=view.note_processes).run())
+        return _exit_code(Fleet(command=[*command, RELAYED], size=processes, on_change=view.note_processes).run())
 
 
 def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView:

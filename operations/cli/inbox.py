@@ -11,7 +11,7 @@ import click
 from .app import AppContext, pass_app
 from .exit_codes import ExitCode
 from .failures import Failure
-from .output import age_since, format_age, print_json, print_table
+from .output import age_since, echo_line, echo_lines, format_age, print_json, print_table
 from .parameters import Duration
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def create(url: str | None, table: str, print_only: bool, dialect: str | None) -
 
     if print_only:
         chosen = dialect or (dialect_of(url) if url else "postgresql")
-        click.echo(table_ddl("sqlite" if chosen == "sqlite" else "postgresql", table), nl=False)
+        echo_lines(table_ddl("sqlite" if chosen == "sqlite" else "postgresql", table).rstrip("\n"))
         return
     create_inbox(_given(url), table)
-    click.echo(f"The inbox {table} is there.")
+    echo_line(f"The inbox {table} is there.")
 
 
 @inbox.command()
@@ -122,7 +122,7 @@ def prune(
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "jobs": count})
     else:
-        click.echo(
+        echo_line(
             f"{count:,} jobs {'would be' if dry_run else 'are'} forgotten, done before {before:%Y-%m-%d %H:%M} UTC"
         )
 
@@ -150,5 +150,5 @@ def _prune(opened: InboxTable, before: datetime) -> int:
     total, deleted = opened.count_older(before), 0
     for batch in opened.prune(before):
         deleted += batch
-        click.echo(f"{deleted:,} of {total:,} jobs forgotten", err=True)
+        echo_line(f"{deleted:,} of {total:,} jobs forgotten", err=True)
     return deleted

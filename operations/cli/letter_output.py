@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from ...topology import headers as wire
+from ..terminal_text import printable
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ def print_letters(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _letter_cells(row: dict[str, Any]) -> list[str]:
-    error = f"{row['error_type'].rpartition('.')[2]}: {row['error_message']}".strip(": ")
+    error = f"{row['error_type'].rpartition('.')[2]}: {_first_line(row['error_message'])}".strip(": ")
     shown = (row["job_type"], row["id"], row["key"] or "", row["attempt"], row["reason"], error, row["fingerprint"][:8])
     return [row["ref"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown), row["status"]]
 
@@ -71,12 +70,16 @@ def print_groups(tally: Tally) -> None:
 def _group_cells(key: GroupKey, group: Group) -> list[object]:
     named = (key.job_type or "(no type)", key.reason, key.error_type.rpartition(".")[2], key.fingerprint[:8])
     span = (when(group.first), when(group.last), str(group.example))
-    return [group.count, *map(_cut, named), *span, _cut(group.message)]
+    return [group.count, *map(_cut, named), *span, _cut(_first_line(group.message))]
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _cut(text: str) -> str:
-    line = text.splitlines()[0] if text else ""
-    return line if len(line) <= _CELL else f"{line[: _CELL - 1]}…"
+    shown = printable(text)
+    return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
 
 
 def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, Any]:
@@ -176,7 +179,7 @@ def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
 def _section(title: str, body: str) -> Iterator[str]:
     if body:
         yield f"{title}:"
-        yield from (f"  {line}" for line in body.rstrip().splitlines())
+        yield from (f"  {line.expandtabs()}" for line in body.rstrip().split("\n"))
         yield ""
 
 
@@ -195,9 +198,3 @@ def _hex_dump(value: bytes) -> str:
 def _disposition_line(one: Disposition) -> str:
     note = f": {one.note}" if one.note else ""
     return f"{one.verdict.value} {when(one.at) if one.at else ''} by {one.operator} ({one.action_id}){note}"
-
-
-def echo_lines(lines: Iterable[str]) -> None:
-    """Print them."""
-    for line in lines:
-        click.echo(line)

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TextIO
 
-READABLE = "%(levelname)s %(name)s: %(message)s"
+from ..text_log import TextFormatter
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
@@ -25,12 +25,12 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         """Accept what the parent class sets, and stay with stderr."""
 
 
-def log_to_stderr(level: str, formatter: logging.Formatter | None = None) -> None:
+def log_to_stderr(level: str, formatter: logging.Formatter | None = None, handler: StderrHandler | None = None) -> None:
     """Send the process's log to stderr; called again, it replaces what it set before."""
     root = logging.getLogger()
     for earlier in [handler for handler in root.handlers if isinstance(handler, StderrHandler)]:
         root.removeHandler(earlier)
-    handler = StderrHandler()
-    handler.setFormatter(formatter or logging.Formatter(READABLE))
+    handler = handler or StderrHandler()
+    handler.setFormatter(formatter or TextFormatter())
     root.addHandler(handler)
     root.setLevel(level.upper())

@@ -1,4 +1,8 @@
-"""How commands print: aligned tables for people, JSON for programs; both go to stdout, and notes go to stderr."""
+"""How commands print: aligned tables for people, JSON for programs; both go to stdout, and notes go to stderr.
+
+All that a command prints goes through this module, so that foreign text cannot control the terminal: `echo_line` and
+the tables escape whatever is not `Styled`, JSON escapes it in JSON's way.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,40 @@ from typing import Any
 
 import click
 
+from ..terminal_text import json_text, printable, printable_lines
+
 GAP = "  "
+
+
+class Styled(str):
+    """Text that was escaped already, with the colours that we gave it."""
+
+    __slots__ = ()
+
+
+def styled(text: str, **style: Any) -> Styled:
+    """Foreign text in a colour of ours."""
+    return Styled(click.style(printable(text), **style))
+
+
+def echo_line(*parts: str, err: bool = False) -> None:
+    """Print one line of parts without anything between them; whatever is not `Styled` is escaped."""
+    click.echo("".join(part if isinstance(part, Styled) else printable(part) for part in parts), err=err)
+
+
+def echo_lines(text: str, *, err: bool = False) -> None:
+    """Print text of several lines, which may be foreign."""
+    click.echo(printable_lines(text), err=err)
 
 
 def print_json(value: object) -> None:
     """Print data as indented JSON; dataclasses become objects, instants RFC 3339, lengths of time seconds."""
-    click.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+    click.echo(json_text(json.dumps(value, default=_plain, indent=2, ensure_ascii=False)))
 
 
 def print_json_line(value: object) -> None:
     """Print data as one line of JSON, for streams of it."""
-    click.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+    click.echo(json_text(json.dumps(value, default=_plain, ensure_ascii=False)))
 
 
 def _plain(value: Any) -> object:
@@ -37,16 +64,16 @@ def _plain(value: Any) -> object:
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under titles; numbers and ages stand to the right, and nothing is ever cut off."""
     for line in table_lines(titles, rows):
-        click.echo(line)
+        echo_line(line)
 
 
-def table_lines(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[Styled]:
     """Align the cells; the titles are bold where colour is shown."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     right = [all(_is_numeric(row[at]) for row in rows) and bool(rows) for at in range(len(titles))]
-    head = click.style(_line(titles, widths, right), bold=True)
-    return [head, *(_line(row, widths, right) for row in cells)]
+    head = styled(_line(titles, widths, right), bold=True)
+    return [head, *(Styled(_line(row, widths, right)) for row in cells)]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
@@ -62,7 +89,7 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
 
 
 def _is_numeric(value: object) -> bool:

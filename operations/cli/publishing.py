@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ..terminal_text import printable
 from .exit_codes import ExitCode
 from .failures import Failure
+from .output import echo_line, print_json_line
 
 if TYPE_CHECKING:
     from ..pacing import Published
@@ -35,12 +36,12 @@ class Voice:
 
     def say(self, words: str = "") -> None:
         """Tell people; on stderr when stdout belongs to JSON."""
-        click.echo(words, err=self.as_json)
+        echo_line(words, err=self.as_json)
 
     def hand_out(self, document: Mapping[str, Any]) -> None:
         """Print the JSON document, if it was asked for."""
         if self.as_json:
-            click.echo(json.dumps(document, ensure_ascii=False))
+            print_json_line(document)
 
 
 def some(count: int, what: str) -> str:
@@ -63,7 +64,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise Failure(f"{question} Nobody is there to answer, so nothing was done: give --yes", ExitCode.REFUSED)
-    click.confirm(question, abort=True, err=True)
+    click.confirm(printable(question), abort=True, err=True)
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def _lines(total: int, verb: str) -> Callable[[Published], None]:
         nonlocal told_at
         if time.monotonic() - told_at >= PLAIN_PROGRESS_EVERY_S:
             told_at = time.monotonic()
-            click.echo(f"{verb}: {published.units:,} of {total:,}", err=True)
+            echo_line(f"{verb}: {published.units:,} of {total:,}", err=True)
 
     return show
 
@@ -148,8 +149,8 @@ def tally_lines(tally: Tally) -> Iterator[str]:
     """The counts by type and error, the largest first."""
     for key, group in tally.groups():
         error = " ".join(part for part in (key.reason, key.error_type, key.fingerprint[:8]) if part)
-        said = f"  {group.message.splitlines()[0]}" if group.message else ""
-        yield f"  {group.count:>9,}  {key.job_type or '(no type)'}  {error}{said}".rstrip()
+        first_line = group.message.partition("\n")[0]
+        yield f"  {group.count:>9,}  {key.job_type or '(no type)'}  {error}  {first_line}".rstrip()
 
 
 def tally_document(tally: Tally) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .app import AppContext, pass_app
-from .output import Figure, age_since, print_json, print_json_line, table_lines
+from .output import Figure, age_since, echo_line, print_json, print_json_line, table_lines
 from .parameters import Duration
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Ite
         except ClusterUnreachable as error:
             if before is None:
                 raise
-            click.echo(f"{error}; looking again", err=True)
+            echo_line(f"{error}; looking again", err=True)
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 
@@ -106,9 +106,10 @@ def _show(statuses: Sequence[QueueStatus], *, as_json: bool, watch: bool) -> Non
         return print_json_line(data) if watch else print_json(data)
     if watch:
         click.clear()
-        click.echo(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl+C ends\n")
+        echo_line(f"{datetime.now(UTC):%H:%M:%S} UTC · Ctrl+C ends")
+        echo_line()
     for line in queue_lines(statuses):
-        click.echo(line)
+        echo_line(line)
     return None
 
 

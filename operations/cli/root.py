@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
 
+from ..terminal_text import printable_lines
 from .exit_codes import ExitCode
 from .failures import as_failure
+from .output import echo_line
 
 PREFIX: Final = "STOKER"
 COMMANDS: Final = {
@@ -58,12 +62,23 @@ class LazyRoot(click.Group):
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the root's options."""
+        with _harmless_complaints():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; an expected failure becomes its message and exit code."""
+        with _harmless_complaints():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("Interrupted.", err=True)
+            echo_line("Interrupted.", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
         except click.NoSuchOption as unknown:
             raise _pointed_to_root(unknown, self) from unknown
@@ -74,6 +89,16 @@ class LazyRoot(click.Group):
             if failure is None:
                 raise
             raise failure from error
+
+
+@contextmanager
+def _harmless_complaints() -> Iterator[None]:
+    """Escape what click's own complaints quote, such as an argument that a script has taken from a file."""
+    try:
+        yield
+    except click.ClickException as complaint:
+        complaint.message = printable_lines(complaint.message)  # type: ignore[misc]  # final for types, and read at the end
+        raise
 
 
 def _pointed_to_root(unknown: click.NoSuchOption, root: click.Group) -> click.NoSuchOption:

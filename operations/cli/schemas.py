@@ -9,7 +9,7 @@ import click
 
 from .app import AppContext, pass_app
 from .exit_codes import ExitCode
-from .output import print_json
+from .output import echo_line, print_json, styled
 
 if TYPE_CHECKING:
     from ...schemas import Finding
@@ -59,7 +59,7 @@ def export(app: AppContext, *, folder: Path) -> None:
     from ...schemas import export as write
 
     for path in write((job_type.contract for job_type in app.pipeline.job_types.values()), folder):
-        click.echo(str(path))
+        echo_line(str(path))
 
 
 @schemas.command()
@@ -113,9 +113,9 @@ def _print(findings: list[Finding], job_types: list[str], *, offline: bool) -> N
     for finding in findings:
         where = f"field {finding.field!r}" if finding.field else "the contract"
         against = "the committed file" if finding.against == "files" else "the cluster"
-        click.echo(f"{click.style('✗', fg='red')} {finding.job_type}: {finding.rule}: {where} {finding.explanation}")
-        click.echo(f"    compared with {against}")
+        echo_line(styled("✗", fg="red"), f" {finding.job_type}: {finding.rule}: {where} {finding.explanation}")
+        echo_line(f"    compared with {against}")
     sound = [name for name in job_types if name not in {finding.job_type for finding in findings}]
     compared = "the committed files" if offline else "the committed files and the cluster"
     for name in sound:
-        click.echo(f"{click.style('✓', fg='green')} {name}: agrees with {compared}")
+        echo_line(styled("✓", fg="green"), f" {name}: agrees with {compared}")

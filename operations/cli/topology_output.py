@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-import click
-
-from .output import print_table
+from .output import echo_line, print_table, styled
 
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
@@ -35,28 +33,28 @@ def print_plan(planned: Plan) -> None:
 
     for group in Group:
         _print_findings(group.value, planned.of(group))
-    click.echo(planned.summary())
+    echo_line(planned.summary())
 
 
 def _print_findings(group: str, findings: Sequence[Finding]) -> None:
     if not findings:
         return
     mark, colour, title = _HEADS[group]
-    click.secho(title, bold=True)
+    echo_line(styled(title, bold=True))
     for finding in findings:
-        click.echo(f"  {click.style(mark, fg=colour)} {finding.line()}")
-    click.echo()
+        echo_line("  ", styled(mark, fg=colour), f" {finding.line()}")
+    echo_line()
 
 
 def print_applied(planned: Plan, applied: Applied, contracts: Sequence[IncompatibleSchema]) -> None:
     """Print what was done, then what was refused."""
     for line in _done(applied):
-        click.echo(line)
+        echo_line(line)
     _print_findings("refused", planned.refused)
     for refusal in contracts:
-        click.echo(f"  {click.style('x', fg='red')} {refusal}")
+        echo_line("  ", styled("x", fg="red"), f" {refusal}")
     is_done = not planned.refused and not contracts
-    click.echo(f"{planned.namespace}: {'all is as declared' if is_done else 'the rest is as declared'}")
+    echo_line(f"{planned.namespace}: {'all is as declared' if is_done else 'the rest is as declared'}")
 
 
 def _done(applied: Applied) -> Iterable[str]:
@@ -70,39 +68,39 @@ def _done(applied: Applied) -> Iterable[str]:
 
 def print_catalogue(found: Catalogue) -> None:
     """Print each queue with its topics and its job types."""
-    click.echo(_titled(found.namespace, found.description, ""))
+    echo_line(*_titled(found.namespace, found.description, ""))
     for queue in found.queues:
-        click.echo()
+        echo_line()
         _print_queue(queue)
-    click.echo()
-    click.secho("Topics of the pipeline itself", bold=True)
+    echo_line()
+    echo_line(styled("Topics of the pipeline itself", bold=True))
     for topic in found.topics:
-        click.echo(f"  {topic.name} ({topic.role}, {_counted(topic.partitions, 'partition')})")
+        echo_line(f"  {topic.name} ({topic.role}, {_counted(topic.partitions, 'partition')})")
 
 
-def _titled(name: str, description: str, owner: str) -> str:
+def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:
     told = f": {description}" if description else ""
-    return f"{click.style(name, bold=True)}{told}{f' (owner: {owner})' if owner else ''}"
+    return styled(name, bold=True), told, f" (owner: {owner})" if owner else ""
 
 
 def _print_queue(queue: CataloguedQueue) -> None:
-    click.echo(_titled(f"Queue {queue.name}", queue.description, queue.owner))
+    echo_line(*_titled(f"Queue {queue.name}", queue.description, queue.owner))
     copies = "the cluster's default of copies" if queue.replication is None else _counted(queue.replication, "copy")
     order = ORDER_IN_WORDS[queue.ordering]
-    click.echo(f"  {_counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
-    click.echo(
+    echo_line(f"  {_counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
+    echo_line(
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "
         f"{', '.join(queue.tiers)}; ledger {queue.ledger_jobs:,} jobs or {_length(queue.ledger_age_s)} a partition"
     )
-    click.echo(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
-    click.echo(f"  topics {', '.join(topic.name for topic in queue.topics)}")
+    echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
+    echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
-        click.echo("  no job types")
+        echo_line("  no job types")
         return
-    click.echo()
+    echo_line()
     print_table(_TITLES, [_row(job) for job in queue.job_types])
     for job in queue.job_types:
-        click.echo()
+        echo_line()
         _print_fields(job)
 
 
@@ -128,13 +126,13 @@ def _row(job: CataloguedJobType) -> tuple[object, ...]:
 
 
 def _print_fields(job: CataloguedJobType) -> None:
-    click.echo(f"{job.name}, {job.compatibility}, schema {job.schema_fingerprint}")
+    echo_line(f"{job.name}, {job.compatibility}, schema {job.schema_fingerprint}")
     for field in job.fields:
-        click.echo(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
+        echo_line(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
     if job.permanent_errors:
-        click.echo(f"  never tried again after {', '.join(job.permanent_errors)}")
+        echo_line(f"  never tried again after {', '.join(job.permanent_errors)}")
     if job.ignored_errors:
-        click.echo(f"  counts as done after {', '.join(job.ignored_errors)}")
+        echo_line(f"  counts as done after {', '.join(job.ignored_errors)}")
 
 
 def _length(seconds: float) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from .app import AppContext, pass_app
-from .fleet import SUPERVISED, run_fleet, stop_with_parent
+from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
 from .logs import log_to_stderr
+from .output import echo_lines
 from .parameters import Duration
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="Print every 5 s what each runner, key and partition is doing. SIGUSR1 prints it once.",
 )
 @click.option(SUPERVISED, is_flag=True, hidden=True, help="For the processes of a fleet.")
+@click.option(RELAYED, is_flag=True, hidden=True, help="For the processes of a fleet on a terminal.")
 @pass_app
 @click.pass_context
 def worker(
@@ -90,6 +92,7 @@ def worker(
     log_format: str,
     trace: bool,
     supervised: bool,
+    relayed: bool,
     **bounds: int | timedelta | None,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl+C.
@@ -117,14 +120,24 @@ def worker(
     on_terminal = sys.stderr.isatty() and log_format != "json"
     if log_format == "auto":
         log_format = "text" if on_terminal else "json"
-    _set_up_log(app, as_json=log_format == "json")
+    if on_terminal or relayed:
+        _log_to_terminal(app)
+    else:
+        _log_to_file(app, as_json=log_format == "json")
     settings = _settings(queues, bounds)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
     _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, trace=trace)
 
 
-def _set_up_log(app: AppContext, *, as_json: bool) -> None:
+def _log_to_terminal(app: AppContext) -> None:
+    from ..text_log import TIME, TextFormatter
+    from .folding import FoldingHandler
+
+    log_to_stderr(app.log_level or "info", TextFormatter(TIME), FoldingHandler())
+
+
+def _log_to_file(app: AppContext, *, as_json: bool) -> None:
     from ..logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "info", JsonFormatter() if as_json else None)
@@ -138,7 +151,7 @@ def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | None]
 
 
 def _to_stderr(text: str) -> None:
-    click.echo(text, err=True)
+    echo_lines(text, err=True)
 
 
 def _run_one(

@@ -1,0 +1,71 @@
+"""Log records as lines to read: when, how grave, what, and of which job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from .terminal_text import printable, printable_lines
+
+DATE_AND_TIME: Final = "%Y-%m-%d %H:%M:%SZ"
+TIME: Final = "%H:%M:%SZ"
+_LONG_ID: Final = 16
+_SHORT_ID: Final = 8
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as one line, and an exception as lines below it; foreign text cannot control the terminal.
+
+    Args:
+        time_format: of the UTC time at its beginning; a terminal needs no date.
+    """
+
+    def __init__(self, time_format: str = DATE_AND_TIME) -> None:
+        super().__init__()
+        self._time_format = time_format
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, or lines, without the last end."""
+        at = datetime.fromtimestamp(record.created, UTC).strftime(self._time_format)
+        job = job_in_words(record)
+        who = "" if job else f"{record.name}: "
+        line = f"{at} {record.levelname} {who}{record.getMessage()}{f' · {job}' if job else ''}"
+        return "\n".join([printable(line), *self._exception_lines(record)])
+
+    def _exception_lines(self, record: logging.LogRecord) -> Iterator[str]:
+        if record.exc_info:
+            yield printable_lines(record.exc_text or self.formatException(record.exc_info))
+        if record.stack_info:
+            yield printable_lines(self.formatStack(record.stack_info))
+
+
+def job_in_words(record: logging.LogRecord) -> str:
+    """The job that a record is about, its queue and attempt; empty where it is about none."""
+    from ..consumers import log_keys  # here, since it brings the whole worker along, and few commands log
+
+    job_id = _field(record, log_keys.JOB_ID)
+    if not job_id:
+        return ""
+    queue, attempt = _field(record, log_keys.QUEUE), _field(record, log_keys.ATTEMPT)
+    parts = (
+        f"{_field(record, log_keys.JOB_TYPE)} {short_id(job_id)}".strip(),
+        f"in {queue}" if queue else "",
+        f"attempt {attempt}" if attempt else "",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def short_id(job_id: str) -> str:
+    """The end of a long id, since ids that were made in the same minute begin alike.
+
+    >>> short_id("0198c0de-0000-7000-8000-00000000beef"), short_id("order-42")
+    ('…0000beef', 'order-42')
+    """
+    return job_id if len(job_id) <= _LONG_ID else f"…{job_id[-_SHORT_ID:]}"
+
+
+def _field(record: logging.LogRecord, name: str) -> str:
+    value = getattr(record, name, None)
+    return "" if value is None else str(value)
