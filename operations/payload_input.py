@@ -64,12 +64,17 @@ def _value(text: str, avro_type: Any) -> Any:
     branches = avro_type if isinstance(avro_type, list) else [avro_type]
     if text == "null" and "null" in branches:
         return None
-    if not any(_is_written_as_json(branch) for branch in branches):
+    if not any(_is_written_as_json(branch) for branch in branches) and not _names_branch(text, branches):
         return text
     try:
         return json.loads(text)
     except json.JSONDecodeError:
         return text  # the contract refuses it by name where text does not fit
+
+
+def _names_branch(text: str, branches: list[Any]) -> bool:
+    """Whether text is `{"<branch>": value}`, for a union whose branches could be taken for each other."""
+    return len(branches) - branches.count("null") > 1 and text.startswith("{") and text.endswith("}")
 
 
 def _is_written_as_json(avro_type: Any) -> bool:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import re
-import struct
 from collections.abc import Mapping
-from decimal import DecimalException
 from typing import Any, Final, TypeAlias
 
-from fastavro import schemaless_reader, schemaless_writer
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 from fastavro.types import Schema as ParsedSchema
 
-from .branches import named_branches
+from .body_reader import FAULTS, Read, located, reader_of
+from .body_writer import Write, writer_of
 from .errors import Misfit, Undecodable
 
 Schema: TypeAlias = str | list[Any] | dict[str, Any]
@@ -25,12 +22,7 @@ FINGERPRINT_BYTES: Final = 8
 CONFLUENT: Final = b"\x00"
 REGISTRY_ID_BYTES: Final = 4
 
-_UNNAMED: Final = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string", "array", "map"})
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
-
-# What fastavro lets out for bytes that are not the schema's: short reads, indexes and lengths out of range,
-# text that is not UTF-8, and logical values that Python's types cannot hold.
-_GARBAGE = (EOFError, ValueError, LookupError, OverflowError, TypeError, MemoryError, struct.error, DecimalException)
 
 
 def avro_name(text: str) -> str:
@@ -62,24 +54,30 @@ def kind_of(schema: Schema) -> str:
     return inner if isinstance(inner, str) else kind_of(inner)
 
 
+def is_tagged(union: list[Any]) -> bool:
+    """Whether data of a union come with the index of their branch: null and one other branch need none."""
+    return len(union) - union.count("null") > 1
+
+
 class Codec:
     """One schema, ready to write and read bodies (no framing).
 
-    `named` holds every named type by full name, so that references can be followed.
+    `named` holds every named type by full name, so that references can be followed. The reader and the writer are made
+    when they are first needed, since many codecs are only compared.
     """
 
-    __slots__ = ("_marks", "_names_branches", "_parsed", "canonical", "fingerprint", "name", "named", "root")
+    __slots__ = ("_read", "_write", "canonical", "fingerprint", "name", "named", "root")
 
     def __init__(self, schema: Schema) -> None:
         self.named: dict[str, Any] = {}
         # fastavro leaves a marked schema as it is, and trusts its cached names: take the marks off first.
-        self._parsed: ParsedSchema = parse_schema(unmarked(schema), named_schemas=self.named)
-        self.root: Schema = self._parsed
-        self._marks = _has_named_branch(self._parsed)
-        self._names_branches = self._marks and _may_be_mistaken(self._parsed)
-        self.canonical: str = to_parsing_canonical_form(self._parsed)
+        parsed: ParsedSchema = parse_schema(unmarked(schema), named_schemas=self.named)
+        self.root: Schema = parsed
+        self._read: Read | None = None
+        self._write: Write | None = None
+        self.canonical: str = to_parsing_canonical_form(parsed)
         self.fingerprint: bytes = bytes.fromhex(fingerprint(self.canonical, "CRC-64-AVRO"))
-        self.name: str = self._parsed["name"] if isinstance(self._parsed, dict) else str(self._parsed)
+        self.name: str = parsed["name"] if isinstance(parsed, dict) else str(parsed)
 
     def follow(self, schema: Schema) -> Schema:
         """Return the definition behind a reference, or the schema itself."""
@@ -87,64 +85,34 @@ class Codec:
 
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Write a datum that already fits the schema."""
-        out = io.BytesIO()
-        if self._names_branches:
-            datum = named_branches(datum, self._parsed, self.named)
-        schemaless_writer(out, self._parsed, datum)
-        return out.getvalue()
+        if self._write is None:
+            self._write = writer_of(self.root, self.named)
+        out = bytearray()
+        self._write(datum, out)
+        return bytes(out)
 
     def decode(self, value: bytes, start: int) -> dict[str, Any]:
         """Read one datum from `value[start:]`, all of it.
 
-        Named types inside a union come as `(full name, datum)`, so that a reader can tell the branches apart.
+        A value of a union comes as `(index of its branch, datum)`. None, and the value of an optional, come bare.
 
         Raises:
             Undecodable: the bytes are not exactly one datum of this schema.
         """
-        stream = io.BytesIO(value)
-        stream.seek(start)
+        if self._read is None:
+            self._read = reader_of(self.root, self.named)
+        datum: dict[str, Any]
         try:
-            datum: dict[str, Any] = self._read(stream)
-        except _GARBAGE as error:
-            raise Undecodable(f"the body is not a {self.name}: {type(error).__name__}: {error}") from error
-        if stream.tell() != len(value):
-            left = len(value) - stream.tell()
-            raise Undecodable(f"{left} bytes follow the {self.name}")
+            datum, end = self._read(value, start, len(value))
+        except FAULTS as fault:
+            raise Undecodable(f"the body is not a {self.name}: {_in_words(located(fault, ''))}") from fault
+        if end != len(value):
+            raise Undecodable(f"{len(value) - end} bytes follow the {self.name}")
         return datum
 
-    def _read(self, stream: io.BytesIO) -> Any:
-        # Asking for the marks costs a sixth of the reading, so only schemas that have such unions do.
-        if self._marks:
-            return schemaless_reader(stream, self._parsed, None, return_named_type=True)
-        return schemaless_reader(stream, self._parsed, None)
 
-
-def _has_named_branch(schema: Any) -> bool:
-    """Tell whether any union has a branch with a name; a reference is a name too."""
-    if isinstance(schema, list):
-        return any(kind_of(branch) not in _UNNAMED for branch in schema) or any(map(_has_named_branch, schema))
-    return any(map(_has_named_branch, _parts(schema)))
-
-
-def _may_be_mistaken(schema: Any) -> bool:
-    """Tell whether any union has branches that `named_branches` is for."""
-    if isinstance(schema, list):
-        kinds = [kind_of(branch) for branch in schema]
-        if "string" in kinds and not _UNNAMED.issuperset(kinds):
-            return True
-        if any(_has_named_branch(branch) for branch in schema if kind_of(branch) in {"array", "map"}):
-            return True
-        return any(map(_may_be_mistaken, schema))
-    return any(map(_may_be_mistaken, _parts(schema)))
-
-
-def _parts(schema: Any) -> list[Any]:
-    """The schemas that one is made of, unless it is a union."""
-    if not isinstance(schema, dict):
-        return []
-    return [schema[key] for key in ("items", "values") if key in schema] + [
-        field["type"] for field in schema.get("fields", ())
-    ]
+def _in_words(misfit: Misfit) -> str:
+    return f"field {misfit.field!r} {misfit.reason}" if misfit.field else f"it {misfit.reason}"
 
 
 def unmarked(schema: Any) -> Any:

@@ -24,10 +24,11 @@ from pydantic_core import PydanticUndefined
 
 from . import logical, shapes
 from .avro import avro_name, kind_of
-from .compound import ArrayShape, EnumShape, MapShape, UnionShape, label
+from .compound import ArrayShape, EnumShape, MapShape
 from .errors import Misfit
 from .records import ABSENT, FieldShape, RecordShape, is_record
-from .shapes import Scalar, Shape
+from .shapes import Scalar, Shape, is_same
+from .unions import UnionShape, label, rank
 
 _SCALARS: dict[Any, Scalar] = {
     None: shapes.NULL,
@@ -46,12 +47,6 @@ _SCALARS: dict[Any, Scalar] = {
 _LISTS = frozenset({list, collections.abc.Sequence, collections.abc.MutableSequence})
 _MAPS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 _UNIONS = frozenset({Union, types.UnionType})
-
-# Order of a union's branches. Declaration order would not do: typing's caches may hand out `int | str` where
-# `str | int` was written. fastavro takes the first branch that accepts a datum, so the narrower come first.
-_BRANCH_ORDER = (
-    "null boolean long int double float bytes string array map enum fixed record".split()  # noqa: SIM905
-)
 
 _INSTEAD: dict[Any, str] = {
     Any: "name the type: a contract is what other programs rely on",
@@ -86,7 +81,7 @@ class Constrained:
 
     def __init__(self, shape: Shape, adapter: TypeAdapter[Any]) -> None:
         self._shape, self._adapter = shape, adapter
-        self.name, self.datum_type, self.plain = shape.name, shape.datum_type, shape.plain
+        self.name, self.value_type, self.plain = shape.name, shape.value_type, shape.plain
         self.schema, self.build, self.render = shape.schema, shape.build, shape.render
         self.default, self.undefault = shape.default, shape.undefault
 
@@ -156,8 +151,7 @@ class Derivation:
             shape = self.shape(annotation)
             if default is ABSENT:
                 return FieldShape(name=name, shape=shape)
-            datum = shape.check(default)
-            return FieldShape(name=name, shape=leading(shape, datum), default=datum)
+            return _with_default(name, leading(shape, shape.check(default)), default)
         except Misfit as misfit:
             raise misfit.within(name) from misfit.__cause__
 
@@ -203,6 +197,7 @@ class Derivation:
 
     def _union(self, branches: Sequence[Shape]) -> Shape:
         taken: dict[str, Shape] = {}
+        branches = [part for branch in branches for part in _parts(branch)]
         for branch in branches:
             kind = branch.name or kind_of(branch.schema(set()))
             if kind in taken:
@@ -211,7 +206,7 @@ class Derivation:
                     "could not be told apart; use two optional parameters, or wrap them in dataclasses"
                 )
             taken[kind] = branch
-        return UnionShape(sorted(branches, key=_branch_rank))
+        return UnionShape(sorted(branches, key=rank))
 
     def _named(self, owner: type[Any], make: Callable[[type[Any], str], Shape]) -> Shape:
         name = self.full_name(owner.__name__)
@@ -335,6 +330,18 @@ def _literal(values: tuple[Any, ...]) -> Shape:
     return dataclasses.replace(plain, check=check, parse=check)
 
 
-def _branch_rank(branch: Shape) -> tuple[int, str]:
-    avro = branch.schema(set())
-    return _BRANCH_ORDER.index(kind_of(avro)), branch.name or ""
+def _parts(branch: Shape) -> list[Shape]:
+    """Take a union inside of a union apart, as an alias of one is."""
+    if isinstance(branch, UnionShape):
+        return branch.branches
+    if isinstance(branch.schema(set()), list):
+        raise Misfit("has a constraint on a union that is part of another; put it on a branch, or on the whole")
+    return [branch]
+
+
+def _with_default(name: str, shape: Shape, default: Any) -> FieldShape:
+    """Make a field whose default, as the schema has it, is read as what was declared."""
+    datum = shape.check(default)
+    if not is_same(shape.undefault(shape.default(datum)), datum):
+        raise Misfit("has a default that a schema cannot tell from another value; leave it out, or make it None")
+    return FieldShape(name=name, shape=shape, default=datum)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import enum
 import types
 from collections.abc import Sequence
-from typing import Any, Literal, Union, get_args, get_origin
-
-from fastavro.logical_readers import LOGICAL_READERS
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from . import logical, shapes
 from .avro import Codec, Schema, kind_of
-from .compound import ArrayShape, EnumShape, MapShape, UnionShape
+from .compound import ArrayShape, EnumShape, MapShape
 from .derive import peeled, record_fields
 from .errors import Misfit
 from .records import ABSENT, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape
+from .unions import UnionShape
 
 _PLAIN: dict[str, Scalar] = {
     str(scalar.avro): scalar
@@ -44,9 +43,8 @@ _LOGICAL: dict[tuple[str, str], Scalar] = {
     if isinstance(scalar.avro, dict)
 }
 
-# fastavro writes the first branch that accepts a datum; these pairs would come out as the wrong one.
-_SHADOWED = (("double", "long"), ("double", "int"), ("float", "long"), ("float", "int"), ("date", "timestamp-micros"),
-             ("date", "timestamp-millis"), ("int", "long"), ("float", "double"))  # fmt: skip
+# Avro means something by these, for which Python has no value that a job could take.
+_NO_FORM: Final = frozenset({("long", "local-timestamp-millis"), ("long", "local-timestamp-micros")})
 
 
 class Given:
@@ -74,9 +72,9 @@ class Given:
     def field(self, field: dict[str, Any], annotation: Any) -> FieldShape:
         try:
             shape = self.shape(field["type"], annotation)
+            default = _default(shape, field["default"]) if "default" in field else ABSENT
         except Misfit as misfit:
             raise misfit.within(field["name"]) from misfit.__cause__
-        default = shape.undefault(field["default"]) if "default" in field else ABSENT
         return FieldShape(name=field["name"], shape=shape, default=default)
 
     def shape(self, schema: Schema, annotation: Any) -> Shape:
@@ -95,10 +93,11 @@ class Given:
         return self._container(schema, kind, arms)
 
     def _union(self, branches: Sequence[Schema], annotation: Any) -> Shape:
-        labels = [_label(self._codec.follow(branch)) for branch in branches]
-        for first, second in _SHADOWED:
-            if first in labels and second in labels[labels.index(first) :]:
-                raise Misfit(f"is a union with {first} before {second}, which would be mixed up; swap them")
+        kinds: list[str] = []
+        for branch in map(self._codec.follow, branches):
+            kinds.append(str(branch["name"]) if isinstance(branch, dict) and "name" in branch else kind_of(branch))
+        if doubled := next((kind for kind in kinds if kinds.count(kind) > 1), None):
+            raise Misfit(f"is a union with two branches of {doubled}, which Avro forbids; wrap one of them in a record")
         return UnionShape([self.shape(branch, annotation) for branch in branches])
 
     def _nested(self, schema: dict[str, Any], arms: list[Any]) -> Shape:
@@ -121,6 +120,13 @@ class Given:
         return ArrayShape(item, tuple if matching and _origin(matching[0]) is tuple else list)
 
 
+def _default(shape: Shape, default: Any) -> Any:
+    try:
+        return shape.undefault(default)
+    except Misfit as misfit:
+        raise Misfit(f"has a default that does not fit its type: {misfit.field} {misfit.reason}") from misfit
+
+
 def owner_annotations(schema: dict[str, Any], owner: type[Any]) -> dict[str, Any]:
     """List the annotations of a class by field; it must have exactly the schema's fields."""
     annotations = {name: annotation for name, annotation, _ in record_fields(owner)}
@@ -139,13 +145,13 @@ def _scalar(schema: Schema) -> Shape:
         return logical.decimal(int(schema["precision"]), int(schema.get("scale", 0)), schema)
     if (kind, meaning) in _LOGICAL:
         return _LOGICAL[kind, str(meaning)]
-    if f"{kind}-{meaning}" in LOGICAL_READERS:
+    if (kind, meaning) in _NO_FORM:
         raise Misfit(f"has logical type {meaning}, which has no form here; use timestamp-micros or plain {kind}")
     return shapes.fixed(schema) if kind == "fixed" else _PLAIN[kind]
 
 
 def _agreeing(shape: Shape, arms: list[Any]) -> Shape:
-    if arms and shape.datum_type not in arms:
+    if arms and shape.value_type not in arms:
         raise Misfit(f"is {_label(shape.schema(set()))} in the schema, but is annotated {_shown(arms)}")
     return shape
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from .errors import Misfit
-from .shapes import Scalar, Step, refuse_other
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from .meanings import Meaning, exact_context, meaning_of, require_digits
+from .shapes import INT, LONG, STRING, Scalar, Step, bytes_default, refuse_other, undefault_bytes
 
 
 def _check_date(value: Any) -> date:
@@ -78,8 +77,10 @@ def parsed(read: Callable[[str], Any], what: str, check: Step) -> Step:
 
 
 def _decimal(precision: int, scale: int) -> Step:
-    exact = Context(prec=precision, traps=[Inexact, InvalidOperation])
-    unit = Decimal(1).scaleb(-scale)
+    require_digits(precision)
+    exact = exact_context(precision)
+    exact.traps[Inexact] = exact.traps[InvalidOperation] = True
+    unit = Decimal((0, (1,), -scale))
 
     def check(value: Any) -> Decimal:
         if not isinstance(value, Decimal):
@@ -98,76 +99,62 @@ def _not_finite() -> Decimal:
     raise Misfit("must be a finite Decimal")
 
 
-def _unscaled(datum: Decimal) -> bytes:
-    sign, digits, _ = datum.as_tuple()
-    number = int("".join(map(str, digits)) or "0") * (-1 if sign else 1)
-    return number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True)
-
-
 def decimal(precision: int, scale: int, avro: dict[str, Any] | None = None) -> Scalar:
     """Shape decimals of a precision and scale; `avro` is the schema where it is given, a `bytes` one otherwise."""
     check = _decimal(precision, scale)
     given = avro or {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
+    meaning = _meaning(given)
     return Scalar(
         avro=given,
         name=given.get("name"),
-        datum_type=Decimal,
+        value_type=Decimal,
         check=check,
         parse=parsed(Decimal, 'a decimal number in quotes, as "12.50"', check),
         render=lambda datum: format(datum, "f"),
-        default=lambda datum: _unscaled(datum).decode("latin-1"),
-        # Built from text, since arithmetic would round to the caller's decimal context.
-        undefault=lambda text: Decimal(f"{int.from_bytes(text.encode('latin-1'), 'big', signed=True)}E-{scale}"),
+        default=lambda datum: bytes_default(meaning.write(datum)),
+        undefault=lambda text: meaning.read(undefault_bytes(text)),
+    )
+
+
+def _meaning(avro: dict[str, Any]) -> Meaning:
+    meaning = meaning_of(avro)
+    assert meaning is not None, avro
+    return meaning
+
+
+def _shape(kind: str, logical: str, value_type: type, *, check: Step, parse: Step, render: Step) -> Scalar:
+    """Shape a logical type of numbers or text, whose defaults are what goes on the wire."""
+    avro = {"type": kind, "logicalType": logical}
+    plain = {"int": INT, "long": LONG, "string": STRING}[kind]
+    meaning = _meaning(avro)
+    return Scalar(
+        avro=avro,
+        value_type=value_type,
+        check=check,
+        parse=parse,
+        render=render,
+        default=meaning.write,
+        undefault=lambda default: meaning.read(plain.undefault(default)),
     )
 
 
 def _moment_shape(logical: str, unit_us: int) -> Scalar:
     check = _moment(unit_us)
-    unit = timedelta(microseconds=unit_us)
-    return Scalar(
-        avro={"type": "long", "logicalType": logical},
-        datum_type=datetime,
-        check=check,
-        parse=parsed(datetime.fromisoformat, "a moment as 2013-01-31T05:17:00+00:00", check),
-        render=datetime.isoformat,
-        default=lambda moment: (moment - _EPOCH) // unit,
-        undefault=lambda count: _EPOCH + count * unit,
-    )
+    parse = parsed(datetime.fromisoformat, "a moment as 2013-01-31T05:17:00+00:00", check)
+    return _shape("long", logical, datetime, check=check, parse=parse, render=datetime.isoformat)
 
 
-def _clock_shape(avro: str, logical: str, unit_us: int) -> Scalar:
+def _clock_shape(kind: str, logical: str, unit_us: int) -> Scalar:
     check = _clock(unit_us)
-    unit = timedelta(microseconds=unit_us)
-    return Scalar(
-        avro={"type": avro, "logicalType": logical},
-        datum_type=time,
-        check=check,
-        parse=parsed(time.fromisoformat, "a time of day as 05:17:00", check),
-        render=time.isoformat,
-        default=lambda clock: (datetime.combine(_EPOCH.date(), clock, UTC) - _EPOCH) // unit,
-        undefault=lambda count: (_EPOCH + count * unit).time(),
-    )
+    parse = parsed(time.fromisoformat, "a time of day as 05:17:00", check)
+    return _shape(kind, logical, time, check=check, parse=parse, render=time.isoformat)
 
 
-DATE = Scalar(
-    avro={"type": "int", "logicalType": "date"},
-    datum_type=date,
-    check=_check_date,
-    parse=parsed(date.fromisoformat, "a date as 2013-01-31", _check_date),
-    render=date.isoformat,
-    default=lambda day: day.toordinal() - _EPOCH.toordinal(),
-    undefault=lambda days: date.fromordinal(days + _EPOCH.toordinal()),
-)
+_parse_date = parsed(date.fromisoformat, "a date as 2013-01-31", _check_date)
+DATE = _shape("int", "date", date, check=_check_date, parse=_parse_date, render=date.isoformat)
 MOMENT = _moment_shape("timestamp-micros", 1)
 MOMENT_MS = _moment_shape("timestamp-millis", 1000)
 CLOCK = _clock_shape("long", "time-micros", 1)
 CLOCK_MS = _clock_shape("int", "time-millis", 1000)
-UUID_TEXT = Scalar(
-    avro={"type": "string", "logicalType": "uuid"},
-    datum_type=UUID,
-    check=_check_uuid,
-    parse=parsed(UUID, "a UUID", _check_uuid),
-    render=str,
-    default=str,
-    undefault=UUID,
-)
+_parse_uuid = parsed(UUID, "a UUID", _check_uuid)
+UUID_TEXT = _shape("string", "uuid", UUID, check=_check_uuid, parse=_parse_uuid, render=str)

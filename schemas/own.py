@@ -30,10 +30,15 @@ def _own_codec(name: OwnName) -> tuple[Codec, bytes]:
     return codec, SINGLE_OBJECT + codec.fingerprint
 
 
+@cache
+def _own_defaults(name: OwnName) -> Mapping[str, Any]:
+    return {field["name"]: field["default"] for field in own_schema(name)["fields"] if "default" in field}
+
+
 def encode_own(name: OwnName, datum: Mapping[str, Any]) -> bytes:
-    """Write one of Stoker's own records, framed."""
+    """Write one of Stoker's own records, framed; fields that are missing take the schema's defaults."""
     codec, header = _own_codec(name)
-    return header + codec.encode(datum)
+    return header + codec.encode({**_own_defaults(name), **datum})
 
 
 def is_own(name: OwnName, value: bytes | None) -> bool:

@@ -48,8 +48,6 @@ class FieldShape:
 class RecordShape:
     """A record; `owner` is the dataclass or model whose instances are the values, None when they are dicts."""
 
-    datum_type = dict
-
     def __init__(
         self, name: str, fields: Sequence[FieldShape], owner: type[Any] | None = None, avro: Schema | None = None
     ) -> None:
@@ -59,6 +57,7 @@ class RecordShape:
         self._checks = [(field.name, field.shape.check) for field in fields]
         self._builds = [(field.name, field.shape.build) for field in fields if not field.shape.plain]
         self._owner, self._avro = owner, avro
+        self.value_type: type = owner or dict
         self._make = _maker(owner)
         self._is_model = owner is not None and issubclass(owner, BaseModel)
         self.plain = owner is None and not self._builds
@@ -147,12 +146,11 @@ class RecordShape:
         """See Shape."""
         return {name: field.shape.default(datum[name]) for name, field in self._fields.items()}
 
-    def undefault(self, default: dict[str, Any]) -> dict[str, Any]:
+    def undefault(self, default: Any) -> dict[str, Any]:
         """See Shape; a default may leave out fields that have their own."""
-        return {
-            name: field.shape.undefault(default[name]) if name in default else field.fresh_default()
-            for name, field in self._fields.items()
-        }
+        if not isinstance(default, dict):
+            raise refuse_other(default, "an object")
+        return self._complete(default, lambda field, part: field.shape.undefault(part))
 
 
 def _default_of(field: FieldShape) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .avro import Codec, Schema, kind_of
+from .avro import Codec, Schema, is_tagged, kind_of
 from .compatibility import branch_for, describe, matches, source_of
 from .errors import Misfit
 from .given import Given
@@ -27,7 +27,7 @@ class Resolver:
 
     def __init__(self, writer: Codec, reader: Codec) -> None:
         self._writer, self._reader = writer, reader
-        self._given, self._writer_given = Given(reader), Given(writer)
+        self._given = Given(reader)
         self._convert = self._step(writer.root, reader.root)
 
     def __call__(self, datum: Any) -> Any:
@@ -49,32 +49,23 @@ class Resolver:
         return self._same_kind(writer, reader)
 
     def _from_union(self, writer: list[Any], reader: Schema) -> Convert:
-        by_name: dict[str, Convert] = {}
-        by_type: dict[type, Convert] = {}
-        for branch in map(self._writer.follow, writer):
-            shape = self._writer_given.shape(branch, None)
-            step = self._step(branch, reader)
-            if shape.name is None:
-                by_type.setdefault(shape.datum_type, step)
-            else:
-                by_name[shape.name] = step
-
-        def convert(datum: Any) -> Any:
-            if type(datum) is tuple:
-                return by_name[datum[0]](datum[1])
-            return by_type[type(datum)](datum)
-
-        return convert
+        steps = [self._step(branch, reader) for branch in writer]
+        of_none = steps[writer.index("null")] if "null" in writer else same
+        if is_tagged(writer):
+            return lambda datum: of_none(None) if datum is None else steps[datum[0]](datum[1])
+        of_other = next((step for step, branch in zip(steps, writer, strict=True) if branch != "null"), same)
+        return lambda datum: of_none(None) if datum is None else of_other(datum)
 
     def _into_union(self, writer: Schema, reader: list[Any]) -> Convert:
-        branch = branch_for(writer, [self._reader.follow(branch) for branch in reader])
+        branches = [self._reader.follow(branch) for branch in reader]
+        branch = branch_for(writer, branches)
         if branch is None:
             return _never(writer, reader)
         step = self._step(writer, branch)
-        if isinstance(branch, dict) and "name" in branch:
-            name = branch["name"]
-            return lambda datum: (name, step(datum))
-        return step
+        if branch == "null" or not is_tagged(reader):
+            return step
+        index = next(index for index, other in enumerate(branches) if other is branch)
+        return lambda datum: (index, step(datum))
 
     def _same_kind(self, writer: Any, reader: Any) -> Convert:
         kind = kind_of(writer)

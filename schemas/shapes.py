@@ -3,7 +3,7 @@
 A *shape* joins three forms of one value:
 
     value  what the job's function takes          (a `datetime`, an `Enum` member, a dataclass)
-    datum  what fastavro writes and reads         (a `datetime`, the member's name, a dict)
+    datum  what a body is written from            (a `datetime`, the member's name, a dict)
     JSON   what a person types or reads           ("2013-01-31T05:17:00+00:00", ...)
 
 `check` is value -> datum and never converts what does not fit; `build` is datum -> value; `parse` and `render` go
@@ -36,8 +36,8 @@ class Shape(Protocol):
         """Full Avro name of a named type (record, enum, fixed), else None."""
 
     @property
-    def datum_type(self) -> type:
-        """Python type of the datum, by which a union tells its branches apart."""
+    def value_type(self) -> type:
+        """Python type of the values, by which a union finds the branch of a value."""
 
     @property
     def plain(self) -> bool:
@@ -59,10 +59,10 @@ class Shape(Protocol):
         """Turn a datum into JSON that `parse` reads back."""
 
     def default(self, datum: Any) -> Any:
-        """Turn a datum into the JSON in which Avro schemas write defaults."""
+        """Turn a datum into the JSON in which Avro schemas write defaults, or raise Misfit."""
 
     def undefault(self, default: Any) -> Any:
-        """Turn a default as Avro schemas write it into a datum."""
+        """Turn a default as Avro schemas write it into a datum, or raise Misfit."""
 
 
 def same(value: Any) -> Any:
@@ -75,12 +75,12 @@ class Scalar:
     """A shape made of one function for each direction."""
 
     avro: Schema
-    datum_type: type
+    value_type: type
     check: Step
     parse: Step
+    undefault: Step
     render: Step = same
     default: Step = same
-    undefault: Step = same
     build: Step = same
     plain: bool = True
     name: str | None = None
@@ -100,6 +100,17 @@ def refuse_other(value: object, wanted: str) -> Misfit:
     if value is None:
         return Misfit(f"must be {wanted}; None is not allowed here")
     return Misfit(f"must be {wanted}, got {seen(value)}")
+
+
+def is_same(one: object, other: object) -> bool:
+    """Whether two values are equal in value and in type, and so are all their parts; NaN is the same as NaN."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_same(part, other[key]) for key, part in one.items())
+    return one == other or (one != one and other != other)  # noqa: PLR0124  # only NaN is not itself
 
 
 def _check_null(value: Any) -> None:
@@ -211,39 +222,64 @@ def fixed(avro: dict[str, Any]) -> Scalar:
     return Scalar(
         avro=avro,
         name=avro["name"],
-        datum_type=bytes,
+        value_type=bytes,
         check=check,
         parse=lambda data: check(parse_bytes(data)),
         render=render_bytes,
-        default=lambda datum: datum.decode("latin-1"),
-        undefault=lambda text: text.encode("latin-1"),
+        default=bytes_default,
+        undefault=lambda text: check(undefault_bytes(text)),
     )
+
+
+def bytes_default(datum: bytes) -> str:
+    """Write bytes as a schema has them in a default: a character for each."""
+    return datum.decode("latin-1")
+
+
+def undefault_bytes(default: Any) -> bytes:
+    """Read bytes from a schema's default."""
+    try:
+        return check_text(default).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise Misfit("has characters above U+00FF where a default of bytes has one for each byte") from error
+
+
+def _float_default(datum: float) -> float:
+    if not math.isfinite(datum):
+        raise Misfit(f"is {datum}, which JSON cannot hold")
+    return datum
 
 
 def _whole_shape(avro: str, bounds: tuple[int, int], bits: int) -> Scalar:
     check = _whole(*bounds, bits)
-    return Scalar(avro=avro, datum_type=int, check=check, parse=check)
+    return Scalar(avro=avro, value_type=int, check=check, parse=check, undefault=check)
 
 
 def _float_shape(avro: str, check: Step) -> Scalar:
     return Scalar(
-        avro=avro, datum_type=float, check=check, parse=_parse_float(check), render=_render_float, undefault=float
+        avro=avro,
+        value_type=float,
+        check=check,
+        parse=_parse_float(check),
+        render=_render_float,
+        default=_float_default,
+        undefault=check,
     )
 
 
-NULL = Scalar(avro="null", datum_type=type(None), check=_check_null, parse=_check_null)
-BOOLEAN = Scalar(avro="boolean", datum_type=bool, check=_check_bool, parse=_check_bool)
+NULL = Scalar(avro="null", value_type=type(None), check=_check_null, parse=_check_null, undefault=_check_null)
+BOOLEAN = Scalar(avro="boolean", value_type=bool, check=_check_bool, parse=_check_bool, undefault=_check_bool)
 LONG = _whole_shape("long", _LONG, 64)
 INT = _whole_shape("int", _INT, 32)
 DOUBLE = _float_shape("double", _check_double)
 FLOAT = _float_shape("float", _check_float)
-STRING = Scalar(avro="string", datum_type=str, check=check_text, parse=check_text)
+STRING = Scalar(avro="string", value_type=str, check=check_text, parse=check_text, undefault=check_text)
 BYTES = Scalar(
     avro="bytes",
-    datum_type=bytes,
+    value_type=bytes,
     check=check_bytes,
     parse=parse_bytes,
     render=render_bytes,
-    default=lambda datum: datum.decode("latin-1"),
-    undefault=lambda text: text.encode("latin-1"),
+    default=bytes_default,
+    undefault=undefault_bytes,
 )

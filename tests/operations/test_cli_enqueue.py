@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,9 @@ def _contract(annotation: Any) -> Contract:
         (list[str], '["a"]', ["a"]),
         (dict[str, int], '{"a": 1}', {"a": 1}),
         (bytes, "12", "12"),
+        (date | str, "2026-03-01", "2026-03-01"),
+        (date | str, '{"string": "2026-03-01"}', {"string": "2026-03-01"}),
+        (str | None, '{"string": "x"}', '{"string": "x"}'),
     ],
 )
 def test_a_typed_value_is_read_as_its_field_wants_it(annotation: Any, written: str, meant: object) -> None:

@@ -542,7 +542,7 @@ def test_a_given_schema_that_disagrees_with_the_function_is_refused(types: Any, 
     [
         {"type": "record", "name": "R", "fields": [{"name": "p", "type": "Nowhere"}]},
         {"type": "record", "name": "R", "fields": [{"name": "p", "type": ["null", "R"]}]},
-        {"type": "record", "name": "R", "fields": [{"name": "p", "type": ["double", "long"]}]},
+        {"type": "record", "name": "R", "fields": [{"name": "p", "type": ["double", {"type": "double"}]}]},
         {"type": "array", "items": "long"},
     ],
 )

@@ -1,0 +1,139 @@
+"""Writes Avro bodies of data that were checked: the branch of a union is the one that came with its datum.
+
+fastavro's writer looks for the branch anew, and by other rules: it takes text that reads like a date for one, and an
+int for a float. This one is written as Python source for each schema, as the reader is.
+
+In that source `o` is the bytes so far, `put` adds one to them, `b` is a number in zigzag.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from .meanings import meaning_of
+from .source import Source, indented
+
+Write: TypeAlias = Callable[[Any, bytearray], None]
+"""`(datum, bytes so far)`. A union's datum is as the reader gives it: see `body_reader`."""
+
+_VARINT: Final = ["if b < 128: put(b)", "else: tail(b, put)"]
+_WHOLE: Final = ["b = x << 1 ^ x >> 63", *_VARINT]
+_SIZED: Final = ["b = len(x) << 1", *_VARINT, "o += x"]
+_PRIMITIVES: Final[dict[str, list[str]]] = {
+    "null": [],
+    "boolean": ["put(1 if x else 0)"],
+    "int": _WHOLE,
+    "long": _WHOLE,
+    "float": ["o += float_bytes(x)"],
+    "double": ["o += double_bytes(x)"],
+    "bytes": _SIZED,
+    "string": ["x = utf8(x)", *_SIZED],
+}
+
+
+def writer_of(schema: Any, named: Mapping[str, Any]) -> Write:
+    """Make the writer of a parsed schema; `named` has the definitions of its named types."""
+    return _Writing(named).compiled(schema)
+
+
+class _Writing:
+    """Writes the source of one schema's writer: a function for each record, array and map."""
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        self._named = named
+        self._source = Source(_SCOPE)
+        self._records: dict[str, str] = {}
+
+    def compiled(self, schema: Any) -> Write:
+        name = self._source.fresh("write")
+        self._define(name, self._lines(schema, "v"))
+        return self._source.compile(name)
+
+    def _define(self, name: str, lines: list[str]) -> None:
+        self._source.define(f"{name}(v, o)", ["put = o.append", *lines])
+
+    def _lines(self, schema: Any, value: str) -> list[str]:
+        """Write what appends the value of an expression."""
+        if isinstance(schema, str) and schema not in _PRIMITIVES:
+            schema = self._named[schema]
+        if isinstance(schema, str):
+            return [f"x = {value}", *_PRIMITIVES[schema]]
+        if isinstance(schema, list):
+            return self._union(schema, value)
+        kind = schema["type"]
+        if kind in _FUNCTIONS:
+            return [f"{_FUNCTIONS[kind](self, schema)}({value}, o)"]
+        return self._scalar(schema, kind, value)
+
+    def _scalar(self, schema: Mapping[str, Any], kind: Any, value: str) -> list[str]:
+        if kind == "enum":
+            numbers = {symbol: number << 1 for number, symbol in enumerate(schema["symbols"])}
+            return [f"b = {self._source.constant(numbers)}[{value}]", *_VARINT]
+        meaning = meaning_of(schema)
+        plain = value if meaning is None else f"{self._source.constant(meaning.write)}({value})"
+        return [f"o += {plain}"] if kind == "fixed" else self._lines(kind, plain)
+
+    def _union(self, branches: list[Any], value: str) -> list[str]:
+        """The index and the datum, which come as the pair that `body_reader` reads."""
+        datum = self._source.fresh("datum")
+        others = [(index, schema) for index, schema in enumerate(branches) if schema != "null"]
+        lines, word = [f"{datum} = {value}"], "if"
+        if len(others) < len(branches):
+            lines += [f"if {datum} is None: put({branches.index('null') << 1})"]
+            word = "elif"
+        if len(others) == 1:
+            index, schema = others[0]
+            return [*lines, "else:" if word == "elif" else "if True:", *self._branch(index, schema, datum)]
+        for index, schema in others:
+            lines += [f"{word} {datum}[0] == {index}:", *self._branch(index, schema, f"{datum}[1]")]
+            word = "elif"
+        return [*lines, f"else: raise ValueError(f'no branch {{{datum}[0]}}')"] if others else lines
+
+    def _branch(self, index: int, schema: Any, value: str) -> list[str]:
+        return indented([f"b = {index << 1}", *_VARINT, *self._lines(schema, value)])
+
+    def _record(self, schema: Mapping[str, Any]) -> str:
+        known = self._records.get(schema["name"])
+        if known is not None:
+            return known
+        name = self._records[schema["name"]] = self._source.fresh("write_record")
+        self._define(name, [line for f in schema["fields"] for line in self._lines(f["type"], f"v[{f['name']!r}]")])
+        return name
+
+    def _array(self, schema: Mapping[str, Any]) -> str:
+        name = self._source.fresh("write_array")
+        items = ["if v:", "    b = len(v) << 1", *indented(_VARINT), "    for item in v:"]
+        self._define(name, [*items, *indented(indented(self._lines(schema["items"], "item"))), "put(0)"])
+        return name
+
+    def _map(self, schema: Mapping[str, Any]) -> str:
+        name = self._source.fresh("write_map")
+        parts = ["if v:", "    b = len(v) << 1", *indented(_VARINT), "    for key, part in v.items():"]
+        lines = [*self._lines("string", "key"), *self._lines(schema["values"], "part")]
+        self._define(name, [*parts, *indented(indented(lines)), "put(0)"])
+        return name
+
+
+_FUNCTIONS: Final[dict[Any, Callable[[_Writing, Mapping[str, Any]], str]]] = {
+    "record": _Writing._record,  # of this module's own class
+    "error": _Writing._record,
+    "array": _Writing._array,
+    "map": _Writing._map,
+}
+
+
+def _tail(zigzag: int, put: Callable[[int], None]) -> None:
+    while zigzag > 0x7F:
+        put(zigzag & 0x7F | 0x80)
+        zigzag >>= 7
+    put(zigzag)
+
+
+_SCOPE: Final[dict[str, Any]] = {
+    "tail": _tail,
+    "utf8": str.encode,
+    "float_bytes": struct.Struct("<f").pack,
+    "double_bytes": struct.Struct("<d").pack,
+}
