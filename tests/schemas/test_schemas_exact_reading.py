@@ -224,7 +224,7 @@ def test_no_decimal_context_rounds_what_is_read() -> None:
     other = threading.Thread(target=read_narrow)
     other.start()
     try:
-        with decimal.localcontext(prec=1, Emax=1, Emin=-1, traps=[]):
+        with decimal.localcontext(decimal.Context(prec=1, Emax=1, Emin=-1, traps=[])):
             wrong = [value for _ in range(200) if (value := read(wide, body)) != Decimal("1234567.89")]
     finally:
         stop.set()

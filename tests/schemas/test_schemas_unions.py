@@ -6,6 +6,7 @@ import decimal
 import enum
 import itertools
 import json
+import types
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -130,9 +131,10 @@ def test_a_value_of_any_branch_arrives_in_value_and_type(union: tuple[Any, list[
     annotation, values = union
     for value in values:
         assert is_same(sent(derived(annotation), value), value)
-    assert is_same(sent(derived(list[annotation]), values), values)
+    lists, maps = types.GenericAlias(list, (annotation,)), types.GenericAlias(dict, (str, annotation))
+    assert is_same(sent(derived(lists), values), values)
     parts = dict(zip("ab", values, strict=True))
-    assert is_same(sent(derived(dict[str, annotation]), parts), parts)
+    assert is_same(sent(derived(maps), parts), parts)
 
 
 @patient
@@ -334,7 +336,7 @@ def test_what_fits_no_branch_is_refused_by_its_field() -> None:
 def test_the_threads_decimal_context_changes_no_value() -> None:
     """A precision of two digits, set by whatever ran before, rounds no payload."""
     contract, value = derived(Decimal | str, Decimal("12345.678")), Decimal("-98765432109876543210.123456789")
-    with decimal.localcontext(prec=2, traps=[]):
+    with decimal.localcontext(decimal.Context(prec=2, traps=[])):
         assert sent(contract, value) == value
         assert sent(contract) == Decimal("12345.678")
         shown = contract.to_json(contract.payload((value,), {}))
