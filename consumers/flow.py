@@ -184,6 +184,10 @@ class Flow:
             consumer.resume(places(drained))
         return due
 
+    def held_records(self) -> list[Record]:
+        """The delayed records that wait in memory, in no order."""
+        return self._held.records()
+
     def drop_held(self, leaving: Collection[Assignment]) -> None:
         """Forget the delayed records of partitions that go away."""
         self._held.drop(leaving)

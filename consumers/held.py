@@ -28,6 +28,10 @@ class HeldRecords:
     def __len__(self) -> int:
         return len(self._heap)
 
+    def records(self) -> list[Record]:
+        """All of them, in no order."""
+        return [record for _, _, record in self._heap]
+
     def hold(self, record: Record, until_s: float) -> None:
         """Keep a record until the epoch time `until_s`."""
         heapq.heappush(self._heap, (until_s, next(self._sequence), record))

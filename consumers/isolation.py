@@ -121,6 +121,11 @@ class IsolatedRunners:
         """Records that wait a little, since their child has died."""
         return len(self._paused)
 
+    def crashed_records(self) -> list[Record]:
+        """The records that wait a little, since their child has died."""
+        with self._lock:
+            return list(self._paused)
+
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
         return self._pool.counts() if self._is_started else None

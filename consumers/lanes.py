@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import timedelta
 from threading import Lock
 
 from .outcomes import Outcome
@@ -53,6 +54,14 @@ class Lanes:
         else:
             behind.append(record)
         self.parked += 1
+
+    def parked_records(self) -> list[Record]:
+        """Those that wait behind others of their lane."""
+        with self._lock:
+            return [record for behind in self._waiting.values() if behind is not None for record in behind]
+
+    def awaited_tier(self, record: Record) -> timedelta | None:
+        """The tier from which a record is awaited before this one may start: here none."""
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """Here no lane waits for what stands in tiers: later jobs pass those that wait for their retry."""

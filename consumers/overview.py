@@ -16,7 +16,10 @@ from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, innermost, run_trace
 
 
 class Overview:
-    """Called from any thread, but for `note`, which is the poll thread's."""
+    """Called from any thread, but for `note`, which is the poll thread's.
+
+    `lowest` has, of each assignment where jobs are incomplete, the lowest incomplete offset, and since when it is that.
+    """
 
     def __init__(self, queue: Queue, worker_id: str, assignments: Assignments, flow: Flow, stages: Stages) -> None:
         self._queue = queue
@@ -24,18 +27,18 @@ class Overview:
         self._assignments = assignments
         self._flow = flow
         self._stages = stages
-        self._lowest: dict[Assignment, tuple[int, float]] = {}
+        self.lowest: dict[Assignment, tuple[int, float]] = {}
 
     def note(self, now_s: float) -> None:
         """Take down since when the lowest incomplete offsets are what they are."""
-        former = self._lowest
+        former = self.lowest
         lowest: dict[Assignment, tuple[int, float]] = {}
         for assignment in self._assignments.all():
             offset = assignment.progress.committable()
             if offset is not None and assignment.progress.incomplete:
                 known = former.get(assignment)
                 lowest[assignment] = known if known is not None and known[0] == offset else (offset, now_s)
-        self._lowest = lowest
+        self.lowest = lowest
 
     def snapshot(self, outcomes: Mapping[str, int], lag: int | None) -> QueueSnapshot:
         """The queue's figures."""
@@ -80,7 +83,7 @@ class Overview:
         return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))
 
     def _partition(self, assignment: Assignment, now_s: float) -> PartitionTrace:
-        offset, since_s = self._lowest.get(assignment, (None, now_s))
+        offset, since_s = self.lowest.get(assignment, (None, now_s))
         return PartitionTrace(
             topic=assignment.topic,
             partition=assignment.partition,

@@ -42,6 +42,7 @@ from .group_protocol import (
 )
 from .groups import Group
 from .handover import Handover
+from .holdups import Holdups
 from .intake import Intake
 from .lags import Lags
 from .overview import Overview
@@ -99,6 +100,14 @@ class QueueWorker:
         self._stages = Stages(queue, bench, self._settler, self._events, settings)
         self._flow = Flow(self._assignments, settings, lambda: self._stages.parked)
         self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
+        self._holdups = Holdups(
+            queue,
+            worker_id=settings.worker_id,
+            flow=self._flow,
+            stages=self._stages,
+            settler=self._settler,
+            events=self._events,
+        )
         self._thread_id = 0
         self._cluster = cluster
         self._protocol = first_protocol(cluster)
@@ -278,6 +287,7 @@ class QueueWorker:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
             self._overview.note(now_s)
+            self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()
             readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
             self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._flow.is_resting)

@@ -96,6 +96,11 @@ class Settler:
         self._wake.set()
         self._thread.join(within.total_seconds() + STILL_WAITING_S)
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Whether the brokers do not take outcomes at this moment."""
+        return self._in_trouble_since_s is not None
+
     def _run(self) -> None:
         failed = Group()
         try:

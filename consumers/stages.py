@@ -88,6 +88,14 @@ class Stages:
         """Records that wait behind others of their key."""
         return self._lanes.parked
 
+    def parked_records(self) -> list[Record]:
+        """The same, each of them."""
+        return self._lanes.parked_records()
+
+    def awaited_tier(self, record: Record) -> timedelta | None:
+        """The tier from which an earlier job of a parked record's key is to come first; None where none is."""
+        return self._lanes.awaited_tier(record)
+
     @property
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""

@@ -61,6 +61,18 @@ class StrictLanes:
         self._awaited: dict[Lane, list[Awaited]] = {}
         self.parked = 0
 
+    def parked_records(self) -> list[Record]:
+        """Those that wait behind others of their key."""
+        with self._lock:
+            return [r for lane in self._lanes.values() for behind in (lane.ahead, lane.behind) for r in behind]
+
+    def awaited_tier(self, record: Record) -> timedelta | None:
+        """The tier from which a record of the key is awaited before this one may start; None where there is none."""
+        if record.lane is None:
+            return None
+        with self._lock:
+            return next((tier for tier, *_ in self._awaited.get(record.lane, [])), None)
+
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """Await what a tier of a partition holds; called before anything of the partition is added."""
         with self._lock:

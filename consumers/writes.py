@@ -153,8 +153,8 @@ class _Scribe:
         record = self.record
         return {
             "event": kind,
-            "job_id": _text(record.headers.get(wire.JOB_ID)),
-            "job_type": _text(record.headers.get(wire.JOB_TYPE)),
+            "job_id": text_of(record.headers.get(wire.JOB_ID)),
+            "job_type": text_of(record.headers.get(wire.JOB_TYPE)),
             "queue": self.queue.name,
             "topic": record.assignment.topic,
             "partition": record.assignment.partition,
@@ -162,8 +162,8 @@ class _Scribe:
             "attempt": attempt_or_1(record.headers),
             "at": self.now,
             "worker": self.worker_id,
-            "reason": _text(_utf8(reason)),
-            "error_type": _text(_utf8(error_type)),
+            "reason": text_of(_utf8(reason)),
+            "error_type": text_of(_utf8(error_type)),
             "detail": {},
         }
 
@@ -192,7 +192,8 @@ class _Scribe:
         return [] if value is None else [(name, value)]
 
 
-def _text(value: bytes | None) -> str:
+def text_of(value: bytes | None) -> str:
+    """A header's value for people and events; empty where there is none."""
     return "" if value is None else value.decode("utf-8", "backslashreplace")
 
 

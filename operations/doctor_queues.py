@@ -9,6 +9,7 @@ from typing import Final
 from ..topology import Pipeline, Queue, format_duration
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
+from .instants import rounded
 from .queues import due_of, job_topics
 
 ENVELOPE_BYTES: Final = 64 * 1024
@@ -31,6 +32,7 @@ def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Find
     yield _partitions(facts, queue)
     yield _workers(facts, queue)
     yield _overdue(facts, queue)
+    yield from _stuck(facts, queue)
     yield from _strangers(facts, queue, pipeline)
     yield from _dead_letters(facts, queue)
 
@@ -74,7 +76,7 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not waiting:
         return
     age, kept = facts.now - min(job.at for job in waiting), _kept(facts, queue)
-    said = f"the oldest job has waited for {_rounded(age)}, and jobs are kept for {format_duration(kept)}"
+    said = f"the oldest job has waited for {rounded(age)}, and jobs are kept for {format_duration(kept)}"
     if age > kept * NEAR:
         yield broken("P1", queue.name, f"{said}: it is about to be lost", "run workers, or raise the retention at once")
     else:
@@ -175,7 +177,7 @@ def _overdue(facts: Facts, queue: Queue) -> Finding:
     overdue = facts.now - min(due, default=facts.now)
     if overdue <= LATE:
         return held("P6", queue.name, "no retry is overdue")
-    said = f"the oldest retry is overdue by {_rounded(overdue)}"
+    said = f"the oldest retry is overdue by {rounded(overdue)}"
     if not facts.groups[queue.group].members:
         return broken(
             "P6", queue.name, f"{said}, since no worker runs", f"start one: `stoker worker --queue {queue.name}`"
@@ -183,6 +185,26 @@ def _overdue(facts: Facts, queue: Queue) -> Finding:
     return broken(
         "P6", queue.name, said, f"see `stoker queues {queue.name}`: more workers, or find the job that holds them up"
     )
+
+
+def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    """Stuck jobs, by the word of the workers; nobody else knows of them."""
+    if not facts.groups[queue.group].members:
+        return
+    committed = [(part, facts.look.position(part)) for part in facts.job_partitions(queue)]
+    found = facts.holdups.believed(queue, facts.groups[queue.group], committed)
+    stuck = [report for report in found if report.is_stuck]
+    for report in stuck:
+        yield broken(
+            "P5",
+            queue.name,
+            report.sentence(facts.now),
+            f"restart worker {report.worker}; with isolation='process', its timeout would have ended it",
+        )
+    if facts.holdups.fault:
+        yield unknown("P5", queue.name, facts.holdups.fault)
+    elif not stuck:
+        yield held("P5", queue.name, "its workers report no stuck job")
 
 
 def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
@@ -218,14 +240,6 @@ def _dead_letters(facts: Facts, queue: Queue) -> Iterator[Finding]:
         yield at_risk(
             "P1",
             queue.name,
-            f"the oldest dead letters are deleted in {_rounded(left)}",
+            f"the oldest dead letters are deleted in {rounded(left)}",
             f"replay or discard them: `stoker dead list {queue.name}`",
         )
-
-
-def _rounded(length: timedelta) -> str:
-    """A length of time in its largest whole unit."""
-    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
-        if length >= unit * 2:
-            return format_duration(unit * (length // unit))
-    return format_duration(timedelta(seconds=int(length.total_seconds())))

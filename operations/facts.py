@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from ..topology import Pipeline, Queue
 from ..topology.cluster import ClusterUnreachable
 from .cluster_view import ClusterView, Group, Partition, partitions_of
+from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from .job_record import JobRecord
 from .queue_heads import read_heads
 from .queues import Look, job_topics, take_look, waiting_heads
@@ -33,6 +34,7 @@ class Facts:
         dead_heads: the same for the oldest records of the dead-letter topics.
         recent_dead: {dead-letter topic: records of the last hour}.
         groups: {consumer group: it}.
+        holdups: what the workers report of jobs that hold up others.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
     """
 
@@ -47,6 +49,7 @@ class Facts:
     topic_configs: Configs
     group_configs: Configs
     broker_config: Mapping[str, str]
+    holdups: Holdups = NO_HOLDUPS
 
     def has(self, topic: str) -> bool:
         """Whether the cluster has the topic."""
@@ -90,6 +93,7 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         topic_configs=_if_told(lambda: view.topic_configs(topics), {}),
         group_configs=_if_told(lambda: view.group_configs(groups), {}),
         broker_config=_if_told(lambda: view.broker_config(min(brokers)), {}),
+        holdups=read_holdups(view, queues, look.counts, now),
     )
 
 

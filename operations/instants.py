@@ -1,10 +1,10 @@
-"""Points in time as operators write them: RFC 3339, a date, or a length of time ago."""
+"""Points in time as operators write them: RFC 3339, a date, or a length of time ago; and lengths as they read them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from ..topology import parse_duration
+from ..topology import format_duration, parse_duration
 
 FORMS = "2013-01-01T05:17:00Z, 2013-01-01 (its beginning, UTC), -2h, '30m ago' or now"
 
@@ -45,3 +45,15 @@ def _absolute(written: str) -> datetime:
     if instant.tzinfo is None:
         raise ValueError(f"{written!r} has no offset from UTC: write it like {FORMS}")
     return instant.astimezone(UTC)
+
+
+def rounded(length: timedelta) -> str:
+    """A length of time in its largest whole unit.
+
+    >>> rounded(timedelta(seconds=184))
+    '3m'
+    """
+    for unit in (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)):
+        if length >= unit * 2:
+            return format_duration(unit * (length // unit))
+    return format_duration(timedelta(seconds=int(length.total_seconds())))

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from ..topology import ClusterSettings, Queue, format_duration
 from ..topology import headers as wire
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .dead_letters import DeadLetterDesk
+from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .job_record import JobRecord
 from .queue_heads import read_heads
 from .selection import Selection
+
+USUAL: Final = frozenset({"running", "ready", "behind"})
+"""States of jobs that hold up others for a while where jobs are long."""
+MOST_SHOWN: Final = 5
 
 Heads = Mapping[Partition, JobRecord | None]
 
@@ -65,6 +71,7 @@ class QueueStatus:
         dead: records on the dead-letter topic, an upper bound of the open dead letters; or their exact count.
         dead_is_exact: which of both it is.
         pace: None when only one look was taken.
+        holdups: the jobs for which its partitions wait, as the workers report them.
         obstacles: why waiting jobs do not run, each with what mends it; empty when they do or nothing waits.
     """
 
@@ -75,6 +82,7 @@ class QueueStatus:
     group: Group
     pace: Pace | None
     obstacles: tuple[str, ...]
+    holdups: tuple[HoldupReport, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -156,7 +164,39 @@ def inspect_queues(view: ClusterView, queues: Sequence[Queue], look: Look, befor
     """
     heads = waiting_heads(view, queues, look)
     groups = view.groups(queue.group for queue in queues)
-    return [_status(queue, look, before, heads, groups[queue.group]) for queue in queues]
+    statuses = [_status(queue, look, before, heads, groups[queue.group]) for queue in queues]
+    now = datetime.now(UTC)
+    at_work = [queue for queue, status in zip(queues, statuses, strict=True) if is_at_work(status)]
+    holdups = read_holdups(view, at_work, look.counts, now)
+    return [_explained(status, queue, look, holdups, now) for queue, status in zip(queues, statuses, strict=True)]
+
+
+def is_at_work(status: QueueStatus) -> bool:
+    """Whether jobs wait that could run, and workers have shared out their partitions."""
+    return status.group.state == "stable" and bool(status.group.members) and any(map(is_runnable, status.backlogs))
+
+
+def _explained(status: QueueStatus, queue: Queue, look: Look, holdups: Holdups, now: datetime) -> QueueStatus:
+    """The same, with what its workers report."""
+    if not is_at_work(status):
+        return status
+    positions = [(part, look.position(part)) for part in partitions_of(job_topics(queue), look.counts)]
+    found = tuple(holdups.believed(queue, status.group, positions))
+    more = tuple(_standstill(status, found, holdups.fault, now))
+    return replace(status, holdups=found, obstacles=(*status.obstacles, *more))
+
+
+def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
+    """What its workers report; what is usual where jobs are long, only if nothing moved between two looks."""
+    stands = status.pace is not None and status.pace.done_per_s == 0
+    shown = [report for report in found if stands or report.state not in USUAL]
+    yield from (report.sentence(now) for report in shown[:MOST_SHOWN])
+    if len(shown) > MOST_SHOWN:
+        yield f"{len(shown) - MOST_SHOWN} more jobs hold up others: see --json"
+    if stands and not shown:
+        count = len(status.group.members)
+        reports = fault or "no worker has reported why so far"
+        yield f"{count} worker{'s' * (count > 1)} and no progress between two looks; {reports}; look again in 10 s"
 
 
 def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: Group) -> QueueStatus:
@@ -170,7 +210,7 @@ def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: 
         dead_is_exact=dead == 0,
         group=group,
         pace=pace,
-        obstacles=tuple(_obstacles(queue, backlogs, look, group, pace)),
+        obstacles=tuple(_obstacles(queue, backlogs, look, group)),
     )
 
 
@@ -211,7 +251,7 @@ def _pace(queue: Queue, before: Look, after: Look) -> Pace:
     )
 
 
-def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Group, pace: Pace | None) -> Iterable[str]:
+def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Group) -> Iterable[str]:
     missing = [topic for topic in (*job_topics(queue), queue.dead_topic) if topic not in look.counts]
     if missing:
         more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""
@@ -223,11 +263,6 @@ def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Gro
         yield f"no worker runs for it: start one with `stoker worker --queue {queue.name}`"
     elif group.state != "stable":
         yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
-    elif pace is not None and pace.done_per_s == 0:
-        yield (
-            f"{len(group.members)} worker{'s' * (len(group.members) > 1)} and no progress between two looks: "
-            "long jobs, or stuck ones; the workers' logs tell which"
-        )
 
 
 def is_runnable(backlog: Backlog) -> bool:

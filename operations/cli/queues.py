@@ -17,6 +17,7 @@ from .parameters import Duration
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
+    from ..holdup_reports import HoldupReport
     from ..queues import Backlog, Look, QueueStatus
 
 SHORTEST_PAUSE_S: Final = 0.2
@@ -150,6 +151,24 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "group": status.group,
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
         "obstacles": status.obstacles,
+        "held_up": [_holdup_data(report) for report in status.holdups],
+    }
+
+
+def _holdup_data(report: HoldupReport) -> dict[str, object]:
+    topic, number = report.partition
+    return {
+        "topic": topic,
+        "partition": number,
+        "offset": report.offset,
+        "job_id": report.job_id or None,
+        "job_type": report.job_type or None,
+        "state": report.state,
+        "since": report.since,
+        "timeout_s": None if report.timeout is None else report.timeout.total_seconds(),
+        "behind": report.behind or None,
+        "due": report.due,
+        "worker": report.worker,
     }
 
 

@@ -118,7 +118,7 @@ def test_stokers_own_records_come_back_as_they_were() -> None:
     entry = {"outcome": "done", "at": AT}
     assert decode_own("LedgerEntry", encode_own("LedgerEntry", entry)) == entry
     event = {
-        "event": "enqueued", "job_id": "1", "job_type": "t", "queue": "q", "topic": "n.q", "partition": 0,
+        "event": "retried", "job_id": "1", "job_type": "t", "queue": "q", "topic": "n.q", "partition": 0,
         "offset": 5, "attempt": 0, "at": AT,
     }  # fmt: skip
     defaults = {"worker": "", "reason": "", "error_type": "", "detail": {}}

@@ -1,0 +1,155 @@
+"""`Holdups`: why a partition has not come further, published as events for those who look from outside.
+
+A queue whose oldest job runs for long, is stuck, or waits for a retry of its key looks the same on the topics. The
+worker knows which it is, and reports it every few seconds while it lasts: of each partition whose lowest incomplete job
+has been that for a while, and of each stuck job.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Literal
+
+from ..topology import Queue, format_duration
+from ..topology.headers import JOB_ID, JOB_TYPE
+from .context import JobContext
+from .event_publisher import Event, EventPublisher
+from .flow import Flow, wake_time_s
+from .record import Assignment, Lane, Record, attempt_or_1
+from .settle import Settler
+from .stages import Stages
+from .watchdog import is_stuck
+from .writes import text_of, utc
+
+OLD_AFTER_S: Final = 5.0
+"""How long the same job must be a partition's lowest incomplete one before it is reported."""
+REPEAT_S: Final = 5.0
+"""How often it is reported, while it lasts."""
+MOST_REPORTS: Final = 20
+"""At most so many reports of one queue at a time, the oldest first."""
+
+Spot = tuple[Assignment, int]
+"""Where a record stands: its assignment and offset."""
+State = Literal["running", "stuck", "behind", "awaiting-retry", "crashed", "unsettled", "ready"]
+"""`reason` of the event; `docs/wire-contract.md` says what each means."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdup:
+    """One job that a partition waits for.
+
+    Attributes:
+        record: None where the worker has only its offset at hand.
+        since_s: `time.monotonic()` at which it began to run, or became the lowest incomplete one.
+        detail: what else is known, as the event's `detail`.
+    """
+
+    spot: Spot
+    state: State
+    since_s: float
+    record: Record | None = None
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class Holdups:
+    """Looks for hold-ups of one queue and publishes them; owned by the poll thread."""
+
+    def __init__(
+        self, queue: Queue, *, worker_id: str, flow: Flow, stages: Stages, settler: Settler, events: EventPublisher
+    ) -> None:
+        self._queue = queue
+        self._worker_id = worker_id
+        self._flow = flow
+        self._stages = stages
+        self._settler = settler
+        self._events = events
+        self._next_look_s = 0.0
+
+    def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
+        """Publish the hold-ups, if it is time; `lowest` says each partition's lowest incomplete offset, since when."""
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + REPEAT_S
+        old = {(a, offset): since_s for a, (offset, since_s) in lowest.items() if now_s - since_s >= OLD_AFTER_S}
+        for holdup in sorted(self._found(old), key=lambda found: found.since_s)[:MOST_REPORTS]:
+            since = utc(time.time() - (now_s - holdup.since_s))
+            self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
+
+    def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
+        """Why the jobs at these spots are incomplete, and all stuck jobs."""
+        places = [(place, context) for place in self._stages.watchdog.places if (context := place.context) is not None]
+        running = {spot_of(context.record): context for _, context in places}
+        for place, context in places:
+            if is_stuck(place) or spot_of(context.record) in old:
+                yield _of_run(context, "stuck" if is_stuck(place) else "running")
+        waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
+        if waiting:
+            yield from self._of_waiting(waiting, {context.record.lane: context for context in running.values()})
+
+    def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, JobContext]) -> Iterator[Holdup]:
+        parked = {spot_of(record): record for record in self._stages.parked_records() if spot_of(record) in waiting}
+        crashed = {spot_of(record): record for record in self._stages.isolated.crashed_records()}
+        held = {spot_of(record) for record in self._flow.held_records()}
+        for spot, since_s in waiting.items():
+            if spot in parked:
+                yield self._of_parked(parked[spot], since_s, running)
+            elif spot in crashed:
+                yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
+            elif spot not in held:  # else it waits in its tier until it is due, as it should
+                state: State = "unsettled" if self._settler.is_in_trouble else "ready"
+                yield Holdup(spot=spot, state=state, since_s=since_s)
+
+    def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, JobContext]) -> Holdup:
+        ahead = running.get(record.lane)
+        tier = self._stages.awaited_tier(record) if ahead is None else None
+        state: State = "behind"
+        detail = {} if ahead is None else {"behind": ahead.job_id}
+        if tier is not None:
+            state, detail = "awaiting-retry", {"tier": format_duration(tier), **self._of_retry(record)}
+        return Holdup(spot=spot_of(record), state=state, since_s=since_s, record=record, detail=detail)
+
+    def _of_retry(self, parked: Record) -> dict[str, str]:
+        """The retry that a parked record waits for, where the worker holds it already."""
+        for held in self._flow.held_records():
+            if held.lane == parked.lane and held.assignment.tier is not None:
+                due = utc(wake_time_s(held, held.assignment.tier))
+                return {"behind": text_of(held.headers.get(JOB_ID)), "due": due.isoformat()}
+        return {}
+
+
+def spot_of(record: Record) -> Spot:
+    """Where a record stands."""
+    return record.assignment, record.offset
+
+
+def _of_run(context: JobContext, state: State) -> Holdup:
+    timeout_s = context.limits.timeout_s
+    detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
+    return Holdup(
+        spot=spot_of(context.record), state=state, since_s=context.began_s, record=context.record, detail=detail
+    )
+
+
+def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> Event:
+    """The event that tells of a hold-up."""
+    assignment, offset = holdup.spot
+    headers = holdup.record.headers if holdup.record is not None else {}
+    return {
+        "event": "held_up",
+        "job_id": text_of(headers.get(JOB_ID)),
+        "job_type": text_of(headers.get(JOB_TYPE)),
+        "queue": queue.name,
+        "topic": assignment.topic,
+        "partition": assignment.partition,
+        "offset": offset,
+        "attempt": attempt_or_1(headers) if headers else 0,
+        "at": utc(time.time()),
+        "worker": worker_id,
+        "reason": holdup.state,
+        "error_type": "",
+        "detail": {"since": since.isoformat(), **holdup.detail},
+    }
