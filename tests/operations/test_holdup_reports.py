@@ -76,7 +76,7 @@ class Scene:
         def takes_long(number: int) -> None:
             assert self.let_go.wait(60)
 
-        self.jobs = (fails, goes_on, takes_long)
+        self.jobs = [fails, goes_on, takes_long]
 
     @property
     def queues(self) -> list[Queue]:
