@@ -100,6 +100,26 @@ def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     return connect(config, Outage(cluster.bootstrap_servers))
 
 
+def lone_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that writes records which fit no batch with others: each compressed, in a batch of its own.
+
+    Whatever the cluster's options say of this, since a record that cannot be written stops its partition.
+    """
+    config = producer_config(cluster, client_id=f"{worker_id}-lone", linger_ms=0, message_timeout_ms=30_000)
+    return connect({**config, **_ONE_BY_ONE}, Outage(cluster.bootstrap_servers))
+
+
+_ONE_BY_ONE: Final[Mapping[str, Option]] = {
+    "batch.num.messages": 1,
+    "compression.type": "zstd",
+    "compression.level": 9,
+    # What other clients take as well: librdkafka refuses to decompress more, unless it is told to.
+    "message.max.bytes": 100_000_000,
+    # Room for one of these, so that few of them are in memory at once.
+    "queue.buffering.max.kbytes": 131_072,
+}
+
+
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that makes outcomes durable; it reports success as well, which is none without an offset."""
     config = producer_config(cluster, client_id=worker_id, linger_ms=0, message_timeout_ms=30_000)

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ..topology.headers import ERROR_STACK
-from ..topology.kafka_errors import Remedy, remedy_of
+from ..topology.kafka_errors import Remedy, needs_a_person, remedy_of
 from .outcomes import Done, NotDone
 from .record import Record
 from .writes import Writes
 
-TOO_LARGE_CODES: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
-
 
 @dataclass(slots=True, eq=False)
 class Settlement:
-    """A record with its outcome, until it is settled."""
+    """A record with its outcome, until it is settled.
+
+    Attributes:
+        error: why it could not be written.
+        instead_of: the outcome that it replaces, since what that one asks for can never be written; None for most.
+    """
 
     record: Record
     outcome: NotDone
     writes: Writes
     error: KafkaError | None = None
+    instead_of: NotDone | None = None
 
     def fail(self, error: KafkaError) -> None:
         """Note why it could not be written."""
@@ -61,6 +63,12 @@ class Group:
         return counts
 
     @property
+    def stranded(self) -> int:
+        """How many of a group that failed no waiting can help."""
+        lost = [item for item in self.others if item.error is not None and needs_a_person(item.error)]
+        return len(lost) + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
+
+    @property
     def first_error(self) -> tuple[Record, KafkaError | None]:
         """One record of a group that failed, and why."""
         if self.others:
@@ -83,12 +91,3 @@ def merged(first: Group, second: Group) -> Group:
     """Two groups that failed, as one."""
     error = first.done_error or second.done_error
     return Group([*first.done, *second.done], [*first.others, *second.others], error)
-
-
-def slimmer(item: Settlement) -> Settlement:
-    """What to try next: where the record was too large for its topic, the same without the error's stack."""
-    following, error = item.writes.record, item.error
-    if following is None or error is None or error.code() not in TOO_LARGE_CODES:
-        return item
-    headers = [pair for pair in following.headers if pair[0] != ERROR_STACK]
-    return Settlement(item.record, item.outcome, replace(item.writes, record=replace(following, headers=headers)))

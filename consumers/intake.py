@@ -95,5 +95,5 @@ class Intake:
             for item in group.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
-            self._stages.note_settled(item.record for item in group.others)
+            self._stages.note_settled(group.others)
             self.outcomes.update(group.outcomes)

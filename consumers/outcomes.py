@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 DeadReason = Literal[
-    "attempts-spent", "permanent", "undecodable", "malformed", "schema-mismatch", "never-known", "quarantined"
+    "attempts-spent",
+    "permanent",
+    "undecodable",
+    "malformed",
+    "schema-mismatch",
+    "never-known",
+    "quarantined",
+    "too-large",
 ]
 DeferReason = Literal["unknown-type", "unknown-schema"]
 CancelReason = Literal["discarded", "expired"]

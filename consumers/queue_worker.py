@@ -22,6 +22,7 @@ from . import log_keys
 from .assignments import Assignments
 from .client import (
     events_producer,
+    lone_producer,
     longest_callback_s,
     make_consumer,
     make_reader,
@@ -94,6 +95,7 @@ class QueueWorker:
             publish_event=self._events.publish,
             worker_id=settings.worker_id,
             make_producer=lambda: settling_producer(cluster, settings.worker_id),
+            make_lone_producer=lambda: lone_producer(cluster, settings.worker_id),
             on_settled=self._receive_settled,
         )
         bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
@@ -312,11 +314,15 @@ class QueueWorker:
             self._events.close(0.0 if self._stopping_now.is_set() else EVENTS_AT_STOP_S)
 
     def _await_running(self) -> None:
-        """Go on polling, so that the partitions stay ours while their last jobs run."""
-        while self._flow.in_flight and self._crash_cause() is None and not self._is_out_of_time():
+        """Go on polling, so that the partitions stay ours while their last jobs run, and are settled where they can."""
+        while self._has_hope() and self._crash_cause() is None and not self._is_out_of_time():
             self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
             self._intake.note_settled()
             self._commits.commit_if_due(self._consumer)
+
+    def _has_hope(self) -> bool:
+        """Whether there are jobs that may still end and be settled, without a person's help."""
+        return self._flow.in_flight > self._settler.stranded
 
     def _is_out_of_time(self) -> bool:
         return time.monotonic() >= self._shutdown_by_s or self._stopping_now.is_set()

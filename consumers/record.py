@@ -16,6 +16,8 @@ from .offsets import Progress
 Lane = bytes | str
 Awaited = tuple[timedelta | None, int, bytes, int]
 """Tier, partition, origin and attempt of a record that waits in a tier."""
+LONGEST_PLACE_BYTES: Final = 300
+"""A topic's name has 249 characters at the most, its partition and offset 10 and 19 digits."""
 MAX_ATTEMPT: Final = 1_000_000
 
 
@@ -140,8 +142,12 @@ class Record:
 
     @property
     def origin(self) -> bytes:
-        """Where its job was first enqueued, the same for all its records: the header, or else its own place."""
-        return self.headers.get(ORIGIN) or str(self).encode()
+        """Where its job was first enqueued, the same for all its records: the header, or else its own place.
+
+        What is longer than any place can be is none of ours; it would make the ledger's names too large to be written.
+        """
+        told = self.headers.get(ORIGIN)
+        return told if told and len(told) <= LONGEST_PLACE_BYTES else str(self).encode()
 
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""

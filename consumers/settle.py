@@ -4,8 +4,9 @@ One thread for each queue collects what the runners hand in, and settles a group
 barrier: first the retry and dead-letter records are confirmed by the brokers, then the ledger's entries. A crash
 between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has run; a
 crash the other way round would lose the job, so the order is what it is. A write that fails is repeated until it
-succeeds; its source record stays incomplete, so it is never committed past. The event of an outcome is handed over once
-it is settled, to a client of its own that nobody waits for.
+succeeds; its source record stays incomplete, so it is never committed past. A record that can never be written in its
+form, such as one that is too large, is given another (`fitting.py`), and goes beside all others (`lone_records.py`).
+The event of an outcome is handed over once it is settled, to a client of its own that nobody waits for.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.delivery import why_unconfirmed
 from ..topology import Queue
+from ..topology.kafka_errors import Remedy, remedy_of
 from . import log_keys
 from .event_publisher import Event
-from .groups import Group, Settlement, as_error, is_fatal, merged, slimmer
+from .groups import Group, Settlement, as_error, is_fatal, merged
 from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
+from .lone_records import LoneRecords
 from .outcomes import Done, NotDone, Outcome
 from .record import Record
 from .writes import plan_writes, utc
@@ -38,6 +41,13 @@ LINGER_S: Final = 0.01
 """A group costs two round trips, however small it is."""
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker says so, and again each time."""
+LOOK_IN_S: Final = 0.02
+"""How often the settler looks for answers to the records that go alone, while there are some."""
+
+_IN_VAIN: Final = (
+    "waiting does not help: mend what the brokers refuse (`stoker doctor` looks at topics, limits and rights). Until "
+    "then they stay uncommitted, and are tried again"
+)
 
 ProducerFactory = Callable[[], Producer]
 _FailedBatch = tuple[list[Record], KafkaError]
@@ -45,7 +55,10 @@ _Failed = tuple[list[Record], KafkaError | None]
 
 
 class Settler:
-    """The settling thread of one queue."""
+    """The settling thread of one queue.
+
+    `stranded` counts the outcomes that cannot be written until a person mends something: a shutdown waits for none.
+    """
 
     def __init__(
         self,
@@ -54,6 +67,7 @@ class Settler:
         publish_event: Callable[[Event], None],
         worker_id: str,
         make_producer: ProducerFactory,
+        make_lone_producer: ProducerFactory | None = None,
         on_settled: Callable[[Group], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,6 +76,7 @@ class Settler:
         self._worker_id = worker_id
         self._make_producer = make_producer
         self._producer = make_producer()
+        self._lone = LoneRecords(queue, make_lone_producer or make_producer, self._plan)
         self._on_settled = on_settled
         self._clock = clock
         self._done: deque[Record] = deque()
@@ -73,6 +88,8 @@ class Settler:
         self._last_group_s = 0.0
         self._repeat_s = 0.0
         self._reported_s = 0.0
+        self._batch_names = BATCH_NAMES
+        self.stranded = 0
         self._thread = threading.Thread(target=self._run, name=f"stoker-settle-{queue.name}", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -105,7 +122,7 @@ class Settler:
         failed = Group()
         try:
             while not (self._stopping.is_set() and self._has_ended(failed)):
-                self._wake.wait(RETRY_PAUSE_S if failed else None)
+                self._wake.wait(LOOK_IN_S if self._lone else RETRY_PAUSE_S if failed else None)
                 self._wake.clear()
                 self._gather_company()
                 failed = self.settle_next(failed)
@@ -119,7 +136,9 @@ class Settler:
 
     def settle_next(self, failed: Group) -> Group:
         """Settle what was handed in, and once more what has failed before; give what has failed."""
-        failed = merged(self._settle_group(self._collect()), self._repeat_if_due(failed))
+        answered = self._lone.serve()
+        failed = merged(self._settle_group(merged(self._collect(), answered)), self._repeat_if_due(failed))
+        failed = merged(failed, self._lone.take_failed())
         self._report(failed)
         return failed
 
@@ -131,14 +150,15 @@ class Settler:
         self._last_group_s = time.monotonic()
 
     def _has_ended(self, failed: Group) -> bool:
-        return not (failed or self._done or self._others) or time.monotonic() > self._give_up_at_s
+        unsettled = self._done or self._others or self._lone or len(failed) > self.stranded
+        return not unsettled or time.monotonic() > self._give_up_at_s
 
     def _repeat_if_due(self, failed: Group) -> Group:
         """Try once more what failed, after a pause, and beside what is new: one in trouble does not hold up others."""
         if not failed or time.monotonic() < self._repeat_s:
             return failed
         self._repeat_s = time.monotonic() + RETRY_PAUSE_S
-        return self._settle_group(Group(failed.done, [slimmer(item) for item in failed.others]))
+        return self._settle_group(failed)
 
     def _collect(self) -> Group:
         done = [self._done.popleft() for _ in range(min(len(self._done), GROUP_LIMIT))]
@@ -153,6 +173,7 @@ class Settler:
 
     def _settle_group(self, group: Group) -> Group:
         """Settle a group; give what of it could not be written."""
+        group.others = self._lone.take_out(group.others)
         if not group:
             return group
         for item in group.others:
@@ -163,7 +184,8 @@ class Settler:
             for item in group.others:
                 item.error = as_error(failure)
             return Group(group.done, group.others, as_error(failure))
-        failed = Group(undone, [item for item in group.others if item.error is not None], done_error)
+        refused = [item for item in group.others if item.error is not None]
+        failed = Group(undone, [item for item in refused if not self._lone.take_refused(item)], done_error)
         if undone:
             repeated = set(undone)
             group.done = [record for record in group.done if record not in repeated]
@@ -188,6 +210,8 @@ class Settler:
         failed = self._publish_done(group.done)
         self._publish_entries(durable)
         self._wait_confirmed()
+        if any(remedy_of(error) is Remedy.SHRINK for _, error in failed):
+            self._batch_names = max(1, self._batch_names // 2)
         return [record for records, _ in failed for record in records], failed[0][1] if failed else None
 
     def _publish_records(self, group: Iterable[Settlement]) -> None:
@@ -225,8 +249,8 @@ class Settler:
             by_partition[record.assignment.partition].append(record)
         failed: list[_FailedBatch] = []
         for partition, records in by_partition.items():
-            for start in range(0, len(records), BATCH_NAMES):
-                self._publish_batch(partition, records[start : start + BATCH_NAMES], failed)
+            for start in range(0, len(records), self._batch_names):
+                self._publish_batch(partition, records[start : start + self._batch_names], failed)
         return failed
 
     def _publish_batch(self, partition: int, records: list[Record], failed: list[_FailedBatch]) -> None:
@@ -275,15 +299,16 @@ class Settler:
         _LOGGER.error(message, *args, extra={log_keys.QUEUE: self._queue.name})
 
     def _report(self, failed: Group) -> None:
+        self.stranded = failed.stranded
         if failed:
             record, error = failed.first_error
             self._begin_trouble(
-                "outcomes of %d jobs cannot be written, first that of %s: %s; they stay uncommitted, trying again",
-                len(failed), record, error,
+                "outcomes of %d jobs cannot be written, first that of %s: %s; %s",
+                len(failed), record, error, _IN_VAIN if self.stranded else "they stay uncommitted, trying again",
             )  # fmt: skip
             if is_fatal(failed.done_error) or any(is_fatal(item.error) for item in failed.others):
                 self._producer = self._make_producer()
-        elif self._in_trouble_since_s is not None:
+        elif self._in_trouble_since_s is not None and not self._lone:
             lasted_s = time.monotonic() - self._in_trouble_since_s
             self._in_trouble_since_s = None
             _LOGGER.warning(

@@ -16,6 +16,7 @@ from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
 from .context import JobContext
 from .event_publisher import EventPublisher
+from .groups import Settlement
 from .isolation import IsolatedRunners
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
@@ -111,13 +112,15 @@ class Stages:
         self._lanes.begin(assignment.awaited)
         assignment.awaited = {}
 
-    def note_settled(self, records: Iterable[Record]) -> None:
+    def note_settled(self, settled: Iterable[Settlement]) -> None:
         """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
         if self._suspects:
             self._suspects.forget_cleared()
         if isinstance(self._lanes, StrictLanes):
-            for record in records:
-                self._lanes.release(record)
+            for item in settled:
+                if item.instead_of is not None:
+                    self._lanes.expect_no_more(item.record, item.instead_of)
+                self._lanes.release(item.record)
 
     def take(self, records: list[Record]) -> None:
         """Run these as soon as their lanes allow."""

@@ -106,6 +106,17 @@ class StrictLanes:
                 if record.assignment.is_open:
                     self._awaited.setdefault(record.key, []).append(awaited)
 
+    def expect_no_more(self, record: Record, outcome: Outcome) -> None:
+        """Let the lane go on of a job that was to go on in a tier, and does not."""
+        awaited = awaited_after(record, outcome)
+        if awaited is None or record.key is None:
+            return
+        with self._lock:
+            self._await_no_more(record.key, awaited)
+            following = self._advance(record.key, self._lane(record.key))
+        if following:
+            self._make_ready(following)
+
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Note that a record in hand has run; where its job is done, the next one of its lane becomes ready.
 

@@ -33,11 +33,27 @@ _DUE_ONLY = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """What a truncated dead letter holds in place of its record's key and value; `is_bare`: as little as can be."""
+
+    key: bytes | None
+    value: bytes
+    is_bare: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NextRecord:
-    """The job's next record: same partition, key and bytes; other topic and headers."""
+    """The job's next record: same partition, key and bytes; other topic and headers.
+
+    Attributes:
+        is_alone: whether it is written compressed, in a batch of its own.
+        body: None but where the record does not fit the topic (`fitting.py`).
+    """
 
     topic: str
     headers: HeaderList
+    is_alone: bool = False
+    body: Body | None = None
 
 
 @dataclass(slots=True, kw_only=True)

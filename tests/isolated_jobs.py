@@ -52,6 +52,12 @@ async def add_async(file: str, first: int, second: int) -> None:
     note(file, f"{first + second} {os.getpid()}")
 
 
+def weigh(data: bytes) -> None:
+    """Fail at the first attempt."""
+    if current_job().attempt == 1:
+        raise ValueError(f"{len(data)} bytes")
+
+
 def tell_context(file: str) -> None:
     """Note what a job knows of itself."""
     job = current_job()

@@ -47,6 +47,12 @@ REASON: Final = "stoker-reason"
 WORKER: Final = "stoker-worker"
 CRASHES: Final = "stoker-crashes"
 """On a dead letter: how many processes died while the job ran; absent means none."""
+TRUNCATED_FROM: Final = "stoker-truncated-from"
+"""On a dead letter that holds a part of its record only: `topic/partition/offset` of that record."""
+TRUNCATED_SIZE: Final = "stoker-truncated-size"
+"""On the same: how many bytes the record's value has."""
+TRUNCATED_DIGEST: Final = "stoker-truncated-digest"
+"""On the same: the SHA-256 of the record's value, 64 hex digits."""
 DISPOSITION: Final = "stoker-disposition"
 """On a dead-letter topic only: `replayed` or `discarded`; the record settles the dead letter at `stoker-settles`."""
 SETTLES: Final = "stoker-settles"
@@ -72,6 +78,9 @@ RETRY_HEADERS: Final = frozenset(
         REASON,
         WORKER,
         CRASHES,
+        TRUNCATED_FROM,
+        TRUNCATED_SIZE,
+        TRUNCATED_DIGEST,
     }
 )
 """What a retry or dead letter adds; each hop replaces them all, so that headers never grow with the attempts."""

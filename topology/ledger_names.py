@@ -11,6 +11,8 @@ MOVED: Final = "moved:"
 LONGEST_NAME_BYTES: Final = 1_000
 SHORT_NAME_BYTES: Final = LONGEST_NAME_BYTES // 4
 """A byte that is no UTF-8 is written as four characters, so that a name may grow by as much."""
+LONGEST_ATTEMPT_BYTES: Final = 50
+"""More digits than these nobody has written on purpose, and a name of any length could not be written."""
 
 
 def claim_id(headers: HeaderMap) -> str | None:
@@ -35,4 +37,5 @@ def attempt_name(claim: str | None, origin: bytes, attempt: bytes) -> str:
         origin: where the job was first enqueued, as `topic/partition/offset`.
         attempt: its number, as the header has it.
     """
-    return f"{MOVED}{claim or ''}@{origin.decode('utf-8', 'backslashreplace')}#{attempt.decode('utf-8', 'replace')}"
+    number = attempt[:LONGEST_ATTEMPT_BYTES].decode("utf-8", "replace")
+    return f"{MOVED}{claim or ''}@{origin.decode('utf-8', 'backslashreplace')}#{number}"
