@@ -20,11 +20,6 @@ _LOGGER = logging.getLogger("stoker.worker")
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 
-MEMBERS_OPTIONS: Final = frozenset(
-    {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms", "group.instance.id"}
-)
-"""The cluster's options that are meant for members of the group, and contradict the others elsewhere."""
-
 DEFAULT_POLL_INTERVAL_MS: Final = 300_000
 """librdkafka's own `max.poll.interval.ms`."""
 
@@ -68,7 +63,7 @@ def make_consumer(
 
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
     """Make a consumer that reads beside the group, by assigning itself; it commits nothing."""
-    config = cluster.client_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
+    config = cluster.reader_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
     beside = {
         "group.id": queue.group,
         "enable.auto.commit": False,
@@ -79,8 +74,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "queued.min.messages": 2_000,
         "queued.max.messages.kbytes": 8_192,
     }
-    given = {name: value for name, value in config.items() if name not in MEMBERS_OPTIONS}
-    whole = {**given, **beside, **options}
+    whole = {**config, **beside, **options}
     return _consumer(cluster, whole, LogRelay(whole, _LOGGER))
 
 

@@ -16,7 +16,6 @@ from typing import Final
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -189,14 +188,15 @@ class QueueTopics:
         wanted = [
             TopicPartition(topic, number) for topic in (self.main, *self.tiers) for number in self._numbers(topic)
         ]
-        request = [ConsumerGroupTopicPartitions(self.group, wanted)]
-        future = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[self.group]
+        asking = Consumer({**self._cluster.client_config(log_level=2), "group.id": self.group})  # it joins nothing
         try:
-            found = future.result(TIMEOUT_S).topic_partitions
+            found = asking.committed(wanted, timeout=TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:  # no worker has come yet
                 return {}
             raise
+        finally:
+            asking.close()
         return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
     def _bounds(self, topics: Collection[str]) -> dict[Place, tuple[int, int]]:

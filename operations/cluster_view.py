@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
     AdminClient,
     ClusterMetadata,
@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from ..topology import ClusterSettings
 from ..topology.cluster import ClusterUnreachable
+from ..topology.committed_offsets import committed_offsets
 
 Partition = tuple[str, int]
 """Topic and partition number."""
@@ -35,7 +36,6 @@ UNREACHABLE_CODES: Final = frozenset(
     }
 )
 """What a client is told when there is nobody to talk to, or nobody who would."""
-_NONE_COMMITTED = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +129,14 @@ class ClusterView:
         answers = self._admin.list_offsets(request, request_timeout=self.timeout_s)
         return {(asked.topic, asked.partition): int(self._answer(found).offset) for asked, found in answers.items()}
 
-    def committed(self, group: str) -> dict[Partition, int]:
+    def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
-        request = [ConsumerGroupTopicPartitions(group)]
-        answers = self._admin.list_consumer_group_offsets(request, request_timeout=self.timeout_s)
-        found = self._answer(answers[group]).topic_partitions or []
-        return {(at.topic, at.partition): at.offset for at in found if at.offset > _NONE_COMMITTED}
+        try:
+            return committed_offsets(self.cluster, group, partitions, self.timeout_s, self._note)
+        except KafkaException as failed:
+            if failed.args[0].code() in UNREACHABLE_CODES:
+                raise self._unreachable(failed.args[0].str()) from failed
+            raise
 
     def groups(self, names: Iterable[str]) -> dict[str, Group]:
         """{name: group}; a group that does not exist is given as absent."""

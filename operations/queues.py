@@ -140,7 +140,7 @@ def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], fl
     partitions = partitions_of(topics, counts)
     committed: dict[Partition, int] = {}
     for queue in queues:
-        committed |= view.committed(queue.group)
+        committed |= view.committed(queue.group, partitions_of(job_topics(queue), counts))
     ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
     return Look(taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed)
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -30,6 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from .cluster import ClusterSettings, ClusterUnreachable, NotAuthorized
+from .committed_offsets import committed_offsets
 from .topics import TopicSpec
 
 K = TypeVar("K")
@@ -94,10 +94,13 @@ class Administration:
         self._complaints: list[str] = []
         config: dict[str, Any] = {
             **cluster.client_config(log_level=2, client_id="stoker-admin"),
-            "error_cb": lambda error: self._complaints.append(error.str()),
+            "error_cb": self._note,
             "logger": logging.getLogger("stoker.kafka"),
         }
         self._admin = AdminClient(config)
+
+    def _note(self, error: KafkaError) -> None:
+        self._complaints.append(error.str())
 
     def all_topics(self) -> dict[str, FoundTopic]:
         """{topic: its shape} of all topics that this client may see."""
@@ -182,12 +185,11 @@ class Administration:
         return {at: found.offset for at, found in answers.items()}
 
     def _committed(self, wanted: list[TopicPartition], group: str) -> dict[tuple[str, int], int]:
-        request = [ConsumerGroupTopicPartitions(group, wanted)]
-        futures = self._admin.list_consumer_group_offsets(request, request_timeout=self._timeout_s)
-        answers, errors = self._gather(futures)
-        self._raise_unless(errors, {KafkaError.GROUP_ID_NOT_FOUND}, "Describe", "group")
-        found = answers[group].topic_partitions if group in answers else []
-        return {(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+        places = [(at.topic, at.partition) for at in wanted]
+        try:
+            return committed_offsets(self._cluster, group, places, self._timeout_s, self._note)
+        except KafkaException as failed:
+            raise self._translated(failed.args[0], "Describe", f"group {group}") from failed
 
     def create(self, specs: Collection[TopicSpec]) -> dict[str, str]:
         """Create topics. One that exists by now is left as it is.

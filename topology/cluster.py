@@ -16,6 +16,10 @@ OPTION_PREFIX: Final = "STOKER_KAFKA_"
 BOOTSTRAP_VARIABLE: Final = "STOKER_BOOTSTRAP_SERVERS"
 REGISTRY_VARIABLE: Final = "STOKER_SCHEMA_REGISTRY_URL"
 HOME_VARIABLE: Final = "STOKER_HOME"
+MEMBERS_OPTIONS: Final = frozenset(
+    {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms", "group.instance.id", "group.protocol"}
+)
+"""The options that are meant for members of a group, and contradict those of clients that join none."""
 REDACTED: Final = "[hidden]"
 _WITH_UNDERSCORE: Final = frozenset({"log_level"})
 
@@ -101,6 +105,11 @@ class ClusterSettings:
         """Merge into librdkafka options; `defaults` are named with `_` for `.`, and `options` win over them."""
         named = {option_name(name): value for name, value in defaults.items()}
         return {**named, **self.options, "bootstrap.servers": self.bootstrap_servers}
+
+    def reader_config(self, **defaults: Option) -> dict[str, Option]:
+        """The same for a consumer that joins no group."""
+        merged = self.client_config(**defaults)
+        return {name: value for name, value in merged.items() if name not in MEMBERS_OPTIONS}
 
     def shown(self) -> dict[str, Option]:
         """The options as they may be printed and logged: each secret is replaced by a mark."""

@@ -1,0 +1,106 @@
+"""What a group has committed can be asked at any time, also while brokers come and go."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka import Consumer, TopicPartition
+
+from declaring import shop
+from stoker.operations.broker import EmbeddedBroker
+from stoker.topology import ClusterSettings
+from stoker.topology.apply import ensure_topology
+from stoker.topology.committed_offsets import committed_offsets
+
+ROOT = Path(__file__).parents[2]
+ASKING = """
+import sys
+from pathlib import Path
+from stoker.operations.cluster_view import ClusterView
+from stoker.operations.queues import inspect_queues, take_look
+from stoker.topology import ClusterSettings
+from stoker.topology.admin import Administration
+from stoker.topology.cluster import ClusterUnreachable
+from declaring import shop
+
+cluster = ClusterSettings(bootstrap_servers=sys.argv[1])
+queue = shop(sys.argv[2]).queues["mails"]
+print("asking", flush=True)
+answered = False
+while not (answered and Path(sys.argv[3]).exists()):
+    answered = False
+    try:
+        view = ClusterView(cluster, timeout_s=1)
+        look = take_look(view, [queue])
+        assert look.committed == {(queue.topic, 0): 5}, look.committed
+        inspect_queues(view, [queue], look, None)
+        Administration(cluster, timeout_s=1).waiting({queue.topic: queue.partitions}, queue.group)
+        answered = True
+    except ClusterUnreachable:
+        pass
+"""
+
+
+def test_who_asks_while_brokers_restart_gets_an_answer_or_an_error(
+    broker: EmbeddedBroker, namespace: str, tmp_path: Path
+) -> None:
+    """A process that looks at queues over two restarts of the broker lives on, and sees the commit before and after."""
+    cluster = ClusterSettings(bootstrap_servers=broker.start())
+    pipeline = shop(namespace)
+    queue = pipeline.queues["mails"]
+    ensure_topology(pipeline, cluster)
+    commit(cluster, queue.group, TopicPartition(queue.topic, 0, 5))
+    over = tmp_path / "over"
+    command = [sys.executable, "-c", ASKING, cluster.bootstrap_servers, namespace, str(over)]
+    with subprocess.Popen(
+        command, cwd=ROOT / "tests", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as asks:
+        assert asks.stdout is not None
+        assert asks.stdout.readline() == "asking\n"
+        for _ in range(2):
+            broker.stop()
+            broker.start()
+        over.touch()
+        _, complaint = asks.communicate(timeout=60)
+    assert asks.returncode == 0, complaint
+
+
+def test_only_commits_are_given(cluster: ClusterSettings, namespace: str) -> None:
+    """A partition without a commit, a topic that is gone, and a group that never was, are no error and no entry."""
+    pipeline = shop(namespace)
+    queue = pipeline.queues["mails"]
+    ensure_topology(pipeline, cluster)
+    commit(cluster, queue.group, TopicPartition(queue.topic, 1, 7))
+    places = [(queue.topic, 0), (queue.topic, 1), (f"{namespace}.gone", 0)]
+    assert committed_offsets(cluster, queue.group, places, 10) == {(queue.topic, 1): 7}
+    assert committed_offsets(cluster, f"{namespace}.never", places, 10) == {}
+    assert committed_offsets(cluster, queue.group, [], 10) == {}
+
+
+def test_nothing_calls_what_ends_the_process() -> None:
+    """`list_consumer_group_offsets` can end the process with a segmentation fault, so no part of Stoker calls it."""
+    files = [path for room in (*ROOMS, "examples", "bench") for path in (ROOT / room).rglob("*.py")]
+    callers = [
+        f"{path.relative_to(ROOT)}:{line}" for path in files for line in _uses(path, "list_consumer_group_offsets")
+    ]
+    assert not callers, "use stoker.topology.committed_offsets"
+
+
+ROOMS = ("schemas", "topology", "producers", "consumers", "operations")
+
+
+def _uses(path: Path, name: str) -> Iterator[int]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr == name:
+            yield node.lineno
+
+
+def commit(cluster: ClusterSettings, group: str, place: TopicPartition) -> None:
+    """Commit as a worker that has left since."""
+    consumer = Consumer({**cluster.client_config(), "group.id": group})
+    consumer.commit(offsets=[place], asynchronous=False)
+    consumer.close()

@@ -1,0 +1,84 @@
+"""What a consumer group has committed, asked by a client that has the group's name and does not join it.
+
+The administration's own request for it, `list_consumer_group_offsets`, is used nowhere: where the coordinator of the
+group is still loading or has moved, as after a restart of a broker, librdkafka up to 2.16 ends the whole process with a
+segmentation fault (confluentinc/librdkafka, issue 5040).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from .cluster import ClusterSettings
+
+Place = tuple[str, int]
+"""Topic and partition number."""
+
+_MOMENTARY: Final = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
+_NOTHING: Final = frozenset({KafkaError.GROUP_ID_NOT_FOUND, KafkaError.UNKNOWN_TOPIC_OR_PART})
+_ASK_AGAIN_S: Final = 0.1
+
+
+def committed_offsets(
+    cluster: ClusterSettings,
+    group: str,
+    places: Collection[Place],
+    timeout_s: float,
+    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+) -> dict[Place, int]:
+    """Ask how far a group has committed; a coordinator that is about to come or go is asked again.
+
+    Args:
+        on_complaint: told what the client says of its connections.
+
+    Returns:
+        {place: first offset that is not committed}; a place without a commit is left out.
+
+    Raises:
+        KafkaException: no answer within `timeout_s`, or one that waiting does not heal.
+    """
+    if not places:
+        return {}
+    config: dict[str, Any] = {
+        **cluster.reader_config(log_level=2),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "isolation.level": "read_uncommitted",  # else offsets that a transaction is about to commit are waited for
+        "error_cb": on_complaint,
+    }
+    consumer = Consumer(config)
+    try:
+        return _ask(consumer, places, time.monotonic() + timeout_s)
+    except KafkaException:
+        consumer.poll(0)  # hands out the complaints
+        raise
+    finally:
+        consumer.close()
+
+
+def _ask(consumer: Consumer, places: Collection[Place], give_up_s: float) -> dict[Place, int]:
+    while True:
+        try:
+            asked = [TopicPartition(*place) for place in places]
+            found = consumer.committed(asked, timeout=max(give_up_s - time.monotonic(), _ASK_AGAIN_S))
+            return _offsets(found)
+        except KafkaException as failed:
+            code = failed.args[0].code()
+            if code in _NOTHING:
+                return {}
+            if code not in _MOMENTARY or time.monotonic() >= give_up_s:
+                raise
+        time.sleep(_ASK_AGAIN_S)
+
+
+def _offsets(found: Collection[TopicPartition]) -> dict[Place, int]:
+    for place in found:
+        if place.error is not None and place.error.code() not in _NOTHING:
+            raise KafkaException(place.error)
+    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
