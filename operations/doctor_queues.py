@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from ..topology import Pipeline, Queue, format_duration
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
 from .instants import rounded
+from .letter_counts import RecentLetters
 from .queues import due_of, job_topics
 
 ENVELOPE_BYTES: Final = 64 * 1024
 """Room for headers and framing beside the payload."""
 LATE: Final = timedelta(seconds=5)
 """Retries are started within a second of their due time on an idle worker; this leaves room for a busy one."""
+NO_LETTERS: Final = RecentLetters(died=0, open=0, oldest_open=None)
 NEAR: Final = 0.8
 """Share of a retention from which a record counts as about to be deleted."""
 
@@ -222,24 +224,42 @@ def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Findi
 def _dead_letters(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not facts.has(queue.dead_topic):
         return
-    recent = facts.recent_dead.get(queue.dead_topic, 0)
-    if recent:
-        yield at_risk(
-            "P10",
-            queue.name,
-            f"up to {recent:,} jobs became dead letters in the last hour",
-            f"see why with `stoker dead list {queue.name}`, mend the cause, then replay them",
-        )
-    else:
-        yield held("P10", queue.name, "no job became a dead letter in the last hour")
-    oldest = min(
-        (head.at for (topic, _), head in facts.dead_heads.items() if topic == queue.dead_topic and head), default=None
-    )
+    recent = facts.recent_dead.get(queue.dead_topic, NO_LETTERS)
+    yield _recent_deaths(queue, recent)
+    is_whole = recent is not None and recent.is_whole
+    oldest = recent.oldest_open if recent is not None and is_whole else _oldest_dead(facts, queue)
     if oldest is not None and facts.now - oldest > queue.dead_retention * NEAR:
         left = max(queue.dead_retention - (facts.now - oldest), timedelta(0))
+        which = "the oldest open dead letters" if is_whole else "the oldest dead letters, open or not,"
         yield at_risk(
             "P1",
             queue.name,
-            f"the oldest dead letters are deleted in {rounded(left)}",
-            f"replay or discard them: `stoker dead list {queue.name}`",
+            f"{which} are deleted in {rounded(left)}",
+            f"replay or discard those that are open: `stoker dead list {queue.name}`",
         )
+
+
+def _oldest_dead(facts: Facts, queue: Queue) -> datetime | None:
+    heads = (head for (topic, _), head in facts.dead_heads.items() if topic == queue.dead_topic and head)
+    return min((head.at for head in heads), default=None)
+
+
+def _recent_deaths(queue: Queue, recent: RecentLetters | None) -> Finding:
+    if recent is None:
+        return unknown(
+            "P10",
+            queue.name,
+            f"the new dead letters were not counted: {queue.dead_topic} holds too many records, or cannot be read",
+            f"see `stoker queues {queue.name} --exact` and `stoker dead list {queue.name} --since -1h --group`",
+        )
+    if not recent.died:
+        return held("P10", queue.name, "no job became a dead letter in the last hour")
+    died = "1 job" if recent.died == 1 else f"{recent.died:,} jobs"
+    if not recent.open:
+        return held("P10", queue.name, f"{died} became dead letters in the last hour, and were replayed or discarded")
+    return at_risk(
+        "P10",
+        queue.name,
+        f"{died} became dead letters in the last hour; {recent.open:,} of them are open",
+        f"see why with `stoker dead list {queue.name}`, mend the cause, then replay them",
+    )

@@ -14,6 +14,7 @@ from ..topology.cluster import ClusterUnreachable
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from .job_record import JobRecord
+from .letter_counts import RecentLetters, count_recent
 from .queue_heads import read_heads
 from .queues import Look, job_topics, take_look, waiting_heads
 
@@ -31,8 +32,8 @@ class Facts:
         brokers: {id: host:port}.
         copies: {topic: (copies of each record, copies in sync)}.
         heads: {partition: its oldest waiting job}, as `read_heads` says.
-        dead_heads: the same for the oldest records of the dead-letter topics.
-        recent_dead: {dead-letter topic: records of the last hour}.
+        dead_heads: the same for the oldest records of the dead-letter topics, dispositions among them.
+        recent_dead: {dead-letter topic: the letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.
         holdups: what the workers report of jobs that hold up others.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
@@ -44,7 +45,7 @@ class Facts:
     look: Look
     heads: Mapping[Partition, JobRecord | None]
     dead_heads: Mapping[Partition, JobRecord | None]
-    recent_dead: Mapping[str, int]
+    recent_dead: Mapping[str, RecentLetters | None]
     groups: Mapping[str, Group]
     topic_configs: Configs
     group_configs: Configs
@@ -88,7 +89,7 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         look=look,
         heads=waiting_heads(view, queues, look),
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
-        recent_dead=_recent_dead(view, queues, look, now),
+        recent_dead={topic: count_recent(view.cluster, topic, now - RECENT) for topic in {topic for topic, _ in dead}},
         groups=view.groups(groups),
         topic_configs=_if_told(lambda: view.topic_configs(topics), {}),
         group_configs=_if_told(lambda: view.group_configs(groups), {}),
@@ -103,15 +104,6 @@ def _topics(queue: Queue) -> list[str]:
 
 def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:
     return partitions_of([queue.dead_topic for queue in queues], look.counts)
-
-
-def _recent_dead(view: ClusterView, queues: list[Queue], look: Look, now: datetime) -> dict[str, int]:
-    partitions = _dead_partitions(queues, look)
-    since = view.offsets_since(partitions, now - RECENT)
-    found = dict.fromkeys((topic for topic, _ in partitions), 0)
-    for part in partitions:
-        found[part[0]] += max(look.ends[part] - since.get(part, look.ends[part]), 0)
-    return found
 
 
 def _if_told(ask: Callable[[], T], otherwise: T) -> T:

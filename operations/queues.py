@@ -68,8 +68,8 @@ class QueueStatus:
 
     Attributes:
         backlogs: the main topic, then the tiers by delay.
-        dead: records on the dead-letter topic, an upper bound of the open dead letters; or their exact count.
-        dead_is_exact: which of both it is.
+        dead: open dead letters; None where they were not counted.
+        dead_at_most: what the dead-letter topic holds: letters, also settled ones, dispositions, transaction markers.
         pace: None when only one look was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
         obstacles: why waiting jobs do not run, each with what mends it; empty when they do or nothing waits.
@@ -77,8 +77,8 @@ class QueueStatus:
 
     name: str
     backlogs: tuple[Backlog, ...]
-    dead: int
-    dead_is_exact: bool
+    dead: int | None
+    dead_at_most: int
     group: Group
     pace: Pace | None
     obstacles: tuple[str, ...]
@@ -202,12 +202,12 @@ def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, 
 def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: Group) -> QueueStatus:
     backlogs = tuple(_backlog(topic, tier, look, heads) for tier, topic in _tiers(queue))
     pace = _pace(queue, before, look) if before else None
-    dead = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
+    dead_at_most = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
     return QueueStatus(
         name=queue.name,
         backlogs=backlogs,
-        dead=dead,
-        dead_is_exact=dead == 0,
+        dead=None if dead_at_most else 0,
+        dead_at_most=dead_at_most,
         group=group,
         pace=pace,
         obstacles=tuple(_obstacles(queue, backlogs, look, group)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -35,7 +35,7 @@ TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEA
     show_default=True,
     help="How long to measure the rates, and the pause between looks of --watch; 0s leaves the rates out.",
 )
-@click.option("--exact", is_flag=True, help="Read the dead-letter topics and count the open dead letters exactly.")
+@click.option("--exact", is_flag=True, help="Count open dead letters also where there are many.")
 @pass_app
 def queues(
     app: AppContext, *, names: tuple[str, ...], as_json: bool, watch: bool, sample: timedelta, exact: bool
@@ -46,8 +46,9 @@ def queues(
     age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an exclamation mark says
     why waiting jobs do not run, and what mends it. No worker needs to run for this.
 
-    WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD with ≤
-    counts all records of the dead-letter topic, replayed and discarded letters included; --exact reads the topic.
+    WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts
+    open dead letters, neither replayed nor discarded. Their topic is read for it, so it is ? above 10,000 records:
+    --exact reads more.
 
     \b
     Examples:
@@ -60,10 +61,9 @@ def queues(
     from ..cluster_view import ClusterView
 
     chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())
-    view = ClusterView(app.cluster)
+    view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
     for statuses in _watch(view, chosen, sample) if watch else [_once(view, chosen, sample)]:
-        shown = [_with_exact_dead(app, status) for status in statuses] if exact else statuses
-        _show(shown, as_json=as_json, watch=watch)
+        _show([replace(status, dead=count_dead(status)) for status in statuses], as_json=as_json, watch=watch)
 
 
 def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> list[QueueStatus]:
@@ -94,11 +94,19 @@ def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Ite
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 
-def _with_exact_dead(app: AppContext, status: QueueStatus) -> QueueStatus:
+def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
+    """Counts open dead letters by reading their whole topics."""
     from ..queues import count_open_letters
 
-    queue = app.pipeline.find_queue(status.name)
-    return replace(status, dead=count_open_letters(app.cluster, queue), dead_is_exact=True)
+    return lambda status: status.dead_at_most and count_open_letters(app.cluster, app.pipeline.find_queue(status.name))
+
+
+def _count_few_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
+    """Counts open dead letters where they are few; of one look to the next, what is new is read."""
+    from ..letter_counts import OpenLetters
+
+    topics = {queue.name: OpenLetters(app.cluster, queue.dead_topic) for queue in app.pipeline.queues.values()}
+    return lambda status: status.dead_at_most and topics[status.name].count()
 
 
 def _show(statuses: Sequence[QueueStatus], *, as_json: bool, watch: bool) -> None:
@@ -126,7 +134,7 @@ def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
 
 
 def _queue_row(status: QueueStatus) -> Sequence[object]:
-    dead = Figure(f"{'' if status.dead_is_exact else '≤'}{status.dead:,}")
+    dead = Figure("?" if status.dead is None else f"{status.dead:,}")
     pace = status.pace
     rates = (pace.enqueued_per_s, pace.done_per_s) if pace else (None, None)
     return (status.name, status.waiting, age_since(status.oldest), *rates, len(status.group.members), dead)
@@ -147,7 +155,11 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "oldest_waiting_s": None if status.oldest is None else (now - status.oldest).total_seconds(),
         "enqueued_per_s": status.pace.enqueued_per_s if status.pace else None,
         "done_per_s": status.pace.done_per_s if status.pace else None,
-        "dead": {"count": status.dead, "is_exact": status.dead_is_exact},
+        "dead": {
+            "count": status.dead,
+            "is_exact": status.dead is not None,
+            "at_most": status.dead_at_most if status.dead is None else status.dead,
+        },
         "group": status.group,
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
         "obstacles": status.obstacles,

@@ -19,6 +19,7 @@ from stoker.operations.doctor_queues import check_queue
 from stoker.operations.facts import Facts
 from stoker.operations.findings import Finding, Verdict
 from stoker.operations.job_record import JobRecord, Ref
+from stoker.operations.letter_counts import RecentLetters
 from stoker.operations.queues import Look
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.headers import JOB_TYPE, TIME, format_instant
@@ -67,7 +68,7 @@ def facts(heads: Mapping[Partition, JobRecord | None] | None = None, **changes: 
         look=look,
         heads=heads,
         dead_heads={},
-        recent_dead={MAILS.dead_topic: 0},
+        recent_dead={},
         groups={MAILS.group: Group(name=MAILS.group, state="stable", protocol="consumer", members=(WORKER,))},
         topic_configs={
             **{topic: {**limits, "cleanup.policy": "delete"} for topic in TOPICS},
@@ -182,16 +183,39 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "does not know: new_one",
     ),
     "dying now": (
-        lambda: facts(recent_dead={MAILS.dead_topic: 7}),
+        lambda: facts(recent_dead={MAILS.dead_topic: RecentLetters(died=7, open=4, oldest_open=NOW)}),
         Verdict.AT_RISK,
         "P10",
-        "up to 7 jobs became dead letters",
+        "7 jobs became dead letters in the last hour; 4 of them are open",
+    ),
+    "died and mended": (
+        lambda: facts(recent_dead={MAILS.dead_topic: RecentLetters(died=7, open=0, oldest_open=None)}),
+        Verdict.HELD,
+        "P10",
+        "7 jobs became dead letters in the last hour, and were replayed or discarded",
+    ),
+    "too many to count": (
+        lambda: facts(recent_dead={MAILS.dead_topic: None}),
+        Verdict.UNKNOWN,
+        "P10",
+        "the new dead letters were not counted",
     ),
     "dead letters expire": (
-        lambda: facts(dead_heads={(MAILS.dead_topic, 0): job(NOW - timedelta(days=29))}),
+        lambda: facts(
+            recent_dead={MAILS.dead_topic: RecentLetters(died=0, open=0, oldest_open=NOW - timedelta(days=29))}
+        ),
         Verdict.AT_RISK,
         "P1",
-        "deleted in 1d",
+        "the oldest open dead letters are deleted in 1d",
+    ),
+    "of very many, some expire": (
+        lambda: facts(
+            dead_heads={(MAILS.dead_topic, 0): job(NOW - timedelta(days=29))},
+            recent_dead={MAILS.dead_topic: RecentLetters(died=0, open=0, oldest_open=None, is_whole=False)},
+        ),
+        Verdict.AT_RISK,
+        "P1",
+        "open or not, are deleted in 1d",
     ),
     "one copy": (lambda: facts(copies=dict.fromkeys(TOPICS, (1, 1))), Verdict.AT_RISK, "P1", "one copy"),
     "one copy confirms": (
