@@ -3,7 +3,7 @@
 from .compatibility import Break, Compatibility, check
 from .contract import Contract
 from .decode import Decoder
-from .derive import Digits
+from .derive import Alias, Digits
 from .errors import (
     ContractRefused,
     DecodeError,
@@ -25,6 +25,7 @@ from .store import MemorySchemaStore, SchemaStore, StoredSchema
 from .topic_store import TopicSchemaStore
 
 __all__ = [
+    "Alias",
     "Break",
     "Compatibility",
     "Contract",

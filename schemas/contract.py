@@ -214,7 +214,7 @@ def _whole_record(parameters: list[_Parameter]) -> type[Any] | None:
 
 
 def _parameter_record(derivation: Derivation, job_type: str, parameters: list[_Parameter]) -> RecordShape:
-    fields = [derivation.field(parameter.name, parameter.annotation, parameter.default) for parameter in parameters]
+    fields = derivation.fields((parameter.name, parameter.annotation, parameter.default) for parameter in parameters)
     name = derivation.claim(job_type)
     return RecordShape(name, fields)
 

@@ -10,7 +10,7 @@ import collections.abc
 import dataclasses
 import enum
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -74,6 +74,16 @@ class Digits:
     def __post_init__(self) -> None:
         if not 0 <= self.scale <= self.precision or self.precision < 1:
             raise ValueError(f"a Decimal cannot have {self.scale} of {self.precision} digits after the point")
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A former name of a parameter or field: `client: Annotated[str, Alias("customer")]`.
+
+    Jobs that were published under the former name are read into the new one.
+    """
+
+    name: str
 
 
 class Constrained:
@@ -143,15 +153,33 @@ class Derivation:
         rules = [part for part in metadata if type(part).__module__.split(".")[0] in {"annotated_types", "pydantic"}]
         return Constrained(shape, _adapter(bare, rules)) if rules else shape
 
+    def fields(self, parts: Iterable[tuple[str, Any, Any]]) -> list[FieldShape]:
+        """Find the shapes of a record's fields, each `(name, annotation, default)`.
+
+        Raises:
+            Misfit: one has no shape, or two claim one name.
+        """
+        found = [self.field(*part) for part in parts]
+        taken = {field.name for field in found}
+        for field in found:
+            for alias in field.aliases:
+                if alias in taken:
+                    raise Misfit(f"has the alias {alias!r}, which another field has").within(field.name)
+                taken.add(alias)
+        return found
+
     def field(self, name: str, annotation: Any, default: Any) -> FieldShape:
         """Find the shape of a parameter or field; `default` is its Python value, or ABSENT."""
         try:
             if avro_name(name) != name:
                 raise Misfit("is not a name that Avro allows (ASCII letters, digits and _)")
             shape = self.shape(annotation)
-            if default is ABSENT:
-                return FieldShape(name=name, shape=shape)
-            return _with_default(name, leading(shape, shape.check(default)), default)
+            field = (
+                FieldShape(name=name, shape=shape)
+                if default is ABSENT
+                else _with_default(name, leading(shape, shape.check(default)), default)
+            )
+            return dataclasses.replace(field, aliases=former_names(annotation))
         except Misfit as misfit:
             raise misfit.within(name) from misfit.__cause__
 
@@ -231,8 +259,7 @@ class Derivation:
         return EnumShape(name, symbols, owner, None)
 
     def _record(self, owner: type[Any], name: str) -> Shape:
-        fields = [self.field(*field) for field in record_fields(owner)]
-        return RecordShape(name, fields, owner)
+        return RecordShape(name, self.fields(record_fields(owner)), owner)
 
 
 def record_fields(owner: type[Any]) -> list[tuple[str, Any, Any]]:
@@ -251,10 +278,10 @@ def _model_fields(owner: type[BaseModel]) -> list[tuple[str, Any, Any]]:
     if issubclass(owner, RootModel) or owner.model_config.get("extra") == "allow":
         raise Misfit(f"has model {owner.__name__}, whose fields are not all named; name them")
     return [
-        # The model enforces its own constraints; of the metadata only a Decimal's digits shape the schema.
+        # The model enforces its own constraints; of the metadata a Decimal's digits and aliases shape the schema.
         (
             name,
-            Annotated[info.annotation, Digits(**_digits(info.metadata))],
+            Annotated[info.annotation, Digits(**_digits(info.metadata)), *_aliases(info.metadata)],
             _default(info.default, info.default_factory),
         )
         for name, info in owner.model_fields.items()
@@ -295,6 +322,23 @@ def peeled(annotation: Any) -> tuple[Any, list[Any]]:
             annotation = annotation.__value__
         else:
             return annotation, metadata
+
+
+def _aliases(metadata: Sequence[Any]) -> list[Alias]:
+    return [part for part in metadata if isinstance(part, Alias)]
+
+
+def former_names(annotation: Any) -> tuple[str, ...]:
+    """The names of the aliases in an annotation.
+
+    Raises:
+        Misfit: one is not a name that Avro allows.
+    """
+    names = tuple(part.name for part in _aliases(peeled(annotation)[1]))
+    for name in names:
+        if avro_name(name) != name:
+            raise Misfit(f"has the alias {name!r}, which is not a name that Avro allows (ASCII letters, digits and _)")
+    return names
 
 
 def _digits(metadata: Sequence[Any]) -> dict[str, int]:

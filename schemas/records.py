@@ -27,17 +27,20 @@ ABSENT: Final = Absent()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldShape:
-    """One field of a record; `default` is a datum, or ABSENT."""
+    """One field of a record; `default` is a datum, or ABSENT; `aliases` are the names that it had before."""
 
     name: str
     shape: Shape
     default: Any = ABSENT
+    aliases: tuple[str, ...] = ()
 
     def avro(self, defined: set[str]) -> dict[str, Any]:
         """Return the field as an Avro schema has it."""
         field: dict[str, Any] = {"name": self.name, "type": self.shape.schema(defined)}
         if self.default is not ABSENT:
             field["default"] = self.shape.default(self.default)
+        if self.aliases:
+            field["aliases"] = list(self.aliases)
         return field
 
     def fresh_default(self) -> Any:
