@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .environment import is_of_a_service
+
 Option = str | int | float | bool
 
 SECRET_WORDS: Final = ("password", "secret", "token", "jaas", "key.pem", "private", "certificate.pem", "basic.auth")
@@ -123,7 +125,8 @@ class ClusterSettings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> ClusterSettings:
         """Read `STOKER_BOOTSTRAP_SERVERS` and `STOKER_KAFKA_*`, else take this project's running embedded broker.
 
-        `STOKER_KAFKA_SASL_MECHANISM=PLAIN` becomes `sasl.mechanism=PLAIN`, and so for every librdkafka option.
+        `STOKER_KAFKA_SASL_MECHANISM=PLAIN` becomes `sasl.mechanism=PLAIN`, and so for every librdkafka option. What
+        Kubernetes sets for a Service named `stoker-kafka` is passed over.
 
         Raises:
             NoCluster: nothing is set, and no embedded broker is noted as running here.
@@ -143,7 +146,7 @@ def _options_from(values: Mapping[str, str]) -> dict[str, Option]:
     return {
         option_name(name.removeprefix(OPTION_PREFIX).lower()): value
         for name, value in values.items()
-        if name.startswith(OPTION_PREFIX)
+        if name.startswith(OPTION_PREFIX) and not is_of_a_service(name)
     }
 
 

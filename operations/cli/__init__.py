@@ -110,3 +110,7 @@ def main(
         verbose=verbose,
         log_level="debug" if verbose else log_level,
     )
+    if ctx.invoked_subcommand != "worker":  # which has yet to set up a log of its own
+        from .variables import warn_of_misspelt
+
+        warn_of_misspelt(ctx)

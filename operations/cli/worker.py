@@ -16,6 +16,7 @@ from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
 from .logs import log_to_stderr
 from .output import echo_lines
 from .parameters import Duration
+from .variables import warn_of_misspelt
 
 if TYPE_CHECKING:
     from ...consumers.settings import WorkerSettings
@@ -124,6 +125,8 @@ def worker(
         _log_to_terminal(app)
     else:
         _log_to_file(app, as_json=log_format == "json")
+    if not supervised:
+        warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))

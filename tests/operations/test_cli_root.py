@@ -18,7 +18,10 @@ from stoker.operations.cli import AppContext, main
 from stoker.operations.cli.exit_codes import MEANINGS, ExitCode
 from stoker.operations.cli.failures import EXPECTED, as_failure
 from stoker.operations.cli.root import COMMANDS, LazyRoot
+from stoker.operations.cli.variables import variables_of
+from stoker.topology import ClusterSettings
 from stoker.topology.cluster import NoCluster
+from stoker.topology.environment import is_of_a_service
 
 NARRATED = ["worker", "enqueue", "queues", "doctor", "schemas export", "schemas check"]
 UNREACHABLE = "127.0.0.1:1"
@@ -66,6 +69,60 @@ def test_every_option_has_an_environment_twin_named_after_it() -> None:
             assert option.show_envvar, f"{path} {option.opts}"
             twin = option.envvar if isinstance(option.envvar, str) else next(iter(option.envvar or ()))
             assert twin.startswith(f"STOKER_{path.upper().replace(' ', '_').replace('-', '_')}_")
+
+
+SERVICES = (
+    "stoker",
+    "stoker-kafka",
+    "stoker-kafka-0",
+    "stoker-bootstrap-servers",
+    "stoker-worker",
+    "stoker-dead-replay",
+)
+
+
+def variables_of_services() -> dict[str, str]:
+    """What Kubernetes puts into each container for Services of these names."""
+    made: dict[str, str] = {}
+    for service in SERVICES:
+        name = service.upper().replace("-", "_")
+        made |= {f"{name}_SERVICE_HOST": "10.0.0.1", f"{name}_SERVICE_PORT": "9092", f"{name}_SERVICE_PORT_HTTP": "80"}
+        made |= {f"{name}_PORT": "tcp://10.0.0.1:9092", f"{name}_PORT_9092_TCP": "tcp://10.0.0.1:9092"}
+        made |= {f"{name}_PORT_9092_TCP_{part}": part for part in ("PROTO", "PORT", "ADDR")}
+    return made
+
+
+def test_services_of_kubernetes_set_nothing(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever a Service is named, its variables are neither client options nor options of commands."""
+    made = variables_of_services()
+    settings = ClusterSettings.from_environment({**made, "STOKER_BOOTSTRAP_SERVERS": "kafka:9092"})
+    assert settings.client_config() == {"bootstrap.servers": "kafka:9092"}
+    for path, command in [("", main), *commands()]:
+        named = variables_of(command) | {f"STOKER{path}_{option.name}".upper() for option in command.params}
+        assert not [name for name in named if is_of_a_service(name)], path
+
+    shop.environment |= made
+    assert shop.stoker("schemas", "export").exit_code == ExitCode.OK
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("STOKER_SCHEMAS_EXPORT_TOO", "no option of `stoker schemas` has it; did you mean STOKER_SCHEMAS_EXPORT_TO?"),
+        ("STOKER_SCHEMAS_ZEBRA", "no option of `stoker schemas` has it"),
+        ("STOKER_BOOTSTRAP_SERVER", "no setting has it; did you mean STOKER_BOOTSTRAP_SERVERS?"),
+    ],
+)
+def test_a_variable_that_is_not_understood_is_named(
+    shop: Shop, caplog: pytest.LogCaptureFixture, variable: str, said: str
+) -> None:
+    """A misspelt setting is not passed over in silence."""
+    shop.environment |= {variable: "x", "STOKER_SHOP_DATABASE": "ours", "STOKER_WORKER_QUEUES": "of another command"}
+    assert shop.stoker("schemas", "export").exit_code == ExitCode.OK
+    assert [record.getMessage().partition(": ")[::2] for record in caplog.records] == [
+        (f"the environment's {variable} was ignored", said)
+    ]
 
 
 def test_an_option_takes_its_value_from_the_environment(shop: Shop) -> None:
