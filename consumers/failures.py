@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 from typing import Final
 
+from .job_errors import message_of, place_of, report_of, summary_of, type_name
 from .outcomes import Failure
 
 MESSAGE_LIMIT_BYTES: Final = 1_000
@@ -13,19 +13,21 @@ STACK_LIMIT_BYTES: Final = 4_000
 
 
 def describe_failure(job_type: str, error: BaseException) -> Failure:
-    """Say what failed, for headers and logs."""
-    return make_failure(
-        job_type,
-        error_type=qualified_name(type(error)),
-        message=safe_text(error),
-        stack="".join(traceback.format_exception(error)),
-        place=_innermost_place(error),
-    )
+    """Say what failed, for headers and logs. Never raises, whatever the error's class does when it is read."""
+    error_type = type_name(type(error))
+    try:
+        message, stack, place = summary_of(error), report_of(error), place_of(error)
+    except BaseException as second:  # noqa: BLE001  # reading it has used up the job's time, or the process's memory
+        message, stack, place = f"(it could not be described: {type_name(type(second))})", "", ""
+    return make_failure(job_type, error_type=error_type, message=message, stack=stack, place=place)
 
 
-def bounded_message(error: BaseException) -> str:
-    """The error's message, as far as a header or event takes it."""
-    return _first_bytes(safe_text(error), MESSAGE_LIMIT_BYTES)
+def reason_of(error: BaseException) -> str:
+    """The error's message, as far as a header or event takes it. Never raises."""
+    try:
+        return _first_bytes(message_of(error), MESSAGE_LIMIT_BYTES)
+    except BaseException as second:  # noqa: BLE001  # as above
+        return f"(it could not be described: {type_name(type(second))})"
 
 
 def make_failure(job_type: str, *, error_type: str, message: str, stack: str = "", place: str = "") -> Failure:
@@ -39,29 +41,11 @@ def make_failure(job_type: str, *, error_type: str, message: str, stack: str = "
     )
 
 
-def qualified_name(kind: type[BaseException]) -> str:
-    """`ValueError` for builtins, `package.module.Name` for others."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def safe_text(error: BaseException) -> str:
-    """The error's message, even where its `__str__` fails itself."""
-    try:
-        return str(error)
-    except Exception as second:  # noqa: BLE001  # a job's exception class may raise anything while it describes itself
-        return f"(its message could not be read: {type(second).__name__})"
-
-
-def _innermost_place(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].name}:{frames[-1].lineno}" if frames else ""
-
-
 def _first_bytes(text: str, limit: int) -> str:
-    encoded = text.encode("utf-8", "backslashreplace")
+    encoded = text[:limit].encode("utf-8", "backslashreplace")
     return encoded[:limit].decode("utf-8", "ignore")
 
 
 def _last_bytes(text: str, limit: int) -> str:
-    encoded = text.encode("utf-8", "backslashreplace")
+    encoded = text[-limit:].encode("utf-8", "backslashreplace")
     return encoded[-limit:].decode("utf-8", "ignore")

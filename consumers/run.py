@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextvars import Context
 
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -13,9 +13,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ..topology.headers import TRACE_PARENT, TRACE_STATE
 from .async_slots import AsyncSlot, in_steps
 from .context import JobContext, enter_job
+from .job_errors import is_kind_of
 from .signals import TimeLimitExceeded
 from .slots import Slot
-from .steps import Raised, Result, Returned, Stopped, Task, check_returned
+from .steps import Raised, Result, Stopped, Task, check_returned, read_raised
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -30,21 +31,24 @@ def run_sync(task: Task, slot: Slot) -> Result:
 
 
 def _run_in_slot(task: Task, slot: Slot) -> Result:
-    context = task.context
-    enter_job(context)
-    slot.begin(context, task.job_type.limits)
+    slot.begin(task.context, task.job_type.limits)
+    try:
+        return Context().run(_call_sync, task)
+    finally:
+        slot.end()
+
+
+def _call_sync(task: Task) -> Result:
+    """Call the handler in a context of its own, which holds nothing but the job and its trace."""
+    enter_job(task.context)
     try:
         if TRACE_PARENT in task.record.headers:
-            with _enqueuer_trace(context):
-                return check_returned(task.job_type.handler(*task.args, **task.kwargs))
-        return check_returned(task.job_type.handler(*task.args, **task.kwargs))
+            join_trace(task.context)
+        return check_returned(task.job_type.handler(*task.args, **task.kwargs), task.job_type)
     except TimeLimitExceeded:
         return _timed_out(task)
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises, SystemExit too, is its failure
-        return Raised(error)
-    finally:
-        slot.end()
-        enter_job(None)
+        return read_raised(error, task.job_type)
 
 
 def _timed_out(task: Task) -> Raised:
@@ -60,35 +64,38 @@ def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
 async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
     """Await an async handler in its slot; a cancellation by the worker's shutdown is no failure."""
     coroutine = _call_async(task)
-    enter_job(task.context)
     slot.begin(task.context, task.job_type.limits, coroutine)
     try:
-        result: Result = Returned(await in_steps(slot, coroutine))
-    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
+        result = await in_steps(slot, coroutine)
+    except BaseException as error:  # noqa: BLE001  # it struck before the job began, or on the way out of it
         result = Raised(error)
-    finally:
-        enter_job(None)
     was_struck = slot.end()
     return _own_or_ours(task, slot, result, was_struck, is_stopping()) if isinstance(result, Raised) else result
 
 
 def _own_or_ours(task: Task, slot: AsyncSlot, result: Raised, was_struck: bool, is_stopping: bool) -> Result:
     """Tell what the job raised by itself from what the worker has thrown into it."""
-    if isinstance(result.error, TimeLimitExceeded):
+    if is_kind_of(result.error, TimeLimitExceeded):
         slot.leave()  # it may have struck anywhere on the way out, where the job has ended or is suspended
         return _timed_out(task)
-    if isinstance(result.error, asyncio.CancelledError):
+    if is_kind_of(result.error, asyncio.CancelledError):
         if was_struck:
             return _timed_out(task)
         return Stopped() if is_stopping else result
     return result
 
 
-async def _call_async(task: Task) -> object:
-    if TRACE_PARENT in task.context.headers:
-        with _enqueuer_trace(task.context):
-            return await _awaited(task)
-    return await _awaited(task)
+async def _call_async(task: Task) -> Result:
+    """Call and await the handler; `in_steps` gives it a context of its own."""
+    enter_job(task.context)
+    try:
+        if TRACE_PARENT in task.record.headers:
+            join_trace(task.context)
+        return check_returned(await _awaited(task), task.job_type)
+    except (TimeLimitExceeded, asyncio.CancelledError) as error:
+        return Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
+    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
+        return read_raised(error, task.job_type)
 
 
 async def _awaited(task: Task) -> object:
@@ -97,16 +104,11 @@ async def _awaited(task: Task) -> object:
     return await result if inspect.isawaitable(result) else result
 
 
-@contextmanager
-def _enqueuer_trace(context: JobContext) -> Iterator[None]:
-    """Let spans of the job join the trace under which it was enqueued."""
+def join_trace(context: JobContext) -> None:
+    """Let spans of the job join the trace under which it was enqueued; it ends with the run's context."""
     carrier = {
         name: context.headers[name].decode("ascii", "replace")
         for name in (TRACE_PARENT, TRACE_STATE)
         if name in context.headers
     }
-    token = trace_context.attach(_PROPAGATOR.extract(carrier))
-    try:
-        yield
-    finally:
-        trace_context.detach(token)
+    trace_context.attach(_PROPAGATOR.extract(carrier))

@@ -1,19 +1,21 @@
-"""What a job may say about itself: raise `Retry` or `Discard`, or return a `Snooze`."""
+"""How a job says how it ends: it raises or returns a `Retry`, `Discard` or `Snooze`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
-LONGEST_WAIT = timedelta(days=3_650)
+LONGEST_WAIT: Final = timedelta(days=3_650)
+SNOOZE_HINT: Final = "write how long to wait, such as Snooze(timedelta(minutes=5))"
 
 
 class Retry(Exception):
-    """Raised by a job: this run failed, try again, after the given delay instead of the tier's own.
+    """Raised or returned by a job: this run failed, try again, after the given delay instead of the tier's own.
 
     It counts as a failed attempt. Any delay is kept, however long: the job moves through the tiers until it is due.
 
     Raises:
+        TypeError: the delay is no `timedelta`.
         ValueError: the delay is negative, or longer than ten years.
     """
 
@@ -25,24 +27,44 @@ class Retry(Exception):
 
 
 class Discard(Exception):
-    """Raised by a job: it is pointless, now and later. It ends as cancelled, with the reason in its event."""
+    """Raised or returned by a job: it is pointless, now and later. It ends as cancelled, its event has the reason."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str = "the job discarded itself") -> None:
         super().__init__(reason)
 
 
-@dataclass(frozen=True, slots=True)
-class Snooze:
-    """Returned by a job: not yet, run me again after this delay. It costs no attempt."""
+class Snooze(Exception):
+    """Returned or raised by a job: not yet, run me again after this delay. It costs no attempt.
 
-    after: timedelta
+    Raises:
+        TypeError: there is no delay, or it is no `timedelta`.
+        ValueError: the delay is negative, or longer than ten years.
+    """
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be waited."""
-        _checked(self.after)
+    after: timedelta | None = None
+
+    def __init__(self, after: timedelta | None = None) -> None:
+        if after is None:
+            raise TypeError(f"Snooze needs a delay: {SNOOZE_HINT}")
+        super().__init__(_checked(after))
+        self.after = after
+
+    def __str__(self) -> str:
+        """The delay, in words."""
+        return f"the job asked to be run again after {self.after}"
+
+    def __eq__(self, other: object) -> bool:
+        """Snoozes of one delay are the same."""
+        return type(other) is type(self) and other.after == self.after
+
+    def __hash__(self) -> int:
+        """As equality asks."""
+        return hash((Snooze, self.after))
 
 
 def _checked(after: timedelta) -> timedelta:
+    if not isinstance(after, timedelta):
+        raise TypeError(f"a delay is a timedelta, such as timedelta(seconds=30), not a {type(after).__name__}")
     if not timedelta(0) <= after <= LONGEST_WAIT:
         raise ValueError(f"a job can wait from no time to {LONGEST_WAIT.days} days, not {after}")
     return after

@@ -6,21 +6,20 @@ an `Outcome` in place of its usual result. Nothing here does I/O except the job 
 
 from __future__ import annotations
 
-import inspect
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Never
+from typing import Any, Never, assert_never
 
 from ..schemas import Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema
 from ..topology import JobType, Queue
 from ..topology import headers as wire
 from ..topology.retries import fitting_tier
+from .answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
 from .context import JobContext
-from .failures import bounded_message, describe_failure, make_failure
-from .inbox import AlreadyDone
+from .failures import make_failure
 from .ledger import Ledger
 from .outcomes import (
     DONE,
@@ -31,14 +30,12 @@ from .outcomes import (
     DeadReason,
     DeferReason,
     Deferred,
-    Failure,
     Outcome,
     Passed,
     Retried,
     Snoozed,
 )
 from .record import Record, attempt_of
-from .signals import LONGEST_WAIT, Discard, Retry, Snooze
 
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
@@ -58,16 +55,17 @@ class Task:
 
 @dataclass(slots=True)
 class Returned:
-    """The handler came back with a value."""
+    """The handler came back with a value, which `check_returned` has found to be no more than that."""
 
-    value: object
+    value: object = field(repr=False)  # asyncio writes tasks out with their results
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The handler raised."""
+    """The handler raised. `answer` is what that asks for, where it was read while the job had its time."""
 
-    error: BaseException
+    error: BaseException = field(repr=False)  # as above
+    answer: Answer | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,55 +174,55 @@ def decide(task: Task, result: Result, bench: Bench) -> Outcome:
     if result is RETURNED_NOTHING:
         return DONE
     match result:
-        case Returned(value):
-            return _decide_value(value, bench)
-        case Raised(error):
-            return _decide_error(task, error, bench)
+        case Returned():
+            return DONE
+        case Raised():
+            return _decide_raised(task, result, bench)
         case Stopped():
             return INTERRUPTED
 
 
-def _decide_value(value: object, bench: Bench) -> Outcome:
-    if isinstance(value, Snooze):
-        return Snoozed(due=_now(bench) + value.after, tier=fitting_tier(value.after, bench.queue.tiers))
-    return DONE
-
-
-def check_returned(value: object) -> Result:
-    """Take what a sync handler returned: an awaitable is work that was not done, and so a failure."""
+def check_returned(value: object, job_type: JobType[Any, Any]) -> Returned | Raised:
+    """Take what a handler returned: an answer of the job's is as good as raised, and work not done is a failure."""
     if value is None:
         return RETURNED_NOTHING
-    if not inspect.isawaitable(value):
-        return Returned(value)
-    if inspect.iscoroutine(value):
-        value.close()
-    return Raised(TypeError("the handler returned an awaitable, which nobody awaits: declare it with `async def`"))
+    fault = fault_of_returned(value)
+    return Returned(value) if fault is None else read_raised(fault, job_type)
 
 
-def _decide_error(task: Task, error: BaseException, bench: Bench) -> Outcome:
-    policy = task.job_type.retry
-    if isinstance(error, Discard):
-        return Cancelled(reason="discarded", detail=bounded_message(error))
-    if isinstance(error, policy.ignored) or (isinstance(error, AlreadyDone) and not error.step):
-        return DONE
-    failure = describe_failure(task.job_type.name, error)
-    if isinstance(error, policy.permanent):
-        return Dead(reason="permanent", failure=failure)
-    if task.context.attempt >= policy.attempts:
-        return Dead(reason="attempts-spent", failure=failure)
-    return _retry(task, error, failure, bench)
+def read_raised(error: BaseException, job_type: JobType[Any, Any]) -> Raised:
+    """Take what a handler raised, and read it at once: that may run the job's own code, and is on the job's time."""
+    return Raised(error, answer_of(error, job_type.name, job_type.retry))
 
 
-def _retry(task: Task, error: BaseException, failure: Failure, bench: Bench) -> Retried:
+def _decide_raised(task: Task, raised: Raised, bench: Bench) -> Outcome:
+    answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
+    match answer:
+        case Accepted():
+            return DONE
+        case Discarded(reason):
+            return Cancelled(reason="discarded", detail=reason)
+        case Postponed(after):
+            return Snoozed(due=_now(bench) + after, tier=fitting_tier(after, bench.queue.tiers))
+        case Failed(failure=failure, is_permanent=True):
+            return Dead(reason="permanent", failure=failure)
+        case Failed(failure=failure) if task.context.attempt >= task.job_type.retry.attempts:
+            return Dead(reason="attempts-spent", failure=failure)
+        case Failed():
+            return _retry(task, answer, bench)
+        case _:
+            assert_never(answer)
+
+
+def _retry(task: Task, failed: Failed, bench: Bench) -> Retried:
     policy = task.job_type.retry
     next_attempt = task.context.attempt + 1
-    if isinstance(error, Retry) and isinstance(error.after, timedelta):  # a subclass may have put anything there
-        delay = min(max(error.after, timedelta(0)), LONGEST_WAIT)
-    else:
+    delay = failed.after
+    if delay is None:
         delay = policy.delay_before(next_attempt, bench.queue.tiers) * (1 + policy.jitter * bench.chance())
     # Of this queue's tiers: the policy's may be another's, where the job's type was moved from one to the other.
     tier = fitting_tier(delay, bench.queue.tiers)
-    return Retried(due=_now(bench) + delay, tier=tier, next_attempt=next_attempt, failure=failure)
+    return Retried(due=_now(bench) + delay, tier=tier, next_attempt=next_attempt, failure=failed.failure)
 
 
 def _now(bench: Bench) -> datetime:

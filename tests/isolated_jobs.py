@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import decimal
 import errno
 import io
 import logging
@@ -16,10 +17,10 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from pathlib import Path
 
-from stoker.consumers import Snooze, current_job
+from stoker.consumers import Discard, Retry, Snooze, current_job
 
 LOGGER = logging.getLogger("isolated")
 
@@ -162,25 +163,40 @@ def log_without_end(text: str) -> None:
         LOGGER.info(text)
 
 
-class _Odd:
-    """Compares like a length of time, and makes instants of a class that no other process can find."""
+class Odd(Snooze):
+    """A snooze that waits for what no other process can find."""
 
-    def __le__(self, other: object) -> bool:
-        return True
+    def __init__(self) -> None:
+        """Set a delay of a class of this call's own."""
 
-    def __ge__(self, other: object) -> bool:
-        return True
-
-    def __radd__(self, other: datetime) -> datetime:
-        class Hidden(datetime):
+        class Hidden(timedelta):
             pass
 
-        return Hidden.fromtimestamp(other.timestamp(), other.tzinfo)
+        super().__init__(Hidden(seconds=7))
 
 
-def snooze_oddly(text: str) -> Snooze:
-    """Return what cannot be sent to the worker."""
-    return Snooze(_Odd())  # type: ignore[arg-type]  # odd on purpose
+def answer(how: str) -> object:
+    """End in one of the ways that a job may choose, or should not."""
+    match how:
+        case "return a discard":
+            return Discard("sold out")
+        case "raise a snooze":
+            raise Snooze(timedelta(seconds=7))
+        case "return an odd snooze":
+            return Odd()
+        case "return a retry":
+            return Retry("busy")
+        case "return a generator":
+            return (number for number in range(3))
+        case _:
+            return ValueError(how)
+
+
+async def answer_async(how: str) -> object:
+    """The same on an event loop, in a group."""
+    async with asyncio.TaskGroup() as tasks:
+        done = tasks.create_task(asyncio.to_thread(answer, how))
+    return done.result()
 
 
 def start_a_program(file: str) -> None:
@@ -267,3 +283,15 @@ def _die_once(marker: str, is_here: bool) -> None:
     if is_here and not os.path.exists(marker):
         note(marker, "died")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave_context_behind(file: str) -> None:
+    """Note the precision of decimals, and leave another one behind."""
+    note(file, str(decimal.getcontext().prec))
+    decimal.getcontext().prec = 3
+
+
+async def leave_context_behind_async(file: str) -> None:
+    """The same on an event loop."""
+    await asyncio.sleep(0)
+    leave_context_behind(file)

@@ -33,7 +33,6 @@ from ...topology import JobType, Queue
 from .. import child_flag
 from ..async_slots import AsyncSlot, Holder
 from ..context import JobContext
-from ..outcomes import Outcome
 from ..record import Assignment, Record
 from ..resident import own_peak_bytes
 from ..run import run_async, run_sync
@@ -189,16 +188,7 @@ class Child:
         job_type, result = self._run(message, context)
         _flush()
         outcome = decide(Task(context.record, job_type, (), {}, context), result, self._bench)
-        try:
-            self._talk.tell(Ended(outcome))
-        except (pickle.PicklingError, TypeError, AttributeError) as error:  # what a value of a job's own may raise
-            self._talk.tell(Ended(self._unsendable(context, job_type, outcome, error)))
-
-    def _unsendable(
-        self, context: JobContext, job_type: JobType[Any, Any], outcome: Outcome, error: Exception
-    ) -> Outcome:
-        error.add_note(f"the outcome that could not be sent to the worker: {outcome!r}")
-        return decide(Task(context.record, job_type, (), {}, context), Raised(error), self._bench)
+        self._talk.tell(Ended(outcome))
 
     def _run(self, message: RunJob, context: JobContext) -> tuple[JobType[Any, Any], Result]:
         try:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from delivering import NOW, TIERS, declare
 from stoker.consumers.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed
 from stoker.consumers.signals import LONGEST_WAIT, Discard, Retry, Snooze, TimeLimitExceeded
-from stoker.consumers.steps import Raised, Result, Returned, Stopped, decide
+from stoker.consumers.steps import Raised, Result, Returned, Stopped, check_returned, decide
 from stoker.topology.retries import RetryPolicy
 
 
@@ -21,6 +21,8 @@ def decided(result: Result, attempt: int = 1, chance: float = 0.0, **policy: obj
     """What becomes of a run under a policy."""
     delivery = declare(retry=RetryPolicy(**policy))  # type: ignore[arg-type]  # a table's keywords
     delivery.chance = chance
+    if isinstance(result, Returned):
+        result = check_returned(result.value, delivery.work)
     return decide(delivery.task(attempt), result, delivery.bench)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Pipe
 from pathlib import Path
@@ -19,7 +20,7 @@ from stoker.consumers.children.messages import BEGUN, HEARTBEAT, Ended, FromChil
 from stoker.consumers.children.process import ChildProcess
 from stoker.consumers.children.run import Killed, Stopped, _Watch
 from stoker.consumers.crashes import ChildDied
-from stoker.consumers.outcomes import DONE, INTERRUPTED, Dead, Retried
+from stoker.consumers.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.slots import Slot
 from stoker.consumers.trace import RunTrace, run_traces
@@ -65,13 +66,20 @@ def test_a_failure_in_a_child_is_decided_by_the_types_policy() -> None:
     assert (retried.next_attempt, retried.failure.error_type) == (2, "SystemExit")
 
 
-def test_an_outcome_that_cannot_be_sent_is_a_failure_with_its_text() -> None:
-    """The job ran and cannot say how it ended: that is its fault, and the child lives."""
-    pipeline, queue, (snooze,) = declare(isolated_jobs.snooze_oddly)
+@pytest.mark.parametrize("handler", [isolated_jobs.answer, isolated_jobs.answer_async])
+def test_what_an_isolated_job_answers_means_the_same_as_elsewhere(handler: Callable[[str], object]) -> None:
+    """Returned or raised, alone or in a group, and of classes that no other process knows."""
+    pipeline, queue, (act,) = declare(handler)
     with isolated(pipeline, queue) as here:
-        outcome = here.run(snooze, "x")
-    assert isinstance(outcome, Retried)
-    assert "Hidden" in outcome.failure.stack
+        assert here.run(act, "return a discard") == Cancelled(reason="discarded", detail="sold out")
+        for snoozed in (here.run(act, "raise a snooze"), here.run(act, "return an odd snooze")):
+            assert isinstance(snoozed, Snoozed)
+            assert snoozed.tier == timedelta(seconds=5)
+        for how, told in (("return a retry", "busy"), ("return a generator", "a generator"), ("x", "an exception")):
+            retried = here.run(act, how)
+            assert isinstance(retried, Retried)
+            assert told in retried.failure.message
+    assert here.assignment.crashes == {}
 
 
 @pytest.mark.parametrize("how", ["hold_the_interpreter", "sleep"])

@@ -19,7 +19,7 @@ from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.record import Assignment
 from stoker.consumers.signals import Discard, Retry, Snooze
-from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Returned, Task
+from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.consumers.suspects import SUSPECT_AFTER
 from stoker.consumers.writes import utc
 from stoker.topology import Queue, RetryPolicy
@@ -42,7 +42,7 @@ RESULTS: dict[Ending, Callable[[], Result]] = {
     "fail": lambda: Raised(ValueError("it failed")),
     "permanent": lambda: Raised(PermanentError("for good")),
     "discard": lambda: Raised(Discard("not needed")),
-    "snooze": lambda: Returned(Snooze(timedelta(seconds=2))),
+    "snooze": lambda: Raised(Snooze(timedelta(seconds=2))),
     "ask": lambda: Raised(Retry("asked", after=timedelta(seconds=5))),
 }
 
