@@ -13,6 +13,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -158,13 +159,16 @@ def awaiting_frames(awaited: Any) -> list[FrameType]:
 
 @types.coroutine
 def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, None, T]:
-    """Await a coroutine, noting for each of its steps that the loop's thread is inside of it."""
-    holder = slot.holder
+    """Await a coroutine, noting for each of its steps that the loop's thread is inside of it.
+
+    The steps have a context of their own, which begins empty: what a job sets there is not for the next one.
+    """
+    holder, run = slot.holder, Context().run
     thrown: BaseException | None = None
     while True:
         holder.inside = slot
         try:
-            awaited = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
+            awaited = run(coroutine.send, None) if thrown is None else run(coroutine.throw, thrown)
         except StopIteration as end:
             result: T = end.value
             return result

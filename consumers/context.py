@@ -212,6 +212,6 @@ def current_job_or_none() -> JobContext | None:
     return _current.get()
 
 
-def enter_job(job: JobContext | None) -> None:
-    """Make `job` the current one of this thread or asyncio task; None ends it."""
+def enter_job(job: JobContext) -> None:
+    """Make `job` the current one of the context that this is called in, which is the run's own."""
     _current.set(job)
