@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from ..producers.client import LogRelay, Outage, connect, producer_config
+from ..producers.client import LARGE_RECORDS, LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
 from ..topology.cluster import Option
 from ..topology.group_settings import group_settings
@@ -105,10 +105,8 @@ def lone_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
 
 _ONE_BY_ONE: Final[Mapping[str, Option]] = {
     "batch.num.messages": 1,
-    "compression.type": "zstd",
+    **LARGE_RECORDS,
     "compression.level": 9,
-    # What other clients take as well: librdkafka refuses to decompress more, unless it is told to.
-    "message.max.bytes": 100_000_000,
     # Room for one of these, so that few of them are in memory at once.
     "queue.buffering.max.kbytes": 131_072,
 }

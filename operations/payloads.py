@@ -37,9 +37,10 @@ class Edits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The bytes to publish."""
+    """The bytes to publish; `whole`: the job that they belong to, where its dead letter is truncated."""
 
     value: bytes | None
+    whole: JobRecord | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

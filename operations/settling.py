@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol, assert_never
 
@@ -23,6 +23,7 @@ from .dead_letters import DeadLetterDesk, DeskView
 from .desk_errors import EditsRefused, RefusedEdit
 from .dispositions import Disposition, Verdict
 from .job_record import JobRecord, RawHeaders, Ref
+from .originals import Originals
 from .pacing import Pace, Published, publish_paced
 from .payloads import LeftOut, PayloadDesk, Prepared, Ready
 from .selection import Selection
@@ -31,6 +32,10 @@ from .topic_reader import ReadProgress, require_topics
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 SHOWN_REFUSALS: Final = 20
+ORIGINAL_GONE: Final = (
+    "it is truncated, and its original is not at the place that it names: that topic's retention has taken it, or the "
+    "topic was made anew. Enqueue the job again where its data came from, then discard the letter"
+)
 MAX_REASONS: Final = 100
 OTHER_REASONS: Final = "(other reasons)"
 """Where letters are counted once there are `MAX_REASONS` reasons to leave letters out."""
@@ -104,25 +109,30 @@ class Treatment(Protocol):
 
 
 class Replaying:
-    """Publish the job to its main topic."""
+    """Publish the job to its main topic; of a truncated letter the original, or nothing."""
 
     verdict = Verdict.REPLAYED
     action = Action.DEAD_REPLAY
 
-    def __init__(self, queue: Queue, payloads: PayloadDesk) -> None:
-        self._topic, self._payloads = queue.topic, payloads
+    def __init__(self, queue: Queue, payloads: PayloadDesk, originals: Originals) -> None:
+        self._topic, self._payloads, self._originals = queue.topic, payloads, originals
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Check the payload, or correct it."""
-        return self._payloads.prepare(record)
+        whole = self._originals.whole(record)
+        if whole is None:
+            return LeftOut(reason=ORIGINAL_GONE)
+        prepared = self._payloads.prepare(whole)
+        return replace(prepared, whole=whole) if isinstance(prepared, Ready) and whole is not record else prepared
 
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """The job, in its old partition."""
-        headers = republished_headers(record, request.action_id, keep_expiry=request.keep_expiry)
+        whole = prepared.whole or record
+        headers = republished_headers(whole, request.action_id, keep_expiry=request.keep_expiry)
         job = Outgoing(
             topic=self._topic,
             partition=record.ref.partition,
-            key=record.key,
+            key=whole.key,
             value=prepared.value,
             headers=headers,
         )

@@ -21,7 +21,7 @@ from typing import Final, NoReturn, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..producers.client import Outage, connect, producer_config
+from ..producers.client import LARGE_RECORDS, Outage, connect, producer_config
 from ..producers.delivery import why_unconfirmed
 from ..topology import ClusterSettings
 from ..topology.cluster import Option
@@ -134,7 +134,7 @@ class TransactionalPublisher:
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
         }
-        config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **own}
+        config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **LARGE_RECORDS, **own}
         self._max_record_bytes = int(config["message.max.bytes"])
         self._producer = connect(config, Outage(cluster.bootstrap_servers))
         self._failures: list[KafkaError] = []

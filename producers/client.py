@@ -40,6 +40,15 @@ _DEFAULTS: Final[Mapping[str, Option]] = {
 }
 
 
+LARGE_RECORDS: Final[Mapping[str, Option]] = {
+    # Brokers measure what is left after compression.
+    "compression.type": "zstd",
+    # What other clients take as well: librdkafka refuses to decompress more, unless it is told to.
+    "message.max.bytes": 100_000_000,
+}
+"""For clients that write again what others have published, of any size; they win over the cluster's options."""
+
+
 def producer_config(cluster: ClusterSettings, **overrides: Option) -> dict[str, Option]:
     """Build librdkafka's options for a producer that keeps Stoker's promises.
 

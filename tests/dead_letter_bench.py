@@ -13,6 +13,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from stoker.operations.desk_errors import TopicAbsent
 from stoker.operations.job_record import JobRecord, record_of
+from stoker.operations.originals import Originals
+from stoker.operations.payloads import PayloadDesk
+from stoker.operations.settling import Replaying
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore, decode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
@@ -95,6 +98,11 @@ class Bench:
                 timestamp=int(letter.died_at.timestamp() * 1_000) if letter.died_at else 0,
             )
         assert producer.flush(20) == 0
+
+    def replaying(self, payloads: PayloadDesk | None = None) -> Replaying:
+        """What a replay does with a letter of the queue."""
+        desk = payloads or PayloadDesk(self.pipeline, self.store)
+        return Replaying(self.queue, desk, Originals(self.cluster, self.queue))
 
     def records(self, topic: str) -> list[JobRecord]:
         """Every committed record of a topic."""

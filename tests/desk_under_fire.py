@@ -11,10 +11,9 @@ from typing import NoReturn
 from dead_letter_bench import open_bench
 from stoker.operations import pacing
 from stoker.operations.pacing import Pace
-from stoker.operations.payloads import PayloadDesk
 from stoker.operations.queue_replay import Bounds, QueueReplay
 from stoker.operations.selection import Selection
-from stoker.operations.settling import Replaying, Request, Settlement
+from stoker.operations.settling import Request, Settlement
 from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 
@@ -52,9 +51,7 @@ def main() -> None:
     stop_at(int(batch), place)
     pacing.MAX_BATCH_UNITS = BATCH_UNITS  # type: ignore[misc]  # small batches make many places to be killed at
     if kind == "dead":
-        settlement = Settlement(
-            bench.pipeline, bench.cluster, bench.queue, Replaying(bench.queue, PayloadDesk(bench.pipeline, bench.store))
-        )
+        settlement = Settlement(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
         request = Request(selection=Selection())
         settlement.carry_out(request, settlement.forecast(request), Pace())
     else:

@@ -234,6 +234,7 @@ def replay_letters(
     is simply started again, and publishes nothing twice.
     """
     from ...topology.schema_store import schema_store
+    from ..originals import Originals
     from ..payloads import PayloadDesk
     from ..settling import Replaying, Request, Settlement, new_action_id
 
@@ -248,8 +249,9 @@ def replay_letters(
     store = schema_store(app.pipeline, app.cluster)
     try:
         desk = PayloadDesk(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
-        settlement = Settlement(app.pipeline, app.cluster, queue, Replaying(queue, desk))
-        _settle(settlement, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
+        with Originals(app.cluster, queue) as originals:
+            settlement = Settlement(app.pipeline, app.cluster, queue, Replaying(queue, desk, originals))
+            _settle(settlement, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
     finally:
         store.close()
 
@@ -327,6 +329,8 @@ def _settle(
 
 
 def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
+    from ..settling import ORIGINAL_GONE
+
     voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
         voice.say(line)
@@ -335,7 +339,8 @@ def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     if forecast.expired:
         voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
     for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
-        voice.say(f"left out: {count:,}, because {reason} (--include-undecodable takes them along unread)")
+        way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
+        voice.say(f"left out: {count:,}, because {reason}{way_out}")
     if len(forecast.left_out) > SHOWN_REASONS:
         rest = forecast.left_out.total() - sum(count for _, count in forecast.left_out.most_common(SHOWN_REASONS))
         voice.say(f"left out: {rest:,} more, for other reasons (--json has them)")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...topology import headers as wire
 from ..terminal_text import printable
+from ..truncation import truncation_text
 from .output import print_table
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def file_document(file: LetterFile, how_read: str, payload: Any) -> dict[str, An
         "headers": headers,
         "payload": payload,
         "payload_read": how_read,
+        "truncated": truncation_text(record) or None,
         "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
         "twins": [str(ref) for ref in file.twins],
         "dispositions": [_disposition_document(one) for one in file.dispositions],
@@ -146,6 +148,9 @@ def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
     for title, value in _facts(record):
         if value:
             yield f"  {title:<14} {value}"
+    truncation = printable(truncation_text(record))
+    if truncation:
+        yield f"  {'truncated':<14} {truncation}"
     if file.twins:
         places = ", ".join(map(str, file.twins))
         yield f"  {'twins':<14} {places}: a worker died after it had written this letter, and its job died once more"

@@ -12,9 +12,8 @@ from stoker.operations import pacing
 from stoker.operations.desk_errors import Fenced
 from stoker.operations.dispositions import is_disposition
 from stoker.operations.pacing import Pace, Published
-from stoker.operations.payloads import PayloadDesk
 from stoker.operations.selection import Selection
-from stoker.operations.settling import Replaying, Request, Settlement
+from stoker.operations.settling import Request, Settlement
 from stoker.topology import ClusterSettings
 
 LETTERS = 130
@@ -36,7 +35,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def settlement_of(bench: Bench) -> Settlement:
     """A replay with unchanged payloads."""
-    treatment = Replaying(bench.queue, PayloadDesk(bench.pipeline, bench.store))
+    treatment = bench.replaying()
     return Settlement(bench.pipeline, bench.cluster, bench.queue, treatment)
 
 

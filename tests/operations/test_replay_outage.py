@@ -13,9 +13,8 @@ from stoker.operations import pacing
 from stoker.operations.broker import EmbeddedBroker
 from stoker.operations.desk_errors import DeskError
 from stoker.operations.pacing import Pace, Published
-from stoker.operations.payloads import PayloadDesk
 from stoker.operations.selection import Selection
-from stoker.operations.settling import Replaying, Request, Settlement
+from stoker.operations.settling import Request, Settlement
 from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 
@@ -24,7 +23,7 @@ LETTERS = 60
 
 def settlement_of(bench: Bench) -> Settlement:
     """A replay with unchanged payloads."""
-    treatment = Replaying(bench.queue, PayloadDesk(bench.pipeline, bench.store))
+    treatment = bench.replaying()
     return Settlement(bench.pipeline, bench.cluster, bench.queue, treatment)
 
 

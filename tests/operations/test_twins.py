@@ -13,10 +13,9 @@ from stoker.operations.dead_letters import DeadLetterDesk, Letter
 from stoker.operations.dispositions import disposition_of
 from stoker.operations.job_record import JobRecord, Ref
 from stoker.operations.pacing import Pace
-from stoker.operations.payloads import PayloadDesk
 from stoker.operations.queues import count_open_letters
 from stoker.operations.selection import Selection
-from stoker.operations.settling import Discarding, Replaying, Request, Settlement
+from stoker.operations.settling import Discarding, Request, Settlement
 from stoker.operations.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology import headers as wire
@@ -42,9 +41,7 @@ def letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool = Fal
 
 def replay(bench: Bench, request: Request) -> int:
     """Replay, and say how many letters that were."""
-    settlement = Settlement(
-        bench.pipeline, bench.cluster, bench.queue, Replaying(bench.queue, PayloadDesk(bench.pipeline, bench.store))
-    )
+    settlement = Settlement(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
     return settlement.carry_out(request, settlement.forecast(request), Pace()).units
 
 

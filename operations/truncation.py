@@ -1,0 +1,46 @@
+"""`Truncation`: what a dead letter that holds a part of its record says of the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from ..topology import headers as wire
+
+if TYPE_CHECKING:
+    from .job_record import JobRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Truncation:
+    """Of the record: its place, `topic/partition/offset`, and its value's size and SHA-256, as they are written."""
+
+    place: str
+    size: str
+    digest: str
+
+    def describes(self, value: bytes) -> bool:
+        """Whether these are the bytes that the letter stands for."""
+        return self.size == str(len(value)) and self.digest == sha256(value).hexdigest()
+
+
+def truncation_of(record: JobRecord) -> Truncation | None:
+    """What a truncated letter says; None for any other."""
+    if wire.TRUNCATED_FROM not in record.headers:
+        return None
+    said = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
+    place, size, digest = map(record.text, said)
+    return Truncation(place=place, size=size, digest=digest)
+
+
+def truncation_text(record: JobRecord) -> str:
+    """What a letter holds and where the rest is, for people; empty for a letter that is whole."""
+    said = truncation_of(record)
+    if said is None:
+        return ""
+    held, of = len(record.value or b""), int(said.size) if said.size.isdecimal() else 0
+    return (
+        f"it holds the first {held:,} of {of:,} bytes, since no more fit this topic. The original is at {said.place} "
+        "as long as that topic keeps it; a replay publishes the original, or nothing"
+    )
