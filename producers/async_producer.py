@@ -78,7 +78,7 @@ class AsyncProducer:
     ) -> None:
         await self.close()
 
-    async def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    async def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Publish one job and wait until the brokers have confirmed it. Raises as `Producer.enqueue`."""
         return await self.send(job.call(*args, **kwargs))
 
@@ -87,7 +87,7 @@ class AsyncProducer:
         return await (await self.send_future(call))
 
     async def enqueue_future(
-        self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs
+        self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[Receipt]:
         """Publish one job; wait for room only. The future has the receipt, or the error, within `confirm_timeout`."""
         return await self.send_future(job.call(*args, **kwargs))
@@ -126,7 +126,7 @@ class AsyncProducer:
             await self._take_all(run, calls)
         except BaseException as error:  # the iterable's own error, or cancellation: settle, then pass it on
             await asyncio.shield(self._in_thread(settle))
-            error.add_note(f"before this, {run.confirmed:,} jobs of the bulk were confirmed")
+            run.note_on(error)
             raise
         else:
             await self._in_thread(settle)
@@ -146,7 +146,9 @@ class AsyncProducer:
                     slice_end = time.monotonic() + _SLICE_S
 
     async def _take(self, run: BulkRun, call: JobCall) -> None:
-        await self._prepare(call.job_type)
+        job_type = run.unprepared(call)
+        if job_type is not None:
+            await self._prepare(job_type)
         record = run.build(call)
         if record is not None and not run.offer(call, record):
             await self._offer_when_room(run, call, record)

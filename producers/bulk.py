@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from ..topology.job_type import JobCall
+from ..topology.pipeline import AnyJobType
 from .connection import Connection
 from .delivery import BulkResult, delivery_error, why_unconfirmed
 from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
@@ -47,9 +49,18 @@ class BulkRun:
         """Whether no more calls should be taken."""
         return self._unsent > 0 or self._lost > 0 or self._refused >= MAX_REFUSED
 
-    def needs_preparation(self, call: JobCall) -> bool:
-        """Whether the publisher must prepare the call's job type before `build`."""
-        return not self._covers(call.job_type)
+    def unprepared(self, call: JobCall) -> AnyJobType | None:
+        """The call's job type, where the publisher must prepare it before `build`; None where it need not.
+
+        Raises:
+            TypeError: what was taken from the iterable is no call.
+        """
+        try:
+            job_type = call.job_type
+        except AttributeError:
+            kind = type(call).__name__
+            raise TypeError(f"number {self._taken} is a {kind}, and no call: give job_type.call(...)") from None
+        return None if self._covers(job_type) else job_type
 
     def build(self, call: JobCall) -> Record | None:
         """Count the call and make its record; None when it was refused, which is noted."""
@@ -115,6 +126,19 @@ class BulkRun:
         """How many records are confirmed; valid once settled."""
         return self._accepted - self._lost
 
+    def note_on(self, error: BaseException) -> None:
+        """Say on an error that ended the reading what became of the calls before it: in its notes, and as `bulk`."""
+        account = self._account()
+        error.add_note(f"before this, {account.confirmed:,} jobs of the bulk were confirmed")
+        if account.failed_indexes:
+            error.add_note(f"and {len(account.failed_indexes):,} failed: {account}")
+        with suppress(AttributeError):  # a class with slots has no room for it
+            error.bulk = account  # type: ignore[attr-defined]  # an attribute of ours on any error
+
+    def _account(self) -> BulkFailed:
+        failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
+        return BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
+
     def result(self) -> BulkResult:
         """The outcome of a settled bulk.
 
@@ -122,8 +146,7 @@ class BulkRun:
             BulkFailed: a call failed.
         """
         if self._failed_indexes:
-            failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
-            raise BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
+            raise self._account()
         if self.confirmed:
             self._connection.outage.end()
         return BulkResult(confirmed=self.confirmed)
@@ -141,7 +164,7 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
         _take_all(run, publisher, calls)
     except BaseException as error:  # the iterable's own error, or Ctrl-C: settle what was published, then pass it on
         run.settle(publisher.settings.report_wait_s)
-        error.add_note(f"before this, {run.confirmed:,} jobs of the bulk were confirmed")
+        run.note_on(error)
         raise
     else:
         run.settle(publisher.settings.report_wait_s)
@@ -152,8 +175,9 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
 
 def _take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> None:
     for call in calls:
-        if run.needs_preparation(call):
-            publisher.prepare(call.job_type)
+        job_type = run.unprepared(call)
+        if job_type is not None:
+            publisher.prepare(job_type)
         record = run.build(call)
         if record is not None and not run.offer(call, record):
             _offer_when_room(run, publisher, call, record)

@@ -255,6 +255,8 @@ class BulkFailed(EnqueueError):
         self.is_temporary = all(failure.error.is_temporary for failure in failures)
 
     def __str__(self) -> str:
+        if not self.failures:  # as it stands on an error that ended the reading of the iterable
+            return f"none of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed"
         first = self.failures[0]
         return (
             f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the "

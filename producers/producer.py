@@ -95,7 +95,7 @@ class Producer:
     ) -> None:
         self.close()
 
-    def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs) -> Receipt:
+    def enqueue(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Receipt:
         """Publish one job and wait until the brokers have confirmed it.
 
         Args:
@@ -119,7 +119,7 @@ class Producer:
             raise BrokerUnreachable(record.job_id, record.topic, waited) from silence
 
     def enqueue_future(
-        self, job: JobType[P, R] | ConfiguredJob[P, R], *args: P.args, **kwargs: P.kwargs
+        self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[Receipt]:
         """Publish one job without waiting; the future has the receipt, or the error, within `confirm_timeout`.
 
@@ -149,7 +149,8 @@ class Producer:
 
         A call that is refused does not stop the others, unless 1,000 are; a job that the brokers do not take ends the
         reading. An error of the iterable itself, or of the first job of a type that finds the cluster not ready, passes
-        through when what was published before is confirmed.
+        through when what was published before is confirmed; its notes, and its attribute `bulk` (a `BulkFailed`), say
+        how many were taken and are confirmed, and which failed.
 
         Args:
             calls: `job_type.call(...)` of each job; may be endless or larger than memory.

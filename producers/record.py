@@ -14,6 +14,7 @@ from .. import schemas
 from ..schemas import SchemaStore
 from ..topology import headers as wire
 from ..topology.job_type import NO_OPTIONS, CallOptions, JobCall
+from ..topology.ordering_key import KeyNotFound
 from ..topology.pipeline import AnyJobType
 from .call_options import check_headers, check_id, check_key, check_source
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
@@ -72,7 +73,7 @@ class RecordBuilder:
         """
         job_type, options = call.job_type, call.options
         value = self._value(call)
-        key = check_key(job_type.name, call.key)
+        key = _key(call)
         topic, shared = self._shared_part(job_type, options.source)
         now_ns = self._clock()
         if options is NO_OPTIONS:
@@ -109,6 +110,13 @@ class RecordBuilder:
         if source is None:
             return known
         return known[0], shared_headers(job_type.name, check_source(job_type.name, source))
+
+
+def _key(call: JobCall) -> bytes | None:
+    try:
+        return check_key(call.job_type.name, call.key)
+    except KeyNotFound as not_found:
+        raise OptionRefused(call.job_type.name, "key", not_found.reason) from not_found
 
 
 def shared_headers(job_type: str, source: str) -> wire.HeaderList:

@@ -83,6 +83,13 @@ class Codec:
         """Return the definition behind a reference, or the schema itself."""
         return self.named[schema] if isinstance(schema, str) and schema in self.named else schema
 
+    def only_branch(self, schema: Schema) -> Schema:
+        """Return the definition of the one branch beside null, of any other schema its own."""
+        schema = self.follow(schema)
+        if not isinstance(schema, list) or is_tagged(schema):
+            return schema
+        return self.follow(next((branch for branch in schema if branch != "null"), "null"))
+
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Write a datum that already fits the schema."""
         if self._write is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastavro.schema import SchemaParseException, UnknownType
 
-from .avro import SINGLE_OBJECT, Codec, avro_namespace, require_bounded, unmarked
+from .avro import SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
 from .derive import Derivation, peeled, type_hints
 from .errors import ContractRefused, Misfit, PayloadRefused
 from .given import Given, owner_annotations
@@ -37,18 +37,23 @@ class Contract:
         header: what single-object encoding puts before a body: marker and fingerprint.
         codec: reads and writes bodies of this schema.
         encode: payload -> Avro body, without framing; the payload must come from `payload` or `from_json`.
+        parameters, positional: names of the function's parameters in their order; of all, and of those that a call may
+            give by position.
+        defaults: {parameter: what makes the value that it has where a call leaves it out}.
     """
 
     __slots__ = (
-        "_positional",
         "_record",
         "_whole",
         "canonical",
         "codec",
+        "defaults",
         "encode",
         "fingerprint",
         "header",
         "job_type",
+        "parameters",
+        "positional",
         "schema",
     )
 
@@ -58,12 +63,15 @@ class Contract:
         job_type: str,
         schema: dict[str, Any],
         record: RecordShape,
-        positional: tuple[str, ...],
+        parameters: list[_Parameter],
         whole: str | None,
     ) -> None:
         """Join a schema and its shape; `whole` names the one parameter that takes the record itself."""
         self.job_type, self.schema, self._record = job_type, schema, record
-        self._positional, self._whole = positional, whole
+        self._whole = whole
+        self.parameters = tuple(parameter.name for parameter in parameters)
+        self.positional = tuple(parameter.name for parameter in parameters if parameter.positional)
+        self.defaults: Mapping[str, Callable[[], Any]] = {} if whole is not None else record.default_values()
         self.codec = Codec(schema)
         require_bounded(self.codec)
         self.header = SINGLE_OBJECT + self.codec.fingerprint
@@ -89,7 +97,7 @@ class Contract:
                 job_type=job_type,
                 schema=schema,  # type: ignore[arg-type]  # a record's schema is a dict where it is defined
                 record=record,  # type: ignore[arg-type]  # both ways above make a RecordShape
-                positional=_positional(parameters),
+                parameters=parameters,
                 whole=parameters[0].name if whole else None,
             )
         except Misfit as misfit:
@@ -111,8 +119,7 @@ class Contract:
             schema = _read_schema(source, avro_namespace(namespace))
             parameters = _parameters(function)
             record, whole = _given(_codec(schema), parameters)
-            positional = _positional(parameters)
-            return cls(job_type=job_type, schema=schema, record=record, positional=positional, whole=whole)
+            return cls(job_type=job_type, schema=schema, record=record, parameters=parameters, whole=whole)
         except Misfit as misfit:
             raise ContractRefused(job_type, misfit.field, misfit.reason) from misfit
 
@@ -163,10 +170,19 @@ class Contract:
         """Show a payload as JSON data that `from_json` reads back to the same payload."""
         return self._record.render(datum)
 
+    def type_at(self, parameter: str, *fields: str) -> Schema | None:
+        """The Avro type of a parameter, or of a field inside of its records, optional ones too; None where none is."""
+        path = fields if parameter == self._whole else (parameter, *fields)
+        avro: Schema | None = self.codec.root
+        for name in path:
+            parts = avro.get("fields", ()) if isinstance(avro, dict) else ()
+            avro = next((self.codec.only_branch(part["type"]) for part in parts if part["name"] == name), None)
+        return avro
+
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if len(args) > len(self._positional):
-            raise Misfit(f"takes {len(self._positional)} positional arguments, got {len(args)}")
-        bound = dict(zip(self._positional, args))  # noqa: B905  # there may be fewer; `strict` costs time here
+        if len(args) > len(self.positional):
+            raise Misfit(f"takes {len(self.positional)} positional arguments, got {len(args)}")
+        bound = dict(zip(self.positional, args))  # noqa: B905  # there may be fewer; `strict` costs time here
         if not kwargs:
             return bound
         for name in kwargs.keys() & bound.keys():
@@ -200,10 +216,6 @@ def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> _Param
         default=ABSENT if parameter.default is parameter.empty else parameter.default,
         positional=parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
     )
-
-
-def _positional(parameters: list[_Parameter]) -> tuple[str, ...]:
-    return tuple(parameter.name for parameter in parameters if parameter.positional)
 
 
 def _whole_record(parameters: list[_Parameter]) -> type[Any] | None:

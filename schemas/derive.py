@@ -116,6 +116,8 @@ class Constrained:
             self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
             raise Misfit(f"breaks its constraint: {error.errors(include_url=False)[0]['msg']}") from error
+        except Exception as error:  # a validator is the user's own code, and may raise anything
+            raise Misfit(f"could not be held against its constraint, which raised {type(error).__name__}") from error
 
 
 def _adapter(bare: Any, rules: Sequence[Any]) -> TypeAdapter[Any]:

@@ -118,6 +118,14 @@ class RecordShape:
                 raise misfit.within(name) from misfit.__cause__
         return datum
 
+    def default_values(self) -> dict[str, Callable[[], Any]]:
+        """For each field with a default, what makes its value."""
+
+        def maker(field: FieldShape) -> Callable[[], Any]:
+            return lambda: field.shape.build(field.fresh_default())
+
+        return {name: maker(field) for name, field in self._fields.items() if field.default is not ABSENT}
+
     def build(self, datum: dict[str, Any]) -> Any:
         """See Shape."""
         return self._make(self.built_fields(datum))
@@ -167,6 +175,8 @@ def _attributes(value: Any, names: Any) -> dict[str, Any]:
         return {name: getattr(value, name) for name in names}
     except AttributeError as error:
         raise Misfit(f"is an incomplete {type(value).__name__}: {error}") from error
+    except Exception as error:  # a property is the user's own code, and may raise anything
+        raise Misfit(f"is a {type(value).__name__} that cannot be read: {type(error).__name__}") from error
 
 
 def _maker(owner: type[Any] | None) -> Callable[[dict[str, Any]], Any]:
@@ -193,6 +203,8 @@ def _make_model(owner: type[BaseModel], values: dict[str, Any]) -> Any:
         for step in reversed(first["loc"]):
             misfit.within(step)
         raise misfit from error
+    except Exception as error:  # validators are the user's own code, and may raise anything
+        raise Misfit(f"does not make a {owner.__name__}: its validation raised {type(error).__name__}") from error
 
 
 def is_record(annotation: object) -> bool:

@@ -20,12 +20,13 @@ READ_DEADLINE_S = 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shop:
-    """A declared pipeline with two job types in one queue of 4 partitions."""
+    """A declared pipeline with three job types in one queue of 4 partitions."""
 
     pipeline: Pipeline
     mails: Queue
     send_receipt: JobType[[int, str], None]
     charge: JobType[[str, int], None]
+    collide: JobType[..., None]
 
 
 def declare_shop(namespace: str) -> Shop:
@@ -41,7 +42,11 @@ def declare_shop(namespace: str) -> Shop:
     def charge(account: str, cents: int) -> None:
         """Charge an account."""
 
-    return Shop(pipeline=pipeline, mails=mails, send_receipt=send_receipt, charge=charge)
+    @pipeline.job(mails, key="job")
+    def collide(self: int, job: int, timeout: int, calls: int, key: int) -> None:
+        """Have the names of the producers' own parameters."""
+
+    return Shop(pipeline=pipeline, mails=mails, send_receipt=send_receipt, charge=charge, collide=collide)
 
 
 def create_topics(shop: Shop, cluster: ClusterSettings) -> None:

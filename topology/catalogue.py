@@ -157,6 +157,8 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
 def _key(job: AnyJobType) -> str:
     if job.key is None:
         return "from each call"
+    if isinstance(job.key, str):
+        return f"by {job.key}"
     name = getattr(job.key, "__name__", "")
     return f"by {name}" if name.isidentifier() else "by a function"
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ..schemas import Compatibility, Contract
 from .isolation import Isolation, isolation_faults
+from .ordering_key import KeyDeclaration, KeyFunction, KeyPath, key_faults, ordering_key
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
 
@@ -57,11 +58,15 @@ class JobCall:
 
     @property
     def key(self) -> str | None:
-        """The ordering key: the call's own, else what the job type's key function says of the arguments."""
+        """The ordering key: the call's own, else what the job type makes of the arguments.
+
+        Raises:
+            KeyNotFound: it could not be made.
+        """
         if self.options.key is not None:
             return self.options.key
-        key_of = self.job_type.key
-        return None if key_of is None else key_of(*self.args, **self.kwargs)
+        made_by = self.job_type.ordering_key
+        return None if made_by is None else made_by.of(self.args, self.kwargs)
 
 
 class RunLimits(NamedTuple):
@@ -95,7 +100,8 @@ class JobType(Generic[P, R]):
         queue: where its jobs are published.
         handler: the function, sync or async.
         contract: the payload's Avro contract.
-        key: says the ordering key from the arguments; None leaves it to each call.
+        key: makes the ordering key of a call: a function of those of its arguments that it names, or the path of one
+            (`"customer_id"`, `"order.customer_id"`); None leaves it to each call.
         retry, timeout, max_payload_bytes: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
@@ -110,7 +116,7 @@ class JobType(Generic[P, R]):
     queue: Queue
     handler: Callable[P, R]
     contract: Contract
-    key: Callable[P, str | None] | None = None
+    key: KeyDeclaration | None = None
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
@@ -130,6 +136,7 @@ class JobType(Generic[P, R]):
             faults.append(
                 f"heartbeat must be above zero and below the timeout ({self.timeout}); it is {self.heartbeat}"
             )
+        faults += key_faults(self.key, self.contract)
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
@@ -137,9 +144,14 @@ class JobType(Generic[P, R]):
             self.__dict__[name] = getattr(self.handler, name, None)  # not setattr: the instance is frozen
         self.__dict__["__wrapped__"] = self.handler
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
         return self.handler(*args, **kwargs)
+
+    @cached_property
+    def ordering_key(self) -> KeyFunction | KeyPath | None:
+        """What makes the ordering keys of its calls."""
+        return None if self.key is None else ordering_key(self.key, self.contract)
 
     @cached_property
     def retry(self) -> RetryPolicy:
@@ -173,7 +185,7 @@ class JobType(Generic[P, R]):
         innermost = inspect.unwrap(self.handler)
         return inspect.iscoroutinefunction(innermost) or inspect.iscoroutinefunction(type(innermost).__call__)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""
         return JobCall(self, args, kwargs)
 
@@ -206,6 +218,6 @@ class ConfiguredJob(Generic[P, R]):
     job_type: JobType[P, R]
     options: CallOptions
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> JobCall:
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later."""
         return JobCall(self.job_type, args, kwargs, self.options)

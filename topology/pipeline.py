@@ -13,6 +13,7 @@ from ..schemas import Compatibility, Contract
 from . import names
 from .isolation import Isolation
 from .job_type import InvalidDeclaration, JobType
+from .ordering_key import KeyDeclaration
 from .queue import LedgerWindow, Ordering, Queue
 from .retries import RetryPolicy
 
@@ -109,7 +110,7 @@ class Pipeline:
         queue: Queue,
         *,
         name: str | None = None,
-        key: Callable[..., str | None] | None = None,
+        key: KeyDeclaration | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -125,8 +126,10 @@ class Pipeline:
 
         Args:
             queue: where its jobs go; one of this pipeline's.
-            key: called with the arguments of each call. Its own types are left open, so that those of the function
-                alone decide what callers see, also where it is a lambda.
+            key: makes the ordering key of each call: a function, called with those of the arguments that it names,
+                defaults included; or the path of one, as `"customer_id"` or `"order.customer_id"`, to text, an int, a
+                UUID or an Enum. Its own types are left open, so that those of the function alone decide what callers
+                see, also where it is a lambda.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:

@@ -84,6 +84,39 @@ def test_a_bulk_takes_an_async_iterable_with_a_bound_in_flight(shop: Shop, clust
     assert sum(end_offsets(cluster, shop.mails)) == 3_000
 
 
+def test_parameters_may_have_the_names_of_the_methods_own(shop: Shop, cluster: ClusterSettings) -> None:
+    """A job whose parameters are called `job`, `self` or `key` is enqueued by name."""
+    arguments = {"self": 1, "job": 2, "timeout": 3, "calls": 4, "key": 5}
+
+    async def enqueue() -> None:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            await producer.enqueue(shop.collide, **arguments)
+            await (await producer.enqueue_future(shop.collide.with_options(job_id="x"), **arguments))
+
+    asyncio.run(enqueue())
+    assert sum(end_offsets(cluster, shop.mails)) == 2
+
+
+def test_a_bulk_that_stops_midway_says_what_became_of_it(shop: Shop, cluster: ClusterSettings) -> None:
+    """An error of the asynchronous iterable has, as `bulk`, what is confirmed and what failed before it."""
+
+    async def broken() -> AsyncIterator[JobCall]:
+        yield shop.charge.call("acc", 1)
+        yield JobCall(shop.charge, (), {})
+        raise ZeroDivisionError
+
+    async def enqueue() -> BulkFailed:
+        async with AsyncProducer(shop.pipeline, cluster) as producer:
+            with pytest.raises(ZeroDivisionError) as caught:
+                await producer.enqueue_many(broken())
+            account = getattr(caught.value, "bulk", None)
+            assert isinstance(account, BulkFailed)
+            return account
+
+    account = asyncio.run(enqueue())
+    assert (account.confirmed, account.taken, account.failed_indexes) == (1, 2, (1,))
+
+
 def test_refusals_are_raised_as_by_the_sync_producer(shop: Shop, cluster: ClusterSettings) -> None:
     """A refused call raises, alone or in a bulk, and after `close` everything is refused."""
 

@@ -9,7 +9,7 @@ import pytest
 from producing import Shop, end_offsets, headers_of, read_all
 from stoker.producers import Producer
 from stoker.producers.bulk import BulkRun
-from stoker.producers.errors import BulkFailed, PayloadRefused
+from stoker.producers.errors import BulkFailed, OptionRefused, PayloadRefused
 from stoker.topology import ClusterSettings
 from stoker.topology.job_type import JobCall
 
@@ -91,6 +91,44 @@ def test_an_error_of_the_iterable_passes_through_and_says_what_is_confirmed(
         producer.enqueue_many(broken())
     assert caught.value.__notes__ == ["before this, 40 jobs of the bulk were confirmed"]
     assert sum(end_offsets(cluster, shop.mails)) == 40
+
+
+def test_a_stopped_bulk_counts_its_failures_too(producer: Producer, shop: Shop) -> None:
+    """What was refused before the iterable raised is in the notes, and with its errors in the attribute `bulk`."""
+
+    def broken() -> Iterator[JobCall]:
+        yield from (shop.charge.call(f"acc-{n}", n) for n in range(40))
+        yield JobCall(shop.charge, ("acc", "many"), {})
+        raise ZeroDivisionError("the caller's own")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        producer.enqueue_many(broken())
+    account = getattr(caught.value, "bulk", None)
+    assert isinstance(account, BulkFailed)
+    assert (account.confirmed, account.taken, account.failed_indexes) == (40, 41, (40,))
+    assert "1 failed" in caught.value.__notes__[1]
+
+
+def test_what_is_no_call_is_told_with_its_place(producer: Producer, shop: Shop) -> None:
+    """A job type in place of a call of it ends the reading with a sentence, and what was before it is confirmed."""
+    with pytest.raises(TypeError, match=r"number 1 is a JobType, and no call: give job_type\.call") as caught:
+        producer.enqueue_many([shop.charge.call("acc", 1), shop.charge])  # type: ignore[list-item]  # on purpose
+    assert caught.value.__notes__ == ["before this, 1 jobs of the bulk were confirmed"]
+
+
+def test_a_key_that_cannot_be_made_refuses_its_call_only(producer: Producer, shop: Shop) -> None:
+    """A key function that raises for one call is told by the call's place, and stops none of the others."""
+    keys = {"a": "1", "b": "2"}
+    picky = shop.pipeline.job(shop.mails, name="picky", key=lambda account: keys[account])(_of_account)
+    with pytest.raises(BulkFailed, match="key could not be made: its function raised KeyError") as caught:
+        producer.enqueue_many([picky.call("a"), picky.call("c"), picky.call("b")])
+    assert (caught.value.confirmed, caught.value.failed_indexes) == (2, (1,))
+    with pytest.raises(OptionRefused, match="raised KeyError"):
+        producer.enqueue(picky, "c")
+
+
+def _of_account(account: str) -> None:
+    """Have an account."""
 
 
 def test_a_bulk_inside_a_bulk_works(producer: Producer, shop: Shop, cluster: ClusterSettings) -> None:

@@ -35,6 +35,18 @@ from waiting import wait_until
 DEADLINE_S = 20.0
 
 
+def test_parameters_may_have_the_names_of_the_methods_own(
+    producer: Producer, shop: Shop, cluster: ClusterSettings
+) -> None:
+    """A job whose parameters are called `job`, `self` or `key` is enqueued by name in each way there is."""
+    arguments = {"self": 1, "job": 2, "timeout": 3, "calls": 4, "key": 5}
+    producer.enqueue(shop.collide, **arguments)
+    producer.enqueue(shop.collide.with_options(job_id="x"), **arguments)
+    producer.enqueue_future(shop.collide, **arguments).result(DEADLINE_S)
+    producer.enqueue_many([shop.collide.call(**arguments)])
+    assert [message.key() for message in read_all(cluster, shop.mails)] == [b"2"] * 4
+
+
 def test_a_confirmed_job_is_where_its_receipt_says(producer: Producer, shop: Shop, cluster: ClusterSettings) -> None:
     """A plain Kafka client finds the job at the receipt's partition and offset, with its key, headers and value."""
     receipt = producer.enqueue(shop.charge, "acc-1", 250)

@@ -32,6 +32,28 @@ async def charge(account: str, cents: int) -> float:
     return cents / 100 if account else 0.0
 
 
+@pipeline.job(mails, key="job")
+def collide(self: int, job: int, *, timeout: int = 0, calls: int = 0, key: str = "") -> None:
+    """Have parameters with the names of the producers' own."""
+
+
+def calls_with_names_of_our_own(producer: Producer) -> None:
+    """Parameters named as those of the methods collide with nothing."""
+    assert_type(producer.enqueue(collide, self=1, job=2, timeout=3, calls=4, key="k"), Receipt)
+    assert_type(producer.enqueue(collide.with_options(key="k"), self=1, job=2), Receipt)
+    assert_type(producer.enqueue_future(collide, 1, job=2, key="k"), Future[Receipt])
+    assert_type(collide.call(self=1, job=2, key="k"), JobCall)
+    assert_type(collide.with_options(job_id="x").call(self=1, job=2), JobCall)
+    producer.enqueue(job=collide, self=1)  # type: ignore[call-arg]
+    producer.enqueue(collide, self=1, job="2")  # type: ignore[arg-type]
+
+
+async def async_calls_with_names_of_our_own(producer: AsyncProducer) -> None:
+    """Nor do they for the asynchronous producer."""
+    assert_type(await producer.enqueue(collide, self=1, job=2, key="k"), Receipt)
+    assert_type(await producer.enqueue_future(collide, self=1, job=2), asyncio.Future[Receipt])
+
+
 def right_calls(producer: Producer) -> None:
     """Calls as the jobs declare them."""
     assert_type(producer.enqueue(send_receipt, 7, "a@b.example"), Receipt)

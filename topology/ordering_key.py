@@ -1,0 +1,203 @@
+"""The ordering key of a call: found by a function of the job's arguments, or by the path of one of them.
+
+Both are held against the job's parameters when it is declared, so that a key that can never be found fails there, and
+not in each enqueue.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+from ..schemas import Contract
+
+KeyDeclaration: TypeAlias = Callable[..., str | None] | str
+"""What `Pipeline.job(key=…)` takes: a function of some of the job's arguments, or a path, `order.customer_id`."""
+
+Arguments: TypeAlias = tuple[Any, ...]
+
+_NAMED: Final = inspect.Parameter.KEYWORD_ONLY
+_POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
+_EITHER: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
+_OTHERS: Final = inspect.Parameter.VAR_POSITIONAL
+_OTHERS_NAMED: Final = inspect.Parameter.VAR_KEYWORD
+
+_KEYED: Final = frozenset({"string", "int", "long", "enum"})
+"""Avro's kinds of which a path makes a key: text, whole numbers, UUIDs and the names of an Enum's members."""
+
+
+class KeyNotFound(Exception):
+    """No ordering key could be made of a call's arguments; `reason` completes "the key …"."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the key {self.reason}"
+
+
+class Unfit(Exception):
+    """A declared key does not go with the job's parameters; the message completes the declaration's fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Argument:
+    """Finds one argument of a call, however it was given."""
+
+    name: str
+    position: int | None
+    default: Callable[[], Any] | None
+
+    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+        if self.position is not None and self.position < len(args):
+            return args[self.position]
+        if self.name in kwargs:
+            return kwargs[self.name]
+        if self.default is None:
+            raise KeyNotFound(f"needs the argument {self.name!r}, which is missing")
+        return self.default()
+
+
+class KeyFunction:
+    """Calls the declared function with those of a call's arguments that it names, defaults included."""
+
+    def __init__(self, function: Callable[..., str | None], contract: Contract) -> None:
+        self._function = function
+        arguments = {name: _argument(name, contract) for name in contract.parameters}
+        wanted = _signature(function)
+        self._by_position, self._by_name = _split(wanted, arguments)
+        # A function of all arguments in their order, called with all of them, needs no looking for each.
+        is_alike = contract.positional == contract.parameters == tuple(parameter.name for parameter in wanted)
+        self._count = len(wanted) if is_alike and {p.kind for p in wanted} <= {_POSITIONAL, _EITHER} else -1
+
+    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> str | None:
+        """Make the key of a call's arguments.
+
+        Raises:
+            KeyNotFound: the function raised.
+        """
+        if len(args) != self._count or kwargs:
+            by_name = {argument.name: argument.of(args, kwargs) for argument in self._by_name}
+            args, kwargs = tuple(argument.of(args, kwargs) for argument in self._by_position), by_name
+        try:
+            return self._function(*args, **kwargs)
+        except Exception as error:  # the user's own code, which may raise anything
+            raise KeyNotFound(f"could not be made: its function raised {type(error).__name__}") from error
+
+
+def _argument(name: str, contract: Contract) -> _Argument:
+    position = contract.positional.index(name) if name in contract.positional else None
+    return _Argument(name, position, contract.defaults.get(name))
+
+
+def _signature(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise Unfit("is an async function; a key is made before anything is awaited, so write it with `def`")
+    try:
+        return tuple(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise Unfit(
+            "has parameters that Python does not know; write a lambda that names the job's, or a path as text"
+        ) from error
+
+
+def _split(
+    wanted: Sequence[inspect.Parameter], known: Mapping[str, _Argument]
+) -> tuple[list[_Argument], list[_Argument]]:
+    """Sort the arguments that a function takes into those to pass by position and by name."""
+    kinds = {parameter.kind for parameter in wanted}
+    in_order = {_POSITIONAL, _EITHER} if _OTHERS in kinds else {_POSITIONAL}
+    taken = [parameter for parameter in wanted if parameter.kind not in {_OTHERS, _OTHERS_NAMED}]
+    for parameter in taken:
+        if parameter.name not in known and (parameter.kind in in_order or parameter.default is parameter.empty):
+            raise Unfit(f"takes {parameter.name!r}, which is no parameter of the job; {_has(tuple(known))}")
+    by_position = [known[p.name] for p in taken if p.kind in in_order]
+    by_name = [known[p.name] for p in taken if p.kind not in in_order and p.name in known]
+    others = [argument for argument in known.values() if argument not in by_position + by_name]
+    if _OTHERS in kinds:
+        by_position += others
+    elif _OTHERS_NAMED in kinds:
+        by_name += others
+    return by_position, by_name
+
+
+def _has(parameters: tuple[str, ...]) -> str:
+    return f"it has: {', '.join(parameters)}" if parameters else "it has none"
+
+
+class KeyPath:
+    """Follows a path from one of the job's parameters, as `customer_id` or `order.customer_id`."""
+
+    def __init__(self, path: str, contract: Contract) -> None:
+        first, *self._fields = path.split(".")
+        if first not in contract.parameters:
+            raise Unfit(_unknown(path, first, contract))
+        _require_keyed(path, contract.type_at(first, *self._fields))
+        self._argument = _argument(first, contract)
+
+    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> str | None:
+        """Make the key of a call's arguments; None where the value is, or an optional record on the way.
+
+        Raises:
+            KeyNotFound: the value is none of which a key is made.
+        """
+        value = self._argument.of(args, kwargs)
+        for name in self._fields:
+            value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+        return _text(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
+        return str(value)
+    raise KeyNotFound(f"cannot be a {type(value).__name__}")
+
+
+def _unknown(path: str, first: str, contract: Contract) -> str:
+    owner = next((name for name in contract.parameters if contract.type_at(name, *path.split("."))), None)
+    if owner is not None:
+        return f"is not a parameter of the job; did you mean {f'{owner}.{path}'!r}?"
+    return f"begins with {first!r}, which is no parameter of the job; {_has(contract.parameters)}"
+
+
+def _require_keyed(path: str, avro: Any) -> None:
+    if avro is None:
+        raise Unfit(f"leads to no field: follow records from field to field, each written in {path!r}")
+    kind = avro["type"] if isinstance(avro, Mapping) else avro
+    logical = avro.get("logicalType") if isinstance(avro, Mapping) else None
+    if kind not in _KEYED or logical not in {None, "uuid"}:
+        raise Unfit("is neither text, an int, a UUID nor an Enum; make text of it with a function")
+
+
+def ordering_key(declared: KeyDeclaration, contract: Contract) -> KeyFunction | KeyPath:
+    """Hold a declared key against the job's parameters.
+
+    Raises:
+        Unfit: it names what the job does not have, or what no key can be made of.
+    """
+    return KeyPath(declared, contract) if isinstance(declared, str) else KeyFunction(declared, contract)
+
+
+def key_faults(declared: Any, contract: Contract) -> list[str]:
+    """List what is wrong with a declared key; empty when all is well."""
+    if declared is None:
+        return []
+    if not isinstance(declared, str) and not callable(declared):
+        return [f"key must be a function, or the path of a parameter as text; it is {declared!r}"]
+    shown = f"key {declared!r}" if isinstance(declared, str) else "key"
+    try:
+        ordering_key(declared, contract)
+    except Unfit as unfit:
+        return [f"{shown} {unfit}"]
+    return []
