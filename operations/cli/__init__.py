@@ -45,7 +45,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
     "--bootstrap-servers",
     metavar="HOST:PORT,…",
     show_envvar=True,
-    help="The Kafka cluster. Without it, this folder's embedded broker, started if need be.",
+    help="The Kafka cluster. Without it, this folder's embedded broker; `topology apply` and `worker` start it.",
 )
 @click.option(
     "--schema-registry-url",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ class AppContext:
         options: librdkafka options of the command line; they win over those of the environment.
         verbose: whether expected failures show their traceback, and the log its details.
         log_level: name of a level of `logging`; None leaves it to the command.
+        say: takes notes for people, such as which broker is used.
     """
 
     application: str | None = None
@@ -34,6 +35,7 @@ class AppContext:
     options: Mapping[str, str] = field(default_factory=dict)
     verbose: bool = False
     log_level: str | None = None
+    say: Callable[[str], None] = field(default_factory=lambda: _say_on_stderr)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -48,7 +50,18 @@ class AppContext:
 
     @cached_property
     def cluster(self) -> ClusterSettings:
-        """The cluster: of the options, of the environment, else this folder's embedded broker, started if need be.
+        """The cluster: of the options, of the environment, else this folder's embedded broker, if it runs.
+
+        Raises:
+            NoCluster: there is none; a command that only looks would find a cluster of its own making empty.
+        """
+        found = self.configured_cluster()
+        if self.is_embedded:
+            self.say(f"no cluster is configured: this folder's embedded broker on {found.bootstrap_servers} is used")
+        return found
+
+    def start_cluster(self) -> ClusterSettings:
+        """The cluster, where this folder's embedded broker is started if need be.
 
         Raises:
             BrokerError: nothing is configured, and the embedded broker cannot be started.
@@ -56,10 +69,25 @@ class AppContext:
         from ...topology import NoCluster
 
         try:
-            return self.configured_cluster()
+            return self.cluster
         except NoCluster:
-            _start_embedded_broker()
-            return self.configured_cluster()
+            _start_embedded_broker(self.say)
+            return self.cluster
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether no cluster is configured, so that it can only be this folder's embedded broker."""
+        from ...topology.cluster import BOOTSTRAP_VARIABLE
+
+        return not (self.bootstrap_servers or os.environ.get(BOOTSTRAP_VARIABLE))
+
+    def hint_at_reset(self) -> None:
+        """After a contract was refused: on an embedded broker it may be a forgotten program's that is in the way."""
+        if self.is_embedded:
+            self.say(
+                "this folder's embedded broker keeps the contracts of all that ran here before, such as a tutorial; "
+                "if none of its jobs is needed any more, `stoker broker reset` deletes them with their contracts"
+            )
 
     def configured_cluster(self) -> ClusterSettings:
         """The cluster that is configured or runs already; nothing is started.
@@ -76,11 +104,12 @@ class AppContext:
         return replace(found, options={**found.options, **self.options})
 
 
-def _start_embedded_broker() -> None:
-    from ..broker import EmbeddedBroker, project_folder
+def _say_on_stderr(what: str) -> None:
+    echo_line(what, err=True)
 
-    def say(what: str) -> None:
-        echo_line(what, err=True)
+
+def _start_embedded_broker(say: Callable[[str], None]) -> None:
+    from ..broker import EmbeddedBroker, project_folder
 
     address = EmbeddedBroker(project_folder(), say).start()
     say(

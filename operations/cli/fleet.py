@@ -26,7 +26,7 @@ def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_f
     from ...consumers.fleet import Fleet
     from ..fleet_view import fleet_screen
 
-    _ = app.cluster  # found here, so that an embedded broker is started once, before the processes look for it
+    app.start_cluster()  # here, so that an embedded broker is started once, before the processes look for it
     own = ("--processes", "1", "--log-format", log_format, SUPERVISED)
     command = [sys.executable, "-m", "stoker.operations.cli", *sys.argv[1:], *own]
     if not on_terminal:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from ..terminal_text import printable_lines
+from .app import AppContext
 from .exit_codes import ExitCode
 from .failures import as_failure
 from .output import echo_line
@@ -29,6 +30,10 @@ COMMANDS: Final = {
     "doctor": "Check from outside that each promise is held.",
 }
 """{command: its one line}; `operations/cli/<command>.py` holds a click command of the same name."""
+
+
+_OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "ContractsRefused"})
+"""Errors that an older contract on the cluster is to blame for."""
 
 
 class LazyRoot(click.Group):
@@ -88,6 +93,8 @@ class LazyRoot(click.Group):
             failure = as_failure(error, verbose=bool(ctx.params.get("verbose")))
             if failure is None:
                 raise
+            if type(error).__name__ in _OF_CONTRACTS and isinstance(ctx.obj, AppContext):
+                ctx.obj.hint_at_reset()
             raise failure from error
 
 

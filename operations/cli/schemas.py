@@ -106,6 +106,8 @@ def check(ctx: click.Context, app: AppContext, *, folder: Path, mode: str | None
         print_json({"job_types": list(app.pipeline.job_types), "is_offline": offline, "findings": findings})
     else:
         _print(findings, list(app.pipeline.job_types), offline=offline)
+    if any(finding.against == "cluster" for finding in findings):
+        app.hint_at_reset()
     ctx.exit(ExitCode.FINDING if findings else ExitCode.OK)
 
 

@@ -137,13 +137,18 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
     Exit codes: 0 all is as declared; 1 some topics could not be created or changed; 2 for an unknown queue; 3 when
     Kafka cannot be reached; 4 when something is refused.
     """
-    planned = _plan(app, _allowed(**permissions))
+    allowed = _allowed(**permissions)
+    _check_names(app, allowed)  # before a broker is started for a misspelt queue
+    app.start_cluster()
+    planned = _plan(app, allowed)
     applied = _apply(app, planned)
     contracts = [] if skip_schemas else _register(app)
     if as_json:
         print_json(_applied_json(planned, applied, contracts))
     else:
         print_applied(planned, applied, contracts)
+    if contracts:
+        app.hint_at_reset()
     if planned.refused or contracts:
         raise click.exceptions.Exit(ExitCode.REFUSED)
 
@@ -170,10 +175,16 @@ def show(app: AppContext, *, as_json: bool) -> None:
         print_catalogue(found)
 
 
-def _plan(app: AppContext, allowed: Allowed) -> Plan:
-    from ...topology.plan import check_names, plan
+def _check_names(app: AppContext, allowed: Allowed) -> None:
+    from ...topology.plan import check_names
 
-    check_names(app.pipeline, allowed)  # before a broker is started for a misspelt queue
+    check_names(app.pipeline, allowed)
+
+
+def _plan(app: AppContext, allowed: Allowed) -> Plan:
+    from ...topology.plan import plan
+
+    _check_names(app, allowed)
     return plan(app.pipeline, app.cluster, allowed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import sys
@@ -20,6 +21,8 @@ from .variables import warn_of_misspelt
 
 if TYPE_CHECKING:
     from ...consumers.settings import WorkerSettings
+
+_LOGGER = logging.getLogger("stoker.cli")
 
 LOG_FORMATS: Final = ("auto", "json", "text")
 
@@ -125,6 +128,7 @@ def worker(
         _log_to_terminal(app)
     else:
         _log_to_file(app, as_json=log_format == "json")
+    app.say = _LOGGER.debug if supervised else _LOGGER.info
     if not supervised:
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
@@ -165,7 +169,7 @@ def _run_one(
 
     worker = Worker(
         app.pipeline,
-        app.cluster,
+        app.start_cluster(),
         settings,
         on_trace=json_printer(_to_stderr) if log_format == "json" else text_printer(_to_stderr),
         trace_every_s=TRACE_EVERY_S if trace else math.inf,

@@ -226,9 +226,56 @@ def test_without_a_setting_the_embedded_broker_is_started_and_said(
     monkeypatch.delenv("STOKER_BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setenv("STOKER_HOME", str(broker.folder.parent))
     with pytest.raises(NoCluster):
-        AppContext().configured_cluster()
-    address = AppContext().cluster.bootstrap_servers
+        _ = AppContext().cluster
+    address = AppContext().start_cluster().bootstrap_servers
     running = broker.status()
     assert running is not None
     assert address == running.bootstrap_servers
     assert "embedded broker was started" in capsys.readouterr().err
+
+    assert AppContext().cluster.bootstrap_servers == address
+    assert f"this folder's embedded broker on {address} is used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("queues",),
+        ("dead", "list"),
+        ("dead", "show", "mails", "0/0"),
+        ("dead", "replay", "mails", "--yes"),
+        ("dead", "discard", "mails", "--reason", "r", "--yes"),
+        ("replay", "mails", "--from-offset", "0"),
+        ("topology", "plan"),
+        ("schemas", "check"),
+        ("doctor",),
+        ("enqueue", "send_mail", "order_id=1"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_needs_a_cluster_starts_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """In a folder where no broker runs, the command names the ways to one, and leaves the folder as it is."""
+    monkeypatch.setenv("STOKER_HOME", str(shop.folder / "home"))
+    called = shop.stoker(*arguments)
+    assert called.exit_code == ExitCode.UNREACHABLE
+    assert "run `stoker broker start` in this folder" in called.stderr
+    assert not (shop.folder / "home").exists()
+
+
+def test_a_refused_contract_on_an_embedded_broker_hints_at_what_ran_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, broker: EmbeddedBroker
+) -> None:
+    """Where a tutorial's contract is in the way of one's own, the message says how to begin anew."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    monkeypatch.setenv("STOKER_HOME", str(broker.folder.parent))
+    assert shop.stoker("topology", "apply").exit_code == ExitCode.OK
+    module = shop.folder / f"{shop.module}.py"
+    mine = module.with_name(f"{shop.module}_mine.py")
+    mine.write_text(module.read_text().replace("order_id: int,", "order_id: int, must: bytes,"))
+    own = Shop(folder=shop.folder, module=mine.stem, environment=shop.environment)
+    for arguments in (("topology", "apply"), ("schemas", "check"), ("enqueue", "send_mail", "order_id=1", "must=AA==")):
+        refused = own.stoker(*arguments)
+        assert refused.exit_code != ExitCode.OK, arguments
+        assert "`stoker broker reset`" in refused.stderr, arguments
