@@ -140,8 +140,15 @@ class _Former:
         return replace(state, base=low, horizon=horizon, incomplete=cut(state.incomplete, low, horizon))
 
     def _read_former(self) -> PartitionState | None:
-        state = PartitionState.decode(self._place.metadata, self._place.offset)
-        if state is None or state.spilled_at is None:
+        metadata, offset = self._place.metadata, self._place.offset
+        state = PartitionState.decode(metadata, offset)
+        if state is None:
+            self._warn(
+                f"the metadata of the committed offset {offset} {PartitionState.fault(metadata, offset)}. Going on "
+                "from there; jobs beyond it that are done come again, and the ledger skips those that it remembers"
+            )
+            return None
+        if state.spilled_at is None:
             return state
         spilled = self._read_spilled(state.spilled_at)
         if spilled is None:

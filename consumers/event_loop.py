@@ -12,8 +12,8 @@ from itertools import count
 from types import FrameType
 from typing import Final
 
-from . import log_keys
 from .async_slots import AsyncSlot, Holder
+from .job_fields import job_fields
 from .record import Record
 from .slots import describe_frames, thread_frames
 from .trace import LoopTrace, innermost
@@ -146,9 +146,7 @@ class RunnerLoop:
     def _report_blocked(self) -> None:
         context = self._culprit.context if self._culprit is not None else None
         who = f"job {context.job_id} ({context.job_type})" if context is not None else "something that a job started"
-        extra: dict[str, object] = (
-            {log_keys.JOB_ID: context.job_id, log_keys.JOB_TYPE: context.job_type} if context else {}
-        )
+        extra = job_fields(context.record, context.queue) if context is not None else {}
         _LOGGER.warning(
             "%s has held the event loop for %.1f s, so that no other async job goes on; it should await, or run as a "
             "sync job\n%s", who, self.blocked_s, describe_frames(self.frames()), extra=extra,

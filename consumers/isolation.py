@@ -24,6 +24,7 @@ from .children.pool import ChildCounts, ChildPool, Recycling
 from .children.run import Killed, NotBegun, Stopped, run_in_child
 from .children.slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
+from .job_fields import job_fields
 from .outcomes import INTERRUPTED, Outcome
 from .record import Assignment, Record
 from .settings import WorkerSettings
@@ -215,13 +216,7 @@ class IsolatedRunners:
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
             context.job_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
-            extra={
-                log_keys.JOB_ID: context.job_id,
-                log_keys.JOB_TYPE: context.job_type,
-                log_keys.QUEUE: context.queue,
-                log_keys.ATTEMPT: context.attempt,
-                log_keys.RECORD: context.place,
-            },
+            extra={**job_fields(task.record, context.queue), log_keys.ATTEMPT: context.attempt},
         )  # fmt: skip
 
 

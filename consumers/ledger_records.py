@@ -7,7 +7,6 @@ has a key that never comes again, so that compaction keeps it until it is past t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -17,12 +16,14 @@ from ..schemas import Undecodable, decode_own, encode_own, is_own
 BATCH_NAMES: Final = 500
 """A name has 1,000 bytes at the most, so that a batch stays below the brokers' usual limit of a mebibyte."""
 
+_BATCH_KEY: Final = b"batch:"
+
 KeyAndValue = tuple[bytes, bytes]
 
 
 def batch_record(names: Sequence[str], at: datetime) -> KeyAndValue:
     """Write completed jobs, at most `BATCH_NAMES`."""
-    return b"batch:" + uuid4().hex.encode(), encode_own("LedgerBatch", {"names": names, "at": at})
+    return _BATCH_KEY + uuid4().hex.encode(), encode_own("LedgerBatch", {"names": names, "at": at})
 
 
 def entry_record(name: str, word: str, at: datetime) -> KeyAndValue:
@@ -31,10 +32,14 @@ def entry_record(name: str, word: str, at: datetime) -> KeyAndValue:
 
 
 def names_of(key: bytes, value: bytes) -> Sequence[str]:
-    """Read the names that a record of the ledger's topic settles: none, where it says that it is a batch and is not."""
+    """Read the names that a record of the ledger's topic settles.
+
+    Raises:
+        Undecodable: it is a batch, and its names cannot be read.
+    """
     if is_own("LedgerBatch", value):
-        with suppress(Undecodable):
-            names: list[str] = decode_own("LedgerBatch", value)["names"]
-            return names
-        return ()
+        names: list[str] = decode_own("LedgerBatch", value)["names"]
+        return names
+    if key.startswith(_BATCH_KEY) and not is_own("LedgerEntry", value):
+        raise Undecodable("it is a batch by its key, and not by its value")
     return (key.decode("utf-8", "backslashreplace"),)

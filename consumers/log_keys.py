@@ -1,4 +1,7 @@
-"""The names of extra fields in log records, each listed once; every record about a job carries `JOB_ID`."""
+"""The names of extra fields in log records, each listed once; every record about a job carries `JOB_ID`.
+
+Rooms below this one cannot import it, and spell out what is listed here.
+"""
 
 from __future__ import annotations
 
@@ -16,3 +19,4 @@ DUE: Final = "due"
 WORKER: Final = "worker"
 PARTITIONS: Final = "partitions"
 COUNT: Final = "count"
+SCHEMA_ID: Final = "schema_id"

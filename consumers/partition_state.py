@@ -129,14 +129,29 @@ class PartitionState:
     @classmethod
     def decode(cls, metadata: str | None, committed_offset: int) -> Self | None:
         """Read a commit's metadata; None where it is foreign, damaged, of another version, or of another offset."""
+        state = cls._from_text(metadata)
+        return state if state is not None and state.base == committed_offset else None
+
+    @classmethod
+    def fault(cls, metadata: str | None, committed_offset: int) -> str:
+        """Why `decode` makes nothing of a commit's metadata, for people."""
+        if not metadata:
+            return "is empty: no worker has committed it, but somebody who set the offset"
+        if not metadata.startswith(PREFIX):
+            return "is none of a worker of this version"
+        state = cls._from_text(metadata)
+        if state is None:
+            return "is damaged"
+        return f"is that of offset {state.base}: somebody has set the offset to {committed_offset}"
+
+    @classmethod
+    def _from_text(cls, metadata: str | None) -> Self | None:
         if not metadata or not metadata.startswith(PREFIX):
             return None
         try:
-            value = b64decode(metadata[len(PREFIX) :], validate=True)
+            return cls.from_bytes(b64decode(metadata[len(PREFIX) :], validate=True))
         except (binascii.Error, ValueError):
             return None
-        state = cls.from_bytes(value)
-        return state if state is not None and state.base == committed_offset else None
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self | None:

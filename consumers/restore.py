@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,13 +10,17 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from ..schemas import Undecodable
 from ..topology import ClusterSettings, Queue
+from . import log_keys
 from .beginnings import REQUEST_TIMEOUT_S, Beginning, find_beginnings
 from .client import make_reader
 from .ledger import Ledger
-from .ledger_records import names_of
+from .ledger_records import BATCH_NAMES, names_of
 from .record import Assignment
 from .tails import ShouldStop, Unrestorable, read_tail
+
+_LOGGER = logging.getLogger("stoker.ledger")
 
 FIRST_SPAN_RECORDS: Final = 500
 """Read first: under load a record holds hundreds of completed jobs, else one; more follow until the window is full."""
@@ -77,20 +82,40 @@ def _restore_ledger(consumer: Consumer, queue: Queue, partition: int, should_sto
     while True:
         start = max(low, high - span)
         ledger, first_ms = Ledger(queue.ledger, time.time), None
+        unreadable: list[int] = []
         for message in read_tail(consumer, TopicPartition(queue.ledger_topic, partition, start), high, should_stop):
             first_ms = message.timestamp()[1] if first_ms is None else first_ms
-            _remember(ledger, message)
+            if not _remember(ledger, message):
+                unreadable.append(message.offset() or 0)
         is_old = first_ms is not None and time.time() - first_ms / 1_000 > queue.ledger.age.total_seconds()
         if ledger.jobs >= queue.ledger.jobs or start == low or is_old:
+            _tell_unreadable(queue, partition, unreadable)
             return ledger
         span *= NEXT_SPAN_FACTOR
 
 
-def _remember(ledger: Ledger, message: Message) -> None:
+def _remember(ledger: Ledger, message: Message) -> bool:
+    """Take up what a record of the ledger names; False where it cannot be read."""
     key, value = message.key(), message.value()
-    if key is not None and value is not None:
-        for name in names_of(_bytes(key), _bytes(value)):
-            ledger.add_former(name, at_s=message.timestamp()[1] / 1_000)
+    if key is None or value is None:
+        return True
+    try:
+        names = names_of(_bytes(key), _bytes(value))
+    except Undecodable:
+        return False
+    for name in names:
+        ledger.add_former(name, at_s=message.timestamp()[1] / 1_000)
+    return True
+
+
+def _tell_unreadable(queue: Queue, partition: int, offsets: list[int]) -> None:
+    if offsets:
+        _LOGGER.warning(
+            "%s/%d: %d batches cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
+            "remembered, so a repetition of one of them runs",
+            queue.ledger_topic, partition, len(offsets), offsets[0], BATCH_NAMES,
+            extra={log_keys.QUEUE: queue.name, log_keys.PARTITIONS: [partition], log_keys.COUNT: len(offsets)},
+        )  # fmt: skip
 
 
 def _bytes(value: bytes | str) -> bytes:

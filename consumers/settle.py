@@ -27,6 +27,7 @@ from ..topology.kafka_errors import Remedy, remedy_of
 from . import log_keys
 from .event_publisher import Event
 from .groups import Group, Settlement, as_error, is_fatal, merged
+from .job_fields import job_fields
 from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .lone_records import LoneRecords
 from .outcomes import Done, NotDone, Outcome
@@ -288,7 +289,7 @@ class Settler:
             if time.monotonic() > self._give_up_at_s:
                 raise GaveUp(self._queue.name)
 
-    def _begin_trouble(self, message: str, *args: object) -> None:
+    def _begin_trouble(self, message: str, *args: object, first: Record | None = None) -> None:
         """Say it at once, and again every few seconds while it lasts."""
         now_s = time.monotonic()
         if self._in_trouble_since_s is None:
@@ -296,7 +297,8 @@ class Settler:
         elif now_s - self._reported_s < STILL_WAITING_S:
             return
         self._reported_s = now_s
-        _LOGGER.error(message, *args, extra={log_keys.QUEUE: self._queue.name})
+        extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
+        _LOGGER.error(message, *args, extra=extra)
 
     def _report(self, failed: Group) -> None:
         self.stranded = failed.stranded
@@ -305,6 +307,7 @@ class Settler:
             self._begin_trouble(
                 "outcomes of %d jobs cannot be written, first that of %s: %s; %s",
                 len(failed), record, error, _IN_VAIN if self.stranded else "they stay uncommitted, trying again",
+                first=record,
             )  # fmt: skip
             if is_fatal(failed.done_error) or any(is_fatal(item.error) for item in failed.others):
                 self._producer = self._make_producer()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from ..topology import Queue
-from ..topology.headers import JOB_ID, JOB_TYPE
+from ..topology.headers import JOB_TYPE
 from . import log_keys
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
@@ -18,6 +18,7 @@ from .context import JobContext
 from .event_publisher import EventPublisher
 from .groups import Settlement
 from .isolation import IsolatedRunners
+from .job_fields import job_fields
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
@@ -253,18 +254,18 @@ class Stages:
     def _crash(self, record: Record, error: BaseException) -> None:
         self._failure = error
         _LOGGER.critical(
-            "the worker failed at %s; it stops, and the job will be delivered again", record, exc_info=error
+            "the worker failed at %s; it stops, and the job will be delivered again",
+            record,
+            exc_info=error,
+            extra=job_fields(record, self._queue.name),
         )
 
 
 def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue) -> None:
     """Tell of a job that did not succeed, once, with everything that finds it again."""
-    extra: dict[str, object] = {
-        log_keys.JOB_ID: record.headers.get(JOB_ID, b"").decode("utf-8", "backslashreplace"),
-        log_keys.JOB_TYPE: record.headers.get(JOB_TYPE, b"").decode("utf-8", "backslashreplace"),
-        log_keys.QUEUE: queue.name,
+    extra = job_fields(record, queue.name)
+    extra |= {
         log_keys.ATTEMPT: attempt_or_1(record.headers),
-        log_keys.RECORD: str(record),
         log_keys.OUTCOME: type(outcome).__name__.lower(),
     }
     match outcome:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
-from . import log_keys
 from .context import JobContext
 from .errors import TooManyStuck
+from .job_fields import job_fields
 from .signs import JobProgress, RunSigns
 from .slots import describe_frames
 
@@ -174,5 +174,5 @@ def report_stuck(context: JobContext, place: Place, overdue_s: float) -> None:
         "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",
         context.job_id, context.job_type, overdue_s, describe_frames(place.frames()),
-        extra={log_keys.JOB_ID: context.job_id, log_keys.JOB_TYPE: context.job_type, log_keys.QUEUE: context.queue},
+        extra=job_fields(context.record, context.queue),
     )  # fmt: skip

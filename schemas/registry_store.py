@@ -163,7 +163,8 @@ class RegistrySchemaStore:
             fingerprint = Codec(avro).fingerprint
         except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
             _log.warning(
-                "skipped a schema of the registry that is not Avro", extra={"schema_id": schema_id, "error": str(error)}
+                "skipped a schema of the registry that is not Avro",
+                extra={"schema_id": schema_id, "reason": str(error)},
             )
             return
         if schema_id is not None:

@@ -182,8 +182,10 @@ class TopicSchemaStore:
         except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
             _log.warning(
                 "skipped a record of the schemas topic that is not a schema",
-                extra={"topic": self._topic, "partition": message.partition(), "offset": message.offset(),
-                       "error": str(error)},
+                extra={
+                    "record": f"{self._topic}/{message.partition()}/{message.offset()}",
+                    "reason": str(error),
+                },
             )  # fmt: skip
 
     def _write(self, stored: StoredSchema, deadline: float) -> None:
