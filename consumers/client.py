@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ..producers.client import LARGE_RECORDS, LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
-from ..topology.cluster import Option
+from ..topology.cluster import ANY_SIZE_BYTES, Option
 from ..topology.group_settings import group_settings
 from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
@@ -35,6 +35,7 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, prot
             queued_max_messages_kbytes=PREFETCH_KBYTES,
             queued_min_messages=20_000,
             reconnect_backoff_max_ms=2_000,
+            receive_message_max_bytes=ANY_SIZE_BYTES,
         ),
         **protocol.options,
         **({} if protocol is CONSUMER_PROTOCOL else classic_session(queue)),
@@ -63,7 +64,9 @@ def make_consumer(
 
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
     """Make a consumer that reads beside the group, by assigning itself; it commits nothing."""
-    config = cluster.reader_config(client_id=client_id, reconnect_backoff_max_ms=2_000)
+    config = cluster.reader_config(
+        client_id=client_id, reconnect_backoff_max_ms=2_000, receive_message_max_bytes=ANY_SIZE_BYTES
+    )
     beside = {
         "group.id": queue.group,
         "enable.auto.commit": False,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from ..topology import ClusterSettings, names
-from ..topology.cluster import Option
+from ..topology.cluster import ANY_SIZE_BYTES, Option
 from .cluster_view import Partition
 from .job_record import JobRecord, record_of
 
@@ -77,4 +77,4 @@ def _config(cluster: ClusterSettings, topic: str) -> dict[str, Option]:
         "queued.min.messages": 1,
         "max.partition.fetch.bytes": _FETCH_BYTES,
     }
-    return {**cluster.client_config(log_level=2, fetch_wait_max_ms=50), **own}
+    return {**cluster.client_config(log_level=2, fetch_wait_max_ms=50, receive_message_max_bytes=ANY_SIZE_BYTES), **own}

@@ -12,7 +12,7 @@ from typing import Final, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..topology import ClusterSettings, names
-from ..topology.cluster import ClusterUnreachable
+from ..topology.cluster import ANY_SIZE_BYTES, ClusterUnreachable
 from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
 
@@ -62,7 +62,11 @@ class TopicReader:
         self.topic, self._stall_s = topic, stall_s
         self._cluster, self._complaints = cluster, list[str]()
         config = cluster.client_config(
-            auto_offset_reset="earliest", fetch_wait_max_ms=100, queued_max_messages_kbytes=16_384, log_level=2
+            auto_offset_reset="earliest",
+            fetch_wait_max_ms=100,
+            queued_max_messages_kbytes=16_384,
+            receive_message_max_bytes=ANY_SIZE_BYTES,
+            log_level=2,
         )
         own = {
             "group.id": names.reader_group(topic),  # the client insists on a name; it is never joined or committed to

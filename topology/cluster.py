@@ -23,6 +23,9 @@ MEMBERS_OPTIONS: Final = frozenset(
 )
 """The options that are meant for members of a group, and contradict those of clients that join none."""
 REDACTED: Final = "[hidden]"
+ANY_SIZE_BYTES: Final = 2_147_483_647
+"""For `receive.message.max.bytes` of clients that read what anybody has published: librdkafka refuses to decompress
+more than that, with its own default of 100 MB a record that the brokers took would stop its partition for good."""
 _WITH_UNDERSCORE: Final = frozenset({"log_level"})
 
 

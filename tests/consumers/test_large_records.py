@@ -42,7 +42,7 @@ def publish_compressed(cluster: ClusterSettings, topic: str, codec: str, records
         if error is not None:
             errors.append(error)
 
-    options = {"compression.type": codec, "batch.num.messages": 1, "message.max.bytes": 100_000_000, "linger.ms": 0}
+    options = {"compression.type": codec, "batch.num.messages": 1, "message.max.bytes": 200_000_000, "linger.ms": 0}
     producer = Producer(cluster.client_config() | options)
     for record in records:
         producer.produce(
@@ -229,3 +229,20 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
         running.stop()
         assert time.monotonic() - began_s < 15
     assert committed(cluster, queue) == {0: 1}
+
+
+def test_what_clients_refuse_to_decompress_is_a_truncated_letter(cluster: ClusterSettings, namespace: str) -> None:
+    """librdkafka takes no more than 100 MB of zstd, unless it is told to, and would stand before it for good."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal = Journal()
+    measure = declare_measure(pipeline, queue, journal)
+    create(pipeline, cluster)
+    headers = [("ce_id", b"b"), ("ce_type", b"measure")]
+    publish_compressed(cluster, queue.topic, "zstd", [Raw(value=bytes(105_000_000), headers=[*headers])])
+    publish_raw(cluster, queue.topic, [job(measure, b"", b"good")])
+    with running_worker(pipeline, cluster):
+        journal.wait(1)
+        (letter,) = wait_dead(cluster, queue, 1)
+        wait_all_committed(cluster, queue)
+    assert headers_of(letter)[wire.TRUNCATED_SIZE] == b"105000000"
+    assert len(letter.value() or b"") == 32 * 1024 * 1024
