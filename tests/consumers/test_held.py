@@ -67,6 +67,8 @@ def test_records_of_partitions_that_went_away_are_forgotten() -> None:
         pytest.param(None, 10.0, id="no due time: after the tier's delay"),
         pytest.param(10.5, 10.501, id="due within the tier: then, and not a microsecond early"),
         pytest.param(19.0, 19.001, id="due within two delays: it waits for that"),
+        pytest.param(20.0, 20.001, id="due after exactly two delays: it waits for that"),
+        pytest.param(20.5, 10.0, id="due after more than two delays: it moves on when the tier is over"),
         pytest.param(3_600.0, 10.0, id="due long after: it moves on when the tier is over"),
         pytest.param(-5.0, -4.999, id="overdue: at once"),
     ],

@@ -16,7 +16,7 @@ import pytest
 import isolated_jobs
 from isolating import is_gone
 from stoker.producers import Producer
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, RetryPolicy
 from stoker.topology import headers as wire
 from waiting import wait_until
 from working import (
@@ -85,14 +85,21 @@ def test_a_timeout_in_c_code_costs_an_attempt_and_ends_among_the_dead_letters(
 ) -> None:
     """P7: a job that would hold up the whole process is killed alone."""
     pipeline, queue = declare_queue(namespace)
-    stay = pipeline.job(queue, isolation="process", timeout=timedelta(milliseconds=300))(
+    two_attempts = RetryPolicy(attempts=2, jitter=0.0)
+    stay = pipeline.job(queue, isolation="process", timeout=timedelta(milliseconds=300), retry=two_attempts)(
         isolated_jobs.hold_the_interpreter
     )
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
-        producer.enqueue(stay, str(tmp_path / "runs"), 60)
+        job_id = producer.enqueue(stay, str(tmp_path / "runs"), 60).job_id
     with running_worker(pipeline, cluster, isolated_concurrency=1) as running:
-        running.wait_outcomes(Retried=1)
+        (letter,) = wait_dead(cluster, queue, 1)
+        wait_all_committed(cluster, queue)
+        assert running.outcomes() == {"Retried": 1, "Dead": 1}
+    headers = headers_of(letter)
+    assert (headers[wire.JOB_ID], headers[wire.ATTEMPT]) == (job_id.encode(), b"2")
+    assert headers[wire.REASON] == b"attempts-spent"
+    assert headers[wire.ERROR_TYPE].endswith(b"TimeLimitExceeded")
     assert len(isolated_jobs.notes(tmp_path / "runs")) >= 1
 
 

@@ -4,15 +4,17 @@ taken back."""
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from delivering import plain_record
+from stoker.consumers import threads as threads_module
 from stoker.consumers.async_runners import AsyncRunners
 from stoker.consumers.async_slots import AsyncSlot
 from stoker.consumers.record import Assignment, Record
@@ -127,6 +129,26 @@ def test_a_slow_job_holds_up_none_that_was_taken_with_it_also_under_a_backlog() 
                 runners.make_ready([plain_record(offered + n) for n in range(first)])
                 offered += first
             threading.Event().wait(0.001)
+
+
+class Inside(Runs):
+    """Its jobs are seen inside of their slots, as those that wait or compute are."""
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Run as a sync job does."""
+        slot.context = cast(Any, record)
+        super().in_thread(record, slot)
+        slot.context = None
+
+
+def test_an_idle_runner_takes_over_what_a_busy_one_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: not only when nothing has moved for a while, which frees it in any case."""
+    monkeypatch.setattr(threads_module, "STALLED_AFTER_S", math.inf)
+    runs = Inside(gates=[0])
+    with threads(2, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(10)])
+        runs.wait_ended(9)
+        assert 0 not in runs.ended
 
 
 def test_what_another_runner_takes_over_keeps_its_order() -> None:

@@ -16,7 +16,7 @@ from delivering import declare
 from stoker.consumers.context import JobContext, current_job
 from stoker.consumers.run import run_sync
 from stoker.consumers.signals import TimeLimitExceeded
-from stoker.consumers.signs import NOTE_LIMIT, TOLD_INTERVAL_S, JobProgress, RunSigns
+from stoker.consumers.signs import TOLD_INTERVAL_S, JobProgress, RunSigns
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Returned, Task
 from stoker.consumers.threads import ThreadRunners
@@ -124,10 +124,10 @@ def test_progress_is_kept_and_becomes_news_at_a_bounded_rate() -> None:
 
 
 def test_a_long_note_is_cut() -> None:
-    """It goes into events and onto screens."""
+    """It goes into events and onto screens: 200 characters of it, as `JobContext.progress` promises."""
     context, _ = begun()
     context.progress(1, note="x" * 10_000)
-    assert context.latest_progress == JobProgress(done=1, note="x" * NOTE_LIMIT)
+    assert context.latest_progress == JobProgress(done=1, note="x" * 200)
 
 
 @pytest.mark.parametrize(
