@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore
 from ..topology import JobType, Pipeline, UnknownName
+from .corrections import Correction, FieldChange, changed_fields
 from .desk_errors import RefusedEdit
 from .job_record import JobRecord
 
@@ -80,6 +81,19 @@ class PayloadDesk:
         if self._edits.is_empty:
             return self._original(record, job_type.contract)
         return self._edited(record, job_type)
+
+    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+        """What the edits change in a payload that `prepare` has corrected; None where there are no edits."""
+        if self._edits.is_empty:
+            return None
+        contract = self._pipeline.find_job_type(record.job_type).contract
+        after = contract.to_json(self._decoder.decode(contract, prepared.value or b""))
+        try:
+            before = contract.to_json(self._decoder.decode(contract, record.value or b""))
+            fields = tuple(changed_fields(before, after))
+        except DecodeError:
+            fields = (FieldChange(path="", after=after, was_absent=True),)
+        return Correction(ref=str(record.ref), job_id=record.job_id, fields=fields)
 
     def _original(self, record: JobRecord, contract: Contract) -> Prepared:
         try:

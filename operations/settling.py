@@ -19,6 +19,7 @@ from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology import headers as wire
 from ..topology.headers import RETRY_HEADERS
 from .audit import Action, AuditTrail, operator_name
+from .corrections import Correction
 from .dead_letters import DeadLetterDesk, DeskView
 from .desk_errors import EditsRefused, RefusedEdit
 from .dispositions import Disposition, Verdict
@@ -32,6 +33,7 @@ from .topic_reader import ReadProgress, require_topics
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 SHOWN_REFUSALS: Final = 20
+SHOWN_CORRECTIONS: Final = 20
 ORIGINAL_GONE: Final = (
     "it is truncated, and its original is not at the place that it names: that topic's retention has taken it, or the "
     "topic was made anew. Enqueue the job again where its data came from, then discard the letter"
@@ -79,6 +81,8 @@ class Forecast:
         left_out: {reason: letters that cannot be published as they are}.
         settled_before: how many of the tally were settled before and would be published again.
         expired: how many of the tally a worker would drop for their expiry.
+        corrections: what is changed in the payloads of the first letters; empty where nothing is corrected.
+        corrected: how many letters are corrected.
     """
 
     view: DeskView
@@ -86,6 +90,8 @@ class Forecast:
     left_out: Counter[str]
     settled_before: int
     expired: int
+    corrections: tuple[Correction, ...] = ()
+    corrected: int = 0
 
     @property
     def total(self) -> int:
@@ -101,6 +107,10 @@ class Treatment(Protocol):
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Say whether the letter is settled, and with which payload."""
+        ...
+
+    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+        """What is changed in the payload; None where nothing is corrected."""
         ...
 
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
@@ -125,6 +135,11 @@ class Replaying:
         prepared = self._payloads.prepare(whole)
         return replace(prepared, whole=whole) if isinstance(prepared, Ready) and whole is not record else prepared
 
+    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+        """Compare the payload with what is published."""
+        found = self._payloads.correction(prepared.whole or record, prepared)
+        return None if found is None else replace(found, ref=str(record.ref))
+
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """The job, in its old partition."""
         whole = prepared.whole or record
@@ -148,6 +163,10 @@ class Discarding:
     def prepare(self, record: JobRecord) -> Prepared:
         """Any letter can be discarded."""
         return Ready(value=None)
+
+    def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
+        """Nothing is published, so nothing is corrected."""
+        return None
 
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """Nothing beside the disposition."""
@@ -174,6 +193,8 @@ class Settlement:
         count = _Count(now=datetime.now(UTC))
         for record, prepared in self._prepared(request, view):
             count.note(record, prepared, is_settled=bool(view.verdicts(record.ref)))
+            if isinstance(prepared, Ready) and len(count.corrections) < SHOWN_CORRECTIONS:
+                count.correct(self._treatment.correction(record, prepared))
         if count.refused_total:
             raise EditsRefused(count.refused, count.refused_total)
         return Forecast(
@@ -182,6 +203,8 @@ class Settlement:
             left_out=count.left_out,
             settled_before=count.settled_before,
             expired=count.expired if request.keep_expiry else 0,
+            corrections=tuple(count.corrections),
+            corrected=count.tally.total if count.corrections else 0,
         )
 
     def carry_out(
@@ -252,6 +275,10 @@ class _Count:
     refused_total: int = 0
     settled_before: int = 0
     expired: int = 0
+    corrections: list[Correction] = field(default_factory=list)
+
+    def correct(self, correction: Correction | None) -> None:
+        self.corrections += [] if correction is None else [correction]
 
     def note(self, record: JobRecord, prepared: Prepared, *, is_settled: bool) -> None:
         match prepared:

@@ -22,7 +22,6 @@ from .publishing import (
     some,
     stop_signals,
     tally_document,
-    tally_lines,
     tell_end,
 )
 
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
     from ..dead_letters import Letter
     from ..payloads import Edits
     from ..selection import Selection
-    from ..settling import Forecast, Request, Settlement
+    from ..settling import Request, Settlement
 
 SHOWN_LETTERS: Final = 100
 """So many are shown to people unless they ask for more."""
-SHOWN_REASONS: Final = 10
 
 _queue = click.argument("queue_name", metavar="QUEUE")
 _letters = click.argument("letters", metavar="[LETTER]...", nargs=-1)
@@ -309,12 +307,13 @@ def _settle(
 ) -> None:
     """Count, ask, carry out, and say how it ended."""
     from ..pacing import Pace
+    from .forecast_output import forecast_document, tell_forecast
 
     with desk_failures():
         with shown_reading("the dead letters") as progress:
             forecast = settlement.forecast(request, progress)
-        _tell_forecast(voice, forecast, verb)
-        document = _forecast_document(request, forecast)
+        tell_forecast(voice, forecast, verb)
+        document = forecast_document(request, forecast)
         if dry_run or not forecast.total:
             voice.hand_out({**document, "done": 0})
             return
@@ -326,33 +325,3 @@ def _settle(
     ended = f"{some(published.units, 'dead letter')} {settlement.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
     tell_end(voice, published, ended, go_on)
-
-
-def _tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
-    from ..settling import ORIGINAL_GONE
-
-    voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
-    for line in tally_lines(forecast.tally):
-        voice.say(line)
-    if forecast.settled_before:
-        voice.say(f"{forecast.settled_before:,} of them were settled before")
-    if forecast.expired:
-        voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
-    for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
-        way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
-        voice.say(f"left out: {count:,}, because {reason}{way_out}")
-    if len(forecast.left_out) > SHOWN_REASONS:
-        rest = forecast.left_out.total() - sum(count for _, count in forecast.left_out.most_common(SHOWN_REASONS))
-        voice.say(f"left out: {rest:,} more, for other reasons (--json has them)")
-
-
-def _forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:
-    return {
-        "id": request.action_id,
-        "filters": request.selection.in_words(),
-        "selected": forecast.total,
-        "groups": tally_document(forecast.tally),
-        "left_out": dict(forecast.left_out),
-        "settled_before": forecast.settled_before,
-        "expired": forecast.expired,
-    }

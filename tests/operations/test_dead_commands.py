@@ -156,6 +156,28 @@ def test_a_corrected_payload_is_published_and_a_wrong_one_refused(shop: Shop, cl
     assert {job.value for job in jobs(shop, cluster)} == set(expected.values())
 
 
+def test_a_dry_run_shows_each_correction_before_and_after(shop: Shop, cluster: ClusterSettings) -> None:
+    """An operator sees what --set and --payload change before anything is published."""
+    dry = shop.stoker("dead", "replay", "mails", "--set", 'name="Ada"', "--set", 'tags=["a"]', "--dry-run")
+    assert 'job-0: name: "nobody" → "Ada"; tags: [] → ["a"]' in dry.stdout
+    same = shop.stoker("dead", "replay", "mails", "0/0", "--set", 'name="nobody"', "--dry-run")
+    assert "0/0 job-0: nothing changes, its payload is so already" in same.stdout
+
+    bury(shop, cluster, [mail(order) for order in range(10, 40)])
+    many = ("dead", "replay", "mails", "--set", 'name="Ada"', "--dry-run")
+    assert "  and 30 letters more (--json shows more of them)" in shop.stoker(*many).stdout
+    document = json.loads(shop.stoker(*many, "--json").stdout)
+    change = {"path": "name", "before": "nobody", "after": "Ada", "was_absent": False, "is_absent": False}
+    assert (len(document["corrections"]), document["corrections_are_cut"]) == (20, True)
+    assert all(correction["fields"] == [change] for correction in document["corrections"])
+
+    payload = shop.folder / "payload.json"
+    payload.write_text('{"order_id": 5}')
+    mended = shop.stoker("dead", "replay", "mails", "job-5", "--payload", str(payload), "--dry-run")
+    assert "job-5: payload: (absent) → " in mended.stdout
+    assert jobs(shop, cluster) == []
+
+
 def test_a_discard_needs_a_reason_and_leaves_the_queue_alone(shop: Shop, cluster: ClusterSettings) -> None:
     """Discarded letters are closed with reason and operator, and nothing is published."""
     assert shop.stoker("dead", "discard", "mails", "job-5", "--yes").exit_code == ExitCode.USAGE

@@ -1,0 +1,59 @@
+"""What a replay or discard of dead letters would do, as it is shown before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from .publishing import Voice, some, tally_document, tally_lines
+
+if TYPE_CHECKING:
+    from ..settling import Forecast, Request
+
+SHOWN_REASONS: Final = 10
+SHOWN_CORRECTIONS: Final = 5
+
+
+def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
+    """Show people what would be done, and what would not."""
+    from ..settling import ORIGINAL_GONE
+
+    voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
+    for line in tally_lines(forecast.tally):
+        voice.say(line)
+    for line in _correction_lines(forecast):
+        voice.say(line)
+    if forecast.settled_before:
+        voice.say(f"{forecast.settled_before:,} of them were settled before")
+    if forecast.expired:
+        voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
+    for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
+        way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
+        voice.say(f"left out: {count:,}, because {reason}{way_out}")
+    if len(forecast.left_out) > SHOWN_REASONS:
+        rest = forecast.left_out.total() - sum(count for _, count in forecast.left_out.most_common(SHOWN_REASONS))
+        voice.say(f"left out: {rest:,} more, for other reasons (--json has them)")
+
+
+def _correction_lines(forecast: Forecast) -> Iterator[str]:
+    """Before and after, of the first letters that are corrected."""
+    for correction in forecast.corrections[:SHOWN_CORRECTIONS]:
+        changes = "; ".join(map(str, correction.fields)) or "nothing changes, its payload is so already"
+        yield f"  {correction.ref} {correction.job_id}: {changes}"
+    if forecast.corrected > SHOWN_CORRECTIONS:
+        yield f"  and {some(forecast.corrected - SHOWN_CORRECTIONS, 'letter')} more (--json shows more of them)"
+
+
+def forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "id": request.action_id,
+        "filters": request.selection.in_words(),
+        "selected": forecast.total,
+        "groups": tally_document(forecast.tally),
+        "left_out": dict(forecast.left_out),
+        "settled_before": forecast.settled_before,
+        "expired": forecast.expired,
+        "corrections": forecast.corrections,
+        "corrections_are_cut": forecast.corrected > len(forecast.corrections),
+    }
