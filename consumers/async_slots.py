@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from ..topology.job_type import RunLimits
 from .context import JobContext
+from .forks import PROCESS, end_copy
 from .signals import TimeLimitExceeded
 from .slots import thread_frames, throw_into
 
@@ -31,11 +32,13 @@ class Holder:
     Attributes:
         inside: the slot whose job the loop's thread is inside of at this moment; None between two steps.
         is_blocked: whether the loop has not turned for a while, as the watchdog saw it last.
+        generation: that of the process in which it was made.
     """
 
-    __slots__ = ("inside", "is_blocked", "thread_id")
+    __slots__ = ("generation", "inside", "is_blocked", "thread_id")
 
     def __init__(self) -> None:
+        self.generation = PROCESS.generation
         self.inside: AsyncSlot | None = None
         self.is_blocked = False
         self.thread_id = 0
@@ -161,11 +164,14 @@ def awaiting_frames(awaited: Any) -> list[FrameType]:
 def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, None, T]:
     """Await a coroutine, noting for each of its steps that the loop's thread is inside of it.
 
-    The steps have a context of their own, which begins empty: what a job sets there is not for the next one.
+    The steps have a context of their own, which begins empty: what a job sets there is not for the next one. A process
+    that a step has forked ends with that step: what would come next there is the worker's.
     """
     holder, run = slot.holder, Context().run
     thrown: BaseException | None = None
     while True:
+        if holder.generation != PROCESS.generation:  # a task that a job has started has forked
+            end_copy()
         holder.inside = slot
         try:
             awaited = run(coroutine.send, None) if thrown is None else run(coroutine.throw, thrown)
@@ -173,6 +179,8 @@ def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[An
             result: T = end.value
             return result
         finally:
+            if holder.generation != PROCESS.generation:
+                end_copy()
             holder.inside = None
             if slot.is_aimed_at:  # as in `leave`, without the call
                 slot.call_off()

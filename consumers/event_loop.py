@@ -14,6 +14,7 @@ from typing import Final
 
 from .async_slots import AsyncSlot, Holder
 from .job_fields import job_fields
+from .loop_turns import make_loop, turn_until
 from .record import Record
 from .slots import describe_frames, thread_frames
 from .trace import LoopTrace, innermost
@@ -47,7 +48,7 @@ class RunnerLoop:
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._holder = Holder()
-        self._loop = asyncio.new_event_loop()
+        self._loop = make_loop()
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
         self._ended = self._loop.create_future()
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
@@ -163,19 +164,12 @@ class RunnerLoop:
         asyncio.set_event_loop(self._loop)
         self._fill()
         try:
-            while not self._ended.done():
-                self._turn()
+            turn_until(self._loop, self._ended)
         except BaseException as error:  # whatever ends a loop unasked ends the worker, or its queue would stand still
             self.crashed = error
             raise
         finally:
             self._loop.close()
-
-    def _turn(self) -> None:
-        try:
-            self._loop.run_until_complete(self._ended)
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio lets these pass, from tasks that a job has started
-            _LOGGER.error("a task that a job started raised %r; the event loop goes on", error, exc_info=error)
 
     def _relieve(self) -> None:
         self._fill()
@@ -188,7 +182,7 @@ class RunnerLoop:
 
     def _add_runner(self) -> None:
         slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._tell)
-        slot.task = self._loop.create_task(self._run(slot))
+        slot.task = asyncio.Task(self._run(slot), loop=self._loop)  # not by a factory that a job may have set
         self._runners[slot.task] = slot
         slot.task.add_done_callback(self._note_end)
 

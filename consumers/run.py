@@ -6,17 +6,19 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from contextvars import Context
+from typing import NoReturn
 
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..topology.headers import TRACE_PARENT, TRACE_STATE
-from .async_slots import AsyncSlot, in_steps
+from .async_slots import AsyncSlot, Holder, in_steps
 from .context import JobContext, enter_job
+from .forks import PROCESS, end_copy
 from .job_errors import is_kind_of
 from .signals import TimeLimitExceeded
 from .slots import Slot
-from .steps import Raised, Result, Stopped, Task, check_returned, read_raised
+from .steps import RETURNED_NOTHING, Raised, Result, Stopped, Task, check_returned, read_raised
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -32,9 +34,13 @@ def run_sync(task: Task, slot: Slot) -> Result:
 
 def _run_in_slot(task: Task, slot: Slot) -> Result:
     slot.begin(task.context, task.job_type.limits)
+    result: Result = RETURNED_NOTHING
     try:
-        return Context().run(_call_sync, task)
+        result = Context().run(_call_sync, task)
+        return result
     finally:
+        if slot.generation != PROCESS.generation:
+            _end_copy(result)
         slot.end()
 
 
@@ -63,7 +69,7 @@ def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
 
 async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
     """Await an async handler in its slot; a cancellation by the worker's shutdown is no failure."""
-    coroutine = _call_async(task)
+    coroutine = _call_async(task, slot.holder)
     slot.begin(task.context, task.job_type.limits, coroutine)
     try:
         result = await in_steps(slot, coroutine)
@@ -85,17 +91,25 @@ def _own_or_ours(task: Task, slot: AsyncSlot, result: Raised, was_struck: bool, 
     return result
 
 
-async def _call_async(task: Task) -> Result:
+async def _call_async(task: Task, holder: Holder) -> Result:
     """Call and await the handler; `in_steps` gives it a context of its own."""
     enter_job(task.context)
     try:
         if TRACE_PARENT in task.record.headers:
             join_trace(task.context)
-        return check_returned(await _awaited(task), task.job_type)
+        result: Result = check_returned(await _awaited(task), task.job_type)
     except (TimeLimitExceeded, asyncio.CancelledError) as error:
-        return Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
+        result = Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
-        return read_raised(error, task.job_type)
+        result = read_raised(error, task.job_type)
+    if holder.generation != PROCESS.generation:
+        _end_copy(result)
+    return result
+
+
+def _end_copy(result: Result) -> NoReturn:
+    """End a process that the job has forked, as the program would have ended that the job took it for."""
+    end_copy(result.error if isinstance(result, Raised) else None)
 
 
 async def _awaited(task: Task) -> object:

@@ -17,6 +17,7 @@ from typing import Final
 
 from ..topology.job_type import RunLimits
 from .context import JobContext
+from .forks import PROCESS
 from .signals import TimeLimitExceeded
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
@@ -34,13 +35,25 @@ class Slot:
         struck: the job that was told to end.
         reported: the job that was reported as stuck; it may have ended since.
         is_relieved: whether another thread works in its place, so that its own ends when the job does.
+        generation: that of the process in which it was made.
     """
 
-    __slots__ = ("_is_aimed_at", "_lock", "context", "is_relieved", "name", "reported", "struck", "thread_id")
+    __slots__ = (
+        "_is_aimed_at",
+        "_lock",
+        "context",
+        "generation",
+        "is_relieved",
+        "name",
+        "reported",
+        "struck",
+        "thread_id",
+    )
 
     def __init__(self, name: str = "thread") -> None:
         self._lock = threading.Lock()
         self._is_aimed_at = False
+        self.generation = PROCESS.generation
         self.name = name
         self.context: JobContext | None = None
         self.thread_id = 0

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
@@ -38,6 +39,9 @@ from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")
 
+PREPARERS: Final = 4
+"""Threads that ask the schema store for async jobs, each begun when it is needed."""
+
 
 class Stages:
     """Everything between delivery and settling; `take` records, and the settler tells what became of them.
@@ -63,6 +67,7 @@ class Stages:
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
         )
         self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
+        self._preparers = ThreadPoolExecutor(PREPARERS, f"stoker-prepare-{queue.name}")  # jobs may shut the loop's own
         self._suspects = Suspects(queue, [name.encode() for name in self.isolated.addresses])
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
@@ -145,6 +150,7 @@ class Stages:
         self._threads.stop()
         self.watchdog.stop()
         self.isolated.stop()
+        self._preparers.shutdown(wait=False, cancel_futures=True)
         if self._loop is not None:
             self._loop.interrupt(within_s=1.0)
         self._settler.stop(settle_within)
@@ -207,7 +213,7 @@ class Stages:
         if job_type is None or self._bench.decoder.is_at_hand(job_type.contract, record.value):
             return self.prepare(record)
         try:
-            return await asyncio.to_thread(self.prepare, record)
+            return await asyncio.get_running_loop().run_in_executor(self._preparers, self.prepare, record)
         except asyncio.CancelledError:
             if self._is_stopping:
                 raise

@@ -15,10 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from stoker.consumers import Discard, Retry, Snooze, current_job
 
@@ -295,3 +297,67 @@ async def leave_context_behind_async(file: str) -> None:
     """The same on an event loop."""
     await asyncio.sleep(0)
     leave_context_behind(file)
+
+
+def fork_and_return(file: str) -> None:
+    """Fork, come back in both processes, and note how the copy has ended."""
+    pid = os.fork()
+    if pid:
+        note(file, f"{os.getpid()} {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")
+
+
+async def fork_and_return_async(file: str) -> None:
+    """The same on an event loop."""
+    await asyncio.sleep(0)
+    fork_and_return(file)
+
+
+def _leave() -> None:
+    raise SystemExit(4)
+
+
+def _fail_to_make(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("no tasks today")
+
+
+def _cancel_all() -> None:
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
+def _exit_in_a_task(loop: asyncio.AbstractEventLoop) -> None:
+    loop._left = asyncio.ensure_future(asyncio.to_thread(_leave))  # type: ignore[attr-defined]  # kept alive
+
+
+def _fail_to_handle(loop: asyncio.AbstractEventLoop) -> None:
+    loop.set_exception_handler(lambda *_: _leave())
+    loop.call_soon(int, "no number")
+
+
+def _refuse_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    loop.set_task_factory(_fail_to_make)
+    _cancel_all()
+
+
+def _shut_executor(loop: asyncio.AbstractEventLoop) -> None:
+    loop._executor_shutdown_called = True  # type: ignore[attr-defined]  # as `shutdown_default_executor` does first
+
+
+MISUSES: dict[str, Callable[[asyncio.AbstractEventLoop], object]] = {
+    "stop": lambda loop: loop.stop(),
+    "stop later": lambda loop: loop.call_soon(loop.stop),
+    "close": lambda loop: loop.close(),
+    "exit in a callback": lambda loop: loop.call_soon(_leave),
+    "exit in a task": _exit_in_a_task,
+    "cancel all": lambda _: _cancel_all(),
+    "exception handler": _fail_to_handle,
+    "task factory": _refuse_tasks,
+    "executor": _shut_executor,
+}
+
+
+async def misuse_loop(how: str, pause_s: float) -> None:
+    """Do to the event loop what is not a job's to do."""
+    MISUSES[how](asyncio.get_running_loop())
+    if pause_s:
+        await asyncio.sleep(pause_s)

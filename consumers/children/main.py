@@ -33,6 +33,7 @@ from ...topology import JobType, Queue
 from .. import child_flag
 from ..async_slots import AsyncSlot, Holder
 from ..context import JobContext
+from ..loop_turns import make_loop, turn_until
 from ..record import Assignment, Record
 from ..resident import own_peak_bytes
 from ..run import run_async, run_sync
@@ -171,7 +172,7 @@ class Child:
         self._job_types: dict[str, JobType[Any, Any]] = {}
         self._bench = Bench(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
         self._slot = Slot()
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=make_loop)
         for address in addresses:
             if address.is_eager:
                 self._job_type(address.name)
@@ -197,10 +198,18 @@ class Child:
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
             return _stand_in(self._addresses[message.job_type], self._bench.queue, _unknown), Raised(error)
         task = Task(context.record, job_type, args, kwargs, context)
-        if job_type.is_async:
-            slot = AsyncSlot("child", Holder(), lambda _what: None)
-            return job_type, self._runner.run(run_async(task, slot, lambda: False))
-        return job_type, run_sync(task, self._slot)
+        return job_type, self._run_async(task) if job_type.is_async else run_sync(task, self._slot)
+
+    def _run_async(self, task: Task) -> Result:
+        slot = AsyncSlot("child", Holder(), lambda _what: None)
+        results: list[Result] = []  # not the asyncio task's own, which a job that cancels that would take along
+
+        async def run() -> None:
+            results.append(await run_async(task, slot, lambda: False))
+
+        loop = self._runner.get_loop()
+        turn_until(loop, asyncio.Task(run(), loop=loop))
+        return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
 
     def _job_type(self, name: str) -> JobType[Any, Any]:
         known = self._job_types.get(name)

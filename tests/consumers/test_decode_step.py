@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -229,7 +230,7 @@ def test_a_cancellation_that_an_earlier_job_left_behind_does_not_end_the_prepara
     delivery, let_go = declare(), threading.Event()
     record = delivery.record(value=delivery.payload(41))
     stages = object.__new__(Stages)
-    stages._bench, stages._is_stopping = delivery.bench, False
+    stages._bench, stages._is_stopping, stages._preparers = delivery.bench, False, ThreadPoolExecutor(1)
     prepare = stages.prepare
     monkeypatch.setattr(type(delivery.bench.decoder), "is_at_hand", lambda *_: False)
 
@@ -247,3 +248,17 @@ def test_a_cancellation_that_an_earlier_job_left_behind_does_not_end_the_prepara
         return await runner
 
     assert isinstance(asyncio.run(strike()), Task)
+
+
+def test_a_job_that_has_shut_the_loops_executor_does_not_end_the_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied from a program's end, `shutdown_default_executor` is for good: the worker asks in threads of its own."""
+    delivery = declare()
+    stages = object.__new__(Stages)
+    stages._bench, stages._is_stopping, stages._preparers = delivery.bench, False, ThreadPoolExecutor(1)
+    monkeypatch.setattr(type(delivery.bench.decoder), "is_at_hand", lambda *_: False)
+
+    async def shut_and_prepare() -> Task | Outcome:
+        await asyncio.get_running_loop().shutdown_default_executor()
+        return await stages._prepare_async(delivery.record(value=delivery.payload(41)))
+
+    assert isinstance(asyncio.run(shut_and_prepare()), Task)

@@ -1,0 +1,84 @@
+"""Ends the copies of a worker's process that jobs fork, before one goes on as a second worker.
+
+A process that a job forks has the runner's thread, with the handler's callers below it on the stack, and the worker's
+connections. When the handler returns or raises there, the copy must end at once and silently: it must not flush, close
+or commit anything, since all that is the worker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, NoReturn, ParamSpec, TypeVar
+from weakref import WeakSet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Process:
+    """This process.
+
+    Attributes:
+        generation: how many forks lie between the first process and this one. A runner notes it when it is made, and is
+            in a copy of its process where it has changed.
+    """
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+    def leave_in_copies(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have this loop's thread leave it in a copy, where tasks that a job has started may have forked."""
+        self._loops.add(loop)
+
+    def note_fork(self) -> None:
+        """Called by the interpreter in each copy, before anything else runs there."""
+        self.generation += 1
+        for loop in list(self._loops):
+            loop.stop()
+
+
+PROCESS = Process()
+os.register_at_fork(after_in_child=PROCESS.note_fork)
+
+
+def end_copy(error: BaseException | None = None) -> NoReturn:
+    """End this copy with the exit code that its end would have given a program, and leave all else to the worker."""
+    code, told = _exit_code(error)
+    if told:
+        with suppress(OSError):  # not by the log, nor by sys.stderr: another thread may have held their locks
+            os.write(2, f"process {os.getpid()}, which a job has forked, ends: {told}\n".encode())
+    os._exit(code)
+
+
+def _exit_code(error: BaseException | None) -> tuple[int, str]:
+    if error is None:
+        return 0, ""
+    if type.__subclasscheck__(SystemExit, type(error)):
+        given = vars(SystemExit)["code"].__get__(error)
+        return (given & 0xFF if type(given) is int else int(given is not None)), ""
+    return 1, f"{type(error).__name__} was raised in it"
+
+
+class CopyEndingExecutor(ThreadPoolExecutor):
+    """An event loop's executor (`asyncio.to_thread`): a copy that a call forks ends with that call."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a call that may fork."""
+        return super().submit(_call_ending_copies, PROCESS.generation, fn, *args, **kwargs)
+
+
+def _call_ending_copies(generation: int, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        result = fn(*args, **kwargs)
+    except BaseException as error:
+        if PROCESS.generation != generation:
+            end_copy(error)
+        raise
+    if PROCESS.generation != generation:
+        end_copy()
+    return result

@@ -1,0 +1,45 @@
+"""Turning an event loop on which jobs run, whatever they do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from .failures import describe_failure
+from .forks import PROCESS, CopyEndingExecutor, end_copy
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+
+def make_loop() -> asyncio.AbstractEventLoop:
+    """An event loop for jobs."""
+    loop = asyncio.new_event_loop()
+    loop.set_default_executor(CopyEndingExecutor(thread_name_prefix="asyncio"))
+    PROCESS.leave_in_copies(loop)
+    return loop
+
+
+def turn_until(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Any]) -> None:
+    """Turn the loop until `ended` is done, also if jobs stop the loop, or raise what asyncio lets pass."""
+    generation = PROCESS.generation
+    ended.add_done_callback(lambda _: loop.stop())
+    while not ended.done():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:  # from a task or callback that a job has started
+            _report(error)
+            continue
+        if PROCESS.generation != generation:
+            end_copy()
+        if not ended.done():
+            _LOGGER.warning("a job has stopped the event loop, which goes on; a job must not call `loop.stop()`")
+
+
+def _report(error: BaseException) -> None:
+    """As text: the logging module would read it once more, and lets what that raises pass."""
+    told = describe_failure("", error)
+    _LOGGER.error(
+        "a task or callback that a job started raised %s (%s); the event loop goes on\n%s",
+        told.error_type, told.message, told.stack,
+    )  # fmt: skip
