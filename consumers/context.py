@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..schemas import wire_text
 from ..topology.headers import REPLAY, TRACE_PARENT
 from ..topology.job_type import NO_LIMITS, RunLimits
 from ..topology.names import queue_scope
@@ -184,10 +185,15 @@ class JobContext:
         return None if value is None else value.decode("ascii", "replace")
 
     @property
+    def shown_id(self) -> str:
+        """The job's id for logs and views, where one of a megabyte is cut."""
+        return wire_text(self.job_id)
+
+    @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose records carry the job's id, type, queue and attempt."""
         extra = {
-            log_keys.JOB_ID: self.job_id,
+            log_keys.JOB_ID: self.shown_id,
             log_keys.JOB_TYPE: self.job_type,
             log_keys.QUEUE: self.queue,
             log_keys.ATTEMPT: self.attempt,

@@ -146,7 +146,7 @@ class RunnerLoop:
 
     def _report_blocked(self) -> None:
         context = self._culprit.context if self._culprit is not None else None
-        who = f"job {context.job_id} ({context.job_type})" if context is not None else "something that a job started"
+        who = f"job {context.shown_id} ({context.job_type})" if context is not None else "something that a job started"
         extra = job_fields(context.record, context.queue) if context is not None else {}
         _LOGGER.warning(
             "%s has held the event loop for %.1f s, so that no other async job goes on; it should await, or run as a "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from ..schemas import wire_text
 from ..topology import Queue, format_duration
 from ..topology.headers import JOB_ID, JOB_TYPE
 from .context import JobContext
@@ -23,7 +24,7 @@ from .record import Assignment, Lane, Record, attempt_or_1
 from .settle import Settler
 from .stages import Stages
 from .watchdog import is_stuck
-from .writes import text_of, utc
+from .writes import utc
 
 OLD_AFTER_S: Final = 5.0
 """How long the same job must be a partition's lowest incomplete one before it is reported."""
@@ -117,7 +118,7 @@ class Holdups:
         for held in self._flow.held_records():
             if held.lane == parked.lane and held.assignment.tier is not None:
                 due = utc(wake_time_s(held, held.assignment.tier))
-                return {"behind": text_of(held.headers.get(JOB_ID)), "due": due.isoformat()}
+                return {"behind": wire_text(held.headers.get(JOB_ID)), "due": due.isoformat()}
         return {}
 
 
@@ -140,8 +141,8 @@ def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: st
     headers = holdup.record.headers if holdup.record is not None else {}
     return {
         "event": "held_up",
-        "job_id": text_of(headers.get(JOB_ID)),
-        "job_type": text_of(headers.get(JOB_TYPE)),
+        "job_id": wire_text(headers.get(JOB_ID)),
+        "job_type": wire_text(headers.get(JOB_TYPE)),
         "queue": queue.name,
         "topic": assignment.topic,
         "partition": assignment.partition,

@@ -215,7 +215,7 @@ class IsolatedRunners:
         context = task.context
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
-            context.job_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
+            context.shown_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
             extra={**job_fields(task.record, context.queue), log_keys.ATTEMPT: context.attempt},
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.delivery import why_unconfirmed
+from ..schemas import wire_text
 from ..topology import Queue
 from ..topology import headers as wire
 from . import log_keys
@@ -140,11 +141,11 @@ class LoneRecords:
 
     def _warn(self, item: Settlement, text: str) -> None:
         record, form = item.record, item.writes.record
-        job_id = record.headers.get(wire.JOB_ID, b"").decode("utf-8", "backslashreplace")
+        job_id = wire_text(record.headers.get(wire.JOB_ID))
         extra: dict[str, object] = {
             log_keys.JOB_ID: job_id,
             log_keys.QUEUE: self._queue.name,
             log_keys.RECORD: str(record),
             log_keys.OUTCOME: Dead.__name__.lower(),
         }
-        _LOGGER.warning(text, job_id[:100], record.size_bytes, "" if form is None else form.topic, extra=extra)
+        _LOGGER.warning(text, job_id, record.size_bytes, "" if form is None else form.topic, extra=extra)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from confluent_kafka import Message
 
-from ..topology.headers import ATTEMPT, ORIGIN, HeaderList, HeaderMap, header_map
+from ..schemas import wire_text
+from ..topology.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
 from ..topology.ledger_names import claim_id
 from .offsets import Progress
 
@@ -162,10 +163,20 @@ def attempt_of(headers: HeaderMap) -> int:
     """
     if ATTEMPT not in headers:
         return 1
-    attempt = int(headers[ATTEMPT])
-    if not 1 <= attempt <= MAX_ATTEMPT:
-        raise ValueError(f"{ATTEMPT} is {attempt}")
+    text = headers[ATTEMPT]
+    # Python would read blanks, signs and underscores as well, and other workers need not.
+    if not text.isdigit() or not 1 <= len(text) <= 20 or not 1 <= (attempt := int(text)) <= MAX_ATTEMPT:
+        raise ValueError(f"{ATTEMPT} is {wire_text(text)!r}, and no number from 1 to {MAX_ATTEMPT:,}")
     return attempt
+
+
+def first_failed(headers: HeaderMap) -> datetime | None:
+    """When the job failed, or was put off as unknown, for the first time; None where nothing legible says so."""
+    value = headers.get(FIRST_FAILED)
+    try:
+        return None if value is None else parse_instant(value)
+    except ValueError:
+        return None
 
 
 def attempt_or_1(headers: HeaderMap) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never, assert_never
 
-from ..schemas import Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema
+from ..schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
 from ..topology import JobType, Queue
 from ..topology import headers as wire
 from ..topology.retries import fitting_tier
@@ -35,7 +35,7 @@ from .outcomes import (
     Retried,
     Snoozed,
 )
-from .record import Record, attempt_of
+from .record import Record, attempt_of, first_failed
 
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
@@ -124,7 +124,7 @@ def decode(record: Record, bench: Bench) -> Task | Outcome:
         return Passed(due=due, tier=fitting_tier(due - now, bench.queue.tiers))
     job_type = bench.job_types.get(name)
     if job_type is None:
-        return _defer(record, bench, "unknown-type", f"no handler for job type {name!r}")
+        return _defer(record, bench, "unknown-type", f"no handler for job type {wire_text(name)!r}")
     context = JobContext(job_id, job_type.name, bench.queue.name, attempt, job_type.retry.attempts, record)
     return _decode_payload(record, job_type, context, bench)
 
@@ -148,25 +148,17 @@ def _decode_payload(record: Record, job_type: JobType[Any, Any], context: JobCon
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
-    job_type = record.headers.get(wire.JOB_TYPE, b"").decode("utf-8", "backslashreplace")
+    job_type = wire_text(record.headers.get(wire.JOB_TYPE))
     return Dead(reason=reason, failure=make_failure(job_type, error_type=reason, message=message))
 
 
 def _defer(record: Record, bench: Bench, reason: DeferReason, detail: str) -> Outcome:
-    now = _now(bench)
-    since = _first_failed(record)
+    now, detail = _now(bench), wire_text(detail, LONGEST_DETAIL)
+    since = first_failed(record.headers)
     if since is not None and now - since > DEFER_LIMIT:
         return _unreadable(record, "never-known", f"{detail} since {since:%Y-%m-%d %H:%M} UTC, on no worker")
     tier = fitting_tier(DEFER_DELAY, bench.queue.tiers)
     return Deferred(due=now + tier, tier=tier, reason=reason, detail=detail)
-
-
-def _first_failed(record: Record) -> datetime | None:
-    value = record.headers.get(wire.FIRST_FAILED)
-    try:
-        return None if value is None else wire.parse_instant(value)
-    except ValueError:
-        return None
 
 
 def decide(task: Task, result: Result, bench: Bench) -> Outcome:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Final, Literal
 
+from ..schemas import wire_text
 from .children.pool import ChildCounts
 from .children.slot import ChildSlot
 from .watchdog import Place, is_stuck
@@ -125,9 +126,9 @@ def _run_trace(place: Place, now_s: float) -> RunTrace | None:
         return None
     return RunTrace(
         runner=place.name,
-        job_id=context.job_id,
+        job_id=context.shown_id,
         job_type=context.job_type,
-        key=context.key,
+        key=None if context.key is None else wire_text(context.key),
         attempt=context.attempt,
         record=context.place,
         ran_s=now_s - context.began_s,

@@ -173,6 +173,6 @@ def report_stuck(context: JobContext, place: Place, overdue_s: float) -> None:
     _LOGGER.error(
         "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",
-        context.job_id, context.job_type, overdue_s, describe_frames(place.frames()),
+        context.shown_id, context.job_type, overdue_s, describe_frames(place.frames()),
         extra=job_fields(context.record, context.queue),
     )  # fmt: skip

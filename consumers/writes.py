@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, assert_never
+from typing import Any, Final, Literal, assert_never
 
+from ..schemas import LONGEST_DETAIL, wire_text
 from ..topology import Queue
 from ..topology import headers as wire
 from ..topology.headers import HeaderList
+from ..topology.ledger_names import LONGEST_ATTEMPT_BYTES
 from .ledger import moved_name, tried_name
 from .outcomes import (
     Cancelled,
@@ -23,10 +25,12 @@ from .outcomes import (
     Snoozed,
     is_lasting,
 )
-from .record import Record, attempt_or_1
+from .record import Record, attempt_or_1, first_failed
 from .signs import JobProgress
 
 LedgerWord = Literal["moved", "cancelled"]
+LONGEST_REASON_BYTES: Final = 50
+"""Of a word that is not one of ours, and travels on with a record that waits."""
 
 _DUE_ONLY = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
 """What changes when a record moves on without having failed: its attempt and its last error stay."""
@@ -148,15 +152,15 @@ class _Scribe:
         return self._next(self.queue.retry_topics[outcome.tier], wire.RETRY_HEADERS, added)
 
     def dead_letter(self, reason: str, failure: Failure, crashes: int) -> NextRecord:
-        attempt = self.record.headers.get(wire.ATTEMPT, b"1")
+        attempt = self.record.headers.get(wire.ATTEMPT, b"1")[:LONGEST_ATTEMPT_BYTES]
         added = [(wire.ATTEMPT, attempt), *self._failure(failure, reason)]
         if crashes:
             added.append((wire.CRASHES, b"%d" % crashes))
         return self._next(self.queue.dead_topic, wire.RETRY_HEADERS, added)
 
     def waits(self, outcome: Snoozed | Deferred | Passed, reason: str | None) -> NextRecord:
-        came_for = self.record.headers.get(wire.REASON, b"delayed")
-        first_failed = self._first_failed() if isinstance(outcome, Deferred) else self._known(wire.FIRST_FAILED)
+        came_for = self.record.headers.get(wire.REASON, b"delayed")[:LONGEST_REASON_BYTES]
+        first_failed = self._first_failed() if isinstance(outcome, Deferred) else self._failed_before()
         added = [
             (wire.DUE, wire.format_instant(outcome.due)),
             (wire.REASON, came_for if reason is None else reason.encode()),
@@ -169,8 +173,8 @@ class _Scribe:
         record = self.record
         return {
             "event": kind,
-            "job_id": text_of(record.headers.get(wire.JOB_ID)),
-            "job_type": text_of(record.headers.get(wire.JOB_TYPE)),
+            "job_id": wire_text(record.headers.get(wire.JOB_ID)),
+            "job_type": wire_text(record.headers.get(wire.JOB_TYPE)),
             "queue": self.queue.name,
             "topic": record.assignment.topic,
             "partition": record.assignment.partition,
@@ -178,8 +182,8 @@ class _Scribe:
             "attempt": attempt_or_1(record.headers),
             "at": self.now,
             "worker": self.worker_id,
-            "reason": text_of(_utf8(reason)),
-            "error_type": text_of(_utf8(error_type)),
+            "reason": wire_text(_utf8(reason), LONGEST_DETAIL),
+            "error_type": wire_text(_utf8(error_type)),
             "detail": {},
         }
 
@@ -201,16 +205,15 @@ class _Scribe:
         return [(wire.ORIGIN, self.record.origin), (wire.WORKER, _utf8(self.worker_id))]
 
     def _first_failed(self) -> HeaderList:
-        return self._known(wire.FIRST_FAILED) or [(wire.FIRST_FAILED, wire.format_instant(self.now))]
+        return self._failed_before() or [(wire.FIRST_FAILED, wire.format_instant(self.now))]
 
-    def _known(self, name: str) -> HeaderList:
-        value = self.record.headers.get(name)
-        return [] if value is None else [(name, value)]
+    def _failed_before(self) -> HeaderList:
+        """When it first failed, as its record says.
 
-
-def text_of(value: bytes | None) -> str:
-    """A header's value for people and events; empty where there is none."""
-    return "" if value is None else value.decode("utf-8", "backslashreplace")
+        What is no instant, or lies ahead, is left out: a job that is put off until seven days later would never end.
+        """
+        since = first_failed(self.record.headers)
+        return [] if since is None or since > self.now else [(wire.FIRST_FAILED, wire.format_instant(since))]
 
 
 def _utf8(text: str) -> bytes:

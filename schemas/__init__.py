@@ -23,8 +23,10 @@ from .own import decode_own, encode_own, is_own, own_schema
 from .registry_store import RegistrySchemaStore
 from .store import MemorySchemaStore, SchemaStore, StoredSchema
 from .topic_store import TopicSchemaStore
+from .wire_text import LONGEST_DETAIL, wire_text
 
 __all__ = [
+    "LONGEST_DETAIL",
     "Alias",
     "Break",
     "Compatibility",
@@ -58,4 +60,5 @@ __all__ = [
     "is_own",
     "load",
     "own_schema",
+    "wire_text",
 ]

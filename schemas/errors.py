@@ -18,6 +18,8 @@ The constructor's arguments are the exception's `args`, so that each can cross a
 
 from __future__ import annotations
 
+from .wire_text import wire_text
+
 
 class SchemaError(Exception):
     """Root of everything this room raises on purpose."""
@@ -157,7 +159,7 @@ class Misfit(Exception):
 
     def within(self, step: str | int) -> Misfit:
         """Note the field (or index) that contains what was refused."""
-        self._path.insert(0, str(step))
+        self._path.insert(0, wire_text(str(step)))  # of a map it is a key, from whoever wrote it
         return self
 
     @property

@@ -23,6 +23,7 @@ from .compatibility import Compatibility
 from .contract import Contract
 from .errors import IncompatibleSchema, RegistryMissing, SchemaStoreUnreachable
 from .store import MemoryBook, StoredSchema, registered, require_compatible
+from .wire_text import LONGEST_DETAIL, wire_text
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -164,7 +165,7 @@ class RegistrySchemaStore:
         except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
             _log.warning(
                 "skipped a schema of the registry that is not Avro",
-                extra={"schema_id": schema_id, "reason": str(error)},
+                extra={"schema_id": schema_id, "reason": wire_text(str(error), LONGEST_DETAIL)},
             )
             return
         if schema_id is not None:

@@ -36,6 +36,7 @@ from .compatibility import Compatibility
 from .contract import Contract
 from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from .store import MemoryBook, StoredSchema, registered, require_compatible, single_object, stored_now
+from .wire_text import LONGEST_DETAIL, wire_text
 
 ClientConfig = Mapping[str, str | int | float | bool]
 
@@ -184,7 +185,7 @@ class TopicSchemaStore:
                 "skipped a record of the schemas topic that is not a schema",
                 extra={
                     "record": f"{self._topic}/{message.partition()}/{message.offset()}",
-                    "reason": str(error),
+                    "reason": wire_text(str(error), LONGEST_DETAIL),
                 },
             )  # fmt: skip
 

@@ -7,9 +7,12 @@ CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from ..schemas.wire_text import wire_text
 
 HeaderList = list[tuple[str, bytes]]
 HeaderMap = dict[str, bytes]
@@ -88,6 +91,12 @@ RESERVED_PREFIXES: Final = ("ce_", "stoker-")
 RESERVED_NAMES: Final = frozenset({CONTENT_TYPE, TRACE_PARENT, TRACE_STATE})
 
 
+_RFC_3339: Final = re.compile(
+    rb"\d{4}-\d\d-\d\d[Tt ]([01]\d|2[0-3]):\d\d:(?P<second>\d\d)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+)
+_SECOND: Final = timedelta(seconds=1)
+
+
 def is_reserved(name: str) -> bool:
     """Say whether only Stoker may set the header."""
     return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES)
@@ -119,15 +128,23 @@ def format_instant(instant: datetime) -> bytes:
 
 
 def parse_instant(value: bytes) -> datetime:
-    """Read the wire's RFC 3339 text; other offsets than `Z` are accepted, none at all is not.
+    """Read the wire's RFC 3339 text: `T` or a blank, in either case, an offset or `Z`, any number of fraction digits.
+
+    Digits beyond the microseconds are cut off. A leap second is the first second of the next minute, since Python has
+    none.
 
     Raises:
-        ValueError: it is not an instant, it has no offset from UTC, or it lies outside of the years 1 to 9999 there.
+        ValueError: it is not such an instant, or it lies outside of the years 1 to 9999 in UTC.
     """
-    instant = datetime.fromisoformat(value.decode("ascii"))
-    if instant.tzinfo is None:
-        raise ValueError(f"{value!r} has no offset from UTC: write it like 2013-01-01T05:17:00Z")
+    found = _RFC_3339.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{wire_text(value)!r} is no instant of RFC 3339: write it like 2013-01-01T05:17:00Z")
+    text = value.decode("ascii").upper()
+    is_leap = found["second"] == b"60"
+    if is_leap:
+        text = f"{text[:17]}59{text[19:]}"
     try:
-        return instant.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{value!r} lies outside of the calendar") from None
+        instant = datetime.fromisoformat(text).astimezone(UTC)
+        return instant + _SECOND if is_leap else instant
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{wire_text(value)!r} is no instant of the calendar: {error}") from None

@@ -89,7 +89,7 @@ def _job_fields() -> dict[str, object]:
     if job is None:
         return {}
     return {
-        log_keys.JOB_ID: job.job_id,
+        log_keys.JOB_ID: job.shown_id,
         log_keys.JOB_TYPE: job.job_type,
         log_keys.QUEUE: job.queue,
         log_keys.ATTEMPT: job.attempt,

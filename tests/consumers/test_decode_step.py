@@ -16,9 +16,11 @@ from delivering import NOW, NOW_S, TIERS, declare
 from stoker.consumers.ledger import Ledger, tried_name
 from stoker.consumers.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Outcome, Passed
 from stoker.consumers.record import Record
-from stoker.consumers.stages import Stages
+from stoker.consumers.stages import Stages, log_setback
 from stoker.consumers.steps import DEFER_LIMIT, Task, claim, decode
-from stoker.topology.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, format_instant
+from stoker.consumers.writes import plan_writes
+from stoker.schemas import encode_own
+from stoker.topology.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 
 
 def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
@@ -51,6 +53,12 @@ MALFORMED: dict[str, dict[str, bytes | None]] = {
     "a null attempt": {ATTEMPT: None},
     "attempt zero": {ATTEMPT: b"0"},
     "a negative attempt": {ATTEMPT: b"-5"},
+    "an attempt with a sign": {ATTEMPT: b"+5"},
+    "an attempt with blanks": {ATTEMPT: b" 5 "},
+    "an attempt with underscores": {ATTEMPT: b"1_0"},
+    "a due time of another form": {DUE: b"20130101T051700Z"},
+    "a due time without seconds": {DUE: b"2013-01-01T05:17Z"},
+    "an expiry at hour 24": {EXPIRES: b"2013-01-01T24:00:00Z"},
     "an attempt beyond all counting": {ATTEMPT: b"1" + b"0" * 30},
     "an attempt of thousands of digits": {ATTEMPT: b"9" * 5_000},
     "a due time that is no time": {DUE: b"soon"},
@@ -71,6 +79,65 @@ def test_a_malformed_header_makes_a_dead_letter_that_says_which(headers: dict[st
     assert isinstance(outcome, Dead)
     assert outcome.reason == "malformed"
     assert outcome.failure.message
+
+
+LONG: dict[str, dict[str, bytes | None]] = {
+    "type": {"ce_type": b"t" * 90_000},
+    "type that is no text": {"ce_type": b"\xff" * 90_000},
+    "id": {"ce_id": b"i" * 90_000, "ce_type": b"unknown"},
+    "attempt": {ATTEMPT: b"x" * 90_000},
+    "attempt of digits": {ATTEMPT: b"1" * 90_000},
+    "due time": {DUE: b"2013-01-01T00:00:00." + b"1" * 90_000},
+    "reason and first failure": {REASON: b"r" * 90_000, FIRST_FAILED: b"f" * 90_000, "ce_type": b"unknown"},
+}
+
+
+@pytest.mark.parametrize("headers", [pytest.param(headers, id=name) for name, headers in LONG.items()])
+def test_what_is_long_on_the_wire_is_short_wherever_it_is_shown(
+    headers: dict[str, bytes | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A foreign header of 90 KB makes no long log line, event or header, however often its job is put off."""
+    delivery = declare()
+    record = delivery.record(headers)
+    outcome = decode(record, delivery.bench)
+    assert isinstance(outcome, Dead | Deferred)
+    log_setback(record, outcome, delivery.bench.queue)
+    [logged] = caplog.records
+    assert len(logged.getMessage()) + sum(len(str(value)) for value in vars(logged).values()) < 10_000
+    writes = plan_writes(record, outcome, queue=delivery.bench.queue, worker_id="w", now=NOW)
+    assert writes.event is not None
+    assert len(encode_own("JobEvent", writes.event)) < 3_000
+    assert writes.record is not None
+    own = [pair for pair in writes.record.headers if pair[0].startswith("stoker-") and pair[0] != DUE]
+    assert sum(len(value) for _, value in own) < 5_000
+
+
+def test_a_first_failure_that_is_no_past_instant_does_not_put_a_job_off_for_ever() -> None:
+    """The seven days after which an unknown type is a dead letter begin anew where the header cannot be read."""
+    for told in (b"never", b"9999-01-01T00:00:00Z"):
+        delivery = declare()
+        record = delivery.record({"ce_type": b"unknown", FIRST_FAILED: told})
+        outcome = decode(record, delivery.bench)
+        assert isinstance(outcome, Deferred)
+        writes = plan_writes(record, outcome, queue=delivery.bench.queue, worker_id="w", now=NOW)
+        assert writes.record is not None
+        assert dict(writes.record.headers)[FIRST_FAILED] == format_instant(NOW)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (b"2013-01-01t05:17:00z", "2013-01-01T05:17:00+00:00"),
+        (b"2013-01-01T05:17:00.5+00:00", "2013-01-01T05:17:00.500000+00:00"),
+        (b"2013-01-01 05:17:00.123456789-05:00", "2013-01-01T10:17:00.123456+00:00"),
+        (b"2013-01-01T05:17:00-00:00", "2013-01-01T05:17:00+00:00"),
+        (b"2016-12-31T23:59:60Z", "2017-01-01T00:00:00+00:00"),
+        (b"2017-01-01T00:59:60.25+01:00", "2017-01-01T00:00:00.250000+00:00"),
+    ],
+)
+def test_instants_are_read_as_rfc_3339_allows_them(written: bytes, meant: str) -> None:
+    """Small letters, offsets, any number of digits and leap seconds, as other languages write them."""
+    assert parse_instant(written).isoformat() == meant
 
 
 def test_missing_headers_are_malformed_too() -> None:
