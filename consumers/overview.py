@@ -76,6 +76,8 @@ class Overview:
             loops=self._stages.loops(),
             runs=run_traces(dog.places, now_s),
             crashed=self._stages.isolated.crashed,
+            awaiting_schema=self._stages.awaiting_schema,
+            schema_trouble=self._stages.schema_trouble,
             children=self._stages.isolated.counts(),
         )
 

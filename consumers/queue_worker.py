@@ -16,7 +16,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..schemas import Decoder
+from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
@@ -30,7 +30,6 @@ from .client import (
     spilling_producer,
 )
 from .commits import Commits
-from .counterparts import CounterpartsMissing, find_missing
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
 from .flow import Flow
@@ -50,6 +49,7 @@ from .lags import Lags
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
+from .schema_waits import SchemaWaits
 from .settings import WorkerSettings
 from .settle import Settler
 from .snapshot import QueueSnapshot
@@ -77,7 +77,7 @@ class QueueWorker:
     """Runs the jobs of one queue in this process, until it is told to stop."""
 
     def __init__(
-        self, pipeline: Pipeline, queue: Queue, cluster: ClusterSettings, decoder: Decoder, settings: WorkerSettings
+        self, pipeline: Pipeline, queue: Queue, cluster: ClusterSettings, store: SchemaStore, settings: WorkerSettings
     ) -> None:
         self.queue = queue
         self.last_turn_s = time.monotonic()
@@ -85,7 +85,7 @@ class QueueWorker:
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue)
-        self._restoring = Restoring(queue, cluster, self._find_missing, self._assignments.receive_restored)
+        self._restoring = Restoring(queue, cluster, self._assignments.receive_restored)
         spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
         self._commits = Commits(self._assignments, spill, settings.commit_interval)
         self._events = EventPublisher(
@@ -99,9 +99,13 @@ class QueueWorker:
             make_lone_producer=lambda: lone_producer(cluster, settings.worker_id),
             on_settled=self._receive_settled,
         )
-        bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=decoder, ledgers=self._assignments.ledgers)
-        self._stages = Stages(queue, bench, self._settler, self._events, settings)
-        self._flow = Flow(self._assignments, settings, lambda: self._stages.parked)
+        waits = SchemaWaits(store, queue.name)
+        self._decoder = Decoder(store, learn=waits.learn)
+        bench = Bench(
+            queue=queue, job_types=pipeline.job_types, decoder=self._decoder, ledgers=self._assignments.ledgers
+        )
+        self._stages = Stages(queue, bench, self._settler, self._events, settings, waits=waits)
+        self._flow = Flow(self._assignments, settings, lambda: self._stages.parked + self._stages.awaiting_schema)
         self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
         self._holdups = Holdups(
             queue,
@@ -123,6 +127,11 @@ class QueueWorker:
         self._next_housekeeping_s = 0.0
         self._next_tiers_s = 0.0
         self._shutdown_by_s = math.inf
+
+    def place(self, contracts: Iterable[Contract]) -> None:
+        """Note that these contracts come after the versions that the schema store knows by now."""
+        for contract in contracts:
+            self._decoder.place(contract)
 
     def run(self) -> None:
         """Work until `stop` is called; then shut down gracefully.
@@ -242,9 +251,6 @@ class QueueWorker:
 
     def _take(self, messages: Iterable[Message]) -> None:
         self._intake.take(messages, self._tiers.consumer)
-
-    def _find_missing(self, partitions: Iterable[int]) -> CounterpartsMissing | None:
-        return find_missing(self._settler.producer, self.queue, partitions)
 
     def _receive_settled(self, group: Group) -> None:
         self._intake.receive_settled(group)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from ..topology import ClusterSettings, Queue
 from . import log_keys
-from .counterparts import CounterpartsMissing
 from .record import Assignment
 from .restore import Restored, restore
 from .tails import Unrestorable
@@ -18,29 +17,15 @@ from .tails import Unrestorable
 _LOGGER = logging.getLogger("stoker.ledger")
 
 RETRY_PAUSE_S: Final = 0.25
-MENDING_PAUSE_S: Final = 1.0
-"""Between two looks for what a person has to mend."""
 LOUD_AFTER_S: Final = 5.0
-"""A leader that moves is back in a moment."""
-REPEAT_S: Final = 60.0
-"""How often it is said what partitions wait for, while it lasts."""
-
-FindMissing = Callable[[Iterable[int]], CounterpartsMissing | None]
 
 
 class Restoring:
     """Restores assignments of one queue, those that come together in one go."""
 
-    def __init__(
-        self,
-        queue: Queue,
-        cluster: ClusterSettings,
-        find_missing: FindMissing,
-        on_restored: Callable[[Restored], None],
-    ) -> None:
+    def __init__(self, queue: Queue, cluster: ClusterSettings, on_restored: Callable[[Restored], None]) -> None:
         self._queue = queue
         self._cluster = cluster
-        self._find_missing = find_missing
         self._on_restored = on_restored
         self._stopping = threading.Event()
         self.crashed: BaseException | None = None
@@ -63,47 +48,17 @@ class Restoring:
             raise
 
     def _try_to_restore(self, added: Collection[Assignment]) -> None:
-        complaint = _Complaint(self._queue.name)
-        waiting = list(added)
-        while not self._is_pointless(waiting):
+        def is_pointless() -> bool:
+            return self._stopping.is_set() or not any(assignment.is_active for assignment in added)
+
+        began_s = time.monotonic()
+        while not is_pointless():
             try:
-                missing = self._find_missing({assignment.partition for assignment in waiting})
-                self._restore([a for a in waiting if missing is None or a.partition not in missing.partitions])
-                if missing is None:
-                    complaint.end()
-                    return
-                waiting = [a for a in waiting if a.partition in missing.partitions]
-                complaint.note(missing)
-                self._stopping.wait(MENDING_PAUSE_S)
+                self._on_restored(restore(self._cluster, self._queue, added, is_pointless))
             except Unrestorable as error:
-                if not self._is_pointless(waiting):
-                    complaint.note(error)
+                is_lasting = time.monotonic() - began_s > LOUD_AFTER_S  # a leader that moves is back in a moment
+                if is_lasting and not is_pointless():
+                    _LOGGER.error("%s", error, extra={log_keys.QUEUE: self._queue.name})
                 self._stopping.wait(RETRY_PAUSE_S)
-
-    def _restore(self, whole: Collection[Assignment]) -> None:
-        if whole:
-            self._on_restored(restore(self._cluster, self._queue, whole, lambda: self._is_pointless(whole)))
-
-    def _is_pointless(self, waiting: Collection[Assignment]) -> bool:
-        return self._stopping.is_set() or not any(assignment.is_active for assignment in waiting)
-
-
-class _Complaint:
-    """Says what partitions wait for: once it lasts, then rarely, and once more when it is over."""
-
-    def __init__(self, queue: str) -> None:
-        self._queue = queue
-        self._next_s = time.monotonic() + LOUD_AFTER_S
-        self._was_told = False
-
-    def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
-        """Take what stands in the way at this moment."""
-        now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s, self._was_told = now_s + REPEAT_S, True
-            _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
-
-    def end(self) -> None:
-        """Note that nothing does any more."""
-        if self._was_told:
-            _LOGGER.warning("the partitions that waited go on", extra={log_keys.QUEUE: self._queue})
+            else:
+                return

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
@@ -22,9 +21,10 @@ from .isolation import IsolatedRunners
 from .job_fields import job_fields
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
-from .outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
+from .outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from .record import Assignment, Record, attempt_or_1
 from .run import run_async, run_sync
+from .schema_waits import AwaitedSchema, SchemaWaits
 from .settings import WorkerSettings
 from .settle import Settler
 from .signs import JobProgress
@@ -39,9 +39,6 @@ from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-PREPARERS: Final = 4
-"""Threads that ask the schema store for async jobs, each begun when it is needed."""
-
 
 class Stages:
     """Everything between delivery and settling; `take` records, and the settler tells what became of them.
@@ -52,9 +49,17 @@ class Stages:
     """
 
     def __init__(
-        self, queue: Queue, bench: Bench, settler: Settler, events: EventPublisher, settings: WorkerSettings
+        self,
+        queue: Queue,
+        bench: Bench,
+        settler: Settler,
+        events: EventPublisher,
+        settings: WorkerSettings,
+        *,
+        waits: SchemaWaits,
     ) -> None:
         self._queue = queue
+        self._waits = waits
         self._bench = bench
         self._settler = settler
         self._events = events
@@ -67,7 +72,6 @@ class Stages:
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
         )
         self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
-        self._preparers = ThreadPoolExecutor(PREPARERS, f"stoker-prepare-{queue.name}")  # jobs may shut the loop's own
         self._suspects = Suspects(queue, [name.encode() for name in self.isolated.addresses])
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
@@ -78,6 +82,7 @@ class Stages:
     def start(self) -> None:
         """Start all threads."""
         self._settler.start()
+        self._waits.start(self._make_ready)
         self._threads.start()
         self.watchdog.start()
         if self._loop is not None:
@@ -88,7 +93,8 @@ class Stages:
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return self._failure or self.watchdog.crashed or (self._loop.crashed if self._loop is not None else None)
+        loop = self._loop.crashed if self._loop is not None else None
+        return self._failure or self.watchdog.crashed or loop or self._waits.crashed
 
     @property
     def parked(self) -> int:
@@ -102,6 +108,16 @@ class Stages:
     def awaited_tier(self, record: Record) -> timedelta | None:
         """The tier from which an earlier job of a parked record's key is to come first; None where none is."""
         return self._lanes.awaited_tier(record)
+
+    @property
+    def awaiting_schema(self) -> int:
+        """Records that wait until the schema store was asked for their schema."""
+        return self._waits.waiting
+
+    @property
+    def schema_trouble(self) -> str | None:
+        """Why the schema store cannot be asked; None while it can."""
+        return self._waits.trouble
 
     @property
     def ready(self) -> int:
@@ -124,7 +140,7 @@ class Stages:
             self._suspects.forget_cleared()
         if isinstance(self._lanes, StrictLanes):
             for item in settled:
-                if item.instead_of is not None and item.record.assignment.is_active:
+                if item.instead_of is not None:
                     self._lanes.expect_no_more(item.record, item.instead_of)
                 self._lanes.release(item.record)
 
@@ -139,7 +155,7 @@ class Stages:
         ready = self._threads.drop(assignments)
         if self._loop is not None:
             ready += self._loop.drop(assignments)
-        ready += self.isolated.drop(assignments)
+        ready += self.isolated.drop(assignments) + self._waits.drop(assignments)
         for record in ready:
             self._lanes.release(record)
         return waiting + ready
@@ -147,10 +163,10 @@ class Stages:
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""
         self._is_stopping = True
+        self._waits.stop()
         self._threads.stop()
         self.watchdog.stop()
         self.isolated.stop()
-        self._preparers.shutdown(wait=False, cancel_futures=True)
         if self._loop is not None:
             self._loop.interrupt(within_s=1.0)
         self._settler.stop(settle_within)
@@ -183,7 +199,8 @@ class Stages:
         try:
             task = self.prepare(record)
             outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
-            self.finish(record, outcome)
+            if outcome is not None:
+                self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._crash(record, error)
 
@@ -191,37 +208,29 @@ class Stages:
         try:
             task = self.prepare(record)
             outcome = self.isolated.outcome(task, slot) if isinstance(task, Task) else task
-            if outcome is not None:  # else its child has died, and it is run again in a while
+            if outcome is not None:  # else its child has died, or its schema is awaited: it comes again in a while
                 self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             self._crash(record, error)
 
     async def _run_async(self, record: Record, slot: AsyncSlot) -> None:
         try:
-            task = await self._prepare_async(record)
+            task = self.prepare(record)
             outcome = (
                 decide(task, await run_async(task, slot, self._stops), self._bench) if isinstance(task, Task) else task
             )
-            self.finish(record, outcome)
+            if outcome is not None:
+                self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
             if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
                 self._crash(record, error)
 
-    async def _prepare_async(self, record: Record) -> Task | Outcome:
-        """Prepare on the loop, unless that has to ask the schema store, which takes its time."""
-        job_type = self._bench.job_types.get(record.headers.get(JOB_TYPE, b"").decode("utf-8", "replace"))
-        if job_type is None or self._bench.decoder.is_at_hand(job_type.contract, record.value):
-            return self.prepare(record)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._preparers, self.prepare, record)
-        except asyncio.CancelledError:
-            if self._is_stopping:
-                raise
-            return self.prepare(record)  # what an earlier job of this task has left behind has cancelled it
-
-    def prepare(self, record: Record) -> Task | Outcome:
-        """Claim and decode a ready record."""
-        return claim(record, self._bench) or decode(record, self._bench)
+    def prepare(self, record: Record) -> Task | Outcome | None:
+        """Claim and decode a ready record; None where it waits for its schema, and is made ready again after that."""
+        task = claim(record, self._bench) or decode(record, self._bench)
+        if not isinstance(task, AwaitedSchema):
+            return task
+        return None if self._waits.hold(record, task.frame_id) else INTERRUPTED
 
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""

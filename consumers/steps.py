@@ -1,7 +1,7 @@
 """The way of one record through a worker, step by step: claim, decode, run, decide. Settling follows in `settle.py`.
 
 Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
-an `Outcome` in place of its usual result. Nothing here does I/O except the job itself and the schema store's refresh.
+an `Outcome` in place of its usual result. Nothing here does I/O except the job itself.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from .outcomes import (
     Snoozed,
 )
 from .record import Record, attempt_of, first_failed
+from .schema_waits import AwaitedSchema, SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
@@ -103,8 +104,11 @@ def claim(record: Record, bench: Bench) -> Outcome | None:
     return SKIPPED if ledger is not None and ledger.is_settled(record) else None
 
 
-def decode(record: Record, bench: Bench) -> Task | Outcome:
-    """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred."""
+def decode(record: Record, bench: Bench) -> Task | AwaitedSchema | Outcome:
+    """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred.
+
+    A record whose schema is not at hand is neither before the store was asked for it.
+    """
     headers = record.headers
     if record.fault is not None:
         return _unreadable(record, "malformed", record.fault)
@@ -133,9 +137,13 @@ def _refuse(name: str) -> Never:
     raise ValueError(f"{name} is empty")
 
 
-def _decode_payload(record: Record, job_type: JobType[Any, Any], context: JobContext, bench: Bench) -> Task | Outcome:
+def _decode_payload(
+    record: Record, job_type: JobType[Any, Any], context: JobContext, bench: Bench
+) -> Task | AwaitedSchema | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(bench.decoder.decode(job_type.contract, record.value))
+    except SchemaAwaited as awaited:
+        return AwaitedSchema(awaited.frame_id)
     except UnknownSchema as error:
         return _defer(record, bench, "unknown-schema", str(error))
     except SchemaMismatch as error:

@@ -88,6 +88,8 @@ class QueueTrace:
         held: delayed jobs that are not to be looked at yet.
         in_flight: jobs taken and not yet settled.
         crashed: jobs that wait a little before they run again, since their process has died.
+        awaiting_schema: jobs that wait until the schema store was asked for their schema; `schema_trouble` is why it
+            cannot be asked, None while it can.
         children: the child processes; None where none was ever needed.
         polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
     """
@@ -106,6 +108,8 @@ class QueueTrace:
     loops: tuple[LoopTrace, ...]
     runs: tuple[RunTrace, ...]
     crashed: int = 0
+    awaiting_schema: int = 0
+    schema_trouble: str | None = None
     children: ChildCounts | None = None
 
     @property
@@ -161,9 +165,16 @@ def _hints(trace: QueueTrace) -> Iterator[str]:
         yield "fetching rests: the bounds on jobs in flight are reached"
     if trace.ready and trace.runs:
         yield f"{trace.ready} jobs are ready and wait for one of the runners: all are busy, or take them by the handful"
+    yield from _schema_hints(trace)
     yield from _child_hints(trace)
     if trace.parked:
         yield f"{trace.parked} jobs wait behind an earlier one of their key"
+
+
+def _schema_hints(trace: QueueTrace) -> Iterator[str]:
+    if trace.awaiting_schema:
+        why = f", and {trace.schema_trouble}" if trace.schema_trouble else ""
+        yield f"{trace.awaiting_schema} jobs wait until the schema store was asked for their schema{why}"
 
 
 def _child_hints(trace: QueueTrace) -> Iterator[str]:

@@ -18,11 +18,13 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Final
 
-from ..schemas import Decoder, SchemaStore
+from ..schemas import SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.contracts import ContractsRefused
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
 from . import child_flag, log_keys
+from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
@@ -49,6 +51,7 @@ class Worker:
 
     Raises:
         TopologyMismatch, ClusterUnreachable, UnknownName: from the constructor on, before any job runs.
+        ContractsRefused: so too, where the schema store answers; else from `run`, once it does.
         InvalidDeclaration: an isolated job type's handler cannot be found from another process.
         WorkerInChild: the application makes a worker where it is merely imported.
     """
@@ -80,7 +83,11 @@ class Worker:
         self._queues: list[Queue] = [pipeline.find_queue(name) for name in names]
         verify(pipeline, self._cluster, names)
         self._store = store or schema_store(pipeline, self._cluster)
+        self._contracts = ContractCheck(pipeline, self._store, names)
+        self._contracts.check_at_start()
         self._workers = [self._make(queue) for queue in self._queues]
+        if self._contracts.is_checked:
+            self._place_contracts()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
@@ -89,7 +96,12 @@ class Worker:
         self._signals: deque[str] = deque()
 
     def _make(self, queue: Queue) -> QueueWorker:
-        return QueueWorker(self._pipeline, queue, self._cluster, Decoder(self._store), self.settings)
+        return QueueWorker(self._pipeline, queue, self._cluster, self._store, self.settings)
+
+    def _place_contracts(self) -> None:
+        contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
+        for worker in self._workers:
+            worker.place(contracts)
 
     def run(self) -> None:
         """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.
@@ -121,6 +133,7 @@ class Worker:
             "worker %s works on %s", self.settings.worker_id, ", ".join(queue.name for queue in self._queues),
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
+        self._contracts.start(self._place_contracts, self._note_refused)
         for worker in self._workers:
             name = f"stoker-poll-{worker.queue.name}"
             thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
@@ -130,6 +143,7 @@ class Worker:
     def stop(self) -> None:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""
         self._stopped.set()
+        self._contracts.stop()
         for worker in self._workers:
             worker.stop()
 
@@ -154,6 +168,11 @@ class Worker:
             _LOGGER.critical("the worker of queue %r failed", worker.queue.name, exc_info=error)
             self._failure = self._failure or error
             self.stop()
+
+    def _note_refused(self, refused: ContractsRefused) -> None:
+        _LOGGER.critical("the worker stops: %s", refused)
+        self._failure = self._failure or refused
+        self.stop()
 
     def _heed_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, TRACE_SIGNAL):

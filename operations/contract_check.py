@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..schemas import Compatibility, Finding, StoredSchema, compare, load
+from ..schemas import Compatibility, Finding, IncompatibleSchema, SchemaStore, StoredSchema, compare, load
 from ..topology import ClusterSettings, Pipeline
+from ..topology.contracts import STORE_TIMEOUT_S
 from ..topology.pipeline import AnyJobType
 from ..topology.schema_store import schema_store
 
 Versions = Mapping[str, Sequence[StoredSchema]]
-
-STORE_TIMEOUT_S = 10.0
 
 
 def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) -> list[Finding]:
@@ -34,13 +33,8 @@ def check_files(pipeline: Pipeline, folder: Path, mode: Compatibility | None) ->
     return [*drift, *(replace(found, against="files") for found in _breaks(job_types, committed, mode))]
 
 
-def check_cluster(pipeline: Pipeline, versions: Versions, mode: Compatibility | None) -> list[Finding]:
-    """Find where the code breaks a rule towards the versions that the cluster holds."""
-    return _breaks(pipeline.job_types.values(), versions, mode)
-
-
-def stored_versions(pipeline: Pipeline, cluster: ClusterSettings) -> Versions:
-    """{job type: versions in the cluster, oldest first}.
+def check_cluster(pipeline: Pipeline, cluster: ClusterSettings, mode: Compatibility | None) -> list[Finding]:
+    """Find where the code breaks a rule towards the versions that the cluster holds: all that `apply` would refuse.
 
     Raises:
         StoreError: the store is missing or does not answer.
@@ -48,9 +42,27 @@ def stored_versions(pipeline: Pipeline, cluster: ClusterSettings) -> Versions:
     store = schema_store(pipeline, cluster)
     try:
         store.refresh(STORE_TIMEOUT_S)
-        return {name: store.versions(name) for name in pipeline.job_types}
+        versions = {name: store.versions(name) for name in pipeline.job_types}
+        found = _breaks(pipeline.job_types.values(), versions, mode)
+        broken = {finding.job_type for finding in found}
+        others = [job_type for job_type in pipeline.job_types.values() if job_type.name not in broken]
+        return [*found, *(refusal for job_type in others for refusal in _stores_own(job_type, store, mode))]
     finally:
         store.close()
+
+
+def _stores_own(job_type: AnyJobType, store: SchemaStore, mode: Compatibility | None) -> Iterable[Finding]:
+    """What the store itself says against a contract that breaks no rule of ours."""
+    try:
+        store.require_registrable(job_type.contract, mode or job_type.compatibility)
+    except IncompatibleSchema as refusal:
+        yield Finding(
+            job_type=job_type.name,
+            against="cluster",
+            rule=refusal.rule,
+            field=refusal.field,
+            explanation=refusal.explanation,
+        )
 
 
 def _as_version(job_type: str, schema: dict[str, Any]) -> StoredSchema:

@@ -12,6 +12,7 @@ from ..schemas import SchemaStore, StoreError
 from ..schemas.avro import Codec
 from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.cluster import ClusterUnreachable, NotAuthorized
+from ..topology.contracts import refused_contracts
 from ..topology.schema_store import schema_store
 from ..topology.verify import TopologyMismatch, verify
 from .cluster_view import ANSWER_TIMEOUT_S, ClusterView
@@ -77,12 +78,18 @@ def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, t
     try:
         store = schema_store(pipeline, cluster)
         try:
-            store.refresh(timeout_s)
+            refusals = refused_contracts(pipeline, store, timeout_s=timeout_s)
+            yield from (broken("P9", CLUSTER, str(refusal), _MEND_CONTRACT) for refusal in refusals)
             yield _contracts(pipeline, store)
         finally:
             store.close()
     except StoreError as error:
-        yield broken("P9", CLUSTER, str(error), "mend the schema store: no worker can read jobs without it")
+        yield broken(
+            "P9", CLUSTER, str(error), "mend the schema store: jobs wait whose schema a worker does not know already"
+        )
+
+
+_MEND_CONTRACT: Final = "workers and producers do not start with it: mend the contract, or give the job a new type"
 
 
 def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:

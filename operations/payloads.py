@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore
+from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
 from ..topology import JobType, Pipeline, UnknownName
 from .corrections import Correction, FieldChange, changed_fields
 from .desk_errors import RefusedEdit
@@ -71,7 +71,11 @@ class PayloadDesk:
         self._registered: set[str] = set()
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Say what is to be published for a job, and whether at all."""
+        """Say what is to be published for a job, and whether at all.
+
+        Raises:
+            StoreError: that cannot be said, since the schema store could not be asked.
+        """
         try:
             job_type = self._pipeline.find_job_type(record.job_type)
         except UnknownName:
@@ -100,6 +104,9 @@ class PayloadDesk:
             self._decoder.decode(contract, record.value or b"")
         except DecodeError as unreadable:
             return self._unreadable(record, str(unreadable))
+        except StoreError:
+            if not self._undecodable_too:
+                raise  # whether the letter can be read is unknown, so it is not one to be left out
         return Ready(value=record.value)
 
     def _unreadable(self, record: JobRecord, reason: str) -> Prepared:

@@ -13,7 +13,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ..topology import ClusterSettings, names
 from ..topology.cluster import ANY_SIZE_BYTES, ClusterUnreachable
-from ..topology.kafka_errors import Remedy, remedy_of
 from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
 
@@ -206,7 +205,7 @@ class _Walk:
             return False
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicAbsent(self._topic)
-        if remedy_of(error) is Remedy.WAIT or error.code() in NO_MATTER:
+        if error.retriable() or error.code() in NO_MATTER:
             return False
         raise KafkaException(error)
 

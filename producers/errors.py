@@ -7,7 +7,8 @@
     │   └── OptionRefused         a key, id, expiry, source or header is not allowed
     ├── NotReady                  the cluster is not as the pipeline declares: mend it; nothing was sent
     │   ├── TopologyNotReady      topics are missing or of another shape
-    │   └── ContractNotReady      the contract could not be registered, so no worker could decode the job
+    │   ├── ContractNotReady      the contract could not be registered, so no worker could decode the job
+    │   └── RegistryUnreachable   the Schema Registry did not answer: try again later
     ├── BrokerUnreachable         no broker answered in time: perhaps sent
     │   └── UnreachableAtStart    not even to verify the topology: nothing was sent
     ├── QueueFull                 this producer's buffer stayed full: nothing was sent
@@ -99,6 +100,10 @@ class TopologyNotReady(NotReady):
 
 class ContractNotReady(NotReady):
     """The job's contract could not be registered, so no worker could decode the job."""
+
+
+class RegistryUnreachable(NotReady):
+    """The Schema Registry did not answer when the job's contract was to be registered; the next enqueue tries again."""
 
 
 class _OfJob(EnqueueError):

@@ -10,13 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from .. import schemas
 from ..schemas import IncompatibleSchema, SchemaStore, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from ..topology.admin import Administration
 from ..topology.cluster import ClusterSettings, ClusterUnreachable
 from ..topology.cluster import NotAuthorized as AdministrationRefused
 from ..topology.pipeline import AnyJobType, Pipeline
 from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
-from .errors import ContractNotReady, NotAuthorizedAtStart, OptionRefused, TopologyNotReady, UnreachableAtStart
+from .errors import (
+    ContractNotReady,
+    NotAuthorizedAtStart,
+    OptionRefused,
+    RegistryUnreachable,
+    TopologyNotReady,
+    UnreachableAtStart,
+)
 
 
 class ClusterCheck(Protocol):
@@ -47,7 +55,7 @@ class Readiness:
     def __init__(self, pipeline: Pipeline, store: SchemaStore, check: ClusterCheck) -> None:
         self._pipeline, self._store, self._check = pipeline, store, check
         self._lock: Final = threading.Lock()
-        self._silence: UnreachableAtStart | None = None
+        self._silence: UnreachableAtStart | RegistryUnreachable | None = None
         self._silent_at_s = -math.inf
         self._is_verified = False
         self._ready: set[AnyJobType] = set()
@@ -88,7 +96,7 @@ class Readiness:
                 raise copy.copy(self._silence) from self._silence
             try:
                 question()
-            except UnreachableAtStart as silence:
+            except (UnreachableAtStart, RegistryUnreachable) as silence:
                 self._silence, self._silent_at_s = silence, time.monotonic()
                 raise
 
@@ -108,6 +116,8 @@ class Readiness:
     def _register(self, job_type: AnyJobType) -> None:
         try:
             self._store.register(job_type.contract, job_type.compatibility)
+        except schemas.RegistryUnreachable as silence:
+            raise RegistryUnreachable(str(silence)) from silence
         except SchemaStoreUnreachable as silence:
             raise UnreachableAtStart("", job_type.queue.topic, str(silence)) from silence
         except SchemaTopicMissing as missing:

@@ -24,16 +24,30 @@ _CONFLUENT_HEADER_BYTES: Final = len(CONFLUENT) + REGISTRY_ID_BYTES
 _REFRESH_EVERY_S: Final = 1.0
 _REFRESH_TIMEOUT_S: Final = 5.0
 
+Learn = Callable[[bytes | int], None]
+"""Has the store learn the schema of a frame, if it is to be had."""
+
 
 class Decoder:
     """Reads payloads for contracts; may be called from several threads at once."""
 
-    def __init__(self, store: SchemaStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Read with the writers' schemas of `store`; `clock` gives seconds that only grow."""
-        self._store, self._clock = store, clock
+    def __init__(
+        self, store: SchemaStore, *, clock: Callable[[], float] = time.monotonic, learn: Learn | None = None
+    ) -> None:
+        """Read with the writers' schemas of `store`.
+
+        Args:
+            clock: seconds that only grow.
+            learn: called before a schema counts as unknown; None asks the store at once, and waits for it.
+        """
+        self._store = store
+        self._learn = learn or _AskingAtOnce(store, clock).learn
         self._readers: dict[tuple[Contract, bytes | int], _Reader] = {}
-        self._refreshing = threading.Lock()
-        self._refreshed_at = float("-inf")
+        self._places: dict[Contract, int] = {}
+
+    def place(self, contract: Contract) -> None:
+        """Note that a contract which may never be registered comes after the versions that the store knows by now."""
+        self._places[contract] = len(self._store.versions(contract.job_type))
 
     def decode(self, contract: Contract, value: bytes | None) -> dict[str, Any]:
         """Read a record's value as a datum of the contract's schema.
@@ -42,6 +56,7 @@ class Decoder:
             Undecodable: the bytes are not a payload in a known framing, or not one of the schema they name.
             UnknownSchema: they name a schema that the store does not hold, even after a refresh.
             SchemaMismatch: the writer's schema, or this value, does not resolve to the contract's.
+            StoreError: whether the store holds the schema is unknown, since it could not be asked.
         """
         if value is not None and value.startswith(contract.header):
             return contract.codec.decode(value, _SINGLE_HEADER_BYTES)
@@ -53,15 +68,6 @@ class Decoder:
             newer = self._is_newer(contract, frame_id)
             raise SchemaMismatch(misfit.field, misfit.reason, newer) from misfit
 
-    def is_at_hand(self, contract: Contract, value: bytes | None) -> bool:
-        """Whether `decode` can answer without asking the store's brokers first."""
-        if value is None or value.startswith(contract.header):
-            return True
-        try:
-            return self._store.writer_schema(_frame(value)[1]) is not None
-        except Undecodable:
-            return True
-
     def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, dict[str, Any]]:
         """Read a value by its writer's schema alone, for tools without a contract at hand.
 
@@ -69,7 +75,7 @@ class Decoder:
             The schema as the store holds it, and the payload as JSON data (see Contract.to_json).
 
         Raises:
-            Undecodable, UnknownSchema, SchemaMismatch: see `decode`.
+            Undecodable, UnknownSchema, SchemaMismatch, StoreError: see `decode`.
         """
         framed, frame_id, start = _frame(value)
         stored = self._known(frame_id)
@@ -90,37 +96,66 @@ class Decoder:
             return stored
         if isinstance(frame_id, int) and not self._store.knows_registry_ids:
             raise Undecodable("it begins as Confluent framing does, and no Schema Registry is configured")
-        failure: StoreError | None = None
-        # Others wait here for the one that asks, so that a new schema costs none of them its job.
-        with self._refreshing:
-            try:
-                self._refresh_when_due(frame_id)
-            except StoreError as error:
-                failure = error
+        self._learn(frame_id)
         stored = self._store.writer_schema(frame_id)
         if stored is None:
-            raise UnknownSchema(frame_id) from failure
+            raise UnknownSchema(frame_id)
         return stored
-
-    def _refresh_when_due(self, frame_id: bytes | int) -> None:
-        if self._store.writer_schema(frame_id) is not None or self._clock() - self._refreshed_at < _REFRESH_EVERY_S:
-            return
-        try:
-            self._store.refresh(_REFRESH_TIMEOUT_S)
-        finally:
-            self._refreshed_at = self._clock()
 
     def _is_newer(self, contract: Contract, frame_id: bytes | int) -> bool:
         """Tell whether the writer's schema comes after the contract's among the versions of the job type.
 
-        Where the contract itself was never registered there is no telling, and "newer" is the answer that loses
-        nothing: the job is deferred.
+        A contract that was never registered has its place after the versions that were there before it. Where nobody
+        has noted that place, "newer" is the answer that loses nothing: the job is deferred.
         """
         order = [Codec(version.schema).canonical for version in self._store.versions(contract.job_type)]
         writer = Codec(self._known(frame_id).schema).canonical
         if writer not in order:
             return False
-        return contract.canonical not in order or order.index(writer) > order.index(contract.canonical)
+        known = contract.canonical in order
+        return order.index(writer) >= (order.index(contract.canonical) + 1 if known else self._places.get(contract, 0))
+
+
+class _AskingAtOnce:
+    """Has the store learn a schema while the caller waits."""
+
+    def __init__(self, store: SchemaStore, clock: Callable[[], float]) -> None:
+        self._store, self._clock = store, clock
+        self._lock = threading.Lock()
+        self._asked_at: dict[bytes | int, float] = {}
+        self._failure: StoreError | None = None
+
+    def learn(self, frame_id: bytes | int) -> None:
+        """Refresh the store, unless that was done within a second.
+
+        Raises:
+            StoreError: the store did not answer, now or within the last second.
+        """
+        # Others wait here for the one that asks, so that a new schema costs none of them its job.
+        with self._lock:
+            if self._store.writer_schema(frame_id) is not None:
+                return
+            # An id of a registry is learned alone, fingerprints all together.
+            question = frame_id if isinstance(frame_id, int) else b""
+            if self._is_due(question):
+                self._refresh(question)
+            elif self._failure is not None:
+                raise self._failure
+
+    def _is_due(self, question: bytes | int) -> bool:
+        now = self._clock()
+        self._asked_at = {what: at for what, at in self._asked_at.items() if now - at < _REFRESH_EVERY_S}
+        return question not in self._asked_at and (self._failure is None or not self._asked_at)
+
+    def _refresh(self, question: bytes | int) -> None:
+        self._failure = None
+        try:
+            self._store.refresh(_REFRESH_TIMEOUT_S)
+        except StoreError as error:
+            self._failure = error
+            raise
+        finally:
+            self._asked_at[question] = self._clock()
 
 
 class _Reader:

@@ -11,6 +11,8 @@
     └── StoreError
         ├── SchemaTopicMissing  the schemas topic was never created
         ├── SchemaStoreUnreachable
+        │   └── RegistryUnreachable     no answer, or one that is no answer: an error, a proxy's page
+        ├── RegistrySettingRefused      the registry's address, or an option of its client, cannot be
         └── RegistryMissing     the `registry` extra is not installed
 
 The constructor's arguments are the exception's `args`, so that each can cross a process boundary.
@@ -140,6 +142,30 @@ class SchemaStoreUnreachable(StoreError):
 
     def __str__(self) -> str:
         return f"the schema store ({self.store}) could not be reached: {self.reason}"
+
+
+class RegistryUnreachable(SchemaStoreUnreachable):
+    """The Schema Registry could not be asked; whether it holds a schema is unknown."""
+
+    def __str__(self) -> str:
+        return (
+            f"the Schema Registry {self.store} could not be asked: {self.reason}; look whether it is up, and whether "
+            "STOKER_SCHEMA_REGISTRY_URL names it"
+        )
+
+
+class RegistrySettingRefused(StoreError):
+    """The address of the Schema Registry, or an option of its client, cannot be; nothing was asked."""
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(setting, reason)
+        self.setting, self.reason = setting, reason
+
+    def __str__(self) -> str:
+        return (
+            f"the Schema Registry cannot be used: {self.setting} {self.reason}; an address is "
+            "http://host:port or https://host:port, with a path where the registry has one"
+        )
 
 
 class RegistryMissing(StoreError):

@@ -45,6 +45,14 @@ class SchemaStore(Protocol):
             StoreError: the store is missing or did not answer in time.
         """
 
+    def require_registrable(self, contract: Contract, compatibility: Compatibility) -> None:
+        """Refuse what `register` would refuse, beside the versions learned so far; nothing is registered.
+
+        Raises:
+            IncompatibleSchema: as `register`.
+            StoreError: the store is missing or did not answer in time.
+        """
+
     def frame(self, contract: Contract, body: bytes) -> bytes:
         """Put the header of the store's framing before a body; the contract is registered."""
 
@@ -55,7 +63,7 @@ class SchemaStore(Protocol):
         """List the versions of a job type that are known, oldest first."""
 
     def refresh(self, timeout_s: float) -> None:
-        """Learn what others have registered.
+        """Learn what others have registered: all of the pipeline's types, and what `writer_schema` did not know.
 
         Raises:
             StoreError: the store is missing or did not answer in time.
@@ -116,6 +124,16 @@ def registered(contract: Contract, versions: Iterable[StoredSchema]) -> StoredSc
     return None
 
 
+def require_registrable(contract: Contract, versions: Sequence[StoredSchema], mode: Compatibility) -> None:
+    """Refuse a contract that is none of the versions and breaks the mode towards them.
+
+    Raises:
+        IncompatibleSchema: see there.
+    """
+    if registered(contract, versions) is None:
+        require_compatible(contract, versions, mode)
+
+
 def single_object(contract: Contract, body: bytes) -> bytes:
     """Frame a body by Avro's single-object encoding: C3 01, fingerprint, body."""
     return contract.header + body
@@ -135,6 +153,10 @@ class MemorySchemaStore:
         if registered(contract, versions) is None:
             require_compatible(contract, versions, compatibility)
             self._book.add(stored_now(contract))
+
+    def require_registrable(self, contract: Contract, compatibility: Compatibility) -> None:
+        """See SchemaStore."""
+        require_registrable(contract, self.versions(contract.job_type), compatibility)
 
     def frame(self, contract: Contract, body: bytes) -> bytes:
         """See SchemaStore."""

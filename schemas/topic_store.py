@@ -35,7 +35,15 @@ from .avro import Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
-from .store import MemoryBook, StoredSchema, registered, require_compatible, single_object, stored_now
+from .store import (
+    MemoryBook,
+    StoredSchema,
+    registered,
+    require_compatible,
+    require_registrable,
+    single_object,
+    stored_now,
+)
 from .wire_text import LONGEST_DETAIL, wire_text
 
 ClientConfig = Mapping[str, str | int | float | bool]
@@ -95,6 +103,10 @@ class TopicSchemaStore:
             self._write(stored_now(contract), deadline)
             # Read it back, rather than note it here: the order of versions is the topic's.
             self._read(deadline)
+
+    def require_registrable(self, contract: Contract, compatibility: Compatibility) -> None:
+        """See SchemaStore."""
+        require_registrable(contract, self.versions(contract.job_type), compatibility)
 
     def frame(self, contract: Contract, body: bytes) -> bytes:
         """See SchemaStore."""

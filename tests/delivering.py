@@ -31,6 +31,9 @@ class EmptyStore:
     def register(self, contract: object, compatibility: object) -> None:
         """Nothing is kept."""
 
+    def require_registrable(self, contract: object, compatibility: object) -> None:
+        """Nothing is refused."""
+
     def frame(self, contract: Any, body: bytes) -> bytes:
         """In single-object encoding."""
         return bytes(contract.header + body)

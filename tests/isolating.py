@@ -17,6 +17,7 @@ from stoker.consumers import WorkerSettings
 from stoker.consumers.isolation import IsolatedRunners
 from stoker.consumers.outcomes import Outcome
 from stoker.consumers.record import Assignment, Record
+from stoker.consumers.schema_waits import AwaitedSchema
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Bench, Task, decode
 from stoker.schemas import Decoder
@@ -93,6 +94,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
     def run_one(record: Record, slot: Slot) -> None:
         try:
             task = decode(record, bench)
+            assert not isinstance(task, AwaitedSchema)
             outcome = runners.outcome(task, slot) if isinstance(task, Task) else task
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome

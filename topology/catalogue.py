@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..schemas.registry_client import printable_address, subject_of
 from .durations import format_duration
 from .pipeline import AnyJobType, Pipeline
 from .queue import Queue
@@ -81,6 +82,14 @@ class CataloguedQueue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedRegistry:
+    """The Schema Registry in place of the schemas topic, and the subjects of the job types there."""
+
+    address: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalogue:
     """All that a pipeline declares; `topics` are those that belong to no single queue."""
 
@@ -88,16 +97,30 @@ class Catalogue:
     description: str
     queues: tuple[CataloguedQueue, ...]
     topics: tuple[CataloguedTopic, ...]
+    schema_registry: CataloguedRegistry | None
 
 
-def catalogue(pipeline: Pipeline) -> Catalogue:
-    """Describe a pipeline; no cluster is asked."""
+def catalogue(pipeline: Pipeline, registry_url: str | None = None) -> Catalogue:
+    """Describe a pipeline; no cluster is asked.
+
+    Args:
+        registry_url: of the Schema Registry; None keeps schemas in their topic.
+
+    Raises:
+        RegistrySettingRefused: the URL is none.
+    """
     return Catalogue(
         namespace=pipeline.namespace,
         description=pipeline.description,
         queues=tuple(_queue(pipeline, queue) for queue in pipeline.queues.values()),
-        topics=tuple(_topic(spec) for spec in pipeline_topics(pipeline)),
+        topics=tuple(_topic(spec) for spec in pipeline_topics(pipeline, with_schemas=registry_url is None)),
+        schema_registry=None if registry_url is None else _registry(pipeline, registry_url),
     )
+
+
+def _registry(pipeline: Pipeline, url: str) -> CataloguedRegistry:
+    subjects = tuple(subject_of(pipeline.namespace, name) for name in pipeline.job_types)
+    return CataloguedRegistry(address=printable_address(url), subjects=subjects)
 
 
 def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:

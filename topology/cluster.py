@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from .environment import is_of_a_service
+from .registry_settings import registry_options
 
 Option = str | int | float | bool
 
@@ -100,11 +101,13 @@ class ClusterSettings:
         options: any librdkafka options (TLS, SASL, timeouts); they win over Stoker's own, except the few that
             carry a promise (acks, idempotence, manual commit), which are refused where they are used.
         schema_registry_url: None keeps schemas in the `<namespace>.schemas` topic.
+        schema_registry_options: of the registry's client, such as `ssl.ca.location`.
     """
 
     bootstrap_servers: str
     options: Mapping[str, Option] = field(default_factory=dict)
     schema_registry_url: str | None = None
+    schema_registry_options: Mapping[str, str] = field(default_factory=dict)
 
     def client_config(self, **defaults: Option) -> dict[str, Option]:
         """Merge into librdkafka options; `defaults` are named with `_` for `.`, and `options` win over them."""
@@ -142,6 +145,7 @@ class ClusterSettings:
             bootstrap_servers=servers,
             options=_options_from(values),
             schema_registry_url=values.get(REGISTRY_VARIABLE) or None,
+            schema_registry_options=registry_options(values),
         )
 
 

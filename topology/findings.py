@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from ..schemas import IncompatibleSchema
 from .topics import TopicSpec
 
 
@@ -140,10 +141,15 @@ NOTHING: Final = Allowed()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All differences between a declaration and a cluster, with the steps that mend them."""
+    """All differences between a declaration and a cluster, with the steps that mend them.
+
+    Attributes:
+        contracts: those that the cluster would refuse to register.
+    """
 
     namespace: str
     findings: tuple[Finding, ...]
+    contracts: tuple[IncompatibleSchema, ...] = ()
 
     def of(self, group: Group) -> tuple[Finding, ...]:
         """The findings of one group."""
@@ -160,21 +166,36 @@ class Plan:
         return tuple(finding.step for finding in self.findings if finding.step is not None)
 
     @property
+    def is_refused(self) -> bool:
+        """Whether apply would leave anything undone: a change that could lose data or order, or a contract."""
+        return bool(self.refused or self.contracts)
+
+    @property
     def is_empty(self) -> bool:
         """Whether apply has nothing to do and nothing is refused; drift may remain."""
-        return not self.steps and not self.refused
+        return not self.steps and not self.is_refused
 
     def to_json(self) -> dict[str, object]:
-        """{"namespace", then each group's findings as a list}."""
+        """{"namespace", then each group's findings as a list, then "refused_schemas"}."""
         groups = {group.value: [finding.to_json() for finding in self.of(group)] for group in Group}
-        return {"namespace": self.namespace, **groups}
+        return {"namespace": self.namespace, **groups, "refused_schemas": refused_schemas(self.contracts)}
 
     def summary(self) -> str:
         """Count the groups in one line."""
         counts: Mapping[Group, int] = {group: len(self.of(group)) for group in Group}
+        contracts = f"{len(self.contracts)} contracts refused"
         if not any(counts.values()):
-            return f"{self.namespace}: the cluster is as declared"
+            return f"{self.namespace}: the cluster is as declared{f', but {contracts}' if self.contracts else ''}"
         return (
             f"{self.namespace}: {counts[Group.CREATE]} to create, {counts[Group.CHANGE]} to change, "
-            f"{counts[Group.DRIFT]} drifted, {counts[Group.REFUSED]} refused, {counts[Group.UNMANAGED]} unmanaged"
+            f"{counts[Group.DRIFT]} drifted, {counts[Group.REFUSED]} refused, "
+            f"{counts[Group.UNMANAGED]} unmanaged{f', {contracts}' if self.contracts else ''}"
         )
+
+
+def refused_schemas(contracts: Iterable[IncompatibleSchema]) -> list[dict[str, str]]:
+    """Refused contracts as JSON data."""
+    return [
+        {"job_type": found.job_type, "rule": found.rule, "field": found.field, "reason": found.explanation}
+        for found in contracts
+    ]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from .admin import Administration
 from .cluster import ClusterSettings
+from .contracts import contracts_refused_on
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
 from .findings import NOTHING, Allowed, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
@@ -18,10 +20,15 @@ def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHIN
     Raises:
         UnknownName: something is allowed for a queue that is not declared.
         ClusterUnreachable, NotAuthorized: the cluster does not say.
+        StoreError: the schema store does not say whether it takes the contracts.
     """
     check_names(pipeline, allowed)
     inventory = read_inventory(pipeline, Administration(cluster))
-    return plan_for(pipeline, inventory, allowed, with_schemas=cluster.schema_registry_url is None)
+    with_schemas = cluster.schema_registry_url is None
+    planned = plan_for(pipeline, inventory, allowed, with_schemas=with_schemas)
+    if with_schemas and pipeline.schemas_topic not in inventory.topics:
+        return planned  # no contract was ever registered
+    return replace(planned, contracts=tuple(contracts_refused_on(pipeline, cluster)))
 
 
 def check_names(pipeline: Pipeline, allowed: Allowed) -> None:

@@ -11,6 +11,7 @@ def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
     """Open the store; nothing is connected before its first use.
 
     Raises:
+        RegistrySettingRefused: the registry's address or one of its settings cannot be.
         RegistryMissing: a registry is configured, and its client is not installed.
     """
     if cluster.schema_registry_url is None:
@@ -20,4 +21,9 @@ def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
         return TopicSchemaStore(cluster.client_config(), pipeline.schemas_topic)
     from ..schemas.registry_store import RegistrySchemaStore
 
-    return RegistrySchemaStore(cluster.schema_registry_url, namespace=pipeline.namespace)
+    return RegistrySchemaStore(
+        cluster.schema_registry_url,
+        cluster.schema_registry_options,
+        namespace=pipeline.namespace,
+        job_types=pipeline.job_types,
+    )

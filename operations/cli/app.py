@@ -48,6 +48,13 @@ class AppContext:
 
         return load_pipeline(self.application)
 
+    @property
+    def registry_url(self) -> str | None:
+        """The Schema Registry's address, of the option or the environment; no cluster need be configured."""
+        from ...topology.cluster import REGISTRY_VARIABLE
+
+        return self.schema_registry_url or os.environ.get(REGISTRY_VARIABLE) or None
+
     @cached_property
     def cluster(self) -> ClusterSettings:
         """The cluster: of the options, of the environment, else this folder's embedded broker, if it runs.

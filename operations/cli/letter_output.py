@@ -46,7 +46,6 @@ def letter_row(letter: Letter) -> dict[str, Any]:
         "origin": record.text(wire.ORIGIN),
         "first_failed": record.text(wire.FIRST_FAILED),
         "status": letter.status,
-        "truncated": truncation_text(record) or None,
         "twins": [str(ref) for ref in letter.twins],
     }
 
@@ -86,14 +85,14 @@ def _cut(text: str) -> str:
 
 def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, Any]:
     """The payload as JSON data with how it was read; as base64 when it is none."""
-    from ...schemas import DecodeError
+    from ...schemas import DecodeError, StoreError
 
     try:
         if record.job_type in pipeline.job_types:
             contract = pipeline.job_types[record.job_type].contract
             return "read with today's schema", contract.to_json(decoder.decode(contract, record.value or b""))
-        return "read as it was written", _plain(decoder.decode_as_written(record.value or b""))
-    except DecodeError as unreadable:
+        return "read as it was written", _plain(decoder.decode_as_written(record.value or b"")[1])
+    except (DecodeError, StoreError) as unreadable:
         return f"{unreadable}", {"base64": base64.b64encode(record.value or b"").decode()}
 
 

@@ -86,22 +86,24 @@ def check(ctx: click.Context, app: AppContext, *, folder: Path, mode: str | None
     Under BACKWARD, the new contract must read what the last version wrote (workers are deployed first); under FORWARD,
     the last version must read what the new contract writes (producers first); FULL is both. The _TRANSITIVE forms look
     at all earlier versions. Each finding names the rule and the field that breaks it; a file that differs from the
-    code is a finding as well.
+    code is a finding as well. A Schema Registry is asked for its own rule, too.
 
     \b
     Examples:
       stoker -A shop.jobs:pipeline schemas check
       stoker -A shop.jobs:pipeline schemas check --offline --mode FULL
 
-    Exit codes: 0 when all agree; 1 when something differs or breaks a rule; 3 when Kafka cannot be reached.
+    Exit codes: 0 when all agree; 1 when something differs or breaks a rule; 3 when Kafka or the Schema Registry cannot
+    be reached. With --json, one document: {"job_types", "is_offline", "findings": [{"job_type", "against": "files" or
+    "cluster", "rule", "field", "explanation"}]}.
     """
     from ...schemas import Compatibility
-    from ..contract_check import check_cluster, check_files, stored_versions
+    from ..contract_check import check_cluster, check_files
 
     rule = Compatibility(mode.upper()) if mode else None
     findings = check_files(app.pipeline, folder, rule)
     if not offline:
-        findings += check_cluster(app.pipeline, stored_versions(app.pipeline, app.cluster), rule)
+        findings += check_cluster(app.pipeline, app.cluster, rule)
     if as_json:
         print_json({"job_types": list(app.pipeline.job_types), "is_offline": offline, "findings": findings})
     else:

@@ -97,6 +97,7 @@ def plan_command(app: AppContext, /, *, check: bool, as_json: bool, **permission
     drift           differs from the declaration, and apply leaves it alone
     refused         could lose data or order: apply does it only with the flag that is named
     unmanaged       topics of this namespace that are not declared
+    contracts       break their rule towards the registered versions: apply does not register them
 
     \b
     Examples:
@@ -104,15 +105,15 @@ def plan_command(app: AppContext, /, *, check: bool, as_json: bool, **permission
       stoker -A shop.jobs:pipeline topology plan --json | jq '.refused[].flag'
       stoker -A shop.jobs:pipeline topology plan --check
 
-    Exit codes: 0, also when there is something to do; with --check 1 then; 2 for an unknown queue; 3 when Kafka cannot
-    be reached; 4 when something is refused.
+    Exit codes: 0, also when there is something to do; with --check 1 then; 2 for an unknown queue; 3 when Kafka or the
+    Schema Registry cannot be reached; 4 when something is refused, a contract too.
     """
     planned = _plan(app, _allowed(**permissions))
     if as_json:
         print_json(planned.to_json())
     else:
         print_plan(planned)
-    if planned.refused:
+    if planned.is_refused:
         raise click.exceptions.Exit(ExitCode.REFUSED)
     if check and not planned.is_empty:
         raise click.exceptions.Exit(ExitCode.FINDING)
@@ -135,7 +136,7 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
       stoker -A shop.jobs:pipeline topology apply --allow-repartition mails
 
     Exit codes: 0 all is as declared; 1 some topics could not be created or changed; 2 for an unknown queue; 3 when
-    Kafka cannot be reached; 4 when something is refused.
+    Kafka or the Schema Registry cannot be reached; 4 when something is refused.
     """
     allowed = _allowed(**permissions)
     _check_names(app, allowed)  # before a broker is started for a misspelt queue
@@ -159,7 +160,8 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
 def show(app: AppContext, *, as_json: bool) -> None:
     """Print the catalogue: queues with their topics, and job types with owner, limits and fields.
 
-    It is read from the application alone; no cluster is needed.
+    It is read from the application alone; no cluster is needed. With a Schema Registry configured, its address and the
+    subjects of the job types take the place of the schemas topic.
 
     \b
     Examples:
@@ -168,7 +170,7 @@ def show(app: AppContext, *, as_json: bool) -> None:
     """
     from ...topology.catalogue import catalogue
 
-    found = catalogue(app.pipeline)
+    found = catalogue(app.pipeline, app.registry_url)
     if as_json:
         print_json(found)
     else:
@@ -204,6 +206,8 @@ def _register(app: AppContext) -> list[IncompatibleSchema]:
 
 
 def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:
+    from ...topology.findings import refused_schemas
+
     return {
         "namespace": planned.namespace,
         "created": applied.created,
@@ -212,8 +216,5 @@ def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleS
         "deleted": applied.deleted,
         "kept": applied.kept,
         "refused": [finding.to_json() for finding in planned.refused],
-        "refused_schemas": [
-            {"job_type": found.job_type, "rule": found.rule, "field": found.field, "reason": found.explanation}
-            for found in contracts
-        ],
+        "refused_schemas": refused_schemas(contracts),
     }

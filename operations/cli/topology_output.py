@@ -33,7 +33,16 @@ def print_plan(planned: Plan) -> None:
 
     for group in Group:
         _print_findings(group.value, planned.of(group))
+    if planned.contracts:
+        echo_line(styled("Contracts, which apply does not register", bold=True))
+        _print_contracts(planned.contracts)
+        echo_line()
     echo_line(planned.summary())
+
+
+def _print_contracts(contracts: Iterable[IncompatibleSchema]) -> None:
+    for refusal in contracts:
+        echo_line("  ", styled("x", fg="red"), f" {refusal}")
 
 
 def _print_findings(group: str, findings: Sequence[Finding]) -> None:
@@ -51,8 +60,7 @@ def print_applied(planned: Plan, applied: Applied, contracts: Sequence[Incompati
     for line in _done(applied):
         echo_line(line)
     _print_findings("refused", planned.refused)
-    for refusal in contracts:
-        echo_line("  ", styled("x", fg="red"), f" {refusal}")
+    _print_contracts(contracts)
     is_done = not planned.refused and not contracts
     echo_line(f"{planned.namespace}: {'all is as declared' if is_done else 'the rest is as declared'}")
 
@@ -76,6 +84,10 @@ def print_catalogue(found: Catalogue) -> None:
     echo_line(styled("Topics of the pipeline itself", bold=True))
     for topic in found.topics:
         echo_line(f"  {topic.name} ({topic.role}, {_counted(topic.partitions, 'partition')})")
+    if found.schema_registry is not None:
+        echo_line()
+        echo_line(styled("Schemas", bold=True))
+        echo_line(f"  {found.schema_registry.address}, subjects {', '.join(found.schema_registry.subjects)}")
 
 
 def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:

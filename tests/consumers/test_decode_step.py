@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -14,9 +11,8 @@ from hypothesis import strategies as st
 
 from delivering import NOW, NOW_S, TIERS, declare
 from stoker.consumers.ledger import Ledger, tried_name
-from stoker.consumers.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Outcome, Passed
-from stoker.consumers.record import Record
-from stoker.consumers.stages import Stages, log_setback
+from stoker.consumers.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Passed
+from stoker.consumers.stages import log_setback
 from stoker.consumers.steps import DEFER_LIMIT, Task, claim, decode
 from stoker.consumers.writes import plan_writes
 from stoker.schemas import encode_own
@@ -288,44 +284,3 @@ def test_a_job_knows_the_trace_that_it_was_enqueued_under() -> None:
     assert isinstance(plain, Task)
     assert traced.context.trace_parent == trace.decode()
     assert plain.context.trace_parent is None
-
-
-def test_a_cancellation_that_an_earlier_job_left_behind_does_not_end_the_preparation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """It strikes the runner's task while that waits for the schema store; the worker lives, and the job is prepared."""
-    delivery, let_go = declare(), threading.Event()
-    record = delivery.record(value=delivery.payload(41))
-    stages = object.__new__(Stages)
-    stages._bench, stages._is_stopping, stages._preparers = delivery.bench, False, ThreadPoolExecutor(1)
-    prepare = stages.prepare
-    monkeypatch.setattr(type(delivery.bench.decoder), "is_at_hand", lambda *_: False)
-
-    def prepare_late(what: Record) -> Task | Outcome:
-        let_go.wait(10)
-        return prepare(what)
-
-    monkeypatch.setattr(stages, "prepare", prepare_late)
-
-    async def strike() -> Task | Outcome:
-        runner = asyncio.create_task(stages._prepare_async(record))
-        await asyncio.sleep(0)
-        runner.cancel()
-        let_go.set()
-        return await runner
-
-    assert isinstance(asyncio.run(strike()), Task)
-
-
-def test_a_job_that_has_shut_the_loops_executor_does_not_end_the_preparation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copied from a program's end, `shutdown_default_executor` is for good: the worker asks in threads of its own."""
-    delivery = declare()
-    stages = object.__new__(Stages)
-    stages._bench, stages._is_stopping, stages._preparers = delivery.bench, False, ThreadPoolExecutor(1)
-    monkeypatch.setattr(type(delivery.bench.decoder), "is_at_hand", lambda *_: False)
-
-    async def shut_and_prepare() -> Task | Outcome:
-        await asyncio.get_running_loop().shutdown_default_executor()
-        return await stages._prepare_async(delivery.record(value=delivery.payload(41)))
-
-    assert isinstance(asyncio.run(shut_and_prepare()), Task)

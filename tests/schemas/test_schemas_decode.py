@@ -223,12 +223,34 @@ def test_a_flood_of_unknown_schemas_refreshes_once_a_second() -> None:
     assert store.refreshes == 2
 
 
-def test_an_unreachable_store_makes_a_schema_unknown_and_keeps_the_cause() -> None:
-    """When the refresh fails, the job is one with an unknown schema, and the failure is the cause."""
-    decoder = Decoder(CountingStore(fails=True))
-    with pytest.raises(UnknownSchema) as unknown:
+def test_an_unreachable_store_makes_no_schema_unknown() -> None:
+    """When the refresh fails, whether the schema is known is not: the store's failure is raised, also to those after.
+
+    It is asked again after a second, and its answer counts.
+    """
+    now, store = [0.0], CountingStore(fails=True)
+    decoder = Decoder(store, clock=lambda: now[0])
+    for _ in range(3):
+        with pytest.raises(SchemaStoreUnreachable):
+            decoder.decode(contract_of(first), framed(second, tail="N1", delay=2))
+    assert store.refreshes == 1
+    store.fails, now[0] = False, 1.0
+    with pytest.raises(UnknownSchema):
         decoder.decode(contract_of(first), framed(second, tail="N1", delay=2))
-    assert isinstance(unknown.value.__cause__, SchemaStoreUnreachable)
+
+
+def test_an_unregistered_contract_comes_after_what_was_there_before_it() -> None:
+    """What does not resolve is newer only if it was not there when the contract took its place."""
+    store = CountingStore(upstream=[stored(contract_of(first))])
+    store.refresh(1)
+    decoder, own = Decoder(store), contract_of(third)
+    decoder.place(own)
+    with pytest.raises(SchemaMismatch) as older:
+        decoder.decode(own, framed(first, tail="N1", delay=2))
+    store.upstream.append(stored(contract_of(second)))
+    with pytest.raises(SchemaMismatch) as newer:
+        decoder.decode(own, framed(second, tail="N1", delay=2))
+    assert (older.value.newer, newer.value.newer) == (False, True)
 
 
 class CrowdedStore(CountingStore):

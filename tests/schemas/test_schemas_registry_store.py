@@ -1,22 +1,14 @@
-"""The Schema Registry store, against a small server that speaks the registry's protocol.
-
-The server is ours, since a real registry can only be had with a container engine; it answers the few endpoints that
-are used, as the registry's documentation has them.
-"""
+"""The Schema Registry store, against a small server of ours, which can be ill in all the ways that registries are."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
+from registry_server import Answer, Registry, serving
 from stoker.schemas import (
     Compatibility,
     Contract,
@@ -24,79 +16,11 @@ from stoker.schemas import (
     IncompatibleSchema,
     RegistryMissing,
     RegistrySchemaStore,
+    RegistrySettingRefused,
+    RegistryUnreachable,
     SchemaStoreUnreachable,
     UnknownSchema,
 )
-
-
-class Registry(ThreadingHTTPServer):
-    """A registry with ids from 1, and a list of ids for each subject."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.schemas: list[str] = []
-        self.subjects: dict[str, list[int]] = {}
-        self.seen: list[tuple[str, str | None]] = []
-        self.answer: tuple[int, dict[str, Any]] | None = None
-        self.ailing = {"GET", "POST"}
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers GET and POST."""
-
-    server: Registry
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
-        """Give a schema, the versions of a subject, or one version."""
-        path = unquote(self.path.partition("?")[0])
-        if by_id := re.fullmatch(r"/schemas/ids/(\d+)", path):
-            at = int(by_id[1])
-            found: dict[str, Any] | None = (
-                {"schema": self.server.schemas[at - 1]} if 0 < at <= len(self.server.schemas) else None
-            )
-        elif versions := re.fullmatch(r"/subjects/([^/]+)/versions", path):
-            ids = self.server.subjects.get(versions[1])
-            self.reply(list(range(1, len(ids) + 1)) if ids else None)
-            return
-        else:
-            subject, version = re.fullmatch(r"/subjects/([^/]+)/versions/(\d+)", path).groups()  # type: ignore[union-attr]
-            schema_id = self.server.subjects[subject][int(version) - 1]
-            schema = self.server.schemas[schema_id - 1]
-            found = {"subject": subject, "version": int(version), "id": schema_id, "schema": schema}
-        self.reply(found)
-
-    def do_POST(self) -> None:
-        """Register a schema under a subject."""
-        subject = unquote(self.path).split("/")[2]
-        schema = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["schema"]
-        if schema not in self.server.schemas:
-            self.server.schemas.append(schema)
-        schema_id = self.server.schemas.index(schema) + 1
-        self.server.subjects.setdefault(subject, []).append(schema_id)
-        self.reply({"id": schema_id})
-
-    def reply(self, found: object) -> None:
-        """Send what was found, a 404 for None, or the answer the test has set."""
-        self.server.seen.append((self.command, self.headers["Authorization"]))
-        status, body = (200, found) if found is not None else (404, {"error_code": 40401, "message": "not found"})
-        if self.server.answer is not None and self.command in self.server.ailing:
-            status, body = self.server.answer
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
 
 def first(tail: str) -> None:
@@ -119,13 +43,8 @@ def contract_of(function: Callable[..., object]) -> Contract:
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     """A running registry."""
-    server = Registry()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
+    with serving(Registry()) as server:
+        yield server
 
 
 @pytest.fixture
@@ -148,7 +67,7 @@ OpenStore = Callable[[], RegistrySchemaStore]
 def test_payloads_carry_the_registrys_id(registry: Registry, open_store: OpenStore) -> None:
     """A registered contract is framed as 00 and its 4-byte id, under the subject of its job type."""
     store, contract = open_store(), contract_of(first)
-    registry.schemas.append('"int"')
+    registry.add('"int"')
     store.register(contract, Compatibility.BACKWARD)
     assert store.frame(contract, b"body") == b"\x00\x00\x00\x00\x02body"
     assert registry.subjects == {"n.claims.assess": [2]}
@@ -161,7 +80,7 @@ def test_registering_again_posts_nothing(registry: Registry, open_store: OpenSto
     store = open_store()
     for _ in range(2):
         store.register(contract_of(first), Compatibility.BACKWARD)
-    assert {method for method, _ in registry.seen} == {"GET"}
+    assert {method for method, _, _ in registry.seen} == {"GET"}
 
 
 def test_versions_resolve_across_processes(open_store: OpenStore) -> None:
@@ -209,12 +128,125 @@ def test_our_rules_and_the_registrys_both_refuse(registry: Registry, open_store:
         store.register(contract_of(second), Compatibility.BACKWARD)
 
 
-@pytest.mark.parametrize("status", [401, 500])
-def test_an_ailing_registry_is_unreachable(registry: Registry, open_store: OpenStore, status: int) -> None:
-    """An error of the registry is told as such, with its reason."""
-    registry.answer = (status, {"error_code": status, "message": "no luck today"})
-    with pytest.raises(SchemaStoreUnreachable, match="no luck today"):
+ILL: dict[str, tuple[Answer, str]] = {
+    "wants credentials": ((401, {"error_code": 401, "message": "no luck today"}), "credentials.*no luck today"),
+    "forbids": ((403, {"error_code": 40301, "message": "no luck today"}), "may not.*no luck today"),
+    "fails": ((500, {"error_code": 50001, "message": "no luck today"}), "HTTP 500.*no luck today"),
+    "is behind a proxy that finds nobody": ((502, "<html>Bad Gateway</html>"), "HTTP 502.*Bad Gateway"),
+    "is overrun": ((429, {"message": "slowly"}), "too often"),
+    "is elsewhere": ((302, ""), "redirect"),
+    "is a web page": ((200, "<html>Welcome</html>"), "no Schema Registry"),
+    "is another service": ((200, {"ok": True}), "no Schema Registry|no id"),
+    "is not at this path": ((404, "<html>Not Found</html>"), "no registry at that path"),
+    "is not at this path of a service": ((404, {"error": "Not Found"}), "no registry at that path"),
+    "has a framework's own 404": ((404, {"error_code": 404, "message": "HTTP 404"}), "no registry at that path"),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ILL.values(), ids=ILL)
+def test_an_ailing_registry_is_unreachable(
+    registry: Registry, open_store: OpenStore, answer: Answer, said: str
+) -> None:
+    """Whatever is no registry's answer is told as such, with the reason, and is none: not even "not found"."""
+    registry.answer = answer
+    with pytest.raises(RegistryUnreachable, match=said):
         open_store().register(contract_of(first), Compatibility.BACKWARD)
+    reader = open_store()
+    with pytest.raises(RegistryUnreachable, match=said):
+        Decoder(reader).decode(contract_of(first), b"\x00\x00\x00\x00\x01\x00")
+    registry.answer = None
+    with pytest.raises(UnknownSchema):
+        Decoder(reader).decode(contract_of(first), b"\x00\x00\x00\x00\x01\x00")
+
+
+def test_one_sick_schema_keeps_no_other_from_being_learned(registry: Registry, open_store: OpenStore) -> None:
+    """The ids that can be had are learned, also beside one that the registry fails at."""
+    store, written = open_store(), [registry.add(json.dumps(contract_of(one).schema)) for one in (first, second)]
+    registry.schemas[0] = {"schema": 7}
+    for schema_id in written:
+        store.writer_schema(schema_id)
+    with pytest.raises(RegistryUnreachable):
+        store.refresh(10)
+    assert store.writer_schema(2) is not None
+
+
+URLS: dict[str, str] = {
+    "no URL": "registry",
+    "no scheme": "user:hush-hush@registry:8081",
+    "another scheme": "kafka://registry:8081",
+    "no host": "http:///subjects",
+    "a port that is none": "http://user:hush-hush@registry:port",
+    "a port beyond all": "http://registry:80810",
+    "a host that is none": "http://[::1",
+    "a query": "http://registry:8081?token=hush-hush",
+    "one of two": "http://registry:8081,registry",
+    "nothing": " ",
+}
+
+
+@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    """It is told at once, with how an address looks, and without a password."""
+    with pytest.raises(RegistrySettingRefused, match="http://host:port") as refused:
+        RegistrySchemaStore(url)
+    assert "hush-hush" not in f"{refused.value} {refused.value.__cause__!r} {refused.value.__context__!r}"
+
+
+def test_an_option_that_cannot_be_is_refused() -> None:
+    """A certificate that is not there is told, in place of a failure of the TLS library."""
+    with pytest.raises(RegistrySettingRefused, match="No such file"):
+        RegistrySchemaStore("https://registry:8081", {"ssl.ca.location": "/no/such/ca.pem"})
+
+
+def test_a_registry_below_a_path_is_used(registry: Registry, open_store: OpenStore) -> None:
+    """The path of the address stands before those of the API, with or without a slash at its end."""
+    registry.prefix = "/apis/registry"
+    for end in ("", "/"):
+        store = RegistrySchemaStore(f"{registry.url}{end}", namespace="n")
+        store.register(contract_of(first), Compatibility.BACKWARD)
+        store.close()
+    assert registry.subjects == {"n.claims.assess": [1]}
+
+
+def test_schemas_that_refer_to_others_are_read(registry: Registry, open_store: OpenStore) -> None:
+    """A foreign publisher's schema with references, also of references, is put together before it is used."""
+    registry.add('{"type": "enum", "name": "Cabin", "namespace": "n", "symbols": ["FIRST", "ECONOMY"]}', "cabins")
+    cabin = {"name": "n.Cabin", "subject": "cabins", "version": 1}
+    leg = '{"type": "record", "name": "Leg", "namespace": "n", "fields": [{"name": "cabin", "type": "Cabin"}]}'
+    registry.add(leg, "legs", (cabin,))
+    job = {"type": "record", "name": "job", "namespace": "n", "fields": [
+        {"name": "tail", "type": "string"}, {"name": "out", "type": "Leg"}, {"name": "back", "type": "n.Leg"},
+    ]}  # fmt: skip
+    registry.add(json.dumps(job), "n.claims.assess", ({"name": "n.Leg", "subject": "legs", "version": 1},))
+    value = b"\x00\x00\x00\x00\x03\x04N1\x00\x02"
+    assert Decoder(open_store()).decode_as_written(value)[1] == {
+        "tail": "N1", "out": {"cabin": "FIRST"}, "back": {"cabin": "ECONOMY"}}  # fmt: skip
+
+
+def test_a_new_store_knows_the_versions_of_the_job_types_that_it_is_given(
+    registry: Registry, open_store: OpenStore
+) -> None:
+    """Commands that register nothing see what others have registered, and what would be refused."""
+    open_store().register(contract_of(first), Compatibility.BACKWARD)
+    store = RegistrySchemaStore(registry.url, namespace="n", job_types=["claims.assess"])
+    store.refresh(10)
+    assert [version.frame_id for version in store.versions("claims.assess")] == [1]
+    store.require_registrable(contract_of(second), Compatibility.BACKWARD)
+    with pytest.raises(IncompatibleSchema, match="must"):
+        store.require_registrable(contract_of(breaking), Compatibility.BACKWARD)
+    with pytest.raises(IncompatibleSchema, match="registry's rule"):
+        store.require_registrable(contract_of(breaking), Compatibility.NONE)
+    store.close()
+    assert registry.subjects == {"n.claims.assess": [1]}
+
+
+def test_two_ids_that_are_met_together_are_both_asked_for(registry: Registry, open_store: OpenStore) -> None:
+    """A tool that meets a second new id within a second of the first asks for it as well."""
+    for function in (first, second):
+        registry.add(json.dumps(contract_of(function).schema))
+    decoder = Decoder(open_store())
+    for value in (b"\x00\x00\x00\x00\x01\x04N1", b"\x00\x00\x00\x00\x02\x04N1\x00"):
+        assert decoder.decode(contract_of(first), value) == {"tail": "N1"}
 
 
 def test_a_registry_that_is_not_there_is_unreachable_and_no_secret_is_shown() -> None:
@@ -234,7 +266,7 @@ def test_credentials_in_the_url_are_sent(registry: Registry) -> None:
     store = RegistrySchemaStore(registry.url.replace("http://", "http://user:hush%21@"), namespace="n")
     store.register(contract_of(first), Compatibility.BACKWARD)
     store.close()
-    assert {authorization for _, authorization in registry.seen} == {"Basic dXNlcjpodXNoIQ=="}
+    assert {authorization for _, _, authorization in registry.seen} == {"Basic dXNlcjpodXNoIQ=="}
 
 
 def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

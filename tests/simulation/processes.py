@@ -26,6 +26,7 @@ from stoker.consumers.intake import Intake
 from stoker.consumers.outcomes import Outcome
 from stoker.consumers.record import Assignment, Record
 from stoker.consumers.restore import read_left_behind
+from stoker.consumers.schema_waits import SchemaWaits
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settle import Settler
 from stoker.consumers.spill import Spill
@@ -65,7 +66,7 @@ class SimProcess:
         unanswered: commits that were sent, in order.
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
-        running: jobs that run; `frozen`: those of them that do not end.
+        running: jobs that run.
         is_fenced: whether the group takes it for dead: its commits are refused until it notices.
     """
 
@@ -82,7 +83,6 @@ class SimProcess:
     unrestored: deque[list[Assignment]] = field(default_factory=deque)
     taken: list[Record] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
-    frozen: list[Running] = field(default_factory=list)
     is_fenced: bool = False
     is_settling: bool = False
     is_alive: bool = True
@@ -109,7 +109,9 @@ class SimProcess:
             clock=CLOCK.time,
             chance=lambda: self.chance,
         )
-        self.stages = Stages(queue, self.bench, self.settler, self.events, settings)
+        self.stages = Stages(
+            queue, self.bench, self.settler, self.events, settings, waits=SchemaWaits(EmptyStore(), queue.name)
+        )
         self.ready = ReadyRecords()
         self.stages._threads = cast(ThreadRunners, self.ready)
         self.isolated = SimIsolatedRunners(self.bench, settings, lambda _record, _slot: None, _raise)
@@ -244,6 +246,7 @@ class SimProcess:
         held = next(held for held in self._startable if record in held)
         held.remove(record)
         task = self.stages.prepare(record)
+        assert task is not None  # it would wait for its schema, and the store here is asked at once
         if isinstance(task, Task):
             self.running.append(Running(task, is_in_child=held is self.isolated.ready_records.records))
         else:

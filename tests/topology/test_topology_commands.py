@@ -84,7 +84,7 @@ def test_check_tells_ci_by_the_exit_code(stoker: Stoker) -> None:
 def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     """Plan has a list for each group, apply one for each kind of step."""
     planned = _data(stoker("plan", "--json"))
-    assert list(planned) == ["namespace", "create", "change", "drift", "refused", "unmanaged"]
+    assert list(planned) == ["namespace", "create", "change", "drift", "refused", "unmanaged", "refused_schemas"]
     assert [found["topic"] for found in planned["create"]] == [
         f"{namespace}.{name}"
         for name in ("mails", "mails.retry.5s", "mails.dead", "mails.ledger", "mails.progress", "schemas", "events")

@@ -251,4 +251,5 @@ def test_a_plan_as_data() -> None:
         "drift": [],
         "refused": [],
         "unmanaged": [],
+        "refused_schemas": [],
     }

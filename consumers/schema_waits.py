@@ -1,0 +1,196 @@
+"""`SchemaWaits`: records wait here while the schema store is asked for the schema that they were written with.
+
+A schema that cannot be asked for is not an unknown one. While the store does not answer, its records wait in memory, in
+their lanes, at the cost of neither an attempt nor the time after which unknown schemas are dead letters; all others go
+on. One thread asks, so that no runner, poll thread or event loop waits for a slow store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from ..schemas import SchemaStore, StoreError
+from . import log_keys
+from .record import Assignment, Record, take_out
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+ASK_TIMEOUT_S: Final = 5.0
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 5.0
+"""How long the store is left alone after it has not answered; a pause is twice the one before it."""
+ASK_EVERY_S: Final = 1.0
+"""A flood of unknown schemas must not become a flood of questions."""
+SAY_AGAIN_S: Final = 600.0
+UNKNOWN_FOR_S: Final = 10.0
+"""How long the answer "unknown" holds; the records that waited for it are decoded within this time."""
+MAX_SCHEMAS: Final = 64
+"""So many schemas are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
+
+FrameId = bytes | int
+
+
+class SchemaAwaited(Exception):
+    """The schema is not at hand: the record waits until the store was asked for it."""
+
+    def __init__(self, frame_id: FrameId) -> None:
+        super().__init__(frame_id)
+        self.frame_id = frame_id
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitedSchema:
+    """What decoding gives for a record whose schema is not at hand."""
+
+    frame_id: FrameId
+
+
+class SchemaWaits:
+    """The waiting records of one queue. Safe to call from several threads.
+
+    Attributes:
+        crashed: what its thread failed with; None while all is well.
+    """
+
+    def __init__(self, store: SchemaStore, queue: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store, self._queue, self._clock = store, queue, clock
+        self._changed = threading.Condition()
+        self._held: dict[FrameId, deque[Record]] = {}
+        self._unknown: dict[FrameId, float] = {}
+        self._outage: StoreError | None = None
+        self._said_s = float("-inf")
+        self._is_stopping = False
+        self._release: Callable[[list[Record]], None] = lambda _records: None
+        self._thread = threading.Thread(target=self._run, name=f"stoker-schemas-{queue}", daemon=True)
+        self.crashed: BaseException | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait here."""
+        return sum(map(len, list(self._held.values())))
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the store could not be asked; None while it can."""
+        outage = self._outage
+        return None if outage is None else str(outage)
+
+    def start(self, release: Callable[[list[Record]], None]) -> None:
+        """Begin to ask; `release` is given the records that can be decoded, one way or the other."""
+        self._release = release
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what waits is left to be delivered again."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+
+    def learn(self, frame_id: FrameId) -> None:
+        """Return where the store was asked in vain, or is not to be asked: the schema counts as unknown.
+
+        Raises:
+            SchemaAwaited: the store is to be asked first.
+        """
+        with self._changed:
+            unknown_s = self._unknown.get(frame_id)
+            if unknown_s is not None and self._clock() - unknown_s < UNKNOWN_FOR_S:
+                return
+            is_flood = len(self._held) >= MAX_SCHEMAS and frame_id not in self._held and self._outage is None
+        if not is_flood:
+            raise SchemaAwaited(frame_id)
+
+    def hold(self, record: Record, frame_id: FrameId) -> bool:
+        """Keep a record until the store was asked for its schema; False where its partition is given away."""
+        with self._changed:
+            if self._is_stopping or not record.assignment.is_open:
+                return False
+            self._held.setdefault(frame_id, deque()).append(record)
+            self._changed.notify()
+            return True
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of partitions that are being given away."""
+        dropped: list[Record] = []
+        with self._changed:
+            for frame_id, records in list(self._held.items()):
+                dropped += take_out(records, assignments)
+                if not records:
+                    del self._held[frame_id]
+        return dropped
+
+    # ---- the thread that asks
+
+    def _run(self) -> None:
+        try:
+            pause_s = FIRST_PAUSE_S
+            while frames := self._next_frames():
+                if self._ask(frames):
+                    pause_s = FIRST_PAUSE_S
+                    self._rest(ASK_EVERY_S)
+                else:
+                    self._rest(pause_s)
+                    pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
+        except BaseException as error:  # records would wait for ever: the worker stops, and they come again
+            if not self._is_stopping:
+                self.crashed = error
+                raise
+
+    def _next_frames(self) -> list[FrameId]:
+        """Wait for something to ask for; empty at the end."""
+        with self._changed:
+            while not self._held and not self._is_stopping:
+                self._changed.wait()
+            return [] if self._is_stopping else list(self._held)[:MAX_SCHEMAS]
+
+    def _rest(self, for_s: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping, for_s)
+
+    def _ask(self, frames: list[FrameId]) -> bool:
+        """Ask for these, and release what that settles; False where the store does not answer."""
+        unknown = [frame_id for frame_id in frames if self._store.writer_schema(frame_id) is None]
+        try:
+            if unknown:
+                self._store.refresh(ASK_TIMEOUT_S)
+        except StoreError as error:
+            self._note_outage(error)
+            self._let_go([frame_id for frame_id in frames if self._store.writer_schema(frame_id) is not None])
+            return False
+        self._note_answer([frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None])
+        self._let_go(frames)
+        return True
+
+    def _let_go(self, frames: list[FrameId]) -> None:
+        with self._changed:
+            released = [record for frame_id in frames for record in self._held.pop(frame_id, ())]
+        if released:
+            self._release(released)
+
+    def _note_answer(self, unknown: list[FrameId]) -> None:
+        now_s = self._clock()
+        with self._changed:
+            was_out, self._outage = self._outage is not None, None
+            lasting = {frame_id: at_s for frame_id, at_s in self._unknown.items() if now_s - at_s < UNKNOWN_FOR_S}
+            self._unknown = {**lasting, **dict.fromkeys(unknown, now_s)}
+        if was_out:
+            self._said_s = float("-inf")
+            _LOGGER.info("the schema store answers again", extra={log_keys.QUEUE: self._queue})
+
+    def _note_outage(self, error: StoreError) -> None:
+        """Say it once, and again when it lasts."""
+        self._outage, now_s = error, self._clock()
+        if now_s - self._said_s < SAY_AGAIN_S:
+            return
+        self._said_s = now_s
+        _LOGGER.warning(
+            "%d jobs of queue %r wait for their schema: %s. They wait until it answers, and lose no attempt by that; "
+            "jobs whose schema is known go on", self.waiting, self._queue, error,
+            extra={log_keys.QUEUE: self._queue, log_keys.COUNT: self.waiting},
+        )  # fmt: skip
