@@ -21,6 +21,7 @@ import pytest
 from brokers import provide_broker, withdraw_broker
 from guarded import Guarded, provide_guarded, withdraw_guarded
 from postgres import Postgres, provide_postgres, withdraw_postgres
+from registries import provide_registry, withdraw_registry
 from stoker.operations.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         withdraw_broker(shared)
         withdraw_guarded(shared)
         withdraw_postgres(shared)
+        withdraw_registry(shared)
         shutil.rmtree(shared)
         del os.environ[_SHARED]
 
@@ -71,6 +73,12 @@ def guarded() -> Guarded:
 def postgres() -> Postgres:
     """A running PostgreSQL, shared by the run: a test takes a database of its own, `postgres.create_database()`."""
     return provide_postgres(Path(os.environ[_SHARED]))
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> str:
+    """The address of a real Schema Registry, shared by the run; a test keeps to subjects under its `namespace`."""
+    return provide_registry(Path(os.environ[_SHARED]))
 
 
 @pytest.fixture
