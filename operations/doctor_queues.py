@@ -254,12 +254,12 @@ def _recent_deaths(queue: Queue, recent: RecentLetters | None) -> Finding:
         )
     if not recent.died:
         return held("P10", queue.name, "no job became a dead letter in the last hour")
-    died = "1 job" if recent.died == 1 else f"{recent.died:,} jobs"
+    died = "1 job became a dead letter" if recent.died == 1 else f"{recent.died:,} jobs became dead letters"
     if not recent.open:
-        return held("P10", queue.name, f"{died} became dead letters in the last hour, and were replayed or discarded")
+        return held("P10", queue.name, f"{died} in the last hour, all of them replayed or discarded since")
     return at_risk(
         "P10",
         queue.name,
-        f"{died} became dead letters in the last hour; {recent.open:,} of them are open",
+        f"{died} in the last hour, {recent.open:,} of them open",
         f"see why with `stoker dead list {queue.name}`, mend the cause, then replay them",
     )

@@ -29,9 +29,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, or lines, without the last end."""
         at = datetime.fromtimestamp(record.created, UTC).strftime(self._time_format)
-        job = job_in_words(record)
+        job, queue = job_in_words(record), queue_in_words(record)
         who = "" if job else f"{record.name}: "
-        line = f"{at} {record.levelname} {who}{record.getMessage()}{f' · {job}' if job else ''}"
+        about = f" · {job or queue}" if job or queue else ""
+        line = f"{at} {record.levelname} {who}{record.getMessage()}{about}"
         return "\n".join([printable(line), *self._exception_lines(record)])
 
     def _exception_lines(self, record: logging.LogRecord) -> Iterator[str]:
@@ -55,6 +56,12 @@ def job_in_words(record: logging.LogRecord) -> str:
         f"attempt {attempt}" if attempt else "",
     )
     return ", ".join(filter(None, parts))
+
+
+def queue_in_words(record: logging.LogRecord) -> str:
+    """The queue that a record is about; empty where it is about none."""
+    queue = getattr(record, "queue", None)
+    return f"queue {queue}" if queue else ""
 
 
 def short_id(job_id: str) -> str:

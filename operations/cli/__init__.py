@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from .app import AppContext
@@ -100,6 +102,8 @@ def main(
 
     Every option can be given by the environment: the variable is named beside it in each command's --help.
     """
+    if os.environ.get("NO_COLOR"):  # the convention of no-color.org; click knows nothing of it
+        ctx.color = False
     level = log_level or ("debug" if verbose else "warning")
     log_to_stderr(level)
     ctx.obj = AppContext(

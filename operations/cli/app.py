@@ -27,6 +27,7 @@ class AppContext:
         verbose: whether expected failures show their traceback, and the log its details.
         log_level: name of a level of `logging`; None leaves it to the command.
         say: takes notes for people, such as which broker is used.
+        has_started: whether the embedded broker was started by this command, which has said so.
     """
 
     application: str | None = None
@@ -36,6 +37,7 @@ class AppContext:
     verbose: bool = False
     log_level: str | None = None
     say: Callable[[str], None] = field(default_factory=lambda: _say_on_stderr)
+    has_started: bool = False
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -63,7 +65,7 @@ class AppContext:
             NoCluster: there is none; a command that only looks would find a cluster of its own making empty.
         """
         found = self.configured_cluster()
-        if self.is_embedded:
+        if self.is_embedded and not self.has_started:
             self.say(f"no cluster is configured: this folder's embedded broker on {found.bootstrap_servers} is used")
         return found
 
@@ -79,6 +81,7 @@ class AppContext:
             return self.cluster
         except NoCluster:
             _start_embedded_broker(self.say)
+            self.has_started = True
             return self.cluster
 
     @property

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     REFUSED = 4
     INTERRUPTED = 130
+    OUTPUT_CLOSED = 141
 
 
 MEANINGS: dict[ExitCode, str] = {
@@ -24,6 +25,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.UNREACHABLE: "Kafka, the Schema Registry or an inbox's database cannot be reached, or none is configured",
     ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
+    ExitCode.OUTPUT_CLOSED: "ended early, since the reader of its output has closed it, as `head` does",
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...topology import headers as wire
 from ..terminal_text import printable
 from ..truncation import truncation_text
-from .output import print_table
+from .output import print_fitting_table
 
 if TYPE_CHECKING:
     from ...schemas import Decoder
@@ -52,26 +52,26 @@ def letter_row(letter: Letter) -> dict[str, Any]:
 
 def print_letters(rows: Iterable[dict[str, Any]]) -> None:
     """Rows for people; texts are cut to what a line can hold."""
-    titles = ("REF", "DIED", "TYPE", "ID", "KEY", "ATTEMPT", "REASON", "ERROR", "FINGERPRINT", "STATUS")
-    print_table(titles, [_letter_cells(row) for row in rows])
+    titles = ("REF", "STATUS", "DIED", "TYPE", "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
+    print_fitting_table(titles, [_letter_cells(row) for row in rows])
 
 
 def _letter_cells(row: dict[str, Any]) -> list[str]:
     error = f"{row['error_type'].rpartition('.')[2]}: {_first_line(row['error_message'])}".strip(": ")
-    shown = (row["job_type"], row["id"], row["key"] or "", row["attempt"], row["reason"], error, row["fingerprint"][:8])
-    return [row["ref"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown), row["status"]]
+    shown = (row["job_type"], row["key"] or "", row["reason"], error, row["attempt"], row["id"], row["fingerprint"][:8])
+    return [row["ref"], row["status"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown)]
 
 
 def print_groups(tally: Tally) -> None:
     """Counts by type and error for people."""
-    titles = ("COUNT", "TYPE", "REASON", "ERROR", "FINGERPRINT", "FIRST", "LAST", "EXAMPLE", "MESSAGE")
-    print_table(titles, [_group_cells(key, group) for key, group in tally.groups()])
+    titles = ("COUNT", "TYPE", "REASON", "ERROR", "EXAMPLE", "MESSAGE", "FINGERPRINT", "FIRST", "LAST")
+    print_fitting_table(titles, [_group_cells(key, group) for key, group in tally.groups()])
 
 
 def _group_cells(key: GroupKey, group: Group) -> list[object]:
-    named = (key.job_type or "(no type)", key.reason, key.error_type.rpartition(".")[2], key.fingerprint[:8])
-    span = (when(group.first), when(group.last), str(group.example))
-    return [group.count, *map(_cut, named), *span, _cut(_first_line(group.message))]
+    named = (key.job_type or "(no type)", key.reason, key.error_type.rpartition(".")[2], str(group.example))
+    more = (_first_line(group.message), key.fingerprint[:8])
+    return [group.count, *map(_cut, (*named, *more)), when(group.first), when(group.last)]
 
 
 def _first_line(text: str) -> str:

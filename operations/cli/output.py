@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -41,6 +44,14 @@ def echo_lines(text: str, *, err: bool = False) -> None:
     click.echo(printable_lines(text), err=err)
 
 
+def drop_output() -> None:
+    """Send what is still to be printed nowhere: its reader is gone, and the interpreter's last flush would complain."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.isatty():
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
 def print_json(value: object) -> None:
     """Print data as indented JSON; dataclasses become objects, instants RFC 3339, lengths of time seconds."""
     click.echo(json_text(json.dumps(value, default=_plain, indent=2, ensure_ascii=False)))
@@ -67,13 +78,34 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         echo_line(line)
 
 
+def print_fitting_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as `print_table` does, but on a terminal no line is wider than that: it ends with `…` instead.
+
+    So the columns that matter most come first. Pipes and files get whole lines.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    head, *lines = (_cut(line, width) for line in _aligned(titles, rows))
+    echo_line(styled(head, bold=True))
+    for line in lines:
+        echo_line(Styled(line))
+
+
+def _cut(line: str, width: int | None) -> str:
+    return line if width is None or len(line) <= width else f"{line[: width - 1]}…"
+
+
 def table_lines(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[Styled]:
     """Align the cells; the titles are bold where colour is shown."""
+    head, *lines = _aligned(titles, rows)
+    return [styled(head, bold=True), *map(Styled, lines)]
+
+
+def _aligned(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """The lines of a table; foreign text is escaped."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
     right = [all(_is_numeric(row[at]) for row in rows) and bool(rows) for at in range(len(titles))]
-    head = styled(_line(titles, widths, right), bold=True)
-    return [head, *(Styled(_line(row, widths, right)) for row in cells)]
+    return [_line(row, widths, right) for row in (titles, *cells)]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

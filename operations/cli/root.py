@@ -14,7 +14,7 @@ from ..terminal_text import printable_lines
 from .app import AppContext
 from .exit_codes import ExitCode
 from .failures import as_failure
-from .output import echo_line
+from .output import drop_output, echo_line
 
 PREFIX: Final = "STOKER"
 COMMANDS: Final = {
@@ -85,6 +85,9 @@ class LazyRoot(click.Group):
         except KeyboardInterrupt:
             echo_line("Interrupted.", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
+        except BrokenPipeError:
+            drop_output()
+            ctx.exit(ExitCode.OUTPUT_CLOSED)
         except click.NoSuchOption as unknown:
             raise _pointed_to_root(unknown, self) from unknown
         except (click.ClickException, click.exceptions.Exit, click.Abort):

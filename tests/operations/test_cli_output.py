@@ -7,14 +7,18 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from shop_app import make_shop
 from stoker.consumers.signs import JobProgress
 from stoker.consumers.snapshot import QueueSnapshot
+from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler
-from stoker.operations.cli.output import Figure, format_age, print_json, table_lines
+from stoker.operations.cli.output import Figure, format_age, print_fitting_table, print_json, table_lines
 from stoker.operations.findings import Verdict, held
 from stoker.operations.live_view import RateMeter, WorkerView
 from stoker.operations.logging_json import JsonFormatter
@@ -29,6 +33,32 @@ def test_a_table_sets_figures_to_the_right_and_cuts_nothing() -> None:
         "a" * 100 + "  1,234   3m",
         "b" + " " * 105 + "5    -",
     ]
+
+
+def test_a_fitting_table_is_cut_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A narrow terminal shows whole lines that end with a mark; a pipe gets everything."""
+    titles, rows = ("REF", "ERROR"), [("0/1", "x" * 60), ("0/2", "short")]
+    print_fitting_table(titles, rows)
+    assert "x" * 60 in capsys.readouterr().out
+
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_fitting_table(titles, rows)
+    assert [click.unstyle(line) for line in capsys.readouterr().out.splitlines()] == [
+        "REF  ERROR",
+        "0/1  " + "x" * 14 + "…",
+        "0/2  short",
+    ]
+
+
+def test_no_color_leaves_colours_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+    """NO_COLOR holds also on a terminal, for every command."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    command = ["-A", shop.application, "topology", "show"]
+    assert "\x1b[1m" in CliRunner().invoke(main, command, color=True).output
+    assert "\x1b" not in CliRunner().invoke(main, command, color=True, env={"NO_COLOR": "1"}).output
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,24 @@ def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: Clus
     assert "mails: 156 open dead letters, the latest 100 shown (--limit shows more)" in shown
 
 
+def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: ClusterSettings) -> None:
+    """`stoker dead list --json | head -1` prints one letter and no complaint, and is told apart by its exit code."""
+    bury(shop, cluster, [mail(order) for order in range(6, 600)])
+    stoker = Path(sys.executable).with_name("stoker")
+    done = subprocess.run(
+        ["bash", "-c", f"{stoker} -A {shop.application} dead list mails --json | head -1; echo ${{PIPESTATUS[0]}}"],
+        env={**shop.process_environment(), "PYTHONPATH": str(shop.folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    letter, code = done.stdout.splitlines()
+    assert json.loads(letter)["queue"] == "mails"
+    assert int(code) == ExitCode.OUTPUT_CLOSED
+    assert done.stderr == ""
+
+
 def test_show_tells_everything_of_one_letter(shop: Shop) -> None:
     """Payload, stack and headers are shown; bytes that are no payload come as hex, and for programs as base64."""
     shown = shop.stoker("dead", "show", "mails", "0/1")

@@ -14,6 +14,7 @@ from stoker.consumers.outcomes import Dead
 from stoker.consumers.record import Assignment, Record
 from stoker.consumers.stages import log_setback
 from stoker.operations.cli.folding import FoldingHandler
+from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.text_log import TIME, TextFormatter
 from stoker.topology import Pipeline
 from stoker.topology import headers as wire
@@ -42,6 +43,14 @@ def bury(number: int, job_type: str = "never_works") -> None:
     record = Record(Delivered(number, job_type), Assignment(1, "ns.mails", 0))  # type: ignore[arg-type]  # see there
     queue = Pipeline("ns").queue("mails", tiers=(timedelta(seconds=1),))
     log_setback(record, Dead(reason="attempts-spent", failure=describe_failure("work", ValueError("never"))), queue)
+
+
+@pytest.fixture(autouse=True)
+def _one_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the handler of a command that ran in this process before."""
+    root = logging.getLogger()
+    kept = [handler for handler in root.handlers if not isinstance(handler, StderrHandler)]
+    monkeypatch.setattr(root, "handlers", kept)
 
 
 @pytest.fixture
@@ -93,6 +102,12 @@ def test_other_records_are_never_folded(terminal: Callable[[], str]) -> None:
     for _ in range(3):
         LOGGER.warning("the brokers do not answer")
     assert terminal().count("WARNING stoker.worker: the brokers do not answer\n") == 3
+
+
+def test_a_line_of_a_queue_names_it(terminal: Callable[[], str]) -> None:
+    """Two queues that get partitions say two different things."""
+    LOGGER.warning("partitions assigned: [0]", extra={"queue": "mails"})
+    assert terminal().endswith("WARNING stoker.worker: partitions assigned: [0] · queue mails\n")
 
 
 def test_what_was_counted_is_printed_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
