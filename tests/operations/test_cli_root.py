@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,17 @@ def test_every_option_has_an_environment_twin_named_after_it() -> None:
             assert option.show_envvar, f"{path} {option.opts}"
             twin = option.envvar if isinstance(option.envvar, str) else next(iter(option.envvar or ()))
             assert twin.startswith(f"STOKER_{path.upper().replace(' ', '_').replace('-', '_')}_")
+
+
+def test_the_document_tells_what_each_json_is() -> None:
+    """A program's author finds for each command whether `--json` prints one document or lines."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("\n### JSON\n")[2].partition("\n### ")[0]
+    rows = {name for row in section.splitlines() for name in re.findall(r"`([a-z ]+)`", row.split(" | ")[0])}
+    with_json = {path for path, command in commands() if any("--json" in param.opts for param in command.params)}
+    assert with_json - rows == set()
+    told = [row.split(" | ")[1] for row in section.splitlines() if row.startswith("| `")]
+    assert all(what.startswith(("one document", "lines")) for what in told)
 
 
 SERVICES = (
