@@ -1,9 +1,9 @@
 """The contracts of jobs: Avro from Python types, payloads checked and encoded, schemas kept and compared."""
 
+from .annotations import Alias, Digits
 from .compatibility import Break, Compatibility, check
 from .contract import Contract
 from .decode import Decoder
-from .derive import Alias, Digits
 from .errors import (
     ContractRefused,
     DecodeError,

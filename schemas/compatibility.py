@@ -177,7 +177,8 @@ class _Resolution:
                 yield Break(
                     rule="field-without-default",
                     field=where,
-                    explanation="the reader needs a field that the writer does not write; give it a default",
+                    explanation="the reader needs a field that the writer does not write; give it a default "
+                    "(of a default_factory, one that always makes the same value counts)",
                 )
         # The same pair of records elsewhere has other paths: it is only skipped inside itself.
         self._seen.discard(pair)

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fastavro.schema import SchemaParseException, UnknownType
 
+from .annotations import peeled
 from .avro import SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
-from .derive import Derivation, peeled, type_hints
+from .derive import Derivation
 from .errors import ContractRefused, Misfit, PayloadRefused
 from .given import Given, owner_annotations
-from .records import ABSENT, RecordShape, is_record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parameter:
-    name: str
-    annotation: Any
-    default: Any
-    positional: bool
+from .records import RecordShape, is_record
+from .signature import Parameter, parameters_of
 
 
 class Contract:
@@ -63,7 +55,7 @@ class Contract:
         job_type: str,
         schema: dict[str, Any],
         record: RecordShape,
-        parameters: list[_Parameter],
+        parameters: list[Parameter],
         whole: str | None,
     ) -> None:
         """Join a schema and its shape; `whole` names the one parameter that takes the record itself."""
@@ -88,7 +80,7 @@ class Contract:
             ContractRefused: a parameter cannot be part of a payload; it is named.
         """
         try:
-            parameters = _parameters(function)
+            parameters = parameters_of(function)
             derivation = Derivation(avro_namespace(namespace))
             whole = _whole_record(parameters)
             record = derivation.record(whole) if whole else _parameter_record(derivation, job_type, parameters)
@@ -117,7 +109,7 @@ class Contract:
         """
         try:
             schema = _read_schema(source, avro_namespace(namespace))
-            parameters = _parameters(function)
+            parameters = parameters_of(function)
             record, whole = _given(_codec(schema), parameters)
             return cls(job_type=job_type, schema=schema, record=record, parameters=parameters, whole=whole)
         except Misfit as misfit:
@@ -198,40 +190,20 @@ class Contract:
         return bound[name]
 
 
-def _parameters(function: Callable[..., object]) -> list[_Parameter]:
-    hints = type_hints(inspect.unwrap(function))
-    return [_parameter(parameter, hints) for parameter in inspect.signature(function).parameters.values()]
-
-
-def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> _Parameter:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise Misfit("collects any number of arguments; a payload has named fields").within(parameter.name)
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise Misfit("is positional-only; a payload's fields have names").within(parameter.name)
-    if parameter.name not in hints:
-        raise Misfit("has no type annotation").within(parameter.name)
-    return _Parameter(
-        name=parameter.name,
-        annotation=hints[parameter.name],
-        default=ABSENT if parameter.default is parameter.empty else parameter.default,
-        positional=parameter.kind is parameter.POSITIONAL_OR_KEYWORD,
-    )
-
-
-def _whole_record(parameters: list[_Parameter]) -> type[Any] | None:
+def _whole_record(parameters: list[Parameter]) -> type[Any] | None:
     if len(parameters) != 1:
         return None
     bare, _ = peeled(parameters[0].annotation)
     return bare if is_record(bare) else None
 
 
-def _parameter_record(derivation: Derivation, job_type: str, parameters: list[_Parameter]) -> RecordShape:
+def _parameter_record(derivation: Derivation, job_type: str, parameters: list[Parameter]) -> RecordShape:
     fields = derivation.fields((parameter.name, parameter.annotation, parameter.default) for parameter in parameters)
     name = derivation.claim(job_type)
     return RecordShape(name, fields)
 
 
-def _given(codec: Codec, parameters: list[_Parameter]) -> tuple[RecordShape, str | None]:
+def _given(codec: Codec, parameters: list[Parameter]) -> tuple[RecordShape, str | None]:
     given, root = Given(codec), codec.root
     names = {field["name"] for field in root["fields"]} if isinstance(root, dict) and "fields" in root else set()
     if len(parameters) == 1 and parameters[0].name not in names:

@@ -11,22 +11,21 @@ import dataclasses
 import enum
 import types
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
-from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from . import logical, shapes
+from .annotations import Digits, digits_of, former_names, peeled
 from .avro import avro_name, kind_of
 from .compound import ArrayShape, EnumShape, MapShape
+from .declared_fields import Factory, record_fields
 from .errors import Misfit
-from .records import ABSENT, FieldShape, RecordShape, is_record
+from .records import Absent, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape, is_same
 from .unions import UnionShape, label, rank
 
@@ -59,31 +58,6 @@ _INSTEAD: dict[Any, str] = {
     tuple: "use tuple[X, ...], a list, or a dataclass",
     complex: "use two floats",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Digits:
-    """How many digits a Decimal has: `Annotated[Decimal, Digits(precision=10, scale=2)]`.
-
-    `precision` counts all digits, `scale` those after the point. A bare Decimal has the defaults.
-    """
-
-    precision: int = 38
-    scale: int = 9
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.scale <= self.precision or self.precision < 1:
-            raise ValueError(f"a Decimal cannot have {self.scale} of {self.precision} digits after the point")
-
-
-@dataclass(frozen=True, slots=True)
-class Alias:
-    """A former name of a parameter or field: `client: Annotated[str, Alias("customer")]`.
-
-    Jobs that were published under the former name are read into the new one.
-    """
-
-    name: str
 
 
 class Constrained:
@@ -171,14 +145,16 @@ class Derivation:
         return found
 
     def field(self, name: str, annotation: Any, default: Any) -> FieldShape:
-        """Find the shape of a parameter or field; `default` is its Python value, or ABSENT."""
+        """Find the shape of a parameter or field; `default` is its Python value, a Factory, or Absent."""
         try:
             if avro_name(name) != name:
                 raise Misfit("is not a name that Avro allows (ASCII letters, digits and _)")
             shape = self.shape(annotation)
+            if isinstance(default, Factory):
+                default = default.constant(shape)
             field = (
-                FieldShape(name=name, shape=shape)
-                if default is ABSENT
+                FieldShape(name=name, shape=shape, default=default)
+                if isinstance(default, Absent)
                 else _with_default(name, leading(shape, shape.check(default)), default)
             )
             return dataclasses.replace(field, aliases=former_names(annotation))
@@ -264,101 +240,8 @@ class Derivation:
         return RecordShape(name, self.fields(record_fields(owner)), owner)
 
 
-def record_fields(owner: type[Any]) -> list[tuple[str, Any, Any]]:
-    """List (name, annotation, default) of a declared record's fields."""
-    if issubclass(owner, BaseModel):
-        return _model_fields(owner)
-    hints = type_hints(owner)
-    if any(isinstance(hint, dataclasses.InitVar) for hint in hints.values()):
-        raise Misfit(f"has a {owner.__name__}, whose InitVar cannot be read back from it; make it a field")
-    return [
-        (f.name, hints[f.name], _default(f.default, f.default_factory)) for f in dataclasses.fields(owner) if f.init
-    ]
-
-
-def _model_fields(owner: type[BaseModel]) -> list[tuple[str, Any, Any]]:
-    if issubclass(owner, RootModel) or owner.model_config.get("extra") == "allow":
-        raise Misfit(f"has model {owner.__name__}, whose fields are not all named; name them")
-    return [
-        # The model enforces its own constraints; of the metadata a Decimal's digits and aliases shape the schema.
-        (
-            name,
-            Annotated[info.annotation, Digits(**_digits(info.metadata)), *_aliases(info.metadata)],
-            _default(info.default, info.default_factory),
-        )
-        for name, info in owner.model_fields.items()
-    ]
-
-
-def _default(value: Any, factory: Any) -> Any:
-    """Take a default that is the same for every process; of factories only those of empty containers are."""
-    if factory in (list, dict, tuple):
-        return factory()
-    return ABSENT if factory not in (None, dataclasses.MISSING) or _is_missing(value) else value
-
-
-def _is_missing(value: Any) -> bool:
-    return value is dataclasses.MISSING or value is PydanticUndefined
-
-
-def type_hints(owner: Any) -> dict[str, Any]:
-    """Resolve annotations, or say which name could not be."""
-    try:
-        return get_type_hints(owner, include_extras=True)
-    except NameError as error:
-        raise Misfit(
-            f"has annotations that cannot be resolved ({error}); import or define the type at module level"
-        ) from error
-
-
-def peeled(annotation: Any) -> tuple[Any, list[Any]]:
-    """Take aliases, NewTypes and Annotated off a type; return it with the metadata found on the way."""
-    metadata: list[Any] = []
-    while True:
-        if get_origin(annotation) is Annotated:
-            metadata = [*annotation.__metadata__, *metadata]
-            annotation = annotation.__origin__
-        elif isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # in typing from Python 3.12 on
-            annotation = annotation.__value__
-        else:
-            return annotation, metadata
-
-
-def _aliases(metadata: Sequence[Any]) -> list[Alias]:
-    return [part for part in metadata if isinstance(part, Alias)]
-
-
-def former_names(annotation: Any) -> tuple[str, ...]:
-    """The names of the aliases in an annotation.
-
-    Raises:
-        Misfit: one is not a name that Avro allows.
-    """
-    names = tuple(part.name for part in _aliases(peeled(annotation)[1]))
-    for name in names:
-        if avro_name(name) != name:
-            raise Misfit(f"has the alias {name!r}, which is not a name that Avro allows (ASCII letters, digits and _)")
-    return names
-
-
-def _digits(metadata: Sequence[Any]) -> dict[str, int]:
-    """Read precision and scale from Digits, or from pydantic's max_digits and decimal_places."""
-    found: dict[str, int] = {}
-    for part in metadata:
-        if isinstance(part, FieldInfo):
-            found |= _digits(part.metadata)
-        elif isinstance(part, Digits):
-            found |= {"precision": part.precision, "scale": part.scale}
-        else:
-            pydantic = {"precision": getattr(part, "max_digits", None), "scale": getattr(part, "decimal_places", None)}
-            found |= {key: value for key, value in pydantic.items() if isinstance(value, int)}
-    return found
-
-
 def _decimal(metadata: Sequence[Any]) -> Shape:
-    digits = Digits(**_digits(metadata))
+    digits = Digits(**digits_of(metadata))
     return logical.decimal(digits.precision, digits.scale)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from . import logical, shapes
+from .annotations import peeled
 from .avro import Codec, Schema, kind_of
 from .compound import ArrayShape, EnumShape, MapShape
-from .derive import peeled, record_fields
+from .declared_fields import record_fields
 from .errors import Misfit
 from .records import ABSENT, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape

@@ -15,11 +15,11 @@ from .errors import Misfit
 from .shapes import Shape, refuse_other
 
 
+@dataclass(frozen=True, slots=True)
 class Absent:
-    """The default of a field that has none."""
+    """The default of a field that has none; `why` goes on from "is missing, "."""
 
-    def __repr__(self) -> str:
-        return "ABSENT"
+    why: str = "and has no default"
 
 
 ABSENT: Final = Absent()
@@ -27,7 +27,7 @@ ABSENT: Final = Absent()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldShape:
-    """One field of a record; `default` is a datum, or ABSENT; `aliases` are the names that it had before."""
+    """One field of a record; `default` is a datum, or Absent; `aliases` are the names that it had before."""
 
     name: str
     shape: Shape
@@ -37,7 +37,7 @@ class FieldShape:
     def avro(self, defined: set[str]) -> dict[str, Any]:
         """Return the field as an Avro schema has it."""
         field: dict[str, Any] = {"name": self.name, "type": self.shape.schema(defined)}
-        if self.default is not ABSENT:
+        if not isinstance(self.default, Absent):
             field["default"] = self.shape.default(self.default)
         if self.aliases:
             field["aliases"] = list(self.aliases)
@@ -124,7 +124,7 @@ class RecordShape:
         def maker(field: FieldShape) -> Callable[[], Any]:
             return lambda: field.shape.build(field.fresh_default())
 
-        return {name: maker(field) for name, field in self._fields.items() if field.default is not ABSENT}
+        return {name: maker(field) for name, field in self._fields.items() if not isinstance(field.default, Absent)}
 
     def build(self, datum: dict[str, Any]) -> Any:
         """See Shape."""
@@ -165,8 +165,8 @@ class RecordShape:
 
 
 def _default_of(field: FieldShape) -> Any:
-    if field.default is ABSENT:
-        raise Misfit("is missing, and has no default")
+    if isinstance(field.default, Absent):
+        raise Misfit(f"is missing, {field.default.why}")
     return field.fresh_default()
 
 

@@ -14,6 +14,7 @@ from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ..schemas import Compatibility, Contract
+from ..schemas.signature import annotated_function
 from .isolation import Isolation, isolation_faults
 from .ordering_key import KeyDeclaration, KeyFunction, KeyPath, key_faults, ordering_key
 from .queue import Queue, unknown_tiers
@@ -182,8 +183,7 @@ class JobType(Generic[P, R]):
     @cached_property
     def is_async(self) -> bool:
         """Whether the handler runs on the event loop: it, what it wraps, or its `__call__` is an `async def`."""
-        innermost = inspect.unwrap(self.handler)
-        return inspect.iscoroutinefunction(innermost) or inspect.iscoroutinefunction(type(innermost).__call__)
+        return inspect.iscoroutinefunction(annotated_function(self.handler))
 
     def call(self, /, *args: P.args, **kwargs: P.kwargs) -> JobCall:
         """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
 from ..schemas import Compatibility, Contract
 from . import names
+from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import InvalidDeclaration, JobType
 from .ordering_key import KeyDeclaration
@@ -137,8 +138,8 @@ class Pipeline:
         """
 
         def declare(function: Callable[P, R]) -> JobType[P, R]:
-            job_name = name or function.__name__
-            self._check_free(job_name, queue)
+            job_name = name or handler_name(function) or ""
+            self._check(job_name, queue, function)
             job_type = JobType(
                 name=job_name,
                 queue=queue,
@@ -153,7 +154,7 @@ class Pipeline:
                 memory_limit_bytes=memory_limit_bytes,
                 compatibility=compatibility,
                 owner=owner or queue.owner,
-                description=description or (function.__doc__ or "").strip().partition("\n")[0],
+                description=description or handler_summary(function),
             )
             self._job_types[job_name] = job_type
             return job_type
@@ -167,14 +168,17 @@ class Pipeline:
             return Contract.of_function(function, job_type=job_name, namespace=self.namespace)
         return Contract.of_avsc(function, schema, job_type=job_name, namespace=self.namespace)
 
-    def _check_free(self, job_name: str, queue: Queue) -> None:
-        faults = []
+    def _check(self, job_name: str, queue: Queue, handler: object) -> None:
+        faults = handler_faults(handler)
+        if not job_name:
+            kind = "lambda" if hasattr(handler, "__name__") else type(handler).__name__
+            faults.append(f"its handler, a {kind}, has no name of its own; give one, with name=")
+        elif not job_name.isascii() or not job_name.replace("_", "").replace(".", "").replace("-", "").isalnum():
+            faults.append("its name may have ASCII letters, digits, '_', '-' and '.' only")
         if job_name in self._job_types:
             faults.append(f"a job type {job_name!r} is declared already; give one of them another name=")
         if self._queues.get(queue.name) is not queue:
             faults.append(f"queue {queue.name!r} belongs to another pipeline")
-        if not job_name.isascii() or not job_name.replace("_", "").replace(".", "").replace("-", "").isalnum():
-            faults.append("its name may have ASCII letters, digits, '_', '-' and '.' only")
         if faults:
             raise InvalidDeclaration(f"job type {job_name!r}", faults)
 

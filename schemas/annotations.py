@@ -1,0 +1,93 @@
+"""What annotations say of a value beside its Python type: digits of decimals, former names, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NewType, get_origin, get_type_hints
+
+from pydantic.fields import FieldInfo
+
+from .avro import avro_name
+from .errors import Misfit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digits:
+    """How many digits a Decimal has: `Annotated[Decimal, Digits(precision=10, scale=2)]`.
+
+    `precision` counts all digits, `scale` those after the point. A bare Decimal has the defaults.
+    """
+
+    precision: int = 38
+    scale: int = 9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale <= self.precision or self.precision < 1:
+            raise ValueError(f"a Decimal cannot have {self.scale} of {self.precision} digits after the point")
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A former name of a parameter or field: `client: Annotated[str, Alias("customer")]`.
+
+    Jobs that were published under the former name are read into the new one.
+    """
+
+    name: str
+
+
+def type_hints(owner: Any) -> dict[str, Any]:
+    """Resolve annotations, or say which name could not be."""
+    try:
+        return get_type_hints(owner, include_extras=True)
+    except NameError as error:
+        raise Misfit(
+            f"has annotations that cannot be resolved ({error}); import or define the type at module level"
+        ) from error
+
+
+def peeled(annotation: Any) -> tuple[Any, list[Any]]:
+    """Take aliases, NewTypes and Annotated off a type; return it with the metadata found on the way."""
+    metadata: list[Any] = []
+    while True:
+        if get_origin(annotation) is Annotated:
+            metadata = [*annotation.__metadata__, *metadata]
+            annotation = annotation.__origin__
+        elif isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":  # in typing from Python 3.12 on
+            annotation = annotation.__value__
+        else:
+            return annotation, metadata
+
+
+def aliases_of(metadata: Sequence[Any]) -> list[Alias]:
+    return [part for part in metadata if isinstance(part, Alias)]
+
+
+def former_names(annotation: Any) -> tuple[str, ...]:
+    """The names of the aliases in an annotation.
+
+    Raises:
+        Misfit: one is not a name that Avro allows.
+    """
+    names = tuple(part.name for part in aliases_of(peeled(annotation)[1]))
+    for name in names:
+        if avro_name(name) != name:
+            raise Misfit(f"has the alias {name!r}, which is not a name that Avro allows (ASCII letters, digits and _)")
+    return names
+
+
+def digits_of(metadata: Sequence[Any]) -> dict[str, int]:
+    """Read precision and scale from Digits, or from pydantic's max_digits and decimal_places."""
+    found: dict[str, int] = {}
+    for part in metadata:
+        if isinstance(part, FieldInfo):
+            found |= digits_of(part.metadata)
+        elif isinstance(part, Digits):
+            found |= {"precision": part.precision, "scale": part.scale}
+        else:
+            pydantic = {"precision": getattr(part, "max_digits", None), "scale": getattr(part, "decimal_places", None)}
+            found |= {key: value for key, value in pydantic.items() if isinstance(value, int)}
+    return found
