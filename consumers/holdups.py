@@ -35,7 +35,7 @@ MOST_REPORTS: Final = 20
 
 Spot = tuple[Assignment, int]
 """Where a record stands: its assignment and offset."""
-State = Literal["running", "stuck", "behind", "awaiting-retry", "crashed", "unsettled", "ready"]
+State = Literal["running", "stuck", "behind", "awaiting-retry", "awaiting-schema", "crashed", "unsettled", "ready"]
 """`reason` of the event; `docs/wire-contract.md` says what each means."""
 
 
@@ -95,11 +95,17 @@ class Holdups:
         parked = {spot_of(record): record for record in self._stages.parked_records() if spot_of(record) in waiting}
         crashed = {spot_of(record): record for record in self._stages.isolated.crashed_records()}
         held = {spot_of(record) for record in self._flow.held_records()}
+        schemaless = {spot_of(record): record for record in self._stages.schemaless_records()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
             elif spot in crashed:
                 yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
+            elif spot in schemaless:
+                record, why = schemaless[spot], self._stages.schema_trouble or "it is being asked for"
+                yield Holdup(
+                    spot=spot, state="awaiting-schema", since_s=since_s, record=record, detail={"trouble": why}
+                )
             elif spot not in held:  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)

@@ -73,7 +73,12 @@ class SchemaWaits:
     @property
     def waiting(self) -> int:
         """Records that wait here."""
-        return sum(map(len, list(self._held.values())))
+        return sum(map(len, list(self._held.values()))) if self._held else 0
+
+    def records(self) -> list[Record]:
+        """The same, each of them."""
+        with self._changed:
+            return [record for records in self._held.values() for record in records]
 
     @property
     def trouble(self) -> str | None:
@@ -137,10 +142,9 @@ class SchemaWaits:
                 else:
                     self._rest(pause_s)
                     pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
-        except BaseException as error:  # records would wait for ever: the worker stops, and they come again
+        except BaseException as error:  # noqa: BLE001  # else records wait for ever: the worker stops, with this cause
             if not self._is_stopping:
                 self.crashed = error
-                raise
 
     def _next_frames(self) -> list[FrameId]:
         """Wait for something to ask for; empty at the end."""

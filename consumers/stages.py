@@ -114,6 +114,10 @@ class Stages:
         """Records that wait until the schema store was asked for their schema."""
         return self._waits.waiting
 
+    def schemaless_records(self) -> list[Record]:
+        """The same, each of them."""
+        return self._waits.records()
+
     @property
     def schema_trouble(self) -> str | None:
         """Why the schema store cannot be asked; None while it can."""

@@ -84,7 +84,11 @@ class Worker:
         verify(pipeline, self._cluster, names)
         self._store = store or schema_store(pipeline, self._cluster)
         self._contracts = ContractCheck(pipeline, self._store, names)
-        self._contracts.check_at_start()
+        try:
+            self._contracts.check_at_start()
+        except ContractsRefused:
+            self._store.close()
+            raise
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._place_contracts()

@@ -36,10 +36,11 @@ class HoldupReport:
 
     Attributes:
         job_id, job_type: empty where the worker had only the offset at hand.
-        state: `running`, `stuck`, `behind`, `awaiting-retry`, `crashed`, `unsettled` or `ready`.
+        state: `running`, `stuck`, `behind`, `awaiting-retry`, `awaiting-schema`, `crashed`, `unsettled` or `ready`.
         at: when the worker reported it; `since`: since when it is so.
         timeout: of a run.
         behind: the job that it waits for, where that is known; `due`: when that one's retry may start.
+        trouble: why the schema store was not asked.
     """
 
     queue: str
@@ -54,6 +55,7 @@ class HoldupReport:
     timeout: timedelta | None = None
     behind: str = ""
     due: datetime | None = None
+    trouble: str = ""
 
     @property
     def is_stuck(self) -> bool:
@@ -83,6 +85,8 @@ class HoldupReport:
                 earlier = f"job {self.behind}" if self.behind else "an earlier job"
                 due = f", due in {rounded(self.due - now)}" if self.due is not None and self.due > now else ""
                 return f"{self.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
+            case "awaiting-schema":
+                return f"{self.job} has waited for {lasted} for its schema: {self.trouble or 'the worker tells why'}"
             case "behind":
                 earlier = f"job {self.behind}, which runs" if self.behind else "an earlier one"
                 return f"{self.job} has waited for {lasted} behind {earlier}: they have one key"
@@ -173,5 +177,6 @@ def _of_event(event: dict[str, Any]) -> HoldupReport:
         since=datetime.fromisoformat(detail["since"]),
         timeout=timedelta(seconds=float(detail["timeout_s"])) if "timeout_s" in detail else None,
         behind=detail.get("behind", ""),
+        trouble=detail.get("trouble", ""),
         due=datetime.fromisoformat(detail["due"]) if "due" in detail else None,
     )

@@ -123,10 +123,17 @@ class RegistrySchemaStore:
         """Learn the ids asked for since the last refresh; if there were none, or one is new, the types' versions."""
         deadline = self._clock() + timeout_s
         with self._lock:
-            if self._asked and not self._learn_asked(deadline):
-                return
-            for job_type in sorted(self._job_types):
-                self._learn_versions(job_type, deadline)
+            was_asked = bool(self._asked)
+            found, failure = self._ask_for_ids(deadline)
+            if found or not was_asked:
+                for job_type in sorted(self._job_types):
+                    self._learn_versions(job_type, deadline)
+            # Only now: a schema that is read before its place among the versions is known could not be told from an
+            # older one.
+            for schema in found:
+                self._note("", schema, deadline)
+            if failure is not None:
+                raise failure
 
     def close(self) -> None:
         """See SchemaStore."""
@@ -161,22 +168,20 @@ class RegistrySchemaStore:
                 self._note(job_type, found, deadline)
                 self._learned.add((job_type, number))
 
-    def _learn_asked(self, deadline: float) -> bool:
-        """Learn what was asked for; whether any of it was there. One that gives an error keeps none from its turn."""
-        was_found, failure = False, None
+    def _ask_for_ids(self, deadline: float) -> tuple[list[FoundSchema], RegistryUnreachable | None]:
+        """Get what was asked for; one that the registry fails at keeps none from its turn."""
+        found: list[FoundSchema] = []
+        failure = None
         while self._asked:
             self._require_time(deadline)
             try:
-                found = self._client.schema(self._asked.pop())
+                answer = self._client.schema(self._asked.pop())
             except RegistryUnreachable as error:
                 failure = failure or error
                 continue
-            if found is not None:
-                self._note("", found, deadline)
-                was_found = True
-        if failure is not None:
-            raise failure
-        return was_found
+            if answer is not None:
+                found.append(answer)
+        return found, failure
 
     def _note(self, job_type: str, found: FoundSchema, deadline: float) -> None:
         try:

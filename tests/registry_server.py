@@ -32,7 +32,8 @@ class Registry(ThreadingHTTPServer):
         schemas: what is registered, with its references; the first has the id 1.
         subjects: {subject: ids of its versions}.
         seen: (method, path, authorization) of each request.
-        answer: given in place of the right one to the methods in `ailing`; a text stands for a page of HTML.
+        answer: given in place of the right one to the methods in `ailing`, where `ailing_path` is in the path; a text
+            stands for a page of HTML.
         location: where a redirect leads to.
         may_answer: cleared, it lets all requests wait.
     """
@@ -46,6 +47,7 @@ class Registry(ThreadingHTTPServer):
         self.seen: list[tuple[str, str, str | None]] = []
         self.answer: Answer | None = None
         self.ailing = {"GET", "POST"}
+        self.ailing_path = ""
         self.location = ""
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -129,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         return path.removeprefix(self.server.prefix) if path.startswith(self.server.prefix) else "/elsewhere"
 
     def _is_ailing(self) -> bool:
-        return self.server.answer is not None and self.command in self.server.ailing
+        is_meant = self.command in self.server.ailing and self.server.ailing_path in self.path
+        return self.server.answer is not None and is_meant
 
     def _reply(self, answer: Answer) -> None:
         self.server.seen.append((self.command, self.path, self.headers["Authorization"]))

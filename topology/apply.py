@@ -27,7 +27,7 @@ from .findings import (
 )
 from .group_settings import refused_setting
 from .pipeline import Pipeline
-from .plan import plan
+from .plan import plan_topics
 from .schema_store import schema_store
 
 S = TypeVar("S", bound=Step)
@@ -90,7 +90,7 @@ def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allow
         IncompatibleSchema: a contract breaks its rule; topics and the contracts before it are done.
         ClusterUnreachable, NotAuthorized: the cluster does not say.
     """
-    planned = plan(pipeline, cluster, allowed)
+    planned = plan_topics(pipeline, cluster, allowed)
     if planned.refused:
         raise TopologyRefused(planned.refused)
     apply(planned, cluster)

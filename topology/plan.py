@@ -9,26 +9,35 @@ from .admin import Administration
 from .cluster import ClusterSettings
 from .contracts import contracts_refused_on
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
-from .findings import NOTHING, Allowed, Finding, Group, Plan
+from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
 from .pipeline import Pipeline
 
 
 def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
-    """Read the cluster and say what apply would do; nothing is changed.
+    """Read the cluster and say what apply would do, to topics and with contracts; nothing is changed.
 
     Raises:
         UnknownName: something is allowed for a queue that is not declared.
         ClusterUnreachable, NotAuthorized: the cluster does not say.
         StoreError: the schema store does not say whether it takes the contracts.
     """
-    check_names(pipeline, allowed)
-    inventory = read_inventory(pipeline, Administration(cluster))
-    with_schemas = cluster.schema_registry_url is None
-    planned = plan_for(pipeline, inventory, allowed, with_schemas=with_schemas)
-    if with_schemas and pipeline.schemas_topic not in inventory.topics:
+    planned = plan_topics(pipeline, cluster, allowed)
+    created = (step.spec.name for step in planned.steps if isinstance(step, CreateTopic))
+    if cluster.schema_registry_url is None and pipeline.schemas_topic in created:
         return planned  # no contract was ever registered
     return replace(planned, contracts=tuple(contracts_refused_on(pipeline, cluster)))
+
+
+def plan_topics(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
+    """The same without the contracts, for those who register them next, or not at all.
+
+    Raises:
+        UnknownName, ClusterUnreachable, NotAuthorized: see `plan`.
+    """
+    check_names(pipeline, allowed)
+    inventory = read_inventory(pipeline, Administration(cluster))
+    return plan_for(pipeline, inventory, allowed, with_schemas=cluster.schema_registry_url is None)
 
 
 def check_names(pipeline: Pipeline, allowed: Allowed) -> None:

@@ -141,7 +141,7 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
     allowed = _allowed(**permissions)
     _check_names(app, allowed)  # before a broker is started for a misspelt queue
     app.start_cluster()
-    planned = _plan(app, allowed)
+    planned = _plan_topics(app, allowed)
     applied = _apply(app, planned)
     contracts = [] if skip_schemas else _register(app)
     if as_json:
@@ -188,6 +188,12 @@ def _plan(app: AppContext, allowed: Allowed) -> Plan:
 
     _check_names(app, allowed)
     return plan(app.pipeline, app.cluster, allowed)
+
+
+def _plan_topics(app: AppContext, allowed: Allowed) -> Plan:
+    from ...topology.plan import plan_topics
+
+    return plan_topics(app.pipeline, app.cluster, allowed)
 
 
 def _apply(app: AppContext, planned: Plan) -> Applied:

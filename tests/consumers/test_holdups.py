@@ -39,6 +39,7 @@ class Scene:
     places: list[Any] = field(default_factory=list)
     held: list[Record] = field(default_factory=list)
     crashed: list[Record] = field(default_factory=list)
+    schemaless: list[Record] = field(default_factory=list)
     is_in_trouble: bool = False
     events: list[Event] = field(default_factory=list)
 
@@ -49,6 +50,8 @@ class Scene:
             parked_records=self.lanes.parked_records,
             awaited_tier=self.lanes.awaited_tier,
             isolated=SimpleNamespace(crashed_records=lambda: self.crashed),
+            schemaless_records=lambda: self.schemaless,
+            schema_trouble="no leader",
         )
         self.holdups = Holdups(
             self.delivery.queue,
@@ -151,6 +154,14 @@ def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_told_apart() ->
     assert scene.report(record, now_s=NOW_S + 5) == [("unsettled", 7, {})]
     scene.crashed.append(record)
     assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {})]
+
+
+def test_a_job_that_waits_for_its_schema_says_why() -> None:
+    """An outage of the schema store is no lack of runners."""
+    scene = key_order()
+    record = scene.delivery.record()
+    scene.schemaless.append(record)
+    assert scene.report(record) == [("awaiting-schema", 7, {"trouble": "no leader"})]
 
 
 def test_reports_come_every_few_seconds_and_only_of_what_is_old() -> None:

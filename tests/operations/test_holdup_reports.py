@@ -215,7 +215,10 @@ def test_foreign_events_are_passed_over() -> None:
     assert report_of(encode_own("JobEvent", {**held_up, "detail": {"since": "lately"}})) is None
 
 
-@pytest.mark.parametrize("state", ["stuck", "running", "awaiting-retry", "behind", "crashed", "unsettled", "ready"])
+STATES = ("stuck", "running", "awaiting-retry", "awaiting-schema", "behind", "crashed", "unsettled", "ready")
+
+
+@pytest.mark.parametrize("state", STATES)
 def test_every_state_has_a_sentence_of_its_own(state: str) -> None:
     """It names the job, or where it stands, and the length of time or the log to look at."""
     others = {s: replace(STUCK, state=s).sentence(NOW) for s in ("stuck", "running", "behind", "ready") if s != state}

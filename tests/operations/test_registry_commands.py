@@ -79,6 +79,14 @@ def test_an_outage_is_told_as_that(shop: Shop, registry: Registry, command: tupl
     assert shop.stoker(*command).exit_code == ExitCode.OK
 
 
+def test_topics_can_be_applied_while_the_registry_is_away(shop: Shop, registry: Registry) -> None:
+    """`--skip-schemas` asks the registry nothing."""
+    registry.answer = (503, {"error_code": 50003, "message": "no leader"})
+    registry.seen.clear()
+    told = shop.stoker("topology", "apply", "--skip-schemas")
+    assert (told.exit_code, registry.seen) == (ExitCode.OK, []), told.output
+
+
 def test_a_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry: Registry) -> None:
     """All that is known without the schema is shown, and why the payload is not read."""
     bury(shop)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from authority import Authority, make_authority
 from registry_server import Answer, Registry, serving
 from stoker.schemas import (
     Compatibility,
@@ -18,9 +22,11 @@ from stoker.schemas import (
     RegistrySchemaStore,
     RegistrySettingRefused,
     RegistryUnreachable,
+    SchemaMismatch,
     SchemaStoreUnreachable,
     UnknownSchema,
 )
+from stoker.topology.registry_settings import registry_options
 
 
 def first(tail: str) -> None:
@@ -238,6 +244,60 @@ def test_a_new_store_knows_the_versions_of_the_job_types_that_it_is_given(
         store.require_registrable(contract_of(breaking), Compatibility.NONE)
     store.close()
     assert registry.subjects == {"n.claims.assess": [1]}
+
+
+def test_a_newer_schema_of_the_registry_is_told_from_an_older_one(registry: Registry, open_store: OpenStore) -> None:
+    """A worker that registers nothing knows its place: what does not resolve is put off only if it is newer."""
+    for function in (breaking, first, breaking):
+        registry.add(json.dumps(contract_of(function).schema), "n.claims.assess")
+    worker = RegistrySchemaStore(registry.url, namespace="n", job_types=["claims.assess"])
+    values = {1: b"\x00\x00\x00\x00\x01\x04N1\x02", 2: b"\x00\x00\x00\x00\x02\x04N1"}
+    with pytest.raises(SchemaMismatch) as newer:
+        Decoder(worker).decode(contract_of(breaking), values[2])
+    registry.subjects["n.claims.assess"].reverse()
+    other = RegistrySchemaStore(registry.url, namespace="n", job_types=["claims.assess"])
+    with pytest.raises(SchemaMismatch) as older:
+        Decoder(other).decode(contract_of(breaking), values[2])
+    worker.close()
+    other.close()
+    assert (newer.value.newer, older.value.newer) == (True, False)
+
+
+def test_a_schema_whose_place_is_not_known_is_not_read_yet(registry: Registry, open_store: OpenStore) -> None:
+    """An outage between the answer about an id and that about the versions leaves the id unknown."""
+    registry.add(json.dumps(contract_of(first).schema), "n.claims.assess")
+    worker = RegistrySchemaStore(registry.url, namespace="n", job_types=["claims.assess"])
+    registry.ailing_path = "/versions"
+    registry.answer = (500, {"error_code": 50001, "message": "no luck today"})
+    with pytest.raises(RegistryUnreachable):
+        Decoder(worker).decode(contract_of(breaking), b"\x00\x00\x00\x00\x01\x04N1")
+    assert worker.writer_schema(1) is None
+    worker.close()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """A certificate authority of the test's own."""
+    return make_authority(tmp_path)
+
+
+def test_a_registry_behind_tls_is_asked_by_those_who_trust_it(authority: Authority) -> None:
+    """The authority is given as an option; without it, or in plain text, it is an outage with the reason."""
+    server = Registry()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.server_store)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    address = f"https://127.0.0.1:{server.server_port}"
+    options = registry_options({"STOKER_SCHEMA_REGISTRY_SSL_CA_LOCATION": str(authority.ca)})
+    with serving(server), closing(RegistrySchemaStore(address, options, namespace="n")) as trusting:
+        trusting.register(contract_of(first), Compatibility.BACKWARD)
+        for url, said in ((address, "CERTIFICATE_VERIFY_FAILED"), (server.url, "could not be asked")):
+            with (
+                closing(RegistrySchemaStore(url, namespace="n")) as other,
+                pytest.raises(RegistryUnreachable, match=said),
+            ):
+                other.register(contract_of(first), Compatibility.BACKWARD)
+    assert server.subjects == {"n.claims.assess": [1]}
 
 
 def test_two_ids_that_are_met_together_are_both_asked_for(registry: Registry, open_store: OpenStore) -> None:
