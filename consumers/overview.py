@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..topology import Queue
 from .assignments import Assignments
 from .flow import Flow
+from .membership import Membership
 from .record import Assignment
 from .slots import thread_frames
 from .snapshot import QueueSnapshot
@@ -21,12 +22,22 @@ class Overview:
     `lowest` has, of each assignment where jobs are incomplete, the lowest incomplete offset, and since when it is that.
     """
 
-    def __init__(self, queue: Queue, worker_id: str, assignments: Assignments, flow: Flow, stages: Stages) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        worker_id: str,
+        *,
+        assignments: Assignments,
+        flow: Flow,
+        stages: Stages,
+        membership: Membership,
+    ) -> None:
         self._queue = queue
         self._worker_id = worker_id
         self._assignments = assignments
         self._flow = flow
         self._stages = stages
+        self._membership = membership
         self.lowest: dict[Assignment, tuple[int, float]] = {}
 
     def note(self, now_s: float) -> None:
@@ -54,6 +65,8 @@ class Overview:
             lag=lag,
             is_paused=self._flow.is_paused,
             children=self._stages.isolated.counts(),
+            standing=self._membership.judgement.standing,
+            waits_for=self._membership.judgement.why,
         )
 
     def trace(self, last_turn_s: float, poll_thread_id: int) -> QueueTrace:
@@ -73,6 +86,7 @@ class Overview:
             polled_s=polled_s,
             poll_stack=innermost(thread_frames(poll_thread_id)) if polled_s > SLOW_TURN_S else (),
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
+            waits_for=self._membership.judgement.why,
             loops=self._stages.loops(),
             runs=run_traces(dog.places, now_s),
             crashed=self._stages.isolated.crashed,

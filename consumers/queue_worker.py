@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -46,6 +47,7 @@ from .handover import Handover
 from .holdups import Holdups
 from .intake import Intake
 from .lags import Lags
+from .membership import Membership, view_group
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
@@ -106,7 +108,15 @@ class QueueWorker:
         )
         self._stages = Stages(queue, bench, self._settler, self._events, settings, waits=waits)
         self._flow = Flow(self._assignments, settings, lambda: self._stages.parked + self._stages.awaiting_schema)
-        self._overview = Overview(queue, settings.worker_id, self._assignments, self._flow, self._stages)
+        self._membership = Membership(queue, partial(view_group, cluster, queue, settings.worker_id))
+        self._overview = Overview(
+            queue,
+            settings.worker_id,
+            assignments=self._assignments,
+            flow=self._flow,
+            stages=self._stages,
+            membership=self._membership,
+        )
         self._holdups = Holdups(
             queue,
             worker_id=settings.worker_id,
@@ -261,6 +271,7 @@ class QueueWorker:
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
         else:
+            self._membership.complaint = error.str()
             _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self.queue.name})
 
     # ---- assignments
@@ -299,6 +310,7 @@ class QueueWorker:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
             self._overview.note(now_s)
+            self._membership.look(now_s, has_partitions=bool(self._assignments.main_partitions))
             self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()
             readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)

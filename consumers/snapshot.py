@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .children.pool import ChildCounts
+from .membership import Standing
 from .signs import JobProgress
 
 
@@ -22,6 +23,9 @@ class QueueSnapshot:
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
         progress: {job id: how far it is} of jobs that run and have told so.
+        standing: `working` where the group has given it partitions, `joining` before, `spare` where there are more
+            workers than partitions, `outside` where it has had none for 30 s without such a reason.
+        waits_for: why it has no partitions, in words; empty where it has some.
         children: the child processes for isolated jobs; None where there are none. While their `trouble` is not None,
             isolated jobs wait.
     """
@@ -37,6 +41,13 @@ class QueueSnapshot:
     stuck: int = 0
     progress: Mapping[str, JobProgress] = field(default_factory=dict)
     children: ChildCounts | None = None
+    standing: Standing = "working"
+    waits_for: str = ""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it works, or would if a partition came: what a probe of readiness asks."""
+        return self.standing in ("working", "spare")
 
     @property
     def settled(self) -> int:

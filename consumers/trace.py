@@ -91,6 +91,7 @@ class QueueTrace:
         awaiting_schema: jobs that wait until the schema store was asked for their schema; `schema_trouble` is why it
             cannot be asked, None while it can.
         children: the child processes; None where none was ever needed.
+        waits_for: why the worker has no partitions; empty where it has some.
         polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
     """
 
@@ -111,6 +112,7 @@ class QueueTrace:
     awaiting_schema: int = 0
     schema_trouble: str | None = None
     children: ChildCounts | None = None
+    waits_for: str = ""
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -152,7 +154,7 @@ def _hints(trace: QueueTrace) -> Iterator[str]:
     if trace.polled_s > SLOW_TURN_S:
         yield f"the poll thread has not turned for {trace.polled_s:.0f} s: nothing is fetched or committed"
     if not trace.partitions:
-        yield "no partitions: other workers have them, or the group is still sharing them out"
+        yield f"no partitions: {trace.waits_for or 'they are about to come'}"
     restoring = sum(found.state == "restoring" for found in trace.partitions)
     if restoring:
         yield f"{restoring} partitions wait for their ledger and progress to be read"

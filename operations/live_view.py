@@ -81,7 +81,7 @@ def _state(snapshot: QueueSnapshot) -> str:
     """What needs saying about a queue in words: its other outcomes, and why it fetches nothing."""
     others = [f"{count:,} {name.lower()}" for name, count in sorted(snapshot.outcomes.items()) if name not in _GOOD]
     if not snapshot.partitions:
-        others.insert(0, "no partitions: other workers have them, or the group is still sharing them out")
+        others.insert(0, f"no partitions: {snapshot.waits_for or 'they are about to come'}")
     if snapshot.stuck:
         others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
     if snapshot.children is not None and snapshot.children.trouble is not None:

@@ -22,9 +22,16 @@ from stoker.operations.broker_lock import file_lock
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
 OLD_KAFKA = "3.9.1"
 """The last release line before the group protocol of Kafka 4."""
+SHARED = "STOKER_TESTS_SHARED"
+"""Set by the process that runs pytest, inherited by xdist's workers."""
 WHOLE = "STOKER_TESTS_WHOLE"
 """Set where a test that cannot have what it needs must fail, in place of being skipped."""
 _START_TIMEOUT_S = 600.0  # a first start downloads the image, or the jars; other workers wait for it
+
+
+def shared_folder() -> Path:
+    """What the processes of this run share."""
+    return Path(os.environ[SHARED])
 
 
 def provide_broker(shared: Path) -> str:
@@ -37,13 +44,13 @@ def provide_broker(shared: Path) -> str:
         return str(json.loads(note.read_text(encoding="utf-8"))["bootstrap_servers"])
 
 
-def old_broker(folder: Path) -> EmbeddedBroker:
-    """A broker of the release line before Kafka 4, not started; its jars are fetched once for each user."""
+def provide_old_broker(shared: Path) -> str:
+    """The address of this run's broker of the release line before Kafka 4; its jars are fetched once for each user."""
     try:
         find_jars(lambda _said: None, version=OLD_KAFKA)
     except JarsMissing as missing:
         cannot_have(f"Kafka {OLD_KAFKA}: {missing}")
-    return EmbeddedBroker(folder, version=OLD_KAFKA)
+    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA).start(_START_TIMEOUT_S)
 
 
 def cannot_have(what: str) -> None:
@@ -57,7 +64,8 @@ def withdraw_broker(shared: Path) -> None:
     made = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
     if "container" in made:
         _container("remove", made["container"])
-    EmbeddedBroker(shared / "broker").kill()
+    for folder in (shared / "broker", shared / OLD_KAFKA):
+        EmbeddedBroker(folder).kill()
 
 
 def _container(*command: str) -> dict[str, str]:

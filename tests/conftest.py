@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from brokers import provide_broker, withdraw_broker
+from brokers import SHARED, provide_broker, withdraw_broker
 from guarded import Guarded, provide_guarded, withdraw_guarded
 from postgres import Postgres, provide_postgres, withdraw_postgres
 from registries import provide_registry, withdraw_registry
@@ -27,7 +27,6 @@ from stoker.operations.broker import EmbeddedBroker
 if TYPE_CHECKING:
     from stoker.topology.cluster import ClusterSettings
 
-_SHARED = "STOKER_TESTS_SHARED"  # set by the process that runs pytest, inherited by xdist's workers
 _OURS = pytest.StashKey[Path]()
 
 hypothesis.settings.register_profile("shared", deadline=None)  # on a busy machine one slow example says nothing
@@ -36,9 +35,9 @@ hypothesis.settings.load_profile("shared")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder this run's processes share; xdist's workers find it made."""
-    if _SHARED not in os.environ:
+    if SHARED not in os.environ:
         config.stash[_OURS] = Path(tempfile.mkdtemp(prefix="stoker-tests-"))
-        os.environ[_SHARED] = str(config.stash[_OURS])
+        os.environ[SHARED] = str(config.stash[_OURS])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -50,7 +49,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         withdraw_postgres(shared)
         withdraw_registry(shared)
         shutil.rmtree(shared)
-        del os.environ[_SHARED]
+        del os.environ[SHARED]
 
 
 @pytest.fixture(scope="session")
@@ -60,25 +59,25 @@ def cluster() -> ClusterSettings:
 
     if os.environ.get(BOOTSTRAP_VARIABLE):
         return ClusterSettings.from_environment()
-    return ClusterSettings(bootstrap_servers=provide_broker(Path(os.environ[_SHARED])))
+    return ClusterSettings(bootstrap_servers=provide_broker(Path(os.environ[SHARED])))
 
 
 @pytest.fixture(scope="session")
 def guarded() -> Guarded:
     """A running Kafka with TLS, passwords and access rights, shared by the run: a test grants what it needs."""
-    return provide_guarded(Path(os.environ[_SHARED]))
+    return provide_guarded(Path(os.environ[SHARED]))
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Postgres:
     """A running PostgreSQL, shared by the run: a test takes a database of its own, `postgres.create_database()`."""
-    return provide_postgres(Path(os.environ[_SHARED]))
+    return provide_postgres(Path(os.environ[SHARED]))
 
 
 @pytest.fixture(scope="session")
 def schema_registry() -> str:
     """The address of a real Schema Registry, shared by the run; a test keeps to subjects under its `namespace`."""
-    return provide_registry(Path(os.environ[_SHARED]))
+    return provide_registry(Path(os.environ[SHARED]))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Fixtures of the inbox's tests: databases that hold an inbox and a table of effects."""
+"""Fixtures of the worker's tests: an old Kafka, and databases that hold an inbox and a table of effects."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from brokers import provide_old_broker, shared_folder
 from inboxes import make_postgresql, make_sqlite
 from postgres import Postgres
+from stoker.topology import ClusterSettings
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,9 @@ def inbox_url(request: pytest.FixtureRequest, driver: str, tmp_path: Path) -> st
     with psycopg.connect(url) as emptied:
         emptied.execute("TRUNCATE effects, stoker_inbox")
     return url
+
+
+@pytest.fixture(scope="session")
+def old_cluster() -> ClusterSettings:
+    """A real broker of the release line before Kafka 4, shared by the run."""
+    return ClusterSettings(bootstrap_servers=provide_old_broker(shared_folder()))

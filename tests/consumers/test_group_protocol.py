@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from brokers import old_broker
 from stoker.consumers.group_protocol import BrokerWatch
 from stoker.operations.cluster_view import ClusterView
 from stoker.producers import Producer
@@ -18,14 +16,6 @@ from working import Journal, create, declare_queue, running_worker, wait_all_com
 KAFKA_39 = "kafka:9092/1:   ApiKey ConsumerGroupHeartbeat (68) Versions 0..0"
 KAFKA_43 = "kafka:9092/1:   ApiKey ConsumerGroupHeartbeat (68) Versions 0..1"
 KAFKA_35 = "kafka:9092/1:  Feature BrokerBalancedConsumer: ConsumerGroupHeartbeat (0..32767) NOT supported by broker"
-
-
-@pytest.fixture(scope="module")
-def old_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSettings]:
-    """A real broker of the release line before Kafka 4."""
-    broker = old_broker(tmp_path_factory.mktemp("old"))
-    yield ClusterSettings(bootstrap_servers=broker.start())
-    broker.kill()
 
 
 @pytest.mark.parametrize("ordering", ["key", "strict"])

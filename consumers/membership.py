@@ -1,0 +1,167 @@
+"""`Membership`: whether the group has given this worker partitions, and if not, why.
+
+A worker without partitions looks like one without jobs. It may be one of more workers than there are partitions, which
+is as it should be; or its join may never be answered, of which the Kafka client says nothing. So when it had none for a
+while, the brokers are asked what they know of the group.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from ..topology import ClusterSettings, Queue
+from ..topology.kafka_errors import Remedy, remedy_of
+from . import log_keys
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+LATE_AFTER_S: Final = 30.0
+"""A join takes a fraction of a second by the protocol of Kafka 4, and some seconds by the classic one."""
+ASK_EVERY_S: Final = 30.0
+REPEAT_S: Final = 600.0
+"""How often the worker logs that it has no partitions, while it lasts."""
+ANSWER_TIMEOUT_S: Final = 5.0
+
+Standing = Literal["joining", "working", "spare", "outside"]
+"""`spare`: there are more workers than partitions. `outside`: it has had none for long, which should not be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupView:
+    """What the brokers know of the group.
+
+    Attributes:
+        partitions: of the queue's main topic.
+        members: how many workers the group has.
+        lists_us: whether this worker is one of them.
+        state: Kafka's word for what the group is at.
+    """
+
+    partitions: int
+    members: int
+    lists_us: bool
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How this worker stands, and why it has no partitions; `level` is that of the log, None where others log it."""
+
+    standing: Standing
+    why: str
+    level: int | None
+
+
+JOINING: Final = Judgement(standing="joining", why="the group has not shared its partitions out yet", level=None)
+WORKING: Final = Judgement(standing="working", why="", level=None)
+
+
+class Membership:
+    """Owned by the poll thread; `judgement` may be read by any.
+
+    Attributes:
+        complaint: what the group's client said last; empty where it has said nothing.
+    """
+
+    def __init__(self, queue: Queue, ask: Callable[[], GroupView]) -> None:
+        self._queue = queue
+        self._ask = ask
+        self._since_s: float | None = None
+        self._next_ask_s = 0.0
+        self._next_log_s = 0.0
+        self._logged: Standing = "joining"
+        self.judgement = JOINING
+        self.complaint = ""
+
+    def look(self, now_s: float, *, has_partitions: bool) -> None:
+        """Take note of this moment; to be called every second or so, and never waits."""
+        if has_partitions:
+            self._note_working()
+        elif self._since_s is None:
+            self._since_s, self.judgement = now_s, JOINING
+        elif now_s - self._since_s >= LATE_AFTER_S and now_s >= self._next_ask_s:
+            self._next_ask_s = now_s + ASK_EVERY_S
+            threading.Thread(
+                target=self._find_out, args=(now_s,), name=f"stoker-group-{self._queue.name}", daemon=True
+            ).start()
+
+    def _note_working(self) -> None:
+        if self._logged == "outside":
+            _LOGGER.warning("the group has given this worker partitions", extra={log_keys.QUEUE: self._queue.name})
+        self._since_s, self._logged, self.judgement, self.complaint = None, "working", WORKING, ""
+
+    def _find_out(self, now_s: float) -> None:
+        """Ask the brokers, in a thread of its own, since they may not answer."""
+        found = judge(self._queue, self._ask, self.complaint)
+        if self._since_s is None:
+            return  # the partitions came meanwhile
+        self.judgement = found
+        if found.level is None or (found.standing == self._logged and now_s < self._next_log_s):
+            return
+        self._logged, self._next_log_s = found.standing, now_s + REPEAT_S
+        _LOGGER.log(found.level, "queue %r: %s", self._queue.name, found.why, extra={log_keys.QUEUE: self._queue.name})
+
+
+def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgement:
+    """Say why a worker has had no partitions for long, by what the brokers know of the group."""
+    try:
+        found = ask()
+    except KafkaException as failure:
+        return _unanswered(queue, failure)
+    if found.lists_us and found.members > found.partitions > 0:
+        why = f"{found.members} workers share {found.partitions} partitions, so this one has none until another leaves"
+        return Judgement(standing="spare", why=why, level=logging.INFO)
+    return Judgement(standing="outside", why=_of_outside(queue, found, complaint), level=logging.ERROR)
+
+
+def _of_outside(queue: Queue, found: GroupView, complaint: str) -> str:
+    head = f"this worker has had no partitions for {LATE_AFTER_S:g} s, and runs no jobs. "
+    said = f" Its client said last: {complaint}" if complaint else ""
+    if found.partitions == 0:
+        return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{said}"
+    if found.lists_us:
+        return (
+            f"{head}Group {queue.group} ({found.state}) lists it, and {found.members} workers share {found.partitions} "
+            f"partitions: another one does not give its own back. See that one's log, and restart it{said}"
+        )
+    return (
+        f"{head}Group {queue.group} has {found.members} other members and has not answered its join. See that this "
+        "client has the right Read on the group, and that the brokers know the group protocol: for those before Kafka "
+        f"4.0 set `--option group.protocol=classic`{said}"
+    )
+
+
+def _unanswered(queue: Queue, failure: KafkaException) -> Judgement:
+    error = failure.args[0]
+    if remedy_of(error) is Remedy.WAIT:  # an outage, which is logged where it is noticed
+        return Judgement(standing="outside", why=f"the brokers do not answer ({error.str()})", level=None)
+    why = (
+        f"this worker has had no partitions for {LATE_AFTER_S:g} s, and the brokers refuse to describe its group "
+        f"{queue.group} ({error.str()}); grant this client Read on the group"
+    )
+    return Judgement(standing="outside", why=why, level=logging.ERROR)
+
+
+def view_group(cluster: ClusterSettings, queue: Queue, worker_id: str) -> GroupView:
+    """Ask the brokers for the group.
+
+    Raises:
+        KafkaException: they do not answer, or refuse to.
+    """
+    admin = AdminClient(cluster.client_config(log_level=2, client_id=f"{worker_id}-group"))
+    topic = admin.list_topics(queue.topic, timeout=ANSWER_TIMEOUT_S).topics[queue.topic]
+    future = admin.describe_consumer_groups([queue.group], request_timeout=ANSWER_TIMEOUT_S)[queue.group]
+    group = future.result()
+    return GroupView(
+        partitions=len(topic.partitions),
+        members=len(group.members),
+        lists_us=any(member.client_id == worker_id for member in group.members),
+        state=group.state.name.lower(),
+    )
