@@ -40,6 +40,6 @@ def _report(error: BaseException) -> None:
     """As text: the logging module would read it once more, and lets what that raises pass."""
     told = describe_failure("", error)
     _LOGGER.error(
-        "a task or callback that a job started raised %s (%s); the event loop goes on\n%s",
+        "a task that a job started raised %s (%s); the event loop goes on\n%s",
         told.error_type, told.message, told.stack,
     )  # fmt: skip
