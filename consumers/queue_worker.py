@@ -164,6 +164,10 @@ class QueueWorker:
         self._restoring.stop()
         self._flow.signal_room()
 
+    def excuse_failures(self) -> None:
+        """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
+        self._stages.excuses_failures = True
+
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they will be delivered again."""
         self._stopping_now.set()

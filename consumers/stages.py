@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
@@ -39,6 +39,11 @@ from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")
 
+SIGNAL_WITHIN_S: Final = 0.3
+SIGNAL_POLL_S: Final = 0.005
+ENDED_BY_SIGINT: Final = "died with <Signals.SIGINT"
+"""What `subprocess.CalledProcessError` says, be it as the cause of another error."""
+
 
 class Stages:
     """Everything between delivery and settling; `take` records, and the settler tells what became of them.
@@ -46,7 +51,10 @@ class Stages:
     Attributes:
         isolated: runs records in child processes; those of isolated job types, and those that are given to it.
         crashed: what a part of it failed with; None while all is well.
+        excuses_failures: whether a failed run costs no attempt, as after a terminal's Ctrl+C.
     """
+
+    excuses_failures = False
 
     def __init__(
         self,
@@ -242,10 +250,29 @@ class Stages:
         if ledger is not None and record.claim_id is not None and (outcome is DONE or is_lasting(outcome)):
             ledger.add_job(record.claim_id)
         if outcome is not DONE:
+            outcome = self._excused(record, outcome)
             self._lanes.expect(record, outcome)
             self._note_setback(record, outcome, ledger)
         self._settler.hand_in(record, outcome)
         self._lanes.finish(record, outcome)
+
+    def _excused(self, record: Record, outcome: Outcome) -> Outcome:
+        """A failed run is interrupted where the terminal has interrupted what the job had started."""
+        if not isinstance(outcome, Retried | Dead):
+            return outcome
+        if isinstance(outcome, Dead) and outcome.reason not in ("attempts-spent", "permanent"):
+            return outcome
+        if not self.excuses_failures and not self._is_about_to_excuse(outcome):
+            return outcome
+        log_excused(record, outcome, self._queue)
+        return INTERRUPTED
+
+    def _is_about_to_excuse(self, outcome: Retried | Dead) -> bool:
+        """Of a program that SIGINT has ended: its end may be noticed here before this process's own signal is."""
+        give_up_s = time.monotonic() + (SIGNAL_WITHIN_S if ENDED_BY_SIGINT in outcome.failure.stack else 0.0)
+        while not self.excuses_failures and time.monotonic() < give_up_s:
+            time.sleep(SIGNAL_POLL_S)
+        return self.excuses_failures
 
     def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
         """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
@@ -297,3 +324,13 @@ def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue
         case Deferred(reason=reason, detail=detail, due=due):
             extra |= {log_keys.REASON: reason, log_keys.DUE: due.isoformat()}
             _LOGGER.warning("job is deferred: %s", detail, extra=extra)
+
+
+def log_excused(record: Record, outcome: Retried | Dead, queue: Queue) -> None:
+    """Tell of a job that failed where Ctrl+C may have ended what it had started."""
+    failure = outcome.failure
+    _LOGGER.warning(
+        "job failed after Ctrl+C, which also reaches the programs that jobs have started; it is delivered again, at no "
+        "attempt's cost: %s", failure.message,
+        extra={**job_fields(record, queue.name), log_keys.ERROR_TYPE: failure.error_type},
+    )  # fmt: skip

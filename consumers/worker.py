@@ -21,6 +21,7 @@ from typing import Final
 from ..schemas import SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.contracts import ContractsRefused
+from ..topology.own_loggers import keep_loggers_on
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
 from . import child_flag, log_keys
@@ -30,6 +31,7 @@ from .queue_worker import QueueWorker
 from .settings import WorkerSettings
 from .slots import describe_frames, thread_frames
 from .snapshot import QueueSnapshot
+from .standard_streams import fill_descriptors
 from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -73,6 +75,8 @@ class Worker:
         """
         if child_flag.is_child:
             raise WorkerInChild
+        fill_descriptors()
+        keep_loggers_on()
         self._on_trace = on_trace or log_traces
         self._trace_every_s = trace_every_s
         self._next_trace_s = time.monotonic() + trace_every_s
@@ -184,8 +188,14 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])  # a fleet starts its processes with it blocked
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
+        """Only note it: a handler runs amid any line of the main thread, where locks may be held.
+
+        A terminal's Ctrl+C goes to all processes in its foreground, also to the programs that jobs have started.
+        """
         self._signals.append(signal.Signals(number).name)
+        if number == signal.SIGINT:
+            for worker in self._workers:
+                worker.excuse_failures()
 
     def _obey(self) -> None:
         """Do what the signals say that have come since the last look."""

@@ -20,6 +20,7 @@ from types import ModuleType
 
 from ..schemas.errors import ContractRefused
 from ..topology import InvalidDeclaration, Pipeline
+from ..topology.own_loggers import keep_loggers_on
 
 _SHOWN_NAMES = 8
 
@@ -80,6 +81,7 @@ def load_pipeline(application: str | None) -> Pipeline:
         raise NoApplication
     module_name, _, attribute = application.partition(":")
     module = _import(module_name)
+    keep_loggers_on()
     return _find_attribute(module, attribute) if attribute else _only_pipeline(module)
 
 

@@ -30,9 +30,11 @@ from typing import Any, Final, cast
 
 from ...schemas import Contract
 from ...topology import JobType, Queue
+from ...topology.own_loggers import keep_loggers_on
 from .. import child_flag
 from ..async_slots import AsyncSlot, Holder
 from ..context import JobContext
+from ..job_errors import report_of
 from ..loop_turns import make_loop, turn_until
 from ..record import Assignment, Record
 from ..resident import own_peak_bytes
@@ -324,12 +326,13 @@ def main(pipe: Connection) -> None:
     _dump_stacks_to(setup.stack_file)
     talk, heard = Talk(pipe), SimpleQueue[object]()
     log_over_pipe(setup.log_levels, talk.tell_log)
+    keep_loggers_on()
     threading.Thread(target=talk.listen, args=(heard,), name="stoker-listen", daemon=True).start()
     try:
         _prepare(setup.main)
         child = Child(setup, talk, heard)
-    except BaseException:  # noqa: BLE001  # the application's modules may raise anything; the worker tells it
-        talk.tell(Unready(traceback.format_exc()))
+    except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker tells it
+        talk.tell(Unready(report_of(error)))
         sys.exit(1)
     talk.tell(Ready(own_peak_bytes()))
     child.serve()

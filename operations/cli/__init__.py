@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
@@ -104,6 +105,10 @@ def main(
     """
     if os.environ.get("NO_COLOR"):  # the convention of no-color.org; click knows nothing of it
         ctx.color = False
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        from ...consumers.standard_streams import fill_streams
+
+        fill_streams()
     level = log_level or ("debug" if verbose else "warning")
     log_to_stderr(level)
     ctx.obj = AppContext(
