@@ -149,4 +149,4 @@ class AsyncRunners:
         else:
             is_lost = now_s > context.deadline_s + LOST_AFTER_S
         suspended = sum(slot.has_record and slot is not culprit for slot in loop.places) if is_lost else 0
-        return LoopLost(self._name, context.job_id if context else None, suspended) if suspended else None
+        return LoopLost(self._name, context.shown_id if context else None, suspended) if suspended else None

@@ -121,7 +121,7 @@ class Watchdog:
         """{job id: how far it is} of the jobs that run and have told so."""
         contexts = [place.context for place in self.places]
         return {
-            context.job_id: latest
+            context.shown_id: latest
             for context in contexts
             if context is not None and (latest := context.latest_progress) is not None
         }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+from fastavro.schema import SchemaParseException, UnknownType, fingerprint, parse_schema, to_parsing_canonical_form
 from fastavro.types import Schema as ParsedSchema
 
 from .body_reader import FAULTS, Read, located, reader_of
@@ -22,6 +22,8 @@ FINGERPRINT_BYTES: Final = 8
 CONFLUENT: Final = b"\x00"
 REGISTRY_ID_BYTES: Final = 4
 
+NOT_A_SCHEMA: Final = (SchemaParseException, UnknownType, LookupError, TypeError, AttributeError, RecursionError)
+"""What a `Codec` raises of data that are no schema, or one that lies in itself deeper than Python can follow."""
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 
 
@@ -89,6 +91,17 @@ class Codec:
         if not isinstance(schema, list) or is_tagged(schema):
             return schema
         return self.follow(next((branch for branch in schema if branch != "null"), "null"))
+
+    def prepare_reading(self) -> None:
+        """Make the reader now, so that a schema of which none can be made is told before a body is.
+
+        Raises:
+            Misfit: it is nested or branched too far, or means a decimal of too many digits.
+        """
+        try:
+            self._read = reader_of(self.root, self.named)
+        except RecursionError as error:
+            raise Misfit("is nested or branched too far to be read") from error
 
     def encode(self, datum: Mapping[str, Any]) -> bytes:
         """Write a datum that already fits the schema."""
@@ -159,6 +172,8 @@ def _bounded(codec: Codec, schema: Schema, inside: tuple[str, ...]) -> bool:
         raise Misfit("is an array of items that take no bytes, so a reader could not bound its length")
     if kind == "map":
         _bounded(codec, schema["values"], inside)
+    if kind == "fixed" and schema["size"] < 0:
+        raise Misfit("is a fixed type of less than no bytes")
     return kind != "null" and not (kind == "fixed" and schema["size"] == 0)
 
 

@@ -257,7 +257,7 @@ def _logical(writer: Schema, reader: Schema, path: str) -> Iterator[Break]:
 def _meaning(schema: Schema) -> tuple[str, int, int]:
     """Reduce a logical type to what must agree: its name, scale and precision."""
     logical = schema.get("logicalType") if isinstance(schema, dict) else None
-    if not isinstance(schema, dict) or logical not in _LOGICAL:
+    if not isinstance(schema, dict) or not isinstance(logical, str) or logical not in _LOGICAL:
         return ("", 0, 0)
     if logical != "decimal":
         return (str(logical), 0, 0)

@@ -7,10 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastavro.schema import SchemaParseException, UnknownType
-
 from .annotations import peeled
-from .avro import SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
+from .avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
 from .derive import Derivation
 from .errors import ContractRefused, Misfit, PayloadRefused
 from .given import Given, owner_annotations
@@ -221,7 +219,7 @@ def _given(codec: Codec, parameters: list[Parameter]) -> tuple[RecordShape, str 
 def _codec(schema: dict[str, Any]) -> Codec:
     try:
         codec = Codec(schema)
-    except (SchemaParseException, UnknownType, KeyError) as error:
+    except NOT_A_SCHEMA as error:
         raise Misfit(f"has a schema that is not valid Avro: {error}") from error
     require_bounded(codec)
     return codec

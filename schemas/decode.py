@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from fastavro.schema import SchemaParseException, UnknownType
-
-from .avro import CONFLUENT, FINGERPRINT_BYTES, REGISTRY_ID_BYTES, SINGLE_OBJECT, Codec, require_bounded
+from .avro import CONFLUENT, FINGERPRINT_BYTES, NOT_A_SCHEMA, REGISTRY_ID_BYTES, SINGLE_OBJECT, Codec, require_bounded
 from .compatibility import Break, unresolved
 from .contract import Contract
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
@@ -108,9 +106,9 @@ class Decoder:
         A contract that was never registered has its place after the versions that were there before it. Where nobody
         has noted that place, "newer" is the answer that loses nothing: the job is deferred.
         """
-        order = [Codec(version.schema).canonical for version in self._store.versions(contract.job_type)]
-        writer = Codec(self._known(frame_id).schema).canonical
-        if writer not in order:
+        order = [_canonical(version) for version in self._store.versions(contract.job_type)]
+        writer = _canonical(self._known(frame_id))
+        if writer is None or writer not in order:
             return False
         known = contract.canonical in order
         return order.index(writer) >= (order.index(contract.canonical) + 1 if known else self._places.get(contract, 0))
@@ -192,12 +190,21 @@ def _is_same(writer: Codec, reader: Codec) -> bool:
     return writer.canonical == reader.canonical
 
 
+def _canonical(stored: StoredSchema) -> str | None:
+    """The schema's canonical form; None where what is stored is no schema."""
+    try:
+        return Codec(stored.schema).canonical
+    except NOT_A_SCHEMA:
+        return None
+
+
 def _writer_codec(stored: StoredSchema) -> Codec:
     try:
         codec = Codec(stored.schema)
-    except (SchemaParseException, UnknownType, KeyError) as error:
+        require_bounded(codec)
+    except NOT_A_SCHEMA as error:
         raise Misfit(f"was written with a stored schema that is not valid Avro: {error}") from error
-    require_bounded(codec)
+    codec.prepare_reading()
     return codec
 
 

@@ -13,6 +13,7 @@ from .avro import Codec, Schema, kind_of
 from .compound import ArrayShape, EnumShape, MapShape
 from .declared_fields import record_fields
 from .errors import Misfit
+from .meanings import is_decimal
 from .records import ABSENT, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape
 from .unions import UnionShape
@@ -141,11 +142,13 @@ def owner_annotations(schema: dict[str, Any], owner: type[Any]) -> dict[str, Any
 def _scalar(schema: Schema) -> Shape:
     if not isinstance(schema, dict):
         return _PLAIN[kind_of(schema)]
-    kind, meaning = kind_of(schema), schema.get("logicalType")
-    if meaning == "decimal" and kind in {"bytes", "fixed"}:
+    kind, meaning = kind_of(schema), str(schema.get("logicalType"))
+    if is_decimal(schema):
         return logical.decimal(int(schema["precision"]), int(schema.get("scale", 0)), schema)
+    if meaning == "decimal":
+        raise Misfit("is a decimal without a precision, or with a scale beyond it, which Avro takes for plain bytes")
     if (kind, meaning) in _LOGICAL:
-        return _LOGICAL[kind, str(meaning)]
+        return _LOGICAL[kind, meaning]
     if (kind, meaning) in _NO_FORM:
         raise Misfit(f"has logical type {meaning}, which has no form here; use timestamp-micros or plain {kind}")
     return shapes.fixed(schema) if kind == "fixed" else _PLAIN[kind]

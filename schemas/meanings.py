@@ -38,9 +38,17 @@ class Meaning:
 def meaning_of(schema: Mapping[str, Any]) -> Meaning | None:
     """Find what a schema's logical type means; None where there is none, or an unknown one, which Avro ignores."""
     kind, logical = schema["type"], schema.get("logicalType")
-    if logical == "decimal" and kind in {"bytes", "fixed"}:
+    if is_decimal(schema):
         return _decimal(schema["precision"], schema.get("scale", 0), schema.get("size"))
-    return _MEANINGS.get((kind, logical)) if isinstance(kind, str) else None
+    return _MEANINGS.get((kind, logical)) if isinstance(kind, str) and isinstance(logical, str) else None
+
+
+def is_decimal(schema: Mapping[str, Any]) -> bool:
+    """Whether a schema's logical type is a decimal that Avro allows; another one means nothing."""
+    if schema.get("logicalType") != "decimal" or schema["type"] not in {"bytes", "fixed"}:
+        return False
+    precision, scale = schema.get("precision"), schema.get("scale", 0)
+    return isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision and precision > 0
 
 
 def require_digits(precision: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from fastavro.schema import SchemaParseException, UnknownType
 
-from .avro import CONFLUENT, REGISTRY_ID_BYTES, Codec
+from .avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import IncompatibleSchema, RegistryUnreachable
@@ -32,6 +32,18 @@ _REGISTER_TIMEOUT_S: Final = 15.0
 # How many ids that nobody could name are asked for at the next refresh; what bad bytes name beyond it is left out.
 _ASKED_IDS: Final = 64
 _MOST_REFERENCES: Final = 100
+
+
+# What parsing raises of JSON that is no schema, or is one that lies in itself deeper than Python can follow.
+_NO_SCHEMA: Final = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    SchemaParseException,
+    UnknownType,
+)
 
 
 class RegistrySchemaStore:
@@ -187,7 +199,7 @@ class RegistrySchemaStore:
         try:
             avro = self._whole(found, deadline)
             fingerprint = Codec(avro).fingerprint
-        except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
+        except (ValueError, *NOT_A_SCHEMA) as error:
             _log.warning(
                 "skipped a schema of the registry that is not Avro",
                 extra={"schema_id": found.schema_id, "reason": wire_text(str(error), LONGEST_DETAIL)},

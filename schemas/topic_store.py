@@ -31,7 +31,7 @@ from confluent_kafka import (
 )
 from fastavro.schema import SchemaParseException, UnknownType
 
-from .avro import Codec
+from .avro import NOT_A_SCHEMA, Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
@@ -67,6 +67,18 @@ _READING: Final[dict[str, str | int | float | bool]] = {
     "fetch.wait.max.ms": 10,
 }
 _WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True, "linger.ms": 0}
+
+
+# What parsing raises of JSON that is no schema, or is one that lies in itself deeper than Python can follow.
+_NO_SCHEMA: Final = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    SchemaParseException,
+    UnknownType,
+)
 
 
 class TopicSchemaStore:
@@ -192,7 +204,7 @@ class TopicSchemaStore:
             return
         try:
             self._book.add(_stored(value))
-        except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
+        except (ValueError, *NOT_A_SCHEMA) as error:
             _log.warning(
                 "skipped a record of the schemas topic that is not a schema",
                 extra={

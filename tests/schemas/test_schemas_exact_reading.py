@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import enum
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -15,8 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stoker.schemas import Contract, ContractRefused, Digits, Undecodable
+from stoker.schemas import (
+    Contract,
+    ContractRefused,
+    Decoder,
+    Digits,
+    MemorySchemaStore,
+    SchemaMismatch,
+    Undecodable,
+)
 from stoker.schemas.avro import Codec
+from stoker.schemas.store import StoredSchema
 
 
 class Cabin(enum.Enum):
@@ -266,3 +276,48 @@ def test_names_of_a_foreign_schema_are_no_source() -> None:
     leg = {"type": "record", "name": "L", "fields": [{"name": "x", "type": "long"}]}
     schema = {"type": "record", "name": "R", "doc": "'\"", "fields": [{"name": "value", "type": leg, "aliases": ["x"]}]}
     assert Codec(schema).decode(long(7), 0) == {"value": {"x": 7}}
+
+
+def nested(levels: int) -> Any:
+    """A type that lies in itself so often."""
+    schema: Any = "long"
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+MANY = [{"type": "record", "name": f"N{n}", "fields": [{"name": "x", "type": "long"}]} for n in range(3_000)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        nested(2_000), MANY, {"type": "fixed", "name": "F", "size": -1}, {"type": 5}, 5, None,
+        {"type": "record", "name": "R2", "fields": 5}, {"type": "bytes", "logicalType": ["decimal"]},
+        {"type": "bytes", "logicalType": "decimal", "precision": 10**9}, {"type": "enum", "name": "E", "symbols": None},
+    ],
+)  # fmt: skip
+def test_a_stored_schema_that_no_reader_can_be_made_of_ends_no_worker(kind: Any) -> None:
+    """Whatever lies in the schema store, a payload of it is refused or read, and nothing else is raised."""
+
+    def job(value: int) -> None: ...
+
+    store = MemorySchemaStore()
+    schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": kind}]}
+    store._book.add(StoredSchema(job_type="j", frame_id=b"12345678", schema=schema, registered_at=None))
+    contract = Contract.of_function(job, job_type="j", namespace="n")
+    with pytest.raises((Undecodable, SchemaMismatch)):
+        Decoder(store).decode(contract, b"\xc3\x0112345678" + b"\x02\x02")
+    with suppress(Undecodable, SchemaMismatch):
+        Decoder(store).decode_as_written(b"\xc3\x0112345678" + b"\x02\x02")
+
+
+@pytest.mark.parametrize("more", [{}, {"precision": 2, "scale": 3}])
+def test_a_decimal_that_avro_takes_for_bytes_is_refused_at_declaration(more: dict[str, int]) -> None:
+    """Without a precision, or with a scale beyond it, the logical type would mean nothing."""
+    schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": logical("bytes", "decimal", **more)}]}
+
+    def job(value: Decimal) -> None: ...
+
+    with pytest.raises(ContractRefused):
+        Contract.of_avsc(job, schema, job_type="j", namespace="n")
