@@ -18,7 +18,7 @@ def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
         # Imported here, as each store pulls in a client that the other does not need.
         from ..schemas.topic_store import TopicSchemaStore
 
-        return TopicSchemaStore(cluster.client_config(), pipeline.schemas_topic)
+        return TopicSchemaStore(cluster.reader_config(), pipeline.schemas_topic)
     from ..schemas.registry_store import RegistrySchemaStore
 
     return RegistrySchemaStore(
