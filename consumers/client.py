@@ -14,6 +14,7 @@ from ..topology.cluster import ANY_SIZE_BYTES, Option
 from ..topology.group_settings import group_settings
 from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
+from .outage import WorkerOutage
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -54,12 +55,18 @@ def classic_session(queue: Queue) -> dict[str, Option]:
 
 
 def make_consumer(
-    cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol, on_commit: OnCommit
+    cluster: ClusterSettings,
+    queue: Queue,
+    client_id: str,
+    protocol: GroupProtocol,
+    *,
+    on_commit: OnCommit,
+    outage: WorkerOutage,
 ) -> tuple[Consumer, BrokerWatch]:
     """Make the consumer of a queue's group, and what learns from its log whether the brokers know the protocol."""
     config = {**consumer_config(cluster, queue, client_id, protocol), "on_commit": on_commit}
-    watch = BrokerWatch(config, _LOGGER)
-    return _consumer(cluster, BrokerWatch.watched(config), watch), watch
+    watch = BrokerWatch(config, _LOGGER, outage.note_connected)
+    return _consumer(BrokerWatch.watched(config), watch, outage.note), watch
 
 
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
@@ -78,12 +85,17 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "queued.max.messages.kbytes": 8_192,
     }
     whole = {**config, **beside, **options}
-    return _consumer(cluster, whole, LogRelay(whole, _LOGGER))
+    return _consumer(whole, LogRelay(whole, _LOGGER), _detail(cluster, client_id).note)
 
 
-def _consumer(cluster: ClusterSettings, config: dict[str, Any], relay: LogRelay) -> Consumer:
-    outage = Outage(cluster.bootstrap_servers)
-    return Consumer({**config, "error_cb": outage.note, "logger": relay})
+def _consumer(config: dict[str, Any], relay: LogRelay, on_error: Callable[[Any], None]) -> Consumer:
+    return Consumer({**config, "error_cb": on_error, "logger": relay})
+
+
+def _detail(cluster: ClusterSettings, client_id: str) -> Outage:
+    """What takes the complaints of a client of the worker that is not the group's: `WorkerOutage` speaks for all."""
+    meaning = "the worker reports what that means for jobs"
+    return Outage(cluster.bootstrap_servers, f"client {client_id}", meaning, logging.DEBUG)
 
 
 def longest_callback_s(cluster: ClusterSettings) -> float:
@@ -94,7 +106,7 @@ def longest_callback_s(cluster: ClusterSettings) -> float:
 def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that writes progress which does not fit a commit; what it cannot write soon is written anew later."""
     config = producer_config(cluster, client_id=f"{worker_id}-progress", linger_ms=0, message_timeout_ms=5_000)
-    return connect(config, Outage(cluster.bootstrap_servers))
+    return connect(config, _detail(cluster, str(config["client.id"])))
 
 
 def lone_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
@@ -103,7 +115,7 @@ def lone_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     Whatever the cluster's options say of this, since a record that cannot be written stops its partition.
     """
     config = producer_config(cluster, client_id=f"{worker_id}-lone", linger_ms=0, message_timeout_ms=30_000)
-    return connect({**config, **_ONE_BY_ONE}, Outage(cluster.bootstrap_servers))
+    return connect({**config, **_ONE_BY_ONE}, _detail(cluster, str(config["client.id"])))
 
 
 _ONE_BY_ONE: Final[Mapping[str, Option]] = {
@@ -118,7 +130,7 @@ _ONE_BY_ONE: Final[Mapping[str, Option]] = {
 def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that makes outcomes durable; it reports success as well, which is none without an offset."""
     config = producer_config(cluster, client_id=worker_id, linger_ms=0, message_timeout_ms=30_000)
-    return connect(config, Outage(cluster.bootstrap_servers))
+    return connect(config, _detail(cluster, str(config["client.id"])))
 
 
 def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
@@ -131,4 +143,4 @@ def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
         queue_buffering_max_messages=MOST_EVENTS,
         queue_buffering_max_kbytes=MOST_EVENTS_KBYTES,
     )
-    return connect(config, Outage(cluster.bootstrap_servers))
+    return connect(config, _detail(cluster, str(config["client.id"])))

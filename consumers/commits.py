@@ -16,6 +16,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ..topology.kafka_errors import Remedy, remedy_of
 from .assignments import Assignments
 from .partition_state import MAX_CHARACTERS, PartitionState
 from .record import Assignment
@@ -140,7 +141,9 @@ class Commits:
         if refusal is not None and _is_too_large(refusal):
             self._lower_limit([place for place in places if error is not None or place.error is not None])
         elif refusal is not None and refusal.code() != KafkaError._NO_OFFSET:
-            _LOGGER.warning("offsets were not committed, and will be with the next: %s", refusal)
+            # What heals by waiting is part of an outage, or of a coordinator that moves: the worker logs the former.
+            level = logging.INFO if remedy_of(refusal) is Remedy.WAIT else logging.WARNING
+            _LOGGER.log(level, "offsets were not committed, and will be with the next: %s", refusal)
 
     def forget(self, ended: Iterable[Assignment]) -> None:
         """Wait no more for the answers to these."""

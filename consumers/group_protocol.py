@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,12 +78,17 @@ def refuses_consumer_protocol(error: KafkaError) -> bool:
 class BrokerWatch(LogRelay):
     """Takes a consumer's log lines, and learns from them whether a broker lacks the group protocol of Kafka 4.
 
+    It calls `on_connected` when a broker has answered.
+
     The lines of `debug=feature` tell what a broker lists when it is connected to. librdkafka then tells all else as
     well, so only what the cluster's own `debug` and `log_level` ask for is passed on.
     """
 
-    def __init__(self, config: Mapping[str, Any], logger: logging.Logger) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], logger: logging.Logger, on_connected: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(config, logger)
+        self._on_connected = on_connected
         self._lowest_level = logging.DEBUG if config.get("debug") else _level(int(config.get("log_level", _LOG_INFO)))
         self.lacks_consumer_protocol = False
 
@@ -95,6 +100,7 @@ class BrokerWatch(LogRelay):
     def log(self, level: int, form: str, *values: object) -> None:
         """Note what a line says of the heartbeat, and pass it on."""
         if "APIVERSION" in values:
+            self._on_connected()
             self.note(str(values[-1]))
         if level >= self._lowest_level:
             super().log(level, form, *values)

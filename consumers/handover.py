@@ -84,7 +84,9 @@ class Handover:
         self._flow.end(self._stages.drop(leaving))
 
     def log(self, what: str, changed: list[TopicPartition]) -> None:
-        """Tell which partitions came or went."""
-        numbers = sorted({place.partition for place in changed})
+        """Log which partitions came or went, if any, and which this worker holds by now."""
+        if not changed:
+            return
+        numbers, held = sorted({place.partition for place in changed}), list(self._assignments.main_partitions)
         extra: dict[str, object] = {log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: numbers}
-        _LOGGER.info("partitions %s: %s", what, numbers, extra=extra)
+        _LOGGER.info("partitions %s: %s; this worker holds %s", what, numbers, held or "none", extra=extra)

@@ -77,6 +77,7 @@ class Membership:
         self._next_ask_s = 0.0
         self._next_log_s = 0.0
         self._logged: Standing = "joining"
+        self._is_doubted = False
         self.judgement = JOINING
         self.complaint = ""
 
@@ -102,6 +103,10 @@ class Membership:
         found = judge(self._queue, self._ask, self.complaint)
         if self._since_s is None:
             return  # the partitions came meanwhile
+        if self.judgement.standing == "spare" and found.standing == "outside" and not self._is_doubted:
+            self._is_doubted = True  # another worker has just left, perhaps, and its partitions are on their way here
+            return
+        self._is_doubted = False
         self.judgement = found
         if found.level is None or (found.standing == self._logged and now_s < self._next_log_s):
             return

@@ -48,6 +48,7 @@ from .holdups import Holdups
 from .intake import Intake
 from .lags import Lags
 from .membership import Membership, view_group
+from .outage import WorkerOutage
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
@@ -127,6 +128,7 @@ class QueueWorker:
         )
         self._thread_id = 0
         self._cluster = cluster
+        self._outage = WorkerOutage(queue.name, cluster.bootstrap_servers)
         self._protocol = first_protocol(cluster)
         self._consumer, self._brokers = self._connect(self._protocol)
         self._tiers = TierReader(make_reader(cluster, queue, f"{settings.worker_id}-tiers", {}))
@@ -182,7 +184,14 @@ class QueueWorker:
         return self._overview.trace(self.last_turn_s, self._thread_id)
 
     def _connect(self, protocol: GroupProtocol) -> tuple[Consumer, BrokerWatch]:
-        return make_consumer(self._cluster, self.queue, self._settings.worker_id, protocol, self._commits.note_answer)
+        return make_consumer(
+            self._cluster,
+            self.queue,
+            self._settings.worker_id,
+            protocol,
+            on_commit=self._commits.note_answer,
+            outage=self._outage,
+        )
 
     def _subscribe(self) -> None:
         self._consumer.subscribe(
@@ -314,6 +323,7 @@ class QueueWorker:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
             self._overview.note(now_s)
+            self._outage.review()
             self._membership.look(now_s, has_partitions=bool(self._assignments.main_partitions))
             self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()

@@ -41,7 +41,9 @@ RETRY_PAUSE_S: Final = 0.5
 LINGER_S: Final = 0.01
 """A group costs two round trips, however small it is."""
 STILL_WAITING_S: Final = 5.0
-"""How long the brokers may take to confirm before the worker says so, and again each time."""
+"""How long the brokers may take to confirm before the worker says so."""
+REPORT_EVERY_S: Final = 60.0
+"""How often the settler reports that outcomes are not written, while it lasts."""
 LOOK_IN_S: Final = 0.02
 """How often the settler looks for answers to the records that go alone, while there are some."""
 
@@ -290,11 +292,11 @@ class Settler:
                 raise GaveUp(self._queue.name)
 
     def _begin_trouble(self, message: str, *args: object, first: Record | None = None) -> None:
-        """Say it at once, and again every few seconds while it lasts."""
+        """Say it at once, and again every minute while it lasts."""
         now_s = time.monotonic()
         if self._in_trouble_since_s is None:
             self._in_trouble_since_s = now_s
-        elif now_s - self._reported_s < STILL_WAITING_S:
+        elif now_s - self._reported_s < REPORT_EVERY_S:
             return
         self._reported_s = now_s
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)

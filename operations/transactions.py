@@ -136,7 +136,12 @@ class TransactionalPublisher:
         }
         config = {**producer_config(cluster, linger_ms=5, retry_backoff_ms=20), **LARGE_RECORDS, **own}
         self._max_record_bytes = int(config["message.max.bytes"])
-        self._producer = connect(config, Outage(cluster.bootstrap_servers))
+        self._producer = connect(
+            config,
+            Outage(
+                cluster.bootstrap_servers, "the desk", "it goes on once they answer, or says what it has done so far"
+            ),
+        )
         self._failures: list[KafkaError] = []
         self._guess: KafkaError | None = None
         self._is_open = False

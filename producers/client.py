@@ -121,10 +121,23 @@ class LogRelay:
 
 
 class Outage:
-    """What the client last said about its brokers, told once when it begins and once when it ends."""
+    """What a client last said about its brokers, told once when it begins and once when it ends."""
 
-    def __init__(self, bootstrap_servers: str) -> None:
-        self._servers = bootstrap_servers
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        client: str = "the producer",
+        meaning: str = "it sends what was enqueued again, until that expires",
+        level: int = logging.WARNING,
+    ) -> None:
+        """Take note of one client's complaints.
+
+        Args:
+            client: which part of the process it is, as the subject of a sentence.
+            meaning: what an outage means for jobs.
+            level: DEBUG for the clients of a part that reports outages by itself.
+        """
+        self._servers, self._client, self._meaning, self._level = bootstrap_servers, client, meaning, level
         self.cause: KafkaError | None = None
         self.fatal: KafkaError | None = None
 
@@ -135,13 +148,16 @@ class Outage:
         told_before = self.cause is not None
         self.cause = error
         if not told_before:
-            logger.warning("kafka at %s: %s; retrying until jobs expire", self._servers, error.str())
+            logger.log(
+                self._level, "%s has lost Kafka at %s (%s): %s",
+                self._client, self._servers, error.str(), self._meaning,
+            )  # fmt: skip
 
     def end(self) -> None:
         """Note that a broker has confirmed something."""
         if self.cause is not None:
             self.cause = None
-            logger.warning("kafka at %s: confirms again", self._servers)
+            logger.log(self._level, "%s: Kafka at %s confirms again", self._client, self._servers)
 
     @property
     def is_refusal(self) -> bool:

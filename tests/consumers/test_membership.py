@@ -26,7 +26,7 @@ OURS = GroupView(partitions=2, members=1, lists_us=True, state="stable")
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is not patient."""
     monkeypatch.setattr("stoker.consumers.membership.LATE_AFTER_S", 1.0)
-    monkeypatch.setattr("stoker.consumers.membership.ASK_EVERY_S", 0.5)
+    monkeypatch.setattr("stoker.consumers.membership.ASK_EVERY_S", 2.0)
 
 
 @pytest.mark.usefixtures("soon")
@@ -60,6 +60,32 @@ def test_a_worker_too_many_is_spare_and_ready(
     told = [found for found in caplog.records if "2 workers share 1 partitions" in found.getMessage()]
     assert {found.levelno for found in told} == {logging.INFO}
     assert len(told) <= 2, "one for each worker that was spare"
+
+
+def test_what_is_held_is_logged_and_traced(
+    cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A change of partitions is logged with those that are held by then, no change is not, and a trace shows all."""
+    caplog.set_level(logging.INFO, "stoker")
+    pipeline, queue = declare_queue(namespace, partitions=2)
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        """Do nothing with it."""
+
+    create(pipeline, cluster)
+    with running_worker(pipeline, cluster) as one:
+        one.wait_partitions(2)
+        with running_worker(pipeline, cluster) as two:
+            two.wait_partitions(1)
+        one.wait_partitions(2)
+        held = {(found.topic, found.partition) for found in one.worker.trace()[0].partitions}
+        assert held == {(topic, number) for topic in (queue.topic, *queue.retry_topics.values()) for number in (0, 1)}
+    said = [found.getMessage() for found in caplog.records if found.getMessage().startswith("partitions ")]
+    assert "partitions assigned: [0, 1]; this worker holds [0, 1]" in said
+    assert any(line.startswith("partitions revoked: [") and "holds none" not in line for line in said)
+    assert said[-1] == "partitions revoked: [0, 1]; this worker holds none"
+    assert not any("assigned: []" in line or "revoked: []" in line for line in said)
 
 
 @pytest.mark.expected_errors("has had no partitions")
@@ -113,6 +139,19 @@ def test_the_reason_is_read_from_the_group(view: GroupView, standing: str, parts
     assert judged.level == (logging.INFO if standing == "spare" else logging.ERROR)
     for part in parts:
         assert part in judged.why
+
+
+def test_a_spare_worker_that_is_about_to_take_over_is_no_alarm(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Asked in the moment after another worker has left, the group lists fewer members than partitions."""
+    monkeypatch.setattr("threading.Thread.start", lambda thread: thread.run())
+    seen = [replace(OURS, members=3), OURS, replace(OURS, members=3), OURS]
+    membership = Membership(QUEUE, lambda: seen.pop(0))
+    for now_s in (0.0, 30.0, 60.0, 90.0, 120.0):
+        membership.look(now_s, has_partitions=False)
+        assert membership.judgement.standing == ("spare" if now_s else "joining")
+    assert not [found for found in caplog.records if found.levelno > logging.INFO]
 
 
 @pytest.mark.parametrize(
