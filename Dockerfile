@@ -11,6 +11,7 @@ COPY topology topology
 COPY producers producers
 COPY consumers consumers
 COPY operations operations
+COPY testing testing
 RUN python -m venv /opt/stoker && /opt/stoker/bin/pip install -c constraints.txt '.[registry]'
 
 FROM python:3.13.9-slim

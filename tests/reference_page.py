@@ -18,6 +18,7 @@ MODULES: Final = (
     "stoker.producers",
     "stoker.producers.errors",
     "stoker.consumers",
+    "stoker.testing",
     "stoker.schemas",
 )
 """What applications import from; of each, the names in `__all__`, or all that do not begin with `_`."""

@@ -1,0 +1,20 @@
+"""Testing one's own jobs without Kafka: run a handler as a worker would, and record what a program enqueues."""
+
+from ..consumers.outcomes import Cancelled, Dead, Done, Failure, Outcome, Retried, Snoozed
+from .job_runner import JobRun, JobRunner
+from .recording import AsyncRecordingProducer, RecordedJob, RecordingProducer
+
+__all__ = [
+    "AsyncRecordingProducer",
+    "Cancelled",
+    "Dead",
+    "Done",
+    "Failure",
+    "JobRun",
+    "JobRunner",
+    "Outcome",
+    "RecordedJob",
+    "RecordingProducer",
+    "Retried",
+    "Snoozed",
+]

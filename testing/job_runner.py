@@ -1,0 +1,132 @@
+"""`JobRunner`: runs one job through the steps of a worker (check, encode, decode, run, decide), without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, ParamSpec, TypeVar
+
+from confluent_kafka import Message
+
+from ..consumers.async_slots import AsyncSlot, Holder
+from ..consumers.outcomes import Outcome
+from ..consumers.record import Assignment, Record
+from ..consumers.run import run_async, run_sync
+from ..consumers.slots import Slot
+from ..consumers.steps import Bench, Raised, Result, Returned, Task, decide, decode
+from ..producers.record import RecordBuilder
+from ..schemas import Decoder
+from ..schemas.store import MemorySchemaStore
+from ..topology import JobType
+from ..topology import headers as wire
+from ..topology.job_type import ConfiguredJob, JobCall
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SOURCE: Final = "/tests"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """What came of one run.
+
+    Attributes:
+        outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`.
+        returned: what the handler returned; None where it raised, or never ran.
+        raised: what the handler raised, or what is wrong with the value that it returned.
+    """
+
+    outcome: Outcome
+    returned: object = None
+    raised: BaseException | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRunner:
+    """Runs jobs as a worker does, one at a time; `current_job()` is there, with ids and headers as on the wire.
+
+    The payload is checked, encoded and decoded, so that a test sees the values that a worker would. Options of the call
+    are those of `with_options`. Not kept here: timeouts, and the process of its own of an isolated job.
+
+    Attributes:
+        attempt: which run of the job this is, from 1.
+        now: the time of the run, by which its outcome is decided; None takes the clock's.
+        waited: how long before that the job was enqueued.
+        jitter: which share of the policy's jitter is added to a delay, 0 to 1; fixed, so that tests can name the time.
+    """
+
+    attempt: int = 1
+    now: datetime | None = None
+    waited: timedelta = timedelta(0)
+    jitter: float = 0.0
+
+    def run(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:
+        """Run one job; an async one on an event loop of its own.
+
+        Raises:
+            EnqueueError: a producer would refuse the call, for the same reason.
+        """
+        return self.run_call(job.call(*args, **kwargs))
+
+    def run_call(self, call: JobCall) -> JobRun:
+        """Run one bound call, as `run` does."""
+        if call.job_type.is_async:
+            return asyncio.run(self.run_call_async(call))
+        bench, task = self._prepared(call)
+        return self._concluded(task, run_sync(task, Slot()), bench) if isinstance(task, Task) else JobRun(outcome=task)
+
+    async def run_async(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:
+        """Run one job on the event loop that runs; a sync one in this thread."""
+        return await self.run_call_async(job.call(*args, **kwargs))
+
+    async def run_call_async(self, call: JobCall) -> JobRun:
+        """Run one bound call, as `run_async` does."""
+        if not call.job_type.is_async:
+            return self.run_call(call)
+        bench, task = self._prepared(call)
+        if not isinstance(task, Task):
+            return JobRun(outcome=task)
+        slot = AsyncSlot("test", Holder(), lambda _what: None)
+        return self._concluded(task, await run_async(task, slot, lambda: False), bench)
+
+    def _prepared(self, call: JobCall) -> tuple[Bench, Task | Outcome]:
+        """The job as a worker gets it; an outcome where it would not run, such as one that has expired."""
+        now_s = (self.now or datetime.now(UTC)).timestamp()
+        job_type, store = call.job_type, MemorySchemaStore()
+        store.register(job_type.contract)
+        bench = Bench(
+            queue=job_type.queue,
+            job_types={job_type.name: job_type},
+            decoder=Decoder(store),
+            ledgers={},
+            clock=lambda: now_s,
+            chance=lambda: self.jitter,
+        )
+        task = decode(self._record(call, store, now_s - self.waited.total_seconds()), bench)
+        assert isinstance(task, Task | Outcome), "the store holds the schema"
+        return bench, task
+
+    def _record(self, call: JobCall, store: MemorySchemaStore, enqueued_s: float) -> Record:
+        topic = call.job_type.queue.topic
+        built = RecordBuilder(store, SOURCE, {topic: 1}, lambda: int(enqueued_s * 1e9)).build(call)
+        attempt = [(wire.ATTEMPT, b"%d" % self.attempt)] if self.attempt > 1 else []
+        pairs: Any = [*built.headers, *attempt]
+        message = Message(
+            topic=topic,
+            partition=0,
+            offset=0,
+            key=built.key,
+            value=built.value,
+            headers=pairs,
+            timestamp=(1, int(enqueued_s * 1e3)),
+        )
+        return Record(message, Assignment(1, topic, 0))
+
+    def _concluded(self, task: Task, result: Result, bench: Bench) -> JobRun:
+        return JobRun(
+            outcome=decide(task, result, bench),
+            returned=result.value if isinstance(result, Returned) else None,
+            raised=result.error if isinstance(result, Raised) else None,
+        )
