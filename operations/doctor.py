@@ -21,7 +21,7 @@ from .doctor_queues import check_queue
 from .facts import Facts, gather
 from .findings import Finding, Verdict, broken, held, unknown
 
-CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P6", "P8", "P9", "P10")
+CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10")
 """The promises that can be looked at from outside; the others are about the inside of a running worker."""
 
 

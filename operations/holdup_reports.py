@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from ..schemas import Undecodable, UnknownSchema, decode_own
 from ..topology import Queue, names
-from ..topology.cluster import ClusterUnreachable
+from ..topology.cluster import ClusterUnreachable, NotAuthorized
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .desk_errors import DeskError
 from .instants import rounded
@@ -135,7 +135,7 @@ def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str
         try:
             for report in _read(view, topic, partitions, now - BELIEVED_FOR):
                 newest[report.partition, report.offset] = report
-        except (ClusterUnreachable, DeskError, KafkaException) as failure:
+        except (ClusterUnreachable, NotAuthorized, DeskError, KafkaException) as failure:
             return Holdups(fault=f"what workers report could not be read from {topic}: {failure}")
     return Holdups(reports=tuple(report for report in newest.values() if now - report.at < BELIEVED_FOR))
 

@@ -10,10 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers import holdups as workers_side
 from stoker.consumers import watchdog
+from stoker.operations import holdup_reports
 from stoker.operations.cluster_view import ClusterView, Group, Member
+from stoker.operations.desk_errors import ReadStalled
 from stoker.operations.doctor_queues import check_queue
 from stoker.operations.facts import gather
 from stoker.operations.findings import Verdict
@@ -22,6 +25,7 @@ from stoker.operations.queues import QueueStatus, inspect_queues, take_look
 from stoker.producers import Producer
 from stoker.schemas import encode_own
 from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
+from stoker.topology.cluster import ClusterUnreachable, NotAuthorized
 from stoker.topology.topics import EVENTS_PARTITIONS
 from waiting import wait_until
 from watched import resist
@@ -160,6 +164,31 @@ def test_events_that_cannot_be_read_are_told_instead(cluster: ClusterSettings, n
     assert f"{topic} is missing" in said
     assert topic in meanwhile.fault
     assert f"{topic} is missing" in unknown.said
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)),
+        NotAuthorized("Read", "topic n.events"),
+        ClusterUnreachable("a:9092", "no answer in 5 s"),
+        ReadStalled("n.events", [0], 2.0),
+    ],
+    ids=lambda refusal: type(refusal).__name__,
+)
+def test_a_refusal_to_read_reports_is_told_and_fails_nothing(
+    refusal: Exception, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Operators without Read on the events see all else, and which right they lack."""
+
+    def refuse(*_: object) -> list[HoldupReport]:
+        raise refusal
+
+    monkeypatch.setattr(holdup_reports, "_read", refuse)
+    queue = Pipeline("n").queue("q", partitions=1)
+    found = read_holdups(ClusterView(cluster), [queue], {"n.events": 4}, NOW)
+    assert found.reports == ()
+    assert found.fault == f"what workers report could not be read from n.events: {refusal}"
 
 
 @pytest.mark.parametrize(
