@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any, cast
 
+import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from delivering import NOW, TIERS, declare
@@ -211,3 +213,21 @@ def test_names_of_the_ledger_are_bounded_as_they_are_written() -> None:
     names = [claim_id({"stoker-idempotency-key": key * 1_000}) for key in (b"\xff", b"k")]
     assert names[1] == "k" * 1_000
     assert all(name is not None and len(name.encode()) <= LONGEST_NAME_BYTES for name in names)
+
+
+@pytest.mark.parametrize(("away_s", "is_known"), [(119.0, True), (121.0, False)])
+def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
+    away_s: float, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    """Some may not be on the topic yet when it comes back and is read; later, memory must not grow by each owner."""
+    now_s = time.monotonic()
+    assignments, assignment = restored(PartitionState(base=0, horizon=0))
+    assignments.ledgers[0].add_job("job-1")
+    assignments.end([assignment])
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + away_s)
+    assignments.forget_old()
+    (again,) = assignments.add([MAIN])
+    beginnings = {again: Beginning(state=PartitionState(base=0, horizon=0))}
+    assignments.receive_restored(Restored(ledgers={0: Ledger(declare().queue.ledger)}, beginnings=beginnings))
+    assert assignments.take_restored() == [again]
+    assert assignments.ledgers[0].is_settled(declare().record({"ce_id": b"job-1"})) == is_known

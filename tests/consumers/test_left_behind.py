@@ -18,6 +18,7 @@ from stoker.consumers.partition_state import PartitionState
 from stoker.consumers.record import Assignment
 from stoker.consumers.restore import Restored, read_left_behind
 from stoker.topology import Queue
+from stoker.topology.queue import LedgerWindow
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +97,23 @@ def test_batches_of_the_ledger_that_cannot_be_read_are_told(caplog: pytest.LogCa
     (warning,) = warnings(caplog)
     assert f"{queue.ledger_topic}/0: 2 batches cannot be read, the first at offset 1" in warning.getMessage()
     assert vars(warning)[log_keys.COUNT] == 2
+
+
+@pytest.mark.parametrize(
+    ("window", "others", "read"), [(2_000, 0, 2_000), (2_004, 0, 3_000), (100, 0, 500), (100, 1_000, 2_000)]
+)
+def test_a_ledger_is_read_back_until_its_window_is_full(window: int, others: int, read: int) -> None:
+    """500 records at first, and four times as many while they hold fewer completed jobs than the window takes: what
+    moved on does not count, and no restart reads a whole topic for the last few jobs."""
+    delivery, brokers = declare(ledger=LedgerWindow(jobs=window)), SimBrokers(4_096)
+    for number in range(3_000 - others):
+        brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"job-{number}", "cancelled", NOW), [])
+    for number in range(others):
+        brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"moved:{number}@t/0/1", "moved", NOW), [])
+    restored, _ = left_behind(brokers, delivery.queue)
+    oldest = 3_000 - read
+    known = restored.ledgers[0].is_settled(delivery.record({"ce_id": b"job-%d" % (2_999 - others)}))
+    assert known
+    assert restored.ledgers[0].jobs >= min(window, read - others)
+    consumed = brokers.read_from[delivery.queue.ledger_topic, 0]
+    assert min(consumed) == oldest

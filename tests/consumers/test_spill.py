@@ -12,6 +12,7 @@ from delivering import declare
 from stoker.consumers import spill as spilling
 from stoker.consumers.partition_state import PartitionState
 from stoker.consumers.record import Assignment
+from stoker.consumers.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.spill import Spill
 
 STATE = PartitionState(base=0, horizon=10, incomplete=((0, 1), (5, 6)))
@@ -62,6 +63,26 @@ def test_a_state_that_has_not_changed_is_written_once() -> None:
     assert (producer.written, place.spilled_at) == (1, 7)
     spill.offer(place, LATER)
     assert producer.written == 2
+
+
+def test_a_partition_writes_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast it changes: an older state is as true as a new one. The last one of an assignment is written."""
+    monkeypatch.setattr(spilling, "INTERVAL_S", 60.0)
+    producer, place, other = Answering(), Assignment(1, "unit.q", 0), Assignment(2, "unit.q", 1)
+    spill = spill_by(producer)
+    for state in (STATE, LATER, STATE, LATER):
+        spill.offer(place, state)
+        spill.serve()
+    assert producer.written == 1
+    spill.offer(other, STATE)
+    assert producer.written == 2
+    spill.offer_last(place, LATER)
+    assert producer.written == 3
+
+
+def test_the_interval_of_writing_is_a_second() -> None:
+    """As the architecture says; the tests above shorten or lengthen it."""
+    assert SPILL_INTERVAL_S == 1.0
 
 
 @pytest.mark.expected_errors("progress cannot be written")

@@ -41,12 +41,14 @@ class SimBrokers:
     Attributes:
         metadata_limit: characters of metadata that a commit may have, less one.
         committed: the group's offsets, with metadata.
+        read_from: the offsets at which consumers that assigned themselves began.
     """
 
     def __init__(self, metadata_limit: int) -> None:
         self.metadata_limit = metadata_limit
         self.logs: defaultdict[Place, Log] = defaultdict(Log)
         self.committed: dict[Place, Committed] = {}
+        self.read_from: defaultdict[Place, list[int]] = defaultdict(list)
         self.on_append: OnAppend = lambda _message: None
         self.on_commit: Callable[[Place], None] = lambda _place: None
 

@@ -63,6 +63,8 @@ class SimConsumer:
     def assign(self, given: list[TopicPartition]) -> None:
         """Read these and no others."""
         self._positions.clear()
+        for at in given:
+            self._brokers.read_from[at.topic, at.partition].append(at.offset)
         self.incremental_assign(given)
 
     def pause(self, paused: Collection[TopicPartition]) -> None:

@@ -1,0 +1,64 @@
+"""A worker waits for nobody without a bound: not for brokers as it leaves, not for jobs as a partition moves away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from delivering import EmptyStore, declare
+from stoker.consumers import queue_worker as module
+from stoker.consumers.client import longest_callback_s
+from stoker.consumers.queue_worker import QueueWorker
+from stoker.consumers.record import Assignment
+from stoker.consumers.settings import WorkerSettings
+from stoker.schemas import Decoder
+from stoker.topology import ClusterSettings
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture
+def worker() -> Iterator[QueueWorker]:
+    """A worker that nobody answers; the group would miss it after 0.6 s without a poll."""
+    delivery = declare()
+    cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
+    made = QueueWorker(delivery.pipeline, delivery.queue, cluster, Decoder(EmptyStore()), WorkerSettings())
+    yield made
+    made._consumer.close()
+    made._tiers.close()
+
+
+def test_a_worker_leaves_without_brokers_that_do_not_answer(
+    worker: QueueWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For 10 s at the most; nothing is lost without it, and a supervisor waits for the process."""
+    answered = threading.Event()
+    assert module.LEAVE_S == 10
+    monkeypatch.setattr(module, "LEAVE_S", 0.2)
+    monkeypatch.setattr(worker, "_leave", answered.wait)
+    began_s = time.monotonic()
+    worker._leave_in_time()
+    assert time.monotonic() - began_s < 5
+    answered.set()
+    assert "leaving without them" in caplog.text
+
+
+def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(worker: QueueWorker) -> None:
+    """Though the grace is 10 s: the group would take this worker for gone, and run the jobs a second time."""
+    leaving = Assignment(1, "unit.q", 0)
+    leaving.in_flight = 1
+    began_s = time.monotonic()
+    worker._wait_ended([leaving])
+    assert 0.3 <= time.monotonic() - began_s < 5
+    assert WorkerSettings().revoke_grace == timedelta(seconds=10)
+
+
+def test_half_of_the_poll_interval_is_that_of_the_client() -> None:
+    """Five minutes, unless the cluster's options say otherwise."""
+    assert longest_callback_s(ClusterSettings(bootstrap_servers=NOBODY)) == 150
+    shorter = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 8_000})
+    assert longest_callback_s(shorter) == 4
