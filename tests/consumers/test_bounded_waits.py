@@ -15,7 +15,6 @@ from stoker.consumers.client import longest_callback_s
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.record import Assignment
 from stoker.consumers.settings import WorkerSettings
-from stoker.schemas import Decoder
 from stoker.topology import ClusterSettings
 
 NOBODY = "127.0.0.1:1"
@@ -26,7 +25,7 @@ def worker() -> Iterator[QueueWorker]:
     """A worker that nobody answers; the group would miss it after 0.6 s without a poll."""
     delivery = declare()
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
-    made = QueueWorker(delivery.pipeline, delivery.queue, cluster, Decoder(EmptyStore()), WorkerSettings())
+    made = QueueWorker(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings())
     yield made
     made._consumer.close()
     made._tiers.close()

@@ -43,6 +43,21 @@ def test_a_partition_is_full_at_its_share_and_drained_at_half_of_it() -> None:
     assert held.is_half_empty(place, 4)
 
 
+def test_a_partition_is_full_at_its_share_of_the_bytes_too() -> None:
+    """1,000 bytes among 2 partitions are 500 each: five records of 100 bytes, though a hundred might be held."""
+    held, delivery, place = HeldRecords(max_held=200, max_bytes=1_000), declare(), Assignment(1, "t", 0)
+    record = delivery.record(value=b"", assignment=place)
+    filled = delivery.record(value=b"x" * (100 - record.size_bytes), assignment=place)
+    for number in range(5):
+        assert not held.is_full(place, 2)
+        held.hold(filled, float(number))
+    assert held.is_full(place, 2)
+    held.pop_due(1.0, 100)
+    assert not held.is_half_empty(place, 2)
+    held.pop_due(2.0, 100)
+    assert held.is_half_empty(place, 2)
+
+
 def test_every_partition_may_hold_one() -> None:
     """However many partitions share, each may wait with one record, and never needs to be empty to take it."""
     held, place = HeldRecords(max_held=1, max_bytes=1_000), Assignment(1, "t", 0)
