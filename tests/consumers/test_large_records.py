@@ -149,7 +149,7 @@ def test_a_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings,
         Raw(value=b"junk", headers=[*plain], key=os.urandom(200_000)),
         Raw(value=b"junk", headers=[("ce_id", b"b"), ("ce_type", b"\xff" + os.urandom(200_000))]),
         Raw(value=b"junk", headers=[*plain, *((f"h{n}", os.urandom(40)) for n in range(10_000))]),
-        Raw(value=None, headers=[*plain, ("stoker-attempt", os.urandom(200_000))]),
+        Raw(value=None, headers=[*plain, ("mine", os.urandom(200_000))]),
     ]
     foreign = Raw(value=b"junk", headers=[("ce_id", b"f"), ("stoker-origin", os.urandom(200_000))])
     with running_worker(pipeline, cluster) as running:
