@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ..producers.client import LARGE_RECORDS, LogRelay, Outage, connect, producer_config
 from ..topology import ClusterSettings, Queue
+from ..topology.clients import make_client
 from ..topology.cluster import ANY_SIZE_BYTES, Option
 from ..topology.group_settings import group_settings
 from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
@@ -89,7 +90,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
 
 
 def _consumer(config: dict[str, Any], relay: LogRelay, on_error: Callable[[Any], None]) -> Consumer:
-    return Consumer({**config, "error_cb": on_error, "logger": relay})
+    return make_client(Consumer, {**config, "error_cb": on_error, "logger": relay})
 
 
 def _detail(cluster: ClusterSettings, client_id: str) -> Outage:

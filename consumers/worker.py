@@ -22,6 +22,7 @@ from ..schemas import SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.contracts import ContractsRefused
 from ..topology.own_loggers import keep_loggers_on
+from ..topology.rights import Duty
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
 from . import child_flag, log_keys
@@ -52,7 +53,8 @@ class Worker:
     """Runs jobs until it is stopped.
 
     Raises:
-        TopologyMismatch, ClusterUnreachable, UnknownName: from the constructor on, before any job runs.
+        TopologyMismatch, ClusterUnreachable, NotAuthorized, ClientOptionRefused, UnknownName: from the constructor on,
+            before any job runs.
         ContractsRefused: so too, where the schema store answers; else from `run`, once it does.
         InvalidDeclaration: an isolated job type's handler cannot be found from another process.
         WorkerInChild: the application makes a worker where it is merely imported.
@@ -85,7 +87,7 @@ class Worker:
         self._cluster = cluster or ClusterSettings.from_environment()
         names = self.settings.queues or tuple(pipeline.queues)
         self._queues: list[Queue] = [pipeline.find_queue(name) for name in names]
-        verify(pipeline, self._cluster, names)
+        verify(pipeline, self._cluster, names, duty=Duty.WORKER)
         self._store = store or schema_store(pipeline, self._cluster)
         self._contracts = ContractCheck(pipeline, self._store, names)
         try:

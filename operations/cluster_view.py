@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from ..topology import ClusterSettings
-from ..topology.cluster import ClusterUnreachable
+from ..topology.clients import make_client
+from ..topology.cluster import ClusterUnreachable, NotAuthorized
 from ..topology.committed_offsets import committed_offsets
+from ..topology.handshake import unreachable
+from ..topology.kafka_errors import FORBIDDEN
 
 Partition = tuple[str, int]
 """Topic and partition number."""
@@ -36,6 +40,8 @@ UNREACHABLE_CODES: Final = frozenset(
     }
 )
 """What a client is told when there is nobody to talk to, or nobody who would."""
+_LAST_COMPLAINTS: Final = 10
+"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +74,9 @@ class ClusterView:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.cluster, self.timeout_s = cluster, timeout_s
-        self._complaint = ""
+        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
         config: dict[str, Any] = {**cluster.client_config(log_level=2), "error_cb": self._note}
-        self._admin = AdminClient(config)
+        self._admin = make_client(AdminClient, config)
 
     def topics(self) -> dict[str, int]:
         """{topic: number of partitions} of the whole cluster.
@@ -127,16 +133,17 @@ class ClusterView:
             return {}
         request = {TopicPartition(topic, number): spec for topic, number in partitions}
         answers = self._admin.list_offsets(request, request_timeout=self.timeout_s)
-        return {(asked.topic, asked.partition): int(self._answer(found).offset) for asked, found in answers.items()}
+        return {
+            (asked.topic, asked.partition): int(self._answer(found, "Describe", f"topic {asked.topic}").offset)
+            for asked, found in answers.items()
+        }
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
         try:
             return committed_offsets(self.cluster, group, partitions, self.timeout_s, self._note)
         except KafkaException as failed:
-            if failed.args[0].code() in UNREACHABLE_CODES:
-                raise self._unreachable(failed.args[0].str()) from failed
-            raise
+            raise self._translated(failed.args[0], "Describe", f"group {group}") from failed
 
     def groups(self, names: Iterable[str]) -> dict[str, Group]:
         """{name: group}; a group that does not exist is given as absent."""
@@ -144,47 +151,55 @@ class ClusterView:
         if not wanted:
             return {}
         answers = self._admin.describe_consumer_groups(wanted, request_timeout=self.timeout_s)
-        return {name: _as_group(name, self._answer(found)) for name, found in answers.items()}
+        return {
+            name: _as_group(name, self._answer(found, "Describe", f"group {name}")) for name, found in answers.items()
+        }
 
     def topic_configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """{topic: {option: value}}."""
-        return self._configs(ConfigResource.Type.TOPIC, topics)
+        return self._configs(ConfigResource.Type.TOPIC, "topic", topics)
 
     def broker_config(self, broker: int) -> dict[str, str]:
         """{option: value} of one broker."""
-        return self._configs(ConfigResource.Type.BROKER, [str(broker)])[str(broker)]
+        return self._configs(ConfigResource.Type.BROKER, "cluster", [str(broker)])[str(broker)]
 
     def group_configs(self, groups: Iterable[str]) -> dict[str, dict[str, str]]:
         """{group: {option: value}}; needs brokers from 4.0 on."""
-        return self._configs(ConfigResource.Type.GROUP, groups)
+        return self._configs(ConfigResource.Type.GROUP, "group", groups)
 
-    def _configs(self, kind: Any, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    def _configs(self, kind: Any, noun: str, names: Iterable[str]) -> dict[str, dict[str, str]]:
         # Brokers and groups are asked one at a time: each has a node of its own that must answer.
         found = {}
         for name in names:
             resource = ConfigResource(kind, name)
             answers = self._admin.describe_configs([resource], request_timeout=self.timeout_s)
-            entries = self._answer(answers[resource])
+            where = noun if kind is ConfigResource.Type.BROKER else f"{noun} {name}"
+            entries = self._answer(answers[resource], "DescribeConfigs", where)
             found[name] = {option: entry.value for option, entry in entries.items() if entry.value is not None}
         return found
 
-    def _answer(self, future: Future[Any]) -> Any:
-        """Wait for one answer, whose type the client leaves open."""
+    def _answer(self, future: Future[Any], operation: str, resource: str) -> Any:
+        """Wait for one answer, whose type the client leaves open; it takes the right of `operation` on `resource`."""
         try:
             return future.result(timeout=self.timeout_s + 1)
         except TimeoutError as late:
             raise self._unreachable(f"no answer in {self.timeout_s:g} s") from late
         except KafkaException as failed:
-            if failed.args[0].code() in UNREACHABLE_CODES:
-                raise self._unreachable(failed.args[0].str()) from failed
-            raise
+            raise self._translated(failed.args[0], operation, resource) from failed
+
+    def _translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
+        if error.code() in UNREACHABLE_CODES:
+            return self._unreachable(error.str())
+        if error.code() in FORBIDDEN:
+            return NotAuthorized(self.cluster.principal, [(operation, resource)])
+        return KafkaException(error)
 
     def _unreachable(self, reason: str) -> ClusterUnreachable:
         self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
-        return ClusterUnreachable(self.cluster.bootstrap_servers, self._complaint or reason)
+        return unreachable(self.cluster, [*self._complaints, reason])
 
     def _note(self, error: KafkaError) -> None:
-        self._complaint = error.str()
+        self._complaints.append(error.str())
 
 
 def _as_group(name: str, described: Any) -> Group:

@@ -11,8 +11,10 @@ from typing import Final
 from ..schemas import SchemaStore, StoreError
 from ..schemas.avro import Codec
 from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.access import require_rights
 from ..topology.cluster import ClusterUnreachable, NotAuthorized
 from ..topology.contracts import refused_contracts
+from ..topology.rights import Duty, Operation
 from ..topology.schema_store import schema_store
 from ..topology.verify import TopologyMismatch, verify
 from .cluster_view import ANSWER_TIMEOUT_S, ClusterView
@@ -35,13 +37,14 @@ def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = 
         The findings, those of the cluster first, then queue by queue in the order of declaration.
     """
     try:
+        forbidden = _missing_rights(pipeline, cluster, timeout_s)
         facts = gather(ClusterView(cluster, timeout_s), pipeline)
     except ClusterUnreachable as error:
-        return [
-            unreachable(error),
-            *(unknown(promise, CLUSTER, "the cluster cannot be asked") for promise in CHECKABLE),
-        ]
+        return [unreachable(error), *_nothing_known("the cluster cannot be asked")]
+    except NotAuthorized as refusal:
+        return [_hidden(refusal), *_nothing_known("the cluster may not be asked")]
     return [
+        *(_hidden(refusal) for refusal in (*forbidden, *facts.refused)),
         *check_cluster(facts, cluster, pipeline),
         *_check_topology(pipeline, cluster, timeout_s),
         *_check_schemas(pipeline, cluster, facts, timeout_s),
@@ -49,10 +52,34 @@ def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = 
     ]
 
 
+def _missing_rights(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: float) -> list[NotAuthorized]:
+    """The rights on topics that are missing, as one error; raised where topics would seem not to exist."""
+    try:
+        require_rights(Duty.DOCTOR, pipeline, cluster, timeout_s=timeout_s)
+    except NotAuthorized as refusal:
+        if any(operation == Operation.DESCRIBE for operation, _ in refusal.missing):
+            raise
+        return [refusal]
+    return []
+
+
+def _hidden(refusal: NotAuthorized) -> Finding:
+    return unknown("", CLUSTER, "this client may not look at everything", str(refusal))
+
+
+def _nothing_known(why: str) -> list[Finding]:
+    return [unknown(promise, CLUSTER, why) for promise in CHECKABLE]
+
+
 def is_unreachable(findings: Iterable[Finding]) -> bool:
     """Whether no broker answered."""
     first = next(iter(findings), None)
     return first is not None and first.place == CLUSTER and not first.promise and first.verdict is Verdict.BROKEN
+
+
+def is_barred(findings: Iterable[Finding]) -> bool:
+    """Whether this client may not look at everything that it is to look at."""
+    return any(not finding.promise and finding.verdict is Verdict.UNKNOWN for finding in findings)
 
 
 def _check_one(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 
 from ..topology import Pipeline, Queue
-from ..topology.cluster import ClusterUnreachable
+from ..topology.cluster import ClusterUnreachable, NotAuthorized
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from .job_record import JobRecord
@@ -37,6 +37,7 @@ class Facts:
         groups: {consumer group: it}.
         holdups: what the workers report of jobs that hold up others.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
+        refused: the rights for want of which they are empty.
     """
 
     now: datetime
@@ -51,6 +52,7 @@ class Facts:
     group_configs: Configs
     broker_config: Mapping[str, str]
     holdups: Holdups = NO_HOLDUPS
+    refused: Sequence[NotAuthorized] = ()
 
     def has(self, topic: str) -> bool:
         """Whether the cluster has the topic."""
@@ -73,9 +75,10 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
     """Ask the cluster for everything that the checks need.
 
     Raises:
-        ClusterUnreachable: no broker answered. What a broker refuses to tell is left empty instead.
+        ClusterUnreachable: no broker answered.
+        NotAuthorized: topics or groups may not be looked at. Settings that may not are left empty instead.
     """
-    queues = list(pipeline.queues.values())
+    queues, refused = list(pipeline.queues.values()), list[NotAuthorized]()
     brokers = view.brokers()
     now = datetime.now(UTC)
     look = take_look(view, queues)
@@ -91,10 +94,11 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
         recent_dead={topic: count_recent(view.cluster, topic, now - RECENT) for topic in {topic for topic, _ in dead}},
         groups=view.groups(groups),
-        topic_configs=_if_told(lambda: view.topic_configs(topics), {}),
-        group_configs=_if_told(lambda: view.group_configs(groups), {}),
-        broker_config=_if_told(lambda: view.broker_config(min(brokers)), {}),
+        topic_configs=_if_told(refused, lambda: view.topic_configs(topics), {}),
+        group_configs=_if_told(refused, lambda: view.group_configs(groups), {}),
+        broker_config=_if_told(refused, lambda: view.broker_config(min(brokers)), {}),
         holdups=read_holdups(view, queues, look.counts, now),
+        refused=refused,
     )
 
 
@@ -106,11 +110,14 @@ def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:
     return partitions_of([queue.dead_topic for queue in queues], look.counts)
 
 
-def _if_told(ask: Callable[[], T], otherwise: T) -> T:
-    """The answer, unless the broker is too old for the question or refuses it."""
+def _if_told(refused: list[NotAuthorized], ask: Callable[[], T], otherwise: T) -> T:
+    """The answer, unless the broker is too old for the question or refuses it, which is added to `refused`."""
     try:
         return ask()
     except ClusterUnreachable:
         raise
+    except NotAuthorized as refusal:
+        refused.append(refusal)
+        return otherwise
     except KafkaException:
         return otherwise

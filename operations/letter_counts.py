@@ -14,7 +14,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from ..topology import ClusterSettings
+from ..topology import ClusterSettings, NotAuthorized
 from .desk_errors import DeskError
 from .dispositions import disposition_of, is_disposition
 from .job_record import JobRecord, Ref, record_of
@@ -95,7 +95,7 @@ class OpenLetters:
             with TopicReader(self._cluster, self._topic, stall_s=COUNT_TIME_S) as reader:
                 spans = reader.spans()
                 return self._counted(reader, spans) if _is_countable(spans) else None
-        except (DeskError, KafkaException):
+        except (DeskError, NotAuthorized, KafkaException):
             return None
 
     def _counted(self, reader: TopicReader, spans: Sequence[Span]) -> int | None:
@@ -124,7 +124,7 @@ def count_recent(cluster: ClusterSettings, topic: str, since: datetime) -> Recen
             if not _is_countable(spans) or not _fill(index, reader, spans):
                 return None
             return replace(index.since(since), is_whole=is_whole)
-    except (DeskError, KafkaException):
+    except (DeskError, NotAuthorized, KafkaException):
         return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from ..topology import ClusterSettings, names
+from ..topology.clients import make_client
 from ..topology.cluster import ANY_SIZE_BYTES, Option
 from .cluster_view import Partition
 from .job_record import JobRecord, record_of
@@ -31,7 +32,7 @@ def read_heads(
     """
     if not positions:
         return {}
-    consumer = Consumer(_config(cluster, min(positions)[0]))
+    consumer = make_client(Consumer, _config(cluster, min(positions)[0]))
     try:
         consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in positions.items()])
         return _collect(consumer, set(positions), timeout_s)
@@ -42,8 +43,9 @@ def read_heads(
 def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> dict[Partition, JobRecord | None]:
     heads: dict[Partition, JobRecord | None] = {}
     give_up = time.monotonic() + timeout_s
-    while wanted - heads.keys() and time.monotonic() < give_up:
+    while wanted and time.monotonic() < give_up:
         answered = _note(heads, consumer.consume(_BATCH, _POLL_S))
+        wanted.difference_update(answered)
         if answered:
             consumer.incremental_unassign([TopicPartition(*partition) for partition in answered])
     return heads
@@ -59,6 +61,8 @@ def _note(heads: dict[Partition, JobRecord | None], messages: Iterable[Message])
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             heads[partition] = None if error else record_of(message)
             answered.append(partition)
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            answered.append(partition)  # it may not be read, so it is left out
     return answered
 
 

@@ -18,6 +18,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology.clients import make_client
 from .audit import Action, AuditTrail
 from .desk_errors import FiltersTooLong, UnknownReplay
 from .job_record import JobRecord, record_of
@@ -167,14 +168,17 @@ class QueueReplay:
             is_begun=True,
         )
 
+    def _group_name(self, replay_id: str) -> str:
+        return f"{self._queue.topic}.replay.{replay_id}"
+
     def _group(self, replay_id: str, isolation: str = "read_committed") -> Consumer:
         """A client of the group that keeps the replay's progress; it has no members and never gets any."""
         own = {
-            "group.id": f"{self._queue.topic}.replay.{replay_id}",
+            "group.id": self._group_name(replay_id),
             "enable.auto.commit": False,
             "isolation.level": isolation,  # whether offsets that an open transaction holds are waited for
         }
-        return Consumer({**self._cluster.client_config(), **own})
+        return make_client(Consumer, {**self._cluster.client_config(), **own})
 
     def count(self, stretch: Stretch, progress: ReadProgress | None = None) -> Counts:
         """Count what would be published; nothing is written."""
@@ -211,6 +215,7 @@ class QueueReplay:
         require_topics(self._cluster, self._pipeline.events_topic)
         consumer = self._group(stretch.replay_id)
         bookmark = Bookmark(
+            group=self._group_name(stretch.replay_id),
             consumer=consumer,
             topic=self._queue.topic,
             notes={span.partition: stretch.note(span) for span in stretch.spans},

@@ -104,6 +104,8 @@ class Treatment(Protocol):
 
     verdict: Verdict
     action: Action
+    target_topics: tuple[str, ...]
+    """Where jobs are published to."""
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Say whether the letter is settled, and with which payload."""
@@ -126,6 +128,7 @@ class Replaying:
 
     def __init__(self, queue: Queue, payloads: PayloadDesk, originals: Originals) -> None:
         self._topic, self._payloads, self._originals = queue.topic, payloads, originals
+        self.target_topics: tuple[str, ...] = (queue.topic,)
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Check the payload, or correct it."""
@@ -159,6 +162,7 @@ class Discarding:
 
     verdict = Verdict.DISCARDED
     action = Action.DEAD_DISCARD
+    target_topics: tuple[str, ...] = ()
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Any letter can be discarded."""
@@ -217,7 +221,9 @@ class Settlement:
             PublishFailed: a transaction could not be completed; starting again is safe.
             TopicAbsent: the topology is not complete; nothing was published.
         """
-        require_topics(self._cluster, self._queue.topic, self._queue.dead_topic, self._pipeline.events_topic)
+        require_topics(
+            self._cluster, self._queue.dead_topic, self._pipeline.events_topic, *self._treatment.target_topics
+        )
         with TransactionalPublisher(self._cluster, f"{self._queue.topic}.desk") as publisher:
             now = self._desk.survey(action_id=request.action_id)  # only now is the last one's end final
             trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)

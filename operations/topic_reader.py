@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,10 @@ from typing import Final, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..topology import ClusterSettings, names
-from ..topology.cluster import ANY_SIZE_BYTES, ClusterUnreachable
+from ..topology.clients import make_client
+from ..topology.cluster import ANY_SIZE_BYTES, NotAuthorized
+from ..topology.handshake import unreachable
+from ..topology.kafka_errors import FORBIDDEN
 from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
 
@@ -22,6 +26,7 @@ _POLL_S: Final = 0.03
 """Short, since the client waits for a full batch that long even when the log has ended."""
 _BATCH: Final = 500
 _ASK_AGAIN_S: Final = 0.1
+_LAST_COMPLAINTS: Final = 10
 _NO_LEADER_YET: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 NO_MATTER: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
@@ -60,7 +65,7 @@ class TopicReader:
             stall_s: how long the log may stay silent before its end is reached.
         """
         self.topic, self._stall_s = topic, stall_s
-        self._cluster, self._complaints = cluster, list[str]()
+        self._cluster, self._complaints = cluster, deque[str](maxlen=_LAST_COMPLAINTS)
         config = cluster.client_config(
             auto_offset_reset="earliest",
             fetch_wait_max_ms=100,
@@ -75,7 +80,7 @@ class TopicReader:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
         }
-        self._consumer = Consumer({**config, **own, "error_cb": self._note_complaint})
+        self._consumer = make_client(Consumer, {**config, **own, "error_cb": self._note_complaint})
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +89,7 @@ class TopicReader:
         self.close()
 
     def _note_complaint(self, error: KafkaError) -> None:
-        self._complaints[:] = [error.str()]
+        self._complaints.append(error.str())
 
     def close(self) -> None:
         """Disconnect."""
@@ -95,6 +100,7 @@ class TopicReader:
 
         Raises:
             TopicAbsent: there is no such topic.
+            NotAuthorized: the topic may not be looked at.
             ClusterUnreachable: the brokers did not answer.
         """
         return self.partitions_of(self.topic)
@@ -104,6 +110,8 @@ class TopicReader:
         found = self._ask(lambda: self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S)).topics[topic]
         if found.error is not None and found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicAbsent(topic)
+        if found.error is not None and found.error.code() in FORBIDDEN:
+            raise NotAuthorized(self._cluster.principal, [("Describe", f"topic {topic}")])
         if found.error is not None:
             raise KafkaException(found.error)
         return sorted(found.partitions)
@@ -134,8 +142,7 @@ class TopicReader:
                 error = failed.args[0]
                 if error.code() in UNREACHABLE_CODES:
                     self._consumer.poll(0)  # delivers the connection's own complaint, which says more than a timeout
-                    reason = next(iter(self._complaints), error.str())
-                    raise ClusterUnreachable(self._cluster.bootstrap_servers, reason) from failed
+                    raise unreachable(self._cluster, [*self._complaints, error.str()]) from failed
                 if error.code() not in _NO_LEADER_YET or time.monotonic() > give_up:
                     raise
             time.sleep(_ASK_AGAIN_S)
@@ -146,8 +153,10 @@ class TopicReader:
         Raises:
             ReadStalled: nothing arrived for `stall_s` before the end.
             TopicAbsent: the topic was deleted meanwhile.
+            NotAuthorized: the topic may not be read.
         """
-        walk = _Walk(self._consumer, self.topic, [span for span in spans if span.length])
+        forbidden = NotAuthorized(self._cluster.principal, [("Read", f"topic {self.topic}")])
+        walk = _Walk(self._consumer, self.topic, [span for span in spans if span.length], forbidden)
         total = walk.remaining()
         silent_since = time.monotonic()
         while walk.open:
@@ -169,8 +178,8 @@ class _Walk:
     markers and compaction leave offsets without a record, so that the last ones may never come.
     """
 
-    def __init__(self, consumer: Consumer, topic: str, spans: Sequence[Span]) -> None:
-        self._consumer, self._topic = consumer, topic
+    def __init__(self, consumer: Consumer, topic: str, spans: Sequence[Span], forbidden: NotAuthorized) -> None:
+        self._consumer, self._topic, self._forbidden = consumer, topic, forbidden
         self.open = {span.partition: span for span in spans}
         self._next = {span.partition: span.start for span in spans}
         consumer.assign([TopicPartition(topic, span.partition, span.start) for span in spans])
@@ -205,6 +214,8 @@ class _Walk:
             return False
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicAbsent(self._topic)
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise self._forbidden
         if error.retriable() or error.code() in NO_MATTER:
             return False
         raise KafkaException(error)

@@ -24,8 +24,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ..producers.client import LARGE_RECORDS, Outage, connect, producer_config
 from ..producers.delivery import why_unconfirmed
 from ..topology import ClusterSettings
-from ..topology.cluster import Option
-from ..topology.kafka_errors import Remedy, codes_of
+from ..topology.access import missing_rights
+from ..topology.admin import Administration
+from ..topology.cluster import NotAuthorized, Option
+from ..topology.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ..topology.rights import Operation, Resource, Right
 from .desk_errors import Fenced, PublishFailed
 from .job_record import RawHeaders
 
@@ -88,10 +91,12 @@ class Bookmark:
     """Where progress over a source topic is kept: as the offsets of a group without members.
 
     Attributes:
+        group: its name.
         consumer: of that group; it must outlive the publisher.
         notes: {partition: text kept beside its offset}.
     """
 
+    group: str
     consumer: Consumer
     topic: str
     notes: Mapping[int, str] = field(default_factory=dict)
@@ -129,7 +134,8 @@ class TransactionalPublisher:
         Raises:
             SettingRefused: the cluster's options weaken a promise.
         """
-        self.transactional_id, self._bookmark = transactional_id, bookmark
+        self.transactional_id, self._bookmark, self._cluster = transactional_id, bookmark, cluster
+        self._topics: set[str] = set()
         own: dict[str, Option] = {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
@@ -198,6 +204,8 @@ class TransactionalPublisher:
             try:
                 self._transact(units)
             except _BatchUndone as undone:
+                if undone.error.code() in FORBIDDEN:
+                    raise self._ended(undone.error) from undone
                 if undone.error.code() in _RECORD_FAULTS:
                     return self._isolate(units, undone.error)
                 log.warning("batch undone (%s), attempt %d of %d", undone, attempt, _ATTEMPTS)
@@ -229,6 +237,7 @@ class TransactionalPublisher:
         self._commit(units)
 
     def _produce(self, record: Outgoing) -> None:
+        self._topics.add(record.topic)
         while True:
             try:
                 self._producer.produce(
@@ -310,9 +319,25 @@ class TransactionalPublisher:
             raise self._ended(_error_of(failed)) from failed
 
     def _ended(self, error: KafkaError) -> Fenced | PublishFailed:
-        if _FENCED & {error.code(), *(failure.code() for failure in self._failures)}:
+        codes = {error.code(), *(failure.code() for failure in self._failures)}
+        if _FENCED & codes:
             return Fenced(self.transactional_id)
+        missing = [right for code in codes & FORBIDDEN for right in self._rights_against(code)]
+        if missing:
+            return PublishFailed(self.transactional_id, str(NotAuthorized(self._cluster.principal, missing)))
         return PublishFailed(self.transactional_id, f"{error.name()}: {error.str()}")
+
+    def _rights_against(self, code: int) -> list[tuple[str, str]]:
+        """The rights, (operation, resource), whose lack the brokers answer with this code; they name no topic."""
+        if code == KafkaError.GROUP_AUTHORIZATION_FAILED and self._bookmark is not None:
+            return [("Read", f"group {self._bookmark.group}")]
+        if code != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return [("Write", f"transactional-id {self.transactional_id}")]
+        wanted = [Right(operation=Operation.WRITE, resource=Resource.TOPIC, name=topic) for topic in self._topics]
+        if self._bookmark is not None:
+            wanted.append(Right(operation=Operation.READ, resource=Resource.TOPIC, name=self._bookmark.topic))
+        allowed = Administration(self._cluster).allowed([right.name for right in wanted])
+        return missing_rights(wanted, allowed)
 
 
 def _repeat(call: Callable[[], None], within_s: float = OPEN_TIMEOUT_S) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from ..topology.clients import refused_option
 from ..topology.cluster import ClusterSettings, Option, is_secret
 from ..topology.kafka_errors import Remedy, codes_of
 from .errors import SettingRefused
@@ -92,12 +93,8 @@ def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
     try:
         return Producer({**config, "error_cb": outage.note, "logger": relay})
     except (KafkaException, TypeError) as refusal:
-        fault = relay.masked(str(refusal.args[0].str() if isinstance(refusal, KafkaException) else refusal))
-        raise SettingRefused(_option_named(fault, config), fault) from None  # the cause may show the value
-
-
-def _option_named(fault: str, config: Mapping[str, Option]) -> str:
-    return next((name for name in config if name in fault), "librdkafka")
+        fault = refused_option(refusal, config)
+    raise SettingRefused(fault.option, fault.reason)  # without a cause, which may show values
 
 
 class LogRelay:
@@ -129,15 +126,18 @@ class Outage:
         client: str = "the producer",
         meaning: str = "it sends what was enqueued again, until that expires",
         level: int = logging.WARNING,
+        principal: str = "this client",
     ) -> None:
         """Take note of one client's complaints.
 
         Args:
             client: which part of the process it is, as the subject of a sentence.
             meaning: what an outage means for jobs.
+            principal: whom the brokers take it for.
             level: DEBUG for the clients of a part that reports outages by itself.
         """
         self._servers, self._client, self._meaning, self._level = bootstrap_servers, client, meaning, level
+        self.principal = principal
         self.cause: KafkaError | None = None
         self.fatal: KafkaError | None = None
 

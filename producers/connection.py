@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ..topology.cluster import Option
+from ..topology.cluster import Option, principal_of
 from .client import Outage, connect
 from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart
@@ -25,7 +25,7 @@ class Connection:
     """
 
     def __init__(self, config: Mapping[str, Option]) -> None:
-        self.outage = Outage(str(config["bootstrap.servers"]))
+        self.outage = Outage(str(config["bootstrap.servers"]), principal=principal_of(config))
         self._client = connect(config, self.outage)
 
     @property
@@ -77,11 +77,24 @@ class Connection:
 
     def poll(self, timeout_s: float) -> None:
         """Wait for delivery reports, at most so long, and call their callbacks."""
-        self._client.poll(timeout_s)
+        try:
+            self._client.poll(timeout_s)
+        except KafkaException as failure:  # the client raises a fatal error from whatever is called next, once
+            self._note_fatal(failure)
+
+    def _note_fatal(self, failure: KafkaException) -> None:
+        error: KafkaError = failure.args[0]
+        if not error.fatal() and error.code() != KafkaError._FATAL:
+            raise failure
+        self.outage.fatal = error
 
     def flush(self, timeout_s: float) -> int:
         """Wait until all is reported; the number of records that are not when the time is over."""
-        return self._client.flush(timeout_s)
+        try:
+            return self._client.flush(timeout_s)
+        except KafkaException as failure:
+            self._note_fatal(failure)
+            return self._client.flush(timeout_s)  # what is left ends soon, with a fatal error
 
     def abandon(self) -> None:
         """Give up on what is unconfirmed; each record's callback is called with an error before this returns."""

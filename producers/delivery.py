@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
-from ..topology.kafka_errors import Remedy, codes_of
+from ..topology.kafka_errors import FORBIDDEN, Remedy, codes_of
 from .client import AUTHORIZATION_CODES, Outage
 from .errors import (
     BrokerUnreachable,
@@ -84,12 +84,12 @@ def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -
     Args:
         outage: what the client knows about its brokers, which tells refused credentials from silence.
     """
-    return _error_class(error.code(), outage)(job_id, topic, _reason(error, outage))
+    return _error_class(error.code(), outage)(job_id, topic, _reason(error, topic, outage))
 
 
 def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
     """Say what an unanswered or refused question about a topic means, where no job is on its way."""
-    reason = _reason(error, outage)
+    reason = _reason(error, topic, outage)
     kind = _error_class(error.code(), outage)
     if kind is UnknownTopic:
         return TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
@@ -97,7 +97,7 @@ def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
 
 
 def _error_class(code: int, outage: Outage) -> JobError:
-    if code in AUTHORIZATION_CODES or (code in _UNREACHABLE and outage.is_refusal):
+    if _lacks_right(code, outage) or code in AUTHORIZATION_CODES or (code in _UNREACHABLE and outage.is_refusal):
         return NotAuthorized
     if code in _UNREACHABLE:
         return BrokerUnreachable
@@ -106,7 +106,14 @@ def _error_class(code: int, outage: Outage) -> JobError:
     return UnknownTopic if code in _NO_TOPIC else DeliveryFailed
 
 
-def _reason(error: KafkaError, outage: Outage) -> str:
+def _lacks_right(code: int, outage: Outage) -> bool:
+    """Whether the brokers refuse to let this client write; one that may write nowhere ends with a fatal error."""
+    return code in FORBIDDEN or (outage.fatal is not None and outage.fatal.code() in FORBIDDEN)
+
+
+def _reason(error: KafkaError, topic: str, outage: Outage) -> str:
+    if _lacks_right(error.code(), outage):
+        return f"{error.str()}; {outage.principal} lacks the ACL operation Write on topic {topic}"
     if outage.cause is None or outage.cause == error:
         return error.str()
     return f"{error.str()}; {outage.cause.str()}"

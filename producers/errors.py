@@ -15,7 +15,7 @@
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
     ├── UnknownTopic              the topic or partition is gone: nothing was sent
     ├── NotAuthorized             the broker refuses these credentials: nothing was sent
-    │   └── NotAuthorizedAtStart  not even the topology may be read: nothing was sent
+    │   └── NotAuthorizedAtStart  a right is missing before the first job: nothing was sent
     ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
     ├── BulkFailed                some jobs of `enqueue_many` failed; says which
@@ -182,7 +182,8 @@ class NotAuthorized(_OfJob):
 
     def __str__(self) -> str:
         return self._say(
-            "the brokers refuse these credentials; it was not published. Mend the SASL options or the ACLs"
+            "the brokers refuse these credentials, or their right to write; it was not published. Grant the right, or "
+            "mend the SASL options"
         )
 
 
@@ -190,9 +191,7 @@ class NotAuthorizedAtStart(NotAuthorized):
     """The credentials may not read what a producer verifies at its start; no job was sent."""
 
     def __str__(self) -> str:
-        return (
-            f"the producer may not read the topology, nothing was sent ({self.reason}); mend the SASL options or ACLs"
-        )
+        return f"the producer lacks a right at its start, nothing was sent. {self.reason}"
 
 
 class DeliveryFailed(_OfJob):

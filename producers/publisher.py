@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from ..schemas import SchemaStore
+from ..topology.clients import ClientOptionRefused
 from ..topology.cluster import ClusterSettings, Option
 from ..topology.job_type import JobCall
 from ..topology.pipeline import AnyJobType, Pipeline
@@ -18,7 +19,7 @@ from ..topology.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection
 from .delivery import Receipt, delivery_error, why_unconfirmed
-from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, Unconfirmed
+from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, SettingRefused, Unconfirmed
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
@@ -50,7 +51,7 @@ class Publisher:
         self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
         self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
         self._own_store = store is None
-        self._store = store or schema_store(pipeline, cluster)
+        self._store = store or _open_store(pipeline, cluster)
         self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
         source = default_source() if settings.source is None else settings.source
         self._builder = RecordBuilder(self._store, source, self.readiness.partitions)
@@ -232,6 +233,13 @@ class Publisher:
             self.close(self.settings.report_wait_s)
         except Unconfirmed as unconfirmed:
             logger.error("the program ended with a producer open: %s", unconfirmed)
+
+
+def _open_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
+    try:
+        return schema_store(pipeline, cluster)
+    except ClientOptionRefused as refusal:
+        raise SettingRefused(refusal.option, refusal.reason) from refusal
 
 
 def _bounds(settings: ProducerSettings) -> dict[str, int]:

@@ -11,17 +11,28 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from .. import schemas
-from ..schemas import IncompatibleSchema, SchemaStore, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
+from ..schemas import (
+    IncompatibleSchema,
+    SchemaStore,
+    SchemaStoreForbidden,
+    SchemaStoreUnreachable,
+    SchemaTopicMissing,
+    StoreError,
+)
+from ..topology.access import require_on_topics
 from ..topology.admin import Administration
+from ..topology.clients import ClientOptionRefused
 from ..topology.cluster import ClusterSettings, ClusterUnreachable
 from ..topology.cluster import NotAuthorized as AdministrationRefused
 from ..topology.pipeline import AnyJobType, Pipeline
+from ..topology.rights import Operation, Resource, Right
 from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
 from .errors import (
     ContractNotReady,
     NotAuthorizedAtStart,
     OptionRefused,
     RegistryUnreachable,
+    SettingRefused,
     TopologyNotReady,
     UnreachableAtStart,
 )
@@ -116,6 +127,8 @@ class Readiness:
     def _register(self, job_type: AnyJobType) -> None:
         try:
             self._store.register(job_type.contract, job_type.compatibility)
+        except SchemaStoreForbidden as refusal:
+            raise NotAuthorizedAtStart("", job_type.queue.topic, str(refusal)) from refusal
         except schemas.RegistryUnreachable as silence:
             raise RegistryUnreachable(str(silence)) from silence
         except SchemaStoreUnreachable as silence:
@@ -141,7 +154,10 @@ class KafkaCheck:
     def partitions(self, topic: str) -> int:
         """See ClusterCheck."""
         with self._told_as_enqueue_errors(topic):
-            found = Administration(self._cluster, self._timeout_s).topics([topic])
+            administration = Administration(self._cluster, self._timeout_s)
+            writing = Right(operation=Operation.WRITE, resource=Resource.TOPIC, name=topic)
+            require_on_topics([writing], [topic], self._cluster, administration)
+            found = administration.topics([topic])
             if topic not in found:
                 raise TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
             return found[topic].partitions
@@ -156,3 +172,5 @@ class KafkaCheck:
             raise UnreachableAtStart("", topic, str(silence)) from silence
         except AdministrationRefused as refusal:
             raise NotAuthorizedAtStart("", topic, str(refusal)) from refusal
+        except ClientOptionRefused as refusal:
+            raise SettingRefused(refusal.option, refusal.reason) from refusal

@@ -168,6 +168,20 @@ class RegistrySettingRefused(StoreError):
         )
 
 
+class SchemaStoreForbidden(SchemaStoreUnreachable):
+    """The brokers do not let this client read or write the schemas topic; nothing was registered or learned."""
+
+    def __init__(self, topic: str, operation: str, principal: str) -> None:
+        super().__init__(f"topic {topic}", f"{principal} lacks the right {operation}")
+        self.topic, self.operation, self.principal = topic, operation, principal
+
+    def __str__(self) -> str:
+        return (
+            f"Kafka forbids it: grant {self.principal} the ACL operation {self.operation} on topic {self.topic}, which "
+            "holds the schemas (kafka-acls --add; `stoker topology rights` lists all that are needed)"
+        )
+
+
 class RegistryMissing(StoreError):
     """A Schema Registry is configured, but its client is not installed."""
 

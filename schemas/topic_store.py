@@ -34,7 +34,7 @@ from fastavro.schema import SchemaParseException, UnknownType
 from .avro import NOT_A_SCHEMA, Codec
 from .compatibility import Compatibility
 from .contract import Contract
-from .errors import SchemaStoreUnreachable, SchemaTopicMissing, StoreError
+from .errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from .store import (
     MemoryBook,
     StoredSchema,
@@ -52,6 +52,8 @@ _log = logging.getLogger(__name__)
 
 _REGISTER_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.5
+_FORBIDDEN: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+"""The latter is what a client is told that wants to write, and may write to no topic at all."""
 _MISSING: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
 # Failures are raised, with what the client said about them; its own lines on stderr would repeat them.
@@ -86,15 +88,24 @@ class TopicSchemaStore:
 
     knows_registry_ids: Final = False
 
-    def __init__(self, client_config: ClientConfig, topic: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client_config: ClientConfig,
+        topic: str,
+        *,
+        principal: str = "this client",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Use a topic; nothing is connected before the first call.
 
         Args:
             client_config: librdkafka settings of the cluster (servers, security), for consumer and producer alike.
             topic: the schemas topic; it is created by `stoker topology apply`, never from here.
+            principal: whom the brokers take the client for, for messages.
             clock: seconds that only grow.
         """
         self._config, self._topic, self._clock = dict(client_config), topic, clock
+        self._principal = principal
         self._book = MemoryBook()
         self._next: dict[int, int] = {}
         self._lock = threading.Lock()
@@ -152,7 +163,7 @@ class TopicSchemaStore:
             self._read_to_end(consumer, deadline)
         except (KafkaException, TimeoutError) as error:
             consumer.poll(0)  # lets the client say what its troubles were
-            raise self._failure(error, troubles) from error
+            raise self._failure(error, troubles, "Read") from error
         finally:
             consumer.close()
 
@@ -218,7 +229,7 @@ class TopicSchemaStore:
         try:
             self._produce(stored, deadline, troubles)
         except (KafkaException, TimeoutError) as error:
-            raise self._failure(error, troubles) from error
+            raise self._failure(error, troubles, "Write") from error
 
     def _produce(self, stored: StoredSchema, deadline: float, troubles: list[str]) -> None:
         outcome: list[KafkaError | None] = []
@@ -234,9 +245,12 @@ class TopicSchemaStore:
         if outcome[0] is not None:
             raise KafkaException(outcome[0])
 
-    def _failure(self, error: KafkaException | TimeoutError, troubles: Sequence[str]) -> StoreError:
-        if isinstance(error, KafkaException) and error.args[0].code() in _MISSING:
+    def _failure(self, error: KafkaException | TimeoutError, troubles: Sequence[str], operation: str) -> StoreError:
+        code = error.args[0].code() if isinstance(error, KafkaException) else None
+        if code in _MISSING:
             return SchemaTopicMissing(self._topic)
+        if code in _FORBIDDEN:
+            return SchemaStoreForbidden(self._topic, operation, self._principal)
         reason = str(error) if isinstance(error, TimeoutError) else str(error.args[0].str())
         return SchemaStoreUnreachable(f"topic {self._topic}", "; ".join([reason, *troubles[-1:]]))
 

@@ -1,6 +1,7 @@
 """The declared system: pipelines, queues and job types; what the wire calls them; plan, apply and drift."""
 
 from .apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
+from .clients import ClientOptionRefused
 from .cluster import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .durations import format_duration, parse_duration
 from .findings import Allowed, Finding, Group, Plan
@@ -15,6 +16,7 @@ __all__ = [
     "Applied",
     "ApplyFailed",
     "CallOptions",
+    "ClientOptionRefused",
     "ClusterSettings",
     "ClusterUnreachable",
     "ConfiguredJob",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
+    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -28,14 +30,19 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
+from .clients import make_client
 from .cluster import ClusterSettings, ClusterUnreachable, NotAuthorized
 from .committed_offsets import committed_offsets
+from .handshake import unreachable
+from .kafka_errors import FORBIDDEN
 from .topics import TopicSpec
 
 K = TypeVar("K")
 
 ADMIN_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
+_LAST_COMPLAINTS: Final = 10
+"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 _UNREACHABLE: Final = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -47,14 +54,6 @@ _UNREACHABLE: Final = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
     }
 )
-_FORBIDDEN: Final = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-    }
-)
-
 _GROUPLESS: Final = frozenset(
     {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )
@@ -91,13 +90,13 @@ class Administration:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ADMIN_TIMEOUT_S) -> None:
         self._cluster, self._timeout_s = cluster, timeout_s
-        self._complaints: list[str] = []
+        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
         config: dict[str, Any] = {
             **cluster.client_config(log_level=2, client_id="stoker-admin"),
             "error_cb": self._note,
             "logger": logging.getLogger("stoker.kafka"),
         }
-        self._admin = AdminClient(config)
+        self._admin = make_client(AdminClient, config)
 
     def _note(self, error: KafkaError) -> None:
         self._complaints.append(error.str())
@@ -132,6 +131,26 @@ class Administration:
             )
             for name, topic in answers.items()
         }
+
+    def allowed(self, names: Collection[str]) -> dict[str, frozenset[str] | None]:
+        """{topic: operations that this client may do to it, as Kafka names them}, of those named topics that exist.
+
+        Nothing is allowed on a topic that may not even be asked for, whether it exists or not. None where the brokers
+        do not say.
+        """
+        if not names:
+            return {}
+        asked = self._admin.describe_topics(
+            TopicCollection(list(names)), include_authorized_operations=True, request_timeout=self._timeout_s
+        )
+        answers, errors = self._gather(asked)
+        self._raise_unless(
+            {name: error for name, error in errors.items() if error.code() not in FORBIDDEN},
+            {KafkaError.UNKNOWN_TOPIC_OR_PART},
+            "Describe",
+        )
+        refused = {name: frozenset[str]() for name, error in errors.items() if error.code() in FORBIDDEN}
+        return refused | {name: _operations(topic.authorized_operations) for name, topic in answers.items()}
 
     def configs(self, names: Collection[str]) -> dict[str, FoundConfigs]:
         """{topic: its configs} of those named topics that exist."""
@@ -267,6 +286,9 @@ class Administration:
     def _raise_unless(
         self, errors: Mapping[str, KafkaError], expected: Collection[int], operation: str, kind: str = "topic"
     ) -> None:
+        forbidden = [name for name, error in errors.items() if error.code() in FORBIDDEN]
+        if forbidden:
+            raise self._forbidden([(operation, f"{kind} {name}") for name in forbidden])
         for name, error in errors.items():
             if error.code() not in expected:
                 raise self._translated(error, operation, f"{kind} {name}")
@@ -274,22 +296,30 @@ class Administration:
     def _translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
         if error.code() in _UNREACHABLE:
             return self._unreachable(error)
-        return NotAuthorized(operation, resource) if error.code() in _FORBIDDEN else KafkaException(error)
+        return self._forbidden([(operation, resource)]) if error.code() in FORBIDDEN else KafkaException(error)
+
+    def _forbidden(self, missing: Sequence[tuple[str, str]]) -> NotAuthorized:
+        return NotAuthorized(self._cluster.principal, missing)
 
     def _unreachable(self, error: KafkaError) -> ClusterUnreachable:
         self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
-        return ClusterUnreachable(
-            self._cluster.bootstrap_servers, self._complaints[0] if self._complaints else error.str()
-        )
+        return unreachable(self._cluster, [*self._complaints, error.str()])
 
     def _failures(
         self, errors: Mapping[str, KafkaError], fine: Collection[int], operation: str, kind: str = "topic"
     ) -> dict[str, str]:
         return {
-            name: str(NotAuthorized(operation, f"{kind} {name}")) if error.code() in _FORBIDDEN else error.str()
+            name: str(self._forbidden([(operation, f"{kind} {name}")])) if error.code() in FORBIDDEN else error.str()
             for name, error in errors.items()
             if error.code() not in fine
         }
+
+
+def _operations(found: Iterable[AclOperation] | None) -> frozenset[str] | None:
+    """Kafka's names of operations, in the form in which they are granted, such as `DescribeConfigs`."""
+    if found is None:
+        return None
+    return frozenset("".join(word.capitalize() for word in operation.name.split("_")) for operation in found)
 
 
 def _settings(values: Mapping[str, str]) -> list[ConfigEntry]:

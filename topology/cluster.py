@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -47,30 +47,44 @@ class ClusterUnreachable(Exception):
     Attributes:
         bootstrap_servers: the address that was tried.
         reason: the client's last complaint.
+        mending: what to do about it; None where that is not known.
     """
 
-    def __init__(self, bootstrap_servers: str, reason: str) -> None:
-        super().__init__(
-            f"Kafka at {bootstrap_servers} does not answer ({reason}): check that it runs (`stoker broker status` for "
-            "the embedded one), that this address and port can be reached from here, and the TLS and SASL options if "
-            "it wants any"
+    def __init__(self, bootstrap_servers: str, reason: str, mending: str | None = None) -> None:
+        what_to_do = mending or (
+            "check that it runs (`stoker broker status` for the embedded one), that this address and port can be "
+            "reached from here, and the TLS and SASL options if it wants any"
         )
-        self.bootstrap_servers, self.reason = bootstrap_servers, reason
+        super().__init__(f"Kafka at {bootstrap_servers} does not answer ({reason}): {what_to_do}")
+        self.bootstrap_servers, self.reason, self.mending = bootstrap_servers, reason, mending
 
 
 class NotAuthorized(Exception):
     """The cluster knows this client, and forbids it an operation; an administrator must grant the ACL.
 
     Attributes:
-        operation: Kafka's name of the ACL operation, such as `DescribeConfigs`.
-        resource: what it must be granted on, such as `topic shop.mails`.
+        principal: whom the cluster forbids it, such as `User:ada`; where that is not known, words that say so.
+        missing: what must be granted, (operation, resource) each, such as `("Read", "topic shop.mails")`.
     """
 
-    def __init__(self, operation: str, resource: str) -> None:
+    def __init__(self, principal: str, missing: Sequence[tuple[str, str]]) -> None:
+        named = [f"{operation} on {resource}" for operation, resource in missing]
+        wanted = f" {named[0]}" if len(named) == 1 else "s" + "".join(f"\n  - {right}" for right in named) + "\n "
         super().__init__(
-            f"Kafka forbids it: grant this client the ACL operation {operation} on {resource} (kafka-acls --add)"
+            f"Kafka forbids it: grant {principal} the ACL operation{wanted} "
+            "(kafka-acls --add; `stoker topology rights` lists all that are needed)"
         )
-        self.operation, self.resource = operation, resource
+        self.principal, self.missing = principal, tuple(missing)
+
+    @property
+    def operation(self) -> str:
+        """Kafka's name of the first operation that is missing, such as `DescribeConfigs`."""
+        return self.missing[0][0]
+
+    @property
+    def resource(self) -> str:
+        """What it must be granted on, such as `topic shop.mails`."""
+        return self.missing[0][1]
 
 
 def is_secret(option: str) -> bool:
@@ -119,6 +133,11 @@ class ClusterSettings:
         merged = self.client_config(**defaults)
         return {name: value for name, value in merged.items() if name not in MEMBERS_OPTIONS}
 
+    @property
+    def principal(self) -> str:
+        """Whom the brokers take this client for, as far as the options say."""
+        return principal_of(self.options)
+
     def shown(self) -> dict[str, Option]:
         """The options as they may be printed and logged: each secret is replaced by a mark."""
         return {name: REDACTED if is_secret(name) else value for name, value in self.client_config().items()}
@@ -147,6 +166,21 @@ class ClusterSettings:
             schema_registry_url=values.get(REGISTRY_VARIABLE) or None,
             schema_registry_options=registry_options(values),
         )
+
+
+def principal_of(options: Mapping[str, Option]) -> str:
+    """Whom brokers take a client for, as far as its options say; they may map names to others.
+
+    >>> principal_of({"security.protocol": "SASL_SSL", "sasl.username": "ada"}), principal_of({})
+    ('User:ada', 'User:ANONYMOUS')
+    """
+    protocol = str(options.get("security.protocol", "plaintext")).upper()
+    if "SASL" in protocol:
+        user = options.get("sasl.username")
+        return "this client" if user is None else f"User:{user}"
+    if "SSL" in protocol and any("certificate" in option or "keystore" in option for option in options):
+        return "this client (the subject of its certificate)"
+    return "User:ANONYMOUS"
 
 
 def _options_from(values: Mapping[str, str]) -> dict[str, Option]:

@@ -13,14 +13,22 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from .clients import make_client
 from .cluster import ClusterSettings
 
 Place = tuple[str, int]
 """Topic and partition number."""
 
 _MOMENTARY: Final = frozenset(
-    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+    {
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError._TIMED_OUT,
+    }
 )
+_SLICE_S: Final = 0.5
+"""How long one question waits: in between it is seen whether the client may ask at all."""
 _NOTHING: Final = frozenset({KafkaError.GROUP_ID_NOT_FOUND, KafkaError.UNKNOWN_TOPIC_OR_PART})
 _ASK_AGAIN_S: Final = 0.1
 
@@ -52,7 +60,7 @@ def committed_offsets(
         "isolation.level": "read_uncommitted",  # else offsets that a transaction is about to commit are waited for
         "error_cb": on_complaint,
     }
-    consumer = Consumer(config)
+    consumer = make_client(Consumer, config)
     try:
         return _ask(consumer, places, time.monotonic() + timeout_s)
     except KafkaException:
@@ -66,15 +74,24 @@ def _ask(consumer: Consumer, places: Collection[Place], give_up_s: float) -> dic
     while True:
         try:
             asked = [TopicPartition(*place) for place in places]
-            found = consumer.committed(asked, timeout=max(give_up_s - time.monotonic(), _ASK_AGAIN_S))
+            found = consumer.committed(asked, timeout=_SLICE_S)
             return _offsets(found)
         except KafkaException as failed:
             code = failed.args[0].code()
             if code in _NOTHING:
                 return {}
+            _raise_if_forbidden(consumer)
             if code not in _MOMENTARY or time.monotonic() >= give_up_s:
                 raise
         time.sleep(_ASK_AGAIN_S)
+
+
+def _raise_if_forbidden(consumer: Consumer) -> None:
+    """Raise the refusal to even name the group's coordinator, which `committed` waits for until its time is over."""
+    message = consumer.poll(0)
+    error = None if message is None else message.error()
+    if error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        raise KafkaException(error)
 
 
 def _offsets(found: Collection[TopicPartition]) -> dict[Place, int]:

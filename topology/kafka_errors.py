@@ -252,6 +252,16 @@ _ROWS: Final[Mapping[Remedy, tuple[int, ...]]] = {
     ),
 }
 
+FORBIDDEN: Final = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+"""The brokers know the client, and it lacks a right."""
+
 REMEDIES: Final[Mapping[int, Remedy]] = {code: remedy for remedy, codes in _ROWS.items() for code in codes}
 """{code: what helps}, of all codes that the client knows."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from .access import require_on_topics
 from .admin import Administration
 from .cluster import ClusterSettings
 from .contracts import contracts_refused_on
@@ -12,6 +13,8 @@ from .differences import pipeline_findings, queue_findings, unmanaged_findings
 from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
 from .pipeline import Pipeline
+from .rights import Duty, rights_for
+from .topics import declared_topics
 
 
 def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
@@ -36,8 +39,12 @@ def plan_topics(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed =
         UnknownName, ClusterUnreachable, NotAuthorized: see `plan`.
     """
     check_names(pipeline, allowed)
-    inventory = read_inventory(pipeline, Administration(cluster))
-    return plan_for(pipeline, inventory, allowed, with_schemas=cluster.schema_registry_url is None)
+    administration, with_schemas = Administration(cluster), cluster.schema_registry_url is None
+    names = [spec.name for spec in declared_topics(pipeline, with_schemas=with_schemas)]
+    looking = rights_for(Duty.PLAN, pipeline, with_schemas=False)  # what the contracts need is asked where they are
+    require_on_topics(looking, names, cluster, administration)
+    inventory = read_inventory(pipeline, administration)
+    return plan_for(pipeline, inventory, allowed, with_schemas=with_schemas)
 
 
 def check_names(pipeline: Pipeline, allowed: Allowed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..schemas import SchemaStore
+from .clients import check_options
 from .cluster import ClusterSettings
 from .pipeline import Pipeline
 
@@ -13,12 +14,14 @@ def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
     Raises:
         RegistrySettingRefused: the registry's address or one of its settings cannot be.
         RegistryMissing: a registry is configured, and its client is not installed.
+        ClientOptionRefused: the cluster's options do not do.
     """
+    check_options(cluster)
     if cluster.schema_registry_url is None:
         # Imported here, as each store pulls in a client that the other does not need.
         from ..schemas.topic_store import TopicSchemaStore
 
-        return TopicSchemaStore(cluster.reader_config(), pipeline.schemas_topic)
+        return TopicSchemaStore(cluster.reader_config(), pipeline.schemas_topic, principal=cluster.principal)
     from ..schemas.registry_store import RegistrySchemaStore
 
     return RegistrySchemaStore(

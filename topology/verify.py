@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from .access import require_on_topics
 from .admin import Administration
 from .cluster import ClusterSettings
 from .durations import format_retention
 from .inventory import Inventory, TopicState, read_topics
 from .pipeline import Pipeline
 from .queue import Queue
+from .rights import Duty, rights_for
 from .topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
 
 VERIFY_TIMEOUT_S: Final = 10.0
@@ -45,12 +47,14 @@ def verify(
     cluster: ClusterSettings,
     queue_names: Collection[str] | None = None,
     *,
+    duty: Duty | None = None,
     timeout_s: float = VERIFY_TIMEOUT_S,
 ) -> None:
     """Check that the cluster's topics can carry the named queues (all of them, when none are named).
 
     Args:
-        timeout_s: how long each of the two requests may take.
+        duty: see also that the client has the rights on topics that this part of Stoker needs.
+        timeout_s: how long each of the requests may take.
 
     Raises:
         TopologyMismatch: they cannot; all findings together.
@@ -61,7 +65,11 @@ def verify(
     with_schemas = cluster.schema_registry_url is None
     specs = [spec for queue in queues for spec in queue_topics(pipeline, queue)]
     specs += pipeline_topics(pipeline, with_schemas=with_schemas)
-    findings = mismatches(queues, specs, read_topics(specs, Administration(cluster, timeout_s)))
+    administration = Administration(cluster, timeout_s)
+    if duty is not None:
+        rights = rights_for(duty, pipeline, queues, with_schemas=with_schemas)
+        require_on_topics(rights, [spec.name for spec in specs], cluster, administration)
+    findings = mismatches(queues, specs, read_topics(specs, administration))
     if findings:
         raise TopologyMismatch(pipeline.namespace, findings)
 

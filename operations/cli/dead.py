@@ -159,12 +159,16 @@ def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
 def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool) -> None:
     """Show all that is known of one LETTER: its error, its payload, its headers, and what was done with it."""
     from ...schemas import Decoder
+    from ...topology.access import require_rights
+    from ...topology.rights import Duty
     from ...topology.schema_store import schema_store
     from ..dead_letters import DeadLetterDesk
     from .letter_output import file_document, file_lines, payload_of
 
+    queue = app.pipeline.find_queue(queue_name)
+    require_rights(Duty.DEAD_LIST, app.pipeline, app.cluster, [queue])
     with desk_failures():
-        file = DeadLetterDesk(app.cluster, app.pipeline.find_queue(queue_name)).file(letter)
+        file = DeadLetterDesk(app.cluster, queue).file(letter)
     store = schema_store(app.pipeline, app.cluster)
     try:
         how_read, payload = payload_of(file.record, app.pipeline, Decoder(store))
@@ -231,6 +235,8 @@ def replay_letters(
     payload does not change the key. Letters that were published count as settled: a replay that was killed or stopped
     is simply started again, and publishes nothing twice.
     """
+    from ...topology.access import require_rights
+    from ...topology.rights import Duty
     from ...topology.schema_store import schema_store
     from ..originals import Originals
     from ..payloads import PayloadDesk
@@ -244,6 +250,7 @@ def replay_letters(
         keep_expiry=not drop_expiry,
     )
     edits = _edits(fields, payload_file, request.selection)
+    require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
     store = schema_store(app.pipeline, app.cluster)
     try:
         desk = PayloadDesk(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
@@ -294,10 +301,14 @@ def discard_letters(
     **filters: Any,
 ) -> None:
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
+    from ...topology.access import require_rights
+    from ...topology.rights import Duty
     from ..settling import Discarding, Request, Settlement
 
+    queue = app.pipeline.find_queue(queue_name)
+    require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
     selection = selection_of(filters, letters, limit)
-    settlement = Settlement(app.pipeline, app.cluster, app.pipeline.find_queue(queue_name), Discarding())
+    settlement = Settlement(app.pipeline, app.cluster, queue, Discarding())
     request = Request(selection=selection, note=note)
     _settle(settlement, request, Voice(as_json=as_json), "discard", dry_run=dry_run, yes=yes, rate=rate)
 

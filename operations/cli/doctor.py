@@ -51,9 +51,9 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
       stoker -A shop.jobs:pipeline doctor --problems
       stoker -A shop.jobs:pipeline doctor --json | jq '.findings[] | select(.verdict == "broken")'
 
-    Exit codes: 0 when nothing is broken; 1 when something is; 3 when Kafka cannot be reached.
+    Exit codes: 0 when nothing is broken; 1 when something is, or may not be looked at; 3 when Kafka cannot be reached.
     """
-    from ..doctor import examine, is_unreachable
+    from ..doctor import examine, is_barred, is_unreachable
     from ..findings import Verdict
 
     findings = examine(app.pipeline, app.cluster, timeout_s=timeout.total_seconds())
@@ -65,7 +65,7 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
         _print(shown, counts)
     if is_unreachable(findings):
         ctx.exit(ExitCode.UNREACHABLE)
-    ctx.exit(ExitCode.FINDING if counts[Verdict.BROKEN.value] else ExitCode.OK)
+    ctx.exit(ExitCode.FINDING if counts[Verdict.BROKEN.value] or is_barred(findings) else ExitCode.OK)
 
 
 def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:

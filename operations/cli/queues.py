@@ -58,9 +58,12 @@ def queues(
 
     Exit codes: 0, also when jobs wait; 2 for an unknown queue; 3 when Kafka cannot be reached.
     """
+    from ...topology.access import require_rights
+    from ...topology.rights import Duty
     from ..cluster_view import ClusterView
 
     chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())
+    require_rights(Duty.QUEUES, app.pipeline, app.cluster, chosen)
     view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
     for statuses in _watch(view, chosen, sample) if watch else [_once(view, chosen, sample)]:
         _show([replace(status, dead=count_dead(status)) for status in statuses], as_json=as_json, watch=watch)

@@ -91,11 +91,15 @@ def replay(
     published after the replay has begun is not part of it. A replay that was killed or stopped continues with
     --replay-id, which is printed when it begins, and publishes nothing twice.
     """
+    from ...topology.access import require_rights
+    from ...topology.rights import Duty
     from ..queue_replay import QueueReplay
 
-    queue_replay = QueueReplay(app.pipeline, app.cluster, app.pipeline.find_queue(queue_name))
+    queue = app.pipeline.find_queue(queue_name)
+    queue_replay = QueueReplay(app.pipeline, app.cluster, queue)
     bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
     selection = selection_of(filters)
+    require_rights(Duty.REPLAY, app.pipeline, app.cluster, [queue])
     with desk_failures():
         if replay_id is not None:
             _refuse_others(bounds, selection, include_replays=include_replays, drop_expiry=drop_expiry)

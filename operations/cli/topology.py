@@ -10,7 +10,7 @@ import click
 from .app import AppContext, pass_app
 from .exit_codes import ExitCode
 from .failures import Failure
-from .output import print_json
+from .output import echo_line, print_json
 from .topology_output import print_applied, print_catalogue, print_plan
 
 if TYPE_CHECKING:
@@ -175,6 +175,39 @@ def show(app: AppContext, *, as_json: bool) -> None:
         print_json(found)
     else:
         print_catalogue(found)
+
+
+@topology.command("rights")
+@click.option("--duty", "duties", multiple=True, metavar="DUTY", help="Of this part of Stoker only; repeatable.")
+@click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="For this queue only; repeatable.")
+@click.option("--principal", metavar="User:NAME", help="Print commands of kafka-acls that grant them to a principal.")
+@_as_json
+@pass_app
+def rights_command(
+    app: AppContext, *, duties: tuple[str, ...], queues: tuple[str, ...], principal: str | None, as_json: bool
+) -> None:
+    """Print what each part of Stoker must be allowed to do on a cluster with access control.
+
+    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, schemas-check, plan
+    and apply. No cluster is needed. With --principal, the commands go to a shell that knows where the brokers are.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline topology rights
+      stoker -A shop.jobs:pipeline topology rights --duty worker --queue mails --principal User:mailer
+
+    Exit codes: 0; 2 for an unknown queue or part.
+    """
+    from .rights_output import chosen_rights, commands, print_rights
+
+    found = chosen_rights(app, duties, queues)
+    if as_json:
+        print_json(found)
+    elif principal is not None:
+        for line in commands(found, principal):
+            echo_line(line)
+    else:
+        print_rights(found)
 
 
 def _check_names(app: AppContext, allowed: Allowed) -> None:

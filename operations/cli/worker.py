@@ -115,8 +115,8 @@ def worker(
       stoker -A shop.jobs:pipeline worker --queue mails --concurrency 64
       stoker -A shop.jobs:pipeline worker --processes 4 --grace 2m
 
-    Exit codes: 0 after a shutdown; 1 when the topology does not match the application or a worker failed; 2 for an
-    unknown queue; 3 when Kafka cannot be reached.
+    Exit codes: 0 after a shutdown; 1 when the topology does not match the application, a right on the brokers is
+    missing or a worker failed; 2 for an unknown queue or a wrong option; 3 when Kafka cannot be reached.
     """
     if not supervised and threading.current_thread() is threading.main_thread():
         # Until the worker heeds it, or it would end the process. A fleet's process begins with it blocked instead.

@@ -1,0 +1,186 @@
+"""What each part of Stoker must be allowed to do on a cluster that asks: one table for administrators and tests.
+
+The rights are the fewest with which a part does its work. Kafka grants Describe along with Read, Write, Delete and
+Alter, and DescribeConfigs along with AlterConfigs, so those are named only where nothing else brings them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from .pipeline import Pipeline
+from .queue import Queue
+
+
+class Operation(StrEnum):
+    """Kafka's names of the operations."""
+
+    READ = "Read"
+    WRITE = "Write"
+    CREATE = "Create"
+    DELETE = "Delete"
+    ALTER = "Alter"
+    DESCRIBE = "Describe"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
+
+
+class Resource(StrEnum):
+    """What an operation is done to, as the tool `kafka-acls` names it."""
+
+    TOPIC = "topic"
+    GROUP = "group"
+    TRANSACTIONAL_ID = "transactional-id"
+    CLUSTER = "cluster"
+
+
+class Duty(StrEnum):
+    """A part of Stoker that may have a principal of its own."""
+
+    PRODUCER = "producer"
+    WORKER = "worker"
+    QUEUES = "queues"
+    DEAD_LIST = "dead-list"
+    DEAD_REPLAY = "dead-replay"
+    DEAD_DISCARD = "dead-discard"
+    REPLAY = "replay"
+    DOCTOR = "doctor"
+    SCHEMAS_CHECK = "schemas-check"
+    PLAN = "plan"
+    APPLY = "apply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """One operation on one resource, or on all resources whose names begin alike.
+
+    Attributes:
+        name: of the resource; in the table, `{namespace}` and `{queue}` stand for names.
+        is_prefix: whether it is the beginning of names.
+    """
+
+    operation: Operation
+    resource: Resource
+    name: str
+    is_prefix: bool = False
+
+    def of(self, namespace: str, queue: str = "") -> Right:
+        """The right with the names put in."""
+        return replace(self, name=self.name.format(namespace=namespace, queue=queue))
+
+    def covers(self, resource: Resource, name: str) -> bool:
+        """Whether it is about this one."""
+        matches = name.startswith(self.name) if self.is_prefix else name == self.name
+        return self.resource is resource and matches
+
+    @property
+    def where(self) -> str:
+        """The resource in words, such as `topic shop.mails` or `topic shop.*`."""
+        return f"{self.resource} {self.name}{'*' if self.is_prefix else ''}"
+
+    def __str__(self) -> str:
+        return f"{self.operation} on {self.where}"
+
+
+def _on(resource: Resource, name: str, *operations: Operation) -> list[Right]:
+    """Rights on one resource; a star ends a prefix."""
+    plain = name.removesuffix("*")
+    return [
+        Right(operation=operation, resource=resource, name=plain, is_prefix=plain != name) for operation in operations
+    ]
+
+
+_O, _R = Operation, Resource
+_EVERYTHING: Final = "{namespace}.*"
+_MAIN: Final = "{namespace}.{queue}"
+_TIERS: Final = "{namespace}.{queue}.retry.*"
+_DEAD: Final = "{namespace}.{queue}.dead"
+_SCHEMAS: Final = "{namespace}.schemas"
+_EVENTS: Final = "{namespace}.events"
+
+RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
+    Duty.PRODUCER: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+        *_on(_R.TOPIC, _MAIN, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+    ),
+    Duty.WORKER: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE_CONFIGS),
+        *_on(_R.TOPIC, _MAIN, _O.READ),
+        *_on(_R.TOPIC, _TIERS, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, "{namespace}.{queue}.ledger", _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, "{namespace}.{queue}.progress", _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _DEAD, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.GROUP, _MAIN, _O.READ),
+    ),
+    Duty.QUEUES: (
+        *_on(_R.TOPIC, _MAIN, _O.READ),
+        *_on(_R.TOPIC, _TIERS, _O.READ),
+        *_on(_R.TOPIC, _DEAD, _O.READ),
+        *_on(_R.TOPIC, _EVENTS, _O.READ),
+        *_on(_R.GROUP, _MAIN, _O.DESCRIBE),
+    ),
+    Duty.DEAD_LIST: (
+        *_on(_R.TOPIC, _DEAD, _O.READ),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+    ),
+    Duty.DEAD_REPLAY: (
+        *_on(_R.TOPIC, _MAIN, _O.WRITE),
+        *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.desk", _O.WRITE),
+    ),
+    Duty.DEAD_DISCARD: (
+        *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.desk", _O.WRITE),
+    ),
+    Duty.REPLAY: (
+        *_on(_R.TOPIC, _MAIN, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.GROUP, "{namespace}.{queue}.replay.*", _O.READ),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.replay.*", _O.WRITE),
+    ),
+    Duty.DOCTOR: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+        *_on(_R.TOPIC, _MAIN, _O.READ),
+        *_on(_R.TOPIC, _TIERS, _O.READ),
+        *_on(_R.TOPIC, _DEAD, _O.READ),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.TOPIC, _EVENTS, _O.READ),
+        *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+        *_on(_R.CLUSTER, "kafka-cluster", _O.DESCRIBE_CONFIGS),
+    ),
+    Duty.SCHEMAS_CHECK: (*_on(_R.TOPIC, _SCHEMAS, _O.READ),),
+    Duty.PLAN: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+    ),
+    Duty.APPLY: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.CREATE, _O.ALTER, _O.ALTER_CONFIGS, _O.DELETE),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ, _O.WRITE),
+        *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.ALTER_CONFIGS),
+    ),
+}
+"""{part: what it needs}, for each queue that it is to work with."""
+
+
+def rights_for(
+    duty: Duty, pipeline: Pipeline, queues: Iterable[Queue] | None = None, *, with_schemas: bool = True
+) -> list[Right]:
+    """The rights of a part for some queues of a pipeline (all, unless given), each once.
+
+    Args:
+        with_schemas: False where a Schema Registry holds the schemas.
+    """
+    chosen = list(pipeline.queues.values() if queues is None else queues)
+    found = [right.of(pipeline.namespace, queue.name) for right in RIGHTS[duty] for queue in chosen]
+    wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)
+    return list(dict.fromkeys(wanted))
