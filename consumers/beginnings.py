@@ -31,7 +31,6 @@ _GONE: Final = frozenset(
         KafkaError._UNKNOWN_PARTITION,
         KafkaError._AUTO_OFFSET_RESET,
         KafkaError.OFFSET_OUT_OF_RANGE,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
     }
 )
 

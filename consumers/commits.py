@@ -16,7 +16,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ..topology.kafka_errors import Remedy, remedy_of
+from ..topology.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from .assignments import Assignments
 from .partition_state import MAX_CHARACTERS, PartitionState
 from .record import Assignment
@@ -35,10 +35,17 @@ WARY_INTERVAL_S: Final = 0.05
 class Commits:
     """Commits for one consumer; owned by its poll thread."""
 
-    def __init__(self, assignments: Assignments, spill: Spill, interval: timedelta) -> None:
+    def __init__(
+        self,
+        assignments: Assignments,
+        spill: Spill,
+        interval: timedelta,
+        on_forbidden: Callable[[], None] = lambda: None,
+    ) -> None:
         self._assignments = assignments
         self._spill = spill
         self._interval_s = interval.total_seconds()
+        self._on_forbidden = on_forbidden
         self._next_s = 0.0
         self._sent_s: float | None = None
         self._max_characters = MAX_CHARACTERS
@@ -140,6 +147,8 @@ class Commits:
         refusal = error or _first_error(places)
         if refusal is not None and _is_too_large(refusal):
             self._lower_limit([place for place in places if error is not None or place.error is not None])
+        elif refusal is not None and refusal.code() in FORBIDDEN:
+            self._on_forbidden()
         elif refusal is not None and refusal.code() != KafkaError._NO_OFFSET:
             # What heals by waiting is part of an outage, or of a coordinator that moves: the worker logs the former.
             level = logging.INFO if remedy_of(refusal) is Remedy.WAIT else logging.WARNING

@@ -75,6 +75,12 @@ def refuses_consumer_protocol(error: KafkaError) -> bool:
     return error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in text and "not supported" in text
 
 
+def is_barred(error: KafkaError) -> bool:
+    """Whether the brokers do not let this client join the group; the protocol of Kafka 4 ends the client over it."""
+    is_fatal = error.code() == KafkaError._FATAL and "Group authorization failed" in error.str()
+    return is_fatal or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
 class BrokerWatch(LogRelay):
     """Takes a consumer's log lines, and learns from them whether a broker lacks the group protocol of Kafka 4.
 

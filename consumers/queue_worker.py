@@ -18,7 +18,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ..schemas import Contract, Decoder, SchemaStore
-from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
+from ..topology.kafka_errors import FORBIDDEN
 from . import log_keys
 from .assignments import Assignments
 from .client import (
@@ -33,13 +34,14 @@ from .client import (
 from .commits import Commits
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
-from .flow import Flow
+from .flow import Flow, places
 from .group_protocol import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
     BrokerWatch,
     GroupProtocol,
     first_protocol,
+    is_barred,
     refuses_consumer_protocol,
 )
 from .groups import Group
@@ -52,6 +54,7 @@ from .outage import WorkerOutage
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
+from .rights_watch import RightsWatch, ask_cluster
 from .schema_waits import SchemaWaits
 from .settings import WorkerSettings
 from .settle import Settler
@@ -72,6 +75,7 @@ HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
+REJOIN_PAUSE_S: Final = 5.0
 EVENTS_AT_STOP_S: Final = 1.0
 """How long the last events may take to be confirmed, once the group is left."""
 
@@ -88,9 +92,10 @@ class QueueWorker:
         self._stopping = threading.Event()
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue)
-        self._restoring = Restoring(queue, cluster, self._assignments.receive_restored)
+        self._rights = RightsWatch(queue, ask_cluster(pipeline, queue, cluster))
+        self._restoring = Restoring(queue, cluster, self._assignments.receive_restored, self._rights.alarm)
         spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
-        self._commits = Commits(self._assignments, spill, settings.commit_interval)
+        self._commits = Commits(self._assignments, spill, settings.commit_interval, self._rights.alarm)
         self._events = EventPublisher(
             pipeline.events_topic, queue.name, lambda: events_producer(cluster, settings.worker_id)
         )
@@ -136,6 +141,8 @@ class QueueWorker:
         self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
         self._lags = Lags()
         self._lag: int | None = None
+        self._has_joined = self._is_barred = False
+        self._rejoin_s = 0.0
         self._next_housekeeping_s = 0.0
         self._next_tiers_s = 0.0
         self._shutdown_by_s = math.inf
@@ -164,6 +171,7 @@ class QueueWorker:
         """Begin the graceful shutdown; called from any thread."""
         self._stopping.set()
         self._restoring.stop()
+        self._rights.stop()
         self._flow.signal_room()
 
     def excuse_failures(self) -> None:
@@ -217,9 +225,19 @@ class QueueWorker:
         self._consumer, self._brokers = self._connect(CLASSIC_PROTOCOL)
         self._subscribe()
 
+    def _rejoin(self) -> None:
+        """Join anew with another client: this one was barred from the group, and a client does not get over that."""
+        self._is_barred, self._rejoin_s = False, time.monotonic() + REJOIN_PAUSE_S
+        self._handover.lose(places(self._assignments.all()))
+        self._consumer.close()
+        self._consumer, self._brokers = self._connect(self._protocol)
+        self._subscribe()
+
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()
         self._check_parts()
+        if self._is_barred and not self._rights.is_asking and self.last_turn_s >= self._rejoin_s:
+            self._rejoin()
         if self._cannot_join():
             self._fall_back()
         self._intake.note_settled()
@@ -281,15 +299,27 @@ class QueueWorker:
     def _note_error(self, error: KafkaError) -> None:
         if refuses_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
             self._fall_back()
+        elif is_barred(error):
+            self._note_barred(error)
         elif error.fatal() or error.code() == KafkaError._FATAL:
             raise KafkaException(error)
+        elif error.code() in FORBIDDEN:
+            self._rights.alarm()
         else:
             self._membership.complaint = error.str()
             _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self.queue.name})
 
+    def _note_barred(self, error: KafkaError) -> None:
+        """The group may not be joined: a worker that never could ends, one that could waits for the right."""
+        if not self._has_joined:
+            raise NotAuthorized(self._cluster.principal, [("Read", f"group {self.queue.group}")])
+        self._is_barred = self._is_barred or error.code() == KafkaError._FATAL
+        self._rights.alarm()
+
     # ---- assignments
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        self._has_joined = True
         self._restoring.begin(self._assignments.add(given))
         self._protocol.take(consumer, given)
         consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
@@ -322,6 +352,8 @@ class QueueWorker:
         if now_s >= self._next_housekeeping_s:
             self._next_housekeeping_s = now_s + HOUSEKEEPING_INTERVAL_S
             self._assignments.forget_old()
+            if self._settler.stranded:
+                self._rights.alarm()
             self._overview.note(now_s)
             self._outage.review()
             self._membership.look(now_s, has_partitions=bool(self._assignments.main_partitions))

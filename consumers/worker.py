@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from ..schemas import SchemaStore
-from ..topology import ClusterSettings, Pipeline, Queue
+from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ..topology.contracts import ContractsRefused
 from ..topology.own_loggers import keep_loggers_on
 from ..topology.rights import Duty
@@ -175,7 +175,8 @@ class Worker:
         try:
             worker.run()
         except BaseException as error:  # whatever ends a queue's thread ends the process, and says why
-            _LOGGER.critical("the worker of queue %r failed", worker.queue.name, exc_info=error)
+            trace = None if isinstance(error, NotAuthorized) else error  # a right that is missing is no fault of code
+            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=trace)
             self._failure = self._failure or error
             self.stop()
 

@@ -27,7 +27,8 @@ def unreachable(error: ClusterUnreachable) -> Finding:
         "",
         CLUSTER,
         f"Kafka at {error.bootstrap_servers} does not answer ({error.reason})",
-        "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS and SASL options",
+        error.mending
+        or "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS or SASL options",
     )
 
 

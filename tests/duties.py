@@ -24,7 +24,7 @@ from stoker.topology.apply import apply, ensure_topology
 from stoker.topology.plan import plan
 from stoker.topology.rights import Duty, Right, rights_for
 from waiting import wait_until
-from working import running_worker
+from working import RunningWorker, running_worker
 
 USER: Final = "ada"
 PRINCIPAL: Final = f"User:{USER}"
@@ -92,7 +92,7 @@ class Refused(Exception):
 
 def make_scene(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """Write the application, and put it on the broker, with a job that waits and two dead letters."""
-    scene = _write_application(guarded, namespace, folder, monkeypatch)
+    scene = write_application(guarded, namespace, folder, monkeypatch)
     ensure_topology(scene.pipeline, guarded.administrator)
     with Producer(scene.pipeline, guarded.administrator) as producer:
         producer.send(scene.pipeline.job_types["do"].call("waits"))
@@ -102,7 +102,7 @@ def make_scene(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pyte
 
 def make_drifted_scene(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """The same application on topics that drifted: one missing, one set otherwise, all too narrow, one too many."""
-    scene = _write_application(guarded, namespace, folder, monkeypatch)
+    scene = write_application(guarded, namespace, folder, monkeypatch)
     pipeline = Pipeline(namespace)
     pipeline.queue(QUEUE, partitions=1, tiers=(timedelta(milliseconds=100), timedelta(minutes=9)))
     apply(plan(pipeline, guarded.administrator), guarded.administrator)
@@ -113,7 +113,7 @@ def make_drifted_scene(guarded: Guarded, namespace: str, folder: Path, monkeypat
     return scene
 
 
-def _write_application(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+def write_application(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     module = f"access_{namespace}"
     (folder / f"{module}.py").write_text(SOURCE.format(namespace=namespace))
     monkeypatch.chdir(folder)
@@ -143,7 +143,11 @@ def _work(scene: Scene) -> None:
     with Producer(scene.pipeline, scene.guarded.administrator) as producer:
         producer.send(scene.pipeline.job_types["do"].call("fail"))
     with running_worker(scene.pipeline, scene.cluster) as running:
-        running.wait_outcomes(Done=1, Retried=1, Dead=1)
+        wait_until(lambda: running.failure or _has_worked(running), 30, "the worker to work, or to fail")
+
+
+def _has_worked(running: RunningWorker) -> bool:
+    return all(running.outcomes().get(outcome) for outcome in ("Done", "Retried", "Dead"))
 
 
 def _look_at_queues(scene: Scene) -> None:

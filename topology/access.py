@@ -68,3 +68,10 @@ def missing_rights(wanted: Iterable[Right], allowed: Allowed) -> list[tuple[str,
         else:
             missing += [(right.operation, f"{Resource.TOPIC} {name}") for name in without]
     return list(dict.fromkeys(missing))
+
+
+def require_on_group(operation: str, group: str, cluster: ClusterSettings) -> None:
+    """See that the client may do something with a consumer group; raises as `require_rights`."""
+    held = Administration(cluster).allowed_on_group(group)
+    if held is not None and operation not in held:
+        raise NotAuthorized(cluster.principal, [(operation, f"{Resource.GROUP} {group}")])

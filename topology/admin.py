@@ -152,6 +152,16 @@ class Administration:
         refused = {name: frozenset[str]() for name, error in errors.items() if error.code() in FORBIDDEN}
         return refused | {name: _operations(topic.authorized_operations) for name, topic in answers.items()}
 
+    def allowed_on_group(self, group: str) -> frozenset[str] | None:
+        """The operations that this client may do with a consumer group; None where the brokers do not say."""
+        asked = self._admin.describe_consumer_groups(
+            [group], include_authorized_operations=True, request_timeout=self._timeout_s
+        )
+        answers, errors = self._gather(asked)
+        if any(error.code() in FORBIDDEN for error in errors.values()):
+            return frozenset()
+        return _operations(answers[group].authorized_operations) if group in answers else None
+
     def configs(self, names: Collection[str]) -> dict[str, FoundConfigs]:
         """{topic: its configs} of those named topics that exist."""
         if not names:

@@ -1,0 +1,103 @@
+"""`RightsWatch`: finds out which right a worker has lost, says so while it is missing, and sees it come back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from confluent_kafka import KafkaException
+
+from ..topology import ClusterSettings, ClusterUnreachable, NotAuthorized, Pipeline, Queue
+from ..topology.access import require_on_group, require_rights
+from ..topology.rights import Duty
+from . import log_keys
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+ASK_AGAIN_S: Final = 2.0
+TELL_AGAIN_S: Final = 60.0
+CALM_S: Final = 10.0
+"""How long nothing is asked after nothing was found to be missing: brokers refuse for other reasons, too."""
+
+Ask = Callable[[], None]
+"""Asks the cluster for the worker's rights; raises NotAuthorized with those that are missing."""
+
+
+class RightsWatch:
+    """One queue's. It costs nothing before the brokers refuse something; then it asks, in a thread of its own.
+
+    Attributes:
+        missing: what is missing at this moment, as far as is known.
+    """
+
+    def __init__(self, queue: Queue, ask: Ask) -> None:
+        self._queue, self._ask = queue, ask
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._calm_until_s = 0.0
+        self.missing: NotAuthorized | None = None
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether something was refused, and it is not known yet that all rights are there again."""
+        return self._thread is not None
+
+    def alarm(self) -> None:
+        """The brokers have refused something: find out what is missing; called from any thread, however often."""
+        with self._lock:
+            is_calm = time.monotonic() < self._calm_until_s
+            if self._thread is None and not self._stopping.is_set() and not is_calm:
+                name = f"stoker-rights-{self._queue.name}"
+                self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._stopping.set()
+
+    def _watch(self) -> None:
+        told_s: float | None = None
+        while not self._stopping.is_set():
+            try:
+                self._ask()
+            except NotAuthorized as refusal:
+                told_s = self._tell(refusal, told_s)
+            except (ClusterUnreachable, KafkaException):
+                pass  # the other clients say so
+            else:
+                break
+            self._stopping.wait(ASK_AGAIN_S)
+        with self._lock:
+            self.missing, self._thread = None, None
+            self._calm_until_s = time.monotonic() + (CALM_S if told_s is None else 0.0)
+        if told_s is not None and not self._stopping.is_set():
+            _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
+
+    def _tell(self, refusal: NotAuthorized, told_s: float | None) -> float:
+        is_new = self.missing is None or self.missing.missing != refusal.missing
+        self.missing = refusal
+        if told_s is not None and not is_new and time.monotonic() - told_s < TELL_AGAIN_S:
+            return told_s
+        _LOGGER.error(
+            "the worker of queue %r lost a right: what needs it waits, and nothing is lost. %s",
+            self._queue.name, refusal, extra=self._fields,
+        )  # fmt: skip
+        return time.monotonic()
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {log_keys.QUEUE: self._queue.name}
+
+
+def ask_cluster(pipeline: Pipeline, queue: Queue, cluster: ClusterSettings) -> Ask:
+    """Ask for all rights of a worker, those on its group included."""
+
+    def ask() -> None:
+        require_rights(Duty.WORKER, pipeline, cluster, [queue])
+        require_on_group("Read", queue.group, cluster)
+
+    return ask
