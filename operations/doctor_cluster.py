@@ -21,14 +21,18 @@ SKEW: Final = timedelta(seconds=2)
 SLOW_SESSION: Final = timedelta(seconds=60)
 
 
+_MENDING: Final = (
+    "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS and SASL options"
+)
+
+
 def unreachable(error: ClusterUnreachable) -> Finding:
     """The one finding when no broker answers."""
     return broken(
         "",
         CLUSTER,
         f"Kafka at {error.bootstrap_servers} does not answer ({error.reason})",
-        error.mending
-        or "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS or SASL options",
+        error.mending or _MENDING,
     )
 
 
