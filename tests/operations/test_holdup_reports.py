@@ -170,7 +170,7 @@ def test_events_that_cannot_be_read_are_told_instead(cluster: ClusterSettings, n
     "refusal",
     [
         KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)),
-        NotAuthorized("Read", "topic n.events"),
+        NotAuthorized("User:ada", [("Read", "topic n.events")]),
         ClusterUnreachable("a:9092", "no answer in 5 s"),
         ReadStalled("n.events", [0], 2.0),
     ],
