@@ -22,6 +22,9 @@ _LOGGER = logging.getLogger("stoker.worker")
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 
+METADATA_REFRESH_MS: Final = 5_000
+"""How old at most a client's knowledge of a topic's partitions gets: by the classic protocol, members find new ones."""
+
 DEFAULT_POLL_INTERVAL_MS: Final = 300_000
 """librdkafka's own `max.poll.interval.ms`."""
 
@@ -38,6 +41,7 @@ def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, prot
             queued_min_messages=20_000,
             reconnect_backoff_max_ms=2_000,
             receive_message_max_bytes=ANY_SIZE_BYTES,
+            topic_metadata_refresh_interval_ms=METADATA_REFRESH_MS,
         ),
         **protocol.options,
         **({} if protocol is CONSUMER_PROTOCOL else classic_session(queue)),
@@ -73,7 +77,10 @@ def make_consumer(
 def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options: Mapping[str, Option]) -> Consumer:
     """Make a consumer that reads beside the group, by assigning itself; it commits nothing."""
     config = cluster.reader_config(
-        client_id=client_id, reconnect_backoff_max_ms=2_000, receive_message_max_bytes=ANY_SIZE_BYTES
+        client_id=client_id,
+        reconnect_backoff_max_ms=2_000,
+        receive_message_max_bytes=ANY_SIZE_BYTES,
+        topic_metadata_refresh_interval_ms=METADATA_REFRESH_MS,
     )
     beside = {
         "group.id": queue.group,

@@ -32,6 +32,7 @@ from .client import (
     spilling_producer,
 )
 from .commits import Commits
+from .counterparts import CounterpartsMissing, find_missing
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
 from .flow import Flow, places
@@ -93,7 +94,13 @@ class QueueWorker:
         self._stopping_now = threading.Event()
         self._assignments = Assignments(queue)
         self._rights = RightsWatch(queue, ask_cluster(pipeline, queue, cluster))
-        self._restoring = Restoring(queue, cluster, self._assignments.receive_restored, self._rights.alarm)
+        self._restoring = Restoring(
+            queue,
+            cluster,
+            find_missing=self._find_missing,
+            on_restored=self._assignments.receive_restored,
+            on_trouble=self._rights.alarm,
+        )
         spill = Spill(queue, lambda: spilling_producer(cluster, settings.worker_id))
         self._commits = Commits(self._assignments, spill, settings.commit_interval, self._rights.alarm)
         self._events = EventPublisher(
@@ -292,6 +299,9 @@ class QueueWorker:
 
     def _take(self, messages: Iterable[Message]) -> None:
         self._intake.take(messages, self._tiers.consumer)
+
+    def _find_missing(self, partitions: Iterable[int]) -> CounterpartsMissing | None:
+        return find_missing(self._settler.producer, self.queue, partitions)
 
     def _receive_settled(self, group: Group) -> None:
         self._intake.receive_settled(group)

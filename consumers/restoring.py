@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from ..topology import ClusterSettings, Queue
 from . import log_keys
+from .counterparts import CounterpartsMissing
 from .record import Assignment
 from .restore import Restored, restore
 from .tails import Unrestorable
@@ -18,8 +18,14 @@ from .tails import Unrestorable
 _LOGGER = logging.getLogger("stoker.ledger")
 
 RETRY_PAUSE_S: Final = 0.25
+MENDING_PAUSE_S: Final = 1.0
+"""Between two looks for what a person has to mend."""
 LOUD_AFTER_S: Final = 5.0
-TELL_AGAIN_S: Final = 15.0
+"""A leader that moves is back in a moment."""
+REPEAT_S: Final = 60.0
+"""How often it is said what partitions wait for, while it lasts."""
+
+FindMissing = Callable[[Iterable[int]], CounterpartsMissing | None]
 
 
 class Restoring:
@@ -29,14 +35,16 @@ class Restoring:
         self,
         queue: Queue,
         cluster: ClusterSettings,
+        *,
+        find_missing: FindMissing,
         on_restored: Callable[[Restored], None],
         on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue = queue
         self._cluster = cluster
+        self._find_missing = find_missing
         self._on_restored = on_restored
         self._on_trouble = on_trouble
-        self._told_s = -math.inf
         self._stopping = threading.Event()
         self.crashed: BaseException | None = None
 
@@ -57,24 +65,50 @@ class Restoring:
             self.crashed = error
             raise
 
-    def _tell(self, error: Unrestorable) -> None:
-        self._on_trouble()
-        if time.monotonic() - self._told_s >= TELL_AGAIN_S:
-            self._told_s = time.monotonic()
-            _LOGGER.error("%s", error, extra={log_keys.QUEUE: self._queue.name})
-
     def _try_to_restore(self, added: Collection[Assignment]) -> None:
-        def is_pointless() -> bool:
-            return self._stopping.is_set() or not any(assignment.is_active for assignment in added)
-
-        began_s = time.monotonic()
-        while not is_pointless():
+        complaint = _Complaint(self._queue.name)
+        waiting = list(added)
+        while not self._is_pointless(waiting):
             try:
-                self._on_restored(restore(self._cluster, self._queue, added, is_pointless))
+                missing = self._find_missing({assignment.partition for assignment in waiting})
+                self._restore([a for a in waiting if missing is None or a.partition not in missing.partitions])
+                if missing is None:
+                    complaint.end()
+                    return
+                waiting = [a for a in waiting if a.partition in missing.partitions]
+                complaint.note(missing)
+                self._stopping.wait(MENDING_PAUSE_S)
             except Unrestorable as error:
-                is_lasting = time.monotonic() - began_s > LOUD_AFTER_S  # a leader that moves is back in a moment
-                if is_lasting and not is_pointless():
-                    self._tell(error)
+                if not self._is_pointless(waiting):
+                    complaint.note(error)
+                    if complaint.was_told:
+                        self._on_trouble()
                 self._stopping.wait(RETRY_PAUSE_S)
-            else:
-                return
+
+    def _restore(self, whole: Collection[Assignment]) -> None:
+        if whole:
+            self._on_restored(restore(self._cluster, self._queue, whole, lambda: self._is_pointless(whole)))
+
+    def _is_pointless(self, waiting: Collection[Assignment]) -> bool:
+        return self._stopping.is_set() or not any(assignment.is_active for assignment in waiting)
+
+
+class _Complaint:
+    """Logs what partitions wait for: once it lasts, then rarely, and once more when it is over."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._next_s = time.monotonic() + LOUD_AFTER_S
+        self.was_told = False
+
+    def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
+        """Take what stands in the way at this moment."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s, self.was_told = now_s + REPEAT_S, True
+            _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
+
+    def end(self) -> None:
+        """Note that nothing does any more."""
+        if self.was_told:
+            _LOGGER.warning("the partitions that waited go on", extra={log_keys.QUEUE: self._queue})

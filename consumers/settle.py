@@ -117,6 +117,11 @@ class Settler:
         self._thread.join(within.total_seconds() + STILL_WAITING_S)
 
     @property
+    def producer(self) -> Producer:
+        """The client that writes outcomes."""
+        return self._producer
+
+    @property
     def is_in_trouble(self) -> bool:
         """Whether the brokers do not take outcomes at this moment."""
         return self._in_trouble_since_s is not None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from .findings import Allowed, Finding, Group, GrowTopic
 from .inventory import Inventory
 from .queue import Queue
 from .topics import TopicSpec
+
+APPLY: Final = "stoker topology apply"
 
 
 def partition_findings(
@@ -29,6 +32,14 @@ def partition_findings(
     if too_few and queue.name not in allowed.repartition:
         return [_repartition(queue, too_few)]
     return [_growth(queue, name, count, "allowed, although it moves keys") for name, count in too_few.items()]
+
+
+def mending(queue: Queue, main_count: int) -> str:
+    """Say what brings a queue's other topics to as many partitions as its main topic has."""
+    if main_count > queue.partitions:
+        return f"declare partitions={main_count} for queue {queue.name!r} and run `{APPLY}`, which mends it"
+    flag = f" --allow-repartition {queue.name}" if main_count < queue.partitions else ""
+    return f"`{APPLY}{flag}` mends it"
 
 
 def blocks_creation(queue: Queue, findings: Sequence[Finding], inventory: Inventory) -> bool:

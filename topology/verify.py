@@ -13,13 +13,13 @@ from .admin import Administration
 from .cluster import ClusterSettings
 from .durations import format_retention
 from .inventory import Inventory, TopicState, read_topics
+from .partition_counts import APPLY, mending
 from .pipeline import Pipeline
 from .queue import Queue
 from .rights import Duty, rights_for
 from .topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
 
 VERIFY_TIMEOUT_S: Final = 10.0
-APPLY: Final = "stoker topology apply"
 UNLIMITED: Final = -1
 
 
@@ -93,9 +93,9 @@ def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: I
     expected = counts.get(queue.topic)
     if expected is None:
         return []
-    mending = "" if expected == queue.partitions else f"; `{APPLY} --allow-repartition {queue.name}` mends it"
+    remedy = "" if expected == queue.partitions else f"; {mending(queue, expected)}"
     return [
-        f"topic {name} has {_partitions(count)}, the main topic {queue.topic} has {expected}{mending}"
+        f"topic {name} has {_partitions(count)}, the main topic {queue.topic} has {expected}{remedy}"
         for name, count in counts.items()
         if count != expected
     ]
