@@ -90,7 +90,7 @@ class Settler:
         self._in_trouble_since_s: float | None = None
         self._last_group_s = 0.0
         self._repeat_s = 0.0
-        self._reported_s = 0.0
+        self._reported: dict[str, float] = {}
         self._batch_names = BATCH_NAMES
         self.stranded = 0
         self._thread = threading.Thread(target=self._run, name=f"stoker-settle-{queue.name}", daemon=True)
@@ -297,13 +297,14 @@ class Settler:
                 raise GaveUp(self._queue.name)
 
     def _begin_trouble(self, message: str, *args: object, first: Record | None = None) -> None:
-        """Say it at once, and again every minute while it lasts."""
+        """Log each sort of trouble at once, and again every minute while it lasts."""
         now_s = time.monotonic()
         if self._in_trouble_since_s is None:
             self._in_trouble_since_s = now_s
-        elif now_s - self._reported_s < REPORT_EVERY_S:
+            self._reported.clear()
+        if now_s - self._reported.get(message, -REPORT_EVERY_S) < REPORT_EVERY_S:
             return
-        self._reported_s = now_s
+        self._reported[message] = now_s
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
         _LOGGER.error(message, *args, extra=extra)
 
