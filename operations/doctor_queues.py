@@ -12,6 +12,7 @@ from .findings import Finding, at_risk, broken, held, unknown
 from .instants import rounded
 from .letter_counts import RecentLetters
 from .queues import due_of, job_topics
+from .standstill import unexplained
 
 ENVELOPE_BYTES: Final = 64 * 1024
 """Room for headers and framing beside the payload."""
@@ -35,6 +36,7 @@ def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Find
     yield _workers(facts, queue)
     yield _overdue(facts, queue)
     yield from _stuck(facts, queue)
+    yield from _standing_still(facts, queue)
     yield from _strangers(facts, queue, pipeline)
     yield from _dead_letters(facts, queue)
 
@@ -207,6 +209,20 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
         yield unknown("P5", queue.name, facts.holdups.fault)
     elif not stuck:
         yield held("P5", queue.name, "its workers report no stuck job")
+
+
+def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
+    """Partitions whose offset does not move: by the word of the workers, or since nobody says why."""
+    if not facts.groups[queue.group].members:
+        return
+    committed = [(part, facts.look.position(part)) for part in facts.job_partitions(queue)]
+    reports = facts.holdups.believed(queue, facts.groups[queue.group], committed)
+    for report in reports:
+        if report.state == "unsettled":
+            mend = "the worker's log names the error; see to the topics' limits, the rights and the brokers"
+            yield broken("P10", queue.name, report.sentence(facts.now), mend)
+    for still in unexplained(facts.standstills, job_topics(queue), {report.partition for report in reports}):
+        yield broken("P10", queue.name, f"{still.sentence(facts.now)}; no worker reports why", still.mend)
 
 
 def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -16,12 +17,15 @@ from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from .job_record import JobRecord
 from .letter_counts import RecentLetters, count_recent
 from .queue_heads import read_heads
-from .queues import Look, job_topics, take_look, waiting_heads
+from .queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
+from .standstill import Standstill
 
 T = TypeVar("T")
 Configs = Mapping[str, Mapping[str, str]]
 
 RECENT = timedelta(hours=1)
+LOOK_AGAIN_S: Final = (1.0, 11.0)
+"""A partition of a busy queue moves within the first; after the second, its worker has reported what it waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,7 @@ class Facts:
         recent_dead: {dead-letter topic: the letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.
         holdups: what the workers report of jobs that hold up others.
+        standstills: the partitions that did not move between two looks.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
         refused: the rights for want of which they are empty.
     """
@@ -52,6 +57,7 @@ class Facts:
     group_configs: Configs
     broker_config: Mapping[str, str]
     holdups: Holdups = NO_HOLDUPS
+    standstills: tuple[Standstill, ...] = ()
     refused: Sequence[NotAuthorized] = ()
 
     def has(self, topic: str) -> bool:
@@ -84,22 +90,43 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
     look = take_look(view, queues)
     topics = [topic for queue in queues for topic in _topics(queue) if topic in look.counts]
     dead = {part: look.starts[part] for part in _dead_partitions(queues, look) if look.ends[part] > look.starts[part]}
-    groups = [queue.group for queue in queues]
+    names = [queue.group for queue in queues]
+    heads, groups = waiting_heads(view, queues, look), view.groups(names)
+    stands = _standstills(view, [queue for queue in queues if groups[queue.group].members], look, heads)
     return Facts(
         now=now,
         brokers=brokers,
         copies=view.copies(),
         look=look,
-        heads=waiting_heads(view, queues, look),
+        heads=heads,
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
         recent_dead={topic: count_recent(view.cluster, topic, now - RECENT) for topic in {topic for topic, _ in dead}},
-        groups=view.groups(groups),
+        groups=groups,
         topic_configs=_if_told(refused, lambda: view.topic_configs(topics), {}),
-        group_configs=_if_told(refused, lambda: view.group_configs(groups), {}),
+        group_configs=_if_told(refused, lambda: view.group_configs(names), {}),
         broker_config=_if_told(refused, lambda: view.broker_config(min(brokers)), {}),
-        holdups=read_holdups(view, queues, look.counts, now),
+        holdups=read_holdups(view, queues, look.counts, datetime.now(UTC)),
+        standstills=tuple(stands),
         refused=refused,
     )
+
+
+def _standstills(view: ClusterView, queues: list[Queue], look: Look, heads: Heads) -> list[Standstill]:
+    """Look again at the offsets, where a job has been ready for long: soon, and where it stands then, once more."""
+    found = still_partitions(queues, look, look, heads, datetime.now(UTC))
+    for pause_s in LOOK_AGAIN_S:
+        if found:
+            time.sleep(pause_s)
+            later = replace(look, committed=_committed(view, queues, look))
+            found = still_partitions(queues, look, later, heads, datetime.now(UTC))
+    return found
+
+
+def _committed(view: ClusterView, queues: list[Queue], look: Look) -> dict[Partition, int]:
+    committed: dict[Partition, int] = {}
+    for queue in queues:
+        committed |= view.committed(queue.group, partitions_of(job_topics(queue), look.counts))
+    return committed
 
 
 def _topics(queue: Queue) -> list[str]:

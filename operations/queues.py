@@ -21,6 +21,7 @@ from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .job_record import JobRecord
 from .queue_heads import read_heads
 from .selection import Selection
+from .standstill import Standstill, standstills, unexplained
 
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""
@@ -168,7 +169,30 @@ def inspect_queues(view: ClusterView, queues: Sequence[Queue], look: Look, befor
     now = datetime.now(UTC)
     at_work = [queue for queue, status in zip(queues, statuses, strict=True) if is_at_work(status)]
     holdups = read_holdups(view, at_work, look.counts, now)
-    return [_explained(status, queue, look, holdups, now) for queue, status in zip(queues, statuses, strict=True)]
+    stands = still_partitions(queues, before, look, heads, now) if before is not None else []
+    explained = [_explained(one, queue, look, holdups, now) for queue, one in zip(queues, statuses, strict=True)]
+    return [_with_silent(one, queue, stands, now) for queue, one in zip(queues, explained, strict=True)]
+
+
+def still_partitions(
+    queues: Iterable[Queue], before: Look, after: Look, heads: Heads, now: datetime
+) -> list[Standstill]:
+    """The partitions whose offset did not move between two looks, though their job has been ready for long.
+
+    Args:
+        heads: as of the second look.
+    """
+    parts = partitions_of([topic for queue in queues for topic in job_topics(queue)], after.counts)
+    known = [part for part in parts if part in before.ends and after.lag(part)]
+    ready = {part: _ready_since(heads.get(part)) for part in known if heads.get(part, part) is not None}
+    return standstills(
+        {part: before.position(part) for part in known}, {part: after.position(part) for part in known}, after.ends,
+        ready, now,
+    )  # fmt: skip
+
+
+def _ready_since(head: JobRecord | None) -> datetime | None:
+    return None if head is None else max(head.at, due_of(head) or head.at)
 
 
 def is_at_work(status: QueueStatus) -> bool:
@@ -184,6 +208,15 @@ def _explained(status: QueueStatus, queue: Queue, look: Look, holdups: Holdups, 
     found = tuple(holdups.believed(queue, status.group, positions))
     more = tuple(_standstill(status, found, holdups.fault, now))
     return replace(status, holdups=found, obstacles=(*status.obstacles, *more))
+
+
+def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill], now: datetime) -> QueueStatus:
+    """The same, with the partitions that did not move and that no worker reports on."""
+    if not is_at_work(status):
+        return status
+    silent = unexplained(stands, job_topics(queue), {report.partition for report in status.holdups})
+    said = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
+    return replace(status, obstacles=(*status.obstacles, *said[:MOST_SHOWN]))
 
 
 def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
