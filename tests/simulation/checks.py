@@ -13,7 +13,7 @@ def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
     waiting = process.stages.parked + len(process.startable) + process.isolated.crashed
     unnoted = sum(len(group) for group in process.intake._settled)
-    held_back = len(process.running) + process.unsettled + unnoted
+    held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
     assert process.stages.parked >= 0
     assert process.flow.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():

@@ -16,6 +16,7 @@ from simulation.commands import (
     WorkAlone,
     Write,
 )
+from simulation.liveness import check_flowing, freeze, over, thaw
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
@@ -25,6 +26,7 @@ WAITS_S = (0.3, 1.1, 3.0, 11.0)
 MOST_PROCESSES = 3
 MOST_JOBS = 30
 MOST_ROUNDS = 400
+QUIET_ROUNDS = 3
 
 
 class Play:
@@ -220,8 +222,23 @@ class Play:
         """All faults end, and everything comes to rest."""
         for process in self.world.processes:
             self._notice(process)
+        self._stand_still()
         self._drain()
         check_rest(self.world)
+
+    def _stand_still(self) -> None:
+        """What runs goes on for good; whatever may run beside it, runs."""
+        freeze(self.alive)
+        quiet = 0
+        for _ in range(MOST_ROUNDS):
+            before = over(self.world)
+            self._bury()
+            has_due = [self._go_on(process) is not None for process in self.alive]
+            quiet = 0 if any(has_due) or over(self.world) > before else quiet + 1
+            if quiet == QUIET_ROUNDS:
+                break
+        check_flowing(self.world)
+        thaw(self.alive)
 
     def _bury(self) -> None:
         for process in self.world.processes:
@@ -240,13 +257,18 @@ class Play:
 
     def _drain_one(self, process: SimProcess) -> bool:
         """Let one process go on; whether there may be more to do."""
-        self.turn(process)
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
+        due_s = self._go_on(process)
+        return has_more or not process.is_alive or due_s is not None or bool(process.flow.in_flight)
+
+    def _go_on(self, process: SimProcess) -> float | None:
+        """Let one process start, end and settle what it can, and wait for what is due next; when that is."""
+        self.turn(process)
         while process.startable or process.running:
             self.world.start(process, 0)
             self.world.end(process, 0, "done")
             if not process.is_alive:
-                return True
+                return CLOCK.time()
         CLOCK.advance(1.0 if process.failed else 0.0)
         self.world.settle(process, [], lambda: None)
         self.turn(process)
@@ -255,4 +277,4 @@ class Play:
         due_s = min(filter(None, [process.flow.next_due_s, process.isolated.next_due_s]), default=None)
         if due_s is not None:
             CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
-        return has_more or due_s is not None or bool(process.flow.in_flight)
+        return due_s

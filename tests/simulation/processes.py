@@ -66,7 +66,7 @@ class SimProcess:
         unanswered: commits that were sent, in order.
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
-        running: jobs that run.
+        running: jobs that run; `frozen`: those of them that do not end.
         is_fenced: whether the group takes it for dead: its commits are refused until it notices.
     """
 
@@ -83,6 +83,7 @@ class SimProcess:
     unrestored: deque[list[Assignment]] = field(default_factory=deque)
     taken: list[Record] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
+    frozen: list[Running] = field(default_factory=list)
     is_fenced: bool = False
     is_settling: bool = False
     is_alive: bool = True
