@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from ..producers.errors import SettingRefused
 from ..schemas import encode_own
 from . import log_keys
 from .groups import is_fatal
@@ -26,6 +27,9 @@ MOST_EVENTS_KBYTES: Final = 4_096
 """Bounds on the events of one queue that are not confirmed yet."""
 REPORT_INTERVAL_S: Final = 60.0
 """How often at most given up events are logged."""
+
+_GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, ValueError, LookupError, OverflowError)
+"""No room, no topic, no client, or no event that fits its schema."""
 
 Event = Mapping[str, Any]
 """A `JobEvent` datum."""
@@ -53,7 +57,7 @@ class EventPublisher:
             producer = self._connected()
             if producer is not None:
                 self._offer(producer, key, value)
-        except (BufferError, KafkaException, TypeError, ValueError, OverflowError) as failure:
+        except _GIVEN_UP as failure:
             self.given_up.note(key, failure)
 
     def poll(self) -> None:

@@ -147,6 +147,8 @@ def _read(view: ClusterView, topic: str, partitions: Sequence[Partition], since:
         for (_, number), end in ends.items()
         if (topic, number) in starts
     ]
+    if not spans:
+        return
     with TopicReader(view.cluster, topic, stall_s=STALL_S) as reader:
         for message in reader.read(spans):
             report = report_of(message.value())

@@ -14,6 +14,7 @@ from stoker.consumers import log_keys
 from stoker.consumers.event_publisher import Event, EventPublisher
 from stoker.consumers.outcomes import Snoozed
 from stoker.consumers.writes import plan_writes
+from stoker.producers.errors import SettingRefused
 
 
 class SilentProducer:
@@ -148,6 +149,21 @@ def test_a_refused_event_does_not_reach_the_settler() -> None:
     scene.publish(1)
     scene.publisher.publish({"job_id": "it lacks all else"})
     assert scene.publisher.given_up.total == 2
+
+
+def test_a_client_that_cannot_be_made_does_not_reach_the_settler() -> None:
+    """A process may have no thread left for it; the next event tries again."""
+    refusals = [SettingRefused("librdkafka", "failed to create thread")]
+
+    def make() -> Producer:
+        if refusals:
+            raise refusals.pop()
+        return cast(Producer, SilentProducer())
+
+    publisher = EventPublisher("unit.events", "q", make)
+    publisher.publish(EVENT)
+    publisher.publish(EVENT)
+    assert publisher.given_up.total == 1
 
 
 def test_the_end_waits_for_events_no_longer_than_it_may() -> None:

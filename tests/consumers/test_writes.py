@@ -234,3 +234,12 @@ def test_an_errors_text_and_stack_are_bounded(text: str, depth: int) -> None:
     assert len(headers[wire.ERROR_STACK]) <= STACK_LIMIT_BYTES
     assert headers[wire.ERROR_STACK].decode() is not None
     assert headers[wire.ERROR_MESSAGE].decode() is not None
+
+
+def test_an_event_is_bounded_whatever_a_foreign_publisher_wrote() -> None:
+    """It repeats type and id, which nothing else limits but the record's size, and is written with each attempt."""
+    delivery = declare()
+    record = delivery.record({"ce_id": b"x" * 90_000, "ce_type": b"\xff" * 90_000})
+    event = written(delivery, record, OUTCOMES["retried"]).event
+    assert event is not None
+    assert len(encode_own("JobEvent", event)) < 20_000
