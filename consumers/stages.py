@@ -152,7 +152,7 @@ class Stages:
             self._suspects.forget_cleared()
         if isinstance(self._lanes, StrictLanes):
             for item in settled:
-                if item.instead_of is not None:
+                if item.instead_of is not None and item.record.assignment.is_active:
                     self._lanes.expect_no_more(item.record, item.instead_of)
                 self._lanes.release(item.record)
 

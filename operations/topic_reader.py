@@ -16,7 +16,7 @@ from ..topology import ClusterSettings, names
 from ..topology.clients import make_client
 from ..topology.cluster import ANY_SIZE_BYTES, NotAuthorized
 from ..topology.handshake import unreachable
-from ..topology.kafka_errors import FORBIDDEN
+from ..topology.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from .cluster_view import UNREACHABLE_CODES
 from .desk_errors import ReadStalled, TopicAbsent
 
@@ -216,7 +216,7 @@ class _Walk:
             raise TopicAbsent(self._topic)
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise self._forbidden
-        if error.retriable() or error.code() in NO_MATTER:
+        if remedy_of(error) is Remedy.WAIT or error.code() in NO_MATTER:
             return False
         raise KafkaException(error)
 

@@ -127,14 +127,7 @@ _ROWS: Final[Mapping[Remedy, tuple[int, ...]]] = {
         KafkaError.UNKNOWN_PRODUCER_ID,
         KafkaError.OPERATION_NOT_ATTEMPTED,
     ),
-    Remedy.SHRINK: (
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.RECORD_LIST_TOO_LARGE,
-        KafkaError.INVALID_MSG_SIZE,
-        KafkaError.OFFSET_METADATA_TOO_LARGE,
-        KafkaError.INVALID_COMMIT_OFFSET_SIZE,
-        KafkaError.TELEMETRY_TOO_LARGE,
-    ),
+    Remedy.SHRINK: (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_MSG_SIZE),
     Remedy.ALONE: (KafkaError.INVALID_RECORD, KafkaError._INVALID_DIFFERENT_RECORD),
     Remedy.REPAIR: (
         # a topic that is missing, or of another shape
@@ -152,6 +145,8 @@ _ROWS: Final[Mapping[Remedy, tuple[int, ...]]] = {
         KafkaError._AUTO_OFFSET_RESET,
         # what the cluster's settings or its age forbid
         KafkaError.INVALID_TIMESTAMP,
+        KafkaError.OFFSET_METADATA_TOO_LARGE,
+        KafkaError.INVALID_COMMIT_OFFSET_SIZE,
         KafkaError.UNSUPPORTED_COMPRESSION_TYPE,
         KafkaError.POLICY_VIOLATION,
         KafkaError.UNSUPPORTED_VERSION,
@@ -224,6 +219,7 @@ _ROWS: Final[Mapping[Remedy, tuple[int, ...]]] = {
         KafkaError.INVALID_GROUP_ID,
         KafkaError.INVALID_TXN_STATE,
         KafkaError.DUPLICATE_RESOURCE,
+        KafkaError.TELEMETRY_TOO_LARGE,
         KafkaError.INVALID_REGULAR_EXPRESSION,
         KafkaError.STREAMS_INVALID_TOPOLOGY,
         KafkaError._INVALID_ARG,

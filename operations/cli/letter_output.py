@@ -46,6 +46,7 @@ def letter_row(letter: Letter) -> dict[str, Any]:
         "origin": record.text(wire.ORIGIN),
         "first_failed": record.text(wire.FIRST_FAILED),
         "status": letter.status,
+        "truncated": truncation_text(record) or None,
         "twins": [str(ref) for ref in letter.twins],
     }
 

@@ -11,7 +11,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from dead_letter_bench import Bench, Grave, open_bench
-from stoker.operations.cli.letter_output import file_document, file_lines
+from stoker.operations.cli.letter_output import file_document, file_lines, letter_row
 from stoker.operations.dead_letters import DeadLetterDesk
 from stoker.operations.job_record import JobRecord
 from stoker.operations.originals import Originals
@@ -117,6 +117,9 @@ def test_one_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> N
     assert any(said in line and f"{bench.queue.topic}/1/0" in line for line in file_lines(shown, "unread", {}))
     assert said in json.loads(json.dumps(file_document(shown, "unread", {})))["truncated"]
     assert file_document(desk.file("job-2"), "unread", {})["truncated"] is None
+    listed = {letter.record.job_id: letter_row(letter) for letter in desk.letters(desk.survey(), Selection())}
+    assert said in listed["job-1"]["truncated"]
+    assert listed["job-2"]["truncated"] is None
 
 
 def test_a_letter_that_fits_only_compressed_is_replayed(bench: Bench) -> None:
