@@ -90,6 +90,8 @@ def keys_of(expr: ast.expr, call: LogCall) -> Iterator[str]:
             yield from _returned_by(name, call)
         case ast.Name(id=name):
             yield from _assigned_to(name, call)
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):  # a property
+            yield from _returned_by(name, call)
         case _:
             pytest.fail(f"{call}: the fields are given as `{ast.unparse(expr)}`, which this test cannot follow")
 
