@@ -10,6 +10,7 @@ from .assignments import Assignments
 from .flow import Flow
 from .membership import Membership
 from .record import Assignment
+from .rights_watch import RightsWatch
 from .slots import thread_frames
 from .snapshot import QueueSnapshot
 from .stages import Stages
@@ -31,6 +32,7 @@ class Overview:
         flow: Flow,
         stages: Stages,
         membership: Membership,
+        rights: RightsWatch,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
@@ -38,6 +40,7 @@ class Overview:
         self._flow = flow
         self._stages = stages
         self._membership = membership
+        self._rights = rights
         self.lowest: dict[Assignment, tuple[int, float]] = {}
 
     def note(self, now_s: float) -> None:
@@ -67,6 +70,7 @@ class Overview:
             children=self._stages.isolated.counts(),
             standing=self._membership.judgement.standing,
             waits_for=self._membership.judgement.why,
+            lost_right=self._rights.in_words(),
         )
 
     def trace(self, last_turn_s: float, poll_thread_id: int) -> QueueTrace:
@@ -87,6 +91,7 @@ class Overview:
             poll_stack=innermost(thread_frames(poll_thread_id)) if polled_s > SLOW_TURN_S else (),
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
             waits_for=self._membership.judgement.why,
+            lost_right=self._rights.in_words(),
             loops=self._stages.loops(),
             runs=run_traces(dog.places, now_s),
             crashed=self._stages.isolated.crashed,

@@ -129,6 +129,7 @@ class QueueWorker:
             flow=self._flow,
             stages=self._stages,
             membership=self._membership,
+            rights=self._rights,
         )
         self._holdups = Holdups(
             queue,

@@ -46,6 +46,11 @@ class RightsWatch:
         """Whether something was refused, and it is not known yet that all rights are there again."""
         return self._thread is not None
 
+    def in_words(self) -> str:
+        """What is missing, for people; empty where nothing is."""
+        missing = self.missing
+        return "" if missing is None else str(missing)
+
     def alarm(self) -> None:
         """The brokers have refused something: find out what is missing; called from any thread, however often."""
         with self._lock:

@@ -26,6 +26,7 @@ class QueueSnapshot:
         standing: `working` where the group has given it partitions, `joining` before, `spare` where there are more
             workers than partitions, `outside` where it has had none for 30 s without such a reason.
         waits_for: why it has no partitions, in words; empty where it has some.
+        lost_right: what the brokers do not let it do any more, in words; empty where all is allowed.
         children: the child processes for isolated jobs; None where there are none. While their `trouble` is not None,
             isolated jobs wait.
     """
@@ -43,11 +44,12 @@ class QueueSnapshot:
     children: ChildCounts | None = None
     standing: Standing = "working"
     waits_for: str = ""
+    lost_right: str = ""
 
     @property
     def is_ready(self) -> bool:
         """Whether it works, or would if a partition came: what a probe of readiness asks."""
-        return self.standing in ("working", "spare")
+        return self.standing in ("working", "spare") and not self.lost_right
 
     @property
     def settled(self) -> int:

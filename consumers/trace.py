@@ -92,6 +92,7 @@ class QueueTrace:
             cannot be asked, None while it can.
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
+        lost_right: what the brokers do not let it do any more; empty where all is allowed.
         polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
     """
 
@@ -113,6 +114,7 @@ class QueueTrace:
     schema_trouble: str | None = None
     children: ChildCounts | None = None
     waits_for: str = ""
+    lost_right: str = ""
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -150,14 +152,20 @@ def innermost(frames: Sequence[FrameType]) -> tuple[str, ...]:
     return tuple(f"{f.f_code.co_filename}:{f.f_lineno} {f.f_code.co_qualname}" for f in frames[-INNERMOST:])
 
 
-def _hints(trace: QueueTrace) -> Iterator[str]:
-    if trace.polled_s > SLOW_TURN_S:
-        yield f"the poll thread has not turned for {trace.polled_s:.0f} s: nothing is fetched or committed"
+def _partition_hints(trace: QueueTrace) -> Iterator[str]:
     if not trace.partitions:
         yield f"no partitions: {trace.waits_for or 'they are about to come'}"
+    if trace.lost_right:
+        yield trace.lost_right
     restoring = sum(found.state == "restoring" for found in trace.partitions)
     if restoring:
         yield f"{restoring} partitions wait for their ledger and progress to be read"
+
+
+def _hints(trace: QueueTrace) -> Iterator[str]:
+    if trace.polled_s > SLOW_TURN_S:
+        yield f"the poll thread has not turned for {trace.polled_s:.0f} s: nothing is fetched or committed"
+    yield from _partition_hints(trace)
     for loop in trace.loops:
         if loop.blocked_s > 1:
             yield f"{loop.name} has not turned for {loop.blocked_s:.0f} s: a job holds it"

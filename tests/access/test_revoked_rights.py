@@ -52,10 +52,15 @@ def test_a_worker_outlives_the_loss_of_a_right(  # noqa: PLR0917  # fixtures and
         _enqueue(scene, "fail", "fine")
         said = f"{operation} on {lost[0].resource} {lost[0].name}"
         wait_until(lambda: _losses(caplog, said), 40, f"the loss of {said}")
+        lame = running.worker.snapshot()[0]
+        assert not lame.is_ready
+        assert said in lame.lost_right
+        assert said in running.worker.trace()[0].lost_right
         guarded.grant(PRINCIPAL, acls(lost))
         wait_until(lambda: "has its rights back" in caplog.text, 40, "the rights to be back")
         _enqueue(scene, "fine")
         running.wait_outcomes(Done=3, Dead=1, deadline_s=40)
+        assert running.worker.snapshot()[0].is_ready
         assert len(_losses(caplog, said)) == 1
 
 
