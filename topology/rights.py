@@ -122,7 +122,6 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ),
         *_on(_R.TOPIC, _DEAD, _O.READ),
-        *_on(_R.TOPIC, _EVENTS, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE),
     ),
     Duty.DEAD_LIST: (
