@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn, ParamSpec, TypeVar
 from weakref import WeakSet
 
@@ -30,20 +33,39 @@ class Process:
     def __init__(self) -> None:
         self.generation = 0
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self._own_handlers: dict[int, tuple[Any, Any]] = {}
+        self._mask = threading.local()
 
     def leave_in_copies(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have this loop's thread leave it in a copy, where tasks that a job has started may have forked."""
         self._loops.add(loop)
+
+    def handle_signal(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Handle a signal in this process alone: in a copy the former handler has it, so that it can end a copy."""
+        self._own_handlers[number] = handler, signal.signal(number, handler)
+
+    def prepare_fork(self) -> None:
+        """Called before each fork: a signal that comes when the copy has just begun waits for the former handler."""
+        self._mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, self._own_handlers)
+
+    def go_on(self) -> None:
+        """Called behind each fork in this process."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask.before)
 
     def note_fork(self) -> None:
         """Called by the interpreter in each copy, before anything else runs there."""
         self.generation += 1
         for loop in list(self._loops):
             loop.stop()
+        for number, (handler, former) in self._own_handlers.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, signal.SIG_DFL if former is None else former)
+        self._own_handlers.clear()
+        self.go_on()
 
 
 PROCESS = Process()
-os.register_at_fork(after_in_child=PROCESS.note_fork)
+os.register_at_fork(before=PROCESS.prepare_fork, after_in_parent=PROCESS.go_on, after_in_child=PROCESS.note_fork)
 
 
 def end_copy(error: BaseException | None = None) -> NoReturn:

@@ -28,6 +28,7 @@ from ..topology.verify import verify
 from . import child_flag, log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
+from .forks import PROCESS
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
 from .slots import describe_frames, thread_frames
@@ -186,8 +187,9 @@ class Worker:
         self.stop()
 
     def _heed_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, TRACE_SIGNAL):
-            signal.signal(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            PROCESS.handle_signal(number, self._on_signal)
+        signal.signal(TRACE_SIGNAL, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])  # a fleet starts its processes with it blocked
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import decimal
 import errno
 import io
 import logging
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -237,6 +238,20 @@ def ignore_signals(file: str) -> None:
         check=True,
     )
     note(file, program.stdout.strip())
+
+
+def terminate_a_copy(file: str) -> None:
+    """As `multiprocessing.Pool` does when it is left."""
+    copy = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    copy.start()
+    copy.terminate()
+    copy.join()
+    note(file, str(copy.exitcode))
+
+
+async def terminate_a_copy_async(file: str) -> None:
+    """The same on an event loop."""
+    terminate_a_copy(file)
 
 
 def wait_for(file: str, marker: str) -> None:

@@ -34,6 +34,7 @@ from ...topology.own_loggers import keep_loggers_on
 from .. import child_flag
 from ..async_slots import AsyncSlot, Holder
 from ..context import JobContext
+from ..forks import PROCESS
 from ..job_errors import report_of
 from ..loop_turns import make_loop, turn_until
 from ..record import Assignment, Record
@@ -304,7 +305,7 @@ def _leave_signals_to_the_worker() -> None:
     Not `SIG_IGN`, which the programs that a job starts would inherit, so that nobody could terminate them.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: None)
+        PROCESS.handle_signal(number, lambda _number, _frame: None)
 
 
 def _dump_stacks_to(file: int) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -70,6 +74,33 @@ def test_in_a_child_process_as_well(handler: object, tmp_path: Path) -> None:
     assert len({pid for pid, _ in lines}) == 1
     assert {code for _, code in lines} == {"0"}
     assert here.assignment.crashes == {}
+
+
+@pytest.mark.parametrize("handler", [isolated_jobs.terminate_a_copy, isolated_jobs.terminate_a_copy_async])
+def test_a_job_in_a_child_process_can_terminate_what_it_has_forked(handler: object, tmp_path: Path) -> None:
+    """The child heeds no SIGTERM, but its copies do: a job that leaves a pool of processes would wait for good."""
+    pipeline, queue, (act,) = declare(handler, timeout=timedelta(seconds=10))  # type: ignore[arg-type]  # sync or async
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        assert here.run(act, str(file)) is DONE
+    assert isolated_jobs.notes(file) == ["-15"]
+
+
+def test_a_signal_that_a_worker_handles_ends_a_copy_of_it() -> None:
+    """The worker's own handler would only note it there, and nothing would come of that."""
+    former, noted = signal.getsignal(signal.SIGTERM), list[int]()
+    try:
+        PROCESS.handle_signal(signal.SIGTERM, lambda number, _frame: noted.append(number))
+        copy = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        copy.start()
+        copy.terminate()
+        copy.join(DEADLINE_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        copy.kill()
+    assert copy.exitcode == -signal.SIGTERM
+    assert noted == [signal.SIGTERM]
 
 
 def test_a_worker_that_begins_in_a_forked_process_is_no_copy() -> None:
