@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from fastavro.schema import SchemaParseException, UnknownType
-
 from .avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
 from .compatibility import Compatibility
 from .contract import Contract
@@ -32,18 +30,6 @@ _REGISTER_TIMEOUT_S: Final = 15.0
 # How many ids that nobody could name are asked for at the next refresh; what bad bytes name beyond it is left out.
 _ASKED_IDS: Final = 64
 _MOST_REFERENCES: Final = 100
-
-
-# What parsing raises of JSON that is no schema, or is one that lies in itself deeper than Python can follow.
-_NO_SCHEMA: Final = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    SchemaParseException,
-    UnknownType,
-)
 
 
 class RegistrySchemaStore:

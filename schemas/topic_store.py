@@ -29,7 +29,6 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from fastavro.schema import SchemaParseException, UnknownType
 
 from .avro import NOT_A_SCHEMA, Codec
 from .compatibility import Compatibility
@@ -69,18 +68,6 @@ _READING: Final[dict[str, str | int | float | bool]] = {
     "fetch.wait.max.ms": 10,
 }
 _WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True, "linger.ms": 0}
-
-
-# What parsing raises of JSON that is no schema, or is one that lies in itself deeper than Python can follow.
-_NO_SCHEMA: Final = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    SchemaParseException,
-    UnknownType,
-)
 
 
 class TopicSchemaStore:
