@@ -27,7 +27,7 @@ from ..topology import RetryPolicy
 from ..topology.retries import ErrorTypes
 from .failures import describe_failure, reason_of
 from .inbox import AlreadyDone
-from .job_errors import is_kind_of, leaves, type_name
+from .job_errors import bases_of, is_kind_of, leaves, names_in, type_name
 from .outcomes import Failure
 from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, Retry, Snooze
 
@@ -190,14 +190,14 @@ def _fault_of_lazy(value: object) -> TypeError | None:
             if isinstance(value, types.CoroutineType | types.GeneratorType):
                 value.close()  # or the interpreter warns of it later, when nobody knows which job it was
             return TypeError(f"the handler returned {name}, whose work nobody would do: {hint}")
-    if any("__await__" in vars(kind) for kind in type(value).__mro__):
+    if any("__await__" in names_in(kind) for kind in bases_of(type(value))):
         return TypeError(f"the handler returned an awaitable, which nobody awaits: {_LAZY[asyncio.Future][1]}")
     return None
 
 
 def _fault_of_ours(kind: type, article: str) -> TypeError | None:
     """A call that nobody enqueues, an outcome that is the worker's to give, and the like."""
-    ours = next((base for base in kind.__mro__ if _is_ours(base)), None)
+    ours = next((base for base in bases_of(kind) if _is_ours(base)), None)
     if ours is None:
         return None
     return TypeError(

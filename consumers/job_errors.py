@@ -8,7 +8,7 @@ is past its time, also while its error is being read.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -33,6 +33,10 @@ _hides_context: Callable[[BaseException], bool] = _OF_ERROR["__suppress_context_
 _members_of: Callable[[BaseException], tuple[BaseException, ...]] = vars(BaseExceptionGroup)["exceptions"].__get__
 _module_of: Callable[[type], Any] = vars(type)["__module__"].__get__
 _qualname_of: Callable[[type], str] = vars(type)["__qualname__"].__get__
+bases_of: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
+"""The class itself and those it derives from, without asking a metaclass."""
+names_in: Callable[[type], Mapping[str, object]] = vars(type)["__dict__"].__get__
+"""What a class has of its own, without asking a metaclass."""
 
 
 def is_kind_of(value: object, kinds: type | Iterable[type]) -> bool:

@@ -203,6 +203,23 @@ def kinds_of(*errors: Exception) -> set[type]:
     return {type(outcome_of(raising(group))) for group in groups_of(*errors)}
 
 
+class Secretive(type):
+    """Raises when one of its classes is looked at."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        raise SystemExit(name)
+
+
+class Secret(metaclass=Secretive):
+    """Of such a class."""
+
+
+def test_what_cannot_be_looked_at_is_a_plain_value() -> None:
+    """A class, and an instance of it, are told by what they are, without asking the metaclass."""
+    assert outcome_of(returning(Secret)) is DONE
+    assert outcome_of(returning(type.__call__(Secret))) is DONE
+
+
 def test_a_permanent_error_in_a_group_skips_the_tiers() -> None:
     """No further attempt can mend that part, whatever else is in the group."""
     assert kinds_of(Refused()) == {Dead}
