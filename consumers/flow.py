@@ -50,6 +50,7 @@ class Flow:
         self._full_since_s: float | None = None
         self._room = threading.Event()
         self._bytes = 0
+        self._of_tiers = self._of_tiers_bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
         self.in_flight = 0
         self.is_paused = False
@@ -72,7 +73,12 @@ class Flow:
 
     @property
     def tier_room(self) -> int:
-        """How many more records of tiers fit: always a few, since what fills the room may be parked behind them."""
+        """How many more records of tiers fit: also without room a few, since what fills it may be parked behind them.
+
+        There are bounds of their own to those: each may be one more that waits behind others, or for its schema.
+        """
+        if self._of_tiers >= self._max_parked or self._of_tiers_bytes >= self._max_bytes:
+            return self.room
         return max(self.room, FEW_OF_TIERS - (self.in_flight - self._count_parked()))
 
     def may_fetch(self) -> bool:
@@ -94,22 +100,28 @@ class Flow:
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""
-        size_bytes = 0
-        for record in records:
-            size_bytes += record.size_bytes
-            record.assignment.in_flight += 1
-        self.in_flight += len(records)
-        self._bytes += size_bytes
+        size_bytes = self._count(records, 1)
         self._usual_bytes = max(1.0, size_bytes / len(records))
 
     def end(self, records: Collection[Record]) -> None:
         """Count records that were settled or taken back."""
-        size_bytes = 0
+        self._count(records, -1)
+
+    def _count(self, records: Collection[Record], sign: int) -> int:
+        """Add records to what is in flight, or take them out; gives their bytes."""
+        size_bytes = of_tiers = of_tiers_bytes = 0
         for record in records:
             size_bytes += record.size_bytes
-            record.assignment.in_flight -= 1
-        self.in_flight -= len(records)
-        self._bytes -= size_bytes
+            assignment = record.assignment
+            assignment.in_flight += sign
+            if assignment.tier is not None:
+                of_tiers += 1
+                of_tiers_bytes += record.size_bytes
+        self.in_flight += sign * len(records)
+        self._bytes += sign * size_bytes
+        self._of_tiers += sign * of_tiers
+        self._of_tiers_bytes += sign * of_tiers_bytes
+        return size_bytes
 
     def signal_room(self) -> None:
         """Wake the poll thread where it waits for room; called by the settling thread."""

@@ -7,7 +7,7 @@ import pytest
 from delivering import declare
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.flow import Flow
-from stoker.consumers.record import Record
+from stoker.consumers.record import Assignment, Record
 from stoker.consumers.settings import WorkerSettings
 
 KIB = 1_024
@@ -25,6 +25,14 @@ class Scene:
     def begin(self, count: int, size_bytes: int = 0) -> list[Record]:
         """Take so many jobs of a size."""
         records = [self.delivery.record(value=b"x" * size_bytes) for _ in range(count)]
+        self.flow.begin(records)
+        return records
+
+    def begin_delayed(self, count: int, size_bytes: int = 0) -> list[Record]:
+        """The same, of a tier."""
+        tier = self.delivery.queue.tiers[0]
+        place = Assignment(2, self.delivery.queue.retry_topics[tier], 0, tier=tier)
+        records = [self.delivery.record(value=b"x" * size_bytes, assignment=place) for _ in range(count)]
         self.flow.begin(records)
         return records
 
@@ -77,3 +85,28 @@ def test_parked_jobs_count_against_the_bytes_always() -> None:
     scene.begin(13, 4 * KIB)
     scene.parked = 12
     assert not scene.flow.may_fetch()
+
+
+def test_delayed_records_that_cannot_run_are_taken_up_to_a_bound() -> None:
+    """A few are always taken, but no more than `max_parked` of those that wait; what has ended makes room again."""
+    scene = Scene()
+    taken: list[Record] = []
+    while (room := scene.flow.tier_room) > 0 and len(taken) < 1_000:
+        taken += scene.begin_delayed(min(room, 16))
+        scene.parked = len(taken)
+    assert 200 <= len(taken) < 250
+    scene.flow.end(taken[:50])
+    scene.parked -= 50
+    assert scene.flow.tier_room > 0
+
+
+def test_delayed_records_that_cannot_run_are_taken_up_to_a_bound_of_bytes() -> None:
+    """The bound of all jobs is theirs beside it, so that the main topic's cannot keep out what they wait for."""
+    scene = Scene()
+    scene.parked = len(scene.begin(20, 4 * KIB))
+    taken = 0
+    while scene.flow.tier_room > 0 and taken < 100:
+        scene.begin_delayed(1, 4 * KIB)
+        taken += 1
+        scene.parked += 1
+    assert taken == 16
