@@ -29,11 +29,12 @@ ASK_EVERY_S: Final = 1.0
 """A flood of unknown schemas must not become a flood of questions."""
 SAY_AGAIN_S: Final = 600.0
 UNKNOWN_FOR_S: Final = 10.0
-"""How long the answer "unknown" holds; the records that waited for it are decoded within this time."""
+"""How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are put off."""
 MAX_SCHEMAS: Final = 64
 """So many schemas are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
 
 FrameId = bytes | int
+Receive = Callable[[list[Record]], None]
 
 
 class SchemaAwaited(Exception):
@@ -66,7 +67,8 @@ class SchemaWaits:
         self._outage: StoreError | None = None
         self._said_s = float("-inf")
         self._is_stopping = False
-        self._release: Callable[[list[Record]], None] = lambda _records: None
+        self._release: Receive = lambda _records: None
+        self._put_off: Receive = lambda _records: None
         self._thread = threading.Thread(target=self._run, name=f"stoker-schemas-{queue}", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -86,9 +88,9 @@ class SchemaWaits:
         outage = self._outage
         return None if outage is None else str(outage)
 
-    def start(self, release: Callable[[list[Record]], None]) -> None:
-        """Begin to ask; `release` is given the records that can be decoded, one way or the other."""
-        self._release = release
+    def start(self, release: Receive, put_off: Receive) -> None:
+        """Begin to ask; `release` is given the records that can be decoded, `put_off` those of unknown schemas."""
+        self._release, self._put_off = release, put_off
         self._thread.start()
 
     def stop(self) -> None:
@@ -167,15 +169,20 @@ class SchemaWaits:
             self._note_outage(error)
             self._let_go([frame_id for frame_id in frames if self._store.writer_schema(frame_id) is not None])
             return False
-        self._note_answer([frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None])
+        unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
+        self._note_answer(unknown)
+        self._put_off(self._taken_out(unknown))  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True
 
     def _let_go(self, frames: list[FrameId]) -> None:
-        with self._changed:
-            released = [record for frame_id in frames for record in self._held.pop(frame_id, ())]
+        released = self._taken_out(frames)
         if released:
             self._release(released)
+
+    def _taken_out(self, frames: list[FrameId]) -> list[Record]:
+        with self._changed:
+            return [record for frame_id in frames for record in self._held.pop(frame_id, ())]
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
-from . import log_keys
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
 from .context import JobContext
@@ -22,9 +21,10 @@ from .job_fields import job_fields
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
-from .record import Assignment, Record, attempt_or_1
+from .record import Assignment, Record
 from .run import run_async, run_sync
 from .schema_waits import AwaitedSchema, SchemaWaits
+from .setbacks import log_excused, log_setback
 from .settings import WorkerSettings
 from .settle import Settler
 from .signs import JobProgress
@@ -90,7 +90,7 @@ class Stages:
     def start(self) -> None:
         """Start all threads."""
         self._settler.start()
-        self._waits.start(self._make_ready)
+        self._waits.start(self._make_ready, self._put_off)
         self._threads.start()
         self.watchdog.start()
         if self._loop is not None:
@@ -238,11 +238,28 @@ class Stages:
                 self._crash(record, error)
 
     def prepare(self, record: Record) -> Task | Outcome | None:
-        """Claim and decode a ready record; None where it waits for its schema, and is made ready again after that."""
+        """Claim and decode a ready record; None where it waits for its schema, and is made ready again after that.
+
+        None begins once failures are excused: the next of a strict key would begin before the one that is excused.
+        """
+        if self.excuses_failures:
+            return INTERRUPTED
         task = claim(record, self._bench) or decode(record, self._bench)
         if not isinstance(task, AwaitedSchema):
             return task
         return None if self._waits.hold(record, task.frame_id) else INTERRUPTED
+
+    def _put_off(self, records: list[Record]) -> None:
+        """End what nothing can be run of, without a runner: the schema store does not know their schemas."""
+        for record in records:
+            try:
+                task = self.prepare(record)
+                if isinstance(task, Task):  # it is known after all
+                    self._make_ready([record])
+                elif task is not None:
+                    self.finish(record, task)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._crash(record, error)
 
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
@@ -305,32 +322,3 @@ class Stages:
             exc_info=error,
             extra=job_fields(record, self._queue.name),
         )
-
-
-def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue) -> None:
-    """Tell of a job that did not succeed, once, with everything that finds it again."""
-    extra = job_fields(record, queue.name)
-    extra |= {
-        log_keys.ATTEMPT: attempt_or_1(record.headers),
-        log_keys.OUTCOME: type(outcome).__name__.lower(),
-    }
-    match outcome:
-        case Retried(due=due, next_attempt=attempt, failure=failure):
-            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.DUE: due.isoformat()}
-            _LOGGER.warning("job failed, attempt %d follows: %s", attempt, failure.message, extra=extra)
-        case Dead(reason=reason, failure=failure):
-            extra |= {log_keys.ERROR_TYPE: failure.error_type, log_keys.REASON: reason}
-            _LOGGER.warning("job is a dead letter (%s): %s", reason, failure.message, extra=extra)
-        case Deferred(reason=reason, detail=detail, due=due):
-            extra |= {log_keys.REASON: reason, log_keys.DUE: due.isoformat()}
-            _LOGGER.warning("job is deferred: %s", detail, extra=extra)
-
-
-def log_excused(record: Record, outcome: Retried | Dead, queue: Queue) -> None:
-    """Tell of a job that failed where Ctrl+C may have ended what it had started."""
-    failure = outcome.failure
-    _LOGGER.warning(
-        "job failed after Ctrl+C, which also reaches the programs that jobs have started; it is delivered again, at no "
-        "attempt's cost: %s", failure.message,
-        extra={**job_fields(record, queue.name), log_keys.ERROR_TYPE: failure.error_type},
-    )  # fmt: skip

@@ -158,3 +158,18 @@ def test_a_job_that_kills_all_it_runs_in_is_quarantined_by_the_deaths_that_it_al
     bystander, deadly = play.world.account.jobs.values()
     assert (bystander.ends, deadly.ends) == (["Done"], ["Dead"])
     assert play.world.account.deaths.of_workers == 2
+
+
+def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> None:
+    """After Ctrl+C, before the worker has taken back what waits: the failed job comes again, and is to be the first."""
+    play, process = begin(STRICT, 2)
+    play.world.start(process, 0)
+    process.stages.excuses_failures = True
+    play.world.end(process, 0, "fail")
+    play.world.settle(process, [], lambda: None)
+    process.intake.note_settled()
+    assert ready(process) == ["j1"]
+    play.world.start(process, 0)
+    assert not process.running
+    play.world.kill(process)
+    play.finish()

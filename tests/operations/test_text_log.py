@@ -12,7 +12,7 @@ import pytest
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.outcomes import Dead
 from stoker.consumers.record import Assignment, Record
-from stoker.consumers.stages import log_setback
+from stoker.consumers.setbacks import log_setback
 from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.text_log import TIME, TextFormatter
