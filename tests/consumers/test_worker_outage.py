@@ -9,10 +9,11 @@ from confluent_kafka import KafkaError
 
 from stoker.consumers.outage import WorkerOutage
 from stoker.operations.broker import EmbeddedBroker
+from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.apply import ensure_topology
 from waiting import wait_until
-from working import Journal, declare_queue, running_worker
+from working import Journal, declare_queue, running_worker, wait_all_committed
 
 LOST, DOWN = KafkaError(KafkaError._TRANSPORT, "Connection refused"), KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1")
 
@@ -51,16 +52,20 @@ def test_an_outage_of_a_worker_is_two_lines(
 
     ensure_topology(pipeline, cluster)
     with running_worker(pipeline, cluster) as running:
-        running.wait_partitions(2)
+        with Producer(pipeline, cluster) as producer:
+            producer.enqueue_many(act.call(number) for number in range(20))
+        running.wait_outcomes(Done=20)  # so both partitions are restored
+        wait_all_committed(cluster, queue)
         broker.stop()
         wait_until(said, 20, "the worker to log it")
         broker.start()
         wait_until(lambda: len(said()) > 1, 30, "the worker to log the end")
-    lost, back = [found.getMessage() for found in said()]
+        told = said()  # before it stops, perhaps while the coordinator still loads
+    lost, back = [found.getMessage() for found in told]
     assert lost.startswith("the worker of queue 'work' has lost all brokers")
     assert "none is lost" in lost
     assert back.startswith("the worker of queue 'work' has its brokers again")
-    assert {found.name for found in said()} == {"stoker.worker"}
+    assert {found.name for found in told} == {"stoker.worker"}
 
 
 def test_one_lost_broker_of_several_is_named_as_such(caplog: pytest.LogCaptureFixture) -> None:
