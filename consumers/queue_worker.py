@@ -15,18 +15,16 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Message
 
 from ..schemas import Contract, Decoder, SchemaStore
-from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
-from ..topology.kafka_errors import FORBIDDEN
+from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
 from .client import (
     events_producer,
     lone_producer,
     longest_callback_s,
-    make_consumer,
     make_reader,
     settling_producer,
     spilling_producer,
@@ -35,23 +33,14 @@ from .commits import Commits
 from .counterparts import CounterpartsMissing, find_missing
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
-from .flow import Flow, places
-from .group_protocol import (
-    CLASSIC_PROTOCOL,
-    CONSUMER_PROTOCOL,
-    BrokerWatch,
-    GroupProtocol,
-    first_protocol,
-    is_barred,
-    refuses_consumer_protocol,
-)
+from .flow import Flow
+from .group_member import GroupMember
 from .groups import Group
 from .handover import Handover
 from .holdups import Holdups
 from .intake import Intake
 from .lags import Lags
 from .membership import Membership, view_group
-from .outage import WorkerOutage
 from .overview import Overview
 from .record import Assignment
 from .restoring import Restoring
@@ -76,7 +65,6 @@ HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
-REJOIN_PAUSE_S: Final = 5.0
 EVENTS_AT_STOP_S: Final = 1.0
 """How long the last events may take to be confirmed, once the group is left."""
 
@@ -141,16 +129,23 @@ class QueueWorker:
         )
         self._thread_id = 0
         self._cluster = cluster
-        self._outage = WorkerOutage(queue.name, cluster.bootstrap_servers)
-        self._protocol = first_protocol(cluster)
-        self._consumer, self._brokers = self._connect(self._protocol)
         self._tiers = TierReader(make_reader(cluster, queue, f"{settings.worker_id}-tiers", {}))
         self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
-        self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._note_error)
+        self._member = GroupMember(
+            queue,
+            cluster,
+            settings.worker_id,
+            assignments=self._assignments,
+            restoring=self._restoring,
+            handover=self._handover,
+            commits=self._commits,
+            rights=self._rights,
+            membership=self._membership,
+            wait_ended=self._wait_ended,
+        )
+        self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._member.note_error)
         self._lags = Lags()
         self._lag: int | None = None
-        self._has_joined = self._is_barred = False
-        self._rejoin_s = 0.0
         self._next_housekeeping_s = 0.0
         self._next_tiers_s = 0.0
         self._shutdown_by_s = math.inf
@@ -168,7 +163,7 @@ class QueueWorker:
         """
         self._thread_id = threading.get_ident()
         self._stages.start()
-        self._subscribe()
+        self._member.join()
         try:
             while not self._stopping.is_set():
                 self._turn()
@@ -199,65 +194,20 @@ class QueueWorker:
         """What its runners, partitions and threads are doing; called from any thread."""
         return self._overview.trace(self.last_turn_s, self._thread_id)
 
-    def _connect(self, protocol: GroupProtocol) -> tuple[Consumer, BrokerWatch]:
-        return make_consumer(
-            self._cluster,
-            self.queue,
-            self._settings.worker_id,
-            protocol,
-            on_commit=self._commits.note_answer,
-            outage=self._outage,
-        )
-
-    def _subscribe(self) -> None:
-        self._consumer.subscribe(
-            [self.queue.topic, *self.queue.retry_topics.values()],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
-
-    def _cannot_join(self) -> bool:
-        """Whether a broker lacks the protocol by which we try to join; one that gave us partitions does not."""
-        is_lacking = self._brokers.lacks_consumer_protocol and self._protocol is CONSUMER_PROTOCOL
-        return is_lacking and not self._assignments.all()
-
-    def _fall_back(self) -> None:
-        """Join in the way that older brokers know; nothing is assigned yet, since joining is what failed."""
-        _LOGGER.warning(
-            "the brokers lack the consumer group protocol of Kafka 4.0, or have it switched off; using the classic one",
-            extra={log_keys.QUEUE: self.queue.name},
-        )
-        self._consumer.close()
-        self._protocol = CLASSIC_PROTOCOL
-        self._consumer, self._brokers = self._connect(CLASSIC_PROTOCOL)
-        self._subscribe()
-
-    def _rejoin(self) -> None:
-        """Join anew with another client: this one was barred from the group, and a client does not get over that."""
-        self._is_barred, self._rejoin_s = False, time.monotonic() + REJOIN_PAUSE_S
-        self._handover.lose(places(self._assignments.all()))
-        self._consumer.close()
-        self._consumer, self._brokers = self._connect(self._protocol)
-        self._subscribe()
-
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()
         self._check_parts()
-        if self._is_barred and not self._rights.is_asking and self.last_turn_s >= self._rejoin_s:
-            self._rejoin()
-        if self._cannot_join():
-            self._fall_back()
+        self._member.stay(self.last_turn_s)
         self._intake.note_settled()
-        self._handover.begin_restored(self._consumer)
-        self._commits.commit_if_due(self._consumer)
+        self._handover.begin_restored(self._member.consumer)
+        self._commits.commit_if_due(self._member.consumer)
         self._keep_house()
         self._intake.take_due(self._tiers.consumer)
         has_more = self._intake_delayed()
         if self._flow.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
-            self._flow.rest(self._consumer)
+            self._flow.rest(self._member.consumer)
             if self._flow.is_paused:
                 self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
 
@@ -282,10 +232,10 @@ class QueueWorker:
 
         In this order because each call gives up the interpreter, and under load gets it back late.
         """
-        at_hand = self._consumer.consume(max(1, min(FETCH_LIMIT, self._flow.room)), 0)
+        at_hand = self._member.consumer.consume(max(1, min(FETCH_LIMIT, self._flow.room)), 0)
         if at_hand or timeout_s == 0:
             return at_hand
-        first = self._consumer.poll(timeout_s)
+        first = self._member.consumer.poll(timeout_s)
         return [] if first is None else [first]
 
     def _intake_delayed(self) -> bool:
@@ -307,45 +257,6 @@ class QueueWorker:
     def _receive_settled(self, group: Group) -> None:
         self._intake.receive_settled(group)
 
-    def _note_error(self, error: KafkaError) -> None:
-        if refuses_consumer_protocol(error) and self._protocol is CONSUMER_PROTOCOL:
-            self._fall_back()
-        elif is_barred(error):
-            self._note_barred(error)
-        elif error.fatal() or error.code() == KafkaError._FATAL:
-            raise KafkaException(error)
-        elif error.code() in FORBIDDEN:
-            self._rights.alarm()
-        else:
-            self._membership.complaint = error.str()
-            _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self.queue.name})
-
-    def _note_barred(self, error: KafkaError) -> None:
-        """The group may not be joined: a worker that never could ends, one that could waits for the right."""
-        if not self._has_joined:
-            raise NotAuthorized(self._cluster.principal, [("Read", f"group {self.queue.group}")])
-        self._is_barred = self._is_barred or error.code() == KafkaError._FATAL
-        self._rights.alarm()
-
-    # ---- assignments
-
-    def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
-        self._has_joined = True
-        self._restoring.begin(self._assignments.add(given))
-        self._protocol.take(consumer, given)
-        consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
-        self._handover.log("assigned", given)
-
-    def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._handover.revoke(consumer, taken, self._wait_ended)
-        self._protocol.give_back(consumer, taken)
-        self._handover.log("revoked", taken)
-
-    def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._handover.lose(taken)
-        self._protocol.give_back(consumer, taken)
-        self._handover.log("lost", taken)
-
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""
         grace_s = min(self._settings.revoke_grace.total_seconds(), longest_callback_s(self._cluster))
@@ -366,11 +277,10 @@ class QueueWorker:
             if self._settler.stranded:
                 self._rights.alarm()
             self._overview.note(now_s)
-            self._outage.review()
-            self._membership.look(now_s, has_partitions=bool(self._assignments.main_partitions))
+            self._member.look(now_s)
             self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()
-            readers = {None: self._consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
+            readers = {None: self._member.consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
             self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._flow.is_resting)
 
     def _wind_down(self) -> None:
@@ -384,7 +294,7 @@ class QueueWorker:
         for assignment in everything:
             assignment.is_open = False
         try:
-            self._flow.pause(self._consumer)
+            self._flow.pause(self._member.consumer)
             self._handover.take_back(everything)
             self._await_running()
         finally:  # whatever the consumer says by now: what has ended is settled
@@ -397,7 +307,7 @@ class QueueWorker:
         while self._has_hope() and self._crash_cause() is None and not self._is_out_of_time():
             self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
             self._intake.note_settled()
-            self._commits.commit_if_due(self._consumer)
+            self._commits.commit_if_due(self._member.consumer)
 
     def _has_hope(self) -> bool:
         """Whether there are jobs that may still end and be settled, without a person's help."""
@@ -419,9 +329,9 @@ class QueueWorker:
         self._intake.note_settled()
         assignments = self._assignments.all()
         left = sum(assignment.in_flight for assignment in assignments)
-        self._commits.await_answer(self._consumer)
-        self._commits.commit_last(self._consumer, assignments)
-        self._consumer.close()
+        self._commits.await_answer(self._member.consumer)
+        self._commits.commit_last(self._member.consumer, assignments)
+        self._member.consumer.close()
         self._tiers.close()
         if left:
             _LOGGER.warning(

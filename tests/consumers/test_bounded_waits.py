@@ -27,7 +27,7 @@ def worker() -> Iterator[QueueWorker]:
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
     made = QueueWorker(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings())
     yield made
-    made._consumer.close()
+    made._member.consumer.close()
     made._tiers.close()
 
 
