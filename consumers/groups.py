@@ -69,11 +69,12 @@ class Group:
         return len(lost) + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
 
     @property
-    def first_error(self) -> tuple[Record, KafkaError | None]:
-        """One record of a group that failed, and why."""
+    def first_error(self) -> tuple[Record, KafkaError | None, str | None]:
+        """One record of a group that failed, why, and the topic that it was for; None for the ledger's."""
         if self.others:
-            return self.others[0].record, self.others[0].error
-        return self.done[0], self.done_error
+            first = self.others[0]
+            return first.record, first.error, None if first.writes.record is None else first.writes.record.topic
+        return self.done[0], self.done_error, None
 
 
 def as_error(failure: BufferError | KafkaException) -> KafkaError:

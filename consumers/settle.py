@@ -311,10 +311,12 @@ class Settler:
     def _report(self, failed: Group) -> None:
         self.stranded = failed.stranded
         if failed:
-            record, error = failed.first_error
+            record, error, topic = failed.first_error
             self._begin_trouble(
-                "outcomes of %d jobs cannot be written, first that of %s: %s; %s",
-                len(failed), record, error, _IN_VAIN if self.stranded else "they stay uncommitted, trying again",
+                "outcomes of %d jobs cannot be written, first that of %s to %s: %s; %s",
+                len(failed), record, topic or self._queue.ledger_topic,
+                "no answer" if error is None else error.str(),
+                _IN_VAIN if self.stranded else "they stay uncommitted, trying again",
                 first=record,
             )  # fmt: skip
             if is_fatal(failed.done_error) or any(is_fatal(item.error) for item in failed.others):

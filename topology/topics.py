@@ -22,6 +22,8 @@ IN_SYNC_COPIES: Final = 2
 LEDGER_SEGMENT: Final = timedelta(hours=1)
 """Of the compacted topics of a queue: only what is in older segments is compacted."""
 LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+_OWN_RECORDS: Final = {"max.message.bytes": str(DEFAULT_MAX_RECORD_BYTES)}
+"""Of topics that hold no jobs: with less, Stoker's own records may not fit, and a ledger without entries stops all."""
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -115,6 +117,7 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         configs={
             "cleanup.policy": "delete",
             "retention.ms": str(milliseconds(EVENTS_RETENTION)),
+            **_OWN_RECORDS,
             **_in_sync(replication),
         },
     )
@@ -124,7 +127,7 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         owner="schemas",
         partitions=1,
         replication=replication,
-        configs={"cleanup.policy": "compact", **_in_sync(replication)},
+        configs={"cleanup.policy": "compact", **_OWN_RECORDS, **_in_sync(replication)},
     )
     return [schemas, events] if with_schemas else [events]
 
@@ -148,6 +151,7 @@ def _ledger_configs(queue: Queue) -> dict[str, str]:
         "retention.ms": str(milliseconds(hours * _HOUR)),
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        **_OWN_RECORDS,
         **_in_sync(queue.replication),
     }
 
@@ -158,6 +162,7 @@ def _progress_configs(queue: Queue) -> dict[str, str]:
         "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        **_OWN_RECORDS,
         **_in_sync(queue.replication),
     }
 

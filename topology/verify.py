@@ -116,9 +116,10 @@ def _harmful_configs(spec: TopicSpec, state: TopicState) -> list[str]:
 
 def _too_small(spec: TopicSpec, state: TopicState) -> str | None:
     needed, given = spec.configs.get("max.message.bytes"), state.configs.get("max.message.bytes")
-    if needed is None or given is None or int(given) >= int(needed):
+    if needed is None or given is None or int(given) >= int(needed) or spec.role is Role.EVENTS:
         return None
-    return f"topic {spec.name} takes records of {given} bytes (max.message.bytes); the job types need {needed}"
+    who = "the job types need" if spec.role in HOLDS_JOBS else "its records need up to"
+    return f"topic {spec.name} takes records of {given} bytes (max.message.bytes); {who} {needed}"
 
 
 def _compacted(spec: TopicSpec, state: TopicState) -> str | None:

@@ -295,8 +295,8 @@ def test_names_of_done_jobs_fit_the_ledger_in_smaller_batches() -> None:
 def test_trouble_is_told_at_once_and_again_while_it_lasts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every five seconds, here every tenth of one, with the count, the job and the cause; and its end once."""
-    monkeypatch.setattr(settle, "STILL_WAITING_S", 0.1)
+    """Every minute, here every tenth of a second, with count, job, topic and cause; and its end once."""
+    monkeypatch.setattr(settle, "REPORT_EVERY_S", 0.1)
     monkeypatch.setattr(settle, "RETRY_PAUSE_S", 0.01)
     delivery, refused = declare(), [True]
 
@@ -309,12 +309,32 @@ def test_trouble_is_told_at_once_and_again_while_it_lasts(
     record = delivery.record()
     with settling(delivery, judge) as scene:
         scene.settler.hand_in(record, DEAD)
-        wait_until(lambda: len(told("outcomes of 1 jobs cannot be written, first that of unit.q/0/7")) >= 4)
+        said = (
+            "outcomes of 1 jobs cannot be written, first that of unit.q/0/7 to unit.q.dead: Broker: Not enough in-sync"
+        )
+        wait_until(lambda: len(told(said)) >= 4)
         refused.clear()
         scene.wait_settled(record)
         wait_until(lambda: len(told("outcomes can be written again")) == 1)
     times = told("cannot be written")
     assert all(later - earlier > 0.08 for earlier, later in pairwise(times))
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_ledger_that_takes_no_entry_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Else who reads the log looks for the fault at the topics that hold jobs."""
+    delivery, refused = declare(), [True]
+
+    def judge(written: Written) -> int | None:
+        return KafkaError.MSG_SIZE_TOO_LARGE if refused and written.topic == LEDGER_TOPIC else None
+
+    record = delivery.record()
+    with settling(delivery, judge) as scene:
+        scene.settler.hand_in(record, DONE)
+        said = f"first that of unit.q/0/7 to {LEDGER_TOPIC}: Broker: Message size too large; waiting does not help"
+        wait_until(lambda: any(said in line.getMessage() for line in list(caplog.records)), what=said)
+        refused.clear()
+        scene.wait_settled(record)
 
 
 def test_the_next_job_of_a_key_waits_for_no_retry_that_never_comes() -> None:

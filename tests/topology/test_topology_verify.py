@@ -29,6 +29,10 @@ def _findings(pipeline: Pipeline, topics: dict[str, TopicState]) -> list[str]:
     [
         (MAIN, "max.message.bytes", "1000", "the job types need 1048588"),
         (MAIN, "max.message.bytes", "9000000", None),
+        (f"{MAIN}.ledger", "max.message.bytes", "90", "its records need up to 1048588"),
+        (f"{MAIN}.progress", "max.message.bytes", "90", "its records need up to 1048588"),
+        ("shop.schemas", "max.message.bytes", "90", "its records need up to 1048588"),
+        ("shop.events", "max.message.bytes", "90", None),
         (MAIN, "cleanup.policy", "compact", "loses all jobs of a key but the last"),
         (f"{MAIN}.dead", "cleanup.policy", "compact,delete", "loses all jobs of a key but the last"),
         (f"{MAIN}.ledger", "cleanup.policy", "compact", None),
