@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
-from ..topology import JobType, Pipeline, UnknownName
+from ..topology import Pipeline, UnknownName
+from ..topology.contracts import STORE_TIMEOUT_S
+from ..topology.pipeline import AnyJobType
 from .corrections import Correction, FieldChange, changed_fields
 from .desk_errors import RefusedEdit
 from .job_record import JobRecord
@@ -38,9 +40,17 @@ class Edits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """The bytes to publish; `whole`: the job that they belong to, where its dead letter is truncated."""
+    """What is to be published.
+
+    Attributes:
+        value: the bytes as they came; of a corrected payload those without its frame, which the store gives it when it
+            is published.
+        corrected: by whose contract a payload was corrected.
+        whole: the job that the bytes belong to, where its dead letter is truncated.
+    """
 
     value: bytes | None
+    corrected: AnyJobType | None = None
     whole: JobRecord | None = None
 
 
@@ -68,12 +78,13 @@ class PayloadDesk:
         self._pipeline, self._store, self._edits = pipeline, store, edits or Edits()
         self._decoder = Decoder(store)
         self._undecodable_too = undecodable_too
-        self._registered: set[str] = set()
+        self._to_register: set[AnyJobType] = set()
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Say what is to be published for a job, and whether at all.
+        """Say what is to be published for a job, and whether at all; nothing is changed anywhere.
 
         Raises:
+            IncompatibleSchema: the contract of a corrected payload could not be registered.
             StoreError: that cannot be said, since the schema store could not be asked.
         """
         try:
@@ -88,16 +99,31 @@ class PayloadDesk:
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
         """What the edits change in a payload that `prepare` has corrected; None where there are no edits."""
-        if self._edits.is_empty:
+        if prepared.corrected is None:
             return None
-        contract = self._pipeline.find_job_type(record.job_type).contract
-        after = contract.to_json(self._decoder.decode(contract, prepared.value or b""))
+        contract = prepared.corrected.contract
+        after = contract.to_json(contract.codec.decode(prepared.value or b"", 0))
         try:
             before = contract.to_json(self._decoder.decode(contract, record.value or b""))
             fields = tuple(changed_fields(before, after))
         except DecodeError:
             fields = (FieldChange(path="", after=after, was_absent=True),)
         return Correction(ref=str(record.ref), job_id=record.job_id, fields=fields)
+
+    def register_corrected(self) -> None:
+        """Register the contracts of the payloads that `prepare` has corrected.
+
+        Raises:
+            IncompatibleSchema, StoreError: a contract cannot be registered; nothing can be published.
+        """
+        for job_type in self._to_register:
+            self._store.register(job_type.contract, job_type.compatibility)
+
+    def value_of(self, prepared: Ready) -> bytes | None:
+        """The bytes to publish; `register_corrected` comes first."""
+        if prepared.corrected is None:
+            return prepared.value
+        return self._store.frame(prepared.corrected.contract, prepared.value or b"")
 
     def _original(self, record: JobRecord, contract: Contract) -> Prepared:
         try:
@@ -114,7 +140,7 @@ class PayloadDesk:
             return Ready(value=record.value)
         return LeftOut(reason=reason)
 
-    def _edited(self, record: JobRecord, job_type: JobType[Any, Any]) -> Prepared:
+    def _edited(self, record: JobRecord, job_type: AnyJobType) -> Prepared:
         contract = job_type.contract
         try:
             body = contract.encode(contract.from_json(self._corrected(record, contract)))
@@ -126,7 +152,8 @@ class PayloadDesk:
             return LeftOut(reason=f"{unreadable}; only a whole new payload can mend it")
         if len(body) > job_type.max_payload_bytes:
             return _refusal(record, "", f"has {len(body)} bytes, more than the limit of {job_type.max_payload_bytes}")
-        return Ready(value=self._framed(body, job_type))
+        self._require_registrable(job_type)
+        return Ready(value=body, corrected=job_type)
 
     def _corrected(self, record: JobRecord, contract: Contract) -> Json:
         if self._edits.payload is not NOTHING:
@@ -134,11 +161,12 @@ class PayloadDesk:
         datum = self._decoder.decode(contract, record.value or b"")
         return _with_fields(contract.to_json(datum), self._edits.fields)
 
-    def _framed(self, body: bytes, job_type: JobType[Any, Any]) -> bytes:
-        if job_type.name not in self._registered:
-            self._store.register(job_type.contract, job_type.compatibility)
-            self._registered.add(job_type.name)
-        return self._store.frame(job_type.contract, body)
+    def _require_registrable(self, job_type: AnyJobType) -> None:
+        """Of each type once: refuse here what cannot be registered when the letters are settled."""
+        if job_type not in self._to_register:
+            self._store.refresh(STORE_TIMEOUT_S)
+            self._store.require_registrable(job_type.contract, job_type.compatibility)
+            self._to_register.add(job_type)
 
 
 class _NotAnObject(Exception):

@@ -115,6 +115,10 @@ class Treatment(Protocol):
         """What is changed in the payload; None where nothing is corrected."""
         ...
 
+    def begin(self) -> None:
+        """Do what must be done before the first letter is settled."""
+        ...
+
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """What is published beside the disposition."""
         ...
@@ -143,6 +147,10 @@ class Replaying:
         found = self._payloads.correction(prepared.whole or record, prepared)
         return None if found is None else replace(found, ref=str(record.ref))
 
+    def begin(self) -> None:
+        """Register the contracts of what was corrected."""
+        self._payloads.register_corrected()
+
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """The job, in its old partition."""
         whole = prepared.whole or record
@@ -151,7 +159,7 @@ class Replaying:
             topic=self._topic,
             partition=record.ref.partition,
             key=whole.key,
-            value=prepared.value,
+            value=self._payloads.value_of(prepared),
             headers=headers,
         )
         return (job,)
@@ -172,6 +180,9 @@ class Discarding:
         """Nothing is published, so nothing is corrected."""
         return None
 
+    def begin(self) -> None:
+        """Nothing has to be done."""
+
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
         """Nothing beside the disposition."""
         return ()
@@ -191,6 +202,7 @@ class Settlement:
 
         Raises:
             EditsRefused: an edited payload does not fit its schema.
+            IncompatibleSchema, StoreError: the contract of an edited payload cannot be registered, or asked for.
             TopicAbsent, ReadStalled: the dead letters cannot be read.
         """
         view = self._desk.survey(progress, action_id=request.action_id)
@@ -220,10 +232,12 @@ class Settlement:
             Fenced: another replay or discard of this queue began meanwhile; all committed batches stand.
             PublishFailed: a transaction could not be completed; starting again is safe.
             TopicAbsent: the topology is not complete; nothing was published.
+            IncompatibleSchema, StoreError: as with `forecast`; nothing was published.
         """
         require_topics(
             self._cluster, self._queue.dead_topic, self._pipeline.events_topic, *self._treatment.target_topics
         )
+        self._treatment.begin()
         with TransactionalPublisher(self._cluster, f"{self._queue.topic}.desk") as publisher:
             now = self._desk.survey(action_id=request.action_id)  # only now is the last one's end final
             trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,6 +19,7 @@ from stoker.operations.payloads import Edits, PayloadDesk
 from stoker.operations.selection import Selection
 from stoker.operations.settling import Discarding, Forecast, Request, Settlement
 from stoker.operations.topic_reader import Span, TopicReader
+from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
 from stoker.topology import headers as wire
 
@@ -144,6 +146,33 @@ def test_a_whole_payload_mends_an_undecodable_letter(bench: Bench) -> None:
     edits = Edits(payload={"order": 5, "note": "typed in"})
     carry_out(replaying(bench, edits), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
     assert main_records(bench)["job-5"].value == bench.payload(5, "typed in")
+
+
+def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
+    """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
+    bench = replace(bench, store=MemorySchemaStore())
+    bench.bury([Grave(order=1)])
+    settlement, request = replaying(bench, Edits(fields={"note": "mended"})), Request(selection=ALL)
+    forecast = settlement.forecast(request)
+    assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "mended"']
+    assert list(bench.store.versions("charge")) == []
+
+    settlement.carry_out(request, forecast, Pace())
+    assert [stored.schema for stored in bench.store.versions("charge")] == [bench.charge.contract.schema]
+    assert main_records(bench)["job-1"].value == bench.payload(1, "mended")
+
+
+def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(bench: Bench) -> None:
+    """Before anybody is asked to go on."""
+
+    def charge(order: str) -> None:
+        """Charge an order, by an earlier contract that this one cannot read."""
+
+    bench = replace(bench, store=MemorySchemaStore())
+    bench.store.register(Contract.of_function(charge, job_type="charge", namespace=bench.pipeline.namespace))
+    bench.bury([Grave(order=1)])
+    with pytest.raises(IncompatibleSchema):
+        replaying(bench, Edits(fields={"note": "mended"})).forecast(Request(selection=ALL))
 
 
 @pytest.mark.parametrize(
