@@ -103,9 +103,9 @@ class Given:
         return UnionShape([self.shape(branch, annotation) for branch in branches])
 
     def _nested(self, schema: dict[str, Any], arms: list[Any]) -> Shape:
-        owners = [arm for arm in arms if is_record(arm)]
-        if len(owners) == 1:
-            return self._record(schema, owner_annotations(schema, owners[0]), owners[0])
+        owner = _of_its_name(schema, [arm for arm in arms if is_record(arm)])
+        if owner is not None:
+            return self._record(schema, owner_annotations(schema, owner), owner)
         if arms and dict not in map(_origin, arms):
             raise Misfit(f"is a record in the schema, but is annotated {_shown(arms)}")
         return self._record(schema, {}, None)
@@ -161,14 +161,25 @@ def _agreeing(shape: Shape, arms: list[Any]) -> Shape:
 
 
 def _enum(schema: dict[str, Any], arms: list[Any]) -> Shape:
-    members = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, enum.Enum)]
-    if not members:
+    members = _of_its_name(schema, [arm for arm in arms if isinstance(arm, type) and issubclass(arm, enum.Enum)])
+    if members is None:
         if arms and str not in arms:
             raise Misfit(f"is an enum in the schema, but is annotated {_shown(arms)}")
         return EnumShape(schema["name"], schema["symbols"], None, schema)
-    if unknown := [symbol for symbol in schema["symbols"] if symbol not in members[0].__members__]:
-        raise Misfit(f"has the symbol {unknown[0]} in the schema, which {members[0].__name__} has no member for")
-    return EnumShape(schema["name"], schema["symbols"], members[0], schema)
+    if unknown := [symbol for symbol in schema["symbols"] if symbol not in members.__members__]:
+        raise Misfit(f"has the symbol {unknown[0]} in the schema, which {members.__name__} has no member for")
+    return EnumShape(schema["name"], schema["symbols"], members, schema)
+
+
+def _of_its_name(schema: dict[str, Any], classes: list[Any]) -> Any:
+    """Find the class for a named type; among several of a union, each is for the type of its name."""
+    if len(classes) < 2:
+        return next(iter(classes), None)
+    name = str(schema["name"]).rpartition(".")[2]
+    found = next((known for known in classes if known.__name__ == name), None)
+    if found is None:
+        raise Misfit(f"has {name} in the schema, whose class cannot be told among {_shown(classes)}: name one {name}")
+    return found
 
 
 def _arms(annotation: Any) -> list[Any]:

@@ -279,6 +279,37 @@ def test_dicts_go_to_the_given_record_that_has_their_fields() -> None:
         assert is_same(sent(contract, value), value)
 
 
+class Likeness(enum.Enum):
+    """Members of the names that another Enum's have."""
+
+    FREE = "likeness"
+    PAID = "too"
+
+
+@pytest.mark.parametrize("value", [Plan.FREE, Likeness.FREE, Leg("2026-03-01", [1]), Stop(date(2026, 3, 1)), None])
+def test_each_named_branch_of_a_given_union_has_the_class_of_its_name(value: Any) -> None:
+    """Whatever symbols or fields they have in common."""
+
+    def job(value: Stop | Likeness | Plan | Leg | None) -> None: ...
+
+    derived = Contract.of_function(job, job_type="j", namespace="n")
+    contract = Contract.of_avsc(job, json.loads(json.dumps(derived.schema)), job_type="j", namespace="n")
+    datum = contract.codec.decode(contract.encode(contract.payload((value,), {})), 0)
+    arrived = contract.arguments(datum)[1]["value"]
+    assert (type(arrived), arrived) == (type(value), value)
+
+
+def test_a_given_branch_whose_class_cannot_be_told_is_refused() -> None:
+    """By its name, with what to do."""
+
+    def job(value: Plan | Likeness) -> None: ...
+
+    schema = {"type": "enum", "name": "Colour", "symbols": ["FREE"]}
+    given = {"type": "record", "name": "j", "fields": [{"name": "value", "type": [schema, "int"]}]}
+    with pytest.raises(ContractRefused, match=r"Colour in the schema.*name one Colour"):
+        Contract.of_avsc(job, given, job_type="j", namespace="n")
+
+
 def test_two_given_branches_of_one_type_are_refused() -> None:
     """Avro forbids them, since nothing on the wire of other readers would tell them apart."""
     with pytest.raises(ContractRefused, match="two branches of long"):
