@@ -95,7 +95,11 @@ class GroupMember:
     def look(self, now_s: float) -> None:
         """See whether an outage is over, and whether this member has partitions; called once a second or so."""
         self._outage.review()
-        self._membership.look(now_s, has_partitions=bool(self._assignments.main_partitions))
+        self._membership.look(
+            now_s,
+            has_partitions=bool(self._assignments.main_partitions),
+            has_brokers=not self._outage.is_total,
+        )
 
     def note_error(self, error: KafkaError) -> None:
         """Take what the consumer gave in place of a record.

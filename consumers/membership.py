@@ -60,6 +60,7 @@ class Judgement:
 
 
 JOINING: Final = Judgement(standing="joining", why="the group has not shared its partitions out yet", level=None)
+CUT_OFF: Final = Judgement(standing="outside", why="the brokers do not answer", level=None)
 WORKING: Final = Judgement(standing="working", why="", level=None)
 
 
@@ -81,10 +82,15 @@ class Membership:
         self.judgement = JOINING
         self.complaint = ""
 
-    def look(self, now_s: float, *, has_partitions: bool) -> None:
-        """Take note of this moment; to be called every second or so, and never waits."""
+    def look(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
+        """Take note of this moment; to be called every second or so, and never waits.
+
+        Without brokers nobody can share partitions out, so the time for that begins when they are back.
+        """
         if has_partitions:
             self._note_working()
+        elif not has_brokers:
+            self._since_s, self.judgement = now_s, CUT_OFF
         elif self._since_s is None:
             self._since_s, self.judgement = now_s, JOINING
         elif now_s - self._since_s >= LATE_AFTER_S and now_s >= self._next_ask_s:
@@ -134,7 +140,8 @@ def _of_outside(queue: Queue, found: GroupView, complaint: str) -> str:
     if found.lists_us:
         return (
             f"{head}Group {queue.group} ({found.state}) lists it, and {found.members} workers share {found.partitions} "
-            f"partitions: another one does not give its own back. See that one's log, and restart it{said}"
+            "partitions: another one does not give its own back, or has died. If it died, this ends by itself after "
+            f"the session timeout; else see that one's log, and restart it{said}"
         )
     return (
         f"{head}Group {queue.group} has {found.members} other members and has not answered its join. See that this "

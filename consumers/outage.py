@@ -54,6 +54,11 @@ class WorkerOutage:
         """Take note of a broker that has answered."""
         self._connected_s = self._clock()
 
+    @property
+    def is_total(self) -> bool:
+        """Whether no broker answers at present."""
+        return self._began_s is not None and self._is_total
+
     def review(self) -> None:
         """Log the begin or the end of an outage; to be called every second or so."""
         if self._began_s is None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
 from ..text_log import TextFormatter
+
+_CHATTY: Final = ("httpx", "httpx2")
+"""HTTP libraries of the Schema Registry's client: they log each request, so that an outage would be a line a second."""
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
@@ -34,3 +37,5 @@ def log_to_stderr(level: str, formatter: logging.Formatter | None = None, handle
     handler.setFormatter(formatter or TextFormatter())
     root.addHandler(handler)
     root.setLevel(level.upper())
+    for library in _CHATTY:
+        logging.getLogger(library).setLevel(max(root.level, logging.WARNING) if root.level > logging.DEBUG else 0)

@@ -11,7 +11,7 @@ from .app import AppContext, pass_app
 from .exit_codes import ExitCode
 from .failures import Failure
 from .output import echo_line, print_json
-from .topology_output import print_applied, print_catalogue, print_plan
+from .topology_output import note_unregistered, print_applied, print_catalogue, print_plan
 
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
@@ -143,7 +143,7 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
     app.start_cluster()
     planned = _plan_topics(app, allowed)
     applied = _apply(app, planned)
-    contracts = [] if skip_schemas else _register(app)
+    contracts = [] if skip_schemas else _register(app, applied)
     if as_json:
         print_json(_applied_json(planned, applied, contracts))
     else:
@@ -238,10 +238,15 @@ def _apply(app: AppContext, planned: Plan) -> Applied:
         raise Failure(str(failed), ExitCode.FINDING) from failed
 
 
-def _register(app: AppContext) -> list[IncompatibleSchema]:
+def _register(app: AppContext, applied: Applied) -> list[IncompatibleSchema]:
+    from ...schemas import StoreError
     from ...topology.apply import register_contracts
 
-    return register_contracts(app.pipeline, app.cluster)
+    try:
+        return register_contracts(app.pipeline, app.cluster)
+    except StoreError:
+        note_unregistered(applied)
+        raise
 
 
 def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:

@@ -65,6 +65,12 @@ def print_applied(planned: Plan, applied: Applied, contracts: Sequence[Incompati
     echo_line(f"{planned.namespace}: {'all is as declared' if is_done else 'the rest is as declared'}")
 
 
+def note_unregistered(applied: Applied) -> None:
+    """Note what was done before contracts could not be registered."""
+    for line in (*_done(applied), "the topics are applied, the contracts not registered: apply again"):
+        echo_line(line, err=True)
+
+
 def _done(applied: Applied) -> Iterable[str]:
     yield from (f"created {topic}" for topic in applied.created)
     yield from (f"grew {topic}" for topic in applied.grown)

@@ -192,6 +192,25 @@ def test_nobody_is_asked_before_it_is_late() -> None:
     assert asked.wait(5)
 
 
+def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
+    """An outage is no fault of the group: it is asked 30 s after the end, and the worker is not ready meanwhile."""
+    asked = threading.Event()
+
+    def ask() -> GroupView:
+        asked.set()
+        return replace(OURS, members=3)
+
+    membership = Membership(QUEUE, ask)
+    membership.look(0.0, has_partitions=False)
+    membership.look(70.0, has_partitions=False, has_brokers=False)
+    assert membership.judgement.standing == "outside"
+    assert membership.judgement.why == "the brokers do not answer"
+    membership.look(99.0, has_partitions=False)
+    assert not asked.is_set()
+    membership.look(100.0, has_partitions=False)
+    assert asked.wait(5)
+
+
 def snapshot_of(running: RunningWorker) -> QueueSnapshot:
     """The figures of its first queue."""
     return running.worker.snapshot()[0]

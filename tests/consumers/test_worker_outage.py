@@ -35,6 +35,18 @@ class Moments:
         self.outage.review()
 
 
+def test_an_outage_is_total_until_a_broker_answers() -> None:
+    """One broker that is away is no reason to be without partitions; none at all is one."""
+    moments = Moments()
+    moments.after(1, LOST)
+    assert not moments.outage.is_total
+    moments.after(1, DOWN)
+    assert moments.outage.is_total
+    moments.after(1, connected=True)
+    moments.after(1)
+    assert not moments.outage.is_total
+
+
 def test_an_outage_of_a_worker_is_two_lines(
     broker: EmbeddedBroker, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -98,6 +98,27 @@ def test_a_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry:
     assert "could not be asked" in told.stdout
 
 
+def test_apply_tells_of_the_topics_that_it_made_before_the_registry_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings, registry: Registry
+) -> None:
+    """The topics stay, so the operator learns of them; the log has none of the registry client's requests."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    shop.environment |= {
+        "STOKER_BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
+        "STOKER_SCHEMA_REGISTRY_URL": registry.url,
+    }
+    registry.answer = (503, {"error_code": 50003, "message": "no leader"})
+    registry.ailing = {"POST"}
+    told = shop.stoker("--log-level", "info", "topology", "apply", "--json")
+    assert told.exit_code == ExitCode.UNREACHABLE, told.output
+    assert f"created {namespace}.mails\n" in told.stderr
+    assert "the contracts not registered: apply again" in told.stderr
+    assert "HTTP Request" not in told.stderr
+    assert told.stdout == ""
+    registry.answer = None
+    assert shop.stoker("topology", "apply").exit_code == ExitCode.OK
+
+
 def test_the_doctor_finds_what_apply_has_registered(shop: Shop, registry: Registry) -> None:
     """Right after an apply all contracts are there; while the registry is away that is broken, not unknown."""
     told = shop.stoker("doctor")
