@@ -32,14 +32,27 @@ class TextFormatter(logging.Formatter):
         job, queue = job_in_words(record), queue_in_words(record)
         who = "" if job else f"{record.name}: "
         about = f" · {job or queue}" if job or queue else ""
-        line = f"{at} {record.levelname} {who}{record.getMessage()}{about}"
-        return "\n".join([printable(line), *self._exception_lines(record)])
+        said, below = _message_and_below(record)
+        line = f"{at} {record.levelname} {who}{said}{about}"
+        return "\n".join([printable(line), *below, *self._exception_lines(record)])
 
     def _exception_lines(self, record: logging.LogRecord) -> Iterator[str]:
         if record.exc_info:
             yield printable_lines(record.exc_text or self.formatException(record.exc_info))
         if record.stack_info:
             yield printable_lines(self.formatStack(record.stack_info))
+
+
+def _message_and_below(record: logging.LogRecord) -> tuple[str, list[str]]:
+    """The message, and indented the lines that its template puts below it, as the stack of a stuck job.
+
+    Only a template makes lines: line ends within values stay escapes, so that no value can pass for a record.
+    """
+    text = record.getMessage()
+    if not record.args or "\n" not in str(record.msg):
+        return text, []
+    said, _, below = text.partition("\n")
+    return said, [f"  {line}" for line in printable_lines(below).rstrip().split("\n")]
 
 
 def job_in_words(record: logging.LogRecord) -> str:

@@ -110,6 +110,17 @@ def test_a_line_of_a_queue_names_it(terminal: Callable[[], str]) -> None:
     assert terminal().endswith("WARNING stoker.worker: partitions assigned: [0] · queue mails\n")
 
 
+def test_a_stack_below_a_message_is_lines_to_read(terminal: Callable[[], str]) -> None:
+    """A stuck job's stack stands below its line, indented; a line end in a value stays an escape and forges nothing."""
+    LOGGER.warning("job %s is stuck\n%s", "a\x1b", '  File "jobs.py", line 3\n    wait()\n', extra={"queue": "mails"})
+    first, *below = terminal().splitlines()
+    assert first.endswith(r"job a\x1b is stuck · queue mails")
+    assert below == ['    File "jobs.py", line 3', "      wait()"]
+    LOGGER.warning("it failed: %s", "one\n12:00:00Z INFO all is well")
+    LOGGER.warning("it failed: one\n12:00:00Z INFO all is well")
+    assert terminal().count(r"one\n12:00:00Z INFO") == 2
+
+
 def test_what_was_counted_is_printed_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     """A worker that ends within the second loses no count."""
     handler = FoldingHandler(window_s=1_000)
