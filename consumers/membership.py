@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ..topology import ClusterSettings, Queue
+from ..topology.group_descriptions import describe_groups
 from ..topology.kafka_errors import Remedy, remedy_of
 from . import log_keys
 
@@ -167,10 +168,12 @@ def view_group(cluster: ClusterSettings, queue: Queue, worker_id: str) -> GroupV
     Raises:
         KafkaException: they do not answer, or refuse to.
     """
-    admin = AdminClient(cluster.client_config(log_level=2, client_id=f"{worker_id}-group"))
+    client_id = f"{worker_id}-group"
+    admin = AdminClient(cluster.client_config(log_level=2, client_id=client_id))
     topic = admin.list_topics(queue.topic, timeout=ANSWER_TIMEOUT_S).topics[queue.topic]
-    future = admin.describe_consumer_groups([queue.group], request_timeout=ANSWER_TIMEOUT_S)[queue.group]
-    group = future.result()
+    group = describe_groups(cluster, [queue.group], ANSWER_TIMEOUT_S, client_id=client_id)[queue.group]
+    if isinstance(group, KafkaError):
+        raise KafkaException(group)
     return GroupView(
         partitions=len(topic.partitions),
         members=len(group.members),

@@ -21,6 +21,7 @@ from ..topology import ClusterSettings
 from ..topology.clients import make_client
 from ..topology.cluster import ClusterUnreachable, NotAuthorized
 from ..topology.committed_offsets import committed_offsets
+from ..topology.group_descriptions import MOMENTARY, describe_groups
 from ..topology.handshake import unreachable
 from ..topology.kafka_errors import FORBIDDEN
 
@@ -37,6 +38,7 @@ UNREACHABLE_CODES: Final = frozenset(
         KafkaError._SSL,
         KafkaError._AUTHENTICATION,
         KafkaError.SASL_AUTHENTICATION_FAILED,
+        *MOMENTARY,
     }
 )
 """What a client is told when there is nobody to talk to, or nobody who would."""
@@ -150,10 +152,11 @@ class ClusterView:
         wanted = list(names)
         if not wanted:
             return {}
-        answers = self._admin.describe_consumer_groups(wanted, request_timeout=self.timeout_s)
-        return {
-            name: _as_group(name, self._answer(found, "Describe", f"group {name}")) for name, found in answers.items()
-        }
+        answers = describe_groups(self.cluster, wanted, self.timeout_s, on_complaint=self._note)
+        for name, answer in answers.items():
+            if isinstance(answer, KafkaError):
+                raise self._translated(answer, "Describe", f"group {name}")
+        return {name: _as_group(name, answer) for name, answer in answers.items()}
 
     def topic_configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """{topic: {option: value}}."""

@@ -33,6 +33,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from .clients import make_client
 from .cluster import ClusterSettings, ClusterUnreachable, NotAuthorized
 from .committed_offsets import committed_offsets
+from .group_descriptions import describe_groups
 from .handshake import unreachable
 from .kafka_errors import FORBIDDEN
 from .topics import TopicSpec
@@ -154,13 +155,13 @@ class Administration:
 
     def allowed_on_group(self, group: str) -> frozenset[str] | None:
         """The operations that this client may do with a consumer group; None where the brokers do not say."""
-        asked = self._admin.describe_consumer_groups(
-            [group], include_authorized_operations=True, request_timeout=self._timeout_s
-        )
-        answers, errors = self._gather(asked)
-        if any(error.code() in FORBIDDEN for error in errors.values()):
-            return frozenset()
-        return _operations(answers[group].authorized_operations) if group in answers else None
+        answer = describe_groups(
+            self._cluster, [group], self._timeout_s, with_operations=True, on_complaint=self._note
+        )[group]
+        if not isinstance(answer, KafkaError):
+            return _operations(answer.authorized_operations)
+        self._raise_if_unreachable([answer])
+        return frozenset() if answer.code() in FORBIDDEN else None
 
     def configs(self, names: Collection[str]) -> dict[str, FoundConfigs]:
         """{topic: its configs} of those named topics that exist."""

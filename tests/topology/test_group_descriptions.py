@@ -1,0 +1,58 @@
+"""Who asks for a consumer group lives on, also where answers are late and the coordinator comes back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from confluent_kafka import KafkaError
+
+from declaring import shop
+from stoker.operations.broker import EmbeddedBroker
+from stoker.topology import ClusterSettings
+from stoker.topology.apply import ensure_topology
+from stoker.topology.group_descriptions import describe_groups
+
+ASKING = """
+import sys
+import threading
+from pathlib import Path
+from confluent_kafka import KafkaError
+from stoker.topology import ClusterSettings
+from stoker.topology.group_descriptions import describe_groups
+
+cluster, group, over = ClusterSettings(bootstrap_servers=sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+print("asking", flush=True)
+
+def ask():
+    answer = None
+    while isinstance(answer, KafkaError) or not over.exists():
+        answer = describe_groups(cluster, [group], 0.4)[group]
+
+asks = [threading.Thread(target=ask) for _ in range(12)]
+for each in asks:
+    each.start()
+for each in asks:
+    each.join()
+"""
+
+
+def test_a_process_survives_answers_that_are_late(broker: EmbeddedBroker, namespace: str, tmp_path: Path) -> None:
+    """Many questions that run out of time while the only broker restarts end nothing; afterwards all are answered."""
+    cluster = ClusterSettings(bootstrap_servers=broker.start())
+    pipeline = shop(namespace)
+    ensure_topology(pipeline, cluster)
+    group = pipeline.queues["mails"].group
+    assert not isinstance(describe_groups(cluster, [group], 30)[group], KafkaError)
+    over = tmp_path / "over"
+    command = [sys.executable, "-c", ASKING, cluster.bootstrap_servers, group, str(over)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asks:
+        assert asks.stdout is not None
+        assert asks.stdout.readline() == "asking\n"
+        for _ in range(2):
+            broker.stop()
+            broker.start()
+        over.touch()
+        _, complaint = asks.communicate(timeout=60)
+    assert asks.returncode == 0, complaint

@@ -1,0 +1,80 @@
+"""What the coordinators of consumer groups know of them, asked in a way that the asking process survives.
+
+librdkafka up to 2.16 ends the whole process (`eonce->refcnt > 0` failed) where it has given up a question about a group
+by its own time limit, and the coordinator comes back afterwards, as at each restart of a broker
+(confluentinc/librdkafka, issue 4605). So that limit is never reached here: the time is kept outside, and a client whose
+answer is late is closed with its question.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from .clients import make_client
+from .cluster import ClusterSettings
+
+MOMENTARY: Final = frozenset(
+    {KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR}
+)
+"""Said of a coordinator that is about to come or to go: it is asked again."""
+_CLIENT_LIMIT_S: Final = 3_600.0
+_ASK_AGAIN_S: Final = 0.2
+
+Answer = Any | KafkaError
+"""A description, whose type the client leaves open, or why there is none."""
+
+
+def describe_groups(
+    cluster: ClusterSettings,
+    groups: Collection[str],
+    timeout_s: float,
+    *,
+    client_id: str = "stoker-admin",
+    with_operations: bool = False,
+    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+) -> dict[str, Answer]:
+    """Ask for some groups, for as long as their coordinators only come or go.
+
+    Args:
+        with_operations: asks for the operations, too, that this client may do with each.
+        on_complaint: told what the client says of its connections.
+
+    Returns:
+        {group: its description, or the error}; an answer that does not come within `timeout_s` is `_TIMED_OUT`.
+    """
+    config: dict[str, Any] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_complaint}
+    admin, give_up_s = make_client(AdminClient, config), time.monotonic() + timeout_s
+    answers: dict[str, Answer] = {}
+    missing = list(groups)
+    while missing:
+        asked = admin.describe_consumer_groups(
+            missing, include_authorized_operations=with_operations, request_timeout=_CLIENT_LIMIT_S
+        )
+        answers |= {group: _wait(future, give_up_s) for group, future in asked.items()}
+        missing = [group for group in missing if _is_momentary(answers[group])]
+        if time.monotonic() >= give_up_s:
+            break
+        if missing:
+            time.sleep(_ASK_AGAIN_S)
+    admin.poll(0)  # hands out the complaints
+    return answers
+
+
+def _is_momentary(answer: Answer) -> bool:
+    return isinstance(answer, KafkaError) and answer.code() in MOMENTARY
+
+
+def _wait(future: Future[Any], give_up_s: float) -> Answer:
+    try:
+        return future.result(timeout=max(0.0, give_up_s - time.monotonic()))
+    except FutureTimeout:
+        return KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer in time")
+    except KafkaException as failed:
+        return failed.args[0]
