@@ -30,8 +30,9 @@ REPEAT_S: Final = 600.0
 """How often the worker logs that it has no partitions, while it lasts."""
 ANSWER_TIMEOUT_S: Final = 5.0
 
-Standing = Literal["joining", "working", "spare", "outside"]
-"""`spare`: there are more workers than partitions. `outside`: it has had none for long, which should not be."""
+Standing = Literal["joining", "working", "spare", "outside", "leaving"]
+"""`spare`: there are more workers than partitions. `outside`: it has had none for long, which should not be.
+`leaving`: it shuts down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Judgement:
 JOINING: Final = Judgement(standing="joining", why="the group has not shared its partitions out yet", level=None)
 CUT_OFF: Final = Judgement(standing="outside", why="the brokers do not answer", level=None)
 WORKING: Final = Judgement(standing="working", why="", level=None)
+LEAVING: Final = Judgement(standing="leaving", why="the worker shuts down", level=None)
 
 
 class Membership:
@@ -99,6 +101,10 @@ class Membership:
             threading.Thread(
                 target=self._find_out, args=(now_s,), name=f"stoker-group-{self._queue.name}", daemon=True
             ).start()
+
+    def leave(self) -> None:
+        """Note that the worker shuts down; nothing is looked at from now on."""
+        self._since_s, self.judgement = None, LEAVING
 
     def _note_working(self) -> None:
         if self._logged == "outside":

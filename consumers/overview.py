@@ -92,6 +92,7 @@ class Overview:
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
+            is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._stages.loops(),
             runs=run_traces(dog.places, now_s),
             crashed=self._stages.isolated.crashed,

@@ -286,6 +286,7 @@ class QueueWorker:
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
         self._stopping.set()
+        self._membership.leave()
         self._restoring.stop()
         self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
         everything = self._assignments.all()

@@ -24,7 +24,8 @@ class QueueSnapshot:
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
         progress: {job id: how far it is} of jobs that run and have told so.
         standing: `working` where the group has given it partitions, `joining` before, `spare` where there are more
-            workers than partitions, `outside` where it has had none for 30 s without such a reason.
+            workers than partitions, `outside` where it has had none for 30 s without such a reason, `leaving` while it
+            shuts down.
         waits_for: why it has no partitions, in words; empty where it has some.
         lost_right: what the brokers do not let it do any more, in words; empty where all is allowed.
         children: the child processes for isolated jobs; None where there are none. While their `trouble` is not None,

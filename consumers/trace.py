@@ -93,6 +93,7 @@ class QueueTrace:
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
         lost_right: what the brokers do not let it do any more; empty where all is allowed.
+        is_leaving: whether the worker shuts down.
         polled_s: how long ago the poll thread turned last; `poll_stack` is where it is, if that is long ago.
     """
 
@@ -115,6 +116,7 @@ class QueueTrace:
     children: ChildCounts | None = None
     waits_for: str = ""
     lost_right: str = ""
+    is_leaving: bool = False
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -153,7 +155,9 @@ def innermost(frames: Sequence[FrameType]) -> tuple[str, ...]:
 
 
 def _partition_hints(trace: QueueTrace) -> Iterator[str]:
-    if not trace.partitions:
+    if trace.is_leaving:
+        yield "the worker shuts down: it takes no jobs, and waits for those that run"
+    elif not trace.partitions:
         yield f"no partitions: {trace.waits_for or 'they are about to come'}"
     if trace.lost_right:
         yield trace.lost_right
@@ -171,7 +175,7 @@ def _hints(trace: QueueTrace) -> Iterator[str]:
             yield f"{loop.name} has not turned for {loop.blocked_s:.0f} s: a job holds it"
     if trace.stuck:
         yield f"{trace.stuck} jobs are stuck past their timeout; their keys wait"
-    if trace.is_paused:
+    if trace.is_paused and not trace.is_leaving:
         yield "fetching rests: the bounds on jobs in flight are reached"
     if trace.ready and trace.runs:
         yield f"{trace.ready} jobs are ready and wait for one of the runners: all are busy, or take them by the handful"

@@ -80,13 +80,15 @@ class WorkerView:
 def _state(snapshot: QueueSnapshot) -> str:
     """What needs saying about a queue in words: its other outcomes, and why it fetches nothing."""
     others = [f"{count:,} {name.lower()}" for name, count in sorted(snapshot.outcomes.items()) if name not in _GOOD]
-    if not snapshot.partitions:
+    if snapshot.standing == "leaving":
+        others.insert(0, "shutting down")
+    elif not snapshot.partitions:
         others.insert(0, f"no partitions: {snapshot.waits_for or 'they are about to come'}")
     if snapshot.stuck:
         others.insert(0, f"{snapshot.stuck:,} stuck past their timeout")
     if snapshot.children is not None and snapshot.children.trouble is not None:
         others.insert(0, f"isolated jobs wait, since no child process starts: {snapshot.children.trouble}")
-    if snapshot.is_paused:
+    if snapshot.is_paused and snapshot.standing != "leaving":
         others.insert(0, "full: fetching rests")
     return " · ".join(others)
 

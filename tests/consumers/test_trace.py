@@ -229,3 +229,9 @@ def test_a_trace_that_cannot_be_told_does_not_end_the_worker(
 def _poll_stack(running: RunningWorker) -> tuple[str, ...]:
     (found,) = running.worker.trace()
     return found.poll_stack
+
+
+def test_a_worker_that_shuts_down_is_not_called_full_or_without_partitions() -> None:
+    """At a shutdown fetching rests and partitions go, for no other reason than that."""
+    (hint,) = trace(is_leaving=True, is_paused=True, partitions=(), runs=()).hints
+    assert hint.startswith("the worker shuts down")
