@@ -28,6 +28,7 @@ LAST_SPILL_S: Final = 2.0
 LAST_ANSWER_S: Final = 2.0
 ANSWER_WITHIN_S: Final = 90.0
 """The client answers each commit sooner, also where no broker does: its own time for a request is 60 s."""
+LOG_EVERY_S: Final = 10.0
 WARY_INTERVAL_S: Final = 0.05
 """Commits are more frequent while deaths are remembered: the next owner shall know well what was running."""
 
@@ -50,6 +51,7 @@ class Commits:
         self._sent_s: float | None = None
         self._max_characters = MAX_CHARACTERS
         self._told_useless = False
+        self._next_log_s = 0.0
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
         self._last_state = last_state
@@ -152,7 +154,14 @@ class Commits:
         elif refusal is not None and refusal.code() != KafkaError._NO_OFFSET:
             # What heals by waiting is part of an outage, or of a coordinator that moves: the worker logs the former.
             level = logging.INFO if remedy_of(refusal) is Remedy.WAIT else logging.WARNING
-            _LOGGER.log(level, "offsets were not committed, and will be with the next: %s", refusal)
+            self._log_refusal(level, refusal)
+
+    def _log_refusal(self, level: int, refusal: KafkaError) -> None:
+        """Now and then: commits follow each other every quarter of a second."""
+        now_s = time.monotonic()
+        if now_s >= self._next_log_s:
+            self._next_log_s = now_s + LOG_EVERY_S
+            _LOGGER.log(level, "offsets were not committed, and will be with the next commit: %s", refusal.str())
 
     def forget(self, ended: Iterable[Assignment]) -> None:
         """Wait no more for the answers to these."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from delivering import declare
 from stoker.consumers import commits as module
@@ -120,3 +121,21 @@ def test_a_crash_that_was_noted_is_kept_until_its_job_has_ended(monkeypatch: pyt
     running.crashes.update({0: 2, 1: 1})
     running.progress.complete(1)
     assert scene.last().crashes == {0: 2}
+
+
+def test_refused_commits_are_logged_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a coordinator loads, each commit is refused, four a second; of ten seconds the log has one."""
+    caplog.set_level(logging.INFO)
+    scene = Scene(monkeypatch)
+    loading = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    for _ in range(40):
+        scene.commits.note_answer(loading, [])
+    scene.now_s += 11
+    scene.commits.note_answer(loading, [])
+    said = [record.getMessage() for record in caplog.records]
+    assert (
+        said
+        == ["offsets were not committed, and will be with the next commit: Broker: Coordinator load in progress"] * 2
+    )
