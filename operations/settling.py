@@ -83,6 +83,7 @@ class Forecast:
         expired: how many of the tally a worker would drop for their expiry.
         corrections: what is changed in the payloads of the first letters; empty where nothing is corrected.
         corrected: how many letters are corrected.
+        passed_over: letters that are named and were settled before, where they are the reason that nothing is to do.
     """
 
     view: DeskView
@@ -92,6 +93,7 @@ class Forecast:
     expired: int
     corrections: tuple[Correction, ...] = ()
     corrected: int = 0
+    passed_over: int = 0
 
     @property
     def total(self) -> int:
@@ -221,7 +223,15 @@ class Settlement:
             expired=count.expired if request.keep_expiry else 0,
             corrections=tuple(count.corrections),
             corrected=count.tally.total if count.corrections else 0,
+            passed_over=0 if count.tally.total or request.settled_too else self._settled_and_named(request, view),
         )
+
+    def _settled_and_named(self, request: Request, view: DeskView) -> int:
+        """How many letters the request names, by place or id, that were settled before."""
+        if not (request.selection.refs or request.selection.ids):
+            return 0
+        letters = self._desk.letters(view, request.selection, settled_too=True)
+        return sum(bool(letter.verdicts) for letter in letters)
 
     def carry_out(
         self, request: Request, forecast: Forecast, pace: Pace, on_progress: Callable[[Published], None] | None = None

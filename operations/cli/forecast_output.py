@@ -27,6 +27,9 @@ def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
         voice.say(f"{forecast.settled_before:,} of them were settled before")
     if forecast.expired:
         voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
+    if forecast.passed_over:
+        way_out = ": `dead replay --again` publishes such a letter once more" if verb == "replay" else ""
+        voice.say(f"{some(forecast.passed_over, 'letter')} of those named: replayed or discarded before{way_out}")
     for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
         way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
         voice.say(f"left out: {count:,}, because {reason}{way_out}")
@@ -53,6 +56,7 @@ def forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:
         "groups": tally_document(forecast.tally),
         "left_out": dict(forecast.left_out),
         "settled_before": forecast.settled_before,
+        "passed_over": forecast.passed_over,
         "expired": forecast.expired,
         "corrections": forecast.corrections,
         "corrections_are_cut": forecast.corrected > len(forecast.corrections),

@@ -152,6 +152,21 @@ def test_a_replay_publishes_and_reports_in_json(shop: Shop, cluster: ClusterSett
     assert "5 of them were settled before" in shop.stoker("dead", "replay", "mails", "--again", "--dry-run").stdout
 
 
+def test_a_named_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> None:
+    """Who replays or discards a letter twice learns why there is nothing to do, and what would do it."""
+    assert shop.stoker("dead", "replay", "mails", "0/0", "--yes").exit_code == ExitCode.OK
+    again = shop.stoker("dead", "replay", "mails", "0/0", "--yes")
+    assert "0 dead letters to replay\n1 letter of those named: replayed or discarded before: `dead replay --again`" in (
+        again.stdout
+    )
+    assert (
+        json.loads(shop.stoker("dead", "discard", "mails", "0/0", "--reason", "late", "--yes", "--json").stdout)[
+            "passed_over"
+        ]
+        == 1
+    )
+
+
 def test_a_corrected_payload_is_published_and_a_wrong_one_refused(shop: Shop, cluster: ClusterSettings) -> None:
     """--set and --payload correct letters through the schema; a value that does not fit names its field."""
     wrong = shop.stoker("dead", "replay", "mails", "0/0", "--set", "order_id=true", "--yes")
