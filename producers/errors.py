@@ -143,8 +143,8 @@ class UnreachableAtStart(BrokerUnreachable):
 
     def __str__(self) -> str:
         return (
-            f"no broker answered when the producer started, nothing was sent ({self.reason}). Look whether the cluster "
-            "is up and bootstrap_servers is right; the next enqueue tries again"
+            f"no broker answered, so nothing was sent ({self.reason}). Look whether the cluster is up and "
+            "bootstrap_servers is right; the next enqueue tries again"
         )
 
 

@@ -85,15 +85,18 @@ def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Ite
     from ..queues import inspect_queues, take_look
 
     before: Look | None = None
+    told = ""
     while True:
         try:
             look = take_look(view, chosen)
             yield inspect_queues(view, chosen, look, before)
-            before = look
+            before, told = look, ""
         except ClusterUnreachable as error:
             if before is None:
                 raise
-            echo_line(f"{error}; looking again", err=True)
+            if str(error) != told:
+                echo_line(f"{error}; looking again", err=True)
+            told = str(error)
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 

@@ -132,6 +132,8 @@ def worker(
     if not supervised:
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
+    for name in queues:
+        app.pipeline.find_queue(name)  # before a broker is started for it
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
     _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, trace=trace)

@@ -206,6 +206,13 @@ def _started() -> list[int]:
     return [int(line["message"].split()[2]) for line in lines if line["message"].endswith("started")]
 
 
+def test_an_unknown_queue_starts_no_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+    """A misspelt name is refused before the embedded broker is started for it."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    assert shop.stoker("worker", "--queue", "male").exit_code == ExitCode.USAGE
+    assert not (tmp_path / ".stoker").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
