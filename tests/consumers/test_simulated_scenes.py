@@ -11,7 +11,7 @@ from simulation.commands import Enqueue
 from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
-from simulation.world import Ending, Shape
+from simulation.world import TIERS, Ending, Shape
 from stoker.topology.headers import JOB_ID
 
 KEYED = 0
@@ -172,4 +172,18 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     play.world.start(process, 0)
     assert not process.running
     play.world.kill(process)
+    play.finish()
+
+
+def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None:
+    """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
+    play, process = begin(Shape(newer_every=1), 1)
+    play.world.start(process, 0)
+    assert process.stages.awaiting_schema == 1
+    play.world.learn(process)
+    CLOCK.advance(11)
+    assert not process.startable
+    play.world.settle(process, [], lambda: None)
+    main, tier = play.world.account.jobs["j0"].records
+    assert (main.record.assignment.tier, tier.record.assignment.tier) == (None, TIERS[1])
     play.finish()

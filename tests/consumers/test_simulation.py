@@ -4,8 +4,9 @@ Everything between librdkafka and the handlers is the worker's own code; threads
 (`tests/simulation/`). After each step it is held against an account of what truly happened: nothing acknowledged is
 lost; nothing is committed whose outcome is not durable; what was complete or done does not run again; keys keep their
 order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; jobs that kill what
-they run in are quarantined, before they have killed many, and nobody else is; all counts return to zero. In every play
-the events' topic is silent for good: what may run, runs all the same.
+they run in are quarantined, before they have killed many, and nobody else is; records that no topic takes as they are
+end in the dead letters; those of an unknown schema wait while it cannot be asked for; all counts return to zero. In
+every play the events' topic is silent for good: what may run, runs all the same.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ SHAPES = {
     "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=26),
     "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
+    "a registry that is away, and topics that refuse large records": Shape(newer_every=2, large_every=3),
+    "the same with strict ordering": Shape(ordering="strict", newer_every=3, large_every=2),
     "jobs that kill processes": Shape(deadly_every=4),
     "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
 }

@@ -14,12 +14,12 @@ from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.ledger import moved_name, tried_name
 from stoker.consumers.ledger_records import names_of
-from stoker.consumers.outcomes import DONE, SKIPPED, Cancelled, Dead, Outcome, Retried
+from stoker.consumers.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
 from stoker.consumers.partition_state import PartitionState
 from stoker.consumers.record import Assignment, Record, attempt_of
 from stoker.consumers.writes import utc
 from stoker.topology import Queue
-from stoker.topology.headers import DUE, JOB_ID, parse_instant
+from stoker.topology.headers import DUE, JOB_ID, REASON, parse_instant
 
 
 @dataclass(eq=False)
@@ -42,6 +42,7 @@ class Job:
         ends: how it ended, each time that it did: more than once only where something explains that.
         is_buried: whether a dead letter of it is on its topic.
         is_repeated: whether it was published twice.
+        is_put_off: whether it was deferred before it ran, since nobody knew its schema.
     """
 
     job_id: str
@@ -53,6 +54,7 @@ class Job:
     ends: list[str] = field(default_factory=list)
     is_buried: bool = False
     is_repeated: bool = False
+    is_put_off: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -124,6 +126,8 @@ class Account:
                 self.durable.setdefault((partition, name), self.step)
         elif topic == self._queue.dead_topic:
             self._job(message).is_buried = True
+            if dict(message.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
+                self._job(message).ends.append(Dead.__name__)
             self.deaths.check_letter(message)
         elif topic == self._queue.progress_topic:
             self._check_all_committed(partition)
@@ -270,7 +274,9 @@ class Account:
             if self._queue.ordering == "strict":
                 assert earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has ended"
             else:
-                assert earlier.runs or earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has begun"
+                assert earlier.runs or earlier.is_over or earlier.is_put_off, (
+                    f"{job.job_id} begins before {earlier.job_id} has begun"
+                )
 
     def _check_explained(self, job: Job, record: Record, attempt: int) -> None:
         """A second run of an attempt needs a reason: the first was cut, or nobody could know of its end."""
@@ -306,6 +312,7 @@ class Account:
         """Take note of what became of a record, whether it ran or not."""
         job = self.jobs[record.headers[JOB_ID].decode()]
         place = record.assignment.topic, record.assignment.partition
+        job.is_put_off = job.is_put_off or isinstance(outcome, Deferred)
         if outcome is SKIPPED:
             self.told[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):

@@ -41,12 +41,14 @@ class SimBrokers:
     Attributes:
         metadata_limit: characters of metadata that a commit may have, less one.
         committed: the group's offsets, with metadata.
+        limits: {topic: bytes of a record that it takes}; no limit where it has none.
         read_from: the offsets at which consumers that assigned themselves began.
     """
 
     def __init__(self, metadata_limit: int) -> None:
         self.metadata_limit = metadata_limit
         self.logs: defaultdict[Place, Log] = defaultdict(Log)
+        self.limits: dict[str, int] = {}
         self.committed: dict[Place, Committed] = {}
         self.read_from: defaultdict[Place, list[int]] = defaultdict(list)
         self.on_append: OnAppend = lambda _message: None
@@ -70,6 +72,11 @@ class SimBrokers:
         log.high += 1
         self.on_append(message)
         return message
+
+    def takes(self, topic: str, value: bytes | None, headers: HeaderList) -> bool:
+        """Whether a record is not too large for its topic."""
+        size_bytes = len(value or b"") + sum(len(part) for _, part in headers)
+        return size_bytes <= self.limits.get(topic, size_bytes)
 
     def commit(self, places: list[TopicPartition]) -> KafkaError | None:
         """Take a commit, but for partitions whose metadata is too large."""

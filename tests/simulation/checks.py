@@ -11,7 +11,7 @@ from stoker.consumers.outcomes import Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.stages.parked + len(process.startable) + process.isolated.crashed
+    waiting = process.stages.parked + len(process.startable) + process.isolated.crashed + process.stages.awaiting_schema
     unnoted = sum(len(group) for group in process.intake._settled)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
     assert process.stages.parked >= 0
@@ -34,6 +34,7 @@ def check_rest(world: World) -> None:
             assert process.flow.in_flight == 0
             assert process.flow.held == 0
             assert process.stages.parked == 0
+            assert (process.flow._of_tiers, process.flow._of_tiers_bytes) == (0, 0)
     for place, log in world.brokers.logs.items():
         if place[0] == world.queue.topic or place[0] in world.queue.retry_topics.values():
             committed = world.brokers.committed.get(place, (0, ""))[0]

@@ -194,15 +194,18 @@ class SimProducer:
         fate = self._fates.popleft() if self._fates else "done"
         if pending.headers:
             assert id(pending.headers) not in self._confirmed, f"{pending} is confirmed and written again"
-            if fate == "done":
+            if fate == "done" and self._brokers.takes(pending.topic, pending.value, pending.headers):
                 self._confirmed[id(pending.headers)] = pending.headers
         if fate == "killed":
             raise ProcessKilled
         written = Message(topic=pending.topic, partition=pending.partition, offset=-1)
-        if fate != "refused":
+        is_too_large = not self._brokers.takes(pending.topic, pending.value, pending.headers)
+        if fate != "refused" and not is_too_large:
             written = self._brokers.append(
                 pending.topic, pending.partition, pending.key, pending.value, pending.headers
             )
         error = None if fate == "done" else KafkaError(KafkaError._MSG_TIMED_OUT)
+        if is_too_large:
+            error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
         if pending.on_delivery is not None and (error is not None or self._reports_success):
             pending.on_delivery(error, written)

@@ -10,22 +10,22 @@ from simulation.clients import Fate
 
 Move = Literal[
     "turn", "assign", "start", "settle", "restore", "note_settled", "fetch", "begin_restored", "commit", "take_due",
-    "fetch_delayed", "wait", "take", "answer", "done", "fail", "permanent", "discard", "snooze", "ask",
+    "fetch_delayed", "wait", "take", "answer", "learn", "done", "fail", "permanent", "discard", "snooze", "ask",
 ]  # fmt: skip
 MOVES: Final[list[Move]] = [
     "turn", "turn", "turn", "turn", "start", "start", "start", "start", "start", "start", "start", "done", "done",
     "done", "done", "fail", "fail", "fail", "settle", "settle", "settle", "settle", "wait", "wait", "assign", "restore",
     "note_settled", "fetch", "begin_restored", "commit", "take_due", "fetch_delayed", "permanent", "discard", "snooze",
-    "ask", "take", "take", "answer", "restore",
+    "ask", "take", "take", "answer", "restore", "learn",
 ]  # fmt: skip
 """What a process does, each as often as it should be chosen; the last ones are the ends of a run."""
 What = Literal[
     "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "leave_gap", "remove_complete", "cut_tail",
-    "rewind",
+    "rewind", "change_registry",
 ]  # fmt: skip
 TROUBLES: Final[list[What]] = [
     "join", "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "answer_commit", "leave_gap",
-    "remove_complete", "cut_tail", "rewind",
+    "remove_complete", "cut_tail", "rewind", "change_registry",
 ]  # fmt: skip
 Special = Literal["", "later", "never", "again"]
 Grace = Literal["end", "settle", "note", "refuse"]

@@ -97,6 +97,7 @@ class Play:
         while process.unanswered:
             process.answer_commit("done")
         process.begin_restored()
+        self.world.learn(process)
         process.take_due()
         process.fetch_delayed(20)
         process.fetch(20)
@@ -121,6 +122,8 @@ class Play:
                 world.start(process, picked)
             case "settle":
                 world.settle(process, [], lambda: None)
+            case "learn":
+                world.learn(process)
             case "wait":
                 CLOCK.advance(WAITS_S[picked % len(WAITS_S)])
             case "done" | "fail" | "permanent" | "discard" | "snooze" | "ask":
@@ -220,6 +223,7 @@ class Play:
 
     def finish(self) -> None:
         """All faults end, and everything comes to rest."""
+        self.world.set_registry(is_away=False, has_newer=True)
         for process in self.world.processes:
             self._notice(process)
         self._stand_still()
@@ -270,7 +274,7 @@ class Play:
             if not process.is_alive:
                 return CLOCK.time()
         CLOCK.advance(1.0 if process.failed else 0.0)
-        self.world.settle(process, [], lambda: None)
+        self.world.settle_all(process)
         self.turn(process)
         self.turn(process)
         self.check()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from delivering import EmptyStore
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
+from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.commits import Commits
@@ -73,6 +73,7 @@ class SimProcess:
     brokers: SimBrokers
     pipeline: Pipeline
     queue: Queue
+    registry: SimRegistry
     number: int
     chance: float = 0.0
     fates: deque[Fate] = field(default_factory=deque)
@@ -102,22 +103,23 @@ class SimProcess:
             on_settled=self._receive_settled,
             clock=CLOCK.time,
         )
+        store = SimStore(self.registry)
+        self.waits = SchemaWaits(store, queue.name, clock=CLOCK.time)
         self.bench = Bench(
             queue=queue,
             job_types=self.pipeline.job_types,
-            decoder=Decoder(EmptyStore()),
+            decoder=Decoder(store, learn=self.waits.learn),
             ledgers=self.assignments.ledgers,
             clock=CLOCK.time,
             chance=lambda: self.chance,
         )
-        self.stages = Stages(
-            queue, self.bench, self.settler, self.events, settings, waits=SchemaWaits(EmptyStore(), queue.name)
-        )
+        self.stages = Stages(queue, self.bench, self.settler, self.events, settings, waits=self.waits)
+        self.waits._release, self.waits._put_off = self.stages._make_ready, self.stages._put_off
         self.ready = ReadyRecords()
         self.stages._threads = cast(ThreadRunners, self.ready)
         self.isolated = SimIsolatedRunners(self.bench, settings, lambda _record, _slot: None, _raise)
         self.stages.isolated = self.isolated
-        self.flow = Flow(self.assignments, settings, lambda: self.stages.parked)
+        self.flow = Flow(self.assignments, settings, lambda: self.stages.parked + self.stages.awaiting_schema)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
@@ -132,7 +134,7 @@ class SimProcess:
         )
 
     def _settling_producer(self) -> Producer:
-        made = SimProducer(self.brokers, self.fates, self._wait_for_answers, reports="errors")
+        made = SimProducer(self.brokers, self.fates, self._wait_for_answers, reports="all")
         return cast(Producer, made)
 
     def _events_producer(self) -> Producer:
@@ -242,17 +244,24 @@ class SimProcess:
         self.ready.records.remove(record)
         self.taken.append(record)
 
-    def start(self, record: Record) -> Task | Outcome:
-        """Begin with a ready record: it runs, or has an outcome without."""
+    def start(self, record: Record) -> Task | Outcome | None:
+        """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""
         held = next(held for held in self._startable if record in held)
         held.remove(record)
         task = self.stages.prepare(record)
-        assert task is not None  # it would wait for its schema, and the store here is asked at once
         if isinstance(task, Task):
             self.running.append(Running(task, is_in_child=held is self.isolated.ready_records.records))
-        else:
+        elif task is not None:
             self.stages.finish(record, task)
         return task
+
+    def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
+        """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
+        before = len(self.settler._others)
+        if self.waits.waiting:
+            self.waits._ask(self.waits._next_frames())
+        assert self.stages.crashed is None
+        return list(self.settler._others)[before:]
 
     def end(self, running: Running, result: Result | ChildDied) -> Outcome | None:
         """A run has ended; None if its child has died, and it is to be run again in a while."""
@@ -273,7 +282,7 @@ class SimProcess:
     @property
     def unsettled(self) -> int:
         """What has ended and was not settled."""
-        return len(self.settler._done) + len(self.settler._others) + len(self.failed)
+        return len(self.settler._done) + len(self.settler._others) + len(self.settler._lone) + len(self.failed)
 
 
 def _raise(error: BaseException) -> None:

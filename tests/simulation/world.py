@@ -16,12 +16,14 @@ from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.processes import Running, SimProcess
+from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.record import Assignment
 from stoker.consumers.signals import Discard, Retry, Snooze
 from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.consumers.suspects import SUSPECT_AFTER
 from stoker.consumers.writes import utc
+from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology import headers as wire
 from stoker.topology.headers import HeaderList
@@ -53,6 +55,8 @@ class Shape:
 
     Attributes:
         metadata_limit: what the brokers take, in characters.
+        large_every: which jobs are too large for tiers, each second of them for the dead letters as well; 0 for none.
+        newer_every: which jobs come with a schema that only the registry knows, once it is there; 0 for none.
         deadly_every: which jobs kill the process that they run in; 0 for none.
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
@@ -64,10 +68,20 @@ class Shape:
     spills_beyond: int | None = None
     is_forgetful: bool = False
     deadly_every: int = 0
+    large_every: int = 0
+    newer_every: int = 0
 
 
 def work(number: int) -> None:
     """What a child can import, and nothing runs."""
+
+
+def newer_work(number: int, colour: str = "red") -> None:
+    """What a newer producer sends."""
+
+
+NEWER = Contract.of_function(newer_work, job_type="work", namespace="unit")
+NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
@@ -84,6 +98,9 @@ _DECLARED = {
     for is_forgetful in (False, True)
 }
 VALUE = _DECLARED["key", False].payload()
+TIER_BYTES, LETTER_BYTES = 3_000, 6_000
+"""What topics take, where some jobs are large."""
+MOST_FORMS = 10
 LEAST_METADATA = 100
 """Below it, it may be that the brokers take none."""
 
@@ -98,6 +115,10 @@ class World:
         self.queue: Queue = declared.queue
         self._shape = shape
         self.brokers = SimBrokers(shape.metadata_limit)
+        if shape.large_every:
+            self.brokers.limits = dict.fromkeys(self.queue.retry_topics.values(), TIER_BYTES)
+            self.brokers.limits[self.queue.dead_topic] = LETTER_BYTES
+        self.registry = SimRegistry(NEWER)
         self.account = Account(
             self.brokers,
             self.queue,
@@ -120,11 +141,18 @@ class World:
             headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
         if expires_in_s is not None:
             headers.append((wire.EXPIRES, wire.format_instant(utc(CLOCK.time() + expires_in_s))))
-        every = self._shape.deadly_every
-        if every and len(self.account.jobs) % every == every - 1:
+        if self._is_nth(self._shape.deadly_every):
             self.account.deaths.deadly.add(job_id.encode())
+        if large := self._is_nth(self._shape.large_every):
+            headers.append(("x-large", b"x" * (TIER_BYTES if large % 2 else LETTER_BYTES)))
+        value = NEWER_VALUE if self._is_nth(self._shape.newer_every) else VALUE
         self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
-        self.brokers.append(self.queue.topic, partition, key, VALUE, headers)
+        self.brokers.append(self.queue.topic, partition, key, value, headers)
+
+    def _is_nth(self, every: int) -> int:
+        """The how manieth of these jobs the next one is; 0 where it is none."""
+        number = len(self.account.jobs) + 1
+        return 0 if every == 0 or number % every else number // every
 
     def repeat(self, choice: int) -> None:
         """A producer publishes a job once more, for it had no answer."""
@@ -162,6 +190,14 @@ class World:
             self.brokers.committed[place] = choice % (self.brokers.committed[place][0] + 1), ""
             self.account.deaths.excused += SUSPECT_AFTER
 
+    def set_registry(self, *, is_away: bool, has_newer: bool) -> None:
+        """The registry goes or comes back; a newer producer registers its schema, or has not done so yet."""
+        self.registry.is_away, self.registry.has_newer = is_away, has_newer or self.registry.has_newer
+
+    def change_registry(self, choice: int) -> None:
+        """It goes, or comes back."""
+        self.set_registry(is_away=not self.registry.is_away, has_newer=choice % 3 == 0)
+
     def _place(self, choice: int) -> Place:
         return self._topics[choice % len(self._topics)], choice // 3 % PARTITIONS
 
@@ -169,7 +205,7 @@ class World:
 
     def join(self, chance: float) -> SimProcess:
         """Start a process."""
-        process = SimProcess(self.brokers, self._pipeline, self.queue, next(self._numbers), chance)
+        process = SimProcess(self.brokers, self._pipeline, self.queue, self.registry, next(self._numbers), chance)
         if self._shape.spills_beyond is not None:
             process.commits._max_characters = self._shape.spills_beyond
         self.processes.append(process)
@@ -239,8 +275,13 @@ class World:
             task = process.start(record)
             if isinstance(task, Task):
                 self.account.begin_run(process, process.running[-1])
-            else:
+            elif task is not None:
                 self.account.note_end(process, record, task)
+
+    def learn(self, process: SimProcess) -> None:
+        """The registry is asked for what records wait for."""
+        for record, outcome in process.ask_for_schemas():
+            self.account.note_end(process, record, outcome)
 
     def end(self, process: SimProcess, choice: int, ending: Ending) -> None:
         """A run ends, or what it runs in does."""
@@ -280,3 +321,10 @@ class World:
         process.fates.clear()
         process.while_waiting = lambda: None
         process.is_settling = False
+
+    def settle_all(self, process: SimProcess) -> None:
+        """The same, until no record that goes alone is on its way: each answer may ask for another form of it."""
+        self.settle(process, [], lambda: None)
+        for _ in range(MOST_FORMS):
+            if process.settler._lone:
+                self.settle(process, [], lambda: None)
