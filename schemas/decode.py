@@ -17,6 +17,7 @@ from .store import SchemaStore, StoredSchema
 
 _SINGLE_HEADER_BYTES: Final = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 _CONFLUENT_HEADER_BYTES: Final = len(CONFLUENT) + REGISTRY_ID_BYTES
+_HIGHEST_REGISTRY_ID: Final = 2**31 - 1
 
 # A flood of payloads with unknown schemas must not become a flood of questions to the brokers.
 _REFRESH_EVERY_S: Final = 1.0
@@ -215,9 +216,17 @@ def _frame(value: bytes | None) -> tuple[bytes, bytes | int, int]:
     if value.startswith(SINGLE_OBJECT) and len(value) >= _SINGLE_HEADER_BYTES:
         return value, value[len(SINGLE_OBJECT) : _SINGLE_HEADER_BYTES], _SINGLE_HEADER_BYTES
     if value.startswith(CONFLUENT) and len(value) >= _CONFLUENT_HEADER_BYTES:
-        return value, int.from_bytes(value[len(CONFLUENT) : _CONFLUENT_HEADER_BYTES], "big"), _CONFLUENT_HEADER_BYTES
+        return value, _registry_id(value[len(CONFLUENT) : _CONFLUENT_HEADER_BYTES]), _CONFLUENT_HEADER_BYTES
     if value.startswith((SINGLE_OBJECT, CONFLUENT)):
         raise Undecodable(f"the header is cut off after {len(value)} bytes")
     raise Undecodable(
         f"the first bytes ({value[:2].hex() or 'none'}) are those of no framing: C3 01 or 00 was expected"
     )
+
+
+def _registry_id(encoded: bytes) -> int:
+    """Read an id. One that no registry gives is not asked for: the answer to that is none of those for unknown ids."""
+    number = int.from_bytes(encoded, "big")
+    if number > _HIGHEST_REGISTRY_ID:
+        raise Undecodable(f"it names the schema id {number}, which is above the highest that a registry gives")
+    return number

@@ -176,6 +176,7 @@ def test_named_branches_resolve_into_and_out_of_unions() -> None:
         (b"{}", "7b7d"),
         (b"\xc3\x01\x00", "cut off"),
         (b"\x00\x00", "cut off"),
+        (b"\x00\x80\x00\x00\x00body", "2147483648, which is above the highest"),
         (framed(first, tail="N1", delay=2)[:-1], "not a n.job"),
         (framed(first, tail="N1", delay=2) + b"x", "1 bytes follow"),
     ],
