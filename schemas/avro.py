@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from fastavro.schema import SchemaParseException, UnknownType, fingerprint, parse_schema, to_parsing_canonical_form
@@ -25,6 +26,8 @@ REGISTRY_ID_BYTES: Final = 4
 NOT_A_SCHEMA: Final = (SchemaParseException, UnknownType, LookupError, TypeError, AttributeError, RecursionError)
 """What a `Codec` raises of data that are no schema, or one that lies in itself deeper than Python can follow."""
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
+MOST_PARTS: Final = 100_000
+"""Fields, items and branches of a schema that is read. The largest that people write have some thousands."""
 
 
 def avro_name(text: str) -> str:
@@ -148,42 +151,68 @@ def require_bounded(codec: Codec) -> None:
     """Refuse schemas for which a few bad bytes could exhaust a reader.
 
     A recursive type lets a small body nest until the C stack overflows, which no handler can catch; an array of
-    items without any bytes lets a ten-byte body claim 2**63 of them.
+    items without any bytes lets a ten-byte body claim 2**63 of them; and forty records, each with two fields of the
+    one before, let an empty body hold 2**40 of them.
 
     Raises:
         Misfit: the schema is one of these; its field is the path to it.
     """
-    _bounded(codec, codec.root, ())
+    _Bounds(codec).measure(codec.root, ())
 
 
-def _bounded(codec: Codec, schema: Schema, inside: tuple[str, ...]) -> bool:
-    """Walk a schema; return whether its data always take at least one byte."""
-    schema = codec.follow(schema)
-    kind = kind_of(schema)
-    if isinstance(schema, list):
-        for branch in schema:
-            _bounded(codec, branch, inside)
-        return True
-    if isinstance(schema, str):
-        return kind != "null"
-    if kind in {"record", "error"}:
-        return _bounded_record(codec, schema, inside)
-    if kind == "array" and not _bounded(codec, schema["items"], inside):
-        raise Misfit("is an array of items that take no bytes, so a reader could not bound its length")
-    if kind == "map":
-        _bounded(codec, schema["values"], inside)
-    if kind == "fixed" and schema["size"] < 0:
-        raise Misfit("is a fixed type of less than no bytes")
-    return kind != "null" and not (kind == "fixed" and schema["size"] == 0)
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """Whether data of a schema take a byte at least, and how many parts it has, each counted wherever it is used."""
+
+    takes_bytes: bool
+    parts: int = 1
 
 
-def _bounded_record(codec: Codec, schema: dict[str, Any], inside: tuple[str, ...]) -> bool:
-    if schema["name"] in inside:
-        raise Misfit(f"is recursive ({schema['name']}), so a reader could not bound its depth")
-    takes_bytes = False
-    for field in schema["fields"]:
-        try:
-            takes_bytes |= _bounded(codec, field["type"], (*inside, schema["name"]))
-        except Misfit as misfit:
-            raise misfit.within(field["name"]) from misfit
-    return takes_bytes
+class _Bounds:
+    """Walks a schema, each record of it once."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._records: dict[str, _Measure] = {}
+
+    def measure(self, schema: Schema, inside: tuple[str, ...]) -> _Measure:
+        """Measure a part that lies in these records, or raise Misfit."""
+        schema = self._codec.follow(schema)
+        kind = kind_of(schema)
+        if isinstance(schema, list):
+            return _Measure(True, 1 + sum(self.measure(branch, inside).parts for branch in schema))
+        if isinstance(schema, str):
+            return _Measure(kind != "null")
+        if kind in {"record", "error"}:
+            return self._record(schema, inside)
+        if kind in {"array", "map"}:
+            return self._container(schema, kind, inside)
+        if kind == "fixed" and schema["size"] < 0:
+            raise Misfit("is a fixed type of less than no bytes")
+        return _Measure(kind != "null" and not (kind == "fixed" and schema["size"] == 0))
+
+    def _container(self, schema: dict[str, Any], kind: str, inside: tuple[str, ...]) -> _Measure:
+        part = self.measure(schema["items" if kind == "array" else "values"], inside)
+        if kind == "array" and not part.takes_bytes:
+            raise Misfit("is an array of items that take no bytes, so a reader could not bound its length")
+        return _Measure(True, 1 + part.parts)
+
+    def _record(self, schema: dict[str, Any], inside: tuple[str, ...]) -> _Measure:
+        name = schema["name"]
+        if name in inside:
+            raise Misfit(f"is recursive ({name}), so a reader could not bound its depth")
+        if name not in self._records:
+            self._records[name] = self._fields(schema, (*inside, name))
+        return self._records[name]
+
+    def _fields(self, schema: dict[str, Any], inside: tuple[str, ...]) -> _Measure:
+        takes_bytes, parts = False, 1
+        for field in schema["fields"]:
+            try:
+                part = self.measure(field["type"], inside)
+            except Misfit as misfit:
+                raise misfit.within(field["name"]) from misfit
+            takes_bytes, parts = takes_bytes or part.takes_bytes, parts + part.parts
+        if parts > MOST_PARTS:
+            raise Misfit(f"has {parts:,} parts, where records in it are counted wherever they are used")
+        return _Measure(takes_bytes, parts)

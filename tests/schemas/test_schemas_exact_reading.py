@@ -286,13 +286,22 @@ def nested(levels: int) -> Any:
     return schema
 
 
+def doubled(levels: int) -> Any:
+    """A record whose fields are twice the one below it, and so on: few records, and 2**levels places for the lowest."""
+    schema: Any = {"type": "record", "name": "D0", "fields": [{"name": "x", "type": "null"}]}
+    for level in range(levels):
+        again = {"name": "b", "type": f"D{level}"}
+        schema = {"type": "record", "name": f"D{level + 1}", "fields": [{"name": "a", "type": schema}, again]}
+    return schema
+
+
 MANY = [{"type": "record", "name": f"N{n}", "fields": [{"name": "x", "type": "long"}]} for n in range(3_000)]
 
 
 @pytest.mark.parametrize(
     "kind",
     [
-        nested(2_000), MANY, {"type": "fixed", "name": "F", "size": -1}, {"type": 5}, 5, None,
+        nested(2_000), doubled(40), MANY, {"type": "fixed", "name": "F", "size": -1}, {"type": 5}, 5, None,
         {"type": "record", "name": "R2", "fields": 5}, {"type": "bytes", "logicalType": ["decimal"]},
         {"type": "bytes", "logicalType": "decimal", "precision": 10**9}, {"type": "enum", "name": "E", "symbols": None},
     ],
