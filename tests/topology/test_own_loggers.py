@@ -46,3 +46,27 @@ def test_levels_stay_the_applications(logger: logging.Logger) -> None:
     logging.config.dictConfig({**CONFIGURATION, "loggers": {"stoker.tests.own": {"level": "ERROR"}}})
     assert not logger.isEnabledFor(logging.WARNING)
     assert logger.isEnabledFor(logging.ERROR)
+
+
+class Unreachable(logging.Handler):
+    """Sends lines to a server that is away, and does not catch that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Fail."""
+        raise ConnectionError(f"nobody takes {record.getMessage()}")
+
+
+def test_a_handler_that_raises_loses_a_line_and_nothing_else(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker logs where it settles jobs and polls, which must go on; stderr has the line and why it is lost."""
+    handler = Unreachable()
+    logger.addHandler(handler)
+    keep_loggers_on()
+    try:
+        logger.error("job %d failed", 7)
+    finally:
+        logger.removeHandler(handler)
+    shown = capsys.readouterr().err
+    assert "ConnectionError: nobody takes job 7 failed" in shown
+    assert "job %d failed" in shown
