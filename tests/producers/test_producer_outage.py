@@ -65,7 +65,7 @@ def test_a_producer_tells_of_an_outage_in_time_and_goes_on_after_it(
         broker.start()
         assert _enqueued_at_last(producer, own_shop).offset >= 1
         assert producer.enqueue_many(own_shop.charge.call("acc", n) for n in range(10)).confirmed == 10
-    outages = [record.getMessage() for record in caplog.records if "retrying until" in record.getMessage()]
+    outages = [record.getMessage() for record in caplog.records if "has lost Kafka" in record.getMessage()]
     assert 1 <= len(outages) <= 2, "once for each of the two connections"
 
 
