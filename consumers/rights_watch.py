@@ -66,6 +66,18 @@ class RightsWatch:
 
     def _watch(self) -> None:
         told_s: float | None = None
+        try:
+            told_s = self._ask_until_whole()
+        finally:  # else a worker that waits for this one's end would never join its group again
+            with self._lock:
+                self.missing, self._thread = None, None
+                self._calm_until_s = time.monotonic() + (CALM_S if told_s is None else 0.0)
+        if told_s is not None and not self._stopping.is_set():
+            _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
+
+    def _ask_until_whole(self) -> float | None:
+        """Ask until nothing is missing; gives when something was told to be, if it was."""
+        told_s: float | None = None
         while not self._stopping.is_set():
             try:
                 self._ask()
@@ -76,11 +88,7 @@ class RightsWatch:
             else:
                 break
             self._stopping.wait(ASK_AGAIN_S)
-        with self._lock:
-            self.missing, self._thread = None, None
-            self._calm_until_s = time.monotonic() + (CALM_S if told_s is None else 0.0)
-        if told_s is not None and not self._stopping.is_set():
-            _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
+        return told_s
 
     def _tell(self, refusal: NotAuthorized, told_s: float | None) -> float:
         is_new = self.missing is None or self.missing.missing != refusal.missing
