@@ -81,7 +81,7 @@ class _Writing:
         others = [(index, schema) for index, schema in enumerate(branches) if schema != "null"]
         lines, word = [f"{datum} = {value}"], "if"
         if len(others) < len(branches):
-            lines += [f"if {datum} is None: put({branches.index('null') << 1})"]
+            lines += [f"if {datum} is None:", *indented(_index(branches.index("null")))]
             word = "elif"
         if len(others) == 1:
             index, schema = others[0]
@@ -92,7 +92,7 @@ class _Writing:
         return [*lines, f"else: raise ValueError(f'no branch {{{datum}[0]}}')"] if others else lines
 
     def _branch(self, index: int, schema: Any, value: str) -> list[str]:
-        return indented([f"b = {index << 1}", *_VARINT, *self._lines(schema, value)])
+        return indented([*_index(index), *self._lines(schema, value)])
 
     def _record(self, schema: Mapping[str, Any]) -> str:
         known = self._records.get(schema["name"])
@@ -122,6 +122,12 @@ _FUNCTIONS: Final[dict[Any, Callable[[_Writing, Mapping[str, Any]], str]]] = {
     "array": _Writing._array,
     "map": _Writing._map,
 }
+
+
+def _index(number: int) -> list[str]:
+    """Write what appends the index of a branch."""
+    zigzag = number << 1
+    return [f"put({zigzag})"] if zigzag < 128 else [f"tail({zigzag}, put)"]
 
 
 def _tail(zigzag: int, put: Callable[[int], None]) -> None:

@@ -271,6 +271,17 @@ def test_a_deep_schema_is_read() -> None:
     assert read(schema, (long(1) + long(1)) * 60 + long(7) + long(0) * 60) is not None
 
 
+@pytest.mark.parametrize("others", [1, 63, 64, 127, 200])
+def test_every_branch_of_a_large_union_is_read_as_it_was_written(others: int) -> None:
+    """From the 65th branch on, which may be null's, the index takes two bytes."""
+    record = {"type": "record", "fields": [{"name": "x", "type": "long"}]}
+    union = [*({**record, "name": f"N{number}"} for number in range(others)), "null"]
+    codec = Codec({"type": "record", "name": "R", "fields": [{"name": "value", "type": union}]})
+    last: Any = {"x": 5} if others == 1 else (others - 1, {"x": 5})
+    for value in (None, last):
+        assert codec.decode(codec.encode({"value": value}), 0) == {"value": value}
+
+
 def test_names_of_a_foreign_schema_are_no_source() -> None:
     """Quotes in symbols and namespaces do not end the text in which they stand."""
     leg = {"type": "record", "name": "L", "fields": [{"name": "x", "type": "long"}]}
