@@ -42,7 +42,9 @@ class Process:
 
     def handle_signal(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
         """Handle a signal in this process alone: in a copy the former handler has it, so that it can end a copy."""
-        self._own_handlers[number] = handler, signal.signal(number, handler)
+        ours, before_ours = self._own_handlers.get(number, (None, None))
+        former = signal.signal(number, handler)
+        self._own_handlers[number] = handler, before_ours if former is ours is not None else former
 
     def prepare_fork(self) -> None:
         """Called before each fork: a signal that comes when the copy has just begun waits for the former handler."""
