@@ -131,7 +131,7 @@ class UnionShape:
 
     def _parse_bare(self, data: Any) -> Any:
         """Take the branch that reads JSON as it stands; where two make different values of it, it has to be named."""
-        fitting = self._fitting(lambda branch: branch.parse(data))
+        fitting = self._reading(data)
         exact = [found for found in fitting if is_same(found[1].render(found[2]), data)] or fitting
         (index, branch, datum), *rest = exact
         for _, other, other_datum in rest:
@@ -139,6 +139,16 @@ class UnionShape:
                 one, two = label(branch), label(other)
                 raise Misfit(f'could be {one} or {two}; write {{"{one}": ...}} or {{"{two}": ...}}')
         return index, datum
+
+    def _reading(self, data: Any) -> list[tuple[int, Shape, Any]]:
+        """The branches that read JSON as it stands; a dict that none reads was meant to name one."""
+        try:
+            return self._fitting(lambda branch: branch.parse(data))
+        except Misfit as misfit:
+            if not isinstance(data, dict):
+                raise
+            names = " or ".join(f'{{"{label(branch)}": ...}}' for _, branch in self._others)
+            raise Misfit(f"{misfit.reason}; to name a branch, write {names}") from misfit
 
     def render(self, datum: Any) -> Any:
         """See Shape."""

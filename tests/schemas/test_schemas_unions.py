@@ -351,6 +351,14 @@ def test_text_that_could_be_two_things_has_to_be_named() -> None:
     assert refused.value.field == "value"
 
 
+def test_a_branch_that_is_not_there_is_refused_with_those_that_are() -> None:
+    """The name of a declared class has a namespace in the schema, which nobody guesses."""
+    contract = derived(Plan | str)
+    with pytest.raises(PayloadRefused, match=r'write .*"n.Plan": ...'):
+        contract.from_json({"value": {"Plan": "FREE"}})
+    assert sent_json(contract, {"n.Plan": "FREE"}) is Plan.FREE
+
+
 def sent_json(contract: Contract, data: Any) -> Any:
     """The value that a handler gets of what was typed."""
     return contract.arguments(contract.from_json({"value": data}))[1]["value"]
