@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from ..schemas import SchemaStore
-from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue
+from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
 from ..topology.contracts import ContractsRefused
 from ..topology.own_loggers import keep_loggers_on
 from ..topology.rights import Duty
@@ -212,7 +212,7 @@ class Worker:
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
             else:
-                _LOGGER.info("%s: letting running jobs end, for %s at the most", name, self.settings.grace)
+                _LOGGER.info("%s: letting running jobs end, for up to %s", name, format_duration(self.settings.grace))
                 self.stop()
 
     def _watch(self) -> None:

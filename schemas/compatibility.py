@@ -177,8 +177,9 @@ class _Resolution:
                 yield Break(
                     rule="field-without-default",
                     field=where,
-                    explanation="the reader needs a field that the writer does not write; give it a default "
-                    "(of a default_factory, one that always makes the same value counts)",
+                    explanation="the reader needs it and the writer does not write it; give it a default (a "
+                    "default_factory counts if it always makes the same value), or, if it was renamed, its former "
+                    "name as an alias",
                 )
         # The same pair of records elsewhere has other paths: it is only skipped inside itself.
         self._seen.discard(pair)

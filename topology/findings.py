@@ -183,7 +183,7 @@ class Plan:
     def summary(self) -> str:
         """Count the groups in one line."""
         counts: Mapping[Group, int] = {group: len(self.of(group)) for group in Group}
-        contracts = f"{len(self.contracts)} contracts refused"
+        contracts = f"{len(self.contracts)} contract{'s' if len(self.contracts) > 1 else ''} refused"
         if not any(counts.values()):
             return f"{self.namespace}: the cluster is as declared{f', but {contracts}' if self.contracts else ''}"
         return (

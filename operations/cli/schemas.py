@@ -116,6 +116,7 @@ def check(ctx: click.Context, app: AppContext, *, folder: Path, mode: str | None
 def _print(findings: list[Finding], job_types: list[str], *, offline: bool) -> None:
     for finding in findings:
         where = f"field {finding.field!r}" if finding.field else "the contract"
+        where += "" if finding.rule == "drift" else ":"
         against = "the committed file" if finding.against == "files" else "the cluster"
         echo_line(styled("✗", fg="red"), f" {finding.job_type}: {finding.rule}: {where} {finding.explanation}")
         echo_line(f"    compared with {against}")
