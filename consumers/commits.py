@@ -114,7 +114,9 @@ class Commits:
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
             if refusal is not None and not _is_too_large(refusal):
-                _LOGGER.warning("the last offsets were not committed; their jobs are delivered again: %s", refusal)
+                _LOGGER.warning(
+                    "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
+                )
                 return
             if refusal is not None:
                 self._take_answer(refusal, changed)

@@ -118,7 +118,7 @@ class GroupMember:
             self._rights.alarm()
         else:
             self._membership.complaint = error.str()
-            _LOGGER.warning("the consumer reports: %s", error, extra={log_keys.QUEUE: self._queue.name})
+            _LOGGER.warning("the consumer reports: %s", error.str(), extra={log_keys.QUEUE: self._queue.name})
 
     def _note_barred(self, error: KafkaError) -> None:
         """The group may not be joined: a worker that never could ends, one that could waits for the right."""

@@ -47,6 +47,7 @@ def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = 
         *(_hidden(refusal) for refusal in (*forbidden, *facts.refused)),
         *check_cluster(facts, cluster, pipeline),
         *_check_topology(pipeline, cluster, timeout_s),
+        *_check_events(pipeline, facts),
         *_check_schemas(pipeline, cluster, facts, timeout_s),
         *(finding for queue in pipeline.queues.values() for finding in _check_one(facts, queue, pipeline)),
     ]
@@ -96,6 +97,12 @@ def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: flo
             yield broken("", CLUSTER, finding, "run `stoker topology plan`, then `stoker topology apply`")
     except NotAuthorized as forbidden:
         yield unknown("", CLUSTER, "the cluster does not tell about the topics", str(forbidden))
+
+
+def _check_events(pipeline: Pipeline, facts: Facts) -> Iterator[Finding]:
+    if not facts.has(pipeline.events_topic):
+        said = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and hold-ups"
+        yield broken("P10", CLUSTER, said, "run `stoker topology apply`")
 
 
 def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, timeout_s: float) -> Iterator[Finding]:

@@ -91,7 +91,7 @@ class NotReady(EnqueueError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.reason}; nothing was sent"
+        return f"{self.reason.removesuffix('.')}; nothing was sent"
 
 
 class TopologyNotReady(NotReady):

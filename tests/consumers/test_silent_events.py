@@ -18,6 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from stoker.consumers import log_keys
 from stoker.operations.broker import EmbeddedBroker
 from stoker.operations.broker_settings import HOST, choose_ports
+from stoker.operations.doctor import examine
+from stoker.operations.findings import Verdict
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.topics import EVENTS_PARTITIONS, pipeline_topics
@@ -115,6 +117,18 @@ def test_a_deleted_events_topic_holds_up_neither_jobs_nor_the_end(
     assert jobs_s < SOON_S
     assert end_s < SOON_S / 2
     check_report(caplog)
+
+
+def test_workers_and_producers_start_without_the_events_topic(cluster: ClusterSettings, namespace: str) -> None:
+    """Somebody has deleted it: nobody hears of the jobs, and they run all the same; the doctor says so."""
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    delete_topics(cluster, pipeline.events_topic)
+    jobs_s, end_s = fail_and_succeed(cluster, pipeline, lambda _: None)
+    assert jobs_s < SOON_S
+    assert end_s < SOON_S / 2
+    told = [found for found in examine(pipeline, cluster) if found.verdict is Verdict.BROKEN]
+    assert [found.said.split(":")[0] for found in told] == [f"{pipeline.events_topic} is missing"]
 
 
 def check_report(caplog: pytest.LogCaptureFixture) -> None:

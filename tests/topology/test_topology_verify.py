@@ -32,7 +32,6 @@ def _findings(pipeline: Pipeline, topics: dict[str, TopicState]) -> list[str]:
         (f"{MAIN}.ledger", "max.message.bytes", "90", "its records need up to 1048588"),
         (f"{MAIN}.progress", "max.message.bytes", "90", "its records need up to 1048588"),
         ("shop.schemas", "max.message.bytes", "90", "its records need up to 1048588"),
-        ("shop.events", "max.message.bytes", "90", None),
         (MAIN, "cleanup.policy", "compact", "loses all jobs of a key but the last"),
         (f"{MAIN}.dead", "cleanup.policy", "compact,delete", "loses all jobs of a key but the last"),
         (f"{MAIN}.ledger", "cleanup.policy", "compact", None),
@@ -90,7 +89,7 @@ def test_missing_topics_are_all_named_with_the_command_that_mends(cluster: Clust
     pipeline = shop(namespace)
     with pytest.raises(TopologyMismatch, match="Run `stoker topology apply`") as mismatch:
         verify(pipeline, cluster)
-    assert len(mismatch.value.findings) == 8
+    assert len(mismatch.value.findings) == 7
     assert f"topic {namespace}.mails.retry.5s does not exist" in str(mismatch.value)
 
 
