@@ -41,6 +41,8 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 SIGNAL_WITHIN_S: Final = 0.3
 SIGNAL_POLL_S: Final = 0.005
+CALM_S: Final = 10.0
+"""How long no failure waits for a signal after one has waited in vain: it may hold an event loop meanwhile."""
 ENDED_BY_SIGINT: Final = "died with <Signals.SIGINT"
 """What `subprocess.CalledProcessError` says, be it as the cause of another error."""
 
@@ -55,6 +57,7 @@ class Stages:
     """
 
     excuses_failures = False
+    _calm_until_s = 0.0
 
     def __init__(
         self,
@@ -286,9 +289,13 @@ class Stages:
 
     def _is_about_to_excuse(self, outcome: Retried | Dead) -> bool:
         """Of a program that SIGINT has ended: its end may be noticed here before this process's own signal is."""
-        give_up_s = time.monotonic() + (SIGNAL_WITHIN_S if ENDED_BY_SIGINT in outcome.failure.stack else 0.0)
-        while not self.excuses_failures and time.monotonic() < give_up_s:
+        now_s = time.monotonic()
+        if ENDED_BY_SIGINT not in outcome.failure.stack or now_s < self._calm_until_s:
+            return self.excuses_failures
+        while not self.excuses_failures and time.monotonic() < now_s + SIGNAL_WITHIN_S:
             time.sleep(SIGNAL_POLL_S)
+        if not self.excuses_failures:
+            self._calm_until_s = time.monotonic() + CALM_S
         return self.excuses_failures
 
     def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
