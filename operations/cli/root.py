@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from .app import AppContext
 from .exit_codes import ExitCode
 from .failures import as_failure
 from .output import drop_output, echo_line
+from .process_end import end_soon
 
 PREFIX: Final = "STOKER"
 COMMANDS: Final = {
@@ -38,6 +39,15 @@ _OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "Con
 
 class LazyRoot(click.Group):
     """A group whose commands are imported one at a time, since most pull in Kafka's client or Avro."""
+
+    def main(self, args: Sequence[str] | None = None, *others: Any, **named: Any) -> Any:
+        """Run a command; where the arguments are the process's own, the process ends with it."""
+        try:
+            return super().main(args, *others, **named)
+        except SystemExit as end:
+            if args is None:
+                end_soon(end.code if isinstance(end.code, int) else int(end.code is not None))
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order in which a newcomer meets them."""

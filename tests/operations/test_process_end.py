@@ -1,0 +1,35 @@
+"""A command's process ends, whatever jobs have left behind in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LEAVING = """
+import multiprocessing, signal, sys, threading, time, concurrent.futures
+from stoker.operations.cli import main, process_end
+process_end.LEFT_BEHIND_S = 0.5
+how = sys.argv.pop()
+if how == "thread":
+    threading.Thread(target=time.sleep, args=(60,)).start()
+if how == "executor":
+    concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 60)
+if how == "process":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,)).start()
+main(prog_name="stoker")
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "word", "code"),
+    [("thread", "--version", 0), ("executor", "no-such-command", 2), ("process", "--version", 0)],
+)
+def test_a_command_does_not_wait_for_what_was_left_behind(how: str, word: str, code: int) -> None:
+    """It has its own exit code, and logs without what it ends."""
+    command = (sys.executable, "-W", "ignore", "-c", LEAVING, word, how)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, start_new_session=True)
+    assert ended.returncode == code
+    assert "the process ends without" in ended.stderr
