@@ -73,7 +73,9 @@ class Connection:
             raise start_error(found.error, topic, self.outage)
         leaderless = sum(partition.leader < 0 for partition in found.partitions.values())
         if leaderless:
-            raise UnreachableAtStart("", topic, f"{leaderless} partitions of topic {topic} have no leader")
+            raise UnreachableAtStart(
+                "", topic, f"{leaderless} partitions of topic {topic} have no leader; see to its brokers"
+            )
 
     def poll(self, timeout_s: float) -> None:
         """Wait for delivery reports, at most so long, and call their callbacks."""

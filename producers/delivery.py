@@ -93,7 +93,9 @@ def start_error(error: KafkaError, topic: str, outage: Outage) -> EnqueueError:
     kind = _error_class(error.code(), outage)
     if kind is UnknownTopic:
         return TopologyNotReady(f"topic {topic} does not exist; run `stoker topology apply`")
-    return NotAuthorizedAtStart("", topic, reason) if kind is NotAuthorized else UnreachableAtStart("", topic, reason)
+    if kind is NotAuthorized:
+        return NotAuthorizedAtStart("", topic, reason)
+    return UnreachableAtStart("", topic, f"{reason}; look whether the cluster is up and bootstrap_servers is right")
 
 
 def _error_class(code: int, outage: Outage) -> JobError:

@@ -142,10 +142,7 @@ class UnreachableAtStart(BrokerUnreachable):
     maybe_published = False
 
     def __str__(self) -> str:
-        return (
-            f"no broker answered, so nothing was sent ({self.reason}). Look whether the cluster is up and "
-            "bootstrap_servers is right; the next enqueue tries again"
-        )
+        return f"no broker answered, so nothing was sent: {self.reason}. The next enqueue tries again"
 
 
 class QueueFull(_OfJob):
@@ -276,7 +273,10 @@ class SettingRefused(EnqueueError):
         self.option, self.reason = option, reason
 
     def __str__(self) -> str:
-        return f"client option {self.option!r}: {self.reason}"
+        return (
+            f"client option {self.option!r}: {self.reason}. Mend it where it is given: `--option`, a STOKER_KAFKA_* "
+            "variable, or ClusterSettings.options"
+        )
 
 
 class ProducerClosed(EnqueueError):

@@ -218,10 +218,11 @@ def test_producers_and_workers_tell_of_a_port_that_speaks_tls(
             await producer.send(job)
 
     with (
-        pytest.raises(UnreachableAtStart, match="the port speaks TLS"),
+        pytest.raises(UnreachableAtStart, match="the port speaks TLS") as told,
         Producer(scene.pipeline, cluster, confirm_timeout=soon) as producer,
     ):
         producer.send(job)
+    assert "whether the cluster is up" not in str(told.value), "it is, and the message has a better advice"
     with pytest.raises(UnreachableAtStart, match="the port speaks TLS"):
         asyncio.run(enqueue_async())
     with pytest.raises(ClusterUnreachable, match="the port speaks TLS"):
@@ -251,6 +252,7 @@ def test_the_principal_of_a_certificate_is_said_to_be_its_subject(guarded: Guard
 def _assert_told(said: str, option: str, reason: str) -> None:
     assert option in said
     assert reason in said
+    assert "Mend it where it is given: `--option`" in said
     assert "top-secret" not in said
 
 
