@@ -65,39 +65,69 @@ def queues(
     chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())
     require_rights(Duty.QUEUES, app.pipeline, app.cluster, chosen)
     view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
-    for statuses in _watch(view, chosen, sample) if watch else [_once(view, chosen, sample)]:
-        _show([replace(status, dead=count_dead(status)) for status in statuses], as_json=as_json, watch=watch)
+    for statuses in _watch(view, chosen, sample, count_dead) if watch else [_once(view, chosen, sample, count_dead)]:
+        _show(statuses, as_json=as_json, watch=watch)
 
 
-def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> list[QueueStatus]:
-    from ..queues import inspect_queues, take_look
+def _once(
+    view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
+) -> list[QueueStatus]:
+    from ..queues import take_look
 
     look, before = take_look(view, chosen), None
     if sample:
         time.sleep(sample.total_seconds())
         look, before = take_look(view, chosen), look
-    return inspect_queues(view, chosen, look, before)
+    return _inspect(view, chosen, look, before, count_dead)
 
 
-def _watch(view: ClusterView, chosen: Sequence[Queue], sample: timedelta) -> Iterator[list[QueueStatus]]:
+def _inspect(
+    view: ClusterView,
+    chosen: Sequence[Queue],
+    look: Look,
+    before: Look | None,
+    count_dead: Callable[[QueueStatus], int | None],
+) -> list[QueueStatus]:
+    from ..queues import inspect_queues
+
+    return [replace(status, dead=count_dead(status)) for status in inspect_queues(view, chosen, look, before)]
+
+
+def _watch(
+    view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
+) -> Iterator[list[QueueStatus]]:
     """Look for ever, also over a restart of the brokers; only the first look must succeed."""
+    from confluent_kafka import KafkaException
+
     from ...topology.cluster import ClusterUnreachable
-    from ..queues import inspect_queues, take_look
+    from ..desk_errors import ReadStalled
+    from ..queues import take_look
 
     before: Look | None = None
     told = ""
     while True:
         try:
             look = take_look(view, chosen)
-            yield inspect_queues(view, chosen, look, before)
-            before, told = look, ""
-        except ClusterUnreachable as error:
-            if before is None:
+            statuses = _inspect(view, chosen, look, before, count_dead)
+        except (ClusterUnreachable, ReadStalled, KafkaException) as error:
+            if before is None or not _passes(error):
                 raise
             if str(error) != told:
                 echo_line(f"{error}; looking again", err=True)
             told = str(error)
+        else:
+            yield statuses
+            before, told = look, ""
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is part of an outage, as far as anyone can tell, so that looking again will do."""
+    from confluent_kafka import KafkaException
+
+    from ...topology.kafka_errors import Remedy, remedy_of
+
+    return not isinstance(error, KafkaException) or remedy_of(error.args[0]) is Remedy.WAIT
 
 
 def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:

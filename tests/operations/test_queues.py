@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
+from stoker.operations.desk_errors import ReadStalled
 from stoker.operations.job_record import record_of
 from stoker.operations.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
 from stoker.operations.topic_reader import TopicReader
@@ -242,6 +243,34 @@ def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: p
     looks = [json.loads(line) for line in result.stdout.splitlines()]
     assert [look[0]["queue"] for look in looks] == ["bills"] * 3
     assert [look[0]["done_per_s"] for look in looks] == [None, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "outage",
+    [
+        ClusterUnreachable("localhost:1", "connection refused"),
+        ReadStalled("bills.dead", [0], 10),
+        KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_watching_goes_on_where_dead_letters_cannot_be_counted(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, outage: Exception
+) -> None:
+    """Brokers that go between a look and its count of dead letters end no watch."""
+    counts: Iterator[int | BaseException] = iter([0, outage, 0, KeyboardInterrupt()])
+
+    def count(_status: QueueStatus) -> int:
+        found = next(counts)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    monkeypatch.setattr("stoker.operations.cli.queues._count_few_of", lambda _app: count)
+    result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert len(result.stdout.splitlines()) == 2
+    assert "looking again" in result.stderr
 
 
 def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> None:
