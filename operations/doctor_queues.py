@@ -265,7 +265,7 @@ def _recent_deaths(queue: Queue, recent: RecentLetters | None) -> Finding:
         return unknown(
             "P10",
             queue.name,
-            f"new dead letters were not counted: {queue.dead_topic} holds too much to read soon, or cannot be read",
+            f"the new dead letters were not counted: {queue.dead_topic} holds too much for that, or cannot be read",
             f"see `stoker queues {queue.name} --exact` and `stoker dead list {queue.name} --since -1h --group`",
         )
     if not recent.died:
