@@ -71,8 +71,12 @@ def first_protocol(cluster: ClusterSettings) -> GroupProtocol:
 
 def refuses_consumer_protocol(error: KafkaError) -> bool:
     """Whether the error says that the brokers know the protocol of Kafka 4 and have it switched off."""
-    text = error.str()
-    return error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in text and "not supported" in text
+    return error.code() == KafkaError._FATAL and is_refusal(error.str())
+
+
+def is_refusal(text: str) -> bool:
+    """Whether this is what a client makes of brokers that have the protocol of Kafka 4 switched off."""
+    return "ConsumerGroupHeartbeat" in text and "not supported" in text
 
 
 def is_barred(error: KafkaError) -> bool:
@@ -108,6 +112,8 @@ class BrokerWatch(LogRelay):
         if "APIVERSION" in values:
             self._on_connected()
             self.note(str(values[-1]))
+        if "FATAL" in values and is_refusal(str(values[-1])):
+            level = logging.DEBUG  # it is no fault: the worker logs that it takes the classic protocol
         if level >= self._lowest_level:
             super().log(level, form, *values)
 
