@@ -59,6 +59,8 @@ def _public(module: griffe.Module) -> Iterator[griffe.Object]:
     ]
     for name in names:
         member = module.members[name]
+        if member.is_module:  # a function that is named as its module
+            member = member.members[name]
         target = member.final_target if isinstance(member, griffe.Alias) else member
         if isinstance(target, griffe.Class | griffe.Function):
             yield target
