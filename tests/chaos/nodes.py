@@ -11,6 +11,7 @@ import random
 import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +24,25 @@ from confluent_kafka.admin import AdminClient
 
 from stoker.operations.broker_java import find_jars, find_java
 from stoker.operations.broker_process import BrokerProcess, spawn_detached
-from stoker.operations.broker_settings import HOST, Ports, choose_ports, format_command, server_command, write_settings
+from stoker.operations.broker_settings import (
+    HOST,
+    LOG_NAME,
+    Ports,
+    choose_ports,
+    format_command,
+    server_command,
+    write_settings,
+)
 from waiting import wait_until
 
 START_TIMEOUT_S: Final = 300.0
+FIRST_START_TIMEOUT_S: Final = 90.0
+"""How long a new cluster may take to answer, before it is given up for another one."""
+FIRST_STARTS: Final = 3
 STOP_TIMEOUT_S: Final = 12.0
 HEAP: Final = "-Xmx320m"
 _ANSWER_TIMEOUT_S: Final = 2.0
+_LAST_WORDS: Final = 2_000
 _ROLES: Final = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -53,6 +66,13 @@ _IN_SYNC: Final = (
     "transaction.state.log.min.isr",
     "share.coordinator.state.topic.min.isr",
 )
+
+
+class NotStarted(AssertionError):
+    """A node did not come up; the message holds the last that it wrote."""
+
+    def __init__(self, node: Node, why: str) -> None:
+        super().__init__(f"node {node.number} in {node.folder}: {why}; it wrote last:\n{node.last_words()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,9 +114,23 @@ class Node:
         self._process = spawn_detached(self._command, self.folder)
 
     def wait_answering(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Wait until it serves clients on its own port."""
+        """Wait until it serves clients on its own port.
+
+        Raises:
+            NotStarted: its process has ended, or does not answer in `timeout_s`.
+        """
         admin = AdminClient({"bootstrap.servers": f"{HOST}:{self.doors.clients}", "log_level": 0})
-        wait_until(lambda: _is_serving(admin, self.number), timeout_s, f"node {self.number} to answer")
+        give_up_s = time.monotonic() + timeout_s
+        while not _is_serving(admin, self.number):
+            if not self.is_alive():
+                raise NotStarted(self, "its process has ended")
+            if time.monotonic() >= give_up_s:
+                raise NotStarted(self, f"it did not answer in {timeout_s:g} s")
+
+    def last_words(self) -> str:
+        """The end of what its process has printed and logged."""
+        files = [self.folder / "broker.out", self.folder / LOG_NAME]
+        return "\n".join(file.read_text(errors="replace")[-_LAST_WORDS:] for file in files if file.exists())
 
     def kill(self) -> None:
         """End it as a power cut would; what it wrote is in the page cache, and so survives."""
@@ -130,7 +164,7 @@ class Nodes:
     """The cluster."""
 
     def __init__(self, folder: Path, count: int, draw: random.Random) -> None:
-        doors = [_choose_doors(draw) for _ in range(count)]
+        doors = _choose_doors(draw, count)
         cluster_id = base64.urlsafe_b64encode(draw.randbytes(16)).decode().rstrip("=").replace("-", "A")
         self.nodes = [Node(number, folder / f"node{number}", doors, cluster_id) for number in range(1, count + 1)]
 
@@ -144,12 +178,16 @@ class Nodes:
         """The addresses behind the proxies, for those that look on; metadata leads clients back to the proxies."""
         return ",".join(f"{HOST}:{node.doors.clients}" for node in self.nodes)
 
-    def start(self) -> None:
-        """Start all and wait until each answers."""
+    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Start all and wait until each answers.
+
+        Raises:
+            NotStarted: one does not.
+        """
         for node in self.nodes:
             node.start()
         for node in self.nodes:
-            node.wait_answering()
+            node.wait_answering(timeout_s)
 
     def kill(self) -> None:
         """End all."""
@@ -179,12 +217,35 @@ def _settings(number: int, doors: Sequence[Doors]) -> dict[str, str]:
     }
 
 
-def _choose_doors(draw: random.Random) -> Doors:
-    """Four free ports; another node's pair is not taken twice, for one draw covers a wide range."""
-    first, second = choose_ports(draw), choose_ports(draw)
-    return Doors(
-        clients=first.broker, controller=first.controller, internal=second.broker, advertised=second.controller
-    )
+def start_nodes(folder: Path, count: int, draw: random.Random, tries: int = FIRST_STARTS) -> Nodes:
+    """Start a new cluster; where one does not come up, since somebody else has taken a port meanwhile, another one.
+
+    Raises:
+        NotStarted: each of `tries` did not.
+    """
+    nodes = Nodes(folder / f"try{tries}", count, draw)
+    try:
+        nodes.start(FIRST_START_TIMEOUT_S)
+    except NotStarted as failure:
+        nodes.kill()
+        if tries == 1:
+            raise
+        print(failure, file=sys.stderr)
+        return start_nodes(folder, count, draw, tries - 1)
+    return nodes
+
+
+def _choose_doors(draw: random.Random, count: int) -> list[Doors]:
+    """Four free ports for each node, none of them twice."""
+    ports: set[int] = set()
+    while len(ports) < 4 * count:
+        pair = choose_ports(draw)
+        ports |= {pair.broker, pair.controller}
+    each = iter(ports)
+    return [
+        Doors(clients=next(each), internal=next(each), controller=next(each), advertised=next(each))
+        for _ in range(count)
+    ]
 
 
 def _is_serving(admin: AdminClient, number: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from chaos.clock import write_offset
 from chaos.effects import DATABASE, prepare
 from chaos.faults import Stage
-from chaos.nodes import Nodes
+from chaos.nodes import Nodes, start_nodes
 from chaos.processes import Fleet, start_producer
 from chaos.producing import Part
 from chaos.proxy import Proxy
@@ -70,9 +70,8 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
     os.environ["CHAOS_FOLDER"] = str(folder)
     write_offset(folder / "clock", 0)
     with ExitStack() as stack:
-        nodes = Nodes(folder / "kafka", wishes.nodes, random.Random())
+        nodes = start_nodes(folder / "kafka", wishes.nodes, random.Random())
         stack.callback(nodes.kill)
-        nodes.start()
         log = stack.enter_context((folder / "proxy.log").open("wb"))
         proxy = Proxy({node.doors.advertised: node.doors.clients for node in nodes.nodes}, log)
         stack.callback(proxy.close)
