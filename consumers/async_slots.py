@@ -21,7 +21,8 @@ from ..topology.job_type import RunLimits
 from .context import JobContext
 from .forks import PROCESS, end_copy
 from .signals import TimeLimitExceeded
-from .slots import thread_frames, throw_into
+from .slots import throw_into
+from .stacks import awaiting_frames, thread_frames
 
 T = TypeVar("T")
 
@@ -146,18 +147,6 @@ class AsyncSlot:
         if self.holder.inside is self:
             return thread_frames(self.holder.thread_id)
         return awaiting_frames(self._coroutine)
-
-
-def awaiting_frames(awaited: Any) -> list[FrameType]:
-    """The frames of a suspended coroutine and of what it awaits, the innermost last."""
-    frames: list[FrameType] = []
-    while awaited is not None:
-        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
-        if frame is None:
-            break
-        frames.append(frame)
-        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
-    return frames
 
 
 @types.coroutine

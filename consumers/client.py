@@ -13,12 +13,14 @@ from ..topology import ClusterSettings, Queue
 from ..topology.clients import make_client
 from ..topology.cluster import ANY_SIZE_BYTES, Option
 from ..topology.group_settings import group_settings
-from .event_publisher import MOST_EVENTS, MOST_EVENTS_KBYTES
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
 from .outage import WorkerOutage
 
 _LOGGER = logging.getLogger("stoker.worker")
 
+MOST_EVENTS: Final = 10_000
+MOST_EVENTS_KBYTES: Final = 4_096
+"""Bounds on the events of one queue that are not confirmed yet."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
 

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from types import FrameType
 from typing import Final
@@ -16,8 +17,7 @@ from .async_slots import AsyncSlot, Holder
 from .job_fields import job_fields
 from .loop_turns import make_loop, turn_until
 from .record import Record
-from .slots import describe_frames, thread_frames
-from .trace import LoopTrace, innermost
+from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
@@ -28,6 +28,15 @@ JOBS_A_TURN: Final = 10
 """A task lets the others go on after so many, since jobs that never suspend would else hold the loop together."""
 
 RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopTrace:
+    """One event loop, and for how long it has not turned."""
+
+    name: str
+    blocked_s: float
+    stack: tuple[str, ...]
 
 
 class RunnerLoop:

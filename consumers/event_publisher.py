@@ -22,9 +22,6 @@ from .groups import is_fatal
 
 _LOGGER = logging.getLogger("stoker.events")
 
-MOST_EVENTS: Final = 10_000
-MOST_EVENTS_KBYTES: Final = 4_096
-"""Bounds on the events of one queue that are not confirmed yet."""
 REPORT_INTERVAL_S: Final = 60.0
 """How often at most given up events are logged."""
 

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Final
 
 from . import log_keys
+from .resident import describe_exit
 
 _LOGGER = logging.getLogger("stoker.fleet")
 
@@ -161,13 +162,3 @@ class Fleet:
         for member in self._members:
             if member.process is not None and member.process.poll() is None:
                 member.process.send_signal(number)
-
-
-def describe_exit(code: int) -> str:
-    """`exit code 1`, or the name of the signal that ended it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

@@ -11,10 +11,10 @@ from .flow import Flow
 from .membership import Membership
 from .record import Assignment
 from .rights_watch import RightsWatch
-from .slots import thread_frames
 from .snapshot import QueueSnapshot
+from .stacks import innermost, thread_frames
 from .stages import Stages
-from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, innermost, run_traces
+from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 
 
 class Overview:

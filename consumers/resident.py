@@ -1,9 +1,10 @@
-"""How much memory a process holds, seen from outside."""
+"""Processes seen from outside: how much memory they hold, how they ended, how many can run at once."""
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -36,3 +37,13 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def describe_exit(code: int) -> str:
+    """`exit code 1`, or the name of the signal that ended it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

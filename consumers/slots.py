@@ -8,10 +8,8 @@ is stuck: it is reported with its stack, and another thread takes its place unti
 from __future__ import annotations
 
 import ctypes
-import sys
 import threading
 import time
-import traceback
 from types import FrameType
 from typing import Final
 
@@ -19,6 +17,7 @@ from ..topology.job_type import RunLimits
 from .context import JobContext
 from .forks import PROCESS
 from .signals import TimeLimitExceeded
+from .stacks import thread_frames
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
@@ -94,15 +93,3 @@ class Slot:
 def throw_into(thread_id: int, error: type[BaseException] | None) -> None:
     """Raise an error in a thread at its next Python instruction; None takes back what was not raised yet."""
     _set_async_exc(thread_id, _NOTHING if error is None else error)
-
-
-def thread_frames(thread_id: int) -> list[FrameType]:
-    """The frames of a thread, the innermost last."""
-    frame = sys._current_frames().get(thread_id)
-    return [found for found, _ in traceback.walk_stack(frame)][::-1] if frame is not None else []
-
-
-def describe_frames(frames: list[FrameType]) -> str:
-    """Frames as a traceback shows them."""
-    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames)
-    return "".join(summary.format()) or "(it has ended)\n"

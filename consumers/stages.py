@@ -14,6 +14,7 @@ from ..topology.headers import JOB_TYPE
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
 from .context import JobContext
+from .event_loop import LoopTrace
 from .event_publisher import EventPublisher
 from .groups import Settlement
 from .isolation import IsolatedRunners
@@ -33,7 +34,6 @@ from .steps import Bench, Task, claim, decide, decode
 from .strict_lanes import StrictLanes
 from .suspects import Suspects
 from .threads import ThreadRunners
-from .trace import LoopTrace
 from .watchdog import Pool, Watchdog
 from .writes import progress_event, utc
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Final, Literal
 
 from ..schemas import wire_text
 from .children.pool import ChildCounts
 from .children.slot import ChildSlot
+from .event_loop import LoopTrace
+from .stacks import INNERMOST, innermost
 from .watchdog import Place, is_stuck
 
-INNERMOST: Final = 6
-"""How many frames of a stack are shown."""
 SLOW_TURN_S: Final = 3.0
 
 RunState = Literal["running", "ending", "stuck"]
@@ -67,15 +66,6 @@ class PartitionTrace:
     lowest: int | None
     lowest_for_s: float
     incomplete: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopTrace:
-    """One event loop, and for how long it has not turned."""
-
-    name: str
-    blocked_s: float
-    stack: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,11 +137,6 @@ def _run_trace(place: Place, now_s: float) -> RunTrace | None:
         progress=str(context.latest_progress or ""),
         stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
     )
-
-
-def innermost(frames: Sequence[FrameType]) -> tuple[str, ...]:
-    """The innermost frames, each as `file:line function`."""
-    return tuple(f"{f.f_code.co_filename}:{f.f_lineno} {f.f_code.co_qualname}" for f in frames[-INNERMOST:])
 
 
 def _partition_hints(trace: QueueTrace) -> Iterator[str]:

@@ -17,7 +17,7 @@ from .context import JobContext
 from .errors import TooManyStuck
 from .job_fields import job_fields
 from .signs import JobProgress, RunSigns
-from .slots import describe_frames
+from .stacks import describe_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 

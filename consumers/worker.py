@@ -31,8 +31,8 @@ from .errors import WorkerCrashed, WorkerInChild
 from .forks import PROCESS
 from .queue_worker import QueueWorker
 from .settings import WorkerSettings
-from .slots import describe_frames, thread_frames
 from .snapshot import QueueSnapshot
+from .stacks import describe_frames, thread_frames
 from .standard_streams import fill_descriptors
 from .trace import QueueTrace
 

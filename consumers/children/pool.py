@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import log_keys
-from ..fleet import describe_exit
+from ..resident import describe_exit
 from .messages import Ready, Setup, Unready
 from .process import ChildProcess, State
 
