@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.errors import SettingRefused
 from ..schemas import encode_own
+from ..topology.kafka_errors import is_fatal
 from . import log_keys
-from .groups import is_fatal
 
 _LOGGER = logging.getLogger("stoker.events")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
-from ..topology.kafka_errors import Remedy, needs_a_person, remedy_of
+from ..topology.kafka_errors import needs_a_person
 from .outcomes import Done, NotDone
 from .record import Record
 from .writes import Writes
@@ -75,17 +75,6 @@ class Group:
             first = self.others[0]
             return first.record, first.error, None if first.writes.record is None else first.writes.record.topic
         return self.done[0], self.done_error, None
-
-
-def as_error(failure: BufferError | KafkaException) -> KafkaError:
-    """Why a record could not even be queued."""
-    error = failure.args[0] if isinstance(failure, KafkaException) else None
-    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
-
-
-def is_fatal(error: KafkaError | None) -> bool:
-    """Whether the client that said so cannot be used any more."""
-    return error is not None and remedy_of(error) is Remedy.NEW_CLIENT
 
 
 def merged(first: Group, second: Group) -> Group:

@@ -18,9 +18,10 @@ from ..producers.delivery import why_unconfirmed
 from ..schemas import wire_text
 from ..topology import Queue
 from ..topology import headers as wire
+from ..topology.kafka_errors import as_error, is_fatal
 from . import log_keys
 from .fitting import Bury, goes_alone, next_form
-from .groups import Group, Settlement, as_error, is_fatal
+from .groups import Group, Settlement
 from .outcomes import Dead
 
 _LOGGER = logging.getLogger("stoker.settle")

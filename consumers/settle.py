@@ -23,10 +23,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.delivery import why_unconfirmed
 from ..topology import Queue
-from ..topology.kafka_errors import Remedy, remedy_of
+from ..topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
 from . import log_keys
 from .event_publisher import Event
-from .groups import Group, Settlement, as_error, is_fatal, merged
+from .groups import Group, Settlement, merged
 from .job_fields import job_fields
 from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .lone_records import LoneRecords

@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..producers.delivery import why_unconfirmed
 from ..topology import Queue
+from ..topology.kafka_errors import as_error, is_fatal
 from . import log_keys
-from .groups import as_error, is_fatal
 from .partition_state import PartitionState
 from .record import Assignment
 

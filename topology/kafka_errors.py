@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 
 class Remedy(Enum):
@@ -275,3 +275,14 @@ def codes_of(*remedies: Remedy) -> frozenset[int]:
 def needs_a_person(error: KafkaError) -> bool:
     """Whether waiting alone will not do, nor another form or client: a person must mend something first."""
     return remedy_of(error) not in (Remedy.WAIT, Remedy.NEW_CLIENT, Remedy.NONE)
+
+
+def as_error(failure: BufferError | KafkaException) -> KafkaError:
+    """Why a record could not even be queued."""
+    error = failure.args[0] if isinstance(failure, KafkaException) else None
+    return error if isinstance(error, KafkaError) else KafkaError(KafkaError._QUEUE_FULL)
+
+
+def is_fatal(error: KafkaError | None) -> bool:
+    """Whether the client that said so cannot be used any more."""
+    return error is not None and remedy_of(error) is Remedy.NEW_CLIENT
