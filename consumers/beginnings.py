@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ..topology import Queue
 from . import log_keys
 from .awaited import read_awaited
+from .kafka.log_tail import ShouldStop, read_tail
 from .partition_state import PartitionState, cut
 from .record import Assignment, Awaited, Lane
-from .tails import ShouldStop, read_tail
 
 _LOGGER = logging.getLogger("stoker.progress")
 

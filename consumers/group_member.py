@@ -17,10 +17,11 @@ from ..topology import ClusterSettings, NotAuthorized, Queue
 from ..topology.kafka_errors import FORBIDDEN
 from . import log_keys
 from .assignments import Assignments
-from .client import make_consumer
 from .commits import Commits
 from .flow import places
-from .group_protocol import (
+from .handover import Handover
+from .kafka.clients import make_consumer
+from .kafka.group_protocol import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
     BrokerWatch,
@@ -29,9 +30,8 @@ from .group_protocol import (
     is_barred,
     refuses_consumer_protocol,
 )
-from .handover import Handover
+from .kafka.outage import WorkerOutage
 from .membership import Membership
-from .outage import WorkerOutage
 from .record import Assignment
 from .restoring import Restoring
 from .rights_watch import RightsWatch

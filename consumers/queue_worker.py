@@ -21,14 +21,6 @@ from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .assignments import Assignments
-from .client import (
-    events_producer,
-    lone_producer,
-    longest_callback_s,
-    make_reader,
-    settling_producer,
-    spilling_producer,
-)
 from .commits import Commits
 from .counterparts import CounterpartsMissing, find_missing
 from .errors import WorkerCrashed
@@ -39,6 +31,14 @@ from .groups import Group
 from .handover import Handover
 from .holdups import Holdups
 from .intake import Intake
+from .kafka.clients import (
+    events_producer,
+    lone_producer,
+    longest_callback_s,
+    make_reader,
+    settling_producer,
+    spilling_producer,
+)
 from .lags import Lags
 from .membership import Membership, view_group
 from .overview import Overview

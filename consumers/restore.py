@@ -14,11 +14,11 @@ from ..schemas import Undecodable
 from ..topology import ClusterSettings, Queue
 from . import log_keys
 from .beginnings import REQUEST_TIMEOUT_S, Beginning, find_beginnings
-from .client import make_reader
+from .kafka.clients import make_reader
+from .kafka.log_tail import ShouldStop, Unrestorable, read_tail
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
 from .record import Assignment
-from .tails import ShouldStop, Unrestorable, read_tail
 
 _LOGGER = logging.getLogger("stoker.ledger")
 

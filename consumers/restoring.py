@@ -11,9 +11,9 @@ from typing import Final
 from ..topology import ClusterSettings, Queue
 from . import log_keys
 from .counterparts import CounterpartsMissing
+from .kafka.log_tail import Unrestorable
 from .record import Assignment
 from .restore import Restored, restore
-from .tails import Unrestorable
 
 _LOGGER = logging.getLogger("stoker.ledger")
 

@@ -14,6 +14,7 @@ from stoker.consumers.assignments import Assignments
 from stoker.consumers.beginnings import Beginning
 from stoker.consumers.commits import Commits
 from stoker.consumers.failures import describe_failure
+from stoker.consumers.kafka.log_tail import read_tail
 from stoker.consumers.ledger import Ledger, tried_name
 from stoker.consumers.outcomes import Retried
 from stoker.consumers.partition_state import PartitionState
@@ -21,7 +22,6 @@ from stoker.consumers.record import Assignment
 from stoker.consumers.restore import Restored
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.spill import Spill
-from stoker.consumers.tails import read_tail
 from stoker.consumers.writes import plan_writes
 from stoker.topology.ledger_names import LONGEST_NAME_BYTES, claim_id
 

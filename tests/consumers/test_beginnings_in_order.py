@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.beginnings import find_beginnings
-from stoker.consumers.client import make_reader
+from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.record import Assignment
 from stoker.topology import ClusterSettings, Queue
 from waiting import wait_until

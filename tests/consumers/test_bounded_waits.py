@@ -11,7 +11,7 @@ import pytest
 
 from delivering import EmptyStore, declare
 from stoker.consumers import queue_worker as module
-from stoker.consumers.client import longest_callback_s
+from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.record import Assignment
 from stoker.consumers.settings import WorkerSettings

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from stoker.consumers.group_protocol import BrokerWatch
+from stoker.consumers.kafka.group_protocol import BrokerWatch
 from stoker.operations.cluster_view import ClusterView
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue

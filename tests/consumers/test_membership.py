@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers.group_protocol import BrokerWatch
+from stoker.consumers.kafka.group_protocol import BrokerWatch
 from stoker.consumers.membership import JOINING, GroupView, Membership, judge, view_group
 from stoker.consumers.snapshot import QueueSnapshot
 from stoker.operations.live_view import WorkerView

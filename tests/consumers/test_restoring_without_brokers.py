@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stoker.consumers.kafka.log_tail import Unrestorable
 from stoker.consumers.record import Assignment
 from stoker.consumers.restore import restore
-from stoker.consumers.tails import Unrestorable
 from stoker.topology import ClusterSettings
 from working import declare_queue
 

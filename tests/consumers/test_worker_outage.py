@@ -7,7 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
-from stoker.consumers.outage import WorkerOutage
+from stoker.consumers.kafka.outage import WorkerOutage
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from declaring import as_declared, shop
-from stoker.consumers.client import consumer_config
-from stoker.consumers.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
+from stoker.consumers.kafka.clients import consumer_config
+from stoker.consumers.kafka.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.admin import Administration

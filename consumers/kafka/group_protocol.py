@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from ..producers.client import LogRelay
-from ..topology import ClusterSettings
-from ..topology.cluster import Option
+from ...producers.client import LogRelay
+from ...topology import ClusterSettings
+from ...topology.cluster import Option
 
 OPTION: Final = "group.protocol"
 NEEDED_HEARTBEAT: Final = 1

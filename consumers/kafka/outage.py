@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError
 
-from . import log_keys
+from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")
 
