@@ -28,7 +28,7 @@ from ..topology.retries import ErrorTypes
 from .failures import describe_failure, reason_of
 from .inbox import AlreadyDone
 from .job_errors import bases_of, is_kind_of, leaves, names_in, type_name
-from .outcomes import Failure
+from .records.outcomes import Failure
 from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, Retry, Snooze
 
 OWN_MODULES: Final = ("stoker.schemas", "stoker.topology", "stoker.producers", "stoker.consumers", "stoker.operations")

@@ -17,8 +17,8 @@ from confluent_kafka import Message, TopicPartition
 from ..topology import Queue
 from .beginnings import Beginning
 from .ledger import Ledger
-from .partition_state import PartitionState
-from .record import Assignment
+from .records.partition_state import PartitionState
+from .records.record import Assignment
 from .restore import Restored
 
 FORMER_KEPT_S: Final = 120.0

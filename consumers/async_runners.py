@@ -17,7 +17,7 @@ from . import log_keys
 from .async_slots import AsyncSlot
 from .errors import LoopLost, TooManyStuck
 from .event_loop import RunnerLoop, RunOneAsync
-from .record import Assignment, Record, take_out
+from .records.record import Assignment, Record, take_out
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 

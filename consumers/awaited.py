@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from .kafka.log_tail import ShouldStop, read_tail
-from .outcomes import Deferred, Outcome, Passed, Retried, Snoozed
-from .partition_state import PartitionState
-from .record import Assignment, Awaited, Lane, Record, attempt_or_1
+from .records.outcomes import Deferred, Outcome, Passed, Retried, Snoozed
+from .records.partition_state import PartitionState
+from .records.record import Assignment, Awaited, Lane, Record, attempt_or_1
 
 
 def awaited_as(record: Record) -> Awaited:

@@ -13,8 +13,8 @@ from ..topology import Queue
 from . import log_keys
 from .awaited import read_awaited
 from .kafka.log_tail import ShouldStop, read_tail
-from .partition_state import PartitionState, cut
-from .record import Assignment, Awaited, Lane
+from .records.partition_state import PartitionState, cut
+from .records.record import Assignment, Awaited, Lane
 
 _LOGGER = logging.getLogger("stoker.progress")
 

@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ..topology.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from .assignments import Assignments
-from .partition_state import MAX_CHARACTERS, PartitionState
-from .record import Assignment
+from .records.partition_state import MAX_CHARACTERS, PartitionState
+from .records.record import Assignment
 from .spill import Spill
 
 _LOGGER = logging.getLogger("stoker.commits")

@@ -15,7 +15,7 @@ from ..topology.job_type import NO_LIMITS, RunLimits
 from ..topology.names import queue_scope
 from . import log_keys
 from .inbox import DEFAULT_TABLE, Inbox, identify
-from .record import Record
+from .records.record import Record
 from .signs import NOTE_LIMIT, JobProgress, RunSigns, Signs
 
 _LOGGER = logging.getLogger("stoker.job")

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from .failures import make_failure
-from .outcomes import Dead
+from .records.outcomes import Dead
 
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=1)

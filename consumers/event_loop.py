@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Final
 
 from .async_slots import AsyncSlot, Holder
-from .job_fields import job_fields
 from .loop_turns import make_loop, turn_until
-from .record import Record
+from .records.job_fields import job_fields
+from .records.record import Record
 from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")

@@ -6,7 +6,7 @@ import hashlib
 from typing import Final
 
 from .job_errors import message_of, place_of, report_of, summary_of, type_name
-from .outcomes import Failure
+from .records.outcomes import Failure
 
 MESSAGE_LIMIT_BYTES: Final = 1_000
 STACK_LIMIT_BYTES: Final = 4_000

@@ -24,8 +24,8 @@ from ..topology.kafka_errors import Remedy, remedy_of
 from ..topology.topics import HEADERS_ALLOWANCE_BYTES
 from .failures import make_failure
 from .groups import Settlement
-from .outcomes import Dead, Failure, Retried
-from .record import Record
+from .records.outcomes import Dead, Failure, Retried
+from .records.record import Record
 from .writes import Body, NextRecord
 
 ALONE_FROM_BYTES: Final = 1_000_000

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from ..topology import headers as wire
 from .assignments import Assignments
 from .held import HeldRecords
-from .record import Assignment, Record
+from .records.record import Assignment, Record
 from .settings import WorkerSettings
 
 ROOM_SHARE: Final = 0.75

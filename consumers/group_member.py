@@ -32,7 +32,7 @@ from .kafka.group_protocol import (
 )
 from .kafka.outage import WorkerOutage
 from .membership import Membership
-from .record import Assignment
+from .records.record import Assignment
 from .restoring import Restoring
 from .rights_watch import RightsWatch
 

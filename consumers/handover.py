@@ -11,8 +11,8 @@ from . import log_keys
 from .assignments import Assignments
 from .commits import Commits
 from .flow import Flow, places
-from .offsets import OffsetsWentBack
-from .record import Assignment
+from .records.progress import OffsetsWentBack
+from .records.record import Assignment
 from .stages import Stages
 from .tier_reader import TierReader, starts
 

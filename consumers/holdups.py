@@ -20,7 +20,7 @@ from ..topology.headers import JOB_ID, JOB_TYPE
 from .context import JobContext
 from .event_publisher import Event, EventPublisher
 from .flow import Flow, wake_time_s
-from .record import Assignment, Lane, Record, attempt_or_1
+from .records.record import Assignment, Lane, Record, attempt_or_1
 from .settle import Settler
 from .stages import Stages
 from .watchdog import is_stuck

@@ -11,9 +11,9 @@ from .assignments import Assignments
 from .flow import Flow
 from .groups import Group
 from .handover import Handover
-from .offsets import OffsetsWentBack
-from .outcomes import INTERRUPTED
-from .record import Record
+from .records.outcomes import INTERRUPTED
+from .records.progress import OffsetsWentBack
+from .records.record import Record
 from .stages import Stages
 
 OnError = Callable[[KafkaError], None]

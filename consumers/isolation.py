@@ -24,9 +24,9 @@ from .children.pool import ChildCounts, ChildPool, Recycling
 from .children.run import Killed, NotBegun, Stopped, run_in_child
 from .children.slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
-from .job_fields import job_fields
-from .outcomes import INTERRUPTED, Outcome
-from .record import Assignment, Record
+from .records.job_fields import job_fields
+from .records.outcomes import INTERRUPTED, Outcome
+from .records.record import Assignment, Record
 from .settings import WorkerSettings
 from .slots import Slot
 from .steps import Bench, Raised, Task, decide

@@ -23,7 +23,7 @@ from typing import Final
 from ..topology.headers import ATTEMPT
 from ..topology.ledger_names import MOVED, attempt_name
 from ..topology.queue import LedgerWindow
-from .record import Record
+from .records.record import Record
 
 GENERATIONS: Final = 4
 Clock = Callable[[], float]

@@ -22,7 +22,7 @@ from ..topology.kafka_errors import as_error, is_fatal
 from . import log_keys
 from .fitting import Bury, goes_alone, next_form
 from .groups import Group, Settlement
-from .outcomes import Dead
+from .records.outcomes import Dead
 
 _LOGGER = logging.getLogger("stoker.settle")
 

@@ -9,7 +9,7 @@ from ..topology import Queue
 from .assignments import Assignments
 from .flow import Flow
 from .membership import Membership
-from .record import Assignment
+from .records.record import Assignment
 from .rights_watch import RightsWatch
 from .snapshot import QueueSnapshot
 from .stacks import innermost, thread_frames

@@ -42,7 +42,7 @@ from .kafka.clients import (
 from .lags import Lags
 from .membership import Membership, view_group
 from .overview import Overview
-from .record import Assignment
+from .records.record import Assignment
 from .restoring import Restoring
 from .rights_watch import RightsWatch, ask_cluster
 from .schema_waits import SchemaWaits

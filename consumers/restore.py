@@ -18,7 +18,7 @@ from .kafka.clients import make_reader
 from .kafka.log_tail import ShouldStop, Unrestorable, read_tail
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
-from .record import Assignment
+from .records.record import Assignment
 
 _LOGGER = logging.getLogger("stoker.ledger")
 

@@ -12,7 +12,7 @@ from ..topology import ClusterSettings, Queue
 from . import log_keys
 from .counterparts import CounterpartsMissing
 from .kafka.log_tail import Unrestorable
-from .record import Assignment
+from .records.record import Assignment
 from .restore import Restored, restore
 
 _LOGGER = logging.getLogger("stoker.ledger")

@@ -17,7 +17,7 @@ from typing import Final
 
 from ..schemas import SchemaStore, StoreError
 from . import log_keys
-from .record import Assignment, Record, take_out
+from .records.record import Assignment, Record, take_out
 
 _LOGGER = logging.getLogger("stoker.worker")
 

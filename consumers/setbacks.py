@@ -6,9 +6,9 @@ import logging
 
 from ..topology import Queue
 from . import log_keys
-from .job_fields import job_fields
-from .outcomes import Dead, Deferred, Retried
-from .record import Record, attempt_or_1
+from .records.job_fields import job_fields
+from .records.outcomes import Dead, Deferred, Retried
+from .records.record import Record, attempt_or_1
 
 _LOGGER = logging.getLogger("stoker.worker")
 

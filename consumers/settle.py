@@ -27,11 +27,11 @@ from ..topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
 from . import log_keys
 from .event_publisher import Event
 from .groups import Group, Settlement, merged
-from .job_fields import job_fields
 from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .lone_records import LoneRecords
-from .outcomes import Done, NotDone, Outcome
-from .record import Record
+from .records.job_fields import job_fields
+from .records.outcomes import Done, NotDone, Outcome
+from .records.record import Record
 from .writes import plan_writes, utc
 
 _LOGGER = logging.getLogger("stoker.settle")

@@ -18,11 +18,11 @@ from .event_loop import LoopTrace
 from .event_publisher import EventPublisher
 from .groups import Settlement
 from .isolation import IsolatedRunners
-from .job_fields import job_fields
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
-from .outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
-from .record import Assignment, Record
+from .records.job_fields import job_fields
+from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
+from .records.record import Assignment, Record
 from .run import run_async, run_sync
 from .schema_waits import AwaitedSchema, SchemaWaits
 from .setbacks import log_excused, log_setback

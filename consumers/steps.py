@@ -21,7 +21,7 @@ from .answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, 
 from .context import JobContext
 from .failures import make_failure
 from .ledger import Ledger
-from .outcomes import (
+from .records.outcomes import (
     DONE,
     INTERRUPTED,
     SKIPPED,
@@ -35,7 +35,7 @@ from .outcomes import (
     Retried,
     Snoozed,
 )
-from .record import Record, attempt_of, first_failed
+from .records.record import Record, attempt_of, first_failed
 from .schema_waits import AwaitedSchema, SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)

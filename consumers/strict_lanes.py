@@ -17,8 +17,8 @@ from threading import Lock
 
 from .awaited import awaited_after, awaited_as
 from .lanes import MakeReady
-from .outcomes import DONE, SKIPPED, Outcome
-from .record import Assignment, Awaited, Lane, Record
+from .records.outcomes import DONE, SKIPPED, Outcome
+from .records.record import Assignment, Awaited, Lane, Record
 
 
 class _Lane:

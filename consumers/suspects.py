@@ -14,7 +14,7 @@ from typing import Final
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
 from . import log_keys
-from .record import Assignment, Record
+from .records.record import Assignment, Record
 
 _LOGGER = logging.getLogger("stoker.isolation")
 

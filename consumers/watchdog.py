@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from .context import JobContext
 from .errors import TooManyStuck
-from .job_fields import job_fields
+from .records.job_fields import job_fields
 from .signs import JobProgress, RunSigns
 from .stacks import describe_frames
 

@@ -12,7 +12,7 @@ from ..topology import headers as wire
 from ..topology.headers import HeaderList
 from ..topology.ledger_names import LONGEST_ATTEMPT_BYTES
 from .ledger import moved_name, tried_name
-from .outcomes import (
+from .records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
@@ -25,7 +25,7 @@ from .outcomes import (
     Snoozed,
     is_lasting,
 )
-from .record import Record, attempt_or_1, first_failed
+from .records.record import Record, attempt_or_1, first_failed
 from .signs import JobProgress
 
 LedgerWord = Literal["moved", "cancelled"]

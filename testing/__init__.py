@@ -1,6 +1,6 @@
 """Testing one's own jobs without Kafka: run a handler as a worker would, and record what a program enqueues."""
 
-from ..consumers.outcomes import Cancelled, Dead, Done, Failure, Outcome, Retried, Snoozed
+from ..consumers.records.outcomes import Cancelled, Dead, Done, Failure, Outcome, Retried, Snoozed
 from .job_runner import JobRun, JobRunner
 from .recording import AsyncRecordingProducer, RecordedJob, RecordingProducer
 

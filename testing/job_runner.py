@@ -10,8 +10,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 from confluent_kafka import Message
 
 from ..consumers.async_slots import AsyncSlot, Holder
-from ..consumers.outcomes import Outcome
-from ..consumers.record import Assignment, Record
+from ..consumers.records.outcomes import Outcome
+from ..consumers.records.record import Assignment, Record
 from ..consumers.run import run_async, run_sync
 from ..consumers.slots import Slot
 from ..consumers.steps import Bench, Raised, Result, Returned, Task, decide, decode

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.groups import Group
-from stoker.consumers.outcomes import Retried
+from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settle import Settler
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.queue import Ordering

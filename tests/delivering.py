@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from stoker.consumers.context import JobContext
 from stoker.consumers.ledger import Ledger
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.steps import Bench, Task
 from stoker.schemas import Decoder
 from stoker.schemas.store import StoredSchema

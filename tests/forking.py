@@ -17,7 +17,7 @@ from delivering import declare
 from isolated_jobs import note
 from stoker.consumers.async_runners import AsyncRunners
 from stoker.consumers.async_slots import AsyncSlot
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.slots import Slot
 from stoker.consumers.threads import ThreadRunners

@@ -15,8 +15,8 @@ from confluent_kafka import Message
 from delivering import EmptyStore
 from stoker.consumers import WorkerSettings
 from stoker.consumers.isolation import IsolatedRunners
-from stoker.consumers.outcomes import Outcome
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.outcomes import Outcome
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.schema_waits import AwaitedSchema
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Bench, Task, decode

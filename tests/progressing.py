@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartiti
 from confluent_kafka.admin import AdminClient
 
 from parking_worker import HELD_KEY, declare
-from stoker.consumers.partition_state import PartitionState
+from stoker.consumers.records.partition_state import PartitionState
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from waiting import wait_until

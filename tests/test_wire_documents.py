@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from code_blocks import CodeBlock, code_blocks
-from stoker.consumers.outcomes import DeadReason, DeferReason
+from stoker.consumers.records.outcomes import DeadReason, DeferReason
 from stoker.operations.broker_errors import BrokerError
 from stoker.operations.broker_java import find_jars
 from stoker.schemas import Contract, encode_own

@@ -37,7 +37,7 @@ from ..context import JobContext
 from ..forks import PROCESS
 from ..job_errors import report_of
 from ..loop_turns import make_loop, turn_until
-from ..record import Assignment, Record
+from ..records.record import Assignment, Record
 from ..resident import own_peak_bytes
 from ..run import run_async, run_sync
 from ..signs import JobProgress, Signs

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ...topology import RetryPolicy
 from ...topology.headers import HeaderList
-from ..outcomes import Outcome
+from ..records.outcomes import Outcome
 from ..signs import JobProgress
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2

@@ -9,7 +9,7 @@ from typing import Final
 
 from ..context import JobContext
 from ..crashes import ChildDied
-from ..outcomes import Outcome
+from ..records.outcomes import Outcome
 from ..run import time_limit_exceeded
 from ..signals import MemoryLimitExceeded, TimeLimitExceeded
 from .messages import Begun, Ended, Heartbeat, Progressed, RunJob

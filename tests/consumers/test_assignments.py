@@ -16,9 +16,9 @@ from stoker.consumers.commits import Commits
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.kafka.log_tail import read_tail
 from stoker.consumers.ledger import Ledger, tried_name
-from stoker.consumers.outcomes import Retried
-from stoker.consumers.partition_state import PartitionState
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.outcomes import Retried
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Assignment
 from stoker.consumers.restore import Restored
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.spill import Spill

@@ -16,7 +16,7 @@ import pytest
 from stoker.consumers.async_slots import AsyncSlot, Holder
 from stoker.consumers.context import current_job
 from stoker.consumers.errors import LoopLost, TooManyStuck
-from stoker.consumers.record import Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.run import run_async
 from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.steps import Raised, Returned

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.beginnings import find_beginnings
 from stoker.consumers.kafka.clients import make_reader
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.record import Assignment
 from stoker.topology import ClusterSettings, Queue
 from waiting import wait_until
 from working import Raw, committed, create, declare_queue, publish_raw

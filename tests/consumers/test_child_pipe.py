@@ -23,7 +23,7 @@ from stoker.consumers.children.log_lines import PipeHandler
 from stoker.consumers.children.main import Talk
 from stoker.consumers.children.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.children.slot import ChildSlot
-from stoker.consumers.outcomes import DONE, Outcome, Retried
+from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from waiting import wait_until
 
 RECORD = logging.LogRecord("isolated", logging.ERROR, __file__, 1, "amid that", None, None)

@@ -22,7 +22,7 @@ from stoker.consumers import WorkerSettings, child_flag
 from stoker.consumers.children.pool import ChildPool
 from stoker.consumers.errors import WorkerInChild
 from stoker.consumers.isolation import addresses_of, make_setup
-from stoker.consumers.outcomes import DONE, Retried
+from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.worker import Worker
 from stoker.topology import InvalidDeclaration, Pipeline
 from waiting import wait_until

@@ -13,8 +13,8 @@ from delivering import declare
 from stoker.consumers import commits as module
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.commits import Commits
-from stoker.consumers.partition_state import PartitionState
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Assignment
 from stoker.consumers.spill import Spill
 
 MAIN = TopicPartition("unit.q", 0)

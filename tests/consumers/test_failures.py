@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure, make_failure
-from stoker.consumers.outcomes import Failure
+from stoker.consumers.records.outcomes import Failure
 
 
 def caught(error: Exception, job_type: str = "work") -> Failure:

@@ -7,7 +7,7 @@ import pytest
 from delivering import declare
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.flow import Flow
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settings import WorkerSettings
 
 KIB = 1_024

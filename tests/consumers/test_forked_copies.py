@@ -19,7 +19,7 @@ import pytest
 import isolated_jobs
 from isolating import declare, isolated
 from stoker.consumers.forks import PROCESS
-from stoker.consumers.outcomes import DONE
+from stoker.consumers.records.outcomes import DONE
 from waiting import wait_until
 from working import DEADLINE_S
 

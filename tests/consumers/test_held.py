@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from delivering import NOW, NOW_S, declare, plain_record
 from stoker.consumers.flow import wake_time_s
 from stoker.consumers.held import HeldRecords
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.record import Assignment
 from stoker.topology.headers import DUE, format_instant
 
 TIER = timedelta(seconds=10)

@@ -17,8 +17,8 @@ from stoker.consumers.event_publisher import Event
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.lanes import Lanes
-from stoker.consumers.outcomes import Retried
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.outcomes import Retried
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.strict_lanes import StrictLanes
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.job_type import RunLimits

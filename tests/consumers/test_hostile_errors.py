@@ -20,7 +20,7 @@ from stoker.consumers import failures
 from stoker.consumers.async_slots import AsyncSlot, Holder
 from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.job_errors import leaves
-from stoker.consumers.outcomes import Dead, Failure, Outcome, Retried
+from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
 from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import decide

@@ -16,8 +16,8 @@ from delivering import TIERS, declare
 from inboxes import make_sqlite
 from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, current_job
 from stoker.consumers.inbox import EnteredTwice, Inbox
-from stoker.consumers.outcomes import DONE, Dead, Retried
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.outcomes import DONE, Dead, Retried
+from stoker.consumers.records.record import Assignment
 from stoker.consumers.steps import Raised, decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

@@ -20,7 +20,7 @@ from stoker.consumers.children.messages import BEGUN, HEARTBEAT, Ended, FromChil
 from stoker.consumers.children.process import ChildProcess
 from stoker.consumers.children.run import Killed, Stopped, _Watch
 from stoker.consumers.crashes import ChildDied
-from stoker.consumers.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.slots import Slot
 from stoker.consumers.trace import RunTrace, run_traces

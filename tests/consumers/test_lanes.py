@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from delivering import declare, plain_record
 from stoker.consumers.lanes import Lanes
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 
 KEYS = st.sampled_from(["a", "b", "c", None])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from delivering import declare
 from stoker.consumers.ledger import Ledger, NameWindow, moved_name, tried_name
-from stoker.consumers.record import Record
+from stoker.consumers.records.record import Record
 from stoker.topology.queue import LedgerWindow
 
 

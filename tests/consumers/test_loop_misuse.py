@@ -15,8 +15,8 @@ from isolating import declare as declare_isolated
 from isolating import isolated
 from stoker.consumers.async_runners import AsyncRunners
 from stoker.consumers.async_slots import AsyncSlot
-from stoker.consumers.outcomes import DONE, Retried
-from stoker.consumers.record import Record
+from stoker.consumers.records.outcomes import DONE, Retried
+from stoker.consumers.records.record import Record
 from stoker.consumers.run import run_async
 from waiting import wait_until
 

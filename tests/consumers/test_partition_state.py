@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.partition_state import MAX_CHARACTERS, MAX_CRASHES, PREFIX, PartitionState, Run, cut
+from stoker.consumers.records.partition_state import MAX_CHARACTERS, MAX_CRASHES, PREFIX, PartitionState, Run, cut
 
 ANY_OFFSET = st.integers(0, 2**62)
 

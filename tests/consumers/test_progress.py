@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.offsets import OffsetsWentBack, Progress
-from stoker.consumers.partition_state import PartitionState
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.progress import OffsetsWentBack, Progress
 
 
 def naive_committable(taken: list[int], complete: set[int], end: int | None) -> int | None:

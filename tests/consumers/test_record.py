@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Message
 
 from delivering import declare
-from stoker.consumers.outcomes import Snoozed
-from stoker.consumers.record import Assignment, Record, attempt_of
+from stoker.consumers.records.outcomes import Snoozed
+from stoker.consumers.records.record import Assignment, Record, attempt_of
 from stoker.consumers.writes import plan_writes
 from stoker.topology import headers as wire
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stoker.consumers.kafka.log_tail import Unrestorable
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.record import Assignment
 from stoker.consumers.restore import restore
 from stoker.topology import ClusterSettings
 from working import declare_queue

@@ -17,7 +17,7 @@ from delivering import plain_record
 from stoker.consumers import threads as threads_module
 from stoker.consumers.async_runners import AsyncRunners
 from stoker.consumers.async_slots import AsyncSlot
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.slots import Slot
 from stoker.consumers.threads import MAX_HANDFUL, ThreadRunners
 from waiting import wait_until

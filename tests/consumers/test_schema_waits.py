@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from delivering import EmptyStore, plain_record
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
 from stoker.schemas import StoredSchema, StoreError
 from stoker.schemas.errors import RegistryUnreachable

@@ -16,8 +16,8 @@ from stoker.consumers.event_publisher import Event
 from stoker.consumers.failures import describe_failure
 from stoker.consumers.groups import Group
 from stoker.consumers.ledger_records import names_of
-from stoker.consumers.outcomes import DONE, Outcome, Retried
-from stoker.consumers.record import Record
+from stoker.consumers.records.outcomes import DONE, Outcome, Retried
+from stoker.consumers.records.record import Record
 from stoker.consumers.settle import Settler
 from waiting import wait_until
 

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import declare
 from stoker.consumers import spill as spilling
-from stoker.consumers.partition_state import PartitionState
-from stoker.consumers.record import Assignment
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Assignment
 from stoker.consumers.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.spill import Spill
 

@@ -14,8 +14,8 @@ from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import Retry
 from stoker.consumers.awaited import awaited_as
 from stoker.consumers.failures import describe_failure
-from stoker.consumers.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.stages import Stages
 from stoker.consumers.strict_lanes import StrictLanes
 from stoker.consumers.writes import plan_writes

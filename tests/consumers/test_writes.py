@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
-from stoker.consumers.outcomes import (
+from stoker.consumers.records.outcomes import (
     INTERRUPTED,
     SKIPPED,
     Cancelled,
@@ -21,7 +21,7 @@ from stoker.consumers.outcomes import (
     Retried,
     Snoozed,
 )
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.writes import NextRecord, Writes, plan_writes
 from stoker.schemas import encode_own
 from stoker.topology import headers as wire

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers.failures import describe_failure
-from stoker.consumers.outcomes import Dead
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.outcomes import Dead
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.setbacks import log_setback
 from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler

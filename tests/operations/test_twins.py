@@ -8,7 +8,7 @@ import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.consumers.ledger import tried_name
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.record import Assignment, Record
 from stoker.operations.dead_letters import DeadLetterDesk, Letter
 from stoker.operations.dispositions import disposition_of
 from stoker.operations.job_record import JobRecord, Ref

@@ -6,7 +6,7 @@ from collections import Counter
 
 from simulation.processes import SimProcess
 from simulation.world import World
-from stoker.consumers.outcomes import Snoozed
+from stoker.consumers.records.outcomes import Snoozed
 
 
 def check_counts(process: SimProcess) -> None:

@@ -11,8 +11,8 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.children.run import Killed, Stopped
 from stoker.consumers.crashes import ChildDied
 from stoker.consumers.isolation import IsolatedRunners
-from stoker.consumers.outcomes import Outcome
-from stoker.consumers.record import Assignment, Record, take_out
+from stoker.consumers.records.outcomes import Outcome
+from stoker.consumers.records.record import Assignment, Record, take_out
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Result, Task, decide
 from stoker.consumers.threads import ThreadRunners

@@ -23,8 +23,8 @@ from stoker.consumers.flow import Flow
 from stoker.consumers.groups import Group
 from stoker.consumers.handover import Handover
 from stoker.consumers.intake import Intake
-from stoker.consumers.outcomes import Outcome
-from stoker.consumers.record import Assignment, Record
+from stoker.consumers.records.outcomes import Outcome
+from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.restore import read_left_behind
 from stoker.consumers.schema_waits import SchemaWaits
 from stoker.consumers.settings import WorkerSettings

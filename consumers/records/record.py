@@ -9,10 +9,10 @@ from typing import Final
 
 from confluent_kafka import Message
 
-from ..schemas import wire_text
-from ..topology.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
-from ..topology.ledger_names import claim_id
-from .offsets import Progress
+from ...schemas import wire_text
+from ...topology.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
+from ...topology.ledger_names import claim_id
+from .progress import Progress
 
 Lane = bytes | str
 Awaited = tuple[timedelta | None, int, bytes, int]
