@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from ..topology.job_type import RunLimits
-from .context import JobContext
 from .forks import PROCESS, end_copy
-from .signals import TimeLimitExceeded
+from .job.context import JobContext
+from .job.signals import TimeLimitExceeded
 from .slots import throw_into
 from .stacks import awaiting_frames, thread_frames
 

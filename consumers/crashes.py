@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from .failures import make_failure
+from .job.failure import make_failure
 from .records.outcomes import Dead
 
 FIRST_PAUSE: Final = timedelta(seconds=1)

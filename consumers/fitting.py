@@ -22,8 +22,8 @@ from ..topology import headers as wire
 from ..topology.headers import HeaderList, header_map
 from ..topology.kafka_errors import Remedy, remedy_of
 from ..topology.topics import HEADERS_ALLOWANCE_BYTES
-from .failures import make_failure
 from .groups import Settlement
+from .job.failure import make_failure
 from .records.outcomes import Dead, Failure, Retried
 from .records.record import Record
 from .writes import Body, NextRecord

@@ -17,9 +17,9 @@ from typing import Final, Literal
 from ..schemas import wire_text
 from ..topology import Queue, format_duration
 from ..topology.headers import JOB_ID, JOB_TYPE
-from .context import JobContext
 from .event_publisher import Event, EventPublisher
 from .flow import Flow, wake_time_s
+from .job.context import JobContext
 from .records.record import Assignment, Lane, Record, attempt_or_1
 from .settle import Settler
 from .stages import Stages

@@ -13,10 +13,10 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from ..topology.headers import TRACE_PARENT, TRACE_STATE
 from .async_slots import AsyncSlot, Holder, in_steps
-from .context import JobContext, enter_job
 from .forks import PROCESS, end_copy
-from .job_errors import is_kind_of
-from .signals import TimeLimitExceeded
+from .job.context import JobContext, enter_job
+from .job.job_errors import is_kind_of
+from .job.signals import TimeLimitExceeded
 from .slots import Slot
 from .steps import RETURNED_NOTHING, Raised, Result, Stopped, Task, check_returned, read_raised
 

@@ -14,9 +14,9 @@ from types import FrameType
 from typing import Final
 
 from ..topology.job_type import RunLimits
-from .context import JobContext
 from .forks import PROCESS
-from .signals import TimeLimitExceeded
+from .job.context import JobContext
+from .job.signals import TimeLimitExceeded
 from .stacks import thread_frames
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .children.pool import ChildCounts
+from .job.heartbeats import JobProgress
 from .membership import Standing
-from .signs import JobProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,11 +13,12 @@ from ..topology import Queue
 from ..topology.headers import JOB_TYPE
 from .async_runners import AsyncRunners
 from .async_slots import AsyncSlot
-from .context import JobContext
 from .event_loop import LoopTrace
 from .event_publisher import EventPublisher
 from .groups import Settlement
 from .isolation import IsolatedRunners
+from .job.context import JobContext
+from .job.heartbeats import JobProgress
 from .lanes import Lanes
 from .ledger import Ledger, tried_name
 from .records.job_fields import job_fields
@@ -28,7 +29,6 @@ from .schema_waits import AwaitedSchema, SchemaWaits
 from .setbacks import log_excused, log_setback
 from .settings import WorkerSettings
 from .settle import Settler
-from .signs import JobProgress
 from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
 from .strict_lanes import StrictLanes

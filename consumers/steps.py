@@ -17,9 +17,9 @@ from ..schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, U
 from ..topology import JobType, Queue
 from ..topology import headers as wire
 from ..topology.retries import fitting_tier
-from .answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
-from .context import JobContext
-from .failures import make_failure
+from .job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
+from .job.context import JobContext
+from .job.failure import make_failure
 from .ledger import Ledger
 from .records.outcomes import (
     DONE,

@@ -11,6 +11,7 @@ from ..topology import Queue
 from ..topology import headers as wire
 from ..topology.headers import HeaderList
 from ..topology.ledger_names import LONGEST_ATTEMPT_BYTES
+from .job.heartbeats import JobProgress
 from .ledger import moved_name, tried_name
 from .records.outcomes import (
     Cancelled,
@@ -26,7 +27,6 @@ from .records.outcomes import (
     is_lasting,
 )
 from .records.record import Record, attempt_or_1, first_failed
-from .signs import JobProgress
 
 LedgerWord = Literal["moved", "cancelled"]
 LONGEST_REASON_BYTES: Final = 50

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from confluent_kafka import Message
 
-from stoker.consumers.context import JobContext
+from stoker.consumers.job.context import JobContext
 from stoker.consumers.ledger import Ledger
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.steps import Bench, Task

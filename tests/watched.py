@@ -15,9 +15,9 @@ from delivering import declare, plain_record
 from stoker.consumers import async_runners, event_loop, watchdog
 from stoker.consumers.async_runners import AsyncRunners
 from stoker.consumers.async_slots import AsyncSlot
+from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
 from stoker.consumers.run import run_async, run_sync
-from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Result, Returned, Task
 from stoker.consumers.threads import ThreadRunners

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from .. import log_keys
-from ..context import current_job_or_none
+from ..job.context import current_job_or_none
 
 
 class _CarriedError(Exception):

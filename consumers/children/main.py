@@ -33,14 +33,14 @@ from ...topology import JobType, Queue
 from ...topology.own_loggers import keep_loggers_on
 from .. import child_flag
 from ..async_slots import AsyncSlot, Holder
-from ..context import JobContext
 from ..forks import PROCESS
-from ..job_errors import report_of
+from ..job.context import JobContext
+from ..job.heartbeats import JobProgress, Signs
+from ..job.job_errors import report_of
 from ..loop_turns import make_loop, turn_until
 from ..records.record import Assignment, Record
 from ..resident import own_peak_bytes
 from ..run import run_async, run_sync
-from ..signs import JobProgress, Signs
 from ..slots import Slot
 from ..steps import Bench, Raised, Result, Task, decide
 from .log_lines import log_over_pipe, log_to_own_stderr

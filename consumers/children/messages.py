@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from ...topology import RetryPolicy
 from ...topology.headers import HeaderList
+from ..job.heartbeats import JobProgress
 from ..records.outcomes import Outcome
-from ..signs import JobProgress
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """At this signal a child dumps the stacks of its threads, also from inside of C code."""

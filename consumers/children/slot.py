@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..context import JobContext
+from ..job.context import JobContext
 from ..slots import Slot
 from .process import ChildProcess
 

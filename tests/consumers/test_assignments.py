@@ -13,7 +13,7 @@ from delivering import NOW, TIERS, declare
 from stoker.consumers.assignments import Assignments
 from stoker.consumers.beginnings import Beginning
 from stoker.consumers.commits import Commits
-from stoker.consumers.failures import describe_failure
+from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.kafka.log_tail import read_tail
 from stoker.consumers.ledger import Ledger, tried_name
 from stoker.consumers.records.outcomes import Retried

@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 from delivering import NOW
-from stoker.consumers.failures import make_failure
+from stoker.consumers.job.failure import make_failure
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.stages import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Stages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure, make_failure
+from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure, make_failure
 from stoker.consumers.records.outcomes import Failure
 
 

@@ -14,9 +14,9 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import settle
-from stoker.consumers.failures import make_failure
 from stoker.consumers.fitting import FIRST_CUT_BYTES
 from stoker.consumers.groups import Group, Settlement
+from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Assignment, Record

@@ -12,10 +12,10 @@ import pytest
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import holdups as module
-from stoker.consumers.context import JobContext
 from stoker.consumers.event_publisher import Event
-from stoker.consumers.failures import describe_failure
 from stoker.consumers.holdups import MOST_REPORTS, Holdups
+from stoker.consumers.job.context import JobContext
+from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.lanes import Lanes
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Assignment, Record

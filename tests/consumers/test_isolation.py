@@ -20,8 +20,8 @@ from stoker.consumers.children.messages import BEGUN, HEARTBEAT, Ended, FromChil
 from stoker.consumers.children.process import ChildProcess
 from stoker.consumers.children.run import Killed, Stopped, _Watch
 from stoker.consumers.crashes import ChildDied
+from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
-from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.slots import Slot
 from stoker.consumers.trace import RunTrace, run_traces
 from stoker.topology import RetryPolicy
@@ -91,7 +91,7 @@ def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_pa
         outcome = here.run(stay, str(file), 60)
         assert isinstance(outcome, Retried)
         assert outcome.next_attempt == 2
-        assert outcome.failure.error_type == "stoker.consumers.signals.TimeLimitExceeded"
+        assert outcome.failure.error_type == "stoker.consumers.job.signals.TimeLimitExceeded"
         assert "timeout of 1 s" in outcome.failure.message
         assert f"in {how}" in outcome.failure.stack
         assert is_gone(int(isolated_jobs.notes(file)[0]))
@@ -123,7 +123,7 @@ def test_a_job_above_its_memory_limit_is_killed() -> None:
     with isolated(pipeline, queue) as here:
         outcome = here.run(grow, 500 * MIB, 60)
         assert isinstance(outcome, Retried)
-        assert outcome.failure.error_type == "stoker.consumers.signals.MemoryLimitExceeded"
+        assert outcome.failure.error_type == "stoker.consumers.job.signals.MemoryLimitExceeded"
         assert here.run(grow, MIB, 0) is DONE
     assert here.assignment.crashes == {}
 

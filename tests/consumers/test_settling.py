@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.event_publisher import Event
-from stoker.consumers.failures import describe_failure
 from stoker.consumers.groups import Group
+from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from stoker.consumers.records.record import Record

@@ -13,10 +13,10 @@ from typing import Any, cast
 import pytest
 
 from delivering import declare
-from stoker.consumers.context import JobContext, current_job
+from stoker.consumers.job.context import JobContext, current_job
+from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunSigns
+from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.run import run_sync
-from stoker.consumers.signals import TimeLimitExceeded
-from stoker.consumers.signs import TOLD_INTERVAL_S, JobProgress, RunSigns
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Returned, Task
 from stoker.consumers.threads import ThreadRunners

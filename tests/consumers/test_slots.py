@@ -16,9 +16,9 @@ import pytest
 
 from delivering import declare
 from stoker.consumers import watchdog
-from stoker.consumers.context import current_job_or_none
+from stoker.consumers.job.context import current_job_or_none
+from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.run import run_sync
-from stoker.consumers.signals import TimeLimitExceeded
 from stoker.consumers.slots import Slot
 from stoker.consumers.steps import Raised, Returned, Task
 from stoker.consumers.watchdog import Watchdog

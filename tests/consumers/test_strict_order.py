@@ -13,7 +13,7 @@ import pytest
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import Retry
 from stoker.consumers.awaited import awaited_as
-from stoker.consumers.failures import describe_failure
+from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.stages import Stages

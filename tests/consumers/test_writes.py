@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivering import NOW, TIERS, Delivery, declare
-from stoker.consumers.failures import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
+from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.records.outcomes import (
     INTERRUPTED,
     SKIPPED,

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from shop_app import make_shop
-from stoker.consumers.signs import JobProgress
+from stoker.consumers.job.heartbeats import JobProgress
 from stoker.consumers.snapshot import QueueSnapshot
 from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler

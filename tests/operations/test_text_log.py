@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from stoker.consumers.failures import describe_failure
+from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.records.outcomes import Dead
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.setbacks import log_setback

@@ -18,8 +18,8 @@ from simulation.clients import Fate, ProcessKilled
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
+from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.signals import Discard, Retry, Snooze
 from stoker.consumers.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.consumers.suspects import SUSPECT_AFTER
 from stoker.consumers.writes import utc

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from ..records.outcomes import Failure
 from .job_errors import message_of, place_of, report_of, summary_of, type_name
-from .records.outcomes import Failure
 
 MESSAGE_LIMIT_BYTES: Final = 1_000
 STACK_LIMIT_BYTES: Final = 4_000

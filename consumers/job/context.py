@@ -9,14 +9,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..schemas import wire_text
-from ..topology.headers import REPLAY, TRACE_PARENT
-from ..topology.job_type import NO_LIMITS, RunLimits
-from ..topology.names import queue_scope
-from . import log_keys
-from .inbox import DEFAULT_TABLE, Inbox, identify
-from .records.record import Record
-from .signs import NOTE_LIMIT, JobProgress, RunSigns, Signs
+from ...schemas import wire_text
+from ...topology.headers import REPLAY, TRACE_PARENT
+from ...topology.job_type import NO_LIMITS, RunLimits
+from ...topology.names import queue_scope
+from .. import log_keys
+from ..inbox import DEFAULT_TABLE, Inbox, identify
+from ..records.record import Record
+from .heartbeats import NOTE_LIMIT, JobProgress, RunSigns, Signs
 
 _LOGGER = logging.getLogger("stoker.job")
 _current: ContextVar[JobContext | None] = ContextVar("stoker_job", default=None)

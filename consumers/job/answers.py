@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, cast
 
-from ..producers import BulkResult, Receipt
-from ..topology import RetryPolicy
-from ..topology.retries import ErrorTypes
-from .failures import describe_failure, reason_of
-from .inbox import AlreadyDone
+from ...producers import BulkResult, Receipt
+from ...topology import RetryPolicy
+from ...topology.retries import ErrorTypes
+from ..inbox import AlreadyDone
+from ..records.outcomes import Failure
+from .failure import describe_failure, reason_of
 from .job_errors import bases_of, is_kind_of, leaves, names_in, type_name
-from .records.outcomes import Failure
 from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, Retry, Snooze
 
 OWN_MODULES: Final = ("stoker.schemas", "stoker.topology", "stoker.producers", "stoker.consumers", "stoker.operations")

@@ -1,0 +1,1 @@
+"""What a job sees of the worker and what it may answer."""
