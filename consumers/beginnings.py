@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ..topology import Queue
 from . import log_keys
-from .awaited import read_awaited
 from .kafka.log_tail import ShouldStop, read_tail
+from .ordering.pending_retries import read_awaited
 from .records.partition_state import PartitionState, cut
 from .records.record import Assignment, Awaited, Lane
 

@@ -19,8 +19,9 @@ from .groups import Settlement
 from .isolation import IsolatedRunners
 from .job.context import JobContext
 from .job.heartbeats import JobProgress
-from .lanes import Lanes
 from .ledger import Ledger, tried_name
+from .ordering.lanes import Lanes
+from .ordering.strict_lanes import StrictLanes
 from .records.job_fields import job_fields
 from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from .records.record import Assignment, Record
@@ -31,7 +32,6 @@ from .settings import WorkerSettings
 from .settle import Settler
 from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
-from .strict_lanes import StrictLanes
 from .suspects import Suspects
 from .threads import ThreadRunners
 from .watchdog import Pool, Watchdog

@@ -18,10 +18,10 @@ from stoker.consumers.fitting import FIRST_CUT_BYTES
 from stoker.consumers.groups import Group, Settlement
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ledger_records import names_of
+from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settle import Settler
-from stoker.consumers.strict_lanes import StrictLanes
 from stoker.topology import headers as wire
 from waiting import wait_until
 

@@ -16,10 +16,10 @@ from stoker.consumers.event_publisher import Event
 from stoker.consumers.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
-from stoker.consumers.lanes import Lanes
+from stoker.consumers.ordering.lanes import Lanes
+from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.strict_lanes import StrictLanes
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.job_type import RunLimits
 

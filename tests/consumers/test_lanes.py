@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from delivering import declare, plain_record
-from stoker.consumers.lanes import Lanes
+from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.records.record import Assignment, Record
 
 KEYS = st.sampled_from(["a", "b", "c", None])

@@ -12,12 +12,12 @@ import pytest
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import Retry
-from stoker.consumers.awaited import awaited_as
 from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.ordering.pending_retries import awaited_as
+from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.stages import Stages
-from stoker.consumers.strict_lanes import StrictLanes
 from stoker.consumers.writes import plan_writes
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy

@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from threading import Lock
 
-from .awaited import awaited_after, awaited_as
+from ..records.outcomes import DONE, SKIPPED, Outcome
+from ..records.record import Assignment, Awaited, Lane, Record
 from .lanes import MakeReady
-from .records.outcomes import DONE, SKIPPED, Outcome
-from .records.record import Assignment, Awaited, Lane, Record
+from .pending_retries import awaited_after, awaited_as
 
 
 class _Lane:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from threading import Lock
 
-from .records.outcomes import Outcome
-from .records.record import Assignment, Awaited, Lane, Record
+from ..records.outcomes import Outcome
+from ..records.record import Assignment, Awaited, Lane, Record
 
 MakeReady = Callable[[list[Record]], None]
 
