@@ -15,8 +15,8 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from ..topology import headers as wire
-from .assignments import Assignments
 from .held import HeldRecords
+from .partitions.assignments import Assignments
 from .records.record import Assignment, Record
 from .settings import WorkerSettings
 

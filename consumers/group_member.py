@@ -16,8 +16,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ..topology import ClusterSettings, NotAuthorized, Queue
 from ..topology.kafka_errors import FORBIDDEN
 from . import log_keys
-from .assignments import Assignments
-from .commits import Commits
 from .flow import places
 from .handover import Handover
 from .kafka.clients import make_consumer
@@ -32,8 +30,10 @@ from .kafka.group_protocol import (
 )
 from .kafka.outage import WorkerOutage
 from .membership import Membership
+from .partitions.assignments import Assignments
+from .partitions.commits import Commits
+from .partitions.restore_thread import Restoring
 from .records.record import Assignment
-from .restoring import Restoring
 from .rights_watch import RightsWatch
 
 _LOGGER = logging.getLogger("stoker.worker")

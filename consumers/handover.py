@@ -8,9 +8,9 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, TopicPartition
 
 from . import log_keys
-from .assignments import Assignments
-from .commits import Commits
 from .flow import Flow, places
+from .partitions.assignments import Assignments
+from .partitions.commits import Commits
 from .records.progress import OffsetsWentBack
 from .records.record import Assignment
 from .stages import Stages

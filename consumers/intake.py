@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from .assignments import Assignments
 from .flow import Flow
 from .groups import Group
 from .handover import Handover
+from .partitions.assignments import Assignments
 from .records.outcomes import INTERRUPTED
 from .records.progress import OffsetsWentBack
 from .records.record import Record

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping
 
 from ..topology import Queue
-from .assignments import Assignments
 from .flow import Flow
 from .membership import Membership
+from .partitions.assignments import Assignments
 from .records.record import Assignment
 from .rights_watch import RightsWatch
 from .snapshot import QueueSnapshot

@@ -20,9 +20,6 @@ from confluent_kafka import Message
 from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
-from .assignments import Assignments
-from .commits import Commits
-from .counterparts import CounterpartsMissing, find_missing
 from .errors import WorkerCrashed
 from .event_publisher import EventPublisher
 from .flow import Flow
@@ -42,14 +39,17 @@ from .kafka.clients import (
 from .lags import Lags
 from .membership import Membership, view_group
 from .overview import Overview
+from .partitions.assignments import Assignments
+from .partitions.commits import Commits
+from .partitions.counterparts import CounterpartsMissing, find_missing
+from .partitions.restore_thread import Restoring
+from .partitions.spill import Spill
 from .records.record import Assignment
-from .restoring import Restoring
 from .rights_watch import RightsWatch, ask_cluster
 from .schema_waits import SchemaWaits
 from .settings import WorkerSettings
 from .settle import Settler
 from .snapshot import QueueSnapshot
-from .spill import Spill
 from .stages import Stages
 from .steps import Bench
 from .tier_reader import TierReader

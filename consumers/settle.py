@@ -27,8 +27,8 @@ from ..topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
 from . import log_keys
 from .event_publisher import Event
 from .groups import Group, Settlement, merged
-from .ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .lone_records import LoneRecords
+from .partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from .records.job_fields import job_fields
 from .records.outcomes import Done, NotDone, Outcome
 from .records.record import Record

@@ -19,9 +19,9 @@ from .groups import Settlement
 from .isolation import IsolatedRunners
 from .job.context import JobContext
 from .job.heartbeats import JobProgress
-from .ledger import Ledger, tried_name
 from .ordering.lanes import Lanes
 from .ordering.strict_lanes import StrictLanes
+from .partitions.ledger import Ledger, tried_name
 from .records.job_fields import job_fields
 from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from .records.record import Assignment, Record

@@ -20,7 +20,7 @@ from ..topology.retries import fitting_tier
 from .job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
 from .job.context import JobContext
 from .job.failure import make_failure
-from .ledger import Ledger
+from .partitions.ledger import Ledger
 from .records.outcomes import (
     DONE,
     INTERRUPTED,

@@ -12,7 +12,7 @@ from ..topology import headers as wire
 from ..topology.headers import HeaderList
 from ..topology.ledger_names import LONGEST_ATTEMPT_BYTES
 from .job.heartbeats import JobProgress
-from .ledger import moved_name, tried_name
+from .partitions.ledger import moved_name, tried_name
 from .records.outcomes import (
     Cancelled,
     Dead,

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from confluent_kafka import Message
 
 from stoker.consumers.job.context import JobContext
-from stoker.consumers.ledger import Ledger
+from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.steps import Bench, Task
 from stoker.schemas import Decoder

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from stoker.consumers import Worker, WorkerSettings, current_job
-from stoker.consumers.ledger_records import names_of
+from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.admin import Administration
 from stoker.topology.apply import ensure_topology

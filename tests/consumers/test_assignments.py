@@ -10,18 +10,18 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from delivering import NOW, TIERS, declare
-from stoker.consumers.assignments import Assignments
-from stoker.consumers.beginnings import Beginning
-from stoker.consumers.commits import Commits
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.kafka.log_tail import read_tail
-from stoker.consumers.ledger import Ledger, tried_name
+from stoker.consumers.partitions.assignments import Assignments
+from stoker.consumers.partitions.commits import Commits
+from stoker.consumers.partitions.ledger import Ledger, tried_name
+from stoker.consumers.partitions.restore import Restored
+from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.partitions.start_positions import Beginning
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.restore import Restored
 from stoker.consumers.settings import WorkerSettings
-from stoker.consumers.spill import Spill
 from stoker.consumers.writes import plan_writes
 from stoker.topology.ledger_names import LONGEST_NAME_BYTES, claim_id
 

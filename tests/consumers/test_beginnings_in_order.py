@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from stoker.consumers.beginnings import find_beginnings
 from stoker.consumers.kafka.clients import make_reader
+from stoker.consumers.partitions.start_positions import find_beginnings
 from stoker.consumers.records.record import Assignment
 from stoker.topology import ClusterSettings, Queue
 from waiting import wait_until

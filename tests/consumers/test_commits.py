@@ -10,12 +10,12 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from delivering import declare
-from stoker.consumers import commits as module
-from stoker.consumers.assignments import Assignments
-from stoker.consumers.commits import Commits
+from stoker.consumers.partitions import commits as module
+from stoker.consumers.partitions.assignments import Assignments
+from stoker.consumers.partitions.commits import Commits
+from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.spill import Spill
 
 MAIN = TopicPartition("unit.q", 0)
 

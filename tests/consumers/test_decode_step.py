@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivering import NOW, NOW_S, TIERS, declare
-from stoker.consumers.ledger import Ledger, tried_name
+from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Passed
 from stoker.consumers.setbacks import log_setback
 from stoker.consumers.steps import DEFER_LIMIT, Task, claim, decode

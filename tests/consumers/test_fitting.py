@@ -17,8 +17,8 @@ from stoker.consumers import settle
 from stoker.consumers.fitting import FIRST_CUT_BYTES
 from stoker.consumers.groups import Group, Settlement
 from stoker.consumers.job.failure import make_failure
-from stoker.consumers.ledger_records import names_of
 from stoker.consumers.ordering.strict_lanes import StrictLanes
+from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settle import Settler

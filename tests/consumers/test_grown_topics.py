@@ -13,7 +13,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     NewPartitions,
 )
 
-from stoker.consumers.counterparts import missing_among
+from stoker.consumers.partitions.counterparts import missing_among
 from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
 from stoker.topology.apply import ensure_topology
 from stoker.topology.findings import Allowed
@@ -101,7 +101,7 @@ def test_jobs_whose_outcomes_could_not_be_written_do_not_start(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where only the main topic grows, its new partitions rest, one message names topic and command, others go on."""
-    monkeypatch.setattr("stoker.consumers.restoring.LOUD_AFTER_S", 0.5)
+    monkeypatch.setattr("stoker.consumers.partitions.restore_thread.LOUD_AFTER_S", 0.5)
     scene = Scene(cluster, namespace)
     pipeline, queue = scene.declare(2)
     grown, _ = scene.declare(4)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivering import declare
-from stoker.consumers.ledger import Ledger, NameWindow, moved_name, tried_name
+from stoker.consumers.partitions.ledger import Ledger, NameWindow, moved_name, tried_name
 from stoker.consumers.records.record import Record
 from stoker.topology.queue import LedgerWindow
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer
 from confluent_kafka import Producer as PlainProducer
 
 from progressing import DEADLINE_S, commit_of, delete_records, move_group, state_of, wait_state
-from stoker.consumers.commits import Commits
+from stoker.consumers.partitions.commits import Commits
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue

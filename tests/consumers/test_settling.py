@@ -15,7 +15,7 @@ from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers.event_publisher import Event
 from stoker.consumers.groups import Group
 from stoker.consumers.job.failure import describe_failure
-from stoker.consumers.ledger_records import names_of
+from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settle import Settler

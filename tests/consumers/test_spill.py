@@ -9,11 +9,11 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import declare
-from stoker.consumers import spill as spilling
+from stoker.consumers.partitions import spill as spilling
+from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
+from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.spill import INTERVAL_S as SPILL_INTERVAL_S
-from stoker.consumers.spill import Spill
 
 STATE = PartitionState(base=0, horizon=10, incomplete=((0, 1), (5, 6)))
 LATER = PartitionState(base=0, horizon=12, incomplete=((0, 1), (5, 6)))

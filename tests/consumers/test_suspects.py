@@ -14,7 +14,7 @@ import pytest
 
 from deadly_worker import RUNS, declare
 from delivering import declare as declare_delivery
-from stoker.consumers.commits import present_state
+from stoker.consumers.partitions.commits import present_state
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.suspects import Suspects, crashes_before
 from stoker.producers import Producer

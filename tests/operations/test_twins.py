@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
-from stoker.consumers.ledger import tried_name
+from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.records.record import Assignment, Record
 from stoker.operations.dead_letters import DeadLetterDesk, Letter
 from stoker.operations.dispositions import disposition_of

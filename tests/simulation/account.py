@@ -12,8 +12,8 @@ from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
-from stoker.consumers.ledger import moved_name, tried_name
-from stoker.consumers.ledger_records import names_of
+from stoker.consumers.partitions.ledger import moved_name, tried_name
+from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment, Record, attempt_of

@@ -15,21 +15,21 @@ from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
-from stoker.consumers.assignments import Assignments
-from stoker.consumers.commits import Commits
 from stoker.consumers.crashes import ChildDied
 from stoker.consumers.event_publisher import EventPublisher
 from stoker.consumers.flow import Flow
 from stoker.consumers.groups import Group
 from stoker.consumers.handover import Handover
 from stoker.consumers.intake import Intake
+from stoker.consumers.partitions.assignments import Assignments
+from stoker.consumers.partitions.commits import Commits
+from stoker.consumers.partitions.restore import read_left_behind
+from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.restore import read_left_behind
 from stoker.consumers.schema_waits import SchemaWaits
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settle import Settler
-from stoker.consumers.spill import Spill
 from stoker.consumers.stages import Stages
 from stoker.consumers.steps import Bench, Result, Task, decide
 from stoker.consumers.threads import ThreadRunners

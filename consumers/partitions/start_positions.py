@@ -9,12 +9,12 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ..topology import Queue
-from . import log_keys
-from .kafka.log_tail import ShouldStop, read_tail
-from .ordering.pending_retries import read_awaited
-from .records.partition_state import PartitionState, cut
-from .records.record import Assignment, Awaited, Lane
+from ...topology import Queue
+from .. import log_keys
+from ..kafka.log_tail import ShouldStop, read_tail
+from ..ordering.pending_retries import read_awaited
+from ..records.partition_state import PartitionState, cut
+from ..records.record import Assignment, Awaited, Lane
 
 _LOGGER = logging.getLogger("stoker.progress")
 

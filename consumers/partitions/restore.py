@@ -10,15 +10,15 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from ..schemas import Undecodable
-from ..topology import ClusterSettings, Queue
-from . import log_keys
-from .beginnings import REQUEST_TIMEOUT_S, Beginning, find_beginnings
-from .kafka.clients import make_reader
-from .kafka.log_tail import ShouldStop, Unrestorable, read_tail
+from ...schemas import Undecodable
+from ...topology import ClusterSettings, Queue
+from .. import log_keys
+from ..kafka.clients import make_reader
+from ..kafka.log_tail import ShouldStop, Unrestorable, read_tail
+from ..records.record import Assignment
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
-from .records.record import Assignment
+from .start_positions import REQUEST_TIMEOUT_S, Beginning, find_beginnings
 
 _LOGGER = logging.getLogger("stoker.ledger")
 

@@ -14,12 +14,12 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from ..topology import Queue
-from .beginnings import Beginning
+from ...topology import Queue
+from ..records.partition_state import PartitionState
+from ..records.record import Assignment
 from .ledger import Ledger
-from .records.partition_state import PartitionState
-from .records.record import Assignment
 from .restore import Restored
+from .start_positions import Beginning
 
 FORMER_KEPT_S: Final = 120.0
 """How long the ledger of a partition that went away is kept, lest its jobs run twice if it soon comes back."""

@@ -16,10 +16,10 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ..topology.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ...topology.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ..records.partition_state import MAX_CHARACTERS, PartitionState
+from ..records.record import Assignment
 from .assignments import Assignments
-from .records.partition_state import MAX_CHARACTERS, PartitionState
-from .records.record import Assignment
 from .spill import Spill
 
 _LOGGER = logging.getLogger("stoker.commits")

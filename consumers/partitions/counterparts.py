@@ -14,9 +14,9 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ..topology import Queue
-from ..topology.partition_counts import mending
-from .kafka.log_tail import Unrestorable
+from ...topology import Queue
+from ...topology.partition_counts import mending
+from ..kafka.log_tail import Unrestorable
 
 REQUEST_TIMEOUT_S: Final = 5.0
 _ABSENT: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})

@@ -20,10 +20,10 @@ from datetime import timedelta
 from threading import Lock
 from typing import Final
 
-from ..topology.headers import ATTEMPT
-from ..topology.ledger_names import MOVED, attempt_name
-from ..topology.queue import LedgerWindow
-from .records.record import Record
+from ...topology.headers import ATTEMPT
+from ...topology.ledger_names import MOVED, attempt_name
+from ...topology.queue import LedgerWindow
+from ..records.record import Record
 
 GENERATIONS: Final = 4
 Clock = Callable[[], float]

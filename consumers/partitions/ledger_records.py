@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
-from ..schemas import Undecodable, decode_own, encode_own, is_own
+from ...schemas import Undecodable, decode_own, encode_own, is_own
 
 BATCH_NAMES: Final = 500
 """A name has 1,000 bytes at the most, so that a batch stays below the brokers' usual limit of a mebibyte."""

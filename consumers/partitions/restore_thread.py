@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
-from ..topology import ClusterSettings, Queue
-from . import log_keys
+from ...topology import ClusterSettings, Queue
+from .. import log_keys
+from ..kafka.log_tail import Unrestorable
+from ..records.record import Assignment
 from .counterparts import CounterpartsMissing
-from .kafka.log_tail import Unrestorable
-from .records.record import Assignment
 from .restore import Restored, restore
 
 _LOGGER = logging.getLogger("stoker.ledger")
