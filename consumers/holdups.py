@@ -21,9 +21,9 @@ from .event_publisher import Event, EventPublisher
 from .flow import Flow, wake_time_s
 from .job.context import JobContext
 from .records.record import Assignment, Lane, Record, attempt_or_1
+from .runners.watchdog import is_stuck
 from .settle import Settler
 from .stages import Stages
-from .watchdog import is_stuck
 from .writes import utc
 
 OLD_AFTER_S: Final = 5.0

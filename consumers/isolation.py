@@ -27,11 +27,11 @@ from .crashes import ChildDied, pause_after, quarantine
 from .records.job_fields import job_fields
 from .records.outcomes import INTERRUPTED, Outcome
 from .records.record import Assignment, Record
+from .runners.slots import Slot
+from .runners.threads import RunOne, ThreadRunners
 from .settings import WorkerSettings
-from .slots import Slot
 from .steps import Bench, Raised, Task, decide
 from .suspects import crashes_before
-from .threads import RunOne, ThreadRunners
 
 _LOGGER = logging.getLogger("stoker.isolation")
 

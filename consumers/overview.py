@@ -11,8 +11,8 @@ from .membership import Membership
 from .partitions.assignments import Assignments
 from .records.record import Assignment
 from .rights_watch import RightsWatch
+from .runners.stacks import innermost, thread_frames
 from .snapshot import QueueSnapshot
-from .stacks import innermost, thread_frames
 from .stages import Stages
 from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 

@@ -11,9 +11,6 @@ from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
-from .async_runners import AsyncRunners
-from .async_slots import AsyncSlot
-from .event_loop import LoopTrace
 from .event_publisher import EventPublisher
 from .groups import Settlement
 from .isolation import IsolatedRunners
@@ -26,15 +23,18 @@ from .records.job_fields import job_fields
 from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from .records.record import Assignment, Record
 from .run import run_async, run_sync
+from .runners.async_runners import AsyncRunners
+from .runners.async_slots import AsyncSlot
+from .runners.event_loop import LoopTrace
+from .runners.slots import Slot
+from .runners.threads import ThreadRunners
+from .runners.watchdog import Pool, Watchdog
 from .schema_waits import AwaitedSchema, SchemaWaits
 from .setbacks import log_excused, log_setback
 from .settings import WorkerSettings
 from .settle import Settler
-from .slots import Slot
 from .steps import Bench, Task, claim, decide, decode
 from .suspects import Suspects
-from .threads import ThreadRunners
-from .watchdog import Pool, Watchdog
 from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")

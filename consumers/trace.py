@@ -12,9 +12,9 @@ from typing import Final, Literal
 from ..schemas import wire_text
 from .children.pool import ChildCounts
 from .children.slot import ChildSlot
-from .event_loop import LoopTrace
-from .stacks import INNERMOST, innermost
-from .watchdog import Place, is_stuck
+from .runners.event_loop import LoopTrace
+from .runners.stacks import INNERMOST, innermost
+from .runners.watchdog import Place, is_stuck
 
 SLOW_TURN_S: Final = 3.0
 

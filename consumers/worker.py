@@ -28,11 +28,11 @@ from ..topology.verify import verify
 from . import child_flag, log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
-from .forks import PROCESS
 from .queue_worker import QueueWorker
+from .runners.forks import PROCESS
+from .runners.stacks import describe_frames, thread_frames
 from .settings import WorkerSettings
 from .snapshot import QueueSnapshot
-from .stacks import describe_frames, thread_frames
 from .standard_streams import fill_descriptors
 from .trace import QueueTrace
 

@@ -9,11 +9,11 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from confluent_kafka import Message
 
-from ..consumers.async_slots import AsyncSlot, Holder
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Assignment, Record
 from ..consumers.run import run_async, run_sync
-from ..consumers.slots import Slot
+from ..consumers.runners.async_slots import AsyncSlot, Holder
+from ..consumers.runners.slots import Slot
 from ..consumers.steps import Bench, Raised, Result, Returned, Task, decide, decode
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder

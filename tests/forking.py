@@ -15,12 +15,12 @@ from confluent_kafka import Message
 
 from delivering import declare
 from isolated_jobs import note
-from stoker.consumers.async_runners import AsyncRunners
-from stoker.consumers.async_slots import AsyncSlot
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.run import run_async, run_sync
-from stoker.consumers.slots import Slot
-from stoker.consumers.threads import ThreadRunners
+from stoker.consumers.runners.async_runners import AsyncRunners
+from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import ThreadRunners
 from waiting import wait_until
 
 FORKING = 10

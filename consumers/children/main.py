@@ -32,16 +32,16 @@ from ...schemas import Contract
 from ...topology import JobType, Queue
 from ...topology.own_loggers import keep_loggers_on
 from .. import child_flag
-from ..async_slots import AsyncSlot, Holder
-from ..forks import PROCESS
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, Signs
 from ..job.job_errors import report_of
-from ..loop_turns import make_loop, turn_until
 from ..records.record import Assignment, Record
 from ..resident import own_peak_bytes
 from ..run import run_async, run_sync
-from ..slots import Slot
+from ..runners.async_slots import AsyncSlot, Holder
+from ..runners.forks import PROCESS
+from ..runners.loop_turns import make_loop, turn_until
+from ..runners.slots import Slot
 from ..steps import Bench, Raised, Result, Task, decide
 from .log_lines import log_over_pipe, log_to_own_stderr
 from .messages import (

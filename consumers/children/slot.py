@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..job.context import JobContext
-from ..slots import Slot
+from ..runners.slots import Slot
 from .process import ChildProcess
 
 LOOK_S: Final = 0.2

@@ -18,8 +18,8 @@ import pytest
 
 import isolated_jobs
 from isolating import declare, isolated
-from stoker.consumers.forks import PROCESS
 from stoker.consumers.records.outcomes import DONE
+from stoker.consumers.runners.forks import PROCESS
 from waiting import wait_until
 from working import DEADLINE_S
 

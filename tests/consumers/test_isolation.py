@@ -22,7 +22,7 @@ from stoker.consumers.children.run import Killed, Stopped, _Watch
 from stoker.consumers.crashes import ChildDied
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
-from stoker.consumers.slots import Slot
+from stoker.consumers.runners.slots import Slot
 from stoker.consumers.trace import RunTrace, run_traces
 from stoker.topology import RetryPolicy
 from waiting import wait_until

@@ -13,11 +13,11 @@ from delivering import declare, plain_record
 from isolated_jobs import MISUSES
 from isolating import declare as declare_isolated
 from isolating import isolated
-from stoker.consumers.async_runners import AsyncRunners
-from stoker.consumers.async_slots import AsyncSlot
 from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.run import run_async
+from stoker.consumers.runners.async_runners import AsyncRunners
+from stoker.consumers.runners.async_slots import AsyncSlot
 from waiting import wait_until
 
 

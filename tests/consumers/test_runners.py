@@ -14,12 +14,12 @@ from typing import Any, cast
 import pytest
 
 from delivering import plain_record
-from stoker.consumers import threads as threads_module
-from stoker.consumers.async_runners import AsyncRunners
-from stoker.consumers.async_slots import AsyncSlot
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.slots import Slot
-from stoker.consumers.threads import MAX_HANDFUL, ThreadRunners
+from stoker.consumers.runners import threads as threads_module
+from stoker.consumers.runners.async_runners import AsyncRunners
+from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import MAX_HANDFUL, ThreadRunners
 from waiting import wait_until
 from watched import Order, loops
 

@@ -15,13 +15,13 @@ from datetime import timedelta
 import pytest
 
 from delivering import declare
-from stoker.consumers import watchdog
 from stoker.consumers.job.context import current_job_or_none
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.run import run_sync
-from stoker.consumers.slots import Slot
+from stoker.consumers.runners import watchdog
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps import Raised, Returned, Task
-from stoker.consumers.watchdog import Watchdog
 from waiting import wait_until
 
 

@@ -12,8 +12,8 @@ import pytest
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
 from stoker.consumers.children.pool import ChildCounts
 from stoker.consumers.errors import WorkerCrashed
-from stoker.consumers.event_loop import LoopTrace
 from stoker.consumers.queue_worker import QueueWorker
+from stoker.consumers.runners.event_loop import LoopTrace
 from stoker.consumers.trace import PartitionTrace, QueueTrace, RunTrace
 from stoker.operations.trace_output import json_printer, text_printer
 from stoker.producers import Producer

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers import holdups as workers_side
-from stoker.consumers import watchdog
+from stoker.consumers.runners import watchdog
 from stoker.operations import holdup_reports
 from stoker.operations.cluster_view import ClusterView, Group, Member
 from stoker.operations.desk_errors import ReadStalled

@@ -27,12 +27,12 @@ from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.schema_waits import SchemaWaits
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settle import Settler
 from stoker.consumers.stages import Stages
 from stoker.consumers.steps import Bench, Result, Task, decide
-from stoker.consumers.threads import ThreadRunners
 from stoker.consumers.tier_reader import TierReader
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue

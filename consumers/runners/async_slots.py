@@ -17,10 +17,10 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, TypeVar
 
-from ..topology.job_type import RunLimits
+from ...topology.job_type import RunLimits
+from ..job.context import JobContext
+from ..job.signals import TimeLimitExceeded
 from .forks import PROCESS, end_copy
-from .job.context import JobContext
-from .job.signals import TimeLimitExceeded
 from .slots import throw_into
 from .stacks import awaiting_frames, thread_frames
 

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import Any
 
+from ..job.failure import describe_failure
 from .forks import PROCESS, CopyEndingExecutor, end_copy
-from .job.failure import describe_failure
 
 _LOGGER = logging.getLogger("stoker.worker")
 

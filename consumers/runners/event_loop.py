@@ -13,10 +13,10 @@ from itertools import count
 from types import FrameType
 from typing import Final
 
+from ..records.job_fields import job_fields
+from ..records.record import Record
 from .async_slots import AsyncSlot, Holder
 from .loop_turns import make_loop, turn_until
-from .records.job_fields import job_fields
-from .records.record import Record
 from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")

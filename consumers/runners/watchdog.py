@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
-from .errors import TooManyStuck
-from .job.context import JobContext
-from .job.heartbeats import JobProgress, RunSigns
-from .records.job_fields import job_fields
+from ..errors import TooManyStuck
+from ..job.context import JobContext
+from ..job.heartbeats import JobProgress, RunSigns
+from ..records.job_fields import job_fields
 from .stacks import describe_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")

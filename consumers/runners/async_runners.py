@@ -13,11 +13,11 @@ from collections.abc import Collection
 from itertools import count
 from typing import Final
 
-from . import log_keys
+from .. import log_keys
+from ..errors import LoopLost, TooManyStuck
+from ..records.record import Assignment, Record, take_out
 from .async_slots import AsyncSlot
-from .errors import LoopLost, TooManyStuck
 from .event_loop import RunnerLoop, RunOneAsync
-from .records.record import Assignment, Record, take_out
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 

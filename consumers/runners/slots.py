@@ -13,10 +13,10 @@ import time
 from types import FrameType
 from typing import Final
 
-from ..topology.job_type import RunLimits
+from ...topology.job_type import RunLimits
+from ..job.context import JobContext
+from ..job.signals import TimeLimitExceeded
 from .forks import PROCESS
-from .job.context import JobContext
-from .job.signals import TimeLimitExceeded
 from .stacks import thread_frames
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc

@@ -1,0 +1,1 @@
+"""Where jobs run in this process: threads and event loops, watched for their deadlines."""
