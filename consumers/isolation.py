@@ -30,7 +30,7 @@ from .records.record import Assignment, Record
 from .runners.slots import Slot
 from .runners.threads import RunOne, ThreadRunners
 from .settings import WorkerSettings
-from .steps import Bench, Raised, Task, decide
+from .steps.steps import Bench, Raised, Task, decide
 from .suspects import crashes_before
 
 _LOGGER = logging.getLogger("stoker.isolation")

@@ -46,12 +46,12 @@ from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
 from .records.record import Assignment
 from .rights_watch import RightsWatch, ask_cluster
-from .schema_waits import SchemaWaits
 from .settings import WorkerSettings
 from .settle import Settler
 from .snapshot import QueueSnapshot
 from .stages import Stages
-from .steps import Bench
+from .steps.schema_waits import SchemaWaits
+from .steps.steps import Bench
 from .tier_reader import TierReader
 from .trace import QueueTrace
 

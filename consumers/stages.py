@@ -22,18 +22,18 @@ from .partitions.ledger import Ledger, tried_name
 from .records.job_fields import job_fields
 from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from .records.record import Assignment, Record
-from .run import run_async, run_sync
 from .runners.async_runners import AsyncRunners
 from .runners.async_slots import AsyncSlot
 from .runners.event_loop import LoopTrace
 from .runners.slots import Slot
 from .runners.threads import ThreadRunners
 from .runners.watchdog import Pool, Watchdog
-from .schema_waits import AwaitedSchema, SchemaWaits
 from .setbacks import log_excused, log_setback
 from .settings import WorkerSettings
 from .settle import Settler
-from .steps import Bench, Task, claim, decide, decode
+from .steps.run import run_async, run_sync
+from .steps.schema_waits import AwaitedSchema, SchemaWaits
+from .steps.steps import Bench, Task, claim, decide, decode
 from .suspects import Suspects
 from .writes import progress_event, utc
 

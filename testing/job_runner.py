@@ -11,10 +11,10 @@ from confluent_kafka import Message
 
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Assignment, Record
-from ..consumers.run import run_async, run_sync
 from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
-from ..consumers.steps import Bench, Raised, Result, Returned, Task, decide, decode
+from ..consumers.steps.run import run_async, run_sync
+from ..consumers.steps.steps import Bench, Raised, Result, Returned, Task, decide, decode
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.store import MemorySchemaStore

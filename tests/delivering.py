@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.steps import Bench, Task
+from stoker.consumers.steps.steps import Bench, Task
 from stoker.schemas import Decoder
 from stoker.schemas.store import StoredSchema
 from stoker.topology import JobType, Pipeline, Queue

@@ -16,11 +16,11 @@ from confluent_kafka import Message
 from delivering import declare
 from isolated_jobs import note
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.steps.run import run_async, run_sync
 from waiting import wait_until
 
 FORKING = 10

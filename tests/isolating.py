@@ -18,8 +18,8 @@ from stoker.consumers.isolation import IsolatedRunners
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.schema_waits import AwaitedSchema
-from stoker.consumers.steps import Bench, Task, decode
+from stoker.consumers.steps.schema_waits import AwaitedSchema
+from stoker.consumers.steps.steps import Bench, Task, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
 from waiting import wait_until

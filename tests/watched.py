@@ -14,14 +14,14 @@ import pytest
 from delivering import declare, plain_record
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
-from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.runners import async_runners, event_loop, watchdog
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps import Raised, Result, Returned, Task
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import Raised, Result, Returned, Task
 from waiting import wait_until
 
 

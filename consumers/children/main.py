@@ -37,12 +37,12 @@ from ..job.heartbeats import JobProgress, Signs
 from ..job.job_errors import report_of
 from ..records.record import Assignment, Record
 from ..resident import own_peak_bytes
-from ..run import run_async, run_sync
 from ..runners.async_slots import AsyncSlot, Holder
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..runners.slots import Slot
-from ..steps import Bench, Raised, Result, Task, decide
+from ..steps.run import run_async, run_sync
+from ..steps.steps import Bench, Raised, Result, Task, decide
 from .log_lines import log_over_pipe, log_to_own_stderr
 from .messages import (
     BEGUN,

@@ -11,7 +11,7 @@ from ..crashes import ChildDied
 from ..job.context import JobContext
 from ..job.signals import MemoryLimitExceeded, TimeLimitExceeded
 from ..records.outcomes import Outcome
-from ..run import time_limit_exceeded
+from ..steps.run import time_limit_exceeded
 from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
 from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 

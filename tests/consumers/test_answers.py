@@ -16,10 +16,10 @@ from delivering import NOW, TIERS, declare
 from stoker.consumers.inbox import AlreadyDone
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Retried, Snoozed
-from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps import Raised, decide
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy
 from stoker.topology.job_type import JobCall

@@ -17,9 +17,9 @@ from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.job.context import current_job
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
-from stoker.consumers.run import run_async
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
-from stoker.consumers.steps import Raised, Returned
+from stoker.consumers.steps.run import run_async
+from stoker.consumers.steps.steps import Raised, Returned
 from waiting import wait_until
 from watched import Order, Shift, hurry, loops, resist
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from delivering import NOW, TIERS, declare
 from stoker.consumers.job.signals import LONGEST_WAIT, Discard, Retry, Snooze, TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed
-from stoker.consumers.steps import Raised, Result, Returned, Stopped, check_returned, decide
+from stoker.consumers.steps.steps import Raised, Result, Returned, Stopped, check_returned, decide
 from stoker.topology.retries import RetryPolicy
 
 

@@ -20,11 +20,11 @@ from stoker.consumers.job import failure as failures
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
 from stoker.consumers.job.job_errors import leaves
 from stoker.consumers.records.outcomes import Dead, Failure, Outcome, Retried
-from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps import decide
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import decide
 from stoker.topology import RetryPolicy
 
 

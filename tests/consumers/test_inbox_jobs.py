@@ -18,7 +18,7 @@ from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, cu
 from stoker.consumers.inbox import EnteredTwice, Inbox
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.steps import Raised, decide
+from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.queue import LedgerWindow

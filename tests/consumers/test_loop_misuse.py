@@ -15,9 +15,9 @@ from isolating import declare as declare_isolated
 from isolating import isolated
 from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.records.record import Record
-from stoker.consumers.run import run_async
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.steps.run import run_async
 from waiting import wait_until
 
 

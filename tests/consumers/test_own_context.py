@@ -17,10 +17,10 @@ from isolating import declare as declare_isolated
 from isolating import isolated
 from stoker.consumers import current_job_or_none
 from stoker.consumers.records.outcomes import DONE
-from stoker.consumers.run import run_async, run_sync
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps import Raised
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import Raised
 from stoker.topology import headers as wire
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")

@@ -10,7 +10,7 @@ import pytest
 
 from delivering import EmptyStore, plain_record
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
+from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
 from stoker.schemas import StoredSchema, StoreError
 from stoker.schemas.errors import RegistryUnreachable
 from waiting import wait_until

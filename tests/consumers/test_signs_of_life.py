@@ -16,11 +16,11 @@ from delivering import declare
 from stoker.consumers.job.context import JobContext, current_job
 from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunSigns
 from stoker.consumers.job.signals import TimeLimitExceeded
-from stoker.consumers.run import run_sync
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps import Raised, Returned, Task
+from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.steps import Raised, Returned, Task
 from stoker.topology.job_type import InvalidDeclaration
 from waiting import wait_until
 

@@ -17,11 +17,11 @@ import pytest
 from delivering import declare
 from stoker.consumers.job.context import current_job_or_none
 from stoker.consumers.job.signals import TimeLimitExceeded
-from stoker.consumers.run import run_sync
 from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps import Raised, Returned, Task
+from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.steps import Raised, Returned, Task
 from waiting import wait_until
 
 

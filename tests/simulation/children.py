@@ -15,7 +15,7 @@ from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record, take_out
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
-from stoker.consumers.steps import Result, Task, decide
+from stoker.consumers.steps.steps import Result, Task, decide
 
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 

@@ -28,11 +28,11 @@ from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.threads import ThreadRunners
-from stoker.consumers.schema_waits import SchemaWaits
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settle import Settler
 from stoker.consumers.stages import Stages
-from stoker.consumers.steps import Bench, Result, Task, decide
+from stoker.consumers.steps.schema_waits import SchemaWaits
+from stoker.consumers.steps.steps import Bench, Result, Task, decide
 from stoker.consumers.tier_reader import TierReader
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue

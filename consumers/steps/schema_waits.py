@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from ..schemas import SchemaStore, StoreError
-from . import log_keys
-from .records.record import Assignment, Record, take_out
+from ...schemas import SchemaStore, StoreError
+from .. import log_keys
+from ..records.record import Assignment, Record, take_out
 
 _LOGGER = logging.getLogger("stoker.worker")
 

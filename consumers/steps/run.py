@@ -11,13 +11,13 @@ from typing import NoReturn
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ..topology.headers import TRACE_PARENT, TRACE_STATE
-from .job.context import JobContext, enter_job
-from .job.job_errors import is_kind_of
-from .job.signals import TimeLimitExceeded
-from .runners.async_slots import AsyncSlot, Holder, in_steps
-from .runners.forks import PROCESS, end_copy
-from .runners.slots import Slot
+from ...topology.headers import TRACE_PARENT, TRACE_STATE
+from ..job.context import JobContext, enter_job
+from ..job.job_errors import is_kind_of
+from ..job.signals import TimeLimitExceeded
+from ..runners.async_slots import AsyncSlot, Holder, in_steps
+from ..runners.forks import PROCESS, end_copy
+from ..runners.slots import Slot
 from .steps import RETURNED_NOTHING, Raised, Result, Stopped, Task, check_returned, read_raised
 
 _PROPAGATOR = TraceContextTextMapPropagator()

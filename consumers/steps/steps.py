@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Never, assert_never
 
-from ..schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
-from ..topology import JobType, Queue
-from ..topology import headers as wire
-from ..topology.retries import fitting_tier
-from .job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
-from .job.context import JobContext
-from .job.failure import make_failure
-from .partitions.ledger import Ledger
-from .records.outcomes import (
+from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
+from ...topology import JobType, Queue
+from ...topology import headers as wire
+from ...topology.retries import fitting_tier
+from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
+from ..job.context import JobContext
+from ..job.failure import make_failure
+from ..partitions.ledger import Ledger
+from ..records.outcomes import (
     DONE,
     INTERRUPTED,
     SKIPPED,
@@ -35,7 +35,7 @@ from .records.outcomes import (
     Retried,
     Snoozed,
 )
-from .records.record import Record, attempt_of, first_failed
+from ..records.record import Record, attempt_of, first_failed
 from .schema_waits import AwaitedSchema, SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)

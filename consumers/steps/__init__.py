@@ -1,0 +1,1 @@
+"""The steps of one record: claim, decode, run, decide."""
