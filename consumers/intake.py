@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from confluent_kafka import Consumer, KafkaError, Message
 
 from .flow import Flow
-from .groups import Group
 from .handover import Handover
 from .partitions.assignments import Assignments
 from .records.outcomes import INTERRUPTED
 from .records.progress import OffsetsWentBack
 from .records.record import Record
+from .settling.settlement import Group
 from .stages import Stages
 
 OnError = Callable[[KafkaError], None]

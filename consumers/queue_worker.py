@@ -21,10 +21,8 @@ from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .errors import WorkerCrashed
-from .event_publisher import EventPublisher
 from .flow import Flow
 from .group_member import GroupMember
-from .groups import Group
 from .handover import Handover
 from .holdups import Holdups
 from .intake import Intake
@@ -47,7 +45,9 @@ from .partitions.spill import Spill
 from .records.record import Assignment
 from .rights_watch import RightsWatch, ask_cluster
 from .settings import WorkerSettings
-from .settle import Settler
+from .settling.event_publisher import EventPublisher
+from .settling.settle import Settler
+from .settling.settlement import Group
 from .snapshot import QueueSnapshot
 from .stages import Stages
 from .steps.schema_waits import SchemaWaits

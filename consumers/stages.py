@@ -11,8 +11,6 @@ from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
-from .event_publisher import EventPublisher
-from .groups import Settlement
 from .isolation import IsolatedRunners
 from .job.context import JobContext
 from .job.heartbeats import JobProgress
@@ -28,14 +26,16 @@ from .runners.event_loop import LoopTrace
 from .runners.slots import Slot
 from .runners.threads import ThreadRunners
 from .runners.watchdog import Pool, Watchdog
-from .setbacks import log_excused, log_setback
 from .settings import WorkerSettings
-from .settle import Settler
+from .settling.event_publisher import EventPublisher
+from .settling.setbacks import log_excused, log_setback
+from .settling.settle import Settler
+from .settling.settlement import Settlement
+from .settling.writes import progress_event, utc
 from .steps.run import run_async, run_sync
 from .steps.schema_waits import AwaitedSchema, SchemaWaits
 from .steps.steps import Bench, Task, claim, decide, decode
 from .suspects import Suspects
-from .writes import progress_event, utc
 
 _LOGGER = logging.getLogger("stoker.worker")
 

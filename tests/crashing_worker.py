@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from stoker.consumers import Worker, WorkerSettings, current_job
-from stoker.consumers.groups import Group
 from stoker.consumers.records.outcomes import Retried
-from stoker.consumers.settle import Settler
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.queue import Ordering
 from stoker.topology.retries import RetryPolicy

@@ -14,8 +14,8 @@ from typing import Any, Final
 from crashing_worker import TIERS, die
 from inboxes import ASYNC, async_connection, drive, sync_connection, write
 from stoker.consumers import Worker, WorkerSettings, current_job
-from stoker.consumers.groups import Group
-from stoker.consumers.settle import Settler
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.retries import RetryPolicy
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from delivering import NOW, NOW_S, TIERS, declare
 from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Passed
-from stoker.consumers.setbacks import log_setback
+from stoker.consumers.settling.setbacks import log_setback
+from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, Task, claim, decode
-from stoker.consumers.writes import plan_writes
 from stoker.schemas import encode_own
 from stoker.topology.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 

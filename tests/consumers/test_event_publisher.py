@@ -11,9 +11,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from delivering import NOW, declare
 from stoker.consumers import log_keys
-from stoker.consumers.event_publisher import Event, EventPublisher
 from stoker.consumers.records.outcomes import Snoozed
-from stoker.consumers.writes import plan_writes
+from stoker.consumers.settling.event_publisher import Event, EventPublisher
+from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
 
 

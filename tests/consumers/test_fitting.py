@@ -13,15 +13,15 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
-from stoker.consumers import settle
-from stoker.consumers.fitting import FIRST_CUT_BYTES
-from stoker.consumers.groups import Group, Settlement
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.settle import Settler
+from stoker.consumers.settling import settle
+from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group, Settlement
 from stoker.topology import headers as wire
 from waiting import wait_until
 

@@ -12,7 +12,6 @@ import pytest
 
 from delivering import NOW, TIERS, Delivery, declare
 from stoker.consumers import holdups as module
-from stoker.consumers.event_publisher import Event
 from stoker.consumers.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
@@ -20,6 +19,7 @@ from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.settling.event_publisher import Event
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.job_type import RunLimits
 

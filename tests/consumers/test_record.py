@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from delivering import declare
 from stoker.consumers.records.outcomes import Snoozed
 from stoker.consumers.records.record import Assignment, Record, attempt_of
-from stoker.consumers.writes import plan_writes
+from stoker.consumers.settling.writes import plan_writes
 from stoker.topology import headers as wire
 
 

@@ -12,13 +12,13 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from delivering import NOW, TIERS, Delivery, declare
-from stoker.consumers.event_publisher import Event
-from stoker.consumers.groups import Group
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from stoker.consumers.records.record import Record
-from stoker.consumers.settle import Settler
+from stoker.consumers.settling.event_publisher import Event
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group
 from waiting import wait_until
 
 RETRIED = Retried(

@@ -22,7 +22,7 @@ from stoker.consumers.records.outcomes import (
     Snoozed,
 )
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.writes import NextRecord, Writes, plan_writes
+from stoker.consumers.settling.writes import NextRecord, Writes, plan_writes
 from stoker.schemas import encode_own
 from stoker.topology import headers as wire
 from stoker.topology.ledger_names import MOVED

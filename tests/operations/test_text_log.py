@@ -12,7 +12,7 @@ import pytest
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.records.outcomes import Dead
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.setbacks import log_setback
+from stoker.consumers.settling.setbacks import log_setback
 from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.text_log import TIME, TextFormatter

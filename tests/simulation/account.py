@@ -17,7 +17,7 @@ from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment, Record, attempt_of
-from stoker.consumers.writes import utc
+from stoker.consumers.settling.writes import utc
 from stoker.topology import Queue
 from stoker.topology.headers import DUE, JOB_ID, REASON, parse_instant
 

@@ -16,9 +16,7 @@ from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.crashes import ChildDied
-from stoker.consumers.event_publisher import EventPublisher
 from stoker.consumers.flow import Flow
-from stoker.consumers.groups import Group
 from stoker.consumers.handover import Handover
 from stoker.consumers.intake import Intake
 from stoker.consumers.partitions.assignments import Assignments
@@ -29,7 +27,9 @@ from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
-from stoker.consumers.settle import Settler
+from stoker.consumers.settling.event_publisher import EventPublisher
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group
 from stoker.consumers.stages import Stages
 from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import Bench, Result, Task, decide

@@ -20,9 +20,9 @@ from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.record import Assignment
+from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.consumers.suspects import SUSPECT_AFTER
-from stoker.consumers.writes import utc
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology import headers as wire

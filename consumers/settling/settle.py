@@ -21,17 +21,17 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ..producers.delivery import why_unconfirmed
-from ..topology import Queue
-from ..topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
-from . import log_keys
+from ...producers.delivery import why_unconfirmed
+from ...topology import Queue
+from ...topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
+from .. import log_keys
+from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
+from ..records.job_fields import job_fields
+from ..records.outcomes import Done, NotDone, Outcome
+from ..records.record import Record
 from .event_publisher import Event
-from .groups import Group, Settlement, merged
 from .lone_records import LoneRecords
-from .partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
-from .records.job_fields import job_fields
-from .records.outcomes import Done, NotDone, Outcome
-from .records.record import Record
+from .settlement import Group, Settlement, merged
 from .writes import plan_writes, utc
 
 _LOGGER = logging.getLogger("stoker.settle")

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, assert_never
 
-from ..schemas import LONGEST_DETAIL, wire_text
-from ..topology import Queue
-from ..topology import headers as wire
-from ..topology.headers import HeaderList
-from ..topology.ledger_names import LONGEST_ATTEMPT_BYTES
-from .job.heartbeats import JobProgress
-from .partitions.ledger import moved_name, tried_name
-from .records.outcomes import (
+from ...schemas import LONGEST_DETAIL, wire_text
+from ...topology import Queue
+from ...topology import headers as wire
+from ...topology.headers import HeaderList
+from ...topology.ledger_names import LONGEST_ATTEMPT_BYTES
+from ..job.heartbeats import JobProgress
+from ..partitions.ledger import moved_name, tried_name
+from ..records.outcomes import (
     Cancelled,
     Dead,
     Deferred,
@@ -26,7 +26,7 @@ from .records.outcomes import (
     Snoozed,
     is_lasting,
 )
-from .records.record import Record, attempt_or_1, first_failed
+from ..records.record import Record, attempt_or_1, first_failed
 
 LedgerWord = Literal["moved", "cancelled"]
 LONGEST_REASON_BYTES: Final = 50

@@ -14,15 +14,15 @@ from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ..producers.delivery import why_unconfirmed
-from ..schemas import wire_text
-from ..topology import Queue
-from ..topology import headers as wire
-from ..topology.kafka_errors import as_error, is_fatal
-from . import log_keys
+from ...producers.delivery import why_unconfirmed
+from ...schemas import wire_text
+from ...topology import Queue
+from ...topology import headers as wire
+from ...topology.kafka_errors import as_error, is_fatal
+from .. import log_keys
+from ..records.outcomes import Dead
 from .fitting import Bury, goes_alone, next_form
-from .groups import Group, Settlement
-from .records.outcomes import Dead
+from .settlement import Group, Settlement
 
 _LOGGER = logging.getLogger("stoker.settle")
 

@@ -18,14 +18,14 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from ..topology import headers as wire
-from ..topology.headers import HeaderList, header_map
-from ..topology.kafka_errors import Remedy, remedy_of
-from ..topology.topics import HEADERS_ALLOWANCE_BYTES
-from .groups import Settlement
-from .job.failure import make_failure
-from .records.outcomes import Dead, Failure, Retried
-from .records.record import Record
+from ...topology import headers as wire
+from ...topology.headers import HeaderList, header_map
+from ...topology.kafka_errors import Remedy, remedy_of
+from ...topology.topics import HEADERS_ALLOWANCE_BYTES
+from ..job.failure import make_failure
+from ..records.outcomes import Dead, Failure, Retried
+from ..records.record import Record
+from .settlement import Settlement
 from .writes import Body, NextRecord
 
 ALONE_FROM_BYTES: Final = 1_000_000

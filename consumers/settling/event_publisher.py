@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ..producers.errors import SettingRefused
-from ..schemas import encode_own
-from ..topology.kafka_errors import is_fatal
-from . import log_keys
+from ...producers.errors import SettingRefused
+from ...schemas import encode_own
+from ...topology.kafka_errors import is_fatal
+from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
 

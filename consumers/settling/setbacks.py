@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from ..topology import Queue
-from . import log_keys
-from .records.job_fields import job_fields
-from .records.outcomes import Dead, Deferred, Retried
-from .records.record import Record, attempt_or_1
+from ...topology import Queue
+from .. import log_keys
+from ..records.job_fields import job_fields
+from ..records.outcomes import Dead, Deferred, Retried
+from ..records.record import Record, attempt_or_1
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -1,0 +1,1 @@
+"""Makes outcomes durable: the next record, the ledger entry, then the event."""
