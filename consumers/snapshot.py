@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .children.pool import ChildCounts
+from .isolation.pool import ChildCounts
 from .job.heartbeats import JobProgress
 from .membership import Standing
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from ..topology import Queue
 from ..topology.headers import JOB_TYPE
-from .isolation import IsolatedRunners
+from .isolation.runners import IsolatedRunners
+from .isolation.suspects import Suspects
 from .job.context import JobContext
 from .job.heartbeats import JobProgress
 from .ordering.lanes import Lanes
@@ -35,7 +36,6 @@ from .settling.writes import progress_event, utc
 from .steps.run import run_async, run_sync
 from .steps.schema_waits import AwaitedSchema, SchemaWaits
 from .steps.steps import Bench, Task, claim, decide, decode
-from .suspects import Suspects
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ..schemas import wire_text
-from .children.pool import ChildCounts
-from .children.slot import ChildSlot
+from .isolation.child_slot import ChildSlot
+from .isolation.pool import ChildCounts
 from .runners.event_loop import LoopTrace
 from .runners.stacks import INNERMOST, innermost
 from .runners.watchdog import Place, is_stuck

@@ -25,9 +25,10 @@ from ..topology.own_loggers import keep_loggers_on
 from ..topology.rights import Duty
 from ..topology.schema_store import schema_store
 from ..topology.verify import verify
-from . import child_flag, log_keys
+from . import log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
+from .isolation import child_flag
 from .queue_worker import QueueWorker
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames

@@ -14,7 +14,7 @@ from confluent_kafka import Message
 
 from delivering import EmptyStore
 from stoker.consumers import WorkerSettings
-from stoker.consumers.isolation import IsolatedRunners
+from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.slots import Slot

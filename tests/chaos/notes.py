@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from stoker.consumers import child_flag
+from stoker.consumers.isolation import child_flag
 
 OK: Final = "ok"
 FAILED: Final = "failed"

@@ -18,11 +18,11 @@ import pytest
 
 import isolated_jobs
 from isolating import declare, isolated
-from stoker.consumers.children import main
-from stoker.consumers.children.log_lines import PipeHandler
-from stoker.consumers.children.main import Talk
-from stoker.consumers.children.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
-from stoker.consumers.children.slot import ChildSlot
+from stoker.consumers.isolation import child_main as main
+from stoker.consumers.isolation.child_main import Talk
+from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.isolation.log_relay import PipeHandler
+from stoker.consumers.isolation.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from waiting import wait_until
 

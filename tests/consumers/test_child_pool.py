@@ -18,10 +18,11 @@ import pytest
 
 import isolated_jobs
 from isolating import Isolated, declare, is_gone, isolated
-from stoker.consumers import WorkerSettings, child_flag
-from stoker.consumers.children.pool import ChildPool
+from stoker.consumers import WorkerSettings
 from stoker.consumers.errors import WorkerInChild
-from stoker.consumers.isolation import addresses_of, make_setup
+from stoker.consumers.isolation import child_flag
+from stoker.consumers.isolation.pool import ChildPool
+from stoker.consumers.isolation.runners import addresses_of, make_setup
 from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.worker import Worker
 from stoker.topology import InvalidDeclaration, Pipeline

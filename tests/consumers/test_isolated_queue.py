@@ -157,10 +157,10 @@ def test_the_next_owner_goes_on_counting_crashes(
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue(die, str(tmp_path / "runs"), 9)
-    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(minutes=1))
+    monkeypatch.setattr("stoker.consumers.isolation.crashes.FIRST_PAUSE", timedelta(minutes=1))
     with running_worker(pipeline, cluster, isolated_concurrency=1) as running:
         wait_until(lambda: (seen := running.worker.snapshot()[0].children) and seen.ended, DEADLINE_S, "a death")
-    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
+    monkeypatch.setattr("stoker.consumers.isolation.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
     with running_worker(pipeline, cluster, isolated_concurrency=1):
         (letter,) = wait_dead(cluster, queue, 1)
     assert headers_of(letter)[wire.CRASHES] == b"3"

@@ -16,10 +16,10 @@ import pytest
 import isolated_jobs
 from delivering import declare as declare_delivery
 from isolating import Isolated, declare, is_gone, isolated
-from stoker.consumers.children.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
-from stoker.consumers.children.process import ChildProcess
-from stoker.consumers.children.run import Killed, Stopped, _Watch
-from stoker.consumers.crashes import ChildDied
+from stoker.consumers.isolation.child_run import Killed, Stopped, _Watch
+from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
+from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.runners.slots import Slot
@@ -104,8 +104,8 @@ def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
     size_bytes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A thread of an earlier job holds the interpreter: its child is killed, and nobody blamed, nor timed meanwhile."""
-    monkeypatch.setattr("stoker.consumers.children.process.TAKE_WITHIN_S", 1.5)
-    monkeypatch.setattr("stoker.consumers.children.run.TAKE_WITHIN_S", 1.5)
+    monkeypatch.setattr("stoker.consumers.isolation.process.TAKE_WITHIN_S", 1.5)
+    monkeypatch.setattr("stoker.consumers.isolation.child_run.TAKE_WITHIN_S", 1.5)
     handlers = (isolated_jobs.hold_the_interpreter_later, isolated_jobs.swallow)
     pipeline, queue, (hold, swallow) = declare(*handlers, timeout=timedelta(seconds=1))
     file = tmp_path / "notes"
@@ -140,7 +140,7 @@ def test_a_job_that_kills_its_process_is_quarantined_with_the_evidence(
     how: str, argument: int, evidence: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """After as many deaths as its queue bears, none of which costs an attempt, while other jobs run."""
-    monkeypatch.setattr("stoker.consumers.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
+    monkeypatch.setattr("stoker.consumers.isolation.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
     pipeline, queue, (die, add) = declare(getattr(isolated_jobs, how), isolated_jobs.add)
     with isolated(pipeline, queue) as here:
         deadly = here.offer(die, argument)

@@ -14,9 +14,9 @@ import pytest
 
 from deadly_worker import RUNS, declare
 from delivering import declare as declare_delivery
+from stoker.consumers.isolation.suspects import Suspects, crashes_before
 from stoker.consumers.partitions.commits import present_state
 from stoker.consumers.records.record import Assignment
-from stoker.consumers.suspects import Suspects, crashes_before
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.apply import ensure_topology

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
-from stoker.consumers.children.pool import ChildCounts
 from stoker.consumers.errors import WorkerCrashed
+from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.runners.event_loop import LoopTrace
 from stoker.consumers.trace import PartitionTrace, QueueTrace, RunTrace

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
-from stoker.consumers.children.run import Killed, Stopped
-from stoker.consumers.crashes import ChildDied
-from stoker.consumers.isolation import IsolatedRunners
+from stoker.consumers.isolation.child_run import Killed, Stopped
+from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record, take_out
 from stoker.consumers.runners.slots import Slot

@@ -15,10 +15,10 @@ from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
-from stoker.consumers.crashes import ChildDied
 from stoker.consumers.flow import Flow
 from stoker.consumers.handover import Handover
 from stoker.consumers.intake import Intake
+from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind

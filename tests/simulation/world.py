@@ -18,11 +18,11 @@ from simulation.clients import Fate, ProcessKilled
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
+from stoker.consumers.isolation.suspects import SUSPECT_AFTER
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, Raised, Result, Task
-from stoker.consumers.suspects import SUSPECT_AFTER
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology import headers as wire

@@ -21,9 +21,9 @@ from multiprocessing.connection import Pipe
 from queue import Empty, Queue
 from typing import Any, Final
 
-from ..crashes import ChildDied
 from ..resident import MAXRSS_UNIT_BYTES, resident_bytes
-from .log_lines import handle_carried, log_levels
+from .crashes import ChildDied
+from .log_relay import handle_carried, log_levels
 from .messages import (
     ASK_FRAMES,
     LEAVE,
@@ -56,7 +56,7 @@ LINES_AT_ONCE: Final = 100
 
 BOOTSTRAP: Final = (
     "import pickle, sys; from multiprocessing.connection import Connection; pipe = Connection({pipe}); "
-    "sys.path[:] = pickle.loads(pipe.recv_bytes()); from stoker.consumers.children.main import main; main(pipe)"
+    "sys.path[:] = pickle.loads(pipe.recv_bytes()); from stoker.consumers.isolation.child_main import main; main(pipe)"
 )
 
 

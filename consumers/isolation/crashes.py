@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from .job.failure import make_failure
-from .records.outcomes import Dead
+from ..job.failure import make_failure
+from ..records.outcomes import Dead
 
 FIRST_PAUSE: Final = timedelta(seconds=1)
 LONGEST_PAUSE: Final = timedelta(minutes=1)

@@ -31,7 +31,6 @@ from typing import Any, Final, cast
 from ...schemas import Contract
 from ...topology import JobType, Queue
 from ...topology.own_loggers import keep_loggers_on
-from .. import child_flag
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, Signs
 from ..job.job_errors import report_of
@@ -43,7 +42,8 @@ from ..runners.loop_turns import make_loop, turn_until
 from ..runners.slots import Slot
 from ..steps.run import run_async, run_sync
 from ..steps.steps import Bench, Raised, Result, Task, decide
-from .log_lines import log_over_pipe, log_to_own_stderr
+from . import child_flag
+from .log_relay import log_over_pipe, log_to_own_stderr
 from .messages import (
     BEGUN,
     HEARTBEAT,

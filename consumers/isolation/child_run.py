@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..crashes import ChildDied
 from ..job.context import JobContext
 from ..job.signals import MemoryLimitExceeded, TimeLimitExceeded
 from ..records.outcomes import Outcome
 from ..steps.run import time_limit_exceeded
+from .crashes import ChildDied
 from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
 from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 

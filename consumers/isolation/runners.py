@@ -15,22 +15,22 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
-from ..topology import InvalidDeclaration, JobType
-from ..topology.isolation import why_not_importable
-from . import log_keys
-from .children.main import find_handler
-from .children.messages import HandlerAddress, RunJob, Setup
-from .children.pool import ChildCounts, ChildPool, Recycling
-from .children.run import Killed, NotBegun, Stopped, run_in_child
-from .children.slot import ChildSlot
+from ...topology import InvalidDeclaration, JobType
+from ...topology.isolation import why_not_importable
+from .. import log_keys
+from ..records.job_fields import job_fields
+from ..records.outcomes import INTERRUPTED, Outcome
+from ..records.record import Assignment, Record
+from ..runners.slots import Slot
+from ..runners.threads import RunOne, ThreadRunners
+from ..settings import WorkerSettings
+from ..steps.steps import Bench, Raised, Task, decide
+from .child_main import find_handler
+from .child_run import Killed, NotBegun, Stopped, run_in_child
+from .child_slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
-from .records.job_fields import job_fields
-from .records.outcomes import INTERRUPTED, Outcome
-from .records.record import Assignment, Record
-from .runners.slots import Slot
-from .runners.threads import RunOne, ThreadRunners
-from .settings import WorkerSettings
-from .steps.steps import Bench, Raised, Task, decide
+from .messages import HandlerAddress, RunJob, Setup
+from .pool import ChildCounts, ChildPool, Recycling
 from .suspects import crashes_before
 
 _LOGGER = logging.getLogger("stoker.isolation")

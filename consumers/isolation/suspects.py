@@ -11,10 +11,10 @@ import logging
 from collections.abc import Collection
 from typing import Final
 
-from ..topology import Queue
-from ..topology.headers import JOB_TYPE
-from . import log_keys
-from .records.record import Assignment, Record
+from ...topology import Queue
+from ...topology.headers import JOB_TYPE
+from .. import log_keys
+from ..records.record import Assignment, Record
 
 _LOGGER = logging.getLogger("stoker.isolation")
 
