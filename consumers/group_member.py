@@ -16,8 +16,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ..topology import ClusterSettings, NotAuthorized, Queue
 from ..topology.kafka_errors import FORBIDDEN
 from . import log_keys
-from .flow import places
-from .handover import Handover
 from .kafka.clients import make_consumer
 from .kafka.group_protocol import (
     CLASSIC_PROTOCOL,
@@ -33,6 +31,8 @@ from .membership import Membership
 from .partitions.assignments import Assignments
 from .partitions.commits import Commits
 from .partitions.restore_thread import Restoring
+from .polling.backpressure import places
+from .polling.rebalance import Handover
 from .records.record import Assignment
 from .rights_watch import RightsWatch
 

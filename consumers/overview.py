@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping
 
 from ..topology import Queue
-from .flow import Flow
 from .membership import Membership
 from .partitions.assignments import Assignments
+from .polling.backpressure import Flow
+from .polling.dispatch import Stages
 from .records.record import Assignment
 from .rights_watch import RightsWatch
 from .runners.stacks import innermost, thread_frames
 from .snapshot import QueueSnapshot
-from .stages import Stages
 from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 
 

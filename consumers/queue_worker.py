@@ -21,11 +21,8 @@ from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .errors import WorkerCrashed
-from .flow import Flow
 from .group_member import GroupMember
-from .handover import Handover
 from .holdups import Holdups
-from .intake import Intake
 from .kafka.clients import (
     events_producer,
     lone_producer,
@@ -34,7 +31,6 @@ from .kafka.clients import (
     settling_producer,
     spilling_producer,
 )
-from .lags import Lags
 from .membership import Membership, view_group
 from .overview import Overview
 from .partitions.assignments import Assignments
@@ -42,6 +38,12 @@ from .partitions.commits import Commits
 from .partitions.counterparts import CounterpartsMissing, find_missing
 from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
+from .polling.backpressure import Flow
+from .polling.dispatch import Stages
+from .polling.intake import Intake
+from .polling.lag import Lags
+from .polling.rebalance import Handover
+from .polling.tier_reader import TierReader
 from .records.record import Assignment
 from .rights_watch import RightsWatch, ask_cluster
 from .settings import WorkerSettings
@@ -49,10 +51,8 @@ from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler
 from .settling.settlement import Group
 from .snapshot import QueueSnapshot
-from .stages import Stages
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import Bench
-from .tier_reader import TierReader
 from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from delivering import NOW
 from stoker.consumers.job.failure import make_failure
+from stoker.consumers.polling.dispatch import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Stages
 from stoker.consumers.records.outcomes import Retried
-from stoker.consumers.stages import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Stages
 
 FAILED = Retried(
     due=NOW,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from delivering import NOW, NOW_S, declare, plain_record
-from stoker.consumers.flow import wake_time_s
-from stoker.consumers.held import HeldRecords
+from stoker.consumers.polling.backpressure import wake_time_s
+from stoker.consumers.polling.delayed import HeldRecords
 from stoker.consumers.records.record import Assignment
 from stoker.topology.headers import DUE, format_instant
 

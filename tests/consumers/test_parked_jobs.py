@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from delivering import plain_record
-from stoker.consumers.flow import Flow
 from stoker.consumers.partitions.assignments import Assignments
+from stoker.consumers.polling.backpressure import Flow
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
 

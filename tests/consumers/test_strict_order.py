@@ -15,10 +15,10 @@ from stoker.consumers import Retry
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.pending_retries import awaited_as
 from stoker.consumers.ordering.strict_lanes import StrictLanes
+from stoker.consumers.polling.dispatch import Stages
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.stages import Stages
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from working import Journal, create, declare_queue, running_worker, wait_all_committed, wait_dead

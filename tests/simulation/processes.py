@@ -15,14 +15,16 @@ from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
-from stoker.consumers.flow import Flow
-from stoker.consumers.handover import Handover
-from stoker.consumers.intake import Intake
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.polling.backpressure import Flow
+from stoker.consumers.polling.dispatch import Stages
+from stoker.consumers.polling.intake import Intake
+from stoker.consumers.polling.rebalance import Handover
+from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.threads import ThreadRunners
@@ -30,10 +32,8 @@ from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import Group
-from stoker.consumers.stages import Stages
 from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import Bench, Result, Task, decide
-from stoker.consumers.tier_reader import TierReader
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 

@@ -9,33 +9,33 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-from ..topology import Queue
-from ..topology.headers import JOB_TYPE
-from .isolation.runners import IsolatedRunners
-from .isolation.suspects import Suspects
-from .job.context import JobContext
-from .job.heartbeats import JobProgress
-from .ordering.lanes import Lanes
-from .ordering.strict_lanes import StrictLanes
-from .partitions.ledger import Ledger, tried_name
-from .records.job_fields import job_fields
-from .records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
-from .records.record import Assignment, Record
-from .runners.async_runners import AsyncRunners
-from .runners.async_slots import AsyncSlot
-from .runners.event_loop import LoopTrace
-from .runners.slots import Slot
-from .runners.threads import ThreadRunners
-from .runners.watchdog import Pool, Watchdog
-from .settings import WorkerSettings
-from .settling.event_publisher import EventPublisher
-from .settling.setbacks import log_excused, log_setback
-from .settling.settle import Settler
-from .settling.settlement import Settlement
-from .settling.writes import progress_event, utc
-from .steps.run import run_async, run_sync
-from .steps.schema_waits import AwaitedSchema, SchemaWaits
-from .steps.steps import Bench, Task, claim, decide, decode
+from ...topology import Queue
+from ...topology.headers import JOB_TYPE
+from ..isolation.runners import IsolatedRunners
+from ..isolation.suspects import Suspects
+from ..job.context import JobContext
+from ..job.heartbeats import JobProgress
+from ..ordering.lanes import Lanes
+from ..ordering.strict_lanes import StrictLanes
+from ..partitions.ledger import Ledger, tried_name
+from ..records.job_fields import job_fields
+from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
+from ..records.record import Assignment, Record
+from ..runners.async_runners import AsyncRunners
+from ..runners.async_slots import AsyncSlot
+from ..runners.event_loop import LoopTrace
+from ..runners.slots import Slot
+from ..runners.threads import ThreadRunners
+from ..runners.watchdog import Pool, Watchdog
+from ..settings import WorkerSettings
+from ..settling.event_publisher import EventPublisher
+from ..settling.setbacks import log_excused, log_setback
+from ..settling.settle import Settler
+from ..settling.settlement import Settlement
+from ..settling.writes import progress_event, utc
+from ..steps.run import run_async, run_sync
+from ..steps.schema_waits import AwaitedSchema, SchemaWaits
+from ..steps.steps import Bench, Task, claim, decide, decode
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -14,11 +14,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ..topology import headers as wire
-from .held import HeldRecords
-from .partitions.assignments import Assignments
-from .records.record import Assignment, Record
-from .settings import WorkerSettings
+from ...topology import headers as wire
+from ..partitions.assignments import Assignments
+from ..records.record import Assignment, Record
+from ..settings import WorkerSettings
+from .delayed import HeldRecords
 
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import count
 
-from .records.record import Assignment, Record
+from ..records.record import Assignment, Record
 
 
 class HeldRecords:

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from .flow import Flow
-from .handover import Handover
-from .partitions.assignments import Assignments
-from .records.outcomes import INTERRUPTED
-from .records.progress import OffsetsWentBack
-from .records.record import Record
-from .settling.settlement import Group
-from .stages import Stages
+from ..partitions.assignments import Assignments
+from ..records.outcomes import INTERRUPTED
+from ..records.progress import OffsetsWentBack
+from ..records.record import Record
+from ..settling.settlement import Group
+from .backpressure import Flow
+from .dispatch import Stages
+from .rebalance import Handover
 
 OnError = Callable[[KafkaError], None]
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, TopicPartition
 
-from . import log_keys
-from .flow import Flow, places
-from .partitions.assignments import Assignments
-from .partitions.commits import Commits
-from .records.progress import OffsetsWentBack
-from .records.record import Assignment
-from .stages import Stages
+from .. import log_keys
+from ..partitions.assignments import Assignments
+from ..partitions.commits import Commits
+from ..records.progress import OffsetsWentBack
+from ..records.record import Assignment
+from .backpressure import Flow, places
+from .dispatch import Stages
 from .tier_reader import TierReader, starts
 
 _LOGGER = logging.getLogger("stoker.worker")

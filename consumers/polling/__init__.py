@@ -1,0 +1,1 @@
+"""The poll thread: what it fetches, holds back and hands on."""
