@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 
 from ..topology import Queue
-from .membership import Membership
+from .group.membership import Membership
+from .group.rights_watch import RightsWatch
 from .partitions.assignments import Assignments
 from .polling.backpressure import Flow
 from .polling.dispatch import Stages
 from .records.record import Assignment
-from .rights_watch import RightsWatch
 from .runners.stacks import innermost, thread_frames
 from .snapshot import QueueSnapshot
 from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces

@@ -21,7 +21,9 @@ from ..schemas import Contract, Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from . import log_keys
 from .errors import WorkerCrashed
-from .group_member import GroupMember
+from .group.member import GroupMember
+from .group.membership import Membership, view_group
+from .group.rights_watch import RightsWatch, ask_cluster
 from .holdups import Holdups
 from .kafka.clients import (
     events_producer,
@@ -31,7 +33,6 @@ from .kafka.clients import (
     settling_producer,
     spilling_producer,
 )
-from .membership import Membership, view_group
 from .overview import Overview
 from .partitions.assignments import Assignments
 from .partitions.commits import Commits
@@ -45,7 +46,6 @@ from .polling.lag import Lags
 from .polling.rebalance import Handover
 from .polling.tier_reader import TierReader
 from .records.record import Assignment
-from .rights_watch import RightsWatch, ask_cluster
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler

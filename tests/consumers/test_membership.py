@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stoker.consumers.group.membership import JOINING, GroupView, Membership, judge, view_group
 from stoker.consumers.kafka.group_protocol import BrokerWatch
-from stoker.consumers.membership import JOINING, GroupView, Membership, judge, view_group
 from stoker.consumers.snapshot import QueueSnapshot
 from stoker.operations.live_view import WorkerView
 from stoker.topology import ClusterSettings
@@ -25,8 +25,8 @@ OURS = GroupView(partitions=2, members=1, lists_us=True, state="stable")
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is not patient."""
-    monkeypatch.setattr("stoker.consumers.membership.LATE_AFTER_S", 1.0)
-    monkeypatch.setattr("stoker.consumers.membership.ASK_EVERY_S", 2.0)
+    monkeypatch.setattr("stoker.consumers.group.membership.LATE_AFTER_S", 1.0)
+    monkeypatch.setattr("stoker.consumers.group.membership.ASK_EVERY_S", 2.0)
 
 
 @pytest.mark.usefixtures("soon")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from delivering import declare
-from stoker.consumers import rights_watch
-from stoker.consumers.rights_watch import RightsWatch
+from stoker.consumers.group import rights_watch
+from stoker.consumers.group.rights_watch import RightsWatch
 from waiting import wait_until
 
 

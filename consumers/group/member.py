@@ -13,11 +13,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ..topology import ClusterSettings, NotAuthorized, Queue
-from ..topology.kafka_errors import FORBIDDEN
-from . import log_keys
-from .kafka.clients import make_consumer
-from .kafka.group_protocol import (
+from ...topology import ClusterSettings, NotAuthorized, Queue
+from ...topology.kafka_errors import FORBIDDEN
+from .. import log_keys
+from ..kafka.clients import make_consumer
+from ..kafka.group_protocol import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
     BrokerWatch,
@@ -26,14 +26,14 @@ from .kafka.group_protocol import (
     is_barred,
     refuses_consumer_protocol,
 )
-from .kafka.outage import WorkerOutage
+from ..kafka.outage import WorkerOutage
+from ..partitions.assignments import Assignments
+from ..partitions.commits import Commits
+from ..partitions.restore_thread import Restoring
+from ..polling.backpressure import places
+from ..polling.rebalance import Handover
+from ..records.record import Assignment
 from .membership import Membership
-from .partitions.assignments import Assignments
-from .partitions.commits import Commits
-from .partitions.restore_thread import Restoring
-from .polling.backpressure import places
-from .polling.rebalance import Handover
-from .records.record import Assignment
 from .rights_watch import RightsWatch
 
 _LOGGER = logging.getLogger("stoker.worker")

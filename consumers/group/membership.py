@@ -16,10 +16,10 @@ from typing import Final, Literal
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from ..topology import ClusterSettings, Queue
-from ..topology.group_descriptions import describe_groups
-from ..topology.kafka_errors import Remedy, remedy_of
-from . import log_keys
+from ...topology import ClusterSettings, Queue
+from ...topology.group_descriptions import describe_groups
+from ...topology.kafka_errors import Remedy, remedy_of
+from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")
 

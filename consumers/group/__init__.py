@@ -1,0 +1,1 @@
+"""The worker as a member of its consumer group."""
