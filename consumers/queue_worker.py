@@ -24,7 +24,10 @@ from .errors import WorkerCrashed
 from .group.member import GroupMember
 from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
-from .holdups import Holdups
+from .inspection.holdups import Holdups
+from .inspection.overview import Overview
+from .inspection.report import QueueTrace
+from .inspection.snapshot import QueueSnapshot
 from .kafka.clients import (
     events_producer,
     lone_producer,
@@ -33,7 +36,6 @@ from .kafka.clients import (
     settling_producer,
     spilling_producer,
 )
-from .overview import Overview
 from .partitions.assignments import Assignments
 from .partitions.commits import Commits
 from .partitions.counterparts import CounterpartsMissing, find_missing
@@ -50,10 +52,8 @@ from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler
 from .settling.settlement import Group
-from .snapshot import QueueSnapshot
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import Bench
-from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
 

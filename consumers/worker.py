@@ -28,14 +28,14 @@ from ..topology.verify import verify
 from . import log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
+from .inspection.report import QueueTrace
+from .inspection.snapshot import QueueSnapshot
 from .isolation import child_flag
 from .queue_worker import QueueWorker
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames
 from .settings import WorkerSettings
-from .snapshot import QueueSnapshot
 from .standard_streams import fill_descriptors
-from .trace import QueueTrace
 
 _LOGGER = logging.getLogger("stoker.worker")
 

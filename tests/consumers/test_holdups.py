@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from delivering import NOW, TIERS, Delivery, declare
-from stoker.consumers import holdups as module
-from stoker.consumers.holdups import MOST_REPORTS, Holdups
+from stoker.consumers.inspection import holdups as module
+from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.lanes import Lanes

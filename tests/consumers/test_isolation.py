@@ -16,6 +16,7 @@ import pytest
 import isolated_jobs
 from delivering import declare as declare_delivery
 from isolating import Isolated, declare, is_gone, isolated
+from stoker.consumers.inspection.report import RunTrace, run_traces
 from stoker.consumers.isolation.child_run import Killed, Stopped, _Watch
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
@@ -23,7 +24,6 @@ from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.trace import RunTrace, run_traces
 from stoker.topology import RetryPolicy
 from waiting import wait_until
 

@@ -11,10 +11,10 @@ import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
 from stoker.consumers.errors import WorkerCrashed
+from stoker.consumers.inspection.report import PartitionTrace, QueueTrace, RunTrace
 from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.runners.event_loop import LoopTrace
-from stoker.consumers.trace import PartitionTrace, QueueTrace, RunTrace
 from stoker.operations.trace_output import json_printer, text_printer
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from shop_app import make_shop
+from stoker.consumers.inspection.snapshot import QueueSnapshot
 from stoker.consumers.job.heartbeats import JobProgress
-from stoker.consumers.snapshot import QueueSnapshot
 from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.cli.output import Figure, format_age, print_fitting_table, print_json, table_lines

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stoker.consumers import holdups as workers_side
+from stoker.consumers.inspection import holdups as workers_side
 from stoker.consumers.runners import watchdog
 from stoker.operations import holdup_reports
 from stoker.operations.cluster_view import ClusterView, Group, Member

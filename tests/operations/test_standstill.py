@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from stoker.consumers import holdups
+from stoker.consumers.inspection import holdups
 from stoker.operations import facts, standstill
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.doctor_queues import check_queue

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from shop_app import Shop, open_shop
 from stoker.consumers.inbox import table_ddl
+from stoker.consumers.inspection.snapshot import QueueSnapshot
 from stoker.consumers.job.heartbeats import JobProgress
-from stoker.consumers.snapshot import QueueSnapshot
 from stoker.operations.cli import main
 from stoker.operations.live_view import WorkerView
 from stoker.operations.logging_json import JsonFormatter

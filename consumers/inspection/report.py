@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..schemas import wire_text
-from .isolation.child_slot import ChildSlot
-from .isolation.pool import ChildCounts
-from .runners.event_loop import LoopTrace
-from .runners.stacks import INNERMOST, innermost
-from .runners.watchdog import Place, is_stuck
+from ...schemas import wire_text
+from ..isolation.child_slot import ChildSlot
+from ..isolation.pool import ChildCounts
+from ..runners.event_loop import LoopTrace
+from ..runners.stacks import INNERMOST, innermost
+from ..runners.watchdog import Place, is_stuck
 
 SLOW_TURN_S: Final = 3.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .group.membership import Standing
-from .isolation.pool import ChildCounts
-from .job.heartbeats import JobProgress
+from ..group.membership import Standing
+from ..isolation.pool import ChildCounts
+from ..job.heartbeats import JobProgress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

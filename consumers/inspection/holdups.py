@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
-from ..schemas import wire_text
-from ..topology import Queue, format_duration
-from ..topology.headers import JOB_ID, JOB_TYPE
-from .job.context import JobContext
-from .polling.backpressure import Flow, wake_time_s
-from .polling.dispatch import Stages
-from .records.record import Assignment, Lane, Record, attempt_or_1
-from .runners.watchdog import is_stuck
-from .settling.event_publisher import Event, EventPublisher
-from .settling.settle import Settler
-from .settling.writes import utc
+from ...schemas import wire_text
+from ...topology import Queue, format_duration
+from ...topology.headers import JOB_ID, JOB_TYPE
+from ..job.context import JobContext
+from ..polling.backpressure import Flow, wake_time_s
+from ..polling.dispatch import Stages
+from ..records.record import Assignment, Lane, Record, attempt_or_1
+from ..runners.watchdog import is_stuck
+from ..settling.event_publisher import Event, EventPublisher
+from ..settling.settle import Settler
+from ..settling.writes import utc
 
 OLD_AFTER_S: Final = 5.0
 """How long the same job must be a partition's lowest incomplete one before it is reported."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ..topology import Queue
-from .group.membership import Membership
-from .group.rights_watch import RightsWatch
-from .partitions.assignments import Assignments
-from .polling.backpressure import Flow
-from .polling.dispatch import Stages
-from .records.record import Assignment
-from .runners.stacks import innermost, thread_frames
+from ...topology import Queue
+from ..group.membership import Membership
+from ..group.rights_watch import RightsWatch
+from ..partitions.assignments import Assignments
+from ..polling.backpressure import Flow
+from ..polling.dispatch import Stages
+from ..records.record import Assignment
+from ..runners.stacks import innermost, thread_frames
+from .report import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 from .snapshot import QueueSnapshot
-from .trace import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 
 
 class Overview:
