@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from . import log_keys
-from .resident import describe_exit
+from .machine import describe_exit
 
 _LOGGER = logging.getLogger("stoker.fleet")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from .resident import processors
+from .machine import processors
 
 
 def default_worker_id() -> str:

@@ -34,8 +34,8 @@ from ...topology.own_loggers import keep_loggers_on
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, Signs
 from ..job.job_errors import report_of
+from ..machine import own_peak_bytes
 from ..records.record import Assignment, Record
-from ..resident import own_peak_bytes
 from ..runners.async_slots import AsyncSlot, Holder
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .. import log_keys
-from ..resident import describe_exit
+from ..machine import describe_exit
 from .messages import Ready, Setup, Unready
 from .process import ChildProcess, State
 

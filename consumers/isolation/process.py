@@ -21,7 +21,7 @@ from multiprocessing.connection import Pipe
 from queue import Empty, Queue
 from typing import Any, Final
 
-from ..resident import MAXRSS_UNIT_BYTES, resident_bytes
+from ..machine import MAXRSS_UNIT_BYTES, resident_bytes
 from .crashes import ChildDied
 from .log_relay import handle_carried, log_levels
 from .messages import (
