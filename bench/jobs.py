@@ -12,7 +12,7 @@ from typing import Final, Literal, get_args
 
 from stoker.consumers import current_job
 from stoker.topology import Pipeline, Queue, RetryPolicy
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 Kind = Literal["sync", "async", "slow", "stamped", "failing"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

@@ -14,8 +14,8 @@ from part import Part, Result, Say, only_job, only_queue
 
 from stoker.producers import Producer
 from stoker.producers.client import producer_config
-from stoker.topology import headers as wire
 from stoker.topology.schema_store import schema_store
+from stoker.topology.wire import headers as wire
 
 PACE_S: Final = (0.025, 0.075)
 """Pauses between paced jobs, drawn evenly so that they fall in with no timer of the worker: 20 a second."""

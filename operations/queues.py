@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ..topology import ClusterSettings, Queue, format_duration
-from ..topology import headers as wire
+from ..topology.wire import headers as wire
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .dead_letters import DeadLetterDesk
 from .holdup_reports import HoldupReport, Holdups, read_holdups

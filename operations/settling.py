@@ -16,8 +16,8 @@ from typing import Final, Protocol, assert_never
 import uuid_utils
 
 from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology import headers as wire
-from ..topology.headers import RETRY_HEADERS
+from ..topology.wire import headers as wire
+from ..topology.wire.headers import RETRY_HEADERS
 from .audit import Action, AuditTrail, operator_name
 from .corrections import Correction
 from .dead_letters import DeadLetterDesk, DeskView

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ..topology import headers as wire
+from ..topology.wire import headers as wire
 from .errors import OptionRefused
 
 MAX_KEY_BYTES: Final = 1_024

@@ -12,10 +12,10 @@ from confluent_kafka import murmur2
 
 from .. import schemas
 from ..schemas import SchemaStore
-from ..topology import headers as wire
 from ..topology.job_type import NO_OPTIONS, CallOptions, JobCall
 from ..topology.ordering_key import KeyNotFound
 from ..topology.pipeline import AnyJobType
+from ..topology.wire import headers as wire
 from .call_options import check_headers, check_id, check_key, check_source
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
 from .trace import trace_headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ..topology.headers import HeaderList
+from ..topology.wire.headers import HeaderList
 
 _NONE: HeaderList = []
 

@@ -19,8 +19,8 @@ from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.store import MemorySchemaStore
 from ..topology import JobType
-from ..topology import headers as wire
 from ..topology.job_type import ConfiguredJob, JobCall
+from ..topology.wire import headers as wire
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -19,7 +19,7 @@ from stoker.operations.settling import Replaying
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore, decode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from waiting import wait_until
 
 PARTITIONS = 3

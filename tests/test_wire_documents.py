@@ -17,7 +17,7 @@ from stoker.operations.broker_errors import BrokerError
 from stoker.operations.broker_java import find_jars
 from stoker.schemas import Contract, encode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from working import Journal, Raw, create, headers_of, publish_raw, running_worker, wait_all_committed, wait_dead
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "wire-contract.md"

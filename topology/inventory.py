@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import names
 from .admin import Administration, FoundTopic
 from .group_settings import group_settings
 from .pipeline import Pipeline
 from .queue import Queue
 from .topics import TopicSpec
+from .wire import names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from ...schemas import wire_text
 from ...topology import Queue, format_duration
-from ...topology.headers import JOB_ID, JOB_TYPE
+from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..job.context import JobContext
 from ..polling.backpressure import Flow, wake_time_s
 from ..polling.dispatch import Stages

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from ...topology import RetryPolicy
-from ...topology.headers import HeaderList
+from ...topology.wire.headers import HeaderList
 from ..job.heartbeats import JobProgress
 from ..records.outcomes import Outcome
 

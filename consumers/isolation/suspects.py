@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from ...topology import Queue
-from ...topology.headers import JOB_TYPE
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..records.record import Assignment, Record
 

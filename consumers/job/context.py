@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...schemas import wire_text
-from ...topology.headers import REPLAY, TRACE_PARENT
 from ...topology.job_type import NO_LIMITS, RunLimits
-from ...topology.names import queue_scope
+from ...topology.wire.headers import REPLAY, TRACE_PARENT
+from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
 from ..records.record import Record

@@ -20,9 +20,9 @@ from datetime import timedelta
 from threading import Lock
 from typing import Final
 
-from ...topology.headers import ATTEMPT
-from ...topology.ledger_names import MOVED, attempt_name
 from ...topology.queue import LedgerWindow
+from ...topology.wire.headers import ATTEMPT
+from ...topology.wire.ledger_names import MOVED, attempt_name
 from ..records.record import Record
 
 GENERATIONS: Final = 4

@@ -14,7 +14,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ...topology import headers as wire
+from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
 from ..records.record import Assignment, Record
 from ..settings import WorkerSettings

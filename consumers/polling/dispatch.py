@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ...topology import Queue
-from ...topology.headers import JOB_TYPE
+from ...topology.wire.headers import JOB_TYPE
 from ..isolation.runners import IsolatedRunners
 from ..isolation.suspects import Suspects
 from ..job.context import JobContext

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...schemas import wire_text
-from ...topology.headers import JOB_ID, JOB_TYPE
+from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from .. import log_keys
 from .record import Record
 

@@ -10,8 +10,8 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import wire_text
-from ...topology.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
-from ...topology.ledger_names import claim_id
+from ...topology.wire.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
+from ...topology.wire.ledger_names import claim_id
 from .progress import Progress
 
 Lane = bytes | str

@@ -18,10 +18,10 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
-from ...topology import headers as wire
-from ...topology.headers import HeaderList, header_map
 from ...topology.kafka_errors import Remedy, remedy_of
 from ...topology.topics import HEADERS_ALLOWANCE_BYTES
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import HeaderList, header_map
 from ..job.failure import make_failure
 from ..records.outcomes import Dead, Failure, Retried
 from ..records.record import Record

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, assert_never
 
 from ...schemas import LONGEST_DETAIL, wire_text
 from ...topology import Queue
-from ...topology import headers as wire
-from ...topology.headers import HeaderList
-from ...topology.ledger_names import LONGEST_ATTEMPT_BYTES
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import HeaderList
+from ...topology.wire.ledger_names import LONGEST_ATTEMPT_BYTES
 from ..job.heartbeats import JobProgress
 from ..partitions.ledger import moved_name, tried_name
 from ..records.outcomes import (

@@ -11,7 +11,7 @@ from typing import NoReturn
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ...topology.headers import TRACE_PARENT, TRACE_STATE
+from ...topology.wire.headers import TRACE_PARENT, TRACE_STATE
 from ..job.context import JobContext, enter_job
 from ..job.job_errors import is_kind_of
 from ..job.signals import TimeLimitExceeded

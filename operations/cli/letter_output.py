@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ...topology import headers as wire
+from ...topology.wire import headers as wire
 from ..terminal_text import printable
 from ..truncation import truncation_text
 from .output import print_fitting_table

@@ -23,7 +23,7 @@ from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes
-from stoker.topology.ledger_names import LONGEST_NAME_BYTES, claim_id
+from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, claim_id
 
 RETRIED = Retried(due=NOW, tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x")))
 MAIN = TopicPartition("unit.q", 0)

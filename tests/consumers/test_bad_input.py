@@ -10,7 +10,7 @@ import pytest
 from stoker.consumers import current_job
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from waiting import wait_until
 from working import (
     Journal,

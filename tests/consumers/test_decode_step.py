@@ -16,7 +16,7 @@ from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, Task, claim, decode
 from stoker.schemas import encode_own
-from stoker.topology.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
+from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 
 
 def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:

@@ -22,7 +22,7 @@ from stoker.consumers.settling import settle
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import Group, Settlement
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from waiting import wait_until
 
 FAILURE = make_failure("work", error_type="ValueError", message="x", stack="s" * 4_000)

@@ -12,7 +12,7 @@ from delivering import NOW, NOW_S, declare, plain_record
 from stoker.consumers.polling.backpressure import wake_time_s
 from stoker.consumers.polling.delayed import HeldRecords
 from stoker.consumers.records.record import Assignment
-from stoker.topology.headers import DUE, format_instant
+from stoker.topology.wire.headers import DUE, format_instant
 
 TIER = timedelta(seconds=10)
 

@@ -19,7 +19,7 @@ from inboxes import make_postgresql, make_sqlite
 from postgres import Postgres
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.ledger_names import MOVED
+from stoker.topology.wire.ledger_names import MOVED
 from waiting import wait_until
 from working import create, remembered, wait_all_committed
 

@@ -17,7 +17,7 @@ import isolated_jobs
 from isolating import is_gone
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from waiting import wait_until
 from working import (
     DEADLINE_S,

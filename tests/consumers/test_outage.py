@@ -10,7 +10,7 @@ from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.apply import ensure_topology
-from stoker.topology.ledger_names import MOVED
+from stoker.topology.wire.ledger_names import MOVED
 from waiting import wait_until
 from working import (
     Journal,

@@ -21,7 +21,7 @@ from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import Raised
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 TENANT: ContextVar[str] = ContextVar("tenant", default="nobody")
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

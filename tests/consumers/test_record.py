@@ -11,7 +11,7 @@ from delivering import declare
 from stoker.consumers.records.outcomes import Snoozed
 from stoker.consumers.records.record import Assignment, Record, attempt_of
 from stoker.consumers.settling.writes import plan_writes
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 
 def record_with(pairs: list[tuple[str, bytes | None]]) -> Record:

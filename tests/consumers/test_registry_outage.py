@@ -18,7 +18,7 @@ from stoker.producers import Producer
 from stoker.schemas import Contract
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.contracts import ContractsRefused
-from stoker.topology.headers import FIRST_FAILED, format_instant
+from stoker.topology.wire.headers import FIRST_FAILED, format_instant
 from waiting import wait_until
 from working import (
     SHORT_GRACES,

@@ -12,7 +12,7 @@ from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
-from stoker.topology.headers import JOB_ID
+from stoker.topology.wire.headers import JOB_ID
 
 KEYED = 0
 """Of the world's keys: "a", on partition 0."""

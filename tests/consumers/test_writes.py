@@ -24,8 +24,8 @@ from stoker.consumers.records.outcomes import (
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settling.writes import NextRecord, Writes, plan_writes
 from stoker.schemas import encode_own
-from stoker.topology import headers as wire
-from stoker.topology.ledger_names import MOVED
+from stoker.topology.wire import headers as wire
+from stoker.topology.wire.ledger_names import MOVED
 
 LATER = NOW + timedelta(seconds=10)
 FAILURE = describe_failure("work", ValueError("broken"))

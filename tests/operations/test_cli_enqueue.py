@@ -16,8 +16,8 @@ from stoker.operations.payload_input import InputRefused, payload_from_pairs
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import Contract, Decoder
 from stoker.topology import ClusterSettings
-from stoker.topology.headers import header_map
 from stoker.topology.schema_store import schema_store
+from stoker.topology.wire.headers import header_map
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from stoker.operations.settling import Discarding, Forecast, Request, Settlement
 from stoker.operations.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 ALL = Selection()
 

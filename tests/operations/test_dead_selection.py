@@ -13,7 +13,7 @@ from stoker.operations.instants import parse_when
 from stoker.operations.job_record import JobRecord, Ref, parse_ref
 from stoker.operations.selection import Selection
 from stoker.operations.tally import MAX_GROUPS, OVERFLOW, Tally
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from stoker.operations.job_record import JobRecord, Ref
 from stoker.operations.letter_counts import RecentLetters
 from stoker.operations.queues import Look
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.headers import JOB_TYPE, TIME, format_instant
+from stoker.topology.wire.headers import JOB_TYPE, TIME, format_instant
 
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
 PIPELINE = Pipeline("shop")

@@ -22,7 +22,7 @@ from stoker.operations.queues import Look, QueueStatus, count_open_letters, insp
 from stoker.operations.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster import ClusterUnreachable
-from stoker.topology.headers import DISPOSITION, DUE, SETTLES, format_instant
+from stoker.topology.wire.headers import DISPOSITION, DUE, SETTLES, format_instant
 from waiting import wait_until
 
 

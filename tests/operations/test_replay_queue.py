@@ -17,7 +17,7 @@ from stoker.operations.pacing import Pace
 from stoker.operations.queue_replay import Bounds, QueueReplay, Stretch
 from stoker.operations.selection import Selection
 from stoker.topology import ClusterSettings
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 JOBS = 130
 

@@ -28,7 +28,7 @@ from stoker.operations.logging_json import JsonFormatter
 from stoker.operations.terminal_text import json_text, printable, printable_lines
 from stoker.operations.text_log import TextFormatter
 from stoker.topology import ClusterSettings
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 HOSTILE = "k\x1b[2J\x1b[8m\x1b]0;title\x07\x9b5n\x7f\u202egnp.exe\u2066\u200b\u2028\r\nforged: line\t[red]x[/red]"
 COMMANDS: tuple[tuple[str, ...], ...] = (

@@ -17,7 +17,7 @@ from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.text_log import TIME, TextFormatter
 from stoker.topology import Pipeline
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 from waiting import wait_until
 
 LOGGER = logging.getLogger("stoker.worker")

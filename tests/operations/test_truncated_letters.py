@@ -20,7 +20,7 @@ from stoker.operations.payloads import Edits, PayloadDesk
 from stoker.operations.selection import Selection
 from stoker.operations.settling import ORIGINAL_GONE, Forecast, Replaying, Request, Settlement
 from stoker.topology import ClusterSettings
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 
 @pytest.fixture

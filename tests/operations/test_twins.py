@@ -18,8 +18,8 @@ from stoker.operations.selection import Selection
 from stoker.operations.settling import Discarding, Request, Settlement
 from stoker.operations.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
-from stoker.topology import headers as wire
-from stoker.topology.ledger_names import attempt_name, claim_id
+from stoker.topology.wire import headers as wire
+from stoker.topology.wire.ledger_names import attempt_name, claim_id
 
 ALL = Selection()
 MANY = 5_000

@@ -16,7 +16,7 @@ from stoker.producers.errors import EnqueueError, OptionRefused, PayloadRefused,
 from stoker.producers.record import ANY_PARTITION, Record, RecordBuilder, TimeStamp, partition_of
 from stoker.schemas import MemorySchemaStore
 from stoker.schemas import PayloadRefused as RefusedBySchema
-from stoker.topology import headers as wire
+from stoker.topology.wire import headers as wire
 
 NOW = datetime(2013, 1, 1, 5, 17, 0, 250_000, tzinfo=UTC)
 NOW_NS = 1_357_017_420_250_000_000

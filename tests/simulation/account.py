@@ -19,7 +19,7 @@ from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment, Record, attempt_of
 from stoker.consumers.settling.writes import utc
 from stoker.topology import Queue
-from stoker.topology.headers import DUE, JOB_ID, REASON, parse_instant
+from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 
 
 @dataclass(eq=False)

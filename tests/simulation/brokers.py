@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from simulation.virtual_time import CLOCK
-from stoker.topology.headers import HeaderList
+from stoker.topology.wire.headers import HeaderList
 
 Place = tuple[str, int]
 Committed = tuple[int, str]

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from simulation.brokers import Place, SimBrokers
 from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.start_positions import EARLIEST
-from stoker.topology.headers import HeaderList
+from stoker.topology.wire.headers import HeaderList
 
 MOST_UNANSWERED = 4
 PATIENCE = 3

@@ -11,7 +11,7 @@ from stoker.consumers.records.outcomes import Dead, Outcome
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment, Record
 from stoker.topology import Queue
-from stoker.topology.headers import ATTEMPT, JOB_ID, REASON
+from stoker.topology.wire.headers import ATTEMPT, JOB_ID, REASON
 
 
 class Deaths:

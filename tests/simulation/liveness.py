@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from simulation.account import Job
 from simulation.processes import SimProcess
 from simulation.world import World
-from stoker.topology.headers import JOB_ID
+from stoker.topology.wire.headers import JOB_ID
 
 FEW = 3
 """Of the twelve jobs that a process may hold: where so many stand, parked ones count against the bound as well."""

@@ -25,9 +25,9 @@ from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
-from stoker.topology import headers as wire
-from stoker.topology.headers import HeaderList
 from stoker.topology.queue import LedgerWindow, Ordering
+from stoker.topology.wire import headers as wire
+from stoker.topology.wire.headers import HeaderList
 
 Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))

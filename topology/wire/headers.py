@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ..schemas.wire_text import wire_text
+from ...schemas.wire_text import wire_text
 
 HeaderList = list[tuple[str, bytes]]
 HeaderMap = dict[str, bytes]

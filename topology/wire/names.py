@@ -10,7 +10,7 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from .durations import format_duration
+from ..durations import format_duration
 
 RETRY_INFIX: Final = ".retry."
 DEAD_SUFFIX: Final = ".dead"

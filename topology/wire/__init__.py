@@ -1,0 +1,1 @@
+"""Names on the wire: topics, groups, headers, ledger entries."""
