@@ -16,7 +16,7 @@ from examples.claims import Claim, book_claim
 from examples.flight import Flight
 from stoker.consumers import current_job_or_none
 from stoker.topology import Pipeline, RetryPolicy
-from stoker.topology.pipeline import QueueShape
+from stoker.topology.declaration.pipeline import QueueShape
 
 NAMESPACE: Final = os.environ.get("FLIGHTS_NAMESPACE", "flights")
 SESSION_TIMEOUT: Final = timedelta(seconds=float(os.environ.get("FLIGHTS_SESSION_TIMEOUT_S", "5")))

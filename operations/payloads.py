@@ -9,7 +9,7 @@ from typing import Any, Final
 from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
 from ..topology import Pipeline, UnknownName
 from ..topology.contracts import STORE_TIMEOUT_S
-from ..topology.pipeline import AnyJobType
+from ..topology.declaration.pipeline import AnyJobType
 from .corrections import Correction, FieldChange, changed_fields
 from .desk_errors import RefusedEdit
 from .job_record import JobRecord

@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-from ..topology.job_type import JobCall
-from ..topology.pipeline import AnyJobType
+from ..topology.declaration.job_type import JobCall
+from ..topology.declaration.pipeline import AnyJobType
 from .connection import Connection
 from .delivery import BulkResult, delivery_error, why_unconfirmed
 from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall

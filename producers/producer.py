@@ -11,8 +11,8 @@ from typing import ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
 from ..topology.cluster import ClusterSettings
-from ..topology.job_type import ConfiguredJob, JobCall, JobType
-from ..topology.pipeline import Pipeline
+from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
+from ..topology.declaration.pipeline import Pipeline
 from .bulk import run_bulk
 from .client import logger
 from .delivery import BulkResult, Receipt

@@ -13,8 +13,8 @@ from typing import Any, Final
 from ..schemas import SchemaStore
 from ..topology.clients import ClientOptionRefused
 from ..topology.cluster import ClusterSettings, Option
-from ..topology.job_type import JobCall
-from ..topology.pipeline import AnyJobType, Pipeline
+from ..topology.declaration.job_type import JobCall
+from ..topology.declaration.pipeline import AnyJobType, Pipeline
 from ..topology.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection

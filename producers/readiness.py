@@ -24,7 +24,7 @@ from ..topology.admin import Administration
 from ..topology.clients import ClientOptionRefused
 from ..topology.cluster import ClusterSettings, ClusterUnreachable
 from ..topology.cluster import NotAuthorized as AdministrationRefused
-from ..topology.pipeline import AnyJobType, Pipeline
+from ..topology.declaration.pipeline import AnyJobType, Pipeline
 from ..topology.rights import Operation, Resource, Right
 from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
 from .errors import (

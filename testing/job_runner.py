@@ -19,7 +19,7 @@ from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.store import MemorySchemaStore
 from ..topology import JobType
-from ..topology.job_type import ConfiguredJob, JobCall
+from ..topology.declaration.job_type import ConfiguredJob, JobCall
 from ..topology.wire import headers as wire
 
 P = ParamSpec("P")

@@ -16,8 +16,8 @@ from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
 from ..schemas.store import MemorySchemaStore
 from ..topology import JobType, Pipeline
-from ..topology.job_type import ConfiguredJob, JobCall
-from ..topology.pipeline import AnyJobType
+from ..topology.declaration.job_type import ConfiguredJob, JobCall
+from ..topology.declaration.pipeline import AnyJobType
 
 P = ParamSpec("P")
 R = TypeVar("R")

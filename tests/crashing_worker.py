@@ -20,8 +20,8 @@ from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import Group
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.queue import Ordering
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.queue import Ordering
+from stoker.topology.declaration.retries import RetryPolicy
 
 TIERS = (timedelta(milliseconds=300),)
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Unpack
 
 from stoker.topology import Pipeline
+from stoker.topology.declaration.pipeline import QueueShape
+from stoker.topology.declaration.topics import declared_topics
 from stoker.topology.inventory import Inventory, TopicState
-from stoker.topology.pipeline import QueueShape
-from stoker.topology.topics import declared_topics
 
 TIERS = (timedelta(seconds=5), timedelta(minutes=1))
 

@@ -16,7 +16,7 @@ from stoker.consumers.steps.steps import Bench, Task
 from stoker.schemas import Decoder
 from stoker.schemas.store import StoredSchema
 from stoker.topology import JobType, Pipeline, Queue
-from stoker.topology.pipeline import QueueShape
+from stoker.topology.declaration.pipeline import QueueShape
 
 NOW = datetime(2013, 1, 1, 12, 0, tzinfo=UTC)
 NOW_S = NOW.timestamp()

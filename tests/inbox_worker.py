@@ -17,7 +17,7 @@ from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import Group
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.retries import RetryPolicy
 
 MARKED: Final = "5"
 PLACES: Final = ("written", "committed", "ended", "remembered")

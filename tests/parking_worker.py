@@ -13,7 +13,7 @@ from pathlib import Path
 from crashing_worker import note_run
 from stoker.consumers import Worker, WorkerSettings
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.queue import LedgerWindow
+from stoker.topology.declaration.queue import LedgerWindow
 
 HELD_KEY = "held"
 """All jobs of this key stand behind the first of them."""

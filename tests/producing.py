@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.admin import Administration
-from stoker.topology.topics import declared_topics
+from stoker.topology.declaration.topics import declared_topics
 from waiting import wait_until
 
 READ_DEADLINE_S = 20.0

@@ -24,8 +24,8 @@ from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.admin import Administration
 from stoker.topology.apply import ensure_topology
+from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.group_settings import group_settings
-from stoker.topology.pipeline import QueueShape
 from waiting import wait_until
 
 LOGGER = logging.getLogger("tests")

@@ -3,12 +3,12 @@
 from .apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .clients import ClientOptionRefused
 from .cluster import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
+from .declaration.job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
+from .declaration.pipeline import Pipeline, UnknownName
+from .declaration.queue import LedgerWindow, Queue
+from .declaration.retries import RetryPolicy
 from .durations import format_duration, parse_duration
 from .findings import Allowed, Finding, Group, Plan
-from .job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
-from .pipeline import Pipeline, UnknownName
-from .queue import LedgerWindow, Queue
-from .retries import RetryPolicy
 from .verify import TopologyMismatch
 
 __all__ = [

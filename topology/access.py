@@ -7,10 +7,10 @@ from typing import Final
 
 from .admin import ADMIN_TIMEOUT_S, Administration
 from .cluster import ClusterSettings, NotAuthorized
-from .pipeline import Pipeline
-from .queue import Queue
+from .declaration.pipeline import Pipeline
+from .declaration.queue import Queue
+from .declaration.topics import pipeline_topics, queue_topics
 from .rights import Duty, Resource, Right, rights_for
-from .topics import pipeline_topics, queue_topics
 
 Allowed = Mapping[str, frozenset[str] | None]
 """{topic: operations that are allowed on it}, as `Administration.allowed` tells."""

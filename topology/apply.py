@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from ..schemas import IncompatibleSchema, SchemaStore
 from .admin import Administration
 from .cluster import ClusterSettings
+from .declaration.pipeline import Pipeline
 from .findings import (
     NOTHING,
     Allowed,
@@ -26,7 +27,6 @@ from .findings import (
     Step,
 )
 from .group_settings import refused_setting
-from .pipeline import Pipeline
 from .plan import plan_topics
 from .schema_store import schema_store
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..schemas import IncompatibleSchema, SchemaStore
 from .cluster import ClusterSettings
-from .pipeline import AnyJobType, Pipeline
+from .declaration.pipeline import AnyJobType, Pipeline
 from .schema_store import schema_store
 
 STORE_TIMEOUT_S: Final = 10.0

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from .declaration.pipeline import Pipeline
+from .declaration.queue import Queue
+from .declaration.topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from .durations import format_retention
 from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
 from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
-from .pipeline import Pipeline
-from .queue import Queue
-from .topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from .verify import is_shorter
 
 RETENTION: Final = "retention.ms"

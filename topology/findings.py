@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from ..schemas import IncompatibleSchema
-from .topics import TopicSpec
+from .declaration.topics import TopicSpec
 
 
 class Group(StrEnum):

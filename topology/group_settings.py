@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from .declaration.queue import Queue
+from .declaration.topics import milliseconds
 from .durations import format_retention
 from .findings import Finding, Group, SetGroupConfig
-from .queue import Queue
-from .topics import milliseconds
 
 SESSION: Final = "consumer.session.timeout.ms"
 HEARTBEAT: Final = "consumer.heartbeat.interval.ms"

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .admin import Administration, FoundTopic
+from .declaration.pipeline import Pipeline
+from .declaration.queue import Queue
+from .declaration.topics import TopicSpec
 from .group_settings import group_settings
-from .pipeline import Pipeline
-from .queue import Queue
-from .topics import TopicSpec
 from .wire import names
 
 

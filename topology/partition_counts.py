@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from .declaration.queue import Queue
+from .declaration.topics import TopicSpec
 from .findings import Allowed, Finding, Group, GrowTopic
 from .inventory import Inventory
-from .queue import Queue
-from .topics import TopicSpec
 
 APPLY: Final = "stoker topology apply"
 

@@ -9,12 +9,12 @@ from .access import require_on_topics
 from .admin import Administration
 from .cluster import ClusterSettings
 from .contracts import contracts_refused_on
+from .declaration.pipeline import Pipeline
+from .declaration.topics import declared_topics
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
 from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
-from .pipeline import Pipeline
 from .rights import Duty, rights_for
-from .topics import declared_topics
 
 
 def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:

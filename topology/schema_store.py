@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..schemas import SchemaStore
 from .clients import check_options
 from .cluster import ClusterSettings
-from .pipeline import Pipeline
+from .declaration.pipeline import Pipeline
 
 
 def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:

@@ -11,13 +11,13 @@ from typing import Final
 from .access import require_on_topics
 from .admin import Administration
 from .cluster import ClusterSettings
+from .declaration.pipeline import Pipeline
+from .declaration.queue import Queue
+from .declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
 from .durations import format_retention
 from .inventory import Inventory, TopicState, read_topics
 from .partition_counts import APPLY, mending
-from .pipeline import Pipeline
-from .queue import Queue
 from .rights import Duty, rights_for
-from .topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
 
 VERIFY_TIMEOUT_S: Final = 10.0
 UNLIMITED: Final = -1

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from ...topology import InvalidDeclaration, JobType
-from ...topology.isolation import why_not_importable
+from ...topology.declaration.isolation import why_not_importable
 from .. import log_keys
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome

@@ -24,7 +24,7 @@ from typing import Final, cast
 
 from ...producers import BulkResult, Receipt
 from ...topology import RetryPolicy
-from ...topology.retries import ErrorTypes
+from ...topology.declaration.retries import ErrorTypes
 from ..inbox import AlreadyDone
 from ..records.outcomes import Failure
 from .failure import describe_failure, reason_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...schemas import wire_text
-from ...topology.job_type import NO_LIMITS, RunLimits
+from ...topology.declaration.job_type import NO_LIMITS, RunLimits
 from ...topology.wire.headers import REPLAY, TRACE_PARENT
 from ...topology.wire.names import queue_scope
 from .. import log_keys

@@ -20,7 +20,7 @@ from datetime import timedelta
 from threading import Lock
 from typing import Final
 
-from ...topology.queue import LedgerWindow
+from ...topology.declaration.queue import LedgerWindow
 from ...topology.wire.headers import ATTEMPT
 from ...topology.wire.ledger_names import MOVED, attempt_name
 from ..records.record import Record

@@ -17,7 +17,7 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, TypeVar
 
-from ...topology.job_type import RunLimits
+from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
 from ..job.signals import TimeLimitExceeded
 from .forks import PROCESS, end_copy

@@ -13,7 +13,7 @@ import time
 from types import FrameType
 from typing import Final
 
-from ...topology.job_type import RunLimits
+from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
 from ..job.signals import TimeLimitExceeded
 from .forks import PROCESS

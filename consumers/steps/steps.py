@@ -15,7 +15,7 @@ from typing import Any, Never, assert_never
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
 from ...topology import JobType, Queue
-from ...topology.retries import fitting_tier
+from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
 from ..job.context import JobContext

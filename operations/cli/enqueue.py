@@ -16,8 +16,8 @@ from .output import echo_line, print_json
 from .parameters import FromNow
 
 if TYPE_CHECKING:
-    from ...topology.job_type import CallOptions
-    from ...topology.pipeline import AnyJobType
+    from ...topology.declaration.job_type import CallOptions
+    from ...topology.declaration.pipeline import AnyJobType
 
 
 def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -78,7 +78,7 @@ def enqueue(
     Exit codes: 1 when a job was not confirmed, or a line was refused; 2 when the payload or the job type is wrong; 3
     when Kafka cannot be reached.
     """
-    from ...topology.job_type import CallOptions
+    from ...topology.declaration.job_type import CallOptions
 
     options = CallOptions(
         key=key, job_id=job_id, idempotency_key=idempotency_key, expires=expires, source=source, headers=headers

@@ -168,7 +168,7 @@ def show(app: AppContext, *, as_json: bool) -> None:
       stoker -A shop.jobs:pipeline topology show
       stoker -A shop.jobs:pipeline topology show --json | jq '.queues[].job_types[].name'
     """
-    from ...topology.catalogue import catalogue
+    from ...topology.declaration.catalogue import catalogue
 
     found = catalogue(app.pipeline, app.registry_url)
     if as_json:

@@ -11,7 +11,7 @@ from .output import echo_line, print_table, styled
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
     from ...topology import Applied, Finding, Plan
-    from ...topology.catalogue import Catalogue, CataloguedJobType, CataloguedQueue
+    from ...topology.declaration.catalogue import Catalogue, CataloguedJobType, CataloguedQueue
 
 ORDER_IN_WORDS: Final = {
     "key": "in order per key",

@@ -23,8 +23,8 @@ from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
 from stoker.topology import Pipeline
-from stoker.topology.pipeline import QueueShape
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.pipeline import QueueShape
+from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire.headers import ORIGIN
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])

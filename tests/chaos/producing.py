@@ -28,7 +28,7 @@ from chaos.plan import ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
-from stoker.topology.job_type import JobCall
+from stoker.topology.declaration.job_type import JobCall
 
 NUMBER_HEADER: Final = "chaos-number"
 MAX_PENDING: Final = 2_000

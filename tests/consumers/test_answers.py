@@ -22,7 +22,7 @@ from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy
-from stoker.topology.job_type import JobCall
+from stoker.topology.declaration.job_type import JobCall
 
 HOUR = timedelta(hours=1)
 SOON = timedelta(seconds=12)

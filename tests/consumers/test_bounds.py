@@ -11,7 +11,7 @@ from functools import partial
 from stoker.consumers.queue_worker import FETCH_LIMIT
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.retries import RetryPolicy
 from waiting import wait_until
 from working import Gate, Journal, RunningWorker, create, declare_queue, running_worker
 

@@ -16,7 +16,7 @@ import pytest
 from crashing_worker import declare
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.queue import Ordering
+from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire.ledger_names import MOVED
 from waiting import wait_until
 from working import committed, create, dead_letters, ends, headers_of, read_topic, remembered, wait_all_committed

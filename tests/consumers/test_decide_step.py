@@ -14,7 +14,7 @@ from delivering import NOW, TIERS, declare
 from stoker.consumers.job.signals import LONGEST_WAIT, Discard, Retry, Snooze, TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed
 from stoker.consumers.steps.steps import Raised, Result, Returned, Stopped, check_returned, decide
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.retries import RetryPolicy
 
 
 def decided(result: Result, attempt: int = 1, chance: float = 0.0, **policy: object) -> Outcome:

@@ -21,7 +21,7 @@ from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settling.event_publisher import Event
 from stoker.schemas import decode_own, encode_own
-from stoker.topology.job_type import RunLimits
+from stoker.topology.declaration.job_type import RunLimits
 
 RETRIED = Retried(
     due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x"))

@@ -21,8 +21,8 @@ from stoker.consumers.records.record import Assignment
 from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.queue import LedgerWindow
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.queue import LedgerWindow
+from stoker.topology.declaration.retries import RetryPolicy
 from working import Journal, create, declare_queue, running_worker
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from delivering import declare
 from stoker.consumers.partitions.ledger import Ledger, NameWindow, moved_name, tried_name
 from stoker.consumers.records.record import Record
-from stoker.topology.queue import LedgerWindow
+from stoker.topology.declaration.queue import LedgerWindow
 
 
 class Clock:

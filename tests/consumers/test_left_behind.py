@@ -18,7 +18,7 @@ from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
 from stoker.topology import Queue
-from stoker.topology.queue import LedgerWindow
+from stoker.topology.declaration.queue import LedgerWindow
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from stoker.consumers.worker import Worker
 from stoker.producers import Producer
 from stoker.schemas.own import decode_own
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.topics import pipeline_topics
+from stoker.topology.declaration.topics import pipeline_topics
 from waiting import wait_until
 from watched import hurry, resist
 from working import Gate, Journal, RunningWorker, committed, create, declare_queue, ends, read_topic, running_worker

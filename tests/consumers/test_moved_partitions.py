@@ -16,7 +16,7 @@ from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.apply import ensure_topology
-from stoker.topology.queue import LedgerWindow
+from stoker.topology.declaration.queue import LedgerWindow
 from waiting import wait_until
 from working import (
     Gate,

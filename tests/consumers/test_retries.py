@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from stoker.consumers import Discard, Retry, Snooze, current_job
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
-from stoker.topology.retries import RetryPolicy
+from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire import headers as wire
 from waiting import wait_until
 from working import (

@@ -21,7 +21,7 @@ from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_sync
 from stoker.consumers.steps.steps import Raised, Returned, Task
-from stoker.topology.job_type import InvalidDeclaration
+from stoker.topology.declaration.job_type import InvalidDeclaration
 from waiting import wait_until
 
 

@@ -22,7 +22,7 @@ from stoker.operations.doctor import examine
 from stoker.operations.findings import Verdict
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.topics import EVENTS_PARTITIONS, pipeline_topics
+from stoker.topology.declaration.topics import EVENTS_PARTITIONS, pipeline_topics
 from waiting import wait_until
 from working import Journal, RunningWorker, create, declare_queue, delete_topics, running_worker
 

@@ -26,7 +26,7 @@ from stoker.producers import Producer
 from stoker.schemas import encode_own
 from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
 from stoker.topology.cluster import ClusterUnreachable, NotAuthorized
-from stoker.topology.topics import EVENTS_PARTITIONS
+from stoker.topology.declaration.topics import EVENTS_PARTITIONS
 from waiting import wait_until
 from watched import resist
 from working import create, delete_topics, running_worker

@@ -11,7 +11,7 @@ from stoker.producers import Producer
 from stoker.producers.bulk import BulkRun
 from stoker.producers.errors import BulkFailed, OptionRefused, PayloadRefused
 from stoker.topology import ClusterSettings
-from stoker.topology.job_type import JobCall
+from stoker.topology.declaration.job_type import JobCall
 
 
 def test_a_bulk_returns_when_all_are_confirmed(producer: Producer, shop: Shop, cluster: ClusterSettings) -> None:

@@ -23,7 +23,7 @@ from stoker.producers.errors import (
 )
 from stoker.producers.settings import REPORT_GRACE_S
 from stoker.topology import ClusterSettings
-from stoker.topology.job_type import JobCall
+from stoker.topology.declaration.job_type import JobCall
 
 CONFIRM = timedelta(seconds=2)
 BOUND_S = CONFIRM.total_seconds() + REPORT_GRACE_S

@@ -25,7 +25,7 @@ from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, Raised, Result, Task
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
-from stoker.topology.queue import LedgerWindow, Ordering
+from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.headers import HeaderList
 

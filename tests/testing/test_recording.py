@@ -19,7 +19,7 @@ from stoker.producers.errors import (
 )
 from stoker.testing import AsyncRecordingProducer, JobRunner, RecordingProducer
 from stoker.topology import Pipeline
-from stoker.topology.job_type import JobCall
+from stoker.topology.declaration.job_type import JobCall
 
 pipeline = Pipeline("unit")
 queue = pipeline.queue("q", partitions=3, max_payload_bytes=100)

@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from stoker.topology import InvalidDeclaration, JobType, Pipeline
-from stoker.topology.ordering_key import KeyNotFound
+from stoker.topology.declaration.ordering_key import KeyNotFound
 
 
 class Region(enum.IntEnum):

@@ -25,9 +25,9 @@ from stoker.topology import (
 )
 from stoker.topology.admin import Administration
 from stoker.topology.apply import apply, register_contracts
+from stoker.topology.declaration.topics import TopicSpec, declared_topics
 from stoker.topology.plan import plan
 from stoker.topology.schema_store import schema_store
-from stoker.topology.topics import TopicSpec, declared_topics
 
 NOBODY_THERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
 MAILS = frozenset({"mails"})

@@ -13,8 +13,8 @@ from stoker.topology import (
     UnknownName,
     ensure_topology,
 )
+from stoker.topology.declaration.topics import declared_topics
 from stoker.topology.inventory import Inventory, TopicState
-from stoker.topology.topics import declared_topics
 from stoker.topology.verify import mismatches, verify
 
 MAIN = "shop.mails"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from ..schemas import Contract
+from ...schemas import Contract
 
 KeyDeclaration: TypeAlias = Callable[..., str | None] | str
 """What `Pipeline.job(key=…)` takes: a function of some of the job's arguments, or a path, `order.customer_id`."""

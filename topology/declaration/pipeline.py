@@ -9,14 +9,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
 
-from ..schemas import Compatibility, Contract
+from ...schemas import Compatibility, Contract
+from ..wire import names
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import InvalidDeclaration, JobType
 from .ordering_key import KeyDeclaration
 from .queue import LedgerWindow, Ordering, Queue
 from .retries import RetryPolicy
-from .wire import names
 
 P = ParamSpec("P")
 R = TypeVar("R")

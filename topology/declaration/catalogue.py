@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..schemas.registry_client import printable_address, subject_of
-from .durations import format_duration
+from ...schemas.registry_client import printable_address, subject_of
+from ..durations import format_duration
 from .pipeline import AnyJobType, Pipeline
 from .queue import Queue
 from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics

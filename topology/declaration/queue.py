@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal, get_args
 
+from ..wire import names
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
-from .wire import names
 
 Ordering = Literal["key", "none", "strict"]
 

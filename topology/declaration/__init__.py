@@ -1,0 +1,1 @@
+"""What an application declares: pipelines, queues, job types, and the topics that they ask for."""
