@@ -18,7 +18,7 @@ from jobs import Kind, declare
 from stoker.operations.broker import EmbeddedBroker
 from stoker.operations.broker_java import KAFKA_VERSION
 from stoker.topology import ClusterSettings, Pipeline, ensure_topology
-from stoker.topology.cluster import BOOTSTRAP_VARIABLE
+from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE
 
 ADMIN_TIMEOUT_S: Final = 30.0
 

@@ -32,7 +32,7 @@ from examples.demo_workers import WorkersEnded
 from examples.flight_data import JANUARY, MISSING, FlightFile, YearUnavailable, fetch_year
 from stoker.operations.broker_errors import BrokerError
 from stoker.producers.errors import EnqueueError
-from stoker.topology.cluster import home_folder
+from stoker.topology.cluster.settings import home_folder
 
 INTERRUPTED: Final = 130
 FAILURES: Final = (

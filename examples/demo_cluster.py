@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from stoker.operations.broker import EmbeddedBroker, project_folder
 from stoker.topology import ClusterSettings
-from stoker.topology.cluster import BOOTSTRAP_VARIABLE
+from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE
 
 ADMIN_TIMEOUT_S: Final = 15.0
 

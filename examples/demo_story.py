@@ -21,7 +21,7 @@ from examples.demo_workers import Workers, kill, workers
 from examples.flight_data import FlightFile
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobCall
-from stoker.topology.cluster import BOOTSTRAP_VARIABLE
+from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE
 
 NAMESPACE_VARIABLE: Final = "FLIGHTS_NAMESPACE"
 FIRST_RELEASE: Final = "examples.flights:pipeline"

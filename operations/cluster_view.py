@@ -18,12 +18,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from ..topology import ClusterSettings
-from ..topology.clients import make_client
-from ..topology.cluster import ClusterUnreachable, NotAuthorized
-from ..topology.committed_offsets import committed_offsets
-from ..topology.group_descriptions import MOMENTARY, describe_groups
-from ..topology.handshake import unreachable
-from ..topology.kafka_errors import FORBIDDEN
+from ..topology.cluster.clients import make_client
+from ..topology.cluster.committed_offsets import committed_offsets
+from ..topology.cluster.group_descriptions import MOMENTARY, describe_groups
+from ..topology.cluster.handshake import unreachable
+from ..topology.cluster.kafka_errors import FORBIDDEN
+from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 
 Partition = tuple[str, int]
 """Topic and partition number."""

@@ -12,7 +12,7 @@ from ..schemas import SchemaStore, StoreError
 from ..schemas.avro import Codec
 from ..topology import ClusterSettings, Pipeline, Queue
 from ..topology.access import require_rights
-from ..topology.cluster import ClusterUnreachable, NotAuthorized
+from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..topology.contracts import refused_contracts
 from ..topology.rights import Duty, Operation
 from ..topology.schema_store import schema_store

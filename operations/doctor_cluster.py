@@ -9,7 +9,7 @@ from typing import Final
 from ..producers.client import producer_config
 from ..producers.errors import SettingRefused
 from ..topology import ClusterSettings, Pipeline, Queue, format_duration
-from ..topology.cluster import ClusterUnreachable, embedded_address
+from ..topology.cluster.settings import ClusterUnreachable, embedded_address
 from ..topology.wire.headers import TIME, parse_instant
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown

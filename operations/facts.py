@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from confluent_kafka import KafkaException
 
 from ..topology import Pipeline, Queue
-from ..topology.cluster import ClusterUnreachable, NotAuthorized
+from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from .job_record import JobRecord

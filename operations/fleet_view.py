@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..topology import Queue
-from ..topology.cluster import ClusterUnreachable
+from ..topology.cluster.settings import ClusterUnreachable
 from .cluster_view import ClusterView
 from .live_view import REDRAWS_PER_S, plain
 from .queues import Look, QueueStatus, inspect_queues, take_look

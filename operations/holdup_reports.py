@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from ..schemas import Undecodable, UnknownSchema, decode_own
 from ..topology import Queue
-from ..topology.cluster import ClusterUnreachable, NotAuthorized
+from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..topology.wire import names
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .desk_errors import DeskError

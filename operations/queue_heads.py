@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from ..topology import ClusterSettings
-from ..topology.clients import make_client
-from ..topology.cluster import ANY_SIZE_BYTES, Option
+from ..topology.cluster.clients import make_client
+from ..topology.cluster.settings import ANY_SIZE_BYTES, Option
 from ..topology.wire import names
 from .cluster_view import Partition
 from .job_record import JobRecord, record_of

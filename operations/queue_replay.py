@@ -18,7 +18,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology.clients import make_client
+from ..topology.cluster.clients import make_client
 from .audit import Action, AuditTrail
 from .desk_errors import FiltersTooLong, UnknownReplay
 from .job_record import JobRecord, record_of

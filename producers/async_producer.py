@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
-from ..topology.cluster import ClusterSettings
+from ..topology.cluster.settings import ClusterSettings
 from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import AnyJobType, Pipeline
 from .bulk import BulkRun

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from ..topology.clients import refused_option
-from ..topology.cluster import ClusterSettings, Option, is_secret
-from ..topology.kafka_errors import Remedy, codes_of
+from ..topology.cluster.clients import refused_option
+from ..topology.cluster.kafka_errors import Remedy, codes_of
+from ..topology.cluster.settings import ClusterSettings, Option, is_secret
 from .errors import SettingRefused
 
 logger = logging.getLogger("stoker.producers")

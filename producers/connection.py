@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from ..topology.cluster import Option, principal_of
+from ..topology.cluster.settings import Option, principal_of
 from .client import Outage, connect
 from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart

@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
-from ..topology.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
 from .client import AUTHORIZATION_CODES, Outage
 from .errors import (
     BrokerUnreachable,

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
-from ..topology.cluster import ClusterSettings
+from ..topology.cluster.settings import ClusterSettings
 from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import run_bulk

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any, Final
 
 from ..schemas import SchemaStore
-from ..topology.clients import ClientOptionRefused
-from ..topology.cluster import ClusterSettings, Option
+from ..topology.cluster.clients import ClientOptionRefused
+from ..topology.cluster.settings import ClusterSettings, Option
 from ..topology.declaration.job_type import JobCall
 from ..topology.declaration.pipeline import AnyJobType, Pipeline
 from ..topology.schema_store import schema_store

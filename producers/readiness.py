@@ -20,10 +20,10 @@ from ..schemas import (
     StoreError,
 )
 from ..topology.access import require_on_topics
-from ..topology.admin import Administration
-from ..topology.clients import ClientOptionRefused
-from ..topology.cluster import ClusterSettings, ClusterUnreachable
-from ..topology.cluster import NotAuthorized as AdministrationRefused
+from ..topology.cluster.admin import Administration
+from ..topology.cluster.clients import ClientOptionRefused
+from ..topology.cluster.settings import ClusterSettings, ClusterUnreachable
+from ..topology.cluster.settings import NotAuthorized as AdministrationRefused
 from ..topology.declaration.pipeline import AnyJobType, Pipeline
 from ..topology.rights import Operation, Resource, Right
 from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify

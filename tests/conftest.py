@@ -25,7 +25,7 @@ from registries import provide_registry, withdraw_registry
 from stoker.operations.broker import EmbeddedBroker
 
 if TYPE_CHECKING:
-    from stoker.topology.cluster import ClusterSettings
+    from stoker.topology.cluster.settings import ClusterSettings
 
 _OURS = pytest.StashKey[Path]()
 
@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> ClusterSettings:
     """A running Kafka, shared by the run: STOKER_BOOTSTRAP_SERVERS, else a container, else the embedded broker."""
-    from stoker.topology.cluster import BOOTSTRAP_VARIABLE, ClusterSettings
+    from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE, ClusterSettings
 
     if os.environ.get(BOOTSTRAP_VARIABLE):
         return ClusterSettings.from_environment()

@@ -11,7 +11,7 @@ from functools import partial
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
 from waiting import wait_until
 

@@ -1,8 +1,8 @@
 """The declared system: pipelines, queues and job types; what the wire calls them; plan, apply and drift."""
 
 from .apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
-from .clients import ClientOptionRefused
-from .cluster import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
+from .cluster.clients import ClientOptionRefused
+from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .declaration.job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
 from .declaration.pipeline import Pipeline, UnknownName
 from .declaration.queue import LedgerWindow, Queue

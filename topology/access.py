@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .admin import ADMIN_TIMEOUT_S, Administration
-from .cluster import ClusterSettings, NotAuthorized
+from .cluster.admin import ADMIN_TIMEOUT_S, Administration
+from .cluster.settings import ClusterSettings, NotAuthorized
 from .declaration.pipeline import Pipeline
 from .declaration.queue import Queue
 from .declaration.topics import pipeline_topics, queue_topics

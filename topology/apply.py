@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from ..schemas import IncompatibleSchema, SchemaStore
-from .admin import Administration
-from .cluster import ClusterSettings
+from .cluster.admin import Administration
+from .cluster.settings import ClusterSettings
 from .declaration.pipeline import Pipeline
 from .findings import (
     NOTHING,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from ..schemas import IncompatibleSchema, SchemaStore
-from .cluster import ClusterSettings
+from .cluster.settings import ClusterSettings
 from .declaration.pipeline import AnyJobType, Pipeline
 from .schema_store import schema_store
 

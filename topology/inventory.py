@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .admin import Administration, FoundTopic
+from .cluster.admin import Administration, FoundTopic
 from .declaration.pipeline import Pipeline
 from .declaration.queue import Queue
 from .declaration.topics import TopicSpec

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .access import require_on_topics
-from .admin import Administration
-from .cluster import ClusterSettings
+from .cluster.admin import Administration
+from .cluster.settings import ClusterSettings
 from .contracts import contracts_refused_on
 from .declaration.pipeline import Pipeline
 from .declaration.topics import declared_topics

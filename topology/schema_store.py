@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..schemas import SchemaStore
-from .clients import check_options
-from .cluster import ClusterSettings
+from .cluster.clients import check_options
+from .cluster.settings import ClusterSettings
 from .declaration.pipeline import Pipeline
 
 

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from .access import require_on_topics
-from .admin import Administration
-from .cluster import ClusterSettings
+from .cluster.admin import Administration
+from .cluster.settings import ClusterSettings
 from .declaration.pipeline import Pipeline
 from .declaration.queue import Queue
 from .declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics

@@ -14,7 +14,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology import ClusterSettings, NotAuthorized, Queue
-from ...topology.kafka_errors import FORBIDDEN
+from ...topology.cluster.kafka_errors import FORBIDDEN
 from .. import log_keys
 from ..kafka.clients import make_consumer
 from ..kafka.group_protocol import (

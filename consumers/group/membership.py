@@ -17,8 +17,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ...topology import ClusterSettings, Queue
-from ...topology.group_descriptions import describe_groups
-from ...topology.kafka_errors import Remedy, remedy_of
+from ...topology.cluster.group_descriptions import describe_groups
+from ...topology.cluster.kafka_errors import Remedy, remedy_of
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")

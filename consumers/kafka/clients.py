@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ...producers.client import LARGE_RECORDS, LogRelay, Outage, connect, producer_config
 from ...topology import ClusterSettings, Queue
-from ...topology.clients import make_client
-from ...topology.cluster import ANY_SIZE_BYTES, Option
+from ...topology.cluster.clients import make_client
+from ...topology.cluster.settings import ANY_SIZE_BYTES, Option
 from ...topology.group_settings import group_settings
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
 from .outage import WorkerOutage

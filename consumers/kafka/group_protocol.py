@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from ...producers.client import LogRelay
 from ...topology import ClusterSettings
-from ...topology.cluster import Option
+from ...topology.cluster.settings import Option
 
 OPTION: Final = "group.protocol"
 NEEDED_HEARTBEAT: Final = 1

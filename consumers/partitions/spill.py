@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
-from ...topology.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
 from ..records.partition_state import PartitionState
 from ..records.record import Assignment

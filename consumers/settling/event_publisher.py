@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.errors import SettingRefused
 from ...schemas import encode_own
-from ...topology.kafka_errors import is_fatal
+from ...topology.cluster.kafka_errors import is_fatal
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")

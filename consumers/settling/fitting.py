@@ -18,8 +18,8 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
+from ...topology.cluster.kafka_errors import Remedy, remedy_of
 from ...topology.declaration.topics import HEADERS_ALLOWANCE_BYTES
-from ...topology.kafka_errors import Remedy, remedy_of
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList, header_map
 from ..job.failure import make_failure

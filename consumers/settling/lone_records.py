@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from ...producers.delivery import why_unconfirmed
 from ...schemas import wire_text
 from ...topology import Queue
-from ...topology.kafka_errors import as_error, is_fatal
+from ...topology.cluster.kafka_errors import as_error, is_fatal
 from ...topology.wire import headers as wire
 from .. import log_keys
 from ..records.outcomes import Dead

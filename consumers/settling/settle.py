@@ -23,7 +23,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
-from ...topology.kafka_errors import Remedy, as_error, is_fatal, remedy_of
+from ...topology.cluster.kafka_errors import Remedy, as_error, is_fatal, remedy_of
 from .. import log_keys
 from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
 from ..records.job_fields import job_fields

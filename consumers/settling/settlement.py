@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError
 
-from ...topology.kafka_errors import needs_a_person
+from ...topology.cluster.kafka_errors import needs_a_person
 from ..records.outcomes import Done, NotDone
 from ..records.record import Record
 from .writes import Writes

@@ -53,7 +53,7 @@ class AppContext:
     @property
     def registry_url(self) -> str | None:
         """The Schema Registry's address, of the option or the environment; no cluster need be configured."""
-        from ...topology.cluster import REGISTRY_VARIABLE
+        from ...topology.cluster.settings import REGISTRY_VARIABLE
 
         return self.schema_registry_url or os.environ.get(REGISTRY_VARIABLE) or None
 
@@ -87,7 +87,7 @@ class AppContext:
     @property
     def is_embedded(self) -> bool:
         """Whether no cluster is configured, so that it can only be this folder's embedded broker."""
-        from ...topology.cluster import BOOTSTRAP_VARIABLE
+        from ...topology.cluster.settings import BOOTSTRAP_VARIABLE
 
         return not (self.bootstrap_servers or os.environ.get(BOOTSTRAP_VARIABLE))
 
@@ -106,7 +106,7 @@ class AppContext:
             NoCluster: there is none.
         """
         from ...topology import ClusterSettings
-        from ...topology.cluster import BOOTSTRAP_VARIABLE, REGISTRY_VARIABLE
+        from ...topology.cluster.settings import BOOTSTRAP_VARIABLE, REGISTRY_VARIABLE
 
         named = {BOOTSTRAP_VARIABLE: self.bootstrap_servers, REGISTRY_VARIABLE: self.schema_registry_url}
         given = {name: value for name, value in named.items() if value}

@@ -52,7 +52,7 @@ EXPECTED: Final = {
     "stoker.schemas.errors.PayloadRefused": ExitCode.USAGE,
     "stoker.schemas.errors.RegistryMissing": ExitCode.USAGE,
     "stoker.schemas.errors.RegistrySettingRefused": ExitCode.USAGE,
-    "stoker.topology.clients.ClientOptionRefused": ExitCode.USAGE,
+    "stoker.topology.cluster.clients.ClientOptionRefused": ExitCode.USAGE,
     "stoker.topology.declaration.job_type.InvalidDeclaration": ExitCode.USAGE,
     "stoker.topology.declaration.pipeline.UnknownName": ExitCode.USAGE,
     "stoker.operations.broker_errors.BrokerError": ExitCode.UNREACHABLE,
@@ -61,8 +61,8 @@ EXPECTED: Final = {
     "stoker.producers.errors.RegistryUnreachable": ExitCode.UNREACHABLE,
     "stoker.schemas.errors.SchemaStoreForbidden": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaStoreUnreachable": ExitCode.UNREACHABLE,
-    "stoker.topology.cluster.ClusterUnreachable": ExitCode.UNREACHABLE,
-    "stoker.topology.cluster.NoCluster": ExitCode.UNREACHABLE,
+    "stoker.topology.cluster.settings.ClusterUnreachable": ExitCode.UNREACHABLE,
+    "stoker.topology.cluster.settings.NoCluster": ExitCode.UNREACHABLE,
     "stoker.topology.apply.TopologyRefused": ExitCode.REFUSED,
     "stoker.topology.contracts.ContractsRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
@@ -72,7 +72,7 @@ EXPECTED: Final = {
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaError": ExitCode.FINDING,
     "stoker.topology.apply.ApplyFailed": ExitCode.FINDING,
-    "stoker.topology.cluster.NotAuthorized": ExitCode.FINDING,
+    "stoker.topology.cluster.settings.NotAuthorized": ExitCode.FINDING,
     "stoker.topology.verify.TopologyMismatch": ExitCode.FINDING,
 }
 """{class: exit code}, a class standing for its subclasses too, the nearest one for each. By name, because importing

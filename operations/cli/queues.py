@@ -99,7 +99,7 @@ def _watch(
     """Look for ever, also over a restart of the brokers; only the first look must succeed."""
     from confluent_kafka import KafkaException
 
-    from ...topology.cluster import ClusterUnreachable
+    from ...topology.cluster.settings import ClusterUnreachable
     from ..desk_errors import ReadStalled
     from ..queues import take_look
 
@@ -125,7 +125,7 @@ def _passes(error: Exception) -> bool:
     """Whether it is part of an outage, as far as anyone can tell, so that looking again will do."""
     from confluent_kafka import KafkaException
 
-    from ...topology.kafka_errors import Remedy, remedy_of
+    from ...topology.cluster.kafka_errors import Remedy, remedy_of
 
     return not isinstance(error, KafkaException) or remedy_of(error.args[0]) is Remedy.WAIT
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def chosen_rights(app: AppContext, duties: Sequence[str], queues: Sequence[str]) -> dict[str, list[Right]]:
     """{part of Stoker: its rights}, of those that are named, or all."""
-    from ...topology.cluster import REGISTRY_VARIABLE
+    from ...topology.cluster.settings import REGISTRY_VARIABLE
     from ...topology.rights import Duty, rights_for
 
     chosen = [app.pipeline.find_queue(name) for name in queues] or None

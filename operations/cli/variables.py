@@ -67,7 +67,9 @@ def misspelt(environ: Mapping[str, str], root: click.Command, called: click.Comm
 def _without_services(variables: set[str]) -> list[str]:
     if not variables:
         return []
-    from ...topology.environment import is_of_a_service  # here, since it costs time, and most environments need it not
+    from ...topology.cluster.environment import (
+        is_of_a_service,  # here, since it costs time, and most environments need it not
+    )
 
     return sorted(variable for variable in variables if not is_of_a_service(variable))
 

@@ -19,7 +19,7 @@ from stoker.operations.cli import main
 from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import SettingRefused, UnreachableAtStart
 from stoker.topology import ClientOptionRefused, ClusterSettings, ClusterUnreachable, NotAuthorized
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.rights import Duty
 from working import running_worker
 

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 import isolated_jobs
 from stoker.consumers import Snooze
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.wire import headers as wire
 from waiting import wait_until
 from working import (

@@ -184,7 +184,7 @@ def test_the_state_folder_follows_the_project_or_the_setting() -> None:
 
 
 def test_the_state_file_holds_what_other_rooms_read(broker: EmbeddedBroker) -> None:
-    """The keys of broker.json are a contract with `stoker.topology.cluster`."""
+    """The keys of broker.json are a contract with `stoker.topology.cluster.settings`."""
     address = broker.start()
     state = json.loads((broker.folder / "broker.json").read_text())
     assert set(state) == {"bootstrap_servers", "pid", "created", "version"}

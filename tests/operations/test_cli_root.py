@@ -21,8 +21,8 @@ from stoker.operations.cli.failures import EXPECTED, as_failure
 from stoker.operations.cli.root import COMMANDS, LazyRoot
 from stoker.operations.cli.variables import variables_of
 from stoker.topology import ClusterSettings
-from stoker.topology.cluster import NoCluster
-from stoker.topology.environment import is_of_a_service
+from stoker.topology.cluster.environment import is_of_a_service
+from stoker.topology.cluster.settings import NoCluster
 
 NARRATED = ["worker", "enqueue", "queues", "doctor", "schemas export", "schemas check"]
 UNREACHABLE = "127.0.0.1:1"

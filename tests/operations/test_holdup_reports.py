@@ -25,7 +25,7 @@ from stoker.operations.queues import QueueStatus, inspect_queues, take_look
 from stoker.producers import Producer
 from stoker.schemas import encode_own
 from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
-from stoker.topology.cluster import ClusterUnreachable, NotAuthorized
+from stoker.topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from stoker.topology.declaration.topics import EVENTS_PARTITIONS
 from waiting import wait_until
 from watched import resist

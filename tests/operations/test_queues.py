@@ -21,7 +21,7 @@ from stoker.operations.job_record import record_of
 from stoker.operations.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
 from stoker.operations.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, Queue
-from stoker.topology.cluster import ClusterUnreachable
+from stoker.topology.cluster.settings import ClusterUnreachable
 from stoker.topology.wire.headers import DISPOSITION, DUE, SETTLES, format_instant
 from waiting import wait_until
 

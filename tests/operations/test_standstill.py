@@ -19,7 +19,7 @@ from stoker.operations.findings import Finding, Verdict
 from stoker.operations.queues import inspect_queues, take_look
 from stoker.operations.standstill import Standstill, standstills, unexplained
 from stoker.topology import ClusterSettings, Pipeline, Queue
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from waiting import wait_until
 from working import Raw, create, declare_queue, publish_raw, running_worker
 

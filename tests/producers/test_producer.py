@@ -28,7 +28,7 @@ from stoker.producers.errors import (
 )
 from stoker.schemas import Decoder
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.schema_store import schema_store
 from waiting import wait_until
 

@@ -22,7 +22,7 @@ from stoker.producers.errors import (
     UnknownTopic,
 )
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.cluster import Option
+from stoker.topology.cluster.settings import Option
 
 
 def cluster_with(**options: Option) -> ClusterSettings:

@@ -26,7 +26,7 @@ from stoker.schemas import (
     SchemaStoreUnreachable,
     UnknownSchema,
 )
-from stoker.topology.registry_settings import registry_options
+from stoker.topology.cluster.registry_settings import registry_options
 
 
 def first(tail: str) -> None:

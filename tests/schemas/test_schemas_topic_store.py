@@ -29,7 +29,7 @@ from stoker.schemas import (
 from waiting import wait_until
 
 if TYPE_CHECKING:
-    from stoker.topology.cluster import ClusterSettings
+    from stoker.topology.cluster.settings import ClusterSettings
 
 Config = dict[str, str | int | float | bool]
 

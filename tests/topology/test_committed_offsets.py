@@ -15,7 +15,7 @@ from declaring import shop
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.apply import ensure_topology
-from stoker.topology.committed_offsets import committed_offsets
+from stoker.topology.cluster.committed_offsets import committed_offsets
 
 ROOT = Path(__file__).parents[2]
 ASKING = """
@@ -85,8 +85,8 @@ def test_only_commits_are_given(cluster: ClusterSettings, namespace: str) -> Non
 @pytest.mark.parametrize(
     ("call", "instead"),
     [
-        ("list_consumer_group_offsets", "topology/committed_offsets.py"),
-        ("describe_consumer_groups", "topology/group_descriptions.py"),
+        ("list_consumer_group_offsets", "topology/cluster/committed_offsets.py"),
+        ("describe_consumer_groups", "topology/cluster/group_descriptions.py"),
     ],
 )
 def test_nothing_calls_what_ends_the_process(call: str, instead: str) -> None:

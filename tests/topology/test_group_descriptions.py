@@ -12,7 +12,7 @@ from declaring import shop
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.apply import ensure_topology
-from stoker.topology.group_descriptions import describe_groups
+from stoker.topology.cluster.group_descriptions import describe_groups
 
 ASKING = """
 import sys

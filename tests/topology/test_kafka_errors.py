@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from confluent_kafka import KafkaError
 
-from stoker.topology import kafka_errors
-from stoker.topology.kafka_errors import REMEDIES, UNLISTED, Remedy, codes_of, needs_a_person, remedy_of
+from stoker.topology.cluster import kafka_errors
+from stoker.topology.cluster.kafka_errors import REMEDIES, UNLISTED, Remedy, codes_of, needs_a_person, remedy_of
 
 KNOWN = {
     name: value for name in dir(KafkaError) if name.isupper() and isinstance(value := getattr(KafkaError, name), int)

@@ -11,8 +11,8 @@ from stoker.consumers.kafka.clients import consumer_config
 from stoker.consumers.kafka.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
-from stoker.topology.admin import Administration
 from stoker.topology.apply import ApplyFailed, apply, ensure_topology
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.findings import Group, SetGroupConfig
 from stoker.topology.group_settings import HEARTBEAT, SESSION, group_settings
 from stoker.topology.inventory import Inventory

@@ -23,8 +23,8 @@ from stoker.topology import (
     TopologyRefused,
     ensure_topology,
 )
-from stoker.topology.admin import Administration
 from stoker.topology.apply import apply, register_contracts
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import TopicSpec, declared_topics
 from stoker.topology.plan import plan
 from stoker.topology.schema_store import schema_store

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from stoker.operations.cli import main
 from stoker.topology import ClusterSettings
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 
 APPLICATION = """
 from datetime import timedelta

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from declaring import shop
 from stoker.topology import ClusterSettings, ClusterUnreachable, NotAuthorized
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
 
 TOPIC = "shop.mails"

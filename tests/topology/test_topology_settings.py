@@ -11,7 +11,7 @@ from declaring import shop
 from stoker.schemas import TopicSchemaStore
 from stoker.schemas.registry_store import RegistrySchemaStore
 from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipeline
-from stoker.topology.cluster import option_name
+from stoker.topology.cluster.settings import option_name
 from stoker.topology.declaration.catalogue import type_in_words
 from stoker.topology.durations import format_retention
 from stoker.topology.schema_store import schema_store

@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from .clients import make_client
-from .cluster import ClusterSettings
+from .settings import ClusterSettings
 
 Place = tuple[str, int]
 """Topic and partition number."""

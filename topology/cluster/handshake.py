@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from .clients import masked
-from .cluster import ClusterSettings, ClusterUnreachable
+from .settings import ClusterSettings, ClusterUnreachable
 
 PROBE_TIMEOUT_S: Final = 2.0
 _SAYS_NOTHING: Final = ("brokers are down", "Timed out", "Broker transport failure")

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from .cluster import REDACTED, ClusterSettings, is_secret
+from .settings import REDACTED, ClusterSettings, is_secret
 
 Client = TypeVar("Client")
 

@@ -30,13 +30,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
+from ..declaration.topics import TopicSpec
 from .clients import make_client
-from .cluster import ClusterSettings, ClusterUnreachable, NotAuthorized
 from .committed_offsets import committed_offsets
-from .declaration.topics import TopicSpec
 from .group_descriptions import describe_groups
 from .handshake import unreachable
 from .kafka_errors import FORBIDDEN
+from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
 
 K = TypeVar("K")
 

@@ -1,0 +1,1 @@
+"""Talking to a cluster: settings, clients, bounded questions, and what their errors mean."""
