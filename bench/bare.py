@@ -16,7 +16,7 @@ from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import AnyJobType
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 
 BATCH: Final = 500
 PATIENCE_S: Final = 60.0

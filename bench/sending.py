@@ -14,7 +14,7 @@ from part import Part, Result, Say, only_job, only_queue
 
 from stoker.producers import Producer
 from stoker.producers.client import producer_config
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.wire import headers as wire
 
 PACE_S: Final = (0.025, 0.075)

@@ -13,7 +13,7 @@ from typing import Final
 
 from ..schemas import SchemaStore, StoreError
 from ..topology import Pipeline
-from ..topology.contracts import ContractsRefused, refused_contracts
+from ..topology.planning.contracts import ContractsRefused, refused_contracts
 
 _LOGGER = logging.getLogger("stoker.worker")
 

@@ -20,11 +20,11 @@ from typing import Final
 
 from ..schemas import SchemaStore
 from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
-from ..topology.contracts import ContractsRefused
 from ..topology.own_loggers import keep_loggers_on
-from ..topology.rights import Duty
-from ..topology.schema_store import schema_store
-from ..topology.verify import verify
+from ..topology.planning.contracts import ContractsRefused
+from ..topology.planning.rights import Duty
+from ..topology.planning.schema_store import schema_store
+from ..topology.planning.verify import verify
 from . import log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..schemas import Compatibility, Finding, IncompatibleSchema, SchemaStore, StoredSchema, compare, load
 from ..topology import ClusterSettings, Pipeline
-from ..topology.contracts import STORE_TIMEOUT_S
 from ..topology.declaration.pipeline import AnyJobType
-from ..topology.schema_store import schema_store
+from ..topology.planning.contracts import STORE_TIMEOUT_S
+from ..topology.planning.schema_store import schema_store
 
 Versions = Mapping[str, Sequence[StoredSchema]]
 

@@ -11,12 +11,12 @@ from typing import Final
 from ..schemas import SchemaStore, StoreError
 from ..schemas.avro import Codec
 from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology.access import require_rights
 from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
-from ..topology.contracts import refused_contracts
-from ..topology.rights import Duty, Operation
-from ..topology.schema_store import schema_store
-from ..topology.verify import TopologyMismatch, verify
+from ..topology.planning.access import require_rights
+from ..topology.planning.contracts import refused_contracts
+from ..topology.planning.rights import Duty, Operation
+from ..topology.planning.schema_store import schema_store
+from ..topology.planning.verify import TopologyMismatch, verify
 from .cluster_view import ANSWER_TIMEOUT_S, ClusterView
 from .doctor_cluster import CLUSTER, check_cluster, check_session, unreachable
 from .doctor_queues import check_queue

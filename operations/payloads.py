@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
 from ..topology import Pipeline, UnknownName
-from ..topology.contracts import STORE_TIMEOUT_S
 from ..topology.declaration.pipeline import AnyJobType
+from ..topology.planning.contracts import STORE_TIMEOUT_S
 from .corrections import Correction, FieldChange, changed_fields
 from .desk_errors import RefusedEdit
 from .job_record import JobRecord

@@ -24,11 +24,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ..producers.client import LARGE_RECORDS, Outage, connect, producer_config
 from ..producers.delivery import why_unconfirmed
 from ..topology import ClusterSettings
-from ..topology.access import missing_rights
 from ..topology.cluster.admin import Administration
 from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
 from ..topology.cluster.settings import NotAuthorized, Option
-from ..topology.rights import Operation, Resource, Right
+from ..topology.planning.access import missing_rights
+from ..topology.planning.rights import Operation, Resource, Right
 from .desk_errors import Fenced, PublishFailed
 from .job_record import RawHeaders
 

@@ -15,7 +15,7 @@ from ..topology.cluster.clients import ClientOptionRefused
 from ..topology.cluster.settings import ClusterSettings, Option
 from ..topology.declaration.job_type import JobCall
 from ..topology.declaration.pipeline import AnyJobType, Pipeline
-from ..topology.schema_store import schema_store
+from ..topology.planning.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection
 from .delivery import Receipt, delivery_error, why_unconfirmed

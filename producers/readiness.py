@@ -19,14 +19,14 @@ from ..schemas import (
     SchemaTopicMissing,
     StoreError,
 )
-from ..topology.access import require_on_topics
 from ..topology.cluster.admin import Administration
 from ..topology.cluster.clients import ClientOptionRefused
 from ..topology.cluster.settings import ClusterSettings, ClusterUnreachable
 from ..topology.cluster.settings import NotAuthorized as AdministrationRefused
 from ..topology.declaration.pipeline import AnyJobType, Pipeline
-from ..topology.rights import Operation, Resource, Right
-from ..topology.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
+from ..topology.planning.access import require_on_topics
+from ..topology.planning.rights import Operation, Resource, Right
+from ..topology.planning.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify
 from .errors import (
     ContractNotReady,
     NotAuthorizedAtStart,

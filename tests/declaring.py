@@ -9,7 +9,7 @@ from typing import Unpack
 from stoker.topology import Pipeline
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.declaration.topics import declared_topics
-from stoker.topology.inventory import Inventory, TopicState
+from stoker.topology.planning.inventory import Inventory, TopicState
 
 TIERS = (timedelta(seconds=5), timedelta(minutes=1))
 

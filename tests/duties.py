@@ -18,10 +18,10 @@ from stoker.operations.cli import main
 from stoker.producers import Producer
 from stoker.schemas.store import single_object
 from stoker.topology import ClusterSettings, Pipeline, Queue
-from stoker.topology.apply import apply, ensure_topology
 from stoker.topology.cluster.admin import Administration
-from stoker.topology.plan import plan
-from stoker.topology.rights import Duty, Right, rights_for
+from stoker.topology.planning.apply import apply, ensure_topology
+from stoker.topology.planning.plan import plan
+from stoker.topology.planning.rights import Duty, Right, rights_for
 from stoker.topology.wire import headers as wire
 from waiting import wait_until
 from working import RunningWorker, running_worker

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from stoker.operations.application import load_pipeline
 from stoker.operations.cli import main
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 
 SOURCE = '''
 from dataclasses import dataclass

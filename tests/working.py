@@ -22,10 +22,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
-from stoker.topology.apply import ensure_topology
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.pipeline import QueueShape
-from stoker.topology.group_settings import group_settings
+from stoker.topology.planning.apply import ensure_topology
+from stoker.topology.planning.group_settings import group_settings
 from waiting import wait_until
 
 LOGGER = logging.getLogger("tests")

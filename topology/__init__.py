@@ -1,6 +1,5 @@
 """The declared system: pipelines, queues and job types; what the wire calls them; plan, apply and drift."""
 
-from .apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .declaration.job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
@@ -8,8 +7,9 @@ from .declaration.pipeline import Pipeline, UnknownName
 from .declaration.queue import LedgerWindow, Queue
 from .declaration.retries import RetryPolicy
 from .durations import format_duration, parse_duration
-from .findings import Allowed, Finding, Group, Plan
-from .verify import TopologyMismatch
+from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
+from .planning.findings import Allowed, Finding, Group, Plan
+from .planning.verify import TopologyMismatch
 
 __all__ = [
     "Allowed",

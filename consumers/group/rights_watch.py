@@ -11,8 +11,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from ...topology import ClusterSettings, ClusterUnreachable, NotAuthorized, Pipeline, Queue
-from ...topology.access import require_on_group, require_rights
-from ...topology.rights import Duty
+from ...topology.planning.access import require_on_group, require_rights
+from ...topology.planning.rights import Duty
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")

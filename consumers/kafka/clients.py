@@ -12,7 +12,7 @@ from ...producers.client import LARGE_RECORDS, LogRelay, Outage, connect, produc
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.settings import ANY_SIZE_BYTES, Option
-from ...topology.group_settings import group_settings
+from ...topology.planning.group_settings import group_settings
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
 from .outage import WorkerOutage
 

@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...topology import Queue
-from ...topology.partition_counts import mending
+from ...topology.planning.partition_counts import mending
 from ..kafka.log_tail import Unrestorable
 
 REQUEST_TIMEOUT_S: Final = 5.0

@@ -159,9 +159,9 @@ def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
 def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool) -> None:
     """Show all that is known of one LETTER: its error, its payload, its headers, and what was done with it."""
     from ...schemas import Decoder
-    from ...topology.access import require_rights
-    from ...topology.rights import Duty
-    from ...topology.schema_store import schema_store
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
+    from ...topology.planning.schema_store import schema_store
     from ..dead_letters import DeadLetterDesk
     from .letter_output import file_document, file_lines, payload_of
 
@@ -235,9 +235,9 @@ def replay_letters(
     payload does not change the key. Letters that were published count as settled: a replay that was killed or stopped
     is simply started again, and publishes nothing twice.
     """
-    from ...topology.access import require_rights
-    from ...topology.rights import Duty
-    from ...topology.schema_store import schema_store
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
+    from ...topology.planning.schema_store import schema_store
     from ..originals import Originals
     from ..payloads import PayloadDesk
     from ..settling import Replaying, Request, Settlement, new_action_id
@@ -301,8 +301,8 @@ def discard_letters(
     **filters: Any,
 ) -> None:
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
-    from ...topology.access import require_rights
-    from ...topology.rights import Duty
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
     from ..settling import Discarding, Request, Settlement
 
     queue = app.pipeline.find_queue(queue_name)

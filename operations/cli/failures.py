@@ -63,17 +63,17 @@ EXPECTED: Final = {
     "stoker.schemas.errors.SchemaStoreUnreachable": ExitCode.UNREACHABLE,
     "stoker.topology.cluster.settings.ClusterUnreachable": ExitCode.UNREACHABLE,
     "stoker.topology.cluster.settings.NoCluster": ExitCode.UNREACHABLE,
-    "stoker.topology.apply.TopologyRefused": ExitCode.REFUSED,
-    "stoker.topology.contracts.ContractsRefused": ExitCode.REFUSED,
+    "stoker.topology.planning.apply.TopologyRefused": ExitCode.REFUSED,
+    "stoker.topology.planning.contracts.ContractsRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
     "stoker.consumers.inbox.errors.InboxError": ExitCode.FINDING,
     "stoker.operations.inbox.InboxRefused": ExitCode.FINDING,
     "stoker.operations.desk_errors.DeskError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaError": ExitCode.FINDING,
-    "stoker.topology.apply.ApplyFailed": ExitCode.FINDING,
+    "stoker.topology.planning.apply.ApplyFailed": ExitCode.FINDING,
     "stoker.topology.cluster.settings.NotAuthorized": ExitCode.FINDING,
-    "stoker.topology.verify.TopologyMismatch": ExitCode.FINDING,
+    "stoker.topology.planning.verify.TopologyMismatch": ExitCode.FINDING,
 }
 """{class: exit code}, a class standing for its subclasses too, the nearest one for each. By name, because importing
 them all would cost a failed command more time than its work, and an error that was raised is imported anyway."""

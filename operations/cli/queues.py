@@ -58,8 +58,8 @@ def queues(
 
     Exit codes: 0, also when jobs wait; 2 for an unknown queue; 3 when Kafka cannot be reached.
     """
-    from ...topology.access import require_rights
-    from ...topology.rights import Duty
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
     from ..cluster_view import ClusterView
 
     chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())

@@ -91,8 +91,8 @@ def replay(
     published after the replay has begun is not part of it. A replay that was killed or stopped continues with
     --replay-id, which is printed when it begins, and publishes nothing twice.
     """
-    from ...topology.access import require_rights
-    from ...topology.rights import Duty
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
     from ..queue_replay import QueueReplay
 
     queue = app.pipeline.find_queue(queue_name)

@@ -13,13 +13,13 @@ from .app import AppContext
 from .output import print_table
 
 if TYPE_CHECKING:
-    from ...topology.rights import Duty, Right
+    from ...topology.planning.rights import Duty, Right
 
 
 def chosen_rights(app: AppContext, duties: Sequence[str], queues: Sequence[str]) -> dict[str, list[Right]]:
     """{part of Stoker: its rights}, of those that are named, or all."""
     from ...topology.cluster.settings import REGISTRY_VARIABLE
-    from ...topology.rights import Duty, rights_for
+    from ...topology.planning.rights import Duty, rights_for
 
     chosen = [app.pipeline.find_queue(name) for name in queues] or None
     wanted = [_duty(name) for name in duties] or list(Duty)
@@ -28,7 +28,7 @@ def chosen_rights(app: AppContext, duties: Sequence[str], queues: Sequence[str])
 
 
 def _duty(name: str) -> Duty:
-    from ...topology.rights import Duty
+    from ...topology.planning.rights import Duty
 
     try:
         return Duty(name)

@@ -211,26 +211,26 @@ def rights_command(
 
 
 def _check_names(app: AppContext, allowed: Allowed) -> None:
-    from ...topology.plan import check_names
+    from ...topology.planning.plan import check_names
 
     check_names(app.pipeline, allowed)
 
 
 def _plan(app: AppContext, allowed: Allowed) -> Plan:
-    from ...topology.plan import plan
+    from ...topology.planning.plan import plan
 
     _check_names(app, allowed)
     return plan(app.pipeline, app.cluster, allowed)
 
 
 def _plan_topics(app: AppContext, allowed: Allowed) -> Plan:
-    from ...topology.plan import plan_topics
+    from ...topology.planning.plan import plan_topics
 
     return plan_topics(app.pipeline, app.cluster, allowed)
 
 
 def _apply(app: AppContext, planned: Plan) -> Applied:
-    from ...topology.apply import ApplyFailed, apply
+    from ...topology.planning.apply import ApplyFailed, apply
 
     try:
         return apply(planned, app.cluster)
@@ -240,7 +240,7 @@ def _apply(app: AppContext, planned: Plan) -> Applied:
 
 def _register(app: AppContext, applied: Applied) -> list[IncompatibleSchema]:
     from ...schemas import StoreError
-    from ...topology.apply import register_contracts
+    from ...topology.planning.apply import register_contracts
 
     try:
         return register_contracts(app.pipeline, app.cluster)
@@ -250,7 +250,7 @@ def _register(app: AppContext, applied: Applied) -> list[IncompatibleSchema]:
 
 
 def _applied_json(planned: Plan, applied: Applied, contracts: list[IncompatibleSchema]) -> dict[str, object]:
-    from ...topology.findings import refused_schemas
+    from ...topology.planning.findings import refused_schemas
 
     return {
         "namespace": planned.namespace,

@@ -20,7 +20,7 @@ from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import SettingRefused, UnreachableAtStart
 from stoker.topology import ClientOptionRefused, ClusterSettings, ClusterUnreachable, NotAuthorized
 from stoker.topology.cluster.admin import Administration
-from stoker.topology.rights import Duty
+from stoker.topology.planning.rights import Duty
 from working import running_worker
 
 Connect = Callable[[Guarded], ClusterSettings]

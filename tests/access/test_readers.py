@@ -10,7 +10,7 @@ from stoker.operations.queue_heads import read_heads
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import Compatibility
 from stoker.schemas.topic_store import TopicSchemaStore
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 
 
 def test_readers_need_no_right_on_any_group(guarded: Guarded, namespace: str) -> None:

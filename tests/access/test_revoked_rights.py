@@ -10,7 +10,7 @@ import pytest
 from duties import PRINCIPAL, Scene, acls, make_scene
 from guarded import Guarded
 from stoker.producers import Producer
-from stoker.topology.rights import Duty
+from stoker.topology.planning.rights import Duty
 from waiting import wait_until
 from working import running_worker
 

@@ -9,7 +9,7 @@ import pytest
 
 from duties import PRINCIPAL, QUEUE, WORK, Scene, acls, make_drifted_scene, make_scene
 from guarded import Guarded
-from stoker.topology.rights import RIGHTS, Duty, Operation, Right
+from stoker.topology.planning.rights import RIGHTS, Duty, Operation, Right
 
 DRIFTED = {Duty.PLAN, Duty.APPLY}
 """They look at what differs, or there is nothing to do for them."""

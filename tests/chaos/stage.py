@@ -19,7 +19,7 @@ from chaos.producing import Part
 from chaos.proxy import Proxy
 from postgres import running_postgres
 from stoker.topology import ClusterSettings, Queue
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 
 MAX_IN_FLIGHT: Final = 500
 MAX_PARKED: Final = 1_500

@@ -12,7 +12,7 @@ from stoker.consumers import Worker, WorkerSettings
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from stoker.consumers.partitions.counterparts import missing_among
 from stoker.topology import ClusterSettings, Pipeline, Queue, RetryPolicy
-from stoker.topology.apply import ensure_topology
-from stoker.topology.findings import Allowed
+from stoker.topology.planning.apply import ensure_topology
+from stoker.topology.planning.findings import Allowed
 from waiting import wait_until
 from working import (
     Journal,

@@ -15,8 +15,8 @@ from stoker.consumers.partitions.commits import Commits
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.apply import ensure_topology
 from stoker.topology.declaration.queue import LedgerWindow
+from stoker.topology.planning.apply import ensure_topology
 from waiting import wait_until
 from working import (
     Gate,

@@ -9,7 +9,7 @@ import pytest
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 from stoker.topology.wire.ledger_names import MOVED
 from waiting import wait_until
 from working import (

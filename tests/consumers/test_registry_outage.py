@@ -17,7 +17,7 @@ from stoker.consumers import Worker, WorkerSettings
 from stoker.producers import Producer
 from stoker.schemas import Contract
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.contracts import ContractsRefused
+from stoker.topology.planning.contracts import ContractsRefused
 from stoker.topology.wire.headers import FIRST_FAILED, format_instant
 from waiting import wait_until
 from working import (

@@ -19,7 +19,7 @@ from stoker.consumers.partitions.commits import present_state
 from stoker.consumers.records.record import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 from working import headers_of, wait_all_committed, wait_dead
 
 SCRIPT = Path(__file__).parents[1] / "deadly_worker.py"

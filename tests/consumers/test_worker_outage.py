@@ -11,7 +11,7 @@ from stoker.consumers.kafka.outage import WorkerOutage
 from stoker.operations.broker import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 from waiting import wait_until
 from working import Journal, declare_queue, running_worker, wait_all_committed
 

@@ -16,7 +16,7 @@ from stoker.operations.payload_input import InputRefused, payload_from_pairs
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import Contract, Decoder
 from stoker.topology import ClusterSettings
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.wire.headers import header_map
 
 

@@ -21,7 +21,7 @@ from stoker.operations.dispositions import is_disposition
 from stoker.operations.job_record import JobRecord, record_of
 from stoker.operations.topic_reader import TopicReader
 from stoker.topology import ClusterSettings
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.wire import headers as wire
 from waiting import wait_until
 

@@ -13,7 +13,7 @@ from registry_server import Registry, serving
 from shop_app import Shop, make_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ensure_topology
+from stoker.topology.planning.apply import ensure_topology
 from working import Raw, publish_raw
 
 SECRET = "hush-hush"

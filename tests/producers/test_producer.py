@@ -29,7 +29,7 @@ from stoker.producers.errors import (
 from stoker.schemas import Decoder
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.admin import Administration
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 from waiting import wait_until
 
 DEADLINE_S = 20.0

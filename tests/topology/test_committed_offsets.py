@@ -14,8 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 from declaring import shop
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ensure_topology
 from stoker.topology.cluster.committed_offsets import committed_offsets
+from stoker.topology.planning.apply import ensure_topology
 
 ROOT = Path(__file__).parents[2]
 ASKING = """

@@ -16,8 +16,8 @@ from stoker.operations.cli.exit_codes import ExitCode
 from stoker.producers import Producer
 from stoker.producers.errors import ContractNotReady
 from stoker.topology import ClusterSettings
-from stoker.topology.contracts import ContractsRefused
-from stoker.topology.plan import plan
+from stoker.topology.planning.contracts import ContractsRefused
+from stoker.topology.planning.plan import plan
 from working import running_worker
 
 

@@ -11,8 +11,8 @@ from confluent_kafka import KafkaError
 from declaring import shop
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ensure_topology
 from stoker.topology.cluster.group_descriptions import describe_groups
+from stoker.topology.planning.apply import ensure_topology
 
 ASKING = """
 import sys

@@ -11,12 +11,12 @@ from stoker.consumers.kafka.clients import consumer_config
 from stoker.consumers.kafka.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
 from stoker.operations.broker import EmbeddedBroker
 from stoker.topology import ClusterSettings
-from stoker.topology.apply import ApplyFailed, apply, ensure_topology
 from stoker.topology.cluster.admin import Administration
-from stoker.topology.findings import Group, SetGroupConfig
-from stoker.topology.group_settings import HEARTBEAT, SESSION, group_settings
-from stoker.topology.inventory import Inventory
-from stoker.topology.plan import plan, plan_for
+from stoker.topology.planning.apply import ApplyFailed, apply, ensure_topology
+from stoker.topology.planning.findings import Group, SetGroupConfig
+from stoker.topology.planning.group_settings import HEARTBEAT, SESSION, group_settings
+from stoker.topology.planning.inventory import Inventory
+from stoker.topology.planning.plan import plan, plan_for
 
 FOUR_SECONDS = timedelta(seconds=4)
 

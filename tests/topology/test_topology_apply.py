@@ -23,11 +23,11 @@ from stoker.topology import (
     TopologyRefused,
     ensure_topology,
 )
-from stoker.topology.apply import apply, register_contracts
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import TopicSpec, declared_topics
-from stoker.topology.plan import plan
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.apply import apply, register_contracts
+from stoker.topology.planning.plan import plan
+from stoker.topology.planning.schema_store import schema_store
 
 NOBODY_THERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
 MAILS = frozenset({"mails"})

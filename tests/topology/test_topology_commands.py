@@ -150,7 +150,9 @@ def test_an_unreachable_cluster_exits_with_its_code(
     declare: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody answers: 3, and the message says where and what to check."""
-    monkeypatch.setattr("stoker.topology.plan.Administration", lambda cluster: Administration(cluster, timeout_s=0.5))
+    monkeypatch.setattr(
+        "stoker.topology.planning.plan.Administration", lambda cluster: Administration(cluster, timeout_s=0.5)
+    )
     words = ["-A", declare(), "--bootstrap-servers", "127.0.0.1:1", "topology", "plan"]
     unreachable = CliRunner().invoke(main, words)
     assert unreachable.exit_code == 3, unreachable.output

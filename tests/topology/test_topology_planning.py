@@ -9,9 +9,9 @@ import pytest
 
 from declaring import TIERS, as_declared, cluster_with, shop, with_config
 from stoker.topology import Allowed, Group, Pipeline, UnknownName
-from stoker.topology.findings import DeleteTier, GrowTopic, Plan, SetConfig
-from stoker.topology.inventory import Inventory, TopicState
-from stoker.topology.plan import check_names, plan_for
+from stoker.topology.planning.findings import DeleteTier, GrowTopic, Plan, SetConfig
+from stoker.topology.planning.inventory import Inventory, TopicState
+from stoker.topology.planning.plan import check_names, plan_for
 
 MAIN = "shop.mails"
 QUEUE_TOPICS = [MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"]

@@ -14,7 +14,7 @@ from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipe
 from stoker.topology.cluster.settings import option_name
 from stoker.topology.declaration.catalogue import type_in_words
 from stoker.topology.durations import format_retention
-from stoker.topology.schema_store import schema_store
+from stoker.topology.planning.schema_store import schema_store
 
 
 def test_secrets_are_shown_nowhere() -> None:

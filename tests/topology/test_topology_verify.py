@@ -14,8 +14,8 @@ from stoker.topology import (
     ensure_topology,
 )
 from stoker.topology.declaration.topics import declared_topics
-from stoker.topology.inventory import Inventory, TopicState
-from stoker.topology.verify import mismatches, verify
+from stoker.topology.planning.inventory import Inventory, TopicState
+from stoker.topology.planning.verify import mismatches, verify
 
 MAIN = "shop.mails"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..cluster.admin import Administration
+from ..cluster.settings import ClusterSettings
+from ..declaration.pipeline import Pipeline
+from ..declaration.topics import declared_topics
 from .access import require_on_topics
-from .cluster.admin import Administration
-from .cluster.settings import ClusterSettings
 from .contracts import contracts_refused_on
-from .declaration.pipeline import Pipeline
-from .declaration.topics import declared_topics
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
 from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory

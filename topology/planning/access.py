@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .cluster.admin import ADMIN_TIMEOUT_S, Administration
-from .cluster.settings import ClusterSettings, NotAuthorized
-from .declaration.pipeline import Pipeline
-from .declaration.queue import Queue
-from .declaration.topics import pipeline_topics, queue_topics
+from ..cluster.admin import ADMIN_TIMEOUT_S, Administration
+from ..cluster.settings import ClusterSettings, NotAuthorized
+from ..declaration.pipeline import Pipeline
+from ..declaration.queue import Queue
+from ..declaration.topics import pipeline_topics, queue_topics
 from .rights import Duty, Resource, Right, rights_for
 
 Allowed = Mapping[str, frozenset[str] | None]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from .declaration.pipeline import Pipeline
-from .declaration.queue import Queue
+from ..declaration.pipeline import Pipeline
+from ..declaration.queue import Queue
 
 
 class Operation(StrEnum):

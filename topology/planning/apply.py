@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from ..schemas import IncompatibleSchema, SchemaStore
-from .cluster.admin import Administration
-from .cluster.settings import ClusterSettings
-from .declaration.pipeline import Pipeline
+from ...schemas import IncompatibleSchema, SchemaStore
+from ..cluster.admin import Administration
+from ..cluster.settings import ClusterSettings
+from ..declaration.pipeline import Pipeline
 from .findings import (
     NOTHING,
     Allowed,

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from .declaration.pipeline import Pipeline
-from .declaration.queue import Queue
-from .declaration.topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
-from .durations import format_retention
+from ..declaration.pipeline import Pipeline
+from ..declaration.queue import Queue
+from ..declaration.topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
+from ..durations import format_retention
 from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
 from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers

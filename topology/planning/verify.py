@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from ..cluster.admin import Administration
+from ..cluster.settings import ClusterSettings
+from ..declaration.pipeline import Pipeline
+from ..declaration.queue import Queue
+from ..declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
+from ..durations import format_retention
 from .access import require_on_topics
-from .cluster.admin import Administration
-from .cluster.settings import ClusterSettings
-from .declaration.pipeline import Pipeline
-from .declaration.queue import Queue
-from .declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, queue_topics
-from .durations import format_retention
 from .inventory import Inventory, TopicState, read_topics
 from .partition_counts import APPLY, mending
 from .rights import Duty, rights_for

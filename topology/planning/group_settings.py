@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from .declaration.queue import Queue
-from .declaration.topics import milliseconds
-from .durations import format_retention
+from ..declaration.queue import Queue
+from ..declaration.topics import milliseconds
+from ..durations import format_retention
 from .findings import Finding, Group, SetGroupConfig
 
 SESSION: Final = "consumer.session.timeout.ms"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from ..schemas import IncompatibleSchema
-from .declaration.topics import TopicSpec
+from ...schemas import IncompatibleSchema
+from ..declaration.topics import TopicSpec
 
 
 class Group(StrEnum):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from ..schemas import IncompatibleSchema, SchemaStore
-from .cluster.settings import ClusterSettings
-from .declaration.pipeline import AnyJobType, Pipeline
+from ...schemas import IncompatibleSchema, SchemaStore
+from ..cluster.settings import ClusterSettings
+from ..declaration.pipeline import AnyJobType, Pipeline
 from .schema_store import schema_store
 
 STORE_TIMEOUT_S: Final = 10.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .cluster.admin import Administration, FoundTopic
-from .declaration.pipeline import Pipeline
-from .declaration.queue import Queue
-from .declaration.topics import TopicSpec
+from ..cluster.admin import Administration, FoundTopic
+from ..declaration.pipeline import Pipeline
+from ..declaration.queue import Queue
+from ..declaration.topics import TopicSpec
+from ..wire import names
 from .group_settings import group_settings
-from .wire import names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

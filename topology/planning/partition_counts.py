@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from .declaration.queue import Queue
-from .declaration.topics import TopicSpec
+from ..declaration.queue import Queue
+from ..declaration.topics import TopicSpec
 from .findings import Allowed, Finding, Group, GrowTopic
 from .inventory import Inventory
 

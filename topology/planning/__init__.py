@@ -1,0 +1,1 @@
+"""Plan, apply and verify: the declaration held against the cluster."""
