@@ -8,7 +8,7 @@ from typing import Annotated, Any, NewType, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from .avro import avro_name
+from .codec.avro import avro_name
 from .errors import Misfit
 
 

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .avro import Schema
+from .codec.avro import Schema
 from .errors import Misfit, seen
 from .shapes import Shape, refuse_other
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .annotations import peeled
-from .avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
+from .codec.avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
 from .derive import Derivation
 from .errors import ContractRefused, Misfit, PayloadRefused
 from .given import Given, owner_annotations

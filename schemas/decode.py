@@ -7,7 +7,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from .avro import CONFLUENT, FINGERPRINT_BYTES, NOT_A_SCHEMA, REGISTRY_ID_BYTES, SINGLE_OBJECT, Codec, require_bounded
+from .codec.avro import (
+    CONFLUENT,
+    FINGERPRINT_BYTES,
+    NOT_A_SCHEMA,
+    REGISTRY_ID_BYTES,
+    SINGLE_OBJECT,
+    Codec,
+    require_bounded,
+)
 from .compatibility import Break, unresolved
 from .contract import Contract
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema

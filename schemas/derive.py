@@ -21,7 +21,7 @@ from pydantic.errors import PydanticUserError
 
 from . import logical, shapes
 from .annotations import Digits, digits_of, former_names, peeled
-from .avro import avro_name, kind_of
+from .codec.avro import avro_name, kind_of
 from .compound import ArrayShape, EnumShape, MapShape
 from .declared_fields import Factory, record_fields
 from .errors import Misfit

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from fastavro.schema import SchemaParseException, UnknownType
 
-from .avro import Codec
+from .codec.avro import Codec
 from .compatibility import Compatibility, violations
 from .contract import Contract
 from .errors import SchemaError

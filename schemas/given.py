@@ -9,11 +9,11 @@ from typing import Any, Final, Literal, Union, get_args, get_origin
 
 from . import logical, shapes
 from .annotations import peeled
-from .avro import Codec, Schema, kind_of
+from .codec.avro import Codec, Schema, kind_of
+from .codec.meanings import is_decimal
 from .compound import ArrayShape, EnumShape, MapShape
 from .declared_fields import record_fields
 from .errors import Misfit
-from .meanings import is_decimal
 from .records import ABSENT, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape
 from .unions import UnionShape

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from .avro import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
+from .codec.avro import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
 from .errors import Undecodable, UnknownSchema
 
 OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent"]

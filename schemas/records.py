@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from .avro import Schema
+from .codec.avro import Schema
 from .errors import Misfit
 from .shapes import Shape, refuse_other
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
+from .codec.avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import IncompatibleSchema, RegistryUnreachable

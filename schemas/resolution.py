@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .avro import Codec, Schema, is_tagged, kind_of
+from .codec.avro import Codec, Schema, is_tagged, kind_of
 from .compatibility import branch_for, describe, matches, source_of
 from .errors import Misfit
 from .given import Given

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .avro import Schema
+from .codec.avro import Schema
 from .errors import Misfit, seen
 
 Step = Callable[[Any], Any]

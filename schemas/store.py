@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from .avro import Codec
+from .codec.avro import Codec
 from .compatibility import Compatibility, violations
 from .contract import Contract
 from .errors import IncompatibleSchema

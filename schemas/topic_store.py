@@ -30,7 +30,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from .avro import NOT_A_SCHEMA, Codec
+from .codec.avro import NOT_A_SCHEMA, Codec
 from .compatibility import Compatibility
 from .contract import Contract
 from .errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .avro import Schema, kind_of
+from .codec.avro import Schema, kind_of
 from .errors import Misfit
 from .shapes import Shape, is_same
 

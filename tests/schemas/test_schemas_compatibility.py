@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoker.schemas import Compatibility, check
-from stoker.schemas.avro import Codec
+from stoker.schemas.codec.avro import Codec
 from stoker.schemas.compatibility import unresolved, violations
 from stoker.schemas.errors import Misfit
 from stoker.schemas.resolution import Resolver

@@ -285,7 +285,7 @@ def test_the_default_of_a_union_leads_its_branches() -> None:
 
 def test_the_fingerprint_is_the_one_of_the_specification() -> None:
     """CRC-64-AVRO of a canonical form has the bytes that Avro's specification gives, least significant first."""
-    from stoker.schemas.avro import Codec
+    from stoker.schemas.codec.avro import Codec
 
     assert Codec("int").fingerprint == (0x7275D51A3F395C8F).to_bytes(8, "little")
 

@@ -25,7 +25,7 @@ from stoker.schemas import (
     SchemaMismatch,
     Undecodable,
 )
-from stoker.schemas.avro import Codec
+from stoker.schemas.codec.avro import Codec
 from stoker.schemas.store import StoredSchema
 
 

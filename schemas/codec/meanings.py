@@ -14,7 +14,7 @@ from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from .errors import Misfit
+from ..errors import Misfit
 
 MAX_DIGITS: Final = 4_000
 """Digits of a decimal at the most: Python writes no whole number of more than 4,300 as text."""

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NoReturn, TypeAlias
 
-from .errors import Misfit
+from ..errors import Misfit
 from .meanings import meaning_of
 from .source import Source, indented
 

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeAlias
 from fastavro.schema import SchemaParseException, UnknownType, fingerprint, parse_schema, to_parsing_canonical_form
 from fastavro.types import Schema as ParsedSchema
 
+from ..errors import Misfit, Undecodable
 from .body_reader import FAULTS, Read, located, reader_of
 from .body_writer import Write, writer_of
-from .errors import Misfit, Undecodable
 
 Schema: TypeAlias = str | list[Any] | dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""Avro on the wire: canonical form, fingerprints, and bodies read and written exactly."""
