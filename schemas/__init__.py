@@ -1,6 +1,5 @@
 """The contracts of jobs: Avro from Python types, payloads checked and encoded, schemas kept and compared."""
 
-from .annotations import Alias, Digits
 from .compatibility import Break, Compatibility, check
 from .contract import Contract
 from .decode import Decoder
@@ -24,6 +23,7 @@ from .errors import (
 from .files import Finding, SchemaFileBroken, compare, export, load
 from .own import decode_own, encode_own, is_own, own_schema
 from .registry_store import RegistrySchemaStore
+from .shapes.annotations import Alias, Digits
 from .store import MemorySchemaStore, SchemaStore, StoredSchema
 from .topic_store import TopicSchemaStore
 from .wire_text import LONGEST_DETAIL, wire_text

@@ -19,8 +19,8 @@ from .codec.avro import (
 from .compatibility import Break, unresolved
 from .contract import Contract
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
-from .given import Given
 from .resolution import Resolver
+from .shapes.given import Given
 from .store import SchemaStore, StoredSchema
 
 _SINGLE_HEADER_BYTES: Final = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

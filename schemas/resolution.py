@@ -12,7 +12,7 @@ from typing import Any
 from .codec.avro import Codec, Schema, is_tagged, kind_of
 from .compatibility import branch_for, describe, matches, source_of
 from .errors import Misfit
-from .given import Given
+from .shapes.given import Given
 
 Convert = Callable[[Any], Any]
 

@@ -9,7 +9,7 @@ import functools
 import inspect
 from typing import Any, Final, get_origin, get_type_hints
 
-from ...schemas.signature import annotated_function, called_function
+from ...schemas.shapes.signature import annotated_function, called_function
 
 _PUT_OFF: Final = (
     collections.abc.Awaitable,

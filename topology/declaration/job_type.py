@@ -14,7 +14,7 @@ from functools import WRAPPER_ASSIGNMENTS, cached_property
 from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
 
 from ...schemas import Compatibility, Contract
-from ...schemas.signature import annotated_function
+from ...schemas.shapes.signature import annotated_function
 from .isolation import Isolation, isolation_faults
 from .ordering_key import KeyDeclaration, KeyFunction, KeyPath, key_faults, ordering_key
 from .queue import Queue, unknown_tiers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from .codec.avro import Schema, kind_of
-from .errors import Misfit
+from ..codec.avro import Schema, kind_of
+from ..errors import Misfit
 from .shapes import Shape, is_same
 
 # Order of the branches that are derived, and in which those are tried that are not of a value's own type. Declaration

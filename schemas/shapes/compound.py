@@ -6,8 +6,8 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .codec.avro import Schema
-from .errors import Misfit, seen
+from ..codec.avro import Schema
+from ..errors import Misfit, seen
 from .shapes import Shape, refuse_other
 
 

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticUndefined
 
+from ..errors import Misfit
 from .annotations import Digits, aliases_of, digits_of, type_hints
-from .errors import Misfit
 from .records import ABSENT, Absent
 from .shapes import Shape, is_same
 

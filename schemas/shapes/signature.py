@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+from ..errors import Misfit
 from .annotations import type_hints
-from .errors import Misfit
 from .records import ABSENT
 
 Handler = Callable[..., object]

@@ -7,13 +7,13 @@ import types
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+from ..codec.avro import Codec, Schema, kind_of
+from ..codec.meanings import is_decimal
+from ..errors import Misfit
 from . import logical, shapes
 from .annotations import peeled
-from .codec.avro import Codec, Schema, kind_of
-from .codec.meanings import is_decimal
 from .compound import ArrayShape, EnumShape, MapShape
 from .declared_fields import record_fields
-from .errors import Misfit
 from .records import ABSENT, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape
 from .unions import UnionShape

@@ -19,12 +19,12 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from ..codec.avro import avro_name, kind_of
+from ..errors import Misfit
 from . import logical, shapes
 from .annotations import Digits, digits_of, former_names, peeled
-from .codec.avro import avro_name, kind_of
 from .compound import ArrayShape, EnumShape, MapShape
 from .declared_fields import Factory, record_fields
-from .errors import Misfit
 from .records import Absent, FieldShape, RecordShape, is_record
 from .shapes import Scalar, Shape, is_same
 from .unions import UnionShape, label, rank

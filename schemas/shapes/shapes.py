@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .codec.avro import Schema
-from .errors import Misfit, seen
+from ..codec.avro import Schema
+from ..errors import Misfit, seen
 
 Step = Callable[[Any], Any]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any, NewType, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from .codec.avro import avro_name
-from .errors import Misfit
+from ..codec.avro import avro_name
+from ..errors import Misfit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from .codec.avro import Schema
-from .errors import Misfit
+from ..codec.avro import Schema
+from ..errors import Misfit
 from .shapes import Shape, refuse_other
 
 

@@ -8,8 +8,8 @@ from decimal import Decimal, DecimalException, Inexact, InvalidOperation
 from typing import Any
 from uuid import UUID
 
-from .codec.meanings import Meaning, exact_context, meaning_of, require_digits
-from .errors import Misfit
+from ..codec.meanings import Meaning, exact_context, meaning_of, require_digits
+from ..errors import Misfit
 from .shapes import INT, LONG, STRING, Scalar, Step, bytes_default, refuse_other, undefault_bytes
 
 
