@@ -1,7 +1,7 @@
 """The contracts of jobs: Avro from Python types, payloads checked and encoded, schemas kept and compared."""
 
-from .compatibility import Break, Compatibility, check
-from .contract import Contract
+from .contracts.compatibility import Break, Compatibility, check
+from .contracts.contract import Contract
 from .decode import Decoder
 from .errors import (
     ContractRefused,

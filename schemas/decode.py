@@ -16,10 +16,10 @@ from .codec.avro import (
     Codec,
     require_bounded,
 )
-from .compatibility import Break, unresolved
-from .contract import Contract
+from .contracts.compatibility import Break, unresolved
+from .contracts.contract import Contract
+from .contracts.resolution import Resolver
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
-from .resolution import Resolver
 from .shapes.given import Given
 from .store import SchemaStore, StoredSchema
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from fastavro.schema import SchemaParseException, UnknownType
 
 from .codec.avro import Codec
-from .compatibility import Compatibility, violations
-from .contract import Contract
+from .contracts.compatibility import Compatibility, violations
+from .contracts.contract import Contract
 from .errors import SchemaError
 from .store import StoredSchema
 

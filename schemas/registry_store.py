@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from .codec.avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
-from .compatibility import Compatibility
-from .contract import Contract
+from .contracts.compatibility import Compatibility
+from .contracts.contract import Contract
 from .errors import IncompatibleSchema, RegistryUnreachable
 from .references import inlined
 from .registry_client import FoundSchema, Option, RegistryClient, RegistryRefusal, subject_of

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from .codec.avro import Codec
-from .compatibility import Compatibility, violations
-from .contract import Contract
+from .contracts.compatibility import Compatibility, violations
+from .contracts.contract import Contract
 from .errors import IncompatibleSchema
 
 

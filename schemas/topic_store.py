@@ -31,8 +31,8 @@ from confluent_kafka import (
 )
 
 from .codec.avro import NOT_A_SCHEMA, Codec
-from .compatibility import Compatibility
-from .contract import Contract
+from .contracts.compatibility import Compatibility
+from .contracts.contract import Contract
 from .errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from .store import (
     MemoryBook,

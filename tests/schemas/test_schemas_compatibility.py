@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from stoker.schemas import Compatibility, check
 from stoker.schemas.codec.avro import Codec
-from stoker.schemas.compatibility import unresolved, violations
+from stoker.schemas.contracts.compatibility import unresolved, violations
+from stoker.schemas.contracts.resolution import Resolver
 from stoker.schemas.errors import Misfit
-from stoker.schemas.resolution import Resolver
 
 
 def record(*fields: Any, name: str = "R") -> dict[str, Any]:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from stoker.schemas import Contract, Digits
-from stoker.schemas.resolution import Resolver
+from stoker.schemas.contracts.resolution import Resolver
 
 # Drawing types as well as values is slow on a busy machine, which says nothing about the code.
 patient = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

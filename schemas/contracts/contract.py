@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .codec.avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
-from .errors import ContractRefused, Misfit, PayloadRefused
-from .shapes.annotations import peeled
-from .shapes.derive import Derivation
-from .shapes.given import Given, owner_annotations
-from .shapes.records import RecordShape, is_record
-from .shapes.signature import Parameter, parameters_of
+from ..codec.avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
+from ..errors import ContractRefused, Misfit, PayloadRefused
+from ..shapes.annotations import peeled
+from ..shapes.derive import Derivation
+from ..shapes.given import Given, owner_annotations
+from ..shapes.records import RecordShape, is_record
+from ..shapes.signature import Parameter, parameters_of
 
 
 class Contract:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .codec.avro import NAMED, Codec, Schema, kind_of
+from ..codec.avro import NAMED, Codec, Schema, kind_of
 
 
 class Compatibility(enum.StrEnum):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .codec.avro import Codec, Schema, is_tagged, kind_of
+from ..codec.avro import Codec, Schema, is_tagged, kind_of
+from ..errors import Misfit
+from ..shapes.given import Given
 from .compatibility import branch_for, describe, matches, source_of
-from .errors import Misfit
-from .shapes.given import Given
 
 Convert = Callable[[Any], Any]
 
