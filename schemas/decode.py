@@ -21,7 +21,7 @@ from .contracts.contract import Contract
 from .contracts.resolution import Resolver
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
 from .shapes.given import Given
-from .store import SchemaStore, StoredSchema
+from .stores.store import SchemaStore, StoredSchema
 
 _SINGLE_HEADER_BYTES: Final = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 _CONFLUENT_HEADER_BYTES: Final = len(CONFLUENT) + REGISTRY_ID_BYTES

@@ -14,7 +14,7 @@ from .codec.avro import Codec
 from .contracts.compatibility import Compatibility, violations
 from .contracts.contract import Contract
 from .errors import SchemaError
-from .store import StoredSchema
+from .stores.store import StoredSchema
 
 SUFFIX = ".avsc"
 

@@ -17,7 +17,7 @@ from ..consumers.steps.run import run_async, run_sync
 from ..consumers.steps.steps import Bench, Raised, Result, Returned, Task, decide, decode
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
-from ..schemas.store import MemorySchemaStore
+from ..schemas.stores.store import MemorySchemaStore
 from ..topology import JobType
 from ..topology.declaration.job_type import ConfiguredJob, JobCall
 from ..topology.wire import headers as wire

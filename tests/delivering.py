@@ -14,7 +14,7 @@ from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.steps.steps import Bench, Task
 from stoker.schemas import Decoder
-from stoker.schemas.store import StoredSchema
+from stoker.schemas.stores.store import StoredSchema
 from stoker.topology import JobType, Pipeline, Queue
 from stoker.topology.declaration.pipeline import QueueShape
 

@@ -16,7 +16,7 @@ from guarded import Acl, Guarded, credentials
 from stoker.operations.application import load_pipeline
 from stoker.operations.cli import main
 from stoker.producers import Producer
-from stoker.schemas.store import single_object
+from stoker.schemas.stores.store import single_object
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.apply import apply, ensure_topology

@@ -9,7 +9,7 @@ from guarded import Acl, Guarded
 from stoker.operations.queue_heads import read_heads
 from stoker.operations.topic_reader import TopicReader
 from stoker.schemas import Compatibility
-from stoker.schemas.topic_store import TopicSchemaStore
+from stoker.schemas.stores.topic_store import TopicSchemaStore
 from stoker.topology.planning.apply import ensure_topology
 
 

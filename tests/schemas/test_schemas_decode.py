@@ -26,7 +26,7 @@ from stoker.schemas import (
     Undecodable,
     UnknownSchema,
 )
-from stoker.schemas.store import StoredSchema
+from stoker.schemas.stores.store import StoredSchema
 
 
 class Cabin(Enum):

@@ -26,7 +26,7 @@ from stoker.schemas import (
     Undecodable,
 )
 from stoker.schemas.codec.avro import Codec
-from stoker.schemas.store import StoredSchema
+from stoker.schemas.stores.store import StoredSchema
 
 
 class Cabin(enum.Enum):

@@ -9,7 +9,7 @@ import pytest
 
 from declaring import shop
 from stoker.schemas import TopicSchemaStore
-from stoker.schemas.registry_store import RegistrySchemaStore
+from stoker.schemas.stores.registry_store import RegistrySchemaStore
 from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipeline
 from stoker.topology.cluster.settings import option_name
 from stoker.topology.declaration.catalogue import type_in_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...schemas.registry_client import printable_address, subject_of
+from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
 from .pipeline import AnyJobType, Pipeline
 from .queue import Queue

@@ -19,10 +19,10 @@ def schema_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:
     check_options(cluster)
     if cluster.schema_registry_url is None:
         # Imported here, as each store pulls in a client that the other does not need.
-        from ...schemas.topic_store import TopicSchemaStore
+        from ...schemas.stores.topic_store import TopicSchemaStore
 
         return TopicSchemaStore(cluster.reader_config(), pipeline.schemas_topic, principal=cluster.principal)
-    from ...schemas.registry_store import RegistrySchemaStore
+    from ...schemas.stores.registry_store import RegistrySchemaStore
 
     return RegistrySchemaStore(
         cluster.schema_registry_url,

@@ -14,14 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from .codec.avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
-from .contracts.compatibility import Compatibility
-from .contracts.contract import Contract
-from .errors import IncompatibleSchema, RegistryUnreachable
+from ..codec.avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
+from ..contracts.compatibility import Compatibility
+from ..contracts.contract import Contract
+from ..errors import IncompatibleSchema, RegistryUnreachable
+from ..wire_text import LONGEST_DETAIL, wire_text
 from .references import inlined
 from .registry_client import FoundSchema, Option, RegistryClient, RegistryRefusal, subject_of
 from .store import MemoryBook, StoredSchema, registered, require_compatible
-from .wire_text import LONGEST_DETAIL, wire_text
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .codec.avro import NAMED
+from ..codec.avro import NAMED
 
 
 def inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .errors import RegistryMissing, RegistrySettingRefused, RegistryUnreachable
+from ..errors import RegistryMissing, RegistrySettingRefused, RegistryUnreachable
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError

@@ -30,10 +30,11 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from .codec.avro import NOT_A_SCHEMA, Codec
-from .contracts.compatibility import Compatibility
-from .contracts.contract import Contract
-from .errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
+from ..codec.avro import NOT_A_SCHEMA, Codec
+from ..contracts.compatibility import Compatibility
+from ..contracts.contract import Contract
+from ..errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
+from ..wire_text import LONGEST_DETAIL, wire_text
 from .store import (
     MemoryBook,
     StoredSchema,
@@ -43,7 +44,6 @@ from .store import (
     single_object,
     stored_now,
 )
-from .wire_text import LONGEST_DETAIL, wire_text
 
 ClientConfig = Mapping[str, str | int | float | bool]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from .codec.avro import Codec
-from .contracts.compatibility import Compatibility, violations
-from .contracts.contract import Contract
-from .errors import IncompatibleSchema
+from ..codec.avro import Codec
+from ..contracts.compatibility import Compatibility, violations
+from ..contracts.contract import Contract
+from ..errors import IncompatibleSchema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
