@@ -80,6 +80,6 @@ $(READY): pyproject.toml constraints.txt
 	@mkdir -p $(VENV)/typed/stoker
 	@for room in $(ROOMS); do ln -sfn ../../../$$room $(VENV)/typed/stoker/$$room; done
 	@ln -sfn ../../examples $(VENV)/typed/examples
-	@$(BIN)/python -c 'from stoker.operations.broker_java import find_jars; find_jars(print)' 2>/dev/null \
+	@$(BIN)/python -c 'from stoker.operations.broker.java import find_jars; find_jars(print)' 2>/dev/null \
 		|| echo "the jars of Kafka could not be fetched: that is tried again when a broker is started"
 	@touch $@

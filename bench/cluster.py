@@ -15,8 +15,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from jobs import Kind, declare
 
-from stoker.operations.broker import EmbeddedBroker
-from stoker.operations.broker_java import KAFKA_VERSION
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.java import KAFKA_VERSION
 from stoker.topology import ClusterSettings, Pipeline, ensure_topology
 from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE
 

@@ -30,7 +30,7 @@ from examples.demo_cluster import DemoCluster, delete_traces, demo_cluster
 from examples.demo_story import FIRST_RELEASE, BalanceOff, DemoFailed, Run, title
 from examples.demo_workers import WorkersEnded
 from examples.flight_data import JANUARY, MISSING, FlightFile, YearUnavailable, fetch_year
-from stoker.operations.broker_errors import BrokerError
+from stoker.operations.broker.errors import BrokerError
 from stoker.producers.errors import EnqueueError
 from stoker.topology.cluster.settings import home_folder
 

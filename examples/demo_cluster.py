@@ -12,7 +12,7 @@ import click
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stoker.operations.broker import EmbeddedBroker, project_folder
+from stoker.operations.broker.embedded import EmbeddedBroker, project_folder
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.settings import BOOTSTRAP_VARIABLE
 

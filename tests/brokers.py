@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from stoker.operations.broker import EmbeddedBroker
-from stoker.operations.broker_errors import JarsMissing
-from stoker.operations.broker_java import find_jars
-from stoker.operations.broker_lock import file_lock
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.errors import JarsMissing
+from stoker.operations.broker.java import find_jars
+from stoker.operations.broker.lock import file_lock
 
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
 OLD_KAFKA = "3.9.1"

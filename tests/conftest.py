@@ -22,7 +22,7 @@ from brokers import SHARED, provide_broker, withdraw_broker
 from guarded import Guarded, provide_guarded, withdraw_guarded
 from postgres import Postgres, provide_postgres, withdraw_postgres
 from registries import provide_registry, withdraw_registry
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 
 if TYPE_CHECKING:
     from stoker.topology.cluster.settings import ClusterSettings

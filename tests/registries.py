@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from stoker.operations.broker_java import cache_folder, find_java
-from stoker.operations.broker_lock import file_lock
-from stoker.operations.broker_settings import HOST, choose_ports
+from stoker.operations.broker.java import cache_folder, find_java
+from stoker.operations.broker.lock import file_lock
+from stoker.operations.broker.settings import HOST, choose_ports
 
 VERSION: Final = "3.3.3"
 PATH: Final = "/apis/ccompat/v7"

@@ -29,7 +29,7 @@ from pathlib import Path
 import pytest
 
 from code_blocks import CodeBlock, code_blocks, first_missing
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from waiting import wait_until
 
 ROOT = Path(__file__).parents[1]

@@ -17,8 +17,8 @@ import yaml
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stoker.operations.broker_java import find_jars, find_java
-from stoker.operations.broker_settings import choose_ports
+from stoker.operations.broker.java import find_jars, find_java
+from stoker.operations.broker.settings import choose_ports
 
 ROOT: Final = Path(__file__).parents[1]
 START_S: Final = 90.0

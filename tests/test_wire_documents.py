@@ -13,8 +13,8 @@ import pytest
 
 from code_blocks import CodeBlock, code_blocks
 from stoker.consumers.records.outcomes import DeadReason, DeferReason
-from stoker.operations.broker_errors import BrokerError
-from stoker.operations.broker_java import find_jars
+from stoker.operations.broker.errors import BrokerError
+from stoker.operations.broker.java import find_jars
 from stoker.schemas import Contract, encode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire

@@ -119,7 +119,7 @@ def _say_on_stderr(what: str) -> None:
 
 
 def _start_embedded_broker(say: Callable[[str], None]) -> None:
-    from ..broker import EmbeddedBroker, project_folder
+    from ..broker.embedded import EmbeddedBroker, project_folder
 
     address = EmbeddedBroker(project_folder(), say).start()
     say(

@@ -55,7 +55,7 @@ EXPECTED: Final = {
     "stoker.topology.cluster.clients.ClientOptionRefused": ExitCode.USAGE,
     "stoker.topology.declaration.job_type.InvalidDeclaration": ExitCode.USAGE,
     "stoker.topology.declaration.pipeline.UnknownName": ExitCode.USAGE,
-    "stoker.operations.broker_errors.BrokerError": ExitCode.UNREACHABLE,
+    "stoker.operations.broker.errors.BrokerError": ExitCode.UNREACHABLE,
     "stoker.operations.inbox.InboxUnreachable": ExitCode.UNREACHABLE,
     "stoker.producers.errors.BrokerUnreachable": ExitCode.UNREACHABLE,
     "stoker.producers.errors.RegistryUnreachable": ExitCode.UNREACHABLE,

@@ -22,9 +22,9 @@ import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from stoker.operations.broker_java import find_jars, find_java
-from stoker.operations.broker_process import BrokerProcess, spawn_detached
-from stoker.operations.broker_settings import (
+from stoker.operations.broker.java import find_jars, find_java
+from stoker.operations.broker.process import BrokerProcess, spawn_detached
+from stoker.operations.broker.settings import (
     HOST,
     LOG_NAME,
     Ports,

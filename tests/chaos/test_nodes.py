@@ -10,7 +10,7 @@ import pytest
 
 from chaos import nodes
 from chaos.nodes import Doors, start_nodes
-from stoker.operations.broker_settings import HOST
+from stoker.operations.broker.settings import HOST
 
 
 def test_a_cluster_whose_port_was_taken_meanwhile_is_given_up_for_another(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers import Worker, WorkerSettings
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.planning.apply import ensure_topology

@@ -12,7 +12,7 @@ from confluent_kafka import Producer as PlainProducer
 
 from progressing import DEADLINE_S, commit_of, delete_records, move_group, state_of, wait_state
 from stoker.consumers.partitions.commits import Commits
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.declaration.queue import LedgerWindow

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology

@@ -16,8 +16,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from stoker.consumers import log_keys
-from stoker.operations.broker import EmbeddedBroker
-from stoker.operations.broker_settings import HOST, choose_ports
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.settings import HOST, choose_ports
 from stoker.operations.doctor import examine
 from stoker.operations.findings import Verdict
 from stoker.producers import Producer

@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from stoker.consumers.kafka.outage import WorkerOutage
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.apply import ensure_topology

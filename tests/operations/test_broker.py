@@ -19,10 +19,10 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from stoker.operations.broker import EmbeddedBroker, RunningBroker, project_folder
-from stoker.operations.broker_errors import BrokerBusy, BrokerFolderFailed, BrokerStartFailed, NoFreePort
-from stoker.operations.broker_lock import file_lock
-from stoker.operations.broker_settings import choose_ports
+from stoker.operations.broker.embedded import EmbeddedBroker, RunningBroker, project_folder
+from stoker.operations.broker.errors import BrokerBusy, BrokerFolderFailed, BrokerStartFailed, NoFreePort
+from stoker.operations.broker.lock import file_lock
+from stoker.operations.broker.settings import choose_ports
 
 TOPIC = "kept"
 START = """
@@ -157,7 +157,7 @@ def test_a_damaged_state_file_counts_as_not_running(tmp_path: Path, content: str
 
 def test_a_machine_without_a_free_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search for a port ends."""
-    monkeypatch.setattr("stoker.operations.broker_settings._is_free", lambda _port: False)
+    monkeypatch.setattr("stoker.operations.broker.settings._is_free", lambda _port: False)
     with pytest.raises(NoFreePort, match="no free port"):
         choose_ports(random.Random(1))
 

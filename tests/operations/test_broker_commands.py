@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stoker.operations.broker import EmbeddedBroker
-from stoker.operations.broker_errors import JavaMissing
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.errors import JavaMissing
 from stoker.operations.cli import main
 
 
@@ -70,7 +70,7 @@ def test_a_start_that_cannot_be_is_one_message_and_code_three(monkeypatch: pytes
     def no_java() -> Path:
         raise JavaMissing(["PATH: not there"])
 
-    monkeypatch.setattr("stoker.operations.broker.find_java", no_java)
+    monkeypatch.setattr("stoker.operations.broker.embedded.find_java", no_java)
     failed = _run("start")
     assert failed.exit_code == 3
     assert "pip install 'stoker[embedded]'" in failed.stderr

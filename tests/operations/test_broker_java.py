@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stoker.operations.broker_errors import JarsMissing, JavaMissing
-from stoker.operations.broker_java import KAFKA_VERSION, cache_folder, find_jars, find_java
+from stoker.operations.broker.errors import JarsMissing, JavaMissing
+from stoker.operations.broker.java import KAFKA_VERSION, cache_folder, find_jars, find_java
 
 
 @pytest.fixture

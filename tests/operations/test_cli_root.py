@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from shop_app import Shop, make_shop
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.cli import AppContext, main
 from stoker.operations.cli.exit_codes import MEANINGS, ExitCode
 from stoker.operations.cli.failures import EXPECTED, as_failure

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, Message
 
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.operations import pacing
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.desk_errors import DeskError
 from stoker.operations.pacing import Pace, Published
 from stoker.operations.selection import Selection

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from producing import Shop, create_topics, declare_shop
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import BrokerUnreachable, EnqueueError, TopologyNotReady, UnreachableAtStart
 from stoker.topology import ClusterSettings

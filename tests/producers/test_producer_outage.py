@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from producing import Shop, create_topics, declare_shop, headers_of, read_all
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, Producer, ProducerSettings, Receipt
 from stoker.producers.errors import (
     BrokerUnreachable,

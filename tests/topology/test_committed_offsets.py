@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from declaring import shop
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.planning.apply import ensure_topology

@@ -9,7 +9,7 @@ from pathlib import Path
 from confluent_kafka import KafkaError
 
 from declaring import shop
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.group_descriptions import describe_groups
 from stoker.topology.planning.apply import ensure_topology

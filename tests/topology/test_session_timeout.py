@@ -9,7 +9,7 @@ import pytest
 from declaring import as_declared, shop
 from stoker.consumers.kafka.clients import consumer_config
 from stoker.consumers.kafka.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.apply import ApplyFailed, apply, ensure_topology

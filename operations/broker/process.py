@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .broker_errors import JarsMissing
+from .errors import JarsMissing
 
 if TYPE_CHECKING:
     import psutil

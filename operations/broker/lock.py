@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .broker_errors import BrokerBusy
+from .errors import BrokerBusy
 
 _LOOK_AGAIN_S = 0.05
 

@@ -14,8 +14,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .broker_errors import JarsMissing, JavaMissing
-from .broker_lock import file_lock
+from .errors import JarsMissing, JavaMissing
+from .lock import file_lock
 
 KAFKA_VERSION = "4.3.0"
 OLDEST_JAVA = 17

@@ -27,11 +27,11 @@ from typing import NewType
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from .broker_errors import BrokerFolderFailed, BrokerStartFailed
-from .broker_java import KAFKA_VERSION, Progress, find_jars, find_java
-from .broker_lock import file_lock
-from .broker_process import BrokerProcess, spawn_detached
-from .broker_settings import LOG_NAME, Ports, choose_ports, format_command, server_command, write_settings
+from .errors import BrokerFolderFailed, BrokerStartFailed
+from .java import KAFKA_VERSION, Progress, find_jars, find_java
+from .lock import file_lock
+from .process import BrokerProcess, spawn_detached
+from .settings import LOG_NAME, Ports, choose_ports, format_command, server_command, write_settings
 
 BootstrapAddress = NewType("BootstrapAddress", str)
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .broker_errors import NoFreePort
-from .broker_process import folder_mark
+from .errors import NoFreePort
+from .process import folder_mark
 
 HOST = "127.0.0.1"
 LOG_NAME = "broker.0.log"
