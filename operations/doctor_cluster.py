@@ -13,7 +13,7 @@ from ..topology.cluster.settings import ClusterUnreachable, embedded_address
 from ..topology.wire.headers import TIME, parse_instant
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
-from .job_record import JobRecord
+from .stored_jobs.job_record import JobRecord
 
 CLUSTER: Final = "cluster"
 SKEW: Final = timedelta(seconds=2)

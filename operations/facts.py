@@ -14,11 +14,11 @@ from ..topology import Pipeline, Queue
 from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from .cluster_view import ClusterView, Group, Partition, partitions_of
 from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
-from .job_record import JobRecord
-from .letter_counts import RecentLetters, count_recent
 from .queue_heads import read_heads
 from .queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
 from .standstill import Standstill
+from .stored_jobs.job_record import JobRecord
+from .stored_jobs.letter_counts import RecentLetters, count_recent
 
 T = TypeVar("T")
 Configs = Mapping[str, Mapping[str, str]]

@@ -18,9 +18,9 @@ from ..topology import Queue
 from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..topology.wire import names
 from .cluster_view import ClusterView, Group, Partition, partitions_of
-from .desk_errors import DeskError
 from .instants import rounded
-from .topic_reader import Span, TopicReader
+from .stored_jobs.errors import DeskError
+from .stored_jobs.topic_reader import Span, TopicReader
 
 BELIEVED_FOR: Final = timedelta(seconds=15)
 """Workers repeat a report every 5 s while it lasts."""

@@ -11,8 +11,8 @@ from ..topology import Pipeline, UnknownName
 from ..topology.declaration.pipeline import AnyJobType
 from ..topology.planning.contracts import STORE_TIMEOUT_S
 from .corrections import Correction, FieldChange, changed_fields
-from .desk_errors import RefusedEdit
-from .job_record import JobRecord
+from .stored_jobs.errors import RefusedEdit
+from .stored_jobs.job_record import JobRecord
 
 Json = Any
 

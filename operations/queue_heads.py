@@ -12,7 +12,7 @@ from ..topology.cluster.clients import make_client
 from ..topology.cluster.settings import ANY_SIZE_BYTES, Option
 from ..topology.wire import names
 from .cluster_view import Partition
-from .job_record import JobRecord, record_of
+from .stored_jobs.job_record import JobRecord, record_of
 
 _POLL_S = 0.1
 _BATCH = 200

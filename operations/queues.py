@@ -16,12 +16,12 @@ from typing import Final
 from ..topology import ClusterSettings, Queue, format_duration
 from ..topology.wire import headers as wire
 from .cluster_view import ClusterView, Group, Partition, partitions_of
-from .dead_letters import DeadLetterDesk
 from .holdup_reports import HoldupReport, Holdups, read_holdups
-from .job_record import JobRecord
 from .queue_heads import read_heads
-from .selection import Selection
 from .standstill import Standstill, standstills, unexplained
+from .stored_jobs.dead_letters import DeadLetterDesk
+from .stored_jobs.job_record import JobRecord
+from .stored_jobs.selection import Selection
 
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""

@@ -29,8 +29,8 @@ from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
 from ..topology.cluster.settings import NotAuthorized, Option
 from ..topology.planning.access import missing_rights
 from ..topology.planning.rights import Operation, Resource, Right
-from .desk_errors import Fenced, PublishFailed
-from .job_record import RawHeaders
+from .stored_jobs.errors import Fenced, PublishFailed
+from .stored_jobs.job_record import RawHeaders
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from functools import partial
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
-from stoker.operations.desk_errors import TopicAbsent
-from stoker.operations.job_record import JobRecord, record_of
-from stoker.operations.originals import Originals
 from stoker.operations.payloads import PayloadDesk
 from stoker.operations.settling import Replaying
-from stoker.operations.topic_reader import TopicReader
+from stoker.operations.stored_jobs.errors import TopicAbsent
+from stoker.operations.stored_jobs.job_record import JobRecord, record_of
+from stoker.operations.stored_jobs.originals import Originals
+from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore, decode_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire

@@ -12,8 +12,8 @@ from dead_letter_bench import open_bench
 from stoker.operations import pacing
 from stoker.operations.pacing import Pace
 from stoker.operations.queue_replay import Bounds, QueueReplay
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Request, Settlement
+from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 

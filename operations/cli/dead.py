@@ -27,10 +27,10 @@ from .publishing import (
 
 if TYPE_CHECKING:
     from ...topology import Queue
-    from ..dead_letters import Letter
     from ..payloads import Edits
-    from ..selection import Selection
     from ..settling import Request, Settlement
+    from ..stored_jobs.dead_letters import Letter
+    from ..stored_jobs.selection import Selection
 
 SHOWN_LETTERS: Final = 100
 """So many are shown to people unless they ask for more."""
@@ -98,7 +98,7 @@ def list_letters(
 
 
 def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[Letter]:
-    from ..dead_letters import DeadLetterDesk
+    from ..stored_jobs.dead_letters import DeadLetterDesk
 
     desk = DeadLetterDesk(app.cluster, queue)
     with shown_reading(queue.dead_topic) as progress:
@@ -107,7 +107,7 @@ def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_
 
 
 def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, as_json: bool) -> None:
-    from ..tally import Tally
+    from ..stored_jobs.tally import Tally
     from .letter_output import print_groups
 
     tally = Tally(letter.record for letter in letters)
@@ -162,7 +162,7 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..dead_letters import DeadLetterDesk
+    from ..stored_jobs.dead_letters import DeadLetterDesk
     from .letter_output import file_document, file_lines, payload_of
 
     queue = app.pipeline.find_queue(queue_name)
@@ -238,9 +238,9 @@ def replay_letters(
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..originals import Originals
     from ..payloads import PayloadDesk
     from ..settling import Replaying, Request, Settlement, new_action_id
+    from ..stored_jobs.originals import Originals
 
     queue = app.pipeline.find_queue(queue_name)
     request = Request(

@@ -14,7 +14,7 @@ from .exit_codes import ExitCode
 from .failures import Failure
 
 if TYPE_CHECKING:
-    from ..selection import Selection
+    from ..stored_jobs.selection import Selection
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -115,8 +115,8 @@ def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: in
     Raises:
         UsageError: it cannot be meant.
     """
-    from ..job_record import parse_ref
-    from ..selection import Selection
+    from ..stored_jobs.job_record import parse_ref
+    from ..stored_jobs.selection import Selection
 
     refs = {target: parse_ref(target) for target in targets}
     named: dict[str, Any] = {
@@ -132,7 +132,7 @@ def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: in
 @contextmanager
 def desk_failures() -> Iterator[None]:
     """Turn the desk's errors into their message and exit code."""
-    from ..desk_errors import DeskError, EditsRefused, FiltersTooLong, ReadStalled
+    from ..stored_jobs.errors import DeskError, EditsRefused, FiltersTooLong, ReadStalled
 
     try:
         yield

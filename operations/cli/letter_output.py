@@ -8,17 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ...topology.wire import headers as wire
+from ..stored_jobs.truncation import truncation_text
 from ..terminal_text import printable
-from ..truncation import truncation_text
 from .output import print_fitting_table
 
 if TYPE_CHECKING:
     from ...schemas import Decoder
     from ...topology import Pipeline
-    from ..dead_letters import Letter, LetterFile
-    from ..dispositions import Disposition
-    from ..job_record import JobRecord
-    from ..tally import Group, GroupKey, Tally
+    from ..stored_jobs.dead_letters import Letter, LetterFile
+    from ..stored_jobs.dispositions import Disposition
+    from ..stored_jobs.job_record import JobRecord
+    from ..stored_jobs.tally import Group, GroupKey, Tally
 
 _CELL: Final = 48
 _HEX_BYTES: Final = 512

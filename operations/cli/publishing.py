@@ -21,8 +21,8 @@ from .output import echo_line, print_json_line
 
 if TYPE_CHECKING:
     from ..pacing import Published
-    from ..tally import Tally
-    from ..topic_reader import ReadProgress
+    from ..stored_jobs.tally import Tally
+    from ..stored_jobs.topic_reader import ReadProgress
 
 PLAIN_PROGRESS_EVERY_S: Final = 5.0
 SHOWN_REFUSALS: Final = 10

@@ -100,8 +100,8 @@ def _watch(
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.settings import ClusterUnreachable
-    from ..desk_errors import ReadStalled
     from ..queues import take_look
+    from ..stored_jobs.errors import ReadStalled
 
     before: Look | None = None
     told = ""
@@ -139,7 +139,7 @@ def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
 
 def _count_few_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     """Counts open dead letters where they are few; of one look to the next, what is new is read."""
-    from ..letter_counts import OpenLetters
+    from ..stored_jobs.letter_counts import OpenLetters
 
     topics = {queue.name: OpenLetters(app.cluster, queue.dead_topic) for queue in app.pipeline.queues.values()}
     return lambda status: status.dead_at_most and topics[status.name].count()

@@ -25,7 +25,7 @@ from .publishing import (
 
 if TYPE_CHECKING:
     from ..queue_replay import Bounds, Counts, QueueReplay, Stretch
-    from ..selection import Selection
+    from ..stored_jobs.selection import Selection
 
 
 class OffsetBound(click.ParamType[tuple[int | None, int]]):

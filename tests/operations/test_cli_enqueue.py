@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.payload_input import InputRefused, payload_from_pairs
-from stoker.operations.topic_reader import TopicReader
+from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import Contract, Decoder
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.schema_store import schema_store

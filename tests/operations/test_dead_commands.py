@@ -17,9 +17,9 @@ from confluent_kafka import Producer
 from dead_letter_bench import BROKEN, Grave
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
-from stoker.operations.dispositions import is_disposition
-from stoker.operations.job_record import JobRecord, record_of
-from stoker.operations.topic_reader import TopicReader
+from stoker.operations.stored_jobs.dispositions import is_disposition
+from stoker.operations.stored_jobs.job_record import JobRecord, record_of
+from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.wire import headers as wire

@@ -10,15 +10,15 @@ import pytest
 from confluent_kafka import Producer
 
 from dead_letter_bench import BROKEN, Bench, Grave, open_bench
-from stoker.operations.dead_letters import DeadLetterDesk, Letter
-from stoker.operations.desk_errors import EditsRefused, NoSuchLetter, ReadStalled, TopicAbsent
-from stoker.operations.dispositions import Verdict
-from stoker.operations.job_record import JobRecord, Ref
 from stoker.operations.pacing import Pace, Published
 from stoker.operations.payloads import Edits, PayloadDesk
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Discarding, Forecast, Request, Settlement
-from stoker.operations.topic_reader import Span, TopicReader
+from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
+from stoker.operations.stored_jobs.dispositions import Verdict
+from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchLetter, ReadStalled, TopicAbsent
+from stoker.operations.stored_jobs.job_record import JobRecord, Ref
+from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire

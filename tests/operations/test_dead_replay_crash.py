@@ -9,11 +9,11 @@ import pytest
 from dead_letter_bench import Bench, Grave, open_bench
 from killed_desk import lines_until_killed
 from stoker.operations import pacing
-from stoker.operations.desk_errors import Fenced
-from stoker.operations.dispositions import is_disposition
 from stoker.operations.pacing import Pace, Published
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Request, Settlement
+from stoker.operations.stored_jobs.dispositions import is_disposition
+from stoker.operations.stored_jobs.errors import Fenced
+from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 
 LETTERS = 130

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.operations.dispositions import Disposition, OffsetSet, Verdict, disposition_of, is_disposition
 from stoker.operations.instants import parse_when
-from stoker.operations.job_record import JobRecord, Ref, parse_ref
-from stoker.operations.selection import Selection
-from stoker.operations.tally import MAX_GROUPS, OVERFLOW, Tally
+from stoker.operations.stored_jobs.dispositions import Disposition, OffsetSet, Verdict, disposition_of, is_disposition
+from stoker.operations.stored_jobs.job_record import JobRecord, Ref, parse_ref
+from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.tally import MAX_GROUPS, OVERFLOW, Tally
 from stoker.topology.wire import headers as wire
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)

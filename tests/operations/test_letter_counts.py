@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
-from stoker.operations import letter_counts
-from stoker.operations.letter_counts import OpenLetters, count_recent
 from stoker.operations.pacing import Pace
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Discarding, Request, Settlement
+from stoker.operations.stored_jobs import letter_counts
+from stoker.operations.stored_jobs.letter_counts import OpenLetters, count_recent
+from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 
 HOUR = timedelta(hours=1)

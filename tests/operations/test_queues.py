@@ -16,10 +16,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.desk_errors import ReadStalled
-from stoker.operations.job_record import record_of
 from stoker.operations.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
-from stoker.operations.topic_reader import TopicReader
+from stoker.operations.stored_jobs.errors import ReadStalled
+from stoker.operations.stored_jobs.job_record import record_of
+from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import ClusterUnreachable
 from stoker.topology.wire.headers import DISPOSITION, DUE, SETTLES, format_instant

@@ -11,10 +11,10 @@ from confluent_kafka import KafkaError, Message
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.operations import pacing
 from stoker.operations.broker.embedded import EmbeddedBroker
-from stoker.operations.desk_errors import DeskError
 from stoker.operations.pacing import Pace, Published
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Request, Settlement
+from stoker.operations.stored_jobs.errors import DeskError
+from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 

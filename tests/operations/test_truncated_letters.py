@@ -12,13 +12,13 @@ from confluent_kafka.admin import AdminClient
 
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.operations.cli.letter_output import file_document, file_lines, letter_row
-from stoker.operations.dead_letters import DeadLetterDesk
-from stoker.operations.job_record import JobRecord
-from stoker.operations.originals import Originals
 from stoker.operations.pacing import Pace, Published
 from stoker.operations.payloads import Edits, PayloadDesk
-from stoker.operations.selection import Selection
 from stoker.operations.settling import ORIGINAL_GONE, Forecast, Replaying, Request, Settlement
+from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk
+from stoker.operations.stored_jobs.job_record import JobRecord
+from stoker.operations.stored_jobs.originals import Originals
+from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 

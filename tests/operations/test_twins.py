@@ -9,14 +9,14 @@ import pytest
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.records.record import Assignment, Record
-from stoker.operations.dead_letters import DeadLetterDesk, Letter
-from stoker.operations.dispositions import disposition_of
-from stoker.operations.job_record import JobRecord, Ref
 from stoker.operations.pacing import Pace
 from stoker.operations.queues import count_open_letters
-from stoker.operations.selection import Selection
 from stoker.operations.settling import Discarding, Request, Settlement
-from stoker.operations.twins import Repetitions, attempt_digest
+from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
+from stoker.operations.stored_jobs.dispositions import disposition_of
+from stoker.operations.stored_jobs.job_record import JobRecord, Ref
+from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import attempt_name, claim_id

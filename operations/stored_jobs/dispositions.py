@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from ..topology.wire import headers as wire
+from ...topology.wire import headers as wire
 from .job_record import JobRecord, RawHeaders, Ref
 
 

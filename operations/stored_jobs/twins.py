@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final
 
-from ..topology.wire import headers as wire
-from ..topology.wire.ledger_names import attempt_name, claim_id
+from ...topology.wire import headers as wire
+from ...topology.wire.ledger_names import attempt_name, claim_id
 from .job_record import JobRecord, Ref
 
 Digest = bytes

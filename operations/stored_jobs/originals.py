@@ -10,8 +10,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from ..topology import ClusterSettings, Queue
-from .desk_errors import TopicAbsent
+from ...topology import ClusterSettings, Queue
+from .errors import TopicAbsent
 from .job_record import JobRecord, Ref, parse_ref, record_of
 from .topic_reader import Span, TopicReader
 from .truncation import truncation_of

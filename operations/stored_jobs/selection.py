@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Self
 
-from ..topology.wire.headers import format_instant, parse_instant
+from ...topology.wire.headers import format_instant, parse_instant
 from .job_record import JobRecord, Ref, parse_ref
 
 MIN_FINGERPRINT: Final = 4

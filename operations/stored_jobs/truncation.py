@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from ..topology.wire import headers as wire
+from ...topology.wire import headers as wire
 
 if TYPE_CHECKING:
     from .job_record import JobRecord

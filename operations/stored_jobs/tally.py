@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from ..topology.wire import headers as wire
+from ...topology.wire import headers as wire
 from .job_record import JobRecord, Ref
 
 MAX_GROUPS: Final = 1_000

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from ..topology.wire import headers as wire
-from ..topology.wire.headers import HeaderMap, header_map
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import HeaderMap, header_map
 
 RawHeaders = list[tuple[str, bytes | None]]
 

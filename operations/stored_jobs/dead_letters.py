@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..topology import ClusterSettings, Queue
-from .desk_errors import NoSuchLetter
+from ...topology import ClusterSettings, Queue
 from .dispositions import Disposition, SettledLetters, Verdict, disposition_of, is_disposition
+from .errors import NoSuchLetter
 from .job_record import JobRecord, Ref, parse_ref, record_of
 from .selection import Selection
 from .topic_reader import ReadProgress, Span, TopicReader

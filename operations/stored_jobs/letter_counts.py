@@ -14,9 +14,9 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from ..topology import ClusterSettings, NotAuthorized
-from .desk_errors import DeskError
+from ...topology import ClusterSettings, NotAuthorized
 from .dispositions import disposition_of, is_disposition
+from .errors import DeskError
 from .job_record import JobRecord, Ref, record_of
 from .topic_reader import Span, TopicReader
 from .twins import Digest, attempt_digest
