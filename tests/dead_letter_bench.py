@@ -11,8 +11,8 @@ from functools import partial
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
-from stoker.operations.payloads import PayloadDesk
-from stoker.operations.settling import Replaying
+from stoker.operations.replay.payloads import PayloadDesk
+from stoker.operations.replay.settling import Replaying
 from stoker.operations.stored_jobs.errors import TopicAbsent
 from stoker.operations.stored_jobs.job_record import JobRecord, record_of
 from stoker.operations.stored_jobs.originals import Originals

@@ -9,12 +9,12 @@ import sys
 from typing import NoReturn
 
 from dead_letter_bench import open_bench
-from stoker.operations import pacing
-from stoker.operations.pacing import Pace
-from stoker.operations.queue_replay import Bounds, QueueReplay
-from stoker.operations.settling import Request, Settlement
+from stoker.operations.replay import pacing
+from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.queue_replay import Bounds, QueueReplay
+from stoker.operations.replay.settling import Request, Settlement
+from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.selection import Selection
-from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 
 BATCH_UNITS = 20

@@ -27,8 +27,8 @@ from .publishing import (
 
 if TYPE_CHECKING:
     from ...topology import Queue
-    from ..payloads import Edits
-    from ..settling import Request, Settlement
+    from ..replay.payloads import Edits
+    from ..replay.settling import Request, Settlement
     from ..stored_jobs.dead_letters import Letter
     from ..stored_jobs.selection import Selection
 
@@ -238,8 +238,8 @@ def replay_letters(
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..payloads import PayloadDesk
-    from ..settling import Replaying, Request, Settlement, new_action_id
+    from ..replay.payloads import PayloadDesk
+    from ..replay.settling import Replaying, Request, Settlement, new_action_id
     from ..stored_jobs.originals import Originals
 
     queue = app.pipeline.find_queue(queue_name)
@@ -262,7 +262,7 @@ def replay_letters(
 
 
 def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selection: Selection) -> Edits:
-    from ..payloads import NOTHING, Edits
+    from ..replay.payloads import NOTHING, Edits
 
     if payload_file is None:
         return Edits(fields=dict(fields))
@@ -303,7 +303,7 @@ def discard_letters(
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from ..settling import Discarding, Request, Settlement
+    from ..replay.settling import Discarding, Request, Settlement
 
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
@@ -317,7 +317,7 @@ def _settle(
     settlement: Settlement, request: Request, voice: Voice, verb: str, *, dry_run: bool, yes: bool, rate: float | None
 ) -> None:
     """Count, ask, carry out, and say how it ended."""
-    from ..pacing import Pace
+    from ..replay.pacing import Pace
     from .forecast_output import forecast_document, tell_forecast
 
     with desk_failures():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .publishing import Voice, some, tally_document, tally_lines
 
 if TYPE_CHECKING:
-    from ..settling import Forecast, Request
+    from ..replay.settling import Forecast, Request
 
 SHOWN_REASONS: Final = 10
 SHOWN_CORRECTIONS: Final = 5
@@ -16,7 +16,7 @@ SHOWN_CORRECTIONS: Final = 5
 
 def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     """Show people what would be done, and what would not."""
-    from ..settling import ORIGINAL_GONE
+    from ..replay.settling import ORIGINAL_GONE
 
     voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):

@@ -20,7 +20,7 @@ from .failures import Failure
 from .output import echo_line, print_json_line
 
 if TYPE_CHECKING:
-    from ..pacing import Published
+    from ..replay.pacing import Published
     from ..stored_jobs.tally import Tally
     from ..stored_jobs.topic_reader import ReadProgress
 

@@ -24,7 +24,7 @@ from .publishing import (
 )
 
 if TYPE_CHECKING:
-    from ..queue_replay import Bounds, Counts, QueueReplay, Stretch
+    from ..replay.queue_replay import Bounds, Counts, QueueReplay, Stretch
     from ..stored_jobs.selection import Selection
 
 
@@ -93,7 +93,7 @@ def replay(
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from ..queue_replay import QueueReplay
+    from ..replay.queue_replay import QueueReplay
 
     queue = app.pipeline.find_queue(queue_name)
     queue_replay = QueueReplay(app.pipeline, app.cluster, queue)
@@ -117,7 +117,7 @@ def _bounds(
     to_offsets: tuple[tuple[int | None, int], ...],
     to_time: datetime | None,
 ) -> Bounds | None:
-    from ..queue_replay import Bounds
+    from ..replay.queue_replay import Bounds
 
     if (from_offsets and from_time) or (to_offsets and to_time):
         raise click.UsageError("give an offset or a time, not both")
@@ -158,7 +158,7 @@ def _carry_out(
     yes: bool,
     rate: float | None,
 ) -> None:
-    from ..pacing import Pace
+    from ..replay.pacing import Pace
 
     with shown_reading(queue) as progress:
         counts = queue_replay.count(stretch, progress)

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Producer
 
 from dead_letter_bench import BROKEN, Bench, Grave, open_bench
-from stoker.operations.pacing import Pace, Published
-from stoker.operations.payloads import Edits, PayloadDesk
-from stoker.operations.settling import Discarding, Forecast, Request, Settlement
+from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.payloads import Edits, PayloadDesk
+from stoker.operations.replay.settling import Discarding, Forecast, Request, Settlement
 from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
 from stoker.operations.stored_jobs.dispositions import Verdict
 from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchLetter, ReadStalled, TopicAbsent

@@ -8,9 +8,9 @@ import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
 from killed_desk import lines_until_killed
-from stoker.operations import pacing
-from stoker.operations.pacing import Pace, Published
-from stoker.operations.settling import Request, Settlement
+from stoker.operations.replay import pacing
+from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.settling import Request, Settlement
 from stoker.operations.stored_jobs.dispositions import is_disposition
 from stoker.operations.stored_jobs.errors import Fenced
 from stoker.operations.stored_jobs.selection import Selection

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dead_letter_bench import Bench, Grave, open_bench
-from stoker.operations.pacing import Pace
-from stoker.operations.settling import Discarding, Request, Settlement
+from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.settling import Discarding, Request, Settlement
 from stoker.operations.stored_jobs import letter_counts
 from stoker.operations.stored_jobs.letter_counts import OpenLetters, count_recent
 from stoker.operations.stored_jobs.selection import Selection

@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import KafkaError, Message
 
 from dead_letter_bench import Bench, Grave, open_bench
-from stoker.operations import pacing
 from stoker.operations.broker.embedded import EmbeddedBroker
-from stoker.operations.pacing import Pace, Published
-from stoker.operations.settling import Request, Settlement
+from stoker.operations.replay import pacing
+from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.settling import Request, Settlement
+from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.errors import DeskError
 from stoker.operations.stored_jobs.selection import Selection
-from stoker.operations.transactions import TransactionalPublisher
 from stoker.topology import ClusterSettings
 
 LETTERS = 60
@@ -69,7 +69,7 @@ def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_a
     bench = open_bench(cluster, namespace)
     bench.bury(Grave(order=order) for order in range(LETTERS))
     settlement, request = settlement_of(bench), Request(selection=Selection())
-    with caplog.at_level(logging.WARNING, logger="stoker.operations.transactions"):
+    with caplog.at_level(logging.WARNING, logger="stoker.operations.replay.transactions"):
         settlement.carry_out(request, settlement.forecast(request), Pace())
     assert sum("batch undone" in line for line in caplog.messages) == 1
     assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}

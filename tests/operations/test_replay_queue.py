@@ -10,9 +10,9 @@ import pytest
 
 from dead_letter_bench import PARTITIONS, Bench, open_bench
 from killed_desk import lines_until_killed
-from stoker.operations import pacing
-from stoker.operations.pacing import Pace
-from stoker.operations.queue_replay import Bounds, QueueReplay, Stretch
+from stoker.operations.replay import pacing
+from stoker.operations.replay.pacing import Pace
+from stoker.operations.replay.queue_replay import Bounds, QueueReplay, Stretch
 from stoker.operations.stored_jobs.errors import FiltersTooLong, UnknownReplay
 from stoker.operations.stored_jobs.job_record import JobRecord
 from stoker.operations.stored_jobs.selection import Selection

@@ -12,9 +12,9 @@ from confluent_kafka.admin import AdminClient
 
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.operations.cli.letter_output import file_document, file_lines, letter_row
-from stoker.operations.pacing import Pace, Published
-from stoker.operations.payloads import Edits, PayloadDesk
-from stoker.operations.settling import ORIGINAL_GONE, Forecast, Replaying, Request, Settlement
+from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.payloads import Edits, PayloadDesk
+from stoker.operations.replay.settling import ORIGINAL_GONE, Forecast, Replaying, Request, Settlement
 from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk
 from stoker.operations.stored_jobs.job_record import JobRecord
 from stoker.operations.stored_jobs.originals import Originals

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from ..schemas import encode_own
-from ..topology import Pipeline, Queue
+from ...schemas import encode_own
+from ...topology import Pipeline, Queue
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 if TYPE_CHECKING:

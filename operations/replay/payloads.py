@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
-from ..topology import Pipeline, UnknownName
-from ..topology.declaration.pipeline import AnyJobType
-from ..topology.planning.contracts import STORE_TIMEOUT_S
+from ...schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
+from ...topology import Pipeline, UnknownName
+from ...topology.declaration.pipeline import AnyJobType
+from ...topology.planning.contracts import STORE_TIMEOUT_S
+from ..stored_jobs.errors import RefusedEdit
+from ..stored_jobs.job_record import JobRecord
 from .corrections import Correction, FieldChange, changed_fields
-from .stored_jobs.errors import RefusedEdit
-from .stored_jobs.job_record import JobRecord
 
 Json = Any
 

@@ -15,21 +15,21 @@ from typing import Final, Protocol, assert_never
 
 import uuid_utils
 
-from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology.wire import headers as wire
-from ..topology.wire.headers import RETRY_HEADERS
+from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import RETRY_HEADERS
+from ..stored_jobs.dead_letters import DeadLetterDesk, DeskView
+from ..stored_jobs.dispositions import Disposition, Verdict
+from ..stored_jobs.errors import EditsRefused, RefusedEdit
+from ..stored_jobs.job_record import JobRecord, RawHeaders, Ref
+from ..stored_jobs.originals import Originals
+from ..stored_jobs.selection import Selection
+from ..stored_jobs.tally import Tally
+from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail, operator_name
 from .corrections import Correction
 from .pacing import Pace, Published, publish_paced
 from .payloads import LeftOut, PayloadDesk, Prepared, Ready
-from .stored_jobs.dead_letters import DeadLetterDesk, DeskView
-from .stored_jobs.dispositions import Disposition, Verdict
-from .stored_jobs.errors import EditsRefused, RefusedEdit
-from .stored_jobs.job_record import JobRecord, RawHeaders, Ref
-from .stored_jobs.originals import Originals
-from .stored_jobs.selection import Selection
-from .stored_jobs.tally import Tally
-from .stored_jobs.topic_reader import ReadProgress, require_topics
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 SHOWN_REFUSALS: Final = 20

@@ -21,16 +21,16 @@ from typing import Final, NoReturn, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ..producers.client import LARGE_RECORDS, Outage, connect, producer_config
-from ..producers.delivery import why_unconfirmed
-from ..topology import ClusterSettings
-from ..topology.cluster.admin import Administration
-from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
-from ..topology.cluster.settings import NotAuthorized, Option
-from ..topology.planning.access import missing_rights
-from ..topology.planning.rights import Operation, Resource, Right
-from .stored_jobs.errors import Fenced, PublishFailed
-from .stored_jobs.job_record import RawHeaders
+from ...producers.client import LARGE_RECORDS, Outage, connect, producer_config
+from ...producers.delivery import why_unconfirmed
+from ...topology import ClusterSettings
+from ...topology.cluster.admin import Administration
+from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ...topology.cluster.settings import NotAuthorized, Option
+from ...topology.planning.access import missing_rights
+from ...topology.planning.rights import Operation, Resource, Right
+from ..stored_jobs.errors import Fenced, PublishFailed
+from ..stored_jobs.job_record import RawHeaders
 
 log = logging.getLogger(__name__)
 

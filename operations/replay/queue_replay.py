@@ -17,16 +17,16 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology.cluster.clients import make_client
+from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.cluster.clients import make_client
+from ..stored_jobs.errors import FiltersTooLong, UnknownReplay
+from ..stored_jobs.job_record import JobRecord, record_of
+from ..stored_jobs.selection import Selection
+from ..stored_jobs.tally import Tally
+from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .audit import Action, AuditTrail
 from .pacing import Pace, Published, publish_paced
 from .settling import new_action_id, republished_headers
-from .stored_jobs.errors import FiltersTooLong, UnknownReplay
-from .stored_jobs.job_record import JobRecord, record_of
-from .stored_jobs.selection import Selection
-from .stored_jobs.tally import Tally
-from .stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .transactions import Bookmark, Outgoing, TransactionalPublisher, Unit
 
 MAX_NOTE_BYTES: Final = 3_500

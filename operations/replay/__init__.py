@@ -1,0 +1,1 @@
+"""Replay and discard: published in transactions, paced, corrected, audited."""
