@@ -10,8 +10,8 @@ from ..topology import Pipeline, Queue, format_duration
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
 from .instants import rounded
-from .queues import due_of, job_topics
-from .standstill import unexplained
+from .status.queues import due_of, job_topics
+from .status.standstill import unexplained
 from .stored_jobs.letter_counts import RecentLetters
 
 ENVELOPE_BYTES: Final = 64 * 1024

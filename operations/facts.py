@@ -13,10 +13,10 @@ from confluent_kafka import KafkaException
 from ..topology import Pipeline, Queue
 from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from .cluster_view import ClusterView, Group, Partition, partitions_of
-from .holdup_reports import NO_HOLDUPS, Holdups, read_holdups
-from .queue_heads import read_heads
-from .queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
-from .standstill import Standstill
+from .status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
+from .status.queue_heads import read_heads
+from .status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
+from .status.standstill import Standstill
 from .stored_jobs.job_record import JobRecord
 from .stored_jobs.letter_counts import RecentLetters, count_recent
 

@@ -13,7 +13,7 @@ from .exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ...consumers.worker import Worker
-    from ..fleet_view import FleetView
+    from ..status.fleet_view import FleetView
 
 SUPERVISED: Final = "--supervised"
 RELAYED: Final = "--relayed"
@@ -24,7 +24,7 @@ _LOOK_AFTER_PARENT_S: Final = 1.0
 def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_format: str, on_terminal: bool) -> int:
     """Supervise processes that are told what this one was told, but to be one process each; the exit code of it all."""
     from ...consumers.fleet import Fleet
-    from ..fleet_view import fleet_screen
+    from ..status.fleet_view import fleet_screen
 
     app.start_cluster()  # here, so that an embedded broker is started once, before the processes look for it
     own = ("--processes", "1", "--log-format", log_format, SUPERVISED)
@@ -38,7 +38,7 @@ def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_f
 
 def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView:
     from ..cluster_view import ClusterView
-    from ..fleet_view import FleetView
+    from ..status.fleet_view import FleetView
 
     chosen = [app.pipeline.find_queue(name) for name in queues] or list(app.pipeline.queues.values())
     return FleetView(ClusterView(app.cluster), chosen, processes)

@@ -17,8 +17,8 @@ from .parameters import Duration
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
-    from ..holdup_reports import HoldupReport
-    from ..queues import Backlog, Look, QueueStatus
+    from ..status.holdup_reports import HoldupReport
+    from ..status.queues import Backlog, Look, QueueStatus
 
 SHORTEST_PAUSE_S: Final = 0.2
 TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
@@ -72,7 +72,7 @@ def queues(
 def _once(
     view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
 ) -> list[QueueStatus]:
-    from ..queues import take_look
+    from ..status.queues import take_look
 
     look, before = take_look(view, chosen), None
     if sample:
@@ -88,7 +88,7 @@ def _inspect(
     before: Look | None,
     count_dead: Callable[[QueueStatus], int | None],
 ) -> list[QueueStatus]:
-    from ..queues import inspect_queues
+    from ..status.queues import inspect_queues
 
     return [replace(status, dead=count_dead(status)) for status in inspect_queues(view, chosen, look, before)]
 
@@ -100,7 +100,7 @@ def _watch(
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.settings import ClusterUnreachable
-    from ..queues import take_look
+    from ..status.queues import take_look
     from ..stored_jobs.errors import ReadStalled
 
     before: Look | None = None
@@ -132,7 +132,7 @@ def _passes(error: Exception) -> bool:
 
 def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     """Counts open dead letters by reading their whole topics."""
-    from ..queues import count_open_letters
+    from ..status.queues import count_open_letters
 
     return lambda status: status.dead_at_most and count_open_letters(app.cluster, app.pipeline.find_queue(status.name))
 

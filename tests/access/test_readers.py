@@ -6,7 +6,7 @@ from confluent_kafka import Producer
 
 from declaring import shop
 from guarded import Acl, Guarded
-from stoker.operations.queue_heads import read_heads
+from stoker.operations.status.queue_heads import read_heads
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import Compatibility
 from stoker.schemas.stores.topic_store import TopicSchemaStore

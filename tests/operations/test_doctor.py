@@ -18,7 +18,7 @@ from stoker.operations.doctor_cluster import check_cluster, check_session
 from stoker.operations.doctor_queues import check_queue
 from stoker.operations.facts import Facts
 from stoker.operations.findings import Finding, Verdict
-from stoker.operations.queues import Look
+from stoker.operations.status.queues import Look
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.operations.stored_jobs.letter_counts import RecentLetters
 from stoker.topology import ClusterSettings, Pipeline

@@ -14,13 +14,13 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers.inspection import holdups as workers_side
 from stoker.consumers.runners import watchdog
-from stoker.operations import holdup_reports
 from stoker.operations.cluster_view import ClusterView, Group, Member
 from stoker.operations.doctor_queues import check_queue
 from stoker.operations.facts import gather
 from stoker.operations.findings import Verdict
-from stoker.operations.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
-from stoker.operations.queues import QueueStatus, inspect_queues, take_look
+from stoker.operations.status import holdup_reports
+from stoker.operations.status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
+from stoker.operations.status.queues import QueueStatus, inspect_queues, take_look
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.producers import Producer
 from stoker.schemas import encode_own

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
+from stoker.operations.status.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.operations.stored_jobs.job_record import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
@@ -285,7 +285,7 @@ def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, m
             raise ClusterUnreachable(cluster.bootstrap_servers, "connection refused")
         return take_look(view, queues)
 
-    monkeypatch.setattr("stoker.operations.queues.take_look", look)
+    monkeypatch.setattr("stoker.operations.status.queues.take_look", look)
     result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert len(result.stdout.splitlines()) == 2

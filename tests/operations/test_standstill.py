@@ -11,13 +11,14 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.inspection import holdups
-from stoker.operations import facts, standstill
+from stoker.operations import facts
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.doctor_queues import check_queue
 from stoker.operations.facts import gather
 from stoker.operations.findings import Finding, Verdict
-from stoker.operations.queues import inspect_queues, take_look
-from stoker.operations.standstill import Standstill, standstills, unexplained
+from stoker.operations.status import standstill
+from stoker.operations.status.queues import inspect_queues, take_look
+from stoker.operations.status.standstill import Standstill, standstills, unexplained
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
 from waiting import wait_until

@@ -9,9 +9,9 @@ import pytest
 from dead_letter_bench import Bench, Grave, open_bench
 from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.records.record import Assignment, Record
-from stoker.operations.queues import count_open_letters
 from stoker.operations.replay.pacing import Pace
 from stoker.operations.replay.settling import Discarding, Request, Settlement
+from stoker.operations.status.queues import count_open_letters
 from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
 from stoker.operations.stored_jobs.dispositions import disposition_of
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaException
 
-from ..schemas import Undecodable, UnknownSchema, decode_own
-from ..topology import Queue
-from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
-from ..topology.wire import names
-from .cluster_view import ClusterView, Group, Partition, partitions_of
-from .instants import rounded
-from .stored_jobs.errors import DeskError
-from .stored_jobs.topic_reader import Span, TopicReader
+from ...schemas import Undecodable, UnknownSchema, decode_own
+from ...topology import Queue
+from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ...topology.wire import names
+from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..instants import rounded
+from ..stored_jobs.errors import DeskError
+from ..stored_jobs.topic_reader import Span, TopicReader
 
 BELIEVED_FOR: Final = timedelta(seconds=15)
 """Workers repeat a report every 5 s while it lasts."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from .instants import rounded
+from ..instants import rounded
 
 if TYPE_CHECKING:
-    from .cluster_view import Partition
+    from ..cluster_view import Partition
 
 OLD_AFTER: Final = timedelta(seconds=60)
 """How long a job must have been ready before its partition is said to stand still."""

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ..topology import ClusterSettings, Queue, format_duration
-from ..topology.wire import headers as wire
-from .cluster_view import ClusterView, Group, Partition, partitions_of
+from ...topology import ClusterSettings, Queue, format_duration
+from ...topology.wire import headers as wire
+from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..stored_jobs.dead_letters import DeadLetterDesk
+from ..stored_jobs.job_record import JobRecord
+from ..stored_jobs.selection import Selection
 from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
-from .stored_jobs.dead_letters import DeadLetterDesk
-from .stored_jobs.job_record import JobRecord
-from .stored_jobs.selection import Selection
 
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""

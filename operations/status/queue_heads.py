@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from ..topology import ClusterSettings
-from ..topology.cluster.clients import make_client
-from ..topology.cluster.settings import ANY_SIZE_BYTES, Option
-from ..topology.wire import names
-from .cluster_view import Partition
-from .stored_jobs.job_record import JobRecord, record_of
+from ...topology import ClusterSettings
+from ...topology.cluster.clients import make_client
+from ...topology.cluster.settings import ANY_SIZE_BYTES, Option
+from ...topology.wire import names
+from ..cluster_view import Partition
+from ..stored_jobs.job_record import JobRecord, record_of
 
 _POLL_S = 0.1
 _BATCH = 200

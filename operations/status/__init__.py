@@ -1,0 +1,1 @@
+"""What waits where, how fast it goes, and why it does not."""
