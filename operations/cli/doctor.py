@@ -16,7 +16,7 @@ from .output import echo_line, print_json, styled
 from .parameters import Duration
 
 if TYPE_CHECKING:
-    from ..findings import Finding
+    from ..doctor.findings import Finding
 
 MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": ("✗", "red"), "unknown": ("?", "cyan")}
 """{verdict: (its mark, its colour)}."""
@@ -53,8 +53,8 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
 
     Exit codes: 0 when nothing is broken; 1 when something is, or may not be looked at; 3 when Kafka cannot be reached.
     """
-    from ..doctor import examine, is_barred, is_unreachable
-    from ..findings import Verdict
+    from ..doctor.checks import examine, is_barred, is_unreachable
+    from ..doctor.findings import Verdict
 
     findings = examine(app.pipeline, app.cluster, timeout_s=timeout.total_seconds())
     shown = [finding for finding in findings if not problems or finding.verdict is not Verdict.HELD]

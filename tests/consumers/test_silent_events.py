@@ -18,8 +18,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from stoker.consumers import log_keys
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.broker.settings import HOST, choose_ports
-from stoker.operations.doctor import examine
-from stoker.operations.findings import Verdict
+from stoker.operations.doctor.checks import examine
+from stoker.operations.doctor.findings import Verdict
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.declaration.topics import EVENTS_PARTITIONS, pipeline_topics

@@ -19,7 +19,7 @@ from stoker.consumers.job.heartbeats import JobProgress
 from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.cli.output import Figure, format_age, print_fitting_table, print_json, table_lines
-from stoker.operations.findings import Verdict, held
+from stoker.operations.doctor.findings import Verdict, held
 from stoker.operations.live_view import RateMeter, WorkerView
 from stoker.operations.logging_json import JsonFormatter
 

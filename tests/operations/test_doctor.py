@@ -13,11 +13,11 @@ import pytest
 from shop_app import Shop, make_shop, open_shop
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import Group, Member, Partition
-from stoker.operations.doctor import examine, is_unreachable
-from stoker.operations.doctor_cluster import check_cluster, check_session
-from stoker.operations.doctor_queues import check_queue
-from stoker.operations.facts import Facts
-from stoker.operations.findings import Finding, Verdict
+from stoker.operations.doctor.checks import examine, is_unreachable
+from stoker.operations.doctor.cluster_checks import check_cluster, check_session
+from stoker.operations.doctor.facts import Facts
+from stoker.operations.doctor.findings import Finding, Verdict
+from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status.queues import Look
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.operations.stored_jobs.letter_counts import RecentLetters

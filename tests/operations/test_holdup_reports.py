@@ -15,9 +15,9 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.inspection import holdups as workers_side
 from stoker.consumers.runners import watchdog
 from stoker.operations.cluster_view import ClusterView, Group, Member
-from stoker.operations.doctor_queues import check_queue
-from stoker.operations.facts import gather
-from stoker.operations.findings import Verdict
+from stoker.operations.doctor.facts import gather
+from stoker.operations.doctor.findings import Verdict
+from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status import holdup_reports
 from stoker.operations.status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
 from stoker.operations.status.queues import QueueStatus, inspect_queues, take_look

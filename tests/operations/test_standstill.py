@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.inspection import holdups
-from stoker.operations import facts
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.doctor_queues import check_queue
-from stoker.operations.facts import gather
-from stoker.operations.findings import Finding, Verdict
+from stoker.operations.doctor import facts
+from stoker.operations.doctor.facts import gather
+from stoker.operations.doctor.findings import Finding, Verdict
+from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status import standstill
 from stoker.operations.status.queues import inspect_queues, take_look
 from stoker.operations.status.standstill import Standstill, standstills, unexplained

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from ..producers.client import producer_config
-from ..producers.errors import SettingRefused
-from ..topology import ClusterSettings, Pipeline, Queue, format_duration
-from ..topology.cluster.settings import ClusterUnreachable, embedded_address
-from ..topology.wire.headers import TIME, parse_instant
+from ...producers.client import producer_config
+from ...producers.errors import SettingRefused
+from ...topology import ClusterSettings, Pipeline, Queue, format_duration
+from ...topology.cluster.settings import ClusterUnreachable, embedded_address
+from ...topology.wire.headers import TIME, parse_instant
+from ..stored_jobs.job_record import JobRecord
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
-from .stored_jobs.job_record import JobRecord
 
 CLUSTER: Final = "cluster"
 SKEW: Final = timedelta(seconds=2)

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ..schemas import SchemaStore, StoreError
-from ..schemas.codec.avro import Codec
-from ..topology import ClusterSettings, Pipeline, Queue
-from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
-from ..topology.planning.access import require_rights
-from ..topology.planning.contracts import refused_contracts
-from ..topology.planning.rights import Duty, Operation
-from ..topology.planning.schema_store import schema_store
-from ..topology.planning.verify import TopologyMismatch, verify
-from .cluster_view import ANSWER_TIMEOUT_S, ClusterView
-from .doctor_cluster import CLUSTER, check_cluster, check_session, unreachable
-from .doctor_queues import check_queue
+from ...schemas import SchemaStore, StoreError
+from ...schemas.codec.avro import Codec
+from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ...topology.planning.access import require_rights
+from ...topology.planning.contracts import refused_contracts
+from ...topology.planning.rights import Duty, Operation
+from ...topology.planning.schema_store import schema_store
+from ...topology.planning.verify import TopologyMismatch, verify
+from ..cluster_view import ANSWER_TIMEOUT_S, ClusterView
+from .cluster_checks import CLUSTER, check_cluster, check_session, unreachable
 from .facts import Facts, gather
 from .findings import Finding, Verdict, broken, held, unknown
+from .queue_checks import check_queue
 
 CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10")
 """The promises that can be looked at from outside; the others are about the inside of a running worker."""

@@ -10,15 +10,15 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
-from ..topology import Pipeline, Queue
-from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
-from .cluster_view import ClusterView, Group, Partition, partitions_of
-from .status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
-from .status.queue_heads import read_heads
-from .status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
-from .status.standstill import Standstill
-from .stored_jobs.job_record import JobRecord
-from .stored_jobs.letter_counts import RecentLetters, count_recent
+from ...topology import Pipeline, Queue
+from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
+from ..status.queue_heads import read_heads
+from ..status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
+from ..status.standstill import Standstill
+from ..stored_jobs.job_record import JobRecord
+from ..stored_jobs.letter_counts import RecentLetters, count_recent
 
 T = TypeVar("T")
 Configs = Mapping[str, Mapping[str, str]]

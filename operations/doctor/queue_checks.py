@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from ..topology import Pipeline, Queue, format_duration
+from ...topology import Pipeline, Queue, format_duration
+from ..instants import rounded
+from ..status.queues import due_of, job_topics
+from ..status.standstill import unexplained
+from ..stored_jobs.letter_counts import RecentLetters
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
-from .instants import rounded
-from .status.queues import due_of, job_topics
-from .status.standstill import unexplained
-from .stored_jobs.letter_counts import RecentLetters
 
 ENVELOPE_BYTES: Final = 64 * 1024
 """Room for headers and framing beside the payload."""

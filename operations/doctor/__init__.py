@@ -1,0 +1,1 @@
+"""Is each promise held, as far as can be seen from outside?"""
