@@ -14,7 +14,7 @@ from typing import TypeGuard
 import pytest
 
 from stoker.consumers import log_keys
-from stoker.operations.logging_json import ERROR, LEVEL, LOGGER, MESSAGE, STACK, TIMESTAMP
+from stoker.operations.views.logging_json import ERROR, LEVEL, LOGGER, MESSAGE, STACK, TIMESTAMP
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("schemas", "topology", "producers", "consumers", "operations")

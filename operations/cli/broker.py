@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from ..broker.embedded import START_TIMEOUT_S, STOP_TIMEOUT_S, EmbeddedBroker, RunningBroker, project_folder
-from ..terminal_text import printable
+from ..views.terminal_text import printable
 from .exit_codes import ExitCode
 from .output import echo_line, print_json_line
 

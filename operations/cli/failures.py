@@ -7,7 +7,7 @@ from typing import IO, Any, Final
 
 import click
 
-from ..terminal_text import printable_lines
+from ..views.terminal_text import printable_lines
 from .exit_codes import ExitCode
 from .output import Styled, echo_line, echo_lines, styled
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...topology.wire import headers as wire
 from ..stored_jobs.truncation import truncation_text
-from ..terminal_text import printable
+from ..views.terminal_text import printable
 from .output import print_fitting_table
 
 if TYPE_CHECKING:

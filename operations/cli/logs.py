@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Final, TextIO
 
-from ..text_log import TextFormatter
+from ..views.text_log import TextFormatter
 
 _CHATTY: Final = ("httpx", "httpx2")
 """HTTP libraries of the Schema Registry's client: they log each request, so that an outage would be a line a second."""

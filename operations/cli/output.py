@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from ..terminal_text import json_text, printable, printable_lines
+from ..views.terminal_text import json_text, printable, printable_lines
 
 GAP = "  "
 

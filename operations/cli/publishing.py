@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ..terminal_text import printable
+from ..views.terminal_text import printable
 from .exit_codes import ExitCode
 from .failures import Failure
 from .output import echo_line, print_json_line

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from ..terminal_text import printable_lines
+from ..views.terminal_text import printable_lines
 from .app import AppContext
 from .exit_codes import ExitCode
 from .failures import as_failure

@@ -140,14 +140,14 @@ def worker(
 
 
 def _log_to_terminal(app: AppContext) -> None:
-    from ..text_log import TIME, TextFormatter
+    from ..views.text_log import TIME, TextFormatter
     from .folding import FoldingHandler
 
     log_to_stderr(app.log_level or "info", TextFormatter(TIME), FoldingHandler())
 
 
 def _log_to_file(app: AppContext, *, as_json: bool) -> None:
-    from ..logging_json import JsonFormatter
+    from ..views.logging_json import JsonFormatter
 
     log_to_stderr(app.log_level or "info", JsonFormatter() if as_json else None)
 
@@ -167,7 +167,7 @@ def _run_one(
     app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, trace: bool
 ) -> None:
     from ...consumers.worker import Worker
-    from ..trace_output import TRACE_EVERY_S, json_printer, text_printer
+    from ..views.trace_output import TRACE_EVERY_S, json_printer, text_printer
 
     worker = Worker(
         app.pipeline,
@@ -180,7 +180,7 @@ def _run_one(
         stop_with_parent(worker)
     if not on_terminal or trace:
         return worker.run()
-    from ..live_view import WorkerView, live
+    from ..views.live_view import WorkerView, live
 
     with live(WorkerView(worker.snapshot, f"worker {settings.worker_id} · Ctrl+C ends")):
         return worker.run()

@@ -19,7 +19,7 @@ from rich.text import Text
 from ...topology import Queue
 from ...topology.cluster.settings import ClusterUnreachable
 from ..cluster_view import ClusterView
-from ..live_view import REDRAWS_PER_S, plain
+from ..views.live_view import REDRAWS_PER_S, plain
 from .queues import Look, QueueStatus, inspect_queues, take_look
 
 LOOK_INTERVAL_S: Final = 1.0

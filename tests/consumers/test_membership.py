@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.group.membership import JOINING, GroupView, Membership, judge, view_group
 from stoker.consumers.inspection.snapshot import QueueSnapshot
 from stoker.consumers.kafka.group_protocol import BrokerWatch
-from stoker.operations.live_view import WorkerView
+from stoker.operations.views.live_view import WorkerView
 from stoker.topology import ClusterSettings
 from waiting import wait_until
 from working import RunningWorker, create, declare_queue, running_worker

@@ -15,7 +15,7 @@ from stoker.consumers.inspection.report import PartitionTrace, QueueTrace, RunTr
 from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.runners.event_loop import LoopTrace
-from stoker.operations.trace_output import json_printer, text_printer
+from stoker.operations.views.trace_output import json_printer, text_printer
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from waiting import wait_until

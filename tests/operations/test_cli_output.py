@@ -20,8 +20,8 @@ from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.cli.output import Figure, format_age, print_fitting_table, print_json, table_lines
 from stoker.operations.doctor.findings import Verdict, held
-from stoker.operations.live_view import RateMeter, WorkerView
-from stoker.operations.logging_json import JsonFormatter
+from stoker.operations.views.live_view import RateMeter, WorkerView
+from stoker.operations.views.logging_json import JsonFormatter
 
 
 def test_a_table_sets_figures_to_the_right_and_cuts_nothing() -> None:

@@ -23,10 +23,10 @@ from stoker.consumers.inbox import table_ddl
 from stoker.consumers.inspection.snapshot import QueueSnapshot
 from stoker.consumers.job.heartbeats import JobProgress
 from stoker.operations.cli import main
-from stoker.operations.live_view import WorkerView
-from stoker.operations.logging_json import JsonFormatter
-from stoker.operations.terminal_text import json_text, printable, printable_lines
-from stoker.operations.text_log import TextFormatter
+from stoker.operations.views.live_view import WorkerView
+from stoker.operations.views.logging_json import JsonFormatter
+from stoker.operations.views.terminal_text import json_text, printable, printable_lines
+from stoker.operations.views.text_log import TextFormatter
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 

@@ -15,7 +15,7 @@ from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler
-from stoker.operations.text_log import TIME, TextFormatter
+from stoker.operations.views.text_log import TIME, TextFormatter
 from stoker.topology import Pipeline
 from stoker.topology.wire import headers as wire
 from waiting import wait_until

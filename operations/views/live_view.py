@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..consumers.inspection.snapshot import QueueSnapshot
+from ...consumers.inspection.snapshot import QueueSnapshot
 from .terminal_text import printable
 
 REDRAWS_PER_S: Final = 2

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..consumers.inspection.report import PartitionTrace, QueueTrace, RunTrace
+from ...consumers.inspection.report import PartitionTrace, QueueTrace, RunTrace
 
 TRACE_EVERY_S: Final = 5.0
 _MOST_RUNS: Final = 100

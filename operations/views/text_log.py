@@ -57,7 +57,7 @@ def _message_and_below(record: logging.LogRecord) -> tuple[str, list[str]]:
 
 def job_in_words(record: logging.LogRecord) -> str:
     """The job that a record is about, its queue and attempt; empty where it is about none."""
-    from ..consumers import log_keys  # here, since it brings the whole worker along, and few commands log
+    from ...consumers import log_keys  # here, since it brings the whole worker along, and few commands log
 
     job_id = _field(record, log_keys.JOB_ID)
     if not job_id:

@@ -1,0 +1,1 @@
+"""How logs, workers and foreign text appear on a terminal."""
