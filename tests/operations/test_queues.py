@@ -237,7 +237,7 @@ def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: p
         if next(pauses, "over") == "over":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("stoker.operations.cli.queues.time.sleep", pause)
+    monkeypatch.setattr("stoker.operations.commands.queues.time.sleep", pause)
     result = shop.stoker("queues", "bills", "--watch", "--json")
     assert result.exit_code == ExitCode.INTERRUPTED
     looks = [json.loads(line) for line in result.stdout.splitlines()]
@@ -266,7 +266,7 @@ def test_watching_goes_on_where_dead_letters_cannot_be_counted(
             raise found
         return found
 
-    monkeypatch.setattr("stoker.operations.cli.queues._count_few_of", lambda _app: count)
+    monkeypatch.setattr("stoker.operations.commands.queues._count_few_of", lambda _app: count)
     result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert len(result.stdout.splitlines()) == 2

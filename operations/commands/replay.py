@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .app import AppContext, pass_app
-from .desk_options import INSTANT, desk_failures, job_filters, selection_of
-from .publishing import (
+from ..cli.app import AppContext, pass_app
+from ..cli.desk_options import INSTANT, desk_failures, job_filters, selection_of
+from ..cli.publishing import (
     Voice,
     confirm,
     published_document,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .app import AppContext, pass_app
-from .exit_codes import ExitCode
-from .output import echo_line, print_json, styled
+from ..cli.app import AppContext, pass_app
+from ..cli.exit_codes import ExitCode
+from ..cli.output import echo_line, print_json, styled
 
 if TYPE_CHECKING:
     from ...schemas import Finding

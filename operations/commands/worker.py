@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .app import AppContext, pass_app
+from ..cli.app import AppContext, pass_app
+from ..cli.logs import log_to_stderr
+from ..cli.output import echo_lines
+from ..cli.parameters import Duration
+from ..cli.variables import warn_of_misspelt
 from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
-from .logs import log_to_stderr
-from .output import echo_lines
-from .parameters import Duration
-from .variables import warn_of_misspelt
 
 if TYPE_CHECKING:
     from ...consumers.settings import WorkerSettings
@@ -140,8 +140,8 @@ def worker(
 
 
 def _log_to_terminal(app: AppContext) -> None:
+    from ..cli.folding import FoldingHandler
     from ..views.text_log import TIME, TextFormatter
-    from .folding import FoldingHandler
 
     log_to_stderr(app.log_level or "info", TextFormatter(TIME), FoldingHandler())
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from .app import AppContext, pass_app
-from .desk_options import JsonAssignment, death_filters, desk_failures, selection_of
-from .output import echo_line, print_json_line
-from .publishing import (
+from ..cli.app import AppContext, pass_app
+from ..cli.desk_options import JsonAssignment, death_filters, desk_failures, selection_of
+from ..cli.output import echo_line, print_json_line
+from ..cli.publishing import (
     Voice,
     confirm,
     published_document,
@@ -107,8 +107,8 @@ def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_
 
 
 def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, as_json: bool) -> None:
+    from ..cli.letter_output import print_groups
     from ..stored_jobs.tally import Tally
-    from .letter_output import print_groups
 
     tally = Tally(letter.record for letter in letters)
     if as_json:
@@ -121,14 +121,14 @@ def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool,
 
 
 def _print_json_lines(queue: Queue, letters: Iterable[Letter]) -> None:
-    from .letter_output import letter_row
+    from ..cli.letter_output import letter_row
 
     for letter in letters:
         print_json_line({"queue": queue.name, **letter_row(letter)})
 
 
 def _print_table(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, limit: int) -> None:
-    from .letter_output import letter_row, print_letters
+    from ..cli.letter_output import letter_row, print_letters
 
     total, latest = _latest(letters, limit)
     shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
@@ -162,8 +162,8 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
+    from ..cli.letter_output import file_document, file_lines, payload_of
     from ..stored_jobs.dead_letters import DeadLetterDesk
-    from .letter_output import file_document, file_lines, payload_of
 
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_LIST, app.pipeline, app.cluster, [queue])
@@ -317,8 +317,8 @@ def _settle(
     settlement: Settlement, request: Request, voice: Voice, verb: str, *, dry_run: bool, yes: bool, rate: float | None
 ) -> None:
     """Count, ask, carry out, and say how it ended."""
+    from ..cli.forecast_output import forecast_document, tell_forecast
     from ..replay.pacing import Pace
-    from .forecast_output import forecast_document, tell_forecast
 
     with desk_failures():
         with shown_reading("the dead letters") as progress:

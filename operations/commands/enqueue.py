@@ -9,11 +9,11 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from .app import AppContext, pass_app
-from .exit_codes import ExitCode
-from .failures import Failure
-from .output import echo_line, print_json
-from .parameters import FromNow
+from ..cli.app import AppContext, pass_app
+from ..cli.exit_codes import ExitCode
+from ..cli.failures import Failure
+from ..cli.output import echo_line, print_json
+from ..cli.parameters import FromNow
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import CallOptions

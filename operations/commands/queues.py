@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from .app import AppContext, pass_app
-from .output import Figure, age_since, echo_line, print_json, print_json_line, table_lines
-from .parameters import Duration
+from ..cli.app import AppContext, pass_app
+from ..cli.output import Figure, age_since, echo_line, print_json, print_json_line, table_lines
+from ..cli.parameters import Duration
 
 if TYPE_CHECKING:
     from ...topology import Queue

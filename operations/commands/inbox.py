@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from .app import AppContext, pass_app
-from .exit_codes import ExitCode
-from .failures import Failure
-from .output import age_since, echo_line, echo_lines, format_age, print_json, print_table
-from .parameters import Duration
+from ..cli.app import AppContext, pass_app
+from ..cli.exit_codes import ExitCode
+from ..cli.failures import Failure
+from ..cli.output import age_since, echo_line, echo_lines, format_age, print_json, print_table
+from ..cli.parameters import Duration
 
 if TYPE_CHECKING:
     from ..inbox import InboxTable

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 
 from ..broker.embedded import START_TIMEOUT_S, STOP_TIMEOUT_S, EmbeddedBroker, RunningBroker, project_folder
+from ..cli.exit_codes import ExitCode
+from ..cli.output import echo_line, print_json_line
 from ..views.terminal_text import printable
-from .exit_codes import ExitCode
-from .output import echo_line, print_json_line
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print data instead of sentences.")
 

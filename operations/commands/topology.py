@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from .app import AppContext, pass_app
-from .exit_codes import ExitCode
-from .failures import Failure
-from .output import echo_line, print_json
-from .topology_output import note_unregistered, print_applied, print_catalogue, print_plan
+from ..cli.app import AppContext, pass_app
+from ..cli.exit_codes import ExitCode
+from ..cli.failures import Failure
+from ..cli.output import echo_line, print_json
+from ..cli.topology_output import note_unregistered, print_applied, print_catalogue, print_plan
 
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
@@ -198,7 +198,7 @@ def rights_command(
 
     Exit codes: 0; 2 for an unknown queue or part.
     """
-    from .rights_output import chosen_rights, commands, print_rights
+    from ..cli.rights_output import chosen_rights, commands, print_rights
 
     found = chosen_rights(app, duties, queues)
     if as_json:

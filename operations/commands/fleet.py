@@ -8,8 +8,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from .app import AppContext
-from .exit_codes import ExitCode
+from ..cli.app import AppContext
+from ..cli.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from ...consumers.worker import Worker
