@@ -5,7 +5,7 @@ A lane is in one of three states. Something of it is *in hand* (ready, running, 
 comes from a tier goes ahead of what is parked from the main topic.
 
 Which records are awaited is known from two sources: those that this worker moved to a tier, and those that were found
-there when the partition was assigned (`awaited.py`).
+there when the partition was assigned (`pending_retries.py`).
 """
 
 from __future__ import annotations

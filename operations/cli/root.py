@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "broker": "Start, stop and reset this folder's embedded broker.",
     "doctor": "Check from outside that each promise is held.",
 }
-"""{command: its one line}; `operations/cli/<command>.py` holds a click command of the same name."""
+"""{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
 
 
 _OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "ContractsRefused"})
@@ -57,7 +57,7 @@ class LazyRoot(click.Group):
         """Import the command; None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        module = importlib.import_module(f"..commands.{cmd_name}", __package__)
         command: click.Command = getattr(module, cmd_name)
         _name_environment_twins(command, f"{PREFIX}_{cmd_name.upper()}")
         return command
