@@ -49,7 +49,7 @@ check: $(READY) ## format, lint, strict types, import direction, the documents' 
 	for part in tests bench; do (cd $$part && MYPYPATH=../$(VENV)/typed:. ../$(BIN)/mypy \
 		--config-file ../pyproject.toml --cache-dir ../.mypy_cache/$$part .) || exit 1; done
 	if [ -d tests/typing ]; then $(BIN)/pyright --pythonpath $(BIN)/python; fi
-	$(BIN)/pytest -q tests/test_imports.py tests/test_documents.py -m "not documents_run"
+	$(BIN)/pytest -q tests/project/test_imports.py tests/documents/test_documents.py -m "not documents_run"
 
 bench: $(READY) ## measure throughput and latency beside a bare client, in the same run
 	$(BIN)/python bench/run.py $(ARGS)
@@ -62,7 +62,7 @@ format: $(READY) ## format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 reference: $(READY) ## write docs/reference.md and docs/commands.md from docstrings and help
-	$(BIN)/python tests/reference_page.py
+	cd tests && ../$(BIN)/python -m support.reference_page
 
 clean: ## delete .venv, caches and build results; the embedded broker's data stays
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from brokers import SHARED, provide_broker, withdraw_broker
-from guarded import Guarded, provide_guarded, withdraw_guarded
-from postgres import Postgres, provide_postgres, withdraw_postgres
-from registries import provide_registry, withdraw_registry
 from stoker.operations.broker.embedded import EmbeddedBroker
+from support.kafka.brokers import SHARED, provide_broker, withdraw_broker
+from support.kafka.guarded_broker import Guarded, provide_guarded, withdraw_guarded
+from support.kafka.registry import provide_registry, withdraw_registry
+from support.scenes.postgres import Postgres, provide_postgres, withdraw_postgres
 
 if TYPE_CHECKING:
     from stoker.topology.cluster.settings import ClusterSettings

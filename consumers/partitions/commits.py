@@ -1,8 +1,8 @@
 """`Commits`: tells the group coordinator how far each partition has come; in groups, not job by job.
 
 A commit is an offset below which everything is complete, and metadata that says what is complete beyond it
-(`records/partition_state.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts: so
-whoever comes next can tell that somebody was at work here, and whether he has closed the partition or died.
+(`records/partition_state.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts:
+so the next owner can tell a clean hand-over from a crash.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The way of one record through a worker, step by step: claim, decode, run, decide. Settling follows in `settling/settle.py`.
+"""The way of one record through a worker, step by step: claim, decode, run, decide. `settling/` follows.
 
 Each step takes one value and gives one, so that a test can call it alone. A step that finds the end of the way gives
 an `Outcome` in place of its usual result. Nothing here does I/O except the job itself.

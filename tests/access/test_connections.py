@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from authority import CLIENT_PRINCIPAL, Authority, make_authority
-from duties import Scene, acls, make_scene, write_application
-from guarded import Guarded, credentials, password_of
 from stoker.consumers import Worker
 from stoker.operations.cli import main
 from stoker.producers import AsyncProducer, Producer
@@ -21,7 +18,10 @@ from stoker.producers.errors import SettingRefused, UnreachableAtStart
 from stoker.topology import ClientOptionRefused, ClusterSettings, ClusterUnreachable, NotAuthorized
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.rights import Duty
-from working import running_worker
+from support.kafka.authority import CLIENT_PRINCIPAL, Authority, make_authority
+from support.kafka.duties import Scene, acls, make_scene, write_application
+from support.kafka.guarded_broker import Guarded, credentials, password_of
+from support.scenes.worker import running_worker
 
 Connect = Callable[[Guarded], ClusterSettings]
 

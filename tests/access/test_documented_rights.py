@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shop_app import make_shop
 from stoker.topology.planning.rights import RIGHTS, Duty
+from support.scenes.shop_application import make_shop
 
 TEXT = (Path(__file__).parents[2] / "docs" / "security.md").read_text(encoding="utf-8")
 ROW = re.compile(r"\| (?P<duty>[a-z-]+) \| (?P<operations>[A-Za-z, ]+) \| (?P<kind>[a-z-]+) `(?P<name>[^`]+)` \|")

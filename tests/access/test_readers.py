@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from confluent_kafka import Producer
 
-from declaring import shop
-from guarded import Acl, Guarded
 from stoker.operations.status.queue_heads import read_heads
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import Compatibility
 from stoker.schemas.stores.topic_store import TopicSchemaStore
 from stoker.topology.planning.apply import ensure_topology
+from support.kafka.guarded_broker import Acl, Guarded
+from support.scenes.declarations import shop
 
 
 def test_readers_need_no_right_on_any_group(guarded: Guarded, namespace: str) -> None:

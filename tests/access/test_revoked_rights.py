@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from duties import PRINCIPAL, Scene, acls, make_scene
-from guarded import Guarded
 from stoker.producers import Producer
 from stoker.topology.planning.rights import Duty
-from waiting import wait_until
-from working import running_worker
+from support.kafka.duties import PRINCIPAL, Scene, acls, make_scene
+from support.kafka.guarded_broker import Guarded
+from support.scenes.worker import running_worker
+from support.waiting import wait_until
 
 REVOKED = (
     ("Read", "group {namespace}.work"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from duties import PRINCIPAL, QUEUE, WORK, Scene, acls, make_drifted_scene, make_scene
-from guarded import Guarded
 from stoker.topology.planning.rights import RIGHTS, Duty, Operation, Right
+from support.kafka.duties import PRINCIPAL, QUEUE, WORK, Scene, acls, make_drifted_scene, make_scene
+from support.kafka.guarded_broker import Guarded
 
 DRIFTED = {Duty.PLAN, Duty.APPLY}
 """They look at what differs, or there is nothing to do for them."""

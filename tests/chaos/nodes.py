@@ -33,7 +33,7 @@ from stoker.operations.broker.settings import (
     server_command,
     write_settings,
 )
-from waiting import wait_until
+from support.waiting import wait_until
 
 START_TIMEOUT_S: Final = 300.0
 FIRST_START_TIMEOUT_S: Final = 90.0

@@ -17,9 +17,9 @@ from chaos.nodes import Nodes, start_nodes
 from chaos.processes import Fleet, start_producer
 from chaos.producing import Part
 from chaos.proxy import Proxy
-from postgres import running_postgres
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
+from support.scenes.postgres import running_postgres
 
 MAX_IN_FLIGHT: Final = 500
 MAX_PARKED: Final = 1_500

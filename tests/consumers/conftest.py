@@ -7,10 +7,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from brokers import provide_old_broker, shared_folder
-from inboxes import make_postgresql, make_sqlite
-from postgres import Postgres
 from stoker.topology import ClusterSettings
+from support.kafka.brokers import provide_old_broker, shared_folder
+from support.scenes.inboxes import make_postgresql, make_sqlite
+from support.scenes.postgres import Postgres
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from delivering import EmptyStore, declare
 from stoker.consumers import queue_worker as module
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
+from support.scenes.deliveries import EmptyStore, declare
 
 NOBODY = "127.0.0.1:1"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,24 @@ from pathlib import Path
 
 import pytest
 
-from crashing_worker import declare
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire.ledger_names import MOVED
-from waiting import wait_until
-from working import committed, create, dead_letters, ends, headers_of, read_topic, remembered, wait_all_committed
+from support.program import TESTS, program
+from support.programs.crashing_worker import declare
+from support.scenes.worker import (
+    committed,
+    create,
+    dead_letters,
+    ends,
+    headers_of,
+    read_topic,
+    remembered,
+    wait_all_committed,
+)
+from support.waiting import wait_until
 
-CRASHING = Path(__file__).parents[1] / "crashing_worker.py"
 JOBS = 3_000
 KEYS = 50
 DEADLINE_S = 60.0
@@ -55,8 +63,8 @@ class Ground:
     def start(self, place: str = "never") -> subprocess.Popen[bytes]:
         """Start a worker process that dies at a place."""
         where = (self.cluster.bootstrap_servers, self.namespace, str(self.file), self.queue.ordering)
-        command = [sys.executable, str(CRASHING), *where, place]
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        command = [*program("crashing_worker"), *where, place]
+        process = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.DEVNULL)
         self.processes.append(process)
         return process
 

@@ -16,7 +16,7 @@ import pytest
 from stoker.consumers import fleet as fleets
 from stoker.consumers.fleet import Fleet
 from stoker.consumers.machine import describe_exit
-from waiting import wait_until
+from support.waiting import wait_until
 
 NOTE_AND = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
 WAIT_FOR_SIGTERM = (

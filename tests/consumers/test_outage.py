@@ -11,8 +11,7 @@ from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
 from stoker.topology.wire.ledger_names import MOVED
-from waiting import wait_until
-from working import (
+from support.scenes.worker import (
     Journal,
     dead_letters,
     declare_queue,
@@ -21,6 +20,7 @@ from working import (
     running_worker,
     wait_all_committed,
 )
+from support.waiting import wait_until
 
 
 @pytest.mark.expected_errors("have not confirmed", "cannot be written", "cannot be read", "did not confirm")

@@ -11,8 +11,7 @@ import pytest
 from stoker.consumers import current_job
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from waiting import wait_until
-from working import (
+from support.scenes.worker import (
     Gate,
     Journal,
     committed,
@@ -21,6 +20,7 @@ from working import (
     running_worker,
     wait_all_committed,
 )
+from support.waiting import wait_until
 
 
 def test_a_job_that_ends_within_the_grace_is_done_and_committed(cluster: ClusterSettings, namespace: str) -> None:

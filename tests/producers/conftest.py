@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from producing import Shop, create_topics, declare_shop
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
+from support.scenes.shop import Shop, create_topics, declare_shop
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from producing import Shop, declare_shop, end_offsets, headers_of, read_all
 from stoker.producers import AsyncProducer
 from stoker.producers.errors import BulkFailed, PayloadRefused, ProducerClosed, TopologyNotReady
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
+from support.scenes.shop import Shop, declare_shop, end_offsets, headers_of, read_all
 
 
 def test_an_awaited_job_is_confirmed(shop: Shop, cluster: ClusterSettings) -> None:

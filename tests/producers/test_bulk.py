@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from producing import Shop, end_offsets, headers_of, read_all
 from stoker.producers import Producer
 from stoker.producers.bulk import BulkRun
 from stoker.producers.errors import BulkFailed, OptionRefused, PayloadRefused
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
+from support.scenes.shop import Shop, end_offsets, headers_of, read_all
 
 
 def test_a_bulk_returns_when_all_are_confirmed(producer: Producer, shop: Shop, cluster: ClusterSettings) -> None:

@@ -9,12 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from producing import Shop, create_topics, declare_shop
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import BrokerUnreachable, EnqueueError, TopologyNotReady, UnreachableAtStart
 from stoker.topology import ClusterSettings
-from waiting import wait_until
+from support.scenes.shop import Shop, create_topics, declare_shop
+from support.waiting import wait_until
 
 NOWHERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
 CONFIRM = timedelta(seconds=1)

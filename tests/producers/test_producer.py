@@ -11,7 +11,6 @@ from datetime import timedelta
 
 import pytest
 
-from producing import Shop, create_topics, declare_shop, end_offsets, headers_of, read_all
 from stoker.producers import Producer, Receipt
 from stoker.producers.errors import (
     ContractNotReady,
@@ -30,7 +29,8 @@ from stoker.schemas import Decoder
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.schema_store import schema_store
-from waiting import wait_until
+from support.scenes.shop import Shop, create_topics, declare_shop, end_offsets, headers_of, read_all
+from support.waiting import wait_until
 
 DEADLINE_S = 20.0
 
@@ -262,7 +262,7 @@ def _outcome_in_child(producer: Producer, shop: Shop) -> int:
 
 PENDING_AT_EXIT = """
 import sys
-from producing import declare_shop
+from support.scenes.shop import declare_shop
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 shop = declare_shop(sys.argv[1])

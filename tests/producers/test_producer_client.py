@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from confluent_kafka import KafkaError
 
-from producing import Shop
 from stoker.producers import Producer, ProducerSettings
 from stoker.producers.client import LogRelay, Outage, connect, producer_config
 from stoker.producers.delivery import delivery_error
@@ -23,6 +22,7 @@ from stoker.producers.errors import (
 )
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.settings import Option
+from support.scenes.shop import Shop
 
 
 def cluster_with(**options: Option) -> ClusterSettings:

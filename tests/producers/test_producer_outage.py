@@ -10,7 +10,6 @@ from datetime import timedelta
 
 import pytest
 
-from producing import Shop, create_topics, declare_shop, headers_of, read_all
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, Producer, ProducerSettings, Receipt
 from stoker.producers.errors import (
@@ -24,6 +23,7 @@ from stoker.producers.errors import (
 from stoker.producers.settings import REPORT_GRACE_S
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.job_type import JobCall
+from support.scenes.shop import Shop, create_topics, declare_shop, headers_of, read_all
 
 CONFIRM = timedelta(seconds=2)
 BOUND_S = CONFIRM.total_seconds() + REPORT_GRACE_S

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
-from producing import Shop, declare_shop
 from stoker.producers.errors import EnqueueError, OptionRefused, PayloadRefused, PayloadTooLarge
 from stoker.producers.record import ANY_PARTITION, Record, RecordBuilder, TimeStamp, partition_of
 from stoker.schemas import MemorySchemaStore
 from stoker.schemas import PayloadRefused as RefusedBySchema
 from stoker.topology.wire import headers as wire
+from support.scenes.shop import Shop, declare_shop
 
 NOW = datetime(2013, 1, 1, 5, 17, 0, 250_000, tzinfo=UTC)
 NOW_NS = 1_357_017_420_250_000_000

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from authority import Authority, make_authority
-from registry_server import Answer, Registry, serving
 from stoker.schemas import (
     Compatibility,
     Contract,
@@ -27,6 +25,8 @@ from stoker.schemas import (
     UnknownSchema,
 )
 from stoker.topology.cluster.registry_settings import registry_options
+from support.kafka.authority import Authority, make_authority
+from support.kafka.registry_server import Answer, Registry, serving
 
 
 def first(tail: str) -> None:

@@ -26,7 +26,7 @@ from stoker.schemas import (
     Undecodable,
     UnknownSchema,
 )
-from waiting import wait_until
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from stoker.topology.cluster.settings import ClusterSettings

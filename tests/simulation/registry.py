@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from delivering import EmptyStore
 from stoker.schemas import Contract, StoredSchema
 from stoker.schemas.errors import RegistryUnreachable
+from support.scenes.deliveries import EmptyStore
 
 
 class SimRegistry:

@@ -10,7 +10,6 @@ from typing import Literal
 
 from confluent_kafka import TopicPartition
 
-from delivering import declare
 from simulation.account import Account
 from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
@@ -28,6 +27,7 @@ from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.headers import HeaderList
+from support.scenes.deliveries import declare
 
 Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))

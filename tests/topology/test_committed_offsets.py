@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from declaring import shop
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.planning.apply import ensure_topology
+from support.scenes.declarations import shop
 
 ROOT = Path(__file__).parents[2]
 ASKING = """
@@ -26,7 +26,7 @@ from stoker.operations.queues import inspect_queues, take_look
 from stoker.topology import ClusterSettings
 from stoker.topology.admin import Administration
 from stoker.topology.cluster import ClusterUnreachable
-from declaring import shop
+from support.scenes.declarations import shop
 
 cluster = ClusterSettings(bootstrap_servers=sys.argv[1])
 queue = shop(sys.argv[2]).queues["mails"]

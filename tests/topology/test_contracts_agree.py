@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from registry_server import Registry, serving
-from shop_app import SOURCE, Shop, open_shop
 from stoker.consumers import Worker
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.producers import Producer
@@ -18,7 +16,9 @@ from stoker.producers.errors import ContractNotReady
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.contracts import ContractsRefused
 from stoker.topology.planning.plan import plan
-from working import running_worker
+from support.kafka.registry_server import Registry, serving
+from support.scenes.shop_application import SOURCE, Shop, open_shop
+from support.scenes.worker import running_worker
 
 
 @pytest.fixture(params=["topic", "registry"])

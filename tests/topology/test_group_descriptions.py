@@ -8,11 +8,11 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError
 
-from declaring import shop
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.group_descriptions import describe_groups
 from stoker.topology.planning.apply import ensure_topology
+from support.scenes.declarations import shop
 
 ASKING = """
 import sys

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 
-from declaring import as_declared, shop
 from stoker.consumers.kafka.clients import consumer_config
 from stoker.consumers.kafka.group_protocol import CLASSIC_PROTOCOL, CONSUMER_PROTOCOL
 from stoker.operations.broker.embedded import EmbeddedBroker
@@ -17,6 +16,7 @@ from stoker.topology.planning.findings import Group, SetGroupConfig
 from stoker.topology.planning.group_settings import HEARTBEAT, SESSION, group_settings
 from stoker.topology.planning.inventory import Inventory
 from stoker.topology.planning.plan import plan, plan_for
+from support.scenes.declarations import as_declared, shop
 
 FOUR_SECONDS = timedelta(seconds=4)
 

@@ -10,7 +10,6 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from declaring import TIERS, shop
 from stoker.schemas import IncompatibleSchema
 from stoker.topology import (
     Allowed,
@@ -28,6 +27,7 @@ from stoker.topology.declaration.topics import TopicSpec, declared_topics
 from stoker.topology.planning.apply import apply, register_contracts
 from stoker.topology.planning.plan import plan
 from stoker.topology.planning.schema_store import schema_store
+from support.scenes.declarations import TIERS, shop
 
 NOBODY_THERE = ClusterSettings(bootstrap_servers="127.0.0.1:1")
 MAILS = frozenset({"mails"})

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from declaring import shop
 from stoker.topology import ClusterSettings, ClusterUnreachable, NotAuthorized
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
+from support.scenes.declarations import shop
 
 TOPIC = "shop.mails"
 

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from declaring import TIERS, as_declared, cluster_with, shop, with_config
 from stoker.topology import Allowed, Group, Pipeline, UnknownName
 from stoker.topology.planning.findings import DeleteTier, GrowTopic, Plan, SetConfig
 from stoker.topology.planning.inventory import Inventory, TopicState
 from stoker.topology.planning.plan import check_names, plan_for
+from support.scenes.declarations import TIERS, as_declared, cluster_with, shop, with_config
 
 MAIN = "shop.mails"
 QUEUE_TOPICS = [MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from declaring import shop
 from stoker.schemas import TopicSchemaStore
 from stoker.schemas.stores.registry_store import RegistrySchemaStore
 from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipeline
@@ -15,6 +14,7 @@ from stoker.topology.cluster.settings import option_name
 from stoker.topology.declaration.catalogue import type_in_words
 from stoker.topology.durations import format_retention
 from stoker.topology.planning.schema_store import schema_store
+from support.scenes.declarations import shop
 
 
 def test_secrets_are_shown_nowhere() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from declaring import as_declared, shop, with_config
 from stoker.topology import (
     ClusterSettings,
     ClusterUnreachable,
@@ -16,6 +15,7 @@ from stoker.topology import (
 from stoker.topology.declaration.topics import declared_topics
 from stoker.topology.planning.inventory import Inventory, TopicState
 from stoker.topology.planning.verify import mismatches, verify
+from support.scenes.declarations import as_declared, shop, with_config
 
 MAIN = "shop.mails"
 

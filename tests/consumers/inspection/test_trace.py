@@ -1,0 +1,238 @@
+"""What a worker does can be seen from outside, also where its jobs, its event loop or its poll thread hang."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from stoker.consumers import Worker, WorkerSettings, current_job, worker
+from stoker.consumers.errors import WorkerCrashed
+from stoker.consumers.inspection.report import PartitionTrace, QueueTrace, RunTrace
+from stoker.consumers.isolation.pool import ChildCounts
+from stoker.consumers.queue_worker import QueueWorker
+from stoker.consumers.runners.event_loop import LoopTrace
+from stoker.operations.views.trace_output import json_printer, text_printer
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from support.scenes.watched_runners import hurry, resist
+from support.scenes.worker import Gate, RunningWorker, create, declare_queue, running_worker
+from support.waiting import wait_until
+
+
+def run(**fields: Any) -> RunTrace:
+    """A job that runs."""
+    known: dict[str, Any] = {
+        "runner": "stoker-run-mails-3",
+        "job_id": "job-7",
+        "job_type": "send",
+        "key": "ada",
+        "attempt": 2,
+        "record": "shop.mails/1/42",
+        "ran_s": 12.0,
+        "left_s": 288.0,
+        "state": "running",
+        "progress": "3 of 10 (30 %)",
+        "stack": ("jobs.py:7 send",),
+    }
+    return RunTrace(**{**known, **fields})
+
+
+def trace(**fields: Any) -> QueueTrace:
+    """A queue that is at work."""
+    partition = PartitionTrace(
+        topic="shop.mails", partition=1, state="flowing", committed=40, lowest=42, lowest_for_s=12.0, incomplete=3
+    )
+    known: dict[str, Any] = {
+        "queue": "mails",
+        "worker": "host-1",
+        "ready": 0,
+        "parked": 0,
+        "held": 0,
+        "in_flight": 3,
+        "stuck": 0,
+        "is_paused": False,
+        "polled_s": 0.1,
+        "poll_stack": (),
+        "partitions": (partition,),
+        "loops": (),
+        "runs": (run(),),
+    }
+    return QueueTrace(**{**known, **fields})
+
+
+def test_a_trace_reads_as_text() -> None:
+    """Queue, partition, job, deadline, progress and stack, in that order."""
+    written: list[str] = []
+    text_printer(written.append)([trace()])
+    assert written[0].splitlines() == [
+        "queue mails on host-1: 1 running, 0 ready, 0 parked, 0 held, 3 in flight; polled 0.1 s ago",
+        "  shop.mails/1 flowing: committed 40, lowest incomplete 42 for 12 s, 3 incomplete",
+        "  stoker-run-mails-3 running: send job-7 key 'ada', attempt 2, shop.mails/1/42, for 12.0 s, 288.0 s left",
+        "      progress: 3 of 10 (30 %)",
+        "      jobs.py:7 send",
+    ]
+
+
+def test_a_trace_is_one_json_line_for_each_queue() -> None:
+    """With the fields that each line of the log has."""
+    written: list[str] = []
+    json_printer(written.append, clock=lambda: datetime(2013, 1, 1, tzinfo=UTC))([trace(), trace(queue="bills")])
+    first, second = map(json.loads, written)
+    assert (first["ts"], first["logger"], first["queue"]) == ("2013-01-01T00:00:00Z", "stoker.trace", "mails")
+    assert first["runs"][0]["stack"] == ["jobs.py:7 send"]
+    assert second["queue"] == "bills"
+
+
+def test_many_jobs_are_cut_short() -> None:
+    """Hundreds of stacks help nobody."""
+    written: list[str] = []
+    text_printer(written.append)([trace(runs=(run(progress="", stack=()),) * 250)])
+    assert written[0].endswith("and 150 more jobs that run")
+
+
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"partitions": ()}, "no partitions"),
+        ({"polled_s": 70.0}, "the poll thread has not turned for 70 s"),
+        ({"stuck": 2}, "2 jobs are stuck"),
+        ({"is_paused": True}, "fetching rests"),
+        ({"ready": 9}, "9 jobs are ready and wait"),
+        ({"crashed": 1}, "1 jobs wait to be run again, since their process has died"),
+        ({"children": ChildCounts(busy=1, starting=1)}, "1 child processes start, 1 are busy: isolated jobs may wait"),
+        ({"children": ChildCounts(starting=1, trouble="no module shop")}, "no child process can be started: no module"),
+        ({"parked": 8}, "8 jobs wait behind an earlier one of their key"),
+        (
+            {"loops": (LoopTrace(name="stoker-loop-q", blocked_s=7.0, stack=()),)},
+            "has not turned for 7 s: a job holds it",
+        ),
+    ],
+)
+def test_a_trace_says_why_jobs_do_not_run(fields: dict[str, Any], hint: str) -> None:
+    """One line for each reason; none where all is well."""
+    assert trace().hints == ()
+    (found,) = trace(**fields).hints
+    assert hint in found
+
+
+@pytest.mark.expected_errors("is stuck", "has not turned")
+def test_a_trace_shows_stuck_jobs_and_who_holds_the_loop(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With key, progress and stack; and how long the lowest incomplete offset has been so."""
+    hurry(monkeypatch)
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    let_go = threading.Event()
+
+    @pipeline.job(queue, timeout=timedelta(seconds=0.2))
+    def stand(number: int) -> None:
+        current_job().progress(number, 10)
+        resist(let_go)
+
+    @pipeline.job(queue)
+    async def hold(number: int) -> None:
+        let_go.wait(60)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster) as running:
+        job_id = producer.enqueue(stand.with_options(key="ada"), 3).job_id
+        producer.enqueue(hold, 1)
+        producer.enqueue_many(stand.with_options(key="ada").call(number) for number in range(4))
+
+        def seen() -> QueueTrace | None:
+            (found,) = running.worker.trace()
+            is_whole = found.stuck and found.loops[0].stack and any(p.lowest_for_s > 0.5 for p in found.partitions)
+            return found if is_whole and (len(found.runs), found.parked) == (2, 4) else None
+
+        found = wait_until(seen, 30, "the trace of both that run, and of four that wait")
+        let_go.set()
+        running.wait_outcomes(Done=6)
+    assert found is not None
+    by_type = {run.job_type: run for run in found.runs}
+    stuck = by_type["stand"]
+    assert (stuck.job_id, stuck.key, stuck.state, stuck.progress) == (job_id, "ada", "stuck", "3 of 10 (30 %)")
+    assert stuck.left_s < 0
+    assert any(line.endswith("resist") for line in stuck.stack)
+    assert any("hold" in line for line in found.loops[0].stack)
+    (main,) = [p for p in found.partitions if p.topic == queue.topic]
+    assert (main.state, main.lowest, main.incomplete) == ("flowing", 0, 6)
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_a_poll_thread_that_hangs_is_told_with_its_stack(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And again as long as it lasts; a trace shows it too, without asking that thread."""
+    monkeypatch.setattr(worker, "STUCK_AFTER_S", 0.4)
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    gate, keep_house = Gate(), QueueWorker._keep_house
+
+    def hang(self: QueueWorker) -> None:
+        if not gate.opened.is_set() and self.snapshot().partitions:
+            gate.wait()
+        keep_house(self)
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "the poll thread" in record.getMessage()]
+
+    monkeypatch.setattr(QueueWorker, "_keep_house", hang)
+    with running_worker(pipeline, cluster) as running:
+        wait_until(lambda: len(told()) >= 2, 30, "two reports")
+        wait_until(lambda: _poll_stack(running), 30, "a trace that shows it")
+        assert any("hang" in line for line in _poll_stack(running))
+        gate.open()
+    assert "in hang" in told()[0]
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_a_worker_whose_poll_thread_hangs_for_good_ends(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions are with others by then: a supervisor's restart brings it back, and nothing else would."""
+    monkeypatch.setattr(worker, "STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr(worker, "GIVE_UP_AFTER_S", 0.5)
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    gate = Gate()
+    monkeypatch.setattr(QueueWorker, "_keep_house", lambda _self: gate.wait())
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings()))
+    wait_until(lambda: running.failure, 30, "the worker to give up")
+    gate.open()
+    assert isinstance(running.failure, WorkerCrashed)
+    for thread in running.worker._threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_trace_that_cannot_be_told_does_not_end_the_worker(
+    cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody may be at the other end of the pipe."""
+    pipeline, _ = declare_queue(namespace)
+    create(pipeline, cluster)
+    tries: list[int] = []
+
+    def fail(_traces: object) -> None:
+        tries.append(1)
+        raise BrokenPipeError
+
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_trace=fail, trace_every_s=0.05))
+    wait_until(lambda: len(tries) >= 2, 30, "two tries")
+    running.stop()
+    assert any("could not be told" in record.getMessage() for record in caplog.records)
+
+
+def _poll_stack(running: RunningWorker) -> tuple[str, ...]:
+    (found,) = running.worker.trace()
+    return found.poll_stack
+
+
+def test_a_worker_that_shuts_down_is_not_called_full_or_without_partitions() -> None:
+    """At a shutdown fetching rests and partitions go, for no other reason than that."""
+    (hint,) = trace(is_leaving=True, is_paused=True, partitions=(), runs=()).hints
+    assert hint.startswith("the worker shuts down")

@@ -1,0 +1,143 @@
+"""What goes over a child's pipe goes through, whatever either end is at."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from stoker.consumers.isolation import child_main as main
+from stoker.consumers.isolation.child_main import Talk
+from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.isolation.log_relay import PipeHandler
+from stoker.consumers.isolation.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
+from stoker.consumers.records.outcomes import DONE, Outcome, Retried
+from support.programs import isolated_jobs
+from support.scenes.isolated_runners import declare, isolated
+from support.waiting import wait_until
+
+RECORD = logging.LogRecord("isolated", logging.ERROR, __file__, 1, "amid that", None, None)
+
+
+@pytest.fixture
+def talk_and_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Talk, Connection]]:
+    """A child's side, and what the worker would read from."""
+    monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
+    near, far = Pipe()
+    with near, far:
+        yield Talk(near), far
+
+
+def heard_from(talk: Talk, far: Connection, message: FromChild, count: int) -> list[type]:
+    """Say something in a thread of its own; what kinds of messages come then."""
+    threading.Thread(target=talk.tell, args=(message,), daemon=True).start()
+    heard: list[type] = []
+    while len(heard) < count and far.poll(5):
+        heard.append(type(receive(far)))
+    return heard
+
+
+def test_a_large_message_is_written_in_one_call() -> None:
+    """Between two calls another thread of a child may take the interpreter for itself, and half a message be read."""
+    message = LogLine(b"x" * 20_000)
+    near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # keeps writes apart
+    with far, Connection(near.detach()) as pipe:
+        send(pipe, message)
+        frame = far.recv(100_000)
+    assert frame[:4] == struct.pack("!i", len(frame) - 4)
+    assert pickle.loads(frame[4:]) == message
+
+
+def test_a_message_is_read_as_it_was_written() -> None:
+    """Small or larger than what a connection of the standard library writes at once."""
+    near, far = Pipe()
+    with near, far:
+        for size in (0, 100, 20_000, 100_000):
+            send(near, LogLine(b"x" * size))
+            assert receive(far) == LogLine(b"x" * size)
+
+
+def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
+    """Else a trace that is on for long would fill the pipe, and the runner wait there instead of at the limits."""
+    pipeline, queue, (hold,) = declare(isolated_jobs.hold_the_interpreter, timeout=timedelta(seconds=2))
+    with isolated(pipeline, queue) as here:
+        job = here.offer(hold, str(tmp_path / "notes"), 60)
+        wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 30, "the job's begin")
+        (place,) = here.runners.places
+        assert isinstance(place, ChildSlot)
+        child = place.child
+        assert child is not None
+        asking = threading.Thread(target=lambda: [child.frames(0.0) for _ in range(1000)], daemon=True)
+        asking.start()
+        asking.join(1)
+        here.assignment.is_open = False  # which the runner tells the child
+        assert isinstance(here.wait(job, deadline_s=20)[0], Retried)
+        asking.join()
+
+
+class _LogsWhenPickled:
+    """Stands for an object of the application's that is collected while a message is pickled, and logs its end."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler = handler
+
+    def __reduce__(self) -> tuple[object, ...]:
+        self._handler.handle(RECORD)
+        return int, ()
+
+
+def test_a_child_can_log_while_a_message_is_pickled(talk_and_far: tuple[Talk, Connection]) -> None:
+    """A collection can begin there, and an object of the application's log its end: that must not wait for itself."""
+    talk, far = talk_and_far
+    message = Ended(cast(Outcome, _LogsWhenPickled(PipeHandler(talk.tell_log))))
+    assert heard_from(talk, far, message, 2) == [LogLine, Ended]
+
+
+def test_a_child_can_log_while_a_message_is_written(
+    talk_and_far: tuple[Talk, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the thread that writes, and in another that came meanwhile: neither waits for the other for ever."""
+    talk, far = talk_and_far
+    handler = PipeHandler(talk.tell_log)
+    is_first = iter([True])
+
+    def write_and_be_interrupted(pipe: Connection, packed: bytes) -> None:
+        if next(is_first, False):
+            other = threading.Thread(target=handler.handle, args=(RECORD,), daemon=True)
+            other.start()
+            other.join(0.2)  # it waits until this is written
+            handler.handle(RECORD)
+        write(pipe, packed)
+
+    monkeypatch.setattr(main, "write", write_and_be_interrupted)
+    assert heard_from(talk, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_a_log_line_that_the_workers_logging_refuses_is_told_once_and_kills_nobody(
+    kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither passes what the application's filter raises for the child's end, nor does it stop the worker."""
+
+    def refuse(_: logging.LogRecord) -> bool:
+        raise kind("refused")
+
+    pipeline, queue, (log,) = declare(isolated_jobs.log_something)
+    isolated_jobs.LOGGER.addFilter(refuse)
+    try:
+        with isolated(pipeline, queue) as here:
+            assert [here.run(log, "hello") for _ in range(2)] == [DONE, DONE]
+    finally:
+        isolated_jobs.LOGGER.removeFilter(refuse)
+    assert here.assignment.crashes == {}
+    assert capsys.readouterr().err.count(f"{kind.__name__}: refused") == 1

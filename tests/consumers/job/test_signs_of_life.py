@@ -1,0 +1,194 @@
+"""Signs of life: a job learns when to stop, tells how far it is, and is ended when it is silent for too long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from stoker.consumers.job.context import JobContext, current_job
+from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunSigns
+from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.steps import Raised, Returned, Task
+from stoker.topology.declaration.job_type import InvalidDeclaration
+from support.scenes.deliveries import declare
+from support.waiting import wait_until
+
+
+def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: float | None = None) -> Task:
+    """A task whose handler has that much time, and may be silent for so long."""
+    task = declare().task()
+    heartbeat = None if heartbeat_s is None else timedelta(seconds=heartbeat_s)
+    task.job_type = replace(
+        task.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s), heartbeat=heartbeat
+    )
+    return task
+
+
+def run_watched(task: Task) -> object:
+    """Run a task under a watchdog."""
+    pool = ThreadRunners(1, lambda _record, _slot: None, "test")  # never started: its slot is all that is needed
+    watchdog = Watchdog([pool], "q")
+    watchdog.start()
+    try:
+        return run_sync(task, pool.places[0])
+    finally:
+        watchdog.stop()
+
+
+def begun(timeout_s: float = 60.0) -> tuple[JobContext, RunSigns]:
+    """A run that has just begun, with its signs."""
+    task = task_of(lambda number: None, timeout_s=timeout_s)
+    Slot().begin(task.context, task.job_type.limits)
+    task.context.heartbeat()
+    assert isinstance(task.context.signs, RunSigns)
+    return task.context, task.context.signs
+
+
+def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
+    """And its failure says that it was silent."""
+
+    def be_silent(number: int) -> None:
+        while True:
+            pass
+
+    began_s = time.monotonic()
+    result = run_watched(task_of(be_silent, timeout_s=60, heartbeat_s=0.1))
+    assert isinstance(result, Raised)
+    assert isinstance(result.error, TimeLimitExceeded)
+    assert "no sign of life for 0.1 s" in str(result.error)
+    assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.parametrize("sign", [JobContext.heartbeat, lambda job: job.progress(1)])
+def test_a_job_that_gives_signs_of_life_goes_on(sign: Callable[[JobContext], None]) -> None:
+    """For many times its heartbeat, up to its end."""
+
+    def live_on(number: int) -> int:
+        until_s = time.monotonic() + 3.0
+        while time.monotonic() < until_s:
+            sign(current_job())
+        return 5
+
+    assert run_watched(task_of(live_on, timeout_s=60, heartbeat_s=1.0)) == Returned(5)
+
+
+def test_signs_of_life_do_not_outlast_the_timeout() -> None:
+    """A job that beats for ever ends at its timeout all the same, and its failure says so."""
+
+    def beat_for_ever(number: int) -> None:
+        while True:
+            current_job().heartbeat()
+
+    result = run_watched(task_of(beat_for_ever, timeout_s=1.5, heartbeat_s=1.0))
+    assert isinstance(result, Raised)
+    assert "timeout of 1.5 s" in str(result.error)
+
+
+def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
+    """As it is at a shutdown, which closes all partitions."""
+    context, _ = begun()
+    assert not context.should_stop
+    context.record.assignment.is_open = False
+    assert context.should_stop
+
+
+def test_a_job_is_to_stop_past_its_timeout() -> None:
+    """Also one that no exception reaches."""
+    context, _ = begun(timeout_s=0.05)
+    wait_until(lambda: context.should_stop, what="the timeout to pass")
+
+
+def test_progress_is_kept_and_becomes_news_at_a_bounded_rate() -> None:
+    """The first at once; later ones together when the interval is over, the latest of them."""
+    context, signs = begun()
+    assert signs.take_news(100.0) is None
+    context.progress(1, 10)
+    assert signs.take_news(100.0) == JobProgress(done=1, total=10)
+    for done in (2, 3, 4):
+        context.progress(done, 10)
+        assert signs.take_news(100.0 + TOLD_INTERVAL_S / 2) is None
+    assert context.latest_progress == JobProgress(done=4, total=10)
+    assert signs.take_news(100.0 + TOLD_INTERVAL_S) == JobProgress(done=4, total=10)
+    assert signs.take_news(100.0 + 2 * TOLD_INTERVAL_S) is None
+
+
+def test_a_long_note_is_cut() -> None:
+    """It goes into events and onto screens: 200 characters of it, as `JobContext.progress` promises."""
+    context, _ = begun()
+    context.progress(1, note="x" * 10_000)
+    assert context.latest_progress == JobProgress(done=1, note="x" * 200)
+
+
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (JobProgress(done=3, total=10, note="sending"), "3 of 10 (30 %), sending"),
+        (JobProgress(done=1500), "1,500"),
+        (JobProgress(done=0, total=0), "0"),
+    ],
+)
+def test_progress_reads_well(progress: JobProgress, words: str) -> None:
+    """In one line."""
+    assert str(progress) == words
+
+
+def test_signs_may_go_elsewhere() -> None:
+    """As in a child process, whose parent takes them."""
+
+    class Elsewhere:
+        def __init__(self) -> None:
+            self.taken: list[object] = []
+
+        should_stop = True
+
+        def heartbeat(self) -> None:
+            self.taken.append("beat")
+
+        def progress(self, latest: JobProgress) -> None:
+            self.taken.append(latest)
+
+    elsewhere, context = Elsewhere(), declare().task().context
+    context.signs = elsewhere
+    context.heartbeat()
+    context.progress(1, 2, "half")
+    assert context.should_stop
+    assert elsewhere.taken == ["beat", JobProgress(done=1, total=2, note="half")]
+
+
+def test_signs_may_be_given_from_any_thread() -> None:
+    """A job with threads of its own hands them its context."""
+    context, signs = begun()
+    giver = threading.Thread(target=context.progress, args=(7,))
+    giver.start()
+    giver.join(10)
+    assert signs.latest == JobProgress(done=7)
+
+
+@pytest.mark.parametrize("heartbeat", [timedelta(0), timedelta(seconds=-1), timedelta(seconds=300), timedelta(days=1)])
+def test_a_heartbeat_that_means_nothing_is_refused(heartbeat: timedelta) -> None:
+    """It is above zero and below the timeout (300 s)."""
+    delivery = declare()
+    with pytest.raises(InvalidDeclaration, match="heartbeat must be above zero and below the timeout"):
+        delivery.pipeline.job(delivery.queue, name="other", heartbeat=heartbeat)(lambda: None)
+
+
+@pytest.mark.parametrize(("done", "total"), [("half", None), (None, 2), (1, "two")])
+def test_progress_that_is_no_number_is_the_jobs_own_failure(done: Any, total: Any) -> None:
+    """It is refused in the job: whoever makes an event of it, or shows it, must not fail over it."""
+    context, signs = begun()
+    with pytest.raises((TypeError, ValueError)):
+        context.progress(done, total)
+    assert signs.latest is None
+    context.progress(cast(Any, Decimal("1.5")), True, cast(Any, 7))
+    assert str(signs.latest) == "1.5 of 1 (150 %), 7"

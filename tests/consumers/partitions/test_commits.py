@@ -1,0 +1,141 @@
+"""When commits are sent, and what the last one of a partition says of its owner."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from stoker.consumers.partitions import commits as module
+from stoker.consumers.partitions.assignments import Assignments
+from stoker.consumers.partitions.commits import Commits
+from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Assignment
+from support.scenes.deliveries import declare
+
+MAIN = TopicPartition("unit.q", 0)
+
+
+class Coordinator:
+    """Takes every commit."""
+
+    def __init__(self) -> None:
+        self.sent: list[TopicPartition] = []
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        """Take it."""
+        assert offsets
+        self.sent += offsets
+        return [] if asynchronous else [TopicPartition(place.topic, place.partition) for place in offsets]
+
+
+class Scene:
+    """One partition, its commits, and a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(module.time, "monotonic", lambda: self.now_s)  # type: ignore[attr-defined]  # as it imports
+        queue = declare().queue
+        self.assignments = Assignments(queue)
+        (self.assignment,) = self.assignments.add([MAIN])
+        self.commits = Commits(self.assignments, Spill(queue, cast(Any, None)), timedelta(milliseconds=250))
+        self.coordinator = Coordinator()
+        self.assignment.progress.begin(PartitionState(base=0, horizon=0))
+
+    def complete(self, offset: int) -> None:
+        """A job is done, and the poll thread turns."""
+        self.assignment.progress.take(offset)
+        self.assignment.progress.complete(offset)
+        self.turn()
+
+    def turn(self) -> None:
+        """What is due is sent, and answered at once."""
+        known = len(self.coordinator.sent)
+        self.commits.commit_if_due(cast(Consumer, self.coordinator))
+        if self.coordinator.sent[known:]:
+            self.commits.note_answer(None, self.coordinator.sent[known:])
+
+    def last(self) -> PartitionState:
+        """What the last commit says, when the partition goes away."""
+        self.commits.commit_last(cast(Consumer, self.coordinator), [self.assignment])
+        place = self.coordinator.sent[-1]
+        state = PartitionState.decode(place.metadata, place.offset)
+        assert state is not None
+        return state
+
+
+@pytest.mark.parametrize(("deaths", "interval_s"), [(0, 0.25), (1, 0.05)])
+def test_commits_are_sent_more_often_after_a_death(
+    deaths: int, interval_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 250 ms; where an owner has died, every 50 ms, so that the next one knows well what was running."""
+    scene = Scene(monkeypatch)
+    scene.assignment.deaths, scene.assignment.window_end = deaths, 1_000
+    scene.complete(0)
+    scene.now_s += interval_s - 0.001
+    scene.complete(1)
+    assert [place.offset for place in scene.coordinator.sent] == [1]
+    scene.now_s += 0.002
+    scene.turn()
+    assert [place.offset for place in scene.coordinator.sent] == [1, 2]
+
+
+def test_deaths_are_forgotten_when_an_owner_has_come_beyond_what_was_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before: the next one to die must be known to be the second."""
+    scene = Scene(monkeypatch)
+    scene.assignment.deaths, scene.assignment.window_end = 1, 2
+    scene.complete(0)
+    assert scene.assignment.deaths == 1
+    scene.now_s += 1
+    scene.complete(1)
+    assert scene.assignment.deaths == 0
+
+
+def test_a_worker_that_ends_well_closes_its_partitions_also_where_a_job_is_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It lives to settle it as late, so nobody has died."""
+    scene = Scene(monkeypatch)
+    scene.assignment.progress.take(0)
+    assert scene.last() == PartitionState(base=0, horizon=1, incomplete=((0, 1),), is_open=False)
+
+
+def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a job which ends one worker after the other comes to be suspected."""
+    scene = Scene(monkeypatch)
+    scene.assignment.progress.take(0)
+    scene.commits.note_crash()
+    assert scene.last().is_open
+
+
+def test_a_crash_that_was_noted_is_kept_until_its_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next owner goes on counting; of a job that is done, it would count against nobody."""
+    scene = Scene(monkeypatch)
+    running: Assignment = scene.assignment
+    running.progress.take(0)
+    running.progress.take(1)
+    running.crashes.update({0: 2, 1: 1})
+    running.progress.complete(1)
+    assert scene.last().crashes == {0: 2}
+
+
+def test_refused_commits_are_logged_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While a coordinator loads, each commit is refused, four a second; of ten seconds the log has one."""
+    caplog.set_level(logging.INFO)
+    scene = Scene(monkeypatch)
+    loading = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    for _ in range(40):
+        scene.commits.note_answer(loading, [])
+    scene.now_s += 11
+    scene.commits.note_answer(loading, [])
+    said = [record.getMessage() for record in caplog.records]
+    assert (
+        said
+        == ["offsets were not committed, and will be with the next commit: Broker: Coordinator load in progress"] * 2
+    )

@@ -1,0 +1,182 @@
+"""The ledger remembers a window of names bounded by count and age, and never fewer than promised."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.consumers.partitions.ledger import Ledger, NameWindow, moved_name, tried_name
+from stoker.consumers.records.record import Record
+from stoker.topology.declaration.queue import LedgerWindow
+from support.scenes.deliveries import declare
+
+
+class Clock:
+    """A time that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def window(jobs: int = 100, age_s: float = 3_600, clock: Clock | None = None) -> NameWindow:
+    """An empty window."""
+    return NameWindow(LedgerWindow(jobs=jobs, age=timedelta(seconds=age_s)), clock or Clock())
+
+
+def ledger(jobs: int = 100) -> Ledger:
+    """An empty ledger."""
+    return Ledger(LedgerWindow(jobs=jobs), Clock())
+
+
+@given(st.integers(1, 50), st.integers(0, 300))
+def test_the_last_jobs_of_the_window_are_remembered_and_memory_is_bounded(jobs: int, completed: int) -> None:
+    """Of many completions the last `jobs` are all there, and a quarter more at the most (4 for tiny windows)."""
+    remembered = window(jobs)
+    for number in range(completed):
+        remembered.add(f"job-{number}")
+    for number in range(max(0, completed - jobs // 4 * 4), completed):
+        assert f"job-{number}" in remembered
+    assert len(remembered) <= jobs + max(4, jobs // 4 + 1)
+
+
+def test_names_older_than_the_age_are_forgotten_and_younger_ones_are_not() -> None:
+    """With an age of 100 s: after 100 s still there, after 100 s and the generation's quarter gone."""
+    clock = Clock()
+    remembered = window(age_s=100, clock=clock)
+    remembered.add("old")
+    for _ in range(99):
+        clock.now_s += 1
+        remembered.forget_old()
+        assert "old" in remembered
+    remembered.add("young")
+    for _ in range(27):
+        clock.now_s += 1
+        remembered.forget_old()
+    assert "old" not in remembered
+    assert "young" in remembered
+
+
+def test_restored_names_that_are_too_old_are_passed_over() -> None:
+    """The topic may hold more than the window; its age counts from the completion."""
+    clock = Clock()
+    remembered = window(age_s=100, clock=clock)
+    remembered.add_former("too old", clock.now_s - 101)
+    remembered.add_former("recent", clock.now_s - 99)
+    assert "too old" not in remembered
+    assert "recent" in remembered
+
+
+def test_a_restored_name_is_forgotten_by_its_own_age() -> None:
+    """A name that was 90 of 100 s old when it was restored is gone some 10 s (and a quarter) later."""
+    clock = Clock()
+    remembered = window(age_s=100, clock=clock)
+    remembered.add_former("aged", clock.now_s - 90)
+    for _ in range(36):
+        clock.now_s += 1
+        remembered.forget_old()
+    assert "aged" not in remembered
+
+
+def test_no_name_is_lost_while_threads_remember_at_once() -> None:
+    """8 threads of 500 names each, in a window that holds them all."""
+    remembered = window(jobs=8_000)
+
+    def remember(thread: int) -> None:
+        for number in range(500):
+            remembered.add(f"{thread}-{number}")
+            assert f"{thread}-{number}" in remembered
+
+    workers = [threading.Thread(target=remember, args=(number,)) for number in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(f"{thread}-{number}" in remembered for thread in range(8) for number in range(500))
+
+
+def test_a_record_that_moved_on_is_settled_but_its_job_is_not() -> None:
+    """After a restart the source of a retry is skipped; the retry itself, another record of the job, runs."""
+    delivery, remembered = declare(), ledger()
+    source = delivery.record(offset=7)
+    remembered.add(moved_name(source))
+    assert remembered.is_settled(source)
+    assert not remembered.is_settled(delivery.record(offset=8))
+
+
+def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -> None:
+    """Two records of attempt 2, as a crash leaves them: when one has failed, the other has nothing left to do."""
+    remembered = ledger()
+    origin = {"stoker-origin": b"unit.q/0/7"}
+    tried = declare().record({**origin, "stoker-attempt": b"2"}, offset=1)
+    remembered.add(tried_name(tried))
+    assert remembered.is_settled(declare().record({**origin, "stoker-attempt": b"2"}, offset=2))
+    assert not remembered.is_settled(declare().record({**origin, "stoker-attempt": b"3"}, offset=3))
+    assert not remembered.is_settled(declare().record({"stoker-origin": b"unit.q/0/8", "stoker-attempt": b"2"}))
+
+
+def test_an_empty_origin_does_not_make_records_without_an_id_alike() -> None:
+    """A foreign publisher may send both: the second such record is not the twin of the first, and is buried as well."""
+    nameless, remembered = {"ce_id": b"", "stoker-origin": b""}, ledger()
+    remembered.add(tried_name(declare().record(nameless, offset=1)))
+    assert remembered.is_settled(declare().record(nameless, offset=1))
+    assert not remembered.is_settled(declare().record(nameless, offset=2))
+
+
+def test_a_partition_that_comes_back_takes_over_completed_jobs_but_not_moved_records() -> None:
+    """What ran here is done though its entry is unwritten; a retry that was not published in time is done again."""
+    former, restored = ledger(), ledger()
+    retried = declare().record({"ce_id": b"job-2"}, offset=1)
+    former.add("job-1")
+    former.add(tried_name(retried))
+    restored.absorb_jobs(former)
+    assert restored.is_settled(declare().record())
+    assert not restored.is_settled(retried)
+
+
+def test_many_retries_do_not_push_completed_jobs_out() -> None:
+    """Moved names have a window of their own."""
+    remembered = ledger(jobs=10)
+    remembered.add("job-1")
+    for offset in range(1_000):
+        remembered.add(moved_name(declare().record(offset=offset)))
+    assert remembered.is_settled(declare().record())
+
+
+def test_a_topic_made_anew_does_not_confuse_its_offsets() -> None:
+    """The same offset of another job is another record."""
+    delivery, remembered = declare(), ledger()
+    remembered.add(moved_name(delivery.record(offset=7)))
+    assert not remembered.is_settled(delivery.record({"ce_id": b"another"}, offset=7))
+
+
+def _named(**headers: bytes) -> Record:
+    return declare().record({name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (_named(), "job-1"),
+        (_named(stoker_idempotency_key=b"order-5"), "order-5"),
+        (_named(stoker_replay=b"r1"), "r1:job-1"),
+        (_named(stoker_replay=b"r1", stoker_idempotency_key=b"order-5"), "r1:order-5"),
+        (_named(stoker_idempotency_key=b""), "job-1"),
+        (declare().record({"ce_id": b""}), None),
+        (declare().record({"ce_id": b"\xff"}), "\\xff"),
+    ],
+)
+def test_a_record_is_named_by_idempotency_key_else_id_under_its_replay(record: Record, name: str | None) -> None:
+    """The name under which the ledger knows a job."""
+    assert record.claim_id == name
+
+
+def test_a_record_without_a_name_is_never_settled() -> None:
+    """It has nothing to be recognised by, so it runs each time."""
+    assert not ledger().is_settled(declare().record({"ce_id": b""}))

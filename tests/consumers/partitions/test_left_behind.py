@@ -1,0 +1,119 @@
+"""What a worker cannot read of what its predecessors have left behind is told, and what it means for jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from simulation.brokers import SimBrokers
+from simulation.clients import SimConsumer
+from simulation.virtual_time import virtual_time
+from stoker.consumers import log_keys
+from stoker.consumers.partitions.ledger_records import batch_record, entry_record
+from stoker.consumers.partitions.restore import Restored, read_left_behind
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Assignment
+from stoker.topology import Queue
+from stoker.topology.declaration.queue import LedgerWindow
+from support.scenes.deliveries import NOW, declare
+
+
+@pytest.fixture(autouse=True)
+def _no_real_time() -> Iterator[None]:
+    """The worker asks the simulation's clock."""
+    with virtual_time():
+        yield
+
+
+STATE = PartitionState(base=5, horizon=9, incomplete=((5, 6),), is_open=False)
+
+
+def left_behind(brokers: SimBrokers, queue: Queue) -> tuple[Restored, Assignment]:
+    """What is read of partition 0, by a worker that gets the main topic's."""
+    assignment = Assignment(1, queue.topic, 0)
+    consumer = cast(Any, SimConsumer(brokers, cast(Any, None)))
+    return read_left_behind(consumer, queue, [assignment], lambda: False), assignment
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was told."""
+    return [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("", "is empty: no worker has committed it"),
+        ("somebody else's", "is none of a worker of this version"),
+        ("stoker2:AAAA", "is none of a worker of this version"),
+        ((STATE.encode() or "")[:-4], "is damaged"),
+        (PartitionState(base=3, horizon=9).encode(), "is that of offset 3: somebody has set the offset to 5"),
+    ],
+)
+def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Which partition, why, and that what was done beyond the offset comes again."""
+    queue, brokers = declare().queue, SimBrokers(4_096)
+    brokers.logs[queue.topic, 0].high = 9
+    brokers.committed[queue.topic, 0] = (5, metadata)
+    restored, assignment = left_behind(brokers, queue)
+    assert restored.beginnings[assignment].state == PartitionState(base=5, horizon=5)
+    (warning,) = warnings(caplog)
+    assert f"{queue.topic}/0: the metadata of the committed offset 5 {said}" in warning.getMessage()
+    assert "come again" in warning.getMessage()
+    assert (vars(warning)[log_keys.QUEUE], vars(warning)[log_keys.PARTITIONS]) == ("q", [0])
+
+
+def test_metadata_of_a_worker_and_a_first_start_are_nothing_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+    """Both are as usual."""
+    queue, brokers = declare().queue, SimBrokers(4_096)
+    left_behind(brokers, queue)
+    brokers.logs[queue.topic, 0].high = 9
+    brokers.committed[queue.topic, 0] = (5, STATE.encode() or "")
+    restored, assignment = left_behind(brokers, queue)
+    assert restored.beginnings[assignment].state.incomplete == ((5, 6),)
+    assert warnings(caplog) == []
+
+
+def test_batches_of_the_ledger_that_cannot_be_read_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Each may name 500 completed jobs, which would run again; all else of the ledger is taken up."""
+    delivery, brokers = declare(), SimBrokers(4_096)
+    queue = delivery.queue
+    key, value = batch_record(["lost"], NOW)
+    for record in (
+        batch_record(["first"], NOW),
+        (key, value[:-3]),
+        (key, b"\xc3\x01" + b"?" * 8 + value[10:]),  # of another version
+        entry_record("batch: a job's own name", "cancelled", NOW),
+        batch_record(["last"], NOW),
+    ):
+        brokers.append(queue.ledger_topic, 0, *record, [])
+    restored, _ = left_behind(brokers, queue)
+    names = ("first", "batch: a job's own name", "last", "lost", key.decode())
+    known = [n for n in names if restored.ledgers[0].is_settled(delivery.record({"ce_id": n.encode()}))]
+    assert known == ["first", "batch: a job's own name", "last"]
+    (warning,) = warnings(caplog)
+    assert f"{queue.ledger_topic}/0: 2 batches cannot be read, the first at offset 1" in warning.getMessage()
+    assert vars(warning)[log_keys.COUNT] == 2
+
+
+@pytest.mark.parametrize(
+    ("window", "others", "read"), [(2_000, 0, 2_000), (2_004, 0, 3_000), (100, 0, 500), (100, 1_000, 2_000)]
+)
+def test_a_ledger_is_read_back_until_its_window_is_full(window: int, others: int, read: int) -> None:
+    """500 records at first, and four times as many while they hold fewer completed jobs than the window takes: what
+    moved on does not count, and no restart reads a whole topic for the last few jobs."""
+    delivery, brokers = declare(ledger=LedgerWindow(jobs=window)), SimBrokers(4_096)
+    for number in range(3_000 - others):
+        brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"job-{number}", "cancelled", NOW), [])
+    for number in range(others):
+        brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"moved:{number}@t/0/1", "moved", NOW), [])
+    restored, _ = left_behind(brokers, delivery.queue)
+    oldest = 3_000 - read
+    known = restored.ledgers[0].is_settled(delivery.record({"ce_id": b"job-%d" % (2_999 - others)}))
+    assert known
+    assert restored.ledgers[0].jobs >= min(window, read - others)
+    consumed = brokers.read_from[delivery.queue.ledger_topic, 0]
+    assert min(consumed) == oldest

@@ -1,0 +1,166 @@
+"""On a real broker: however long the backlog, a worker holds no more in memory than it was told (P11)."""
+
+from __future__ import annotations
+
+import random
+import threading
+from base64 import b64encode
+from datetime import timedelta
+from functools import partial
+
+from stoker.consumers.queue_worker import FETCH_LIMIT
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from stoker.topology.declaration.retries import RetryPolicy
+from support.scenes.worker import Gate, Journal, RunningWorker, create, declare_queue, running_worker
+from support.waiting import wait_until
+
+
+class Watch:
+    """Looks at a worker's figures all the while, and keeps the largest."""
+
+    def __init__(self, running: RunningWorker) -> None:
+        self.in_flight = self.held = 0
+        self._running = running
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._stopped.wait(0.0005):
+            snapshot = self._running.worker.snapshot()[0]
+            self.in_flight = max(self.in_flight, snapshot.in_flight)
+            self.held = max(self.held, snapshot.held)
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._stopped.set()
+        self._thread.join()
+
+
+def test_jobs_in_flight_stay_below_their_bound_and_the_backlog_is_worked_off(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """2,000 waiting jobs, at most 40 that may run and some parked; it pauses and resumes when jobs stand for long."""
+    pipeline, queue = declare_queue(namespace)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        if number == 100:
+            gate.wait()
+        journal.note(number)
+
+    @pipeline.job(queue, key=lambda number: "one")
+    def stand(number: int) -> None:
+        gate.wait()
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(2_000))
+        producer.enqueue_many(stand.call(number) for number in range(200))
+    with running_worker(pipeline, cluster, max_in_flight=40, max_parked=40, concurrency=4) as running:
+        watch = Watch(running)
+        wait_until(lambda: running.worker.snapshot()[0].is_paused, what="a pause")
+        gate.open()
+        journal.wait(2_200)
+        running.wait_outcomes(Done=2_200)
+        watch.stop()
+    assert watch.in_flight <= 40 + 40 + 40  # the last fetch, of what had room, may all have been for one key
+    assert len(journal.runs) == 2_200
+
+
+def test_the_bytes_in_flight_are_bounded_too(cluster: ClusterSettings, namespace: str) -> None:
+    """Jobs of 100 kB each against a bound of 1 MB: some batch may overshoot it, the whole backlog must not."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate, draw = Journal(), Gate(), random.Random(5)  # noise, since what compresses well is fetched at once
+
+    @pipeline.job(queue, key=lambda text: "one")
+    def act(text: str) -> None:
+        gate.wait()
+        journal.note(len(text))
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(b64encode(draw.randbytes(75_000)).decode()) for _ in range(600))
+    with running_worker(pipeline, cluster, max_in_flight_bytes=1_000_000) as running:
+        watch = Watch(running)
+        wait_until(lambda: running.worker.snapshot()[0].is_paused, what="a pause")
+        assert watch.in_flight < 300
+        gate.open()
+        journal.wait(600)
+        watch.stop()
+    assert watch.in_flight * 100_000 < 30_000_000
+
+
+def test_one_job_in_flight_is_one(cluster: ClusterSettings, namespace: str) -> None:
+    """The smallest bound there is."""
+    pipeline, queue = declare_queue(namespace)
+    journal = Journal()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(50))
+    with running_worker(pipeline, cluster, max_in_flight=1) as running:
+        watch = Watch(running)
+        running.wait_outcomes(Done=50)
+        watch.stop()
+    assert watch.in_flight <= 1
+
+
+def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """3,000 retries in a tier, of which 100 may be held (and one fetch): the rest waits in Kafka, none runs early."""
+    pipeline, queue = declare_queue(namespace, tiers=(timedelta(seconds=3),), retry=RetryPolicy(jitter=0), partitions=1)
+    journal = Journal()
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        if journal.note(number).attempt == 1:
+            raise ConnectionError
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(3_000))
+    with running_worker(pipeline, cluster, max_held=100) as running:
+        watch = Watch(running)
+        running.wait_outcomes(Done=3_000, deadline_s=60)
+        watch.stop()
+    assert watch.held <= 100 + FETCH_LIMIT
+    assert set(journal.times().values()) == {2}
+    begun = {run.what: run.at_s for run in journal.runs if run.attempt == 1}
+    assert all(run.at_s - begun[run.what] >= 3 for run in journal.runs if run.attempt == 2)
+
+
+def test_the_lag_grows_also_while_a_partition_is_paused(cluster: ClusterSettings, namespace: str) -> None:
+    """Whoever looks at a queue that stands still must see what comes in meanwhile, not the figure of the last fetch."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    journal, gate = Journal(), Gate()
+
+    @pipeline.job(queue)
+    def stand(number: int) -> None:
+        gate.wait()
+        journal.note(number)
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(stand.call(number) for number in range(200))
+        with running_worker(pipeline, cluster, max_in_flight=40, max_parked=40, concurrency=4) as running:
+            wait_until(lambda: running.worker.snapshot()[0].is_paused, what="a pause")
+            wait_until(partial(is_the_lag, running, 200), what="the lag of what waits")
+            for more in (300, 400, 500):
+                producer.enqueue_many(stand.call(number) for number in range(more - 100, more))
+                wait_until(partial(is_the_lag, running, more), what="the lag of what came meanwhile")
+            gate.open()
+            journal.wait(500)
+
+
+def is_the_lag(running: RunningWorker, expected: int) -> bool:
+    """Whether the worker tells so many records that are not complete."""
+    return running.worker.snapshot()[0].lag == expected

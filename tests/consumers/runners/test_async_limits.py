@@ -1,0 +1,314 @@
+"""Async jobs have their limits kept too: those that await, those that resist, and those that hold the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from stoker.consumers.errors import LoopLost, TooManyStuck
+from stoker.consumers.job.context import current_job
+from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.records.record import Record
+from stoker.consumers.runners.async_slots import AsyncSlot, Holder
+from stoker.consumers.steps.run import run_async
+from stoker.consumers.steps.steps import Raised, Returned
+from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
+from support.waiting import wait_until
+
+
+async def wait_for_ever(number: int) -> None:
+    """As a job does whose answer never comes."""
+    await asyncio.Event().wait()
+
+
+async def do_nothing(number: int) -> None:
+    """Suspend once, and end."""
+    await asyncio.sleep(0)
+
+
+async def compute_for_ever(number: int) -> None:
+    """Hold the loop in Python code."""
+    while True:
+        pass
+
+
+def holds(until: threading.Event) -> Callable[[int], object]:
+    """A handler that holds the loop, and resists, until it is let go."""
+
+    async def hold(number: int) -> None:
+        resist(until)
+
+    return hold
+
+
+def test_a_job_that_waits_is_cancelled_at_its_timeout() -> None:
+    """Its result is the failure that says so, and its task goes on with other jobs as if nothing had been."""
+
+    async def time_out_inside(number: int) -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(10)
+        except TimeoutError:
+            return "its own timeout works"
+        return ""
+
+    with loops(1) as shift:
+        shift.hand_in(Order(handler=wait_for_ever, timeout_s=0.1), Order(handler=time_out_inside))
+        shift.wait_ended(0, 1)
+    assert shift.is_timed_out(0)
+    assert "0.1 s" in str(shift.result(0).error)  # type: ignore[union-attr]  # is_timed_out has seen it
+    assert shift.has_returned(1)
+
+
+def test_a_jobs_own_cancellations_are_its_own() -> None:
+    """A task that the job cancels, and a `CancelledError` or `TimeoutError` that it raises, are no timeout."""
+
+    async def cancel_a_child(number: int) -> str:
+        child = asyncio.create_task(asyncio.sleep(10))
+        await asyncio.sleep(0)
+        child.cancel()
+        try:
+            await child
+        except asyncio.CancelledError:
+            return "seen"
+        return ""
+
+    async def raise_cancelled(number: int) -> None:
+        raise asyncio.CancelledError
+
+    async def raise_timeout(number: int) -> None:
+        raise TimeoutError("its own")
+
+    with loops(1) as shift:
+        shift.hand_in(*(Order(handler=handler) for handler in (cancel_a_child, raise_cancelled, raise_timeout)))
+        shift.wait_ended(0, 1, 2)
+    assert shift.has_returned(0)
+    assert isinstance(shift.result(1), Raised)
+    assert not shift.is_timed_out(1)
+    assert str(shift.result(2).error) == "its own"  # type: ignore[union-attr]  # or this fails
+
+
+def test_a_silent_async_job_is_ended_and_one_that_beats_goes_on() -> None:
+    """As with sync jobs."""
+
+    async def beat(number: int) -> None:
+        for _ in range(60):
+            current_job().heartbeat()
+            await asyncio.sleep(0.02)
+
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=wait_for_ever, heartbeat_s=0.3), Order(handler=beat, heartbeat_s=0.3))
+        shift.wait_ended(0, 1)
+    assert shift.is_timed_out(0)
+    assert "no sign of life" in str(shift.result(0).error)  # type: ignore[union-attr]  # as above
+    assert shift.has_returned(1)
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_another_task_takes_the_place_of_a_job_that_swallows_its_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is reported with its stack; with one task in all, others run meanwhile; its late result counts once."""
+    hurry(monkeypatch)
+    let_go = threading.Event()
+
+    async def swallow_everything(number: int) -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    with loops(1) as shift:
+        shift.hand_in(Order(handler=swallow_everything, timeout_s=0.1), *[Order(handler=do_nothing)] * 5)
+        shift.wait_ended(1, 2, 3, 4, 5)
+        assert (shift.dog.running, shift.dog.stuck) == (1, 1)
+        let_go.set()
+        shift.wait_ended(0)
+        wait_until(lambda: len(shift.runners.places) == 1, what="the stuck job's task to end")
+    assert all(shift.has_returned(number) for number in range(6))
+    (report,) = [record.getMessage() for record in caplog.records if "is stuck" in record.getMessage()]
+    assert "swallow_everything" in report
+
+
+def test_a_job_that_computes_on_the_loop_is_ended_at_its_timeout() -> None:
+    """Though it never awaits; the next ones run."""
+    with loops(1) as shift:
+        shift.hand_in(Order(handler=compute_for_ever, timeout_s=0.2), Order(handler=do_nothing))
+        shift.wait_ended(0, 1)
+    assert shift.is_timed_out(0)
+    assert shift.has_returned(1)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .*leave_at_the_strike. was never awaited")  # struck before its first step
+def test_no_strike_ever_hits_what_the_loop_does_next() -> None:
+    """Jobs that suspend or end just when they are struck, hundreds of times: nothing leaks into loop or bystanders."""
+    draw, holder, finished = random.Random(7), Holder(), threading.Event()
+    slots: list[AsyncSlot] = []
+
+    async def leave_at_the_strike(number: int) -> None:
+        context = current_job()
+        while slots[0].struck is not context:
+            pass
+        for _ in range(draw.randrange(60)):
+            pass
+        if draw.random() < 0.5:
+            await asyncio.sleep(0)
+
+    async def run_many() -> Counter[str]:
+        loop, ends = asyncio.get_running_loop(), Counter[str]()
+        slots.append(AsyncSlot("test", holder, loop.call_soon_threadsafe))
+        slots[0].task, holder.thread_id = asyncio.current_task(), threading.get_ident()
+        striker.start()
+        for number in range(400):
+            task = Order(handler=leave_at_the_strike, timeout_s=0.0001).task(number)
+            result = await run_async(task, slots[0], lambda: False)
+            assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
+            ends[type(result).__name__] += 1
+            assert sum(range(300)) == 44_850  # what comes next: a strike that leaked would raise here
+            await asyncio.sleep(0)
+        return ends
+
+    def strike_when_due() -> None:
+        while not finished.is_set():
+            context = slots[0].context
+            if context is not None and slots[0].struck is not context and time.monotonic() > context.deadline_s:
+                slots[0].strike(context)
+
+    striker, interval_s = threading.Thread(target=strike_when_due), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # many changes of threads, so that strikes fall everywhere
+    try:
+        ends = asyncio.run(run_many())
+    finally:
+        finished.set()
+        sys.setswitchinterval(interval_s)
+        striker.join()
+    assert ends.total() == 400
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_while_a_job_holds_the_loop_others_run_on_another_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is ready flows; who holds the loop is told with its stack; when it is over, one loop is left."""
+    hurry(monkeypatch)
+    let_go = threading.Event()
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=holds(let_go)))
+        wait_until(lambda: shift.runners.loops[0].blocked_s > 0.2, what="the loop to be seen as blocked")
+        shift.hand_in(*[Order(handler=do_nothing)] * 10)
+        shift.wait_ended(*range(1, 11))
+        let_go.set()
+        shift.wait_ended(0)
+        wait_until(lambda: len(shift.runners.loops) == 1, what="the relief to end")
+        shift.hand_in(Order(handler=do_nothing))
+        shift.wait_ended(11)
+    assert all(shift.has_returned(number) for number in range(12))
+    (warning,) = [record.getMessage() for record in caplog.records if "has held the event loop" in record.getMessage()]
+    assert "job-0" in warning
+    assert "until.wait(0.01)" in warning
+
+
+@pytest.mark.expected_errors("has not turned")
+def test_a_job_is_not_blamed_for_the_time_that_another_held_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its timeout passes while it cannot go on; it gets the time back, and ends well."""
+    hurry(monkeypatch)
+    let_go, slept = threading.Event(), threading.Event()
+
+    async def sleep_a_little(number: int) -> None:
+        slept.set()
+        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)
+
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=sleep_a_little, timeout_s=1.0))
+        assert slept.wait(10)
+        shift.hand_in(Order(handler=holds(let_go)))
+        wait_until(lambda: shift.runners.loops[0].blocked_s > 1.5, what="the sleeper's timeout to pass")
+        let_go.set()
+        shift.wait_ended(0, 1)
+    assert shift.has_returned(0)
+
+
+@pytest.mark.expected_errors("is stuck", "has not turned")
+def test_a_loop_that_is_lost_with_others_on_it_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a new process lets the suspended jobs go on."""
+    hurry(monkeypatch, lost_after_s=0.5)
+    let_go, waits = threading.Event(), threading.Event()
+
+    async def wait_beside(number: int) -> None:
+        waits.set()
+        await asyncio.sleep(0.5)
+
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=wait_beside))
+        assert waits.wait(10)
+        shift.hand_in(Order(handler=holds(let_go), timeout_s=0.2))
+        wait_until(lambda: shift.runners.crashed, what="the worker to give up")
+        let_go.set()
+        shift.wait_ended(0, 1)
+    assert isinstance(shift.runners.crashed, LoopLost)
+    assert "job job-1 holds the event loop" in str(shift.runners.crashed)
+
+
+@pytest.mark.expected_errors("is stuck", "has not turned")
+def test_a_record_that_is_being_prepared_on_a_lost_loop_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its job has not begun, but it is taken, so that no other loop runs it."""
+    hurry(monkeypatch, lost_after_s=0.5)
+    let_go, is_prepared = threading.Event(), threading.Event()
+    run_one = Shift.on_loop
+
+    async def prepare_and_run(shift: Shift, record: Record, slot: AsyncSlot) -> None:
+        if record.offset == 0:
+            is_prepared.set()
+            await asyncio.sleep(0.5)  # as for an answer of the schema store
+        await run_one(shift, record, slot)
+
+    monkeypatch.setattr(Shift, "on_loop", prepare_and_run)
+    with loops(2) as shift:
+        shift.hand_in(Order(handler=do_nothing), Order(handler=holds(let_go), timeout_s=0.2))
+        assert is_prepared.wait(10)
+        wait_until(lambda: shift.runners.crashed, what="the worker to give up")
+        let_go.set()
+        shift.wait_ended(0, 1)
+    assert isinstance(shift.runners.crashed, LoopLost)
+
+
+@pytest.mark.expected_errors("is stuck", "has not turned")
+def test_a_lost_loop_with_nobody_on_it_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The relief goes on, and so does the worker; but not for the fifth loop that is lost."""
+    hurry(monkeypatch, lost_after_s=0.3)
+    let_go = threading.Event()
+    with loops(1) as shift:
+        for lost in range(4):
+            shift.hand_in(Order(handler=holds(let_go), timeout_s=0.1))
+            wait_until(lambda lost=lost: shift.dog.stuck == lost + 1, what="a stuck job more")  # type: ignore[misc]
+        wait_until(lambda: shift.runners.crashed, what="the worker to give up")
+        let_go.set()
+        shift.wait_ended(0, 1, 2, 3)
+    assert isinstance(shift.runners.crashed, TooManyStuck)
+
+
+@pytest.mark.expected_errors("a task that a job started raised SystemExit")
+def test_a_task_that_exits_does_not_end_the_loop_unseen() -> None:
+    """asyncio lets `SystemExit` pass through the loop; the jobs on it go on all the same."""
+
+    async def exit_in_a_task(number: int) -> str:
+        async def leave() -> None:
+            sys.exit(3)
+
+        child = asyncio.create_task(leave())
+        await asyncio.wait([child])
+        return repr(child.exception())
+
+    with loops(1) as shift:
+        shift.hand_in(Order(handler=exit_in_a_task), Order(handler=do_nothing))
+        shift.wait_ended(0, 1)
+    assert shift.has_returned(0)
+    assert shift.has_returned(1)

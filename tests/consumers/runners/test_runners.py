@@ -1,0 +1,338 @@
+"""Runners: every ready record runs exactly once, a slow job holds up none beside it, and what has not begun can be
+taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.runners import threads as threads_module
+from stoker.consumers.runners.async_runners import AsyncRunners
+from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import MAX_HANDFUL, ThreadRunners
+from support.scenes.deliveries import plain_record
+from support.scenes.watched_runners import Order, loops
+from support.waiting import wait_until
+
+
+class Runs:
+    """Notes which offsets ran; a runner waits at the offsets in `gates` until they are opened."""
+
+    def __init__(self, gates: Collection[int] = ()) -> None:
+        self.gates = {offset: threading.Event() for offset in gates}
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+
+    def in_thread(self, record: Record, _slot: Slot) -> None:
+        """Run as a sync job does."""
+        self.begun.append(record.offset)
+        if record.offset in self.gates:
+            assert self.gates[record.offset].wait(20)
+        self.ended.append(record.offset)
+
+    async def on_loop(self, record: Record, _slot: AsyncSlot) -> None:
+        """Run as an async job does."""
+        self.begun.append(record.offset)
+        while record.offset in self.gates and not self.gates[record.offset].is_set():
+            await asyncio.sleep(0.001)
+        self.ended.append(record.offset)
+
+    def open_all(self) -> None:
+        """Let everything end."""
+        for gate in self.gates.values():
+            gate.set()
+
+    def wait_ended(self, count: int) -> None:
+        """Wait until so many have run."""
+        wait_until(lambda: len(self.ended) >= count, what=f"{count} runs")
+
+
+@contextmanager
+def threads(size: int, runs: Runs) -> Iterator[ThreadRunners]:
+    """Started threads, ended afterwards."""
+    runners = ThreadRunners(size, runs.in_thread, "test")
+    runners.start()
+    yield runners
+    runs.open_all()
+    runners.stop()
+    for thread in runners._threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@contextmanager
+def loop(size: int, runs: Runs) -> Iterator[AsyncRunners]:
+    """A started event loop, ended afterwards."""
+    runners = AsyncRunners(size, runs.on_loop, "test")
+    runners.start()
+    yield runners
+    runs.open_all()
+    runners.interrupt(within_s=10)
+    assert not runners.loops[0].is_alive
+
+
+Pool = Callable[[int, Runs], Any]
+both = pytest.mark.parametrize("pool", [threads, loop])
+
+
+@both
+@pytest.mark.parametrize("size", [1, 4])
+def test_every_record_runs_exactly_once(pool: Pool, size: int) -> None:
+    """However many are offered at a time, none is lost and none runs twice."""
+    runs = Runs()
+    with pool(size, runs) as runners:
+        offset = 0
+        for count in (1, 2, 3, 500, 1, MAX_HANDFUL * 5, 1):
+            runners.make_ready([plain_record(offset + n) for n in range(count)])
+            offset += count
+        runs.wait_ended(offset)
+    assert sorted(runs.ended) == list(range(offset))
+
+
+@both
+def test_a_slow_job_holds_up_none_that_was_taken_with_it(pool: Pool) -> None:
+    """All others of the same delivery run while the first one still does."""
+    runs = Runs(gates=[0])
+    with pool(2, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(MAX_HANDFUL)])
+        runs.wait_ended(MAX_HANDFUL - 1)
+        assert 0 not in runs.ended
+
+
+class Working(Runs):
+    """Each job takes a little."""
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Run as a sync job does that waits for something."""
+        threading.Event().wait(0.002)
+        super().in_thread(record, slot)
+
+
+def test_a_slow_job_holds_up_none_that_was_taken_with_it_also_under_a_backlog() -> None:
+    """There is always something else that is ready, and the jobs behind the slow one run all the same."""
+    first, runs = 400, Working(gates=[10])
+    with threads(4, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(first)])
+        offered, give_up_s = first, time.monotonic() + 10
+        while not set(range(first)) - {10} <= set(runs.ended):
+            assert time.monotonic() < give_up_s, sorted(set(range(first)) - set(runs.ended))
+            if offered - len(runs.ended) < first:
+                runners.make_ready([plain_record(offered + n) for n in range(first)])
+                offered += first
+            threading.Event().wait(0.001)
+
+
+class Inside(Runs):
+    """Its jobs are seen inside of their slots, as those that wait or compute are."""
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Run as a sync job does."""
+        slot.context = cast(Any, record)
+        super().in_thread(record, slot)
+        slot.context = None
+
+
+def test_an_idle_runner_takes_over_what_a_busy_one_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once: not only when nothing has moved for a while, which frees it in any case."""
+    monkeypatch.setattr(threads_module, "STALLED_AFTER_S", math.inf)
+    runs = Inside(gates=[0])
+    with threads(2, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(10)])
+        runs.wait_ended(9)
+        assert 0 not in runs.ended
+
+
+def test_what_another_runner_takes_over_keeps_its_order() -> None:
+    """The jobs behind a stuck one run in the order of their delivery, so that none waits longer than it has to."""
+    runs = Runs(gates=[0])
+    with threads(1, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(10)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        assert runners.relieve(runners.places[0])
+        runs.wait_ended(9)
+    assert runs.ended == [*range(1, 10), 0]
+
+
+@both
+def test_as_many_slow_jobs_run_at_once_as_the_pool_is_large(pool: Pool) -> None:
+    """Slow jobs spread over all runners, and no further."""
+    runs = Runs(gates=range(6))
+    with pool(4, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(6)])
+        wait_until(lambda: len(runs.begun) == 4, what="four jobs at once")
+        assert runs.ended == []
+        runs.open_all()
+        runs.wait_ended(6)
+
+
+@both
+def test_what_has_not_begun_is_taken_back_and_the_rest_runs(pool: Pool) -> None:
+    """Of a partition that goes away, the running job ends, and those behind it come back; others run."""
+    runs, leaving = Runs(gates=[0]), Assignment(2, "t", 1)
+    with pool(1, runs) as runners:
+        runners.make_ready([plain_record(0, assignment=leaving)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.make_ready([plain_record(n, assignment=leaving if n % 2 else None) for n in range(1, 9)])
+        dropped = runners.drop([leaving])
+        assert sorted(record.offset for record in dropped) == [1, 3, 5, 7]
+        runs.open_all()
+        runs.wait_ended(5)
+    assert runs.ended == [0, 2, 4, 6, 8]
+
+
+@both
+def test_after_the_stop_nothing_begins(pool: Pool) -> None:
+    """What waits is left alone; what runs may end."""
+    runs = Runs(gates=[0])
+    with pool(1, runs) as runners:
+        runners.make_ready([plain_record(n) for n in range(4)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.stop()
+        runs.open_all()
+        runs.wait_ended(1)
+    assert runs.begun == [0]
+
+
+class _SlowToCompare(list[Assignment]):
+    """Assignments whose comparison takes until `event` is set: it holds a `drop` open in its middle."""
+
+    def __init__(self, event: threading.Event) -> None:
+        super().__init__()
+        self._event = event
+
+    def __contains__(self, _assignment: object) -> bool:
+        assert self._event.wait(10)
+        return False
+
+
+def test_a_runner_that_looks_while_records_are_taken_back_still_gets_the_rest() -> None:
+    """A runner that found nothing in the middle of a `drop` runs what the drop leaves."""
+    runs, is_idle = Runs(gates=[0]), threading.Event()
+    with loop(1, runs) as runners:
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0], what="the first to run")
+        runners.make_ready([plain_record(1), plain_record(2)])
+        dropping = threading.Thread(target=runners.drop, args=(_SlowToCompare(is_idle),))
+        dropping.start()
+        runs.open_all()
+        runs.wait_ended(1)
+        wait_until(lambda: runners.loops[0]._idle, what="the runner to go idle")
+        is_idle.set()
+        dropping.join(10)
+        runs.wait_ended(3)
+
+
+def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
+    """A job that waits is cancelled, and the loop's thread ends."""
+    cancelled = threading.Event()
+
+    async def wait_for_ever(_record: Record, _slot: AsyncSlot) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    runners = AsyncRunners(2, wait_for_ever, "test")
+    runners.start()
+    runners.make_ready([plain_record(1)])
+    wait_until(lambda: not runners._ready, what="the job to begin")
+    runners.interrupt(within_s=10)
+    assert cancelled.is_set()
+    assert not runners.loops[0].is_alive
+
+
+def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many places."""
+    cancelled: list[int] = []
+
+    async def cancel_at_the_end(_number: int) -> None:
+        cancel(asyncio.current_task())
+
+    async def leave_a_canceller(_number: int) -> None:
+        asyncio.get_running_loop().call_later(0.01, cancel, asyncio.current_task())
+
+    async def suspend(_number: int) -> None:
+        await asyncio.sleep(0)
+
+    def cancel(task: asyncio.Task[Any] | None) -> None:
+        assert task is not None
+        task.cancel()
+        cancelled.append(id(task))
+
+    with loops(1) as shift:
+        for turn, cancelling in enumerate((cancel_at_the_end, leave_a_canceller, cancel_at_the_end)):
+            shift.hand_in(Order(handler=cancelling))
+            wait_until(lambda turn=turn: len(cancelled) > turn, what="the cancellation")  # type: ignore[misc]
+            shift.hand_in(Order(handler=suspend))
+            shift.wait_ended(2 * turn, 2 * turn + 1)
+        assert len(shift.runners.places) == 1
+    assert all(shift.has_returned(number) for number in range(6))
+    assert sum("was cancelled with no job in it" in record.getMessage() for record in caplog.records) == 3
+
+
+def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
+    """A stuck job that ends just when its task is relieved leaves a loop that goes on."""
+    runs = Runs(gates=[0])
+    with loop(1, runs) as runners:
+        (place,) = runners.places
+        runners.make_ready([plain_record(0)])
+        wait_until(lambda: runs.begun == [0], what="the job to begin")
+        place.is_relieved = True  # the first half of `relieve`
+        runs.open_all()
+        wait_until(lambda: place not in runners.places, what="its task to end")
+        runners.make_ready([plain_record(1)])
+        runs.wait_ended(2)
+
+
+def test_a_record_is_not_left_to_a_task_that_was_relieved_while_idle() -> None:
+    """A job that ends while it is being reported as stuck: its task ends too, and the next record runs at once."""
+    runs = Runs()
+    with loop(1, runs) as runners:
+        (place,) = runners.places
+        wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
+        assert runners.relieve(place)
+        wait_until(lambda: place not in runners.places, what="the relieved task to end")
+        runners.make_ready([plain_record(0)])
+        runs.wait_ended(1)
+        assert len(runners.places) == 1
+
+
+def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
+    """It came while a relief loop was being started, and was told to the blocked one only."""
+    runs = Runs()
+    with loop(1, runs) as runners:
+        wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
+        runners._ready.append(plain_record(0))  # `make_ready` without its wake
+        runners.look(time.monotonic())
+        runs.wait_ended(1)
+
+
+def test_jobs_that_never_suspend_do_not_keep_others_from_going_on() -> None:
+    """However many of them come, one after the other: a job that sleeps beside them wakes."""
+    slept = threading.Event()
+
+    async def run_one(record: Record, _slot: AsyncSlot) -> None:
+        if record.offset == 0:
+            await asyncio.sleep(0.01)
+            slept.set()
+        elif not slept.is_set():
+            runners.make_ready([plain_record(record.offset + 1)])  # as the next of its lane
+
+    runners = AsyncRunners(2, run_one, "test")
+    runners.start()
+    try:
+        runners.make_ready([plain_record(0), plain_record(1)])
+        assert slept.wait(5)
+    finally:
+        slept.set()
+        runners.interrupt(within_s=10)

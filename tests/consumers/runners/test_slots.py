@@ -1,0 +1,182 @@
+"""A sync job that runs past its timeout is ended, one that resists is reported, and no strike hits the next job."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from stoker.consumers.job.context import current_job_or_none
+from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.runners import watchdog
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.run import run_sync
+from stoker.consumers.steps.steps import Raised, Returned, Task
+from support.scenes.deliveries import declare
+from support.waiting import wait_until
+
+
+def task_of(handler: Callable[[int], object], timeout_s: float) -> Task:
+    """A task whose handler has that much time."""
+    task = declare().task()
+    task.job_type = replace(task.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s))
+    return task
+
+
+class SlotsOnly:
+    """A pool of slots without runners."""
+
+    def __init__(self, *places: Slot) -> None:
+        self.places = places
+        self.relieved: list[Slot] = []
+
+    def look(self, now_s: float) -> None:
+        """There is nothing else."""
+
+    def relieve(self, place: Slot) -> bool:
+        """Note it."""
+        self.relieved.append(place)
+        return True
+
+
+@contextmanager
+def watched(*slots: Slot) -> Iterator[SlotsOnly]:
+    """A watchdog over the slots."""
+    pool = SlotsOnly(*slots)
+    dog = Watchdog([pool], "q")
+    dog.start()
+    yield pool
+    dog.stop()
+
+
+def spin(until: Callable[[], bool]) -> None:
+    """Compute in Python, as a job in a loop does."""
+    while not until():
+        pass
+
+
+def test_a_job_in_a_python_loop_is_ended_at_its_timeout() -> None:
+    """And its result is the failure that says so."""
+
+    def spin_for_ever(number: int) -> None:
+        spin(lambda: False)
+
+    slot, began_s = Slot(), time.monotonic()
+    with watched(slot):
+        result = run_sync(task_of(spin_for_ever, 0.1), slot)
+    assert isinstance(result, Raised)
+    assert isinstance(result.error, TimeLimitExceeded)
+    assert "0.1 s" in str(result.error)
+    assert 0.1 <= time.monotonic() - began_s < 2
+
+
+def test_except_exception_does_not_swallow_the_timeout() -> None:
+    """The usual catch-all of a job lets it through."""
+
+    def swallow_errors(number: int) -> None:
+        while True:
+            with suppress(Exception):
+                spin(lambda: False)
+
+    slot = Slot()
+    with watched(slot):
+        result = run_sync(task_of(swallow_errors, 0.1), slot)
+    assert isinstance(result, Raised)
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_a_job_that_resists_is_reported_with_its_stack(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, with its id; it is not struck again and again."""
+    monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.1)
+    reported, strikes = threading.Event(), list[BaseException]()
+
+    def resist_the_timeout(number: int) -> None:
+        while not reported.is_set():
+            try:
+                spin(reported.is_set)
+            except BaseException as error:  # noqa: BLE001  # the test's point
+                strikes.append(error)
+
+    slot = Slot()
+    with watched(slot) as pool, caplog.at_level(logging.ERROR, "stoker.timeouts"):
+        runner = threading.Thread(target=run_sync, args=(task_of(resist_the_timeout, 0.05), slot))
+        runner.start()
+        wait_until(lambda: slot.reported, what="the report")
+        wait_until(lambda: caplog.records, what="its log record")
+        reported.set()
+        runner.join(10)
+    assert len(strikes) == 1
+    assert pool.relieved == [slot]
+    (record,) = caplog.records
+    assert "resist_the_timeout" in record.getMessage()
+    assert record.__dict__["job_id"] == "job-1"
+
+
+def test_a_job_in_time_is_not_struck() -> None:
+    """Its value comes back."""
+    slot = Slot()
+    with watched(slot):
+        assert run_sync(task_of(lambda number: number + 1, 5), slot) == Returned(2)
+
+
+def test_no_strike_ever_hits_what_runs_next() -> None:
+    """Jobs that end just when they are struck, hundreds of times: each is done or timed out, nothing leaks."""
+    slot, draw, outcomes = Slot(), random.Random(5), {"done": 0, "struck": 0}
+
+    def end_at_the_strike(number: int) -> None:
+        steps = draw.randrange(200)
+        spin(lambda: slot.struck is not None)
+        for _ in range(steps):
+            pass
+
+    def strike_when_due() -> None:
+        while not finished.is_set():
+            context = slot.context
+            if context is not None and time.monotonic() > context.deadline_s:
+                slot.strike(context)
+
+    finished, interval_s = threading.Event(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # many changes of threads, so that strikes fall everywhere
+    striker = threading.Thread(target=strike_when_due)
+    striker.start()
+    try:
+        for _ in range(300):
+            result = run_sync(task_of(end_at_the_strike, 0.0001), slot)
+            outcomes["done" if isinstance(result, Returned) else "struck"] += 1
+            assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
+            assert slot.context is None
+            assert sum(range(300)) == 44_850  # what runs next: a strike that leaked would raise here
+    finally:
+        sys.setswitchinterval(interval_s)
+        finished.set()
+        striker.join()
+    assert sum(outcomes.values()) == 300
+
+
+def test_no_job_is_current_after_a_run_however_it_ended() -> None:
+    """Code outside jobs must not find one."""
+    slot = Slot()
+    for handler in (lambda number: None, lambda number: 1 / 0):
+        run_sync(task_of(handler, 5), slot)
+        assert current_job_or_none() is None
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), GeneratorExit(), TimeoutError("own")])
+def test_whatever_a_job_raises_stays_inside_its_run(error: BaseException) -> None:
+    """The runner's thread goes on."""
+
+    def fail(number: int) -> None:
+        raise error
+
+    assert run_sync(task_of(fail, 5), Slot()) == Raised(error)

@@ -1,0 +1,85 @@
+"""A sync job that ignores its timeout starves nobody: another thread takes its place until it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from stoker.consumers.errors import TooManyStuck
+from support.scenes.watched_runners import Order, hurry, resist, threads
+from support.waiting import wait_until
+
+
+def resists(until: threading.Event) -> Callable[[int], int]:
+    """A handler that goes on past its timeout until it is let go."""
+
+    def handler(number: int) -> int:
+        resist(until)
+        return number
+
+    return handler
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_another_thread_takes_the_place_of_a_stuck_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one thread in all, what was ready behind the stuck job runs while it still is."""
+    hurry(monkeypatch)
+    let_go = threading.Event()
+    with threads(1) as shift:
+        shift.hand_in(Order(handler=resists(let_go), timeout_s=0.1), *[Order(handler=lambda number: number)] * 20)
+        shift.wait_ended(*range(1, 21))
+        assert (shift.dog.running, shift.dog.stuck) == (1, 1)
+        let_go.set()
+        shift.wait_ended(0)
+        wait_until(lambda: len(shift.runners.places) == 1, what="the stuck job's thread to end")
+        assert shift.dog.stuck == 0
+        shift.hand_in(Order(handler=lambda number: number))
+        shift.wait_ended(21)
+    assert all(shift.has_returned(number) for number in range(22))  # and each ended once, the late one too
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_as_many_threads_as_there_were_may_be_relieved_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stuck job more, and the worker says that it must end, instead of starting threads for ever."""
+    hurry(monkeypatch)
+    let_go = threading.Event()
+    stuck = Order(handler=resists(let_go), timeout_s=0.1)
+    with threads(2) as shift:
+        shift.hand_in(stuck, stuck)
+        wait_until(lambda: shift.dog.stuck == 2, what="two stuck jobs")
+        shift.hand_in(Order(handler=lambda number: number))
+        shift.wait_ended(2)
+        assert shift.dog.crashed is None
+        shift.hand_in(stuck)
+        wait_until(lambda: shift.dog.crashed, what="the worker to give up")
+        let_go.set()
+    assert isinstance(shift.dog.crashed, TooManyStuck)
+    assert "3 jobs are stuck" in str(shift.dog.crashed)
+
+
+@pytest.mark.expected_errors("is stuck")
+def test_stuck_jobs_that_end_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound counts those that are stuck now, not all there ever were."""
+    hurry(monkeypatch)
+    with threads(1) as shift:
+        for turn in range(3):
+            let_go = threading.Event()
+            shift.hand_in(Order(handler=resists(let_go), timeout_s=0.05))
+            wait_until(lambda: shift.dog.stuck == 1, what="the job to be stuck")
+            let_go.set()
+            shift.wait_ended(turn)
+            wait_until(lambda: len(shift.runners.places) == 1, what="its thread to end")
+        assert shift.dog.crashed is None
+
+
+@pytest.mark.expected_errors("broken watchdog")
+def test_a_watchdog_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it no job would have a timeout any more, and nobody would know."""
+    failed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _args: failed.set())
+    with threads(1) as shift:
+        monkeypatch.setattr(shift.runners, "look", lambda _now_s: 1 / 0)
+        assert failed.wait(10)
+        assert isinstance(shift.dog.crashed, ZeroDivisionError)

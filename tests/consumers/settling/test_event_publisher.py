@@ -1,0 +1,177 @@
+"""Events are handed to a client of their own: nobody waits for it, and what it cannot write is counted and given up."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from stoker.consumers import log_keys
+from stoker.consumers.records.outcomes import Snoozed
+from stoker.consumers.settling.event_publisher import Event, EventPublisher
+from stoker.consumers.settling.writes import plan_writes
+from stoker.producers.errors import SettingRefused
+from support.scenes.deliveries import NOW, declare
+
+
+class SilentProducer:
+    """Stands for a client whose topic never answers, with room for a few records."""
+
+    def __init__(self, room: int = 2) -> None:
+        self.room = room
+        self.refusal: KafkaException | None = None
+        self.taken: list[tuple[bytes, Any]] = []
+        self.confirms = False
+        self.waits_s: list[float] = []
+
+    def produce(self, _topic: str, *, key: bytes, value: bytes, on_delivery: Any) -> None:
+        """Take it, while there is room."""
+        if self.refusal is not None:
+            raise self.refusal
+        if len(self.taken) >= self.room:
+            raise BufferError("the queue is full")
+        self.taken.append((key, on_delivery))
+
+    def answer(self, error: KafkaError | None) -> None:
+        """Tell of the oldest one."""
+        key, on_delivery = self.taken.pop(0)
+        on_delivery(error, Message(topic="unit.events", key=key))
+
+    def poll(self, timeout_s: float) -> int:
+        """Tell what is confirmed."""
+        assert timeout_s == 0
+        while self.confirms and self.taken:
+            self.answer(None)
+        return 0
+
+    def flush(self, timeout_s: float) -> int:
+        """In vain."""
+        self.waits_s.append(timeout_s)
+        return len(self.taken)
+
+    def purge(self) -> None:
+        """Give all of it up."""
+        while self.taken:
+            self.answer(KafkaError(KafkaError._PURGE_QUEUE))
+
+
+class Publishing:
+    """A publisher, and the clients that it made."""
+
+    def __init__(self) -> None:
+        self.made: list[SilentProducer] = []
+        self.publisher = EventPublisher("unit.events", "q", self._make)
+
+    def _make(self) -> Producer:
+        self.made.append(SilentProducer())
+        return cast(Producer, self.made[-1])
+
+    def publish(self, count: int) -> None:
+        """Publish so many events."""
+        for _ in range(count):
+            self.publisher.publish(EVENT)
+
+
+def an_event() -> Event:
+    """The event of a job that snoozed."""
+    delivery = declare()
+    outcome = Snoozed(due=NOW, tier=delivery.queue.tiers[0])
+    event = plan_writes(delivery.record(), outcome, queue=delivery.queue, worker_id="w1", now=NOW).event
+    assert event is not None
+    return event
+
+
+EVENT = an_event()
+
+
+def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was logged about events that were given up."""
+    return [record for record in caplog.records if "events could not be written" in record.getMessage()]
+
+
+def test_a_queue_without_events_has_no_client_for_them() -> None:
+    """A client costs threads and memory, and most queues of good jobs never need one."""
+    scene = Publishing()
+    scene.publisher.poll()
+    scene.publisher.close(1.0)
+    assert scene.made == []
+
+
+def test_events_beyond_the_bound_are_counted_and_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """One line tells of the first, the next one a minute later of all since; each names a job."""
+    scene = Publishing()
+    scene.publish(1_000)
+    assert scene.publisher.given_up.total == 998
+    (first,) = reports(caplog)
+    assert (vars(first)[log_keys.JOB_ID], vars(first)[log_keys.QUEUE]) == ("job-1", "q")
+    scene.publisher.close(0.0)
+    assert [vars(report)[log_keys.COUNT] for report in reports(caplog)] == [1, 999]
+
+
+def test_a_report_is_repeated_after_a_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So an outage that lasts is not forgotten, and fills no log."""
+    scene = Publishing()
+    scene.publish(4)
+    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_s - 0.1)
+    scene.publisher.poll()
+    assert len(reports(caplog)) == 1
+    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_s)
+    scene.publisher.poll()
+    assert [vars(report)[log_keys.COUNT] for report in reports(caplog)] == [1, 1]
+
+
+def test_what_is_confirmed_makes_room_at_once() -> None:
+    """Under load many more events are confirmed in a second than the client may hold."""
+    scene = Publishing()
+    scene.publish(2)
+    scene.made[0].confirms = True
+    scene.publish(1)
+    assert scene.publisher.given_up.total == 0
+
+
+def test_a_client_that_failed_for_good_is_replaced() -> None:
+    """One fatal error must not end the events of a process that lives for months."""
+    scene = Publishing()
+    scene.publish(1)
+    scene.made[0].answer(KafkaError(KafkaError._FATAL, fatal=True))
+    scene.publish(1)
+    assert [len(client.taken) for client in scene.made] == [0, 1]
+
+
+def test_a_refused_event_does_not_reach_the_settler() -> None:
+    """A deleted topic is refused by the call itself."""
+    scene = Publishing()
+    scene.publish(1)
+    scene.made[0].refusal = KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
+    scene.publish(1)
+    scene.publisher.publish({"job_id": "it lacks all else"})
+    assert scene.publisher.given_up.total == 2
+
+
+def test_a_client_that_cannot_be_made_does_not_reach_the_settler() -> None:
+    """A process may have no thread left for it; the next event tries again."""
+    refusals = [SettingRefused("librdkafka", "failed to create thread")]
+
+    def make() -> Producer:
+        if refusals:
+            raise refusals.pop()
+        return cast(Producer, SilentProducer())
+
+    publisher = EventPublisher("unit.events", "q", make)
+    publisher.publish(EVENT)
+    publisher.publish(EVENT)
+    assert publisher.given_up.total == 1
+
+
+def test_the_end_waits_for_events_no_longer_than_it_may() -> None:
+    """What is not confirmed by then is given up; what comes later makes no client any more."""
+    scene = Publishing()
+    scene.publish(2)
+    scene.publisher.close(1.0)
+    scene.publish(1)
+    (client,) = scene.made
+    assert client.waits_s == [1.0]
+    assert scene.publisher.given_up.total == 2

@@ -1,0 +1,42 @@
+"""Failures after Ctrl+C are excused, and those that only look like it hold nobody up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+
+from stoker.consumers.job.failure import make_failure
+from stoker.consumers.polling.dispatch import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Stages
+from stoker.consumers.records.outcomes import Retried
+from support.scenes.deliveries import NOW
+
+FAILED = Retried(
+    due=NOW,
+    tier=timedelta(seconds=1),
+    next_attempt=2,
+    failure=make_failure("work", error_type="E", message="", stack=ENDED_BY_SIGINT),
+)
+
+
+def test_failures_by_a_signal_that_never_comes_here_wait_once() -> None:
+    """A hundred of them would hold an event loop for half a minute; later ones are still excused where it has come."""
+    stages = object.__new__(Stages)
+    began_s = time.monotonic()
+    assert not any(stages._is_about_to_excuse(FAILED) for _ in range(100))
+    assert time.monotonic() - began_s < 10 * SIGNAL_WITHIN_S
+    stages.excuses_failures = True
+    assert stages._is_about_to_excuse(FAILED)
+
+
+def test_a_failure_that_is_noticed_before_the_signal_is_excused() -> None:
+    """The program's end may come first."""
+    stages = object.__new__(Stages)
+
+    def come() -> None:
+        stages.excuses_failures = True
+
+    timer = threading.Timer(SIGNAL_WITHIN_S / 10, come)
+    timer.start()
+    assert stages._is_about_to_excuse(FAILED)
+    timer.join()

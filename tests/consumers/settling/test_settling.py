@@ -1,0 +1,217 @@
+"""Settling repeats what failed and only that: one confirmed record for each outcome, and nobody waits for another."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, Message, Producer
+
+from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.partitions.ledger_records import names_of
+from stoker.consumers.records.outcomes import DONE, Outcome, Retried
+from stoker.consumers.records.record import Record
+from stoker.consumers.settling.event_publisher import Event
+from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settlement import Group
+from support.scenes.deliveries import NOW, TIERS, Delivery, declare
+from support.waiting import wait_until
+
+RETRIED = Retried(
+    due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x"))
+)
+
+
+class UnreliableProducer:
+    """Stands for librdkafka's producer with brokers that refuse some topics for a while, as none does at will."""
+
+    def __init__(self, refused: set[str]) -> None:
+        self.refused = refused
+        self.guessed: set[str] = set()
+        self.refusals = 0
+        self.confirmed: list[tuple[str, bytes | None]] = []
+        self.remembered: set[str] = set()
+        self._pending: list[tuple[str, bytes | None, bytes, Any]] = []
+
+    def produce(
+        self, topic: str, *, key: bytes | None = None, value: bytes = b"", on_delivery: Any = None, **_others: Any
+    ) -> None:
+        """Queue one."""
+        self._pending.append((topic, key, value, on_delivery))
+
+    def flush(self, _timeout_s: float) -> int:
+        """Confirm or refuse all."""
+        for topic, key, value, on_delivery in self._pending:
+            if topic in self.refused:
+                self.refusals += 1
+                on_delivery(KafkaError(KafkaError._MSG_TIMED_OUT), Message(topic=topic, key=key))
+            elif topic in self.guessed:
+                self.guessed.discard(topic)
+                on_delivery(None, Message(topic=topic, key=key))
+            else:
+                self.confirmed.append((topic, key))
+                if topic.endswith(".ledger"):
+                    self.remembered.update(names_of(key or b"", value))
+        self._pending.clear()
+        return 0
+
+    def count(self, topic: str) -> int:
+        """How often something was confirmed on a topic."""
+        return sum(1 for confirmed, _ in self.confirmed if confirmed == topic)
+
+
+class Settling:
+    """A settler on such a producer, and what it said was settled."""
+
+    def __init__(self, delivery: Delivery, refused: set[str]) -> None:
+        self.producer = UnreliableProducer(refused)
+        self.settled: list[Record] = []
+        self.events: list[Event] = []
+        self.settler = Settler(
+            delivery.queue,
+            publish_event=self.events.append,
+            worker_id="w1",
+            make_producer=lambda: cast(Producer, self.producer),
+            on_settled=self._note,
+        )
+
+    def _note(self, group: Group) -> None:
+        self.settled += group.records
+
+    def hand_in(self, record: Record, outcome: Outcome) -> None:
+        """As a runner does."""
+        self.settler.hand_in(record, outcome)
+
+
+@contextmanager
+def settling(delivery: Delivery, refused: set[str]) -> Iterator[Settling]:
+    """A started settler, ended afterwards."""
+    made = Settling(delivery, refused)
+    made.settler.start()
+    yield made
+    made.settler.stop(timedelta(seconds=5))
+    assert made.settler.crashed is None
+
+
+def test_nothing_is_settled_before_it_is_confirmed() -> None:
+    """Record, then ledger, then the word to the poll thread."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.settled == [record])
+    topics = [topic for topic, _ in scene.producer.confirmed]
+    assert topics[:2] == ["unit.q.retry.1s", "unit.q.ledger"]
+
+
+def test_a_done_job_is_remembered_though_its_partition_was_revoked() -> None:
+    """It is true whoever owns the partition, and spares the present owner a second run."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        record = delivery.record()
+        record.assignment.is_active = False
+        scene.hand_in(record, DONE)
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.remembered == {record.claim_id}
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_done_jobs_whose_batch_cannot_be_written_are_not_settled_until_it_can() -> None:
+    """All of the batch wait, and all are remembered in the end."""
+    delivery = declare()
+    records = [delivery.record({"ce_id": b"job-%d" % number}, offset=number) for number in range(1_100)]
+    with settling(delivery, {"unit.q.ledger"}) as scene:
+        for record in records:
+            scene.hand_in(record, DONE)
+        wait_until(lambda: scene.producer.refusals >= 6, what="a repetition of three batches")
+        assert scene.settled == []
+        scene.producer.refused.clear()
+        wait_until(lambda: set(scene.settled) == set(records))
+    assert scene.producer.remembered == {record.claim_id for record in records}
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_retry_that_cannot_be_written_is_not_settled_until_it_can() -> None:
+    """Neither is its ledger entry written; others are settled meanwhile."""
+    delivery = declare()
+    with settling(delivery, {"unit.q.retry.1s"}) as scene:
+        failing, fine = delivery.record(offset=1), delivery.record({"ce_id": b"fine"}, offset=2)
+        scene.hand_in(failing, RETRIED)
+        scene.hand_in(fine, DONE)
+        wait_until(lambda: scene.settled == [fine])
+        assert scene.producer.remembered == {"fine"}
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [fine, failing])
+    assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize("topic", ["unit.q.retry.1s", "unit.q.ledger"])
+def test_a_delivery_that_no_broker_has_confirmed_is_written_again(topic: str) -> None:
+    """The client guesses that a record is stored when a later one is, and reports it without an offset; a leader that
+    has just taken over makes the guess wrong, and the job would be lost."""
+    delivery = declare()
+    with settling(delivery, set()) as scene:
+        scene.producer.guessed.add(topic)
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.count("unit.q.retry.1s") == scene.producer.count("unit.q.ledger") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_retry_whose_ledger_entry_fails_is_published_once() -> None:
+    """What is confirmed is not written again while the rest is repeated: the job would multiply."""
+    delivery = declare()
+    with settling(delivery, {"unit.q.ledger"}) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.producer.refusals >= 3, what="two repetitions")
+        assert scene.settled == []
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [record])
+    assert scene.producer.count("unit.q.retry.1s") == 1
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize("topic", ["unit.q.retry.1s", "unit.q.ledger"])
+def test_an_outcome_that_is_written_again_and_again_has_one_event(topic: str) -> None:
+    """It is published when the outcome is settled, not with each try to write it."""
+    delivery = declare()
+    with settling(delivery, {topic}) as scene:
+        record = delivery.record()
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.producer.refusals >= 3, what="two repetitions")
+        assert scene.events == []
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [record])
+    assert [event["event"] for event in scene.events] == ["retried"]
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_under_steady_load_failed_writes_are_told_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    """Outcomes that come in without a pause do not keep those in trouble waiting for one."""
+    delivery, finished = declare(), threading.Event()
+
+    def load() -> None:
+        number = 100
+        while not finished.is_set():
+            scene.hand_in(delivery.record({"ce_id": b"%d" % number}, offset=number), DONE)
+            number += 1
+
+    with settling(delivery, {"unit.q.retry.1s"}) as scene:
+        failing = delivery.record(offset=1)
+        loading = threading.Thread(target=load)
+        loading.start()
+        scene.hand_in(failing, RETRIED)
+        try:
+            wait_until(lambda: any("cannot be written" in said.getMessage() for said in list(caplog.records)))
+            scene.producer.refused.clear()
+            wait_until(lambda: failing in scene.settled)
+        finally:
+            finished.set()
+            loading.join()

@@ -1,0 +1,245 @@
+"""What an outcome writes: the same job under bounded headers, its entry in the ledger, its event; late, only truths."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
+from stoker.consumers.records.outcomes import (
+    INTERRUPTED,
+    SKIPPED,
+    Cancelled,
+    Dead,
+    Deferred,
+    NotDone,
+    Passed,
+    Retried,
+    Snoozed,
+)
+from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.settling.writes import NextRecord, Writes, plan_writes
+from stoker.schemas import encode_own
+from stoker.topology.wire import headers as wire
+from stoker.topology.wire.ledger_names import MOVED
+from support.scenes.deliveries import NOW, TIERS, Delivery, declare
+
+LATER = NOW + timedelta(seconds=10)
+FAILURE = describe_failure("work", ValueError("broken"))
+
+
+def retried(attempt: int = 2, failure: object = None) -> Retried:
+    """A failed run with further attempts."""
+    error = failure if isinstance(failure, BaseException) else ValueError("broken")
+    return Retried(due=LATER, tier=TIERS[1], next_attempt=attempt, failure=describe_failure("work", error))
+
+
+OUTCOMES: dict[str, NotDone] = {
+    "skipped": SKIPPED,
+    "retried": retried(),
+    "dead": Dead(reason="permanent", failure=FAILURE),
+    "snoozed": Snoozed(due=LATER, tier=TIERS[1]),
+    "deferred": Deferred(due=LATER, tier=TIERS[2], reason="unknown-type", detail="no handler"),
+    "passed": Passed(due=LATER, tier=TIERS[1]),
+    "cancelled": Cancelled(reason="discarded", detail="sold out"),
+    "interrupted": INTERRUPTED,
+}
+each = pytest.mark.parametrize("name", OUTCOMES)
+
+
+def written(delivery: Delivery, record: Record, outcome: NotDone) -> Writes:
+    """Plan at `NOW`."""
+    return plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=NOW)
+
+
+def following(delivery: Delivery, record: Record, outcome: NotDone) -> NextRecord:
+    """The job's next record."""
+    planned = written(delivery, record, outcome).record
+    assert planned is not None
+    return planned
+
+
+def delivered_again(delivery: Delivery, planned: NextRecord) -> Record:
+    """The next record as its tier delivers it."""
+    place = Assignment(2, planned.topic, 0, tier=TIERS[1])
+    record = delivery.record(assignment=place)
+    record.headers = dict(planned.headers)
+    assert record.pairs == planned.headers
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "topic"),
+    [
+        ("skipped", None),
+        ("interrupted", None),
+        ("cancelled", None),
+        ("retried", "unit.q.retry.10s"),
+        ("snoozed", "unit.q.retry.10s"),
+        ("passed", "unit.q.retry.10s"),
+        ("deferred", "unit.q.retry.1m"),
+        ("dead", "unit.q.dead"),
+    ],
+)
+def test_each_outcome_goes_where_it_belongs(name: str, topic: str | None) -> None:
+    """To a tier, to the dead letters, or nowhere."""
+    delivery = declare()
+    planned = written(delivery, delivery.record(), OUTCOMES[name])
+    assert (planned.record.topic if planned.record else None) == topic
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("cancelled", ("job-1", "cancelled")),
+        ("skipped", None),
+        ("interrupted", None),
+    ],
+)
+def test_the_ledger_remembers_jobs_that_ended(name: str, entry: tuple[str, str] | None) -> None:
+    """Under their own names."""
+    delivery = declare()
+    assert written(delivery, delivery.record(), OUTCOMES[name]).ledger == entry
+
+
+@pytest.mark.parametrize("name", ["retried", "dead", "snoozed", "deferred", "passed"])
+def test_the_ledger_remembers_records_that_moved_and_not_their_jobs(name: str) -> None:
+    """By their place, since the job itself is not done."""
+    delivery = declare()
+    entry = written(delivery, delivery.record(), OUTCOMES[name]).ledger
+    assert entry is not None
+    assert entry[0].startswith(f"{MOVED}job-1@unit.q/0/7")
+    assert entry[1] == "moved"
+
+
+def test_an_expired_job_leaves_its_name_free() -> None:
+    """It never ran, so the same id or idempotency key may be enqueued again; only this record of it is settled."""
+    delivery = declare()
+    planned = written(delivery, delivery.record(), Cancelled(reason="expired", detail="too late"))
+    assert planned.ledger == (f"{MOVED}job-1@unit.q/0/7", "cancelled")
+
+
+def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns_it() -> None:
+    """That it discarded itself is remembered; everything else is the present owner's to say."""
+    delivery = declare()
+    record = delivery.record()
+    record.assignment.is_active = False
+    for name, outcome in OUTCOMES.items():
+        planned = written(delivery, record, outcome)
+        assert planned.record is None
+        assert (planned.ledger is not None) == (name == "cancelled")
+
+
+@each
+def test_every_event_fits_its_schema(name: str) -> None:
+    """An event that cannot be encoded would stop the settling."""
+    delivery = declare()
+    for headers in ({}, {"ce_id": b"\xff", "ce_type": b"\xff", wire.ATTEMPT: b"9" * 30}, {wire.ATTEMPT: b"-1"}):
+        event = written(delivery, delivery.record(headers), OUTCOMES[name]).event
+        assert event is None or encode_own("JobEvent", event)
+
+
+def test_a_retry_says_all_that_the_next_run_and_a_reader_need() -> None:
+    """Attempt, due time, error, and where and when it began."""
+    delivery = declare()
+    headers = dict(following(delivery, delivery.record(), retried()).headers)
+    assert headers[wire.ATTEMPT] == b"2"
+    assert headers[wire.DUE] == wire.format_instant(LATER)
+    assert headers[wire.FIRST_FAILED] == wire.format_instant(NOW)
+    assert headers[wire.ORIGIN] == b"unit.q/0/7"
+    assert headers[wire.ERROR_TYPE] == b"ValueError"
+    assert headers[wire.ERROR_MESSAGE] == b"broken"
+    assert b"ValueError: broken" in headers[wire.ERROR_STACK]
+    assert len(headers[wire.ERROR_FINGERPRINT]) == 16
+    assert headers[wire.WORKER] == b"w1"
+    assert headers[wire.REASON] == b"failed"
+
+
+def test_the_callers_own_headers_travel_along_in_their_order() -> None:
+    """Unknown names, repeated names and null values too."""
+    delivery = declare()
+    record = delivery.record({"tenant": b"t1", "traceparent": b"00-x", "stoker-idempotency-key": b"i", "odd": b""})
+    for outcome in (retried(), OUTCOMES["dead"], OUTCOMES["snoozed"]):
+        kept = [pair for pair in following(delivery, record, outcome).headers if pair in record.pairs]
+        assert kept == record.pairs
+
+
+def test_headers_do_not_grow_with_the_attempts() -> None:
+    """After a hundred retries they are as many, and as long, as after one; the first failure stays the first."""
+    delivery = declare()
+    record, sizes = delivery.record({"tenant": b"t1"}), []
+    for _ in range(100):
+        planned = following(delivery, record, retried(2))
+        sizes.append(sum(len(name) + len(value or b"") for name, value in planned.headers))
+        assert len({name for name, _ in planned.headers}) == len(planned.headers)
+        record = delivered_again(delivery, planned)
+    assert len(set(sizes)) == 1
+    assert record.headers[wire.ORIGIN] == b"unit.q/0/7"
+
+
+def test_a_retry_replaces_what_the_retry_before_it_said() -> None:
+    """Error and attempt are the last ones, the first failure and origin the first."""
+    delivery = declare()
+    record = delivered_again(delivery, following(delivery, delivery.record(), retried(2)))
+    later = plan_writes(
+        record, retried(3, KeyError("other")), queue=delivery.queue, worker_id="w2", now=NOW + timedelta(hours=1)
+    )
+    assert later.record is not None
+    headers = dict(later.record.headers)
+    assert (headers[wire.ATTEMPT], headers[wire.ERROR_TYPE], headers[wire.WORKER]) == (b"3", b"KeyError", b"w2")
+    assert headers[wire.FIRST_FAILED] == wire.format_instant(NOW)
+    assert headers[wire.ORIGIN] == b"unit.q/0/7"
+
+
+def test_a_dead_letter_keeps_the_attempt_that_was_its_last() -> None:
+    """And says its reason; it has no due time any more."""
+    delivery = declare()
+    record = delivery.record({wire.ATTEMPT: b"5", wire.DUE: b"x"})
+    headers = dict(following(delivery, record, Dead(reason="attempts-spent", failure=FAILURE)).headers)
+    assert headers[wire.ATTEMPT] == b"5"
+    assert headers[wire.REASON] == b"attempts-spent"
+    assert wire.DUE not in headers
+
+
+@pytest.mark.parametrize("name", ["snoozed", "deferred", "passed"])
+def test_waiting_costs_no_attempt_and_keeps_the_last_error(name: str) -> None:
+    """Whatever a record waits for without having failed."""
+    delivery = declare()
+    failed = delivered_again(delivery, following(delivery, delivery.record(), retried(3)))
+    headers = dict(following(delivery, failed, OUTCOMES[name]).headers)
+    assert headers[wire.ATTEMPT] == b"3"
+    assert headers[wire.ERROR_MESSAGE] == b"broken"
+    assert headers[wire.DUE] == wire.format_instant(LATER)
+
+
+@given(st.text(max_size=3_000), st.integers(0, 300))
+def test_an_errors_text_and_stack_are_bounded(text: str, depth: int) -> None:
+    """Whatever the error says and however deep it came from, its headers stay small and are UTF-8."""
+
+    def fail(further: int) -> None:
+        if further:
+            fail(further - 1)
+        raise ValueError(text * 3)
+
+    try:
+        fail(depth)
+    except ValueError as error:
+        outcome = retried(2, error)
+    delivery = declare()
+    headers = dict(following(delivery, delivery.record(), outcome).headers)
+    assert len(headers[wire.ERROR_MESSAGE]) <= MESSAGE_LIMIT_BYTES
+    assert len(headers[wire.ERROR_STACK]) <= STACK_LIMIT_BYTES
+    assert headers[wire.ERROR_STACK].decode() is not None
+    assert headers[wire.ERROR_MESSAGE].decode() is not None
+
+
+def test_an_event_is_bounded_whatever_a_foreign_publisher_wrote() -> None:
+    """It repeats type and id, which nothing else limits but the record's size, and is written with each attempt."""
+    delivery = declare()
+    record = delivery.record({"ce_id": b"x" * 90_000, "ce_type": b"\xff" * 90_000})
+    event = written(delivery, record, OUTCOMES["retried"]).event
+    assert event is not None
+    assert len(encode_own("JobEvent", event)) < 20_000

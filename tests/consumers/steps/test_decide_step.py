@@ -1,0 +1,168 @@
+"""The step decide: every way in which a run can end has one outcome, and no retry is ever before its tier's delay."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.consumers.job.signals import LONGEST_WAIT, Discard, Retry, Snooze, TimeLimitExceeded
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed
+from stoker.consumers.steps.steps import Raised, Result, Returned, Stopped, check_returned, decide
+from stoker.topology.declaration.retries import RetryPolicy
+from support.scenes.deliveries import NOW, TIERS, declare
+
+
+def decided(result: Result, attempt: int = 1, chance: float = 0.0, **policy: object) -> Outcome:
+    """What becomes of a run under a policy."""
+    delivery = declare(retry=RetryPolicy(**policy))  # type: ignore[arg-type]  # a table's keywords
+    delivery.chance = chance
+    if isinstance(result, Returned):
+        result = check_returned(result.value, delivery.work)
+    return decide(delivery.task(attempt), result, delivery.bench)
+
+
+@pytest.mark.parametrize("value", [None, 0, False, "text", object(), [Snooze(timedelta(1))]])
+def test_whatever_a_job_returns_is_done(value: object) -> None:
+    """But for a `Snooze` itself."""
+    assert decided(Returned(value)) is DONE
+
+
+def test_a_run_that_the_worker_cut_short_is_interrupted() -> None:
+    """It costs no attempt: the record is delivered again as it is."""
+    assert decided(Stopped()) is INTERRUPTED
+
+
+ERRORS = [
+    ValueError("x"),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    asyncio.CancelledError(),
+    TimeLimitExceeded(5.0),
+    ExceptionGroup("several", [ValueError("a")]),
+    StopIteration(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_any_error_is_a_failed_attempt(error: BaseException) -> None:
+    """Also those that would end a program: they end in a retry, not in the worker."""
+    outcome = decided(Raised(error))
+    assert isinstance(outcome, Retried)
+    assert outcome.next_attempt == 2
+    assert outcome.failure.error_type == type(error).__qualname__ or "." in outcome.failure.error_type
+
+
+@pytest.mark.parametrize(
+    ("attempt", "tier"), [(1, TIERS[0]), (2, TIERS[1]), (3, TIERS[2]), (4, TIERS[2]), (8, TIERS[2])]
+)
+def test_attempts_climb_the_tiers_and_the_last_one_repeats(attempt: int, tier: timedelta) -> None:
+    """Attempt n+1 waits in tier n."""
+    outcome = decided(Raised(ValueError()), attempt, attempts=10)
+    assert isinstance(outcome, Retried)
+    assert (outcome.tier, outcome.due, outcome.next_attempt) == (tier, NOW + tier, attempt + 1)
+
+
+def test_a_policy_may_use_some_of_the_queues_tiers() -> None:
+    """Its own list counts, not the queue's."""
+    outcome = decided(Raised(ValueError()), tiers=(TIERS[2],))
+    assert isinstance(outcome, Retried)
+    assert outcome.tier == TIERS[2]
+
+
+@given(st.integers(1, 30), st.floats(0, 1, exclude_max=True), st.floats(0, 1))
+def test_jitter_only_ever_adds_and_stays_inside_its_share(attempt: int, chance: float, jitter: float) -> None:
+    """tier <= delay <= tier * (1 + jitter), to the microsecond that datetimes have."""
+    outcome = decided(Raised(ValueError()), attempt, chance, attempts=100, jitter=jitter)
+    assert isinstance(outcome, Retried)
+    delay = outcome.due - NOW
+    assert outcome.tier <= delay <= outcome.tier * (1 + jitter) + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(("attempt", "kind"), [(1, Retried), (2, Retried), (3, Dead), (4, Dead)])
+def test_a_job_whose_attempts_are_spent_is_dead(attempt: int, kind: type) -> None:
+    """Of three attempts the third is the last."""
+    outcome = decided(Raised(ValueError("broken")), attempt, attempts=3)
+    assert isinstance(outcome, kind)
+    if isinstance(outcome, Dead):
+        assert (outcome.reason, outcome.failure.message) == ("attempts-spent", "broken")
+
+
+def test_a_permanent_error_skips_the_tiers() -> None:
+    """No further attempt can mend it; its subclasses count as well."""
+    outcome = decided(Raised(FileNotFoundError("gone")), permanent=(OSError,))
+    assert isinstance(outcome, Dead)
+    assert outcome.reason == "permanent"
+
+
+def test_an_ignored_error_is_done() -> None:
+    """Its subclasses count as well, and it goes before the permanent ones."""
+    assert decided(Raised(FileNotFoundError()), ignored=(FileNotFoundError,), permanent=(OSError,)) is DONE
+
+
+def test_a_discard_is_cancelled_with_its_reason() -> None:
+    """Now and later."""
+    assert decided(Raised(Discard("sold out"))) == Cancelled(reason="discarded", detail="sold out")
+
+
+@pytest.mark.parametrize(
+    ("after", "tier"),
+    [
+        (timedelta(seconds=0.2), TIERS[0]),
+        (timedelta(seconds=10), TIERS[1]),
+        (timedelta(seconds=59), TIERS[1]),
+        (timedelta(days=2), TIERS[2]),
+    ],
+)
+def test_retry_after_is_kept_whatever_its_length(after: timedelta, tier: timedelta) -> None:
+    """It waits first in the longest tier that does not overshoot; days are not cut to hours."""
+    outcome = decided(Raised(Retry(after=after)), chance=0.9)
+    assert isinstance(outcome, Retried)
+    assert (outcome.due, outcome.tier, outcome.next_attempt) == (NOW + after, tier, 2)
+
+
+def test_a_plain_retry_takes_the_tiers_own_delay() -> None:
+    """As any failure does."""
+    outcome = decided(Raised(Retry("later, please")))
+    assert isinstance(outcome, Retried)
+    assert (outcome.due, outcome.failure.message) == (NOW + TIERS[0], "later, please")
+
+
+def test_retry_after_does_not_go_on_for_ever() -> None:
+    """It counts as a failed attempt."""
+    outcome = decided(Raised(Retry(after=timedelta(1))), attempt=5)
+    assert isinstance(outcome, Dead)
+
+
+def test_a_snooze_waits_without_costing_an_attempt() -> None:
+    """Its outcome has no next attempt, so the header stays."""
+    assert decided(Returned(Snooze(timedelta(seconds=30))), attempt=5) == Snoozed(
+        due=NOW + timedelta(seconds=30), tier=TIERS[1]
+    )
+
+
+@pytest.mark.parametrize("delay", [timedelta(microseconds=-1), timedelta.min, timedelta.max])
+def test_a_delay_that_no_calendar_has_is_refused_where_it_is_asked(delay: timedelta) -> None:
+    """Inside the job, where it is the job's failure and not the worker's."""
+    with pytest.raises(ValueError, match="wait"):
+        Snooze(delay)
+    with pytest.raises(ValueError, match="wait"):
+        Retry(after=delay)
+
+
+def test_the_longest_delay_that_may_be_asked_is_kept() -> None:
+    """Nothing overflows at the edge."""
+    assert decided(Returned(Snooze(LONGEST_WAIT))) == Snoozed(due=NOW + LONGEST_WAIT, tier=TIERS[2])
+
+
+def test_a_job_types_own_policy_wins_over_its_queues() -> None:
+    """The queue allows five attempts, the job type one."""
+    delivery = declare()
+    task = delivery.task(1)
+    task.job_type = replace(task.job_type, own_retry=RetryPolicy(attempts=1))
+    outcome = decide(task, Raised(ValueError()), delivery.bench)
+    assert isinstance(outcome, Dead)

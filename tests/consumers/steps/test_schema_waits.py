@@ -1,0 +1,148 @@
+"""Records that wait for their schema: held, asked for, released, and given back, without a broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
+from stoker.schemas import StoredSchema, StoreError
+from stoker.schemas.errors import RegistryUnreachable
+from support.scenes.deliveries import EmptyStore, plain_record
+from support.waiting import wait_until
+
+SCHEMA = {"type": "record", "name": "job", "fields": []}
+
+
+class Store(EmptyStore):
+    """A store that answers when it is let, and knows what it is given."""
+
+    def __init__(self) -> None:
+        self.known: set[bytes | int] = set()
+        self.learned: set[bytes | int] = set()
+        self.failure: StoreError | None = None
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self.asked = 0
+
+    def writer_schema(self, frame_id: bytes | int) -> StoredSchema | None:
+        """From memory."""
+        if frame_id not in self.learned:
+            return None
+        return StoredSchema(job_type="", frame_id=frame_id, schema=SCHEMA, registered_at=datetime.now(UTC))
+
+    def refresh(self, timeout_s: float) -> None:
+        """Learn what is known, or fail."""
+        self.asked += 1
+        assert self.may_answer.wait(30)
+        if self.failure is not None:
+            raise self.failure
+        self.learned |= self.known
+
+
+class Scene:
+    """The waits of one queue, and what they have released."""
+
+    def __init__(self) -> None:
+        self.store, self.now_s = Store(), 0.0
+        self.released, self.put_off = list[Record](), list[Record]()
+        self.waits = SchemaWaits(self.store, "q", clock=lambda: self.now_s)
+        self.assignment = Assignment(1, "t", 0)
+        self.assignment.is_open = True
+
+    def hold(self, *frames: bytes | int) -> list[Record]:
+        """Hold a record of each schema."""
+        records = [plain_record(number, None, self.assignment) for number, _ in enumerate(frames)]
+        assert all(self.waits.hold(record, frame) for record, frame in zip(records, frames, strict=True))
+        return records
+
+    def is_unknown(self, frame_id: bytes | int) -> bool:
+        """Whether a record of this schema is to be taken for one of an unknown schema."""
+        try:
+            self.waits.learn(frame_id)
+        except SchemaAwaited:
+            return False
+        return True
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """Waits that ask."""
+    scene = Scene()
+    scene.waits.start(scene.released.extend, scene.put_off.extend)
+    yield scene
+    scene.store.may_answer.set()
+    scene.waits.stop()
+    scene.waits._thread.join(30)
+    assert scene.waits.crashed is None
+
+
+def test_known_and_unknown_schemas_are_released_with_one_question(scene: Scene) -> None:
+    """After it the one can be read, and the other is unknown: at once for what waited, for a while for what comes."""
+    scene.store.may_answer.clear()
+    scene.hold(1)
+    wait_until(lambda: scene.store.asked == 1)
+    (_, unknown) = scene.hold(2, 3)
+    scene.store.known = {1, 2}
+    scene.store.may_answer.set()
+    wait_until(lambda: len(scene.released) == 2)
+    assert (scene.store.asked, scene.put_off) == (2, [unknown])
+    assert (scene.is_unknown(3), scene.is_unknown(4)) == (True, False)
+    scene.now_s += 11
+    assert not scene.is_unknown(3)
+
+
+def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told once; the first answer after it lets all go, which is here that nobody knows them."""
+    scene.store.failure = RegistryUnreachable("http://r", "no leader")
+    scene.hold(1, 2)
+    wait_until(lambda: scene.store.asked >= 3)
+    assert (scene.released, scene.waits.waiting, scene.is_unknown(1)) == ([], 2, False)
+    assert "no leader" in str(scene.waits.trouble)
+    scene.store.failure = None
+    wait_until(lambda: len(scene.put_off) == 2, 20)
+    assert scene.waits.trouble is None
+    assert sum("wait for their schema" in message for message in caplog.messages) == 1
+
+
+def test_what_the_store_has_learned_is_released_also_if_it_fails_at_others(scene: Scene) -> None:
+    """One schema that cannot be had keeps no other record waiting."""
+    scene.store.failure = RegistryUnreachable("http://r", "no luck")
+    (_, known) = scene.hold(1, 2)
+    scene.store.learned = {2}
+    wait_until(lambda: scene.released == [known])
+    assert scene.waits.waiting == 1
+
+
+def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None:
+    """So that no shutdown waits for them; none is taken any more after that."""
+    scene.store.failure = RegistryUnreachable("http://r", "no leader")
+    records = scene.hold(1, 2)
+    scene.assignment.is_open = False
+    assert sorted(r.offset for r in scene.waits.drop([scene.assignment])) == [r.offset for r in records]
+    assert not scene.waits.hold(records[0], 1)
+    assert scene.waits.waiting == 0
+
+
+def test_a_flood_of_schemas_that_nobody_knows_is_put_off_unasked(scene: Scene) -> None:
+    """Bad bytes must not become a flood of questions; in an outage all wait, since none is known to be bad."""
+    scene.store.may_answer.clear()
+    scene.hold(*range(MAX_SCHEMAS))
+    assert (scene.is_unknown(MAX_SCHEMAS), scene.is_unknown(0)) == (True, False)
+    scene.store.failure = RegistryUnreachable("http://r", "no leader")
+    scene.store.may_answer.set()
+    wait_until(lambda: scene.waits.trouble is not None)
+    assert not scene.is_unknown(MAX_SCHEMAS)
+
+
+def test_a_fault_of_its_own_is_told_so_that_the_worker_stops() -> None:
+    """Else its records would wait for ever, in silence."""
+    scene = Scene()
+    scene.store.failure = ValueError("a bug")  # type: ignore[assignment]
+    scene.waits.start(scene.released.extend, scene.put_off.extend)
+    scene.hold(1)
+    wait_until(lambda: isinstance(scene.waits.crashed, ValueError))

@@ -1,0 +1,62 @@
+"""docs/operations.md leaves nothing out: each command, each option and each error that a user can meet is in it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import click
+import pytest
+
+from stoker.operations.cli import main
+
+TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+ROOMS = ("schemas", "topology", "producers", "consumers", "operations")
+NEVER_MET = {"Misfit", "Unfit", "Failure", "RegistryRefusal", "SchemaAwaited"}
+"""`Failure` is how commands print the rest, the others never leave their room."""
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ("stoker",)) -> Iterator[tuple[str, click.Command]]:
+    """Each command with its words."""
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        assert command is not None
+        yield " ".join((*path, name)), command
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+
+
+def option_names(command: click.Command) -> Iterator[str]:
+    """The long form of each option that --help shows."""
+    for param in command.params:
+        if isinstance(param, click.Option) and not param.hidden:
+            yield max(param.opts, key=len)
+
+
+def error_names(room: str) -> set[str]:
+    """The public errors that a room's modules define."""
+    package = import_module(f"stoker.{room}")
+    modules = [module.name for module in walk_packages(package.__path__, f"{package.__name__}.")]
+    found = [value for name in modules if not name.endswith("__main__") for value in vars(import_module(name)).values()]
+    errors = [value for value in found if inspect.isclass(value) and issubclass(value, BaseException)]
+    own = {error.__name__ for error in errors if error.__module__.startswith(package.__name__)}
+    return {name for name in own if not name.startswith("_")}
+
+
+@pytest.mark.parametrize(("words", "command"), list(commands(main)), ids=str)
+def test_each_command_is_described_with_all_its_options(words: str, command: click.Command) -> None:
+    """An option that nobody documented is one that nobody finds."""
+    assert words in TEXT or f"`{words.removeprefix('stoker ')}" in TEXT
+    assert not [name for name in option_names(command) if not re.search(rf"(?<![\w-]){name}(?![\w-])", TEXT)]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_each_error_is_listed_with_what_to_do(room: str) -> None:
+    """Whoever meets an error finds its name."""
+    names = error_names(room)
+    assert names
+    assert not [name for name in names if f"`{name}`" not in TEXT and name not in NEVER_MET]

@@ -1,0 +1,303 @@
+"""The dead-letter desk: what it lists, what a replay publishes, what it leaves out and refuses."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Producer
+
+from stoker.operations.replay.pacing import Pace, Published
+from stoker.operations.replay.payloads import Edits, PayloadDesk
+from stoker.operations.replay.settling import Discarding, Forecast, Request, Settlement
+from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
+from stoker.operations.stored_jobs.dispositions import Verdict
+from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchLetter, ReadStalled, TopicAbsent
+from stoker.operations.stored_jobs.job_record import JobRecord, Ref
+from stoker.operations.stored_jobs.selection import Selection
+from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
+from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
+from stoker.topology import ClusterSettings
+from stoker.topology.wire import headers as wire
+from support.scenes.dead_letters import BROKEN, Bench, Grave, open_bench
+
+ALL = Selection()
+
+
+@pytest.fixture
+def bench(cluster: ClusterSettings, namespace: str) -> Bench:
+    """A queue without dead letters."""
+    return open_bench(cluster, namespace)
+
+
+def replaying(bench: Bench, edits: Edits | None = None, *, undecodable_too: bool = False) -> Settlement:
+    """A replay of the bench's dead letters."""
+    payloads = PayloadDesk(bench.pipeline, bench.store, edits=edits, undecodable_too=undecodable_too)
+    return Settlement(bench.pipeline, bench.cluster, bench.queue, bench.replaying(payloads))
+
+
+def carry_out(settlement: Settlement, request: Request) -> tuple[Forecast, Published]:
+    """Count and do."""
+    forecast = settlement.forecast(request)
+    return forecast, settlement.carry_out(request, forecast, Pace())
+
+
+def open_letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool = False) -> list[Letter]:
+    """What the desk lists."""
+    desk = DeadLetterDesk(bench.cluster, bench.queue)
+    return list(desk.letters(desk.survey(), selection, settled_too=settled_too))
+
+
+def main_records(bench: Bench) -> dict[str, JobRecord]:
+    """{job id: the record on the main topic}."""
+    return {record.job_id: record for record in bench.records(bench.queue.topic)}
+
+
+def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> None:
+    """Partition, key, bytes and headers stay as enqueued; what the failure added goes, the replay id comes."""
+    bench.bury([Grave(order=4)])
+    dead = bench.records(bench.queue.dead_topic)[0]
+    request = Request(selection=ALL)
+    carry_out(replaying(bench), request)
+
+    job = main_records(bench)["job-4"]
+    kept = [pair for pair in dead.raw_headers if pair[0] not in wire.RETRY_HEADERS]
+    assert job.raw_headers == [*kept, (wire.REPLAY, request.action_id.encode())]
+    assert (job.ref.partition, job.key, job.value) == (dead.ref.partition, dead.key, dead.value)
+
+
+def test_a_settled_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:
+    """After a replay nothing is open; a second one publishes nothing, unless settled letters are asked for."""
+    bench.bury(Grave(order=order) for order in range(7))
+    assert len(open_letters(bench)) == 7
+    carry_out(replaying(bench), Request(selection=ALL))
+
+    assert open_letters(bench) == []
+    assert [letter.status for letter in open_letters(bench, settled_too=True)] == ["replayed"] * 7
+    assert carry_out(replaying(bench), Request(selection=ALL))[1].units == 0
+    assert set(bench.replayed_ids().values()) == {1}
+
+    again = Request(selection=ALL, settled_too=True)
+    forecast, published = carry_out(replaying(bench), again)
+    assert (forecast.settled_before, published.units) == (7, 7)
+    assert carry_out(replaying(bench), again)[1].units == 0  # the same replay continued
+    assert set(bench.replayed_ids().values()) == {2}
+
+
+def test_a_job_that_dies_again_is_a_letter_of_its_own(bench: Bench) -> None:
+    """A replayed job that fails again is open under its new reference, and replayed under a new id."""
+    bench.bury([Grave(order=1)])
+    carry_out(replaying(bench), Request(selection=ALL))
+    bench.bury([Grave(order=1, extra=((wire.REPLAY, b"first-replay"),))])
+
+    assert [letter.record.replay for letter in open_letters(bench)] == ["first-replay"]
+    request = Request(selection=ALL)
+    carry_out(replaying(bench), request)
+    replays = [record.replay for record in bench.records(bench.queue.topic)]
+    assert len(replays) == 2
+    assert replays[1] == request.action_id
+
+
+def test_a_discarded_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
+    """A discard leaves the main topic alone, and the file of the letter tells who, when and why."""
+    bench.bury([Grave(order=1), Grave(order=2)])
+    request = Request(selection=Selection(ids=frozenset({"job-1"})), note="customer is gone")
+    carry_out(Settlement(bench.pipeline, bench.cluster, bench.queue, Discarding()), request)
+
+    assert bench.replayed_ids() == {}
+    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-2"]
+    (done,) = DeadLetterDesk(bench.cluster, bench.queue).file("job-1").dispositions
+    assert (done.verdict, done.note, done.action_id) == (Verdict.DISCARDED, "customer is gone", request.action_id)
+    assert "@" in done.operator
+
+
+def test_undecodable_and_unknown_letters_are_left_out_unless_asked_for(bench: Bench) -> None:
+    """What today's code cannot read stays open with the reason counted; asked for, it is published byte for byte."""
+    bench.bury([Grave(order=0), Grave(order=1, value=BROKEN), Grave(order=2, job_type="removed_job")])
+    forecast, published = carry_out(replaying(bench), Request(selection=ALL))
+    assert published.units == forecast.total == 1
+    assert sum(forecast.left_out.values()) == 2
+    assert any("removed_job" in reason for reason in forecast.left_out)
+
+    assert carry_out(replaying(bench, undecodable_too=True), Request(selection=ALL))[1].units == 2
+    assert main_records(bench)["job-1"].value == BROKEN
+
+
+def test_the_limit_counts_letters_that_can_be_replayed(bench: Bench) -> None:
+    """Letters that are left out do not use up the limit, or they would block those behind them for ever."""
+    bench.bury([*(Grave(order=3 * n, value=BROKEN) for n in range(5)), *(Grave(order=30 + 3 * n) for n in range(5))])
+    forecast, published = carry_out(replaying(bench), Request(selection=Selection(limit=3)))
+    assert (forecast.total, published.units) == (3, 3)
+    assert sorted(main_records(bench)) == ["job-30", "job-33", "job-36"]
+
+
+def test_an_edit_goes_through_the_schema(bench: Bench) -> None:
+    """A corrected field is in the replayed payload, the others are as they were."""
+    bench.bury([Grave(order=5)])
+    carry_out(replaying(bench, Edits(fields={"note": "paid by hand"})), Request(selection=ALL))
+    assert main_records(bench)["job-5"].value == bench.payload(5, "paid by hand")
+
+
+def test_a_whole_payload_mends_an_undecodable_letter(bench: Bench) -> None:
+    """A letter whose bytes are no payload can be replayed with a payload given for it."""
+    bench.bury([Grave(order=5, value=BROKEN)])
+    edits = Edits(payload={"order": 5, "note": "typed in"})
+    carry_out(replaying(bench, edits), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
+    assert main_records(bench)["job-5"].value == bench.payload(5, "typed in")
+
+
+def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
+    """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
+    bench = replace(bench, store=MemorySchemaStore())
+    bench.bury([Grave(order=1)])
+    settlement, request = replaying(bench, Edits(fields={"note": "mended"})), Request(selection=ALL)
+    forecast = settlement.forecast(request)
+    assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "mended"']
+    assert list(bench.store.versions("charge")) == []
+
+    settlement.carry_out(request, forecast, Pace())
+    assert [stored.schema for stored in bench.store.versions("charge")] == [bench.charge.contract.schema]
+    assert main_records(bench)["job-1"].value == bench.payload(1, "mended")
+
+
+def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(bench: Bench) -> None:
+    """Before anybody is asked to go on."""
+
+    def charge(order: str) -> None:
+        """Charge an order, by an earlier contract that this one cannot read."""
+
+    bench = replace(bench, store=MemorySchemaStore())
+    bench.store.register(Contract.of_function(charge, job_type="charge", namespace=bench.pipeline.namespace))
+    bench.bury([Grave(order=1)])
+    with pytest.raises(IncompatibleSchema):
+        replaying(bench, Edits(fields={"note": "mended"})).forecast(Request(selection=ALL))
+
+
+@pytest.mark.parametrize(
+    ("edits", "field"),
+    [
+        (Edits(fields={"order": "many"}), "'order'"),
+        (Edits(fields={"ordr": 1}), "'ordr'"),
+        (Edits(fields={"note.deep": 1}), "'note.deep'"),
+        (Edits(payload={"note": "no order"}), "'order'"),
+        (Edits(payload=None), "payload"),
+        (Edits(fields={"note": "x" * 1_000}), "limit of 1000"),
+    ],
+    ids=["wrong type", "unknown field", "no object", "missing field", "null", "too large"],
+)
+def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, edits: Edits, field: str) -> None:
+    """One payload that does not fit holds the whole selection back."""
+    bench.bury([Grave(order=5), Grave(order=6)])
+    with pytest.raises(EditsRefused, match="2; nothing was published") as refused:
+        replaying(bench, edits).forecast(Request(selection=ALL))
+    assert field in str(refused.value)
+    assert len(open_letters(bench)) == 2
+
+
+def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench) -> None:
+    """A job that would be dropped for its expiry is told of beforehand, and runs when the expiry is taken off."""
+    past = wire.format_instant(datetime.now(UTC) - timedelta(hours=1))
+    bench.bury([Grave(order=1, extra=((wire.EXPIRES, past),)), Grave(order=2)])
+    assert replaying(bench).forecast(Request(selection=ALL)).expired == 1
+
+    forecast, _ = carry_out(replaying(bench), Request(selection=ALL, keep_expiry=False))
+    assert forecast.expired == 0
+    assert wire.EXPIRES not in main_records(bench)["job-1"].headers
+
+
+def test_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Bench) -> None:
+    """Only what was counted is published."""
+    bench.bury([Grave(order=1)])
+    settlement, request = replaying(bench), Request(selection=ALL)
+    forecast = settlement.forecast(request)
+    bench.bury([Grave(order=4)])
+    assert settlement.carry_out(request, forecast, Pace()).units == 1
+    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-4"]
+
+
+def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
+    """The events topic says what was done under which id, with counts and filters."""
+    bench.bury([Grave(order=1), Grave(order=2)])
+    carry_out(replaying(bench), Request(selection=Selection(job_types=frozenset({"charge"}))))
+    (_, begun), (action, ended) = sorted(bench.audits(), key=lambda audit: audit[1]["phase"])
+    assert action == "dead-letters-replayed"
+    assert (begun["counts"], begun["filters"]) == ('{"charge": 2}', '{"job_types": ["charge"]}')
+    assert (ended["phase"], ended["done"]) == ("ended", "2")
+
+
+def test_the_time_of_death_selects(bench: Bench) -> None:
+    """Since and until look at when the letter was written."""
+    old, new = datetime(2013, 1, 1, tzinfo=UTC), datetime.now(UTC)
+    bench.bury([Grave(order=1, died_at=old), Grave(order=2, died_at=new)])
+    listed = open_letters(bench, Selection(until=old + timedelta(seconds=1)))
+    assert [letter.record.job_id for letter in listed] == ["job-1"]
+
+
+@pytest.mark.expected_errors("MSG_SIZE_TOO_LARGE", "skipped sequence")
+def test_a_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -> None:
+    """A record that the broker refuses stays open with its reason, and the rest of its batch is published."""
+    narrow(bench, max_message_bytes=5_000)
+    note = os.urandom(10_000).hex()  # what can be compressed would fit
+    large = bench.store.frame(bench.charge.contract, bench.charge.contract.encode({"order": 3, "note": note}))
+    bench.bury([Grave(order=0), Grave(order=1), Grave(order=3, value=large), Grave(order=4), Grave(order=6)])
+    _, published = carry_out(replaying(bench), Request(selection=ALL))
+    assert (published.units, published.refused) == (4, 1)
+    assert published.refusals[0].unit.label == "0/1"
+    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-3"]
+    assert bench.replayed_ids() == {"job-0": 1, "job-1": 1, "job-4": 1, "job-6": 1}
+
+
+def narrow(bench: Bench, *, max_message_bytes: int) -> None:
+    """Lower the main topic's limit for a record."""
+    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
+        AdminClient,
+        AlterConfigOpType,
+        ConfigEntry,
+        ConfigResource,
+        ResourceType,
+    )
+
+    entry = ConfigEntry("max.message.bytes", str(max_message_bytes), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, bench.queue.topic, incremental_configs=[entry])
+    admin = AdminClient(bench.cluster.client_config())
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(20)
+
+
+def test_a_log_that_ends_in_transaction_markers_is_read_to_its_end(bench: Bench) -> None:
+    """Aborted records and markers leave offsets that never come; the reading ends all the same."""
+    producer = Producer(bench.cluster.client_config(transactional_id=f"{bench.queue.topic}.test"))
+    producer.init_transactions(20)
+    for commits in (True, False):
+        producer.begin_transaction()
+        producer.produce(bench.queue.dead_topic, b"x", partition=0, headers=[(wire.JOB_ID, b"t")])
+        producer.flush(20)
+        producer.commit_transaction() if commits else producer.abort_transaction()
+    producer.close()
+    with TopicReader(bench.cluster, bench.queue.dead_topic, stall_s=5.0) as reader:
+        spans = reader.spans()
+        assert spans[0] == Span(partition=0, start=0, end=4)  # two records, a marker after each
+        assert len(list(reader.read(spans))) == 1
+
+
+def test_a_reading_that_stops_is_an_error_not_a_short_list(bench: Bench) -> None:
+    """Where the log ought to go on and nothing comes, the desk says so instead of listing what it has."""
+    silent = TopicReader(ClusterSettings(bootstrap_servers="127.0.0.1:9"), bench.queue.dead_topic, stall_s=0.5)
+    with silent as reader, pytest.raises(ReadStalled, match="partition 0"):
+        list(reader.read([Span(partition=0, start=0, end=1)]))
+
+
+def test_an_absent_topic_names_the_command_that_makes_it(cluster: ClusterSettings, namespace: str) -> None:
+    """Without the queue's topics the desk says how to create them."""
+    bench = open_bench(cluster, namespace, create=False)
+    with pytest.raises(TopicAbsent, match="stoker topology apply"):
+        DeadLetterDesk(cluster, bench.queue).survey()
+
+
+@pytest.mark.parametrize("wanted", ["job-99", "0/99", "99/0"])
+def test_an_unknown_letter_is_an_error_that_says_how_to_name_one(bench: Bench, wanted: str) -> None:
+    """Neither a foreign id nor a reference outside the log finds anything."""
+    with pytest.raises(NoSuchLetter, match="partition/offset"):
+        DeadLetterDesk(bench.cluster, bench.queue).file(wanted)

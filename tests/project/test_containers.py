@@ -1,0 +1,160 @@
+"""docker-compose.yml and the Dockerfile, as far as they can be checked without a container engine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any
+
+import pytest
+import yaml
+
+from stoker.consumers.settings import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+VERSION = re.compile(r":v?\d+\.\d+\.\d+(-[\w.]+)?$")
+
+
+def test_the_stack_has_its_parts() -> None:
+    """Kafka, a Schema Registry, the worker, and the step that makes the worker's topics."""
+    assert set(SERVICES) == {"kafka", "schema-registry", "topology", "worker"}
+
+
+def test_every_image_is_pinned_by_a_full_version() -> None:
+    """The same file gives the same stack next year."""
+    fetched = {name: service["image"] for name, service in SERVICES.items() if service["image"] != "stoker:local"}
+    assert fetched.keys() == {"kafka", "schema-registry"}
+    assert all(VERSION.search(image) for image in fetched.values()), fetched
+    base = re.search(r"^FROM (\S+)", DOCKERFILE, re.M)
+    assert base is not None
+    assert VERSION.search(base[1]), base[1]
+
+
+@pytest.mark.parametrize("name", ["topology", "worker"])
+def test_a_service_waits_until_what_it_needs_is_ready(name: str) -> None:
+    """A condition `service_healthy` only holds where the other service has a health check."""
+    for needed, how in SERVICES[name]["depends_on"].items():
+        if how["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[needed]
+        else:
+            assert (needed, how["condition"]) == ("topology", "service_completed_successfully")
+
+
+def test_only_this_machine_reaches_the_stack() -> None:
+    """Neither Kafka nor the registry asks for a password here, so neither listens to the network."""
+    published = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_listeners_agree_with_what_is_advertised_and_published() -> None:
+    """Clients inside and outside are each told an address that leads back to the broker."""
+    kafka = SERVICES["kafka"]
+    advertised = dict(entry.split("://") for entry in kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(","))
+    listening = dict(entry.split("://") for entry in kafka["environment"]["KAFKA_LISTENERS"].split(","))
+    inside, outside = advertised["INSIDE"], advertised["OUTSIDE"]
+    assert SERVICES["worker"]["environment"]["STOKER_BOOTSTRAP_SERVERS"] == inside
+    assert kafka["ports"] == [f"127.0.0.1:{outside.split(':')[1]}:{listening['OUTSIDE'].split(':')[1]}"]
+    assert inside.split(":")[1] == listening["INSIDE"].split(":")[1]
+
+
+STAGES = re.split(r"^FROM .*\n", DOCKERFILE, flags=re.M)[1:]
+LET_IN = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+
+
+def copied(stage: str) -> list[str]:
+    """What a stage copies from the build context."""
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", stage, re.M)
+    return [name for line in lines for name in line.split()]
+
+
+def test_the_image_copies_what_the_context_lets_in() -> None:
+    """.dockerignore lets in what is copied, which exists, and nothing else."""
+    assert sorted(name for stage in STAGES for name in copied(stage)) == sorted(LET_IN)
+    assert [name for name in LET_IN if not (ROOT / name).exists()] == []
+
+
+def test_nothing_is_built_in_the_image_itself() -> None:
+    """The last stage takes the finished environment, so that no build folder is left beside the application."""
+    assert copied(STAGES[-1]) == ["examples"]
+    assert "pip" not in STAGES[-1]
+    assert re.search(r"^COPY --from=build (\S+) \1$", STAGES[-1], re.M)
+
+
+def test_the_worker_has_few_rights_and_an_init_above_it() -> None:
+    """Process 1 passes signals on and collects orphans, and nothing runs as root."""
+    users = re.findall(r"^USER (\S+)", STAGES[-1], re.M)
+    assert users
+    assert users[-1] not in ("root", "0")
+    assert re.search(r'^ENTRYPOINT \["tini", "--", "stoker"\]', STAGES[-1], re.M)
+    assert re.search(r"apt-get install .*\btini\b", STAGES[-1])
+
+
+def test_the_stack_waits_for_the_workers_end() -> None:
+    """The engine kills a worker only when its grace is over, and 20 s more to settle and leave."""
+    seconds = re.fullmatch(r"(\d+)s", SERVICES["worker"]["stop_grace_period"])
+    assert seconds is not None
+    assert int(seconds[1]) >= WorkerSettings().grace.total_seconds() + 20
+
+
+def test_what_builds_the_package_is_pinned_and_needs_no_more_than_the_context(tmp_path: Path) -> None:
+    """The wheel is made of what is copied into the first stage, by one exact version of setuptools."""
+    assert re.search(r'^requires = \["setuptools==[\d.]+"\]', (ROOT / "pyproject.toml").read_text(), re.M)
+    for name in copied(STAGES[0]):
+        source = ROOT / name
+        if source.is_dir():
+            copytree(source, tmp_path / "src" / name, ignore=ignore_patterns("__pycache__"))
+        else:
+            (tmp_path / "src").mkdir(exist_ok=True)
+            (tmp_path / "src" / name).write_bytes(source.read_bytes())
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(tmp_path / "src")]
+    subprocess.run(command, check=True, capture_output=True, timeout=110)
+    (wheel,) = tmp_path.glob("stoker-*.whl")
+    rooms = {name.split("/")[1] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stoker/")}
+    assert rooms == {"schemas", "topology", "producers", "consumers", "operations", "testing"}
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Give the server's status, and an empty list."""
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+        self.wfile.write(b"[]")
+
+
+@pytest.fixture
+def registry() -> Iterator[ThreadingHTTPServer]:
+    """Something that answers as a registry's port does."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.mark.parametrize(("status", "is_healthy"), [(200, True), (500, False)])
+def test_the_registrys_health_check_needs_bash_alone(
+    registry: ThreadingHTTPServer, status: int, is_healthy: bool
+) -> None:
+    """A foreign image promises no curl; what it answers decides."""
+    registry.status = status  # type: ignore[attr-defined]
+    kind, *command = SERVICES["schema-registry"]["healthcheck"]["test"]
+    assert (kind, command[0]) == ("CMD", "bash")
+    here = [part.replace("$$", "$").replace("localhost/8081", f"127.0.0.1/{registry.server_port}") for part in command]
+    done = subprocess.run(here, capture_output=True, timeout=30, check=False, env={"PATH": ""}, executable="/bin/bash")
+    assert (done.returncode == 0) is is_healthy, done.stderr

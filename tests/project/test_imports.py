@@ -1,0 +1,98 @@
+"""Imports go one way only: between the rooms, schemas ← topology ← producers ← consumers ← operations, and ← testing;
+and inside of a room between its folders, in the order that is written here."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("schemas", "topology", "producers", "consumers", "operations", "testing")
+BESIDE = {"testing": ("operations",)}
+"""{room: rooms before it that it has no use for}."""
+FOLDERS = {
+    "schemas": ("wire_text", "errors", "codec", "own", "shapes", "contracts", "stores", "decode", "files"),
+    "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
+    "consumers": (
+        *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
+        *("kafka", "records", "ordering", "job", "partitions", "runners", "settling", "steps", "isolation"),
+        *("polling", "group", "inspection", "queue_worker", "worker"),
+    ),
+    "operations": (
+        *("instants", "cluster_view", "application", "contract_check", "inbox", "payload_input", "broker", "views"),
+        *("stored_jobs", "replay", "status", "doctor", "cli", "commands"),
+    ),
+}
+"""{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""
+MOST_MODULES = 17
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_itself_and_the_rooms_before_it(path: Path) -> None:
+    """Whoever changes a room needs to know the rooms before it, and none behind it."""
+    room = path.relative_to(ROOT).parts[0]
+    behind = (*ROOMS[ROOMS.index(room) + 1 :], *BESIDE.get(room, ()))
+    wrong = [f"{path.relative_to(ROOT)}:{line}: {room} imports {to}" for line, to in _imports(path) if to in behind]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_reach_each_other_by_relative_imports(path: Path) -> None:
+    """A room under its absolute name could be another installation's."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {name for node in ast.walk(tree) for name in _absolute_names(node)}
+    absolute = sorted(name for name in names if name.split(".")[0] in ("stoker", *ROOMS))
+    assert not absolute, f"{path.relative_to(ROOT)}: {absolute}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_folder_imports_only_itself_and_the_folders_before_it(path: Path) -> None:
+    """The folders of a room are the floors of one house: whoever reads one needs none above it."""
+    room, *inside = path.relative_to(ROOT).with_suffix("").parts
+    if room not in FOLDERS or inside == ["__init__"]:
+        return
+    floors = FOLDERS[room]
+    own = floors.index(inside[0])
+    wrong = [f"line {line}: {to}" for line, to in _inside(path) if to in floors and floors.index(to) > own]
+    assert not wrong, f"{path.relative_to(ROOT)} imports from above: {wrong}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_folder_can_be_read_as_a_table_of_contents(room: str) -> None:
+    """No folder has more modules than a newcomer takes in at once, none lies deeper than two, and all are listed."""
+    folders = [ROOT / room, *(path for path in (ROOT / room).rglob("*") if path.is_dir() and list(path.glob("*.py")))]
+    modules = {folder: [path for path in folder.glob("*.py") if path.stem != "__init__"] for folder in folders}
+    assert not {str(folder): len(found) for folder, found in modules.items() if len(found) > MOST_MODULES}
+    assert not [folder for folder in folders if len(folder.relative_to(ROOT).parts) > 2]
+    listed = FOLDERS.get(room, tuple(path.stem for path in modules[ROOT / room]))
+    assert {*(folder.name for folder in folders[1:]), *(path.stem for path in modules[ROOT / room])} == set(listed)
+
+
+def _inside(path: Path) -> Iterator[tuple[int, str]]:
+    """Each relative import that stays in the room: its line, and the folder or loose module that it goes to."""
+    depth = len(path.relative_to(ROOT).parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == depth - 1:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((node.lineno, name.split(".")[0]) for name in names)
+
+
+def _imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Each relative import that leaves the room: its line and the room it goes to."""
+    depth = len(path.relative_to(ROOT).parts)  # from this many dots on, an import leaves the room
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level >= depth:
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((node.lineno, name.split(".")[0]) for name in names)
+
+
+def _absolute_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [node.module]
+    return []

@@ -1,0 +1,61 @@
+"""The command line's reference as Markdown, made of its help; `make reference` writes it to docs/commands.md."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from stoker.operations.cli import main
+
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "docs" / "commands.md"
+
+_HEAD: Final = """\
+# Commands
+
+Every command with its options, their environment variables and defaults. This page is made of what `--help` shows:
+`make reference` writes it. How the commands are used is in [operations](operations.md).
+"""
+
+
+def commands_page() -> str:
+    """The whole page."""
+    root = click.Context(main, info_name="stoker", max_content_width=100)
+    commands = list(_commands(root))
+    contents = "\n".join(f"- [{name}](#{name.replace(' ', '-')})" for name, _ in commands)
+    return "\n".join([_HEAD, contents, *(section for _, section in commands)]).rstrip() + "\n"
+
+
+def _commands(ctx: click.Context) -> Iterator[tuple[str, str]]:
+    yield ctx.command_path, _section(ctx)
+    if isinstance(ctx.command, click.Group):
+        for name in ctx.command.list_commands(ctx):
+            command = ctx.command.get_command(ctx, name)
+            assert command is not None
+            yield from _commands(click.Context(command, info_name=name, parent=ctx))
+
+
+def _section(ctx: click.Context) -> str:
+    command = ctx.command
+    usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
+    records = [param.get_help_record(ctx) for param in command.get_params(ctx)]
+    rows = [f"| {_cell(f'`{name}`')} | {_cell(text)} |" for name, text in filter(None, records) if name != "--help"]
+    table = ["| option | meaning |", "|---|---|", *rows, ""] if rows else []
+    prose = [_paragraph(text) for text in inspect.cleandoc(command.help or "").split("\n\n")]
+    return "\n".join([f"\n## {ctx.command_path}\n", f"```text\n{usage}\n```\n", *prose, *table])
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of the help; one behind click's mark `\\b` stands line by line."""
+    if not text.startswith("\b"):
+        return f"{text.replace('<', '&lt;')}\n"
+    return f"```text\n{textwrap.dedent(text.removeprefix(chr(8))).strip(chr(10))}\n```\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,78 @@
+"""Where the tests' Kafka comes from when no cluster is given: a container, else the embedded broker.
+
+The worker processes of one test run share it through a folder: the first one that needs it makes it, the process that
+made the folder ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.operations.broker.errors import JarsMissing
+from stoker.operations.broker.java import find_jars
+from stoker.operations.broker.lock import file_lock
+
+_CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
+OLD_KAFKA = "3.9.1"
+"""The last release line before the group protocol of Kafka 4."""
+SHARED = "STOKER_TESTS_SHARED"
+"""Set by the process that runs pytest, inherited by xdist's workers."""
+WHOLE = "STOKER_TESTS_WHOLE"
+"""Set where a test that cannot have what it needs must fail, in place of being skipped."""
+_START_TIMEOUT_S = 600.0  # a first start downloads the image, or the jars; other workers wait for it
+
+
+def shared_folder() -> Path:
+    """What the processes of this run share."""
+    return Path(os.environ[SHARED])
+
+
+def provide_broker(shared: Path) -> str:
+    """The address of this run's broker, started by whoever asks first."""
+    note = shared / "cluster.json"
+    with file_lock(shared / "lock", _START_TIMEOUT_S):
+        if not note.exists():
+            made = _container("start") or {"bootstrap_servers": EmbeddedBroker(shared / "broker").start()}
+            note.write_text(json.dumps(made), encoding="utf-8")
+        return str(json.loads(note.read_text(encoding="utf-8"))["bootstrap_servers"])
+
+
+def provide_old_broker(shared: Path) -> str:
+    """The address of this run's broker of the release line before Kafka 4; its jars are fetched once for each user."""
+    try:
+        find_jars(lambda _said: None, version=OLD_KAFKA)
+    except JarsMissing as missing:
+        cannot_have(f"Kafka {OLD_KAFKA}: {missing}")
+    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA).start(_START_TIMEOUT_S)
+
+
+def cannot_have(what: str) -> None:
+    """Skip a test that lacks something, or fail it where the whole suite has to run."""
+    (pytest.fail if os.environ.get(WHOLE) else pytest.skip)(f"this machine cannot have {what}")
+
+
+def withdraw_broker(shared: Path) -> None:
+    """End what `provide_broker` started, if it was called."""
+    note = shared / "cluster.json"
+    made = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    if "container" in made:
+        _container("remove", made["container"])
+    for folder in (shared / "broker", shared / OLD_KAFKA):
+        EmbeddedBroker(folder).kill()
+
+
+def _container(*command: str) -> dict[str, str]:
+    """Ask for a container; empty when no engine answers, or it cannot run Kafka."""
+    script = [sys.executable, str(Path(__file__).with_name("container.py")), *command]
+    try:
+        done = subprocess.run(script, capture_output=True, text=True, timeout=_CONTAINER_TIMEOUT_S, check=True)
+    except subprocess.SubprocessError:
+        return {}
+    return dict(json.loads(done.stdout)) if done.stdout else {}

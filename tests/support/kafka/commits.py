@@ -1,0 +1,132 @@
+"""What a group's commits say of its progress, and how tests change what they stand on."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, Queue
+from support.program import TESTS, program
+from support.programs.parking_worker import HELD_KEY, declare
+from support.scenes.worker import create, ends, read_topic
+from support.waiting import wait_until
+
+DEADLINE_S = 120.0
+
+
+def commit_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None, partition: int = 0) -> TopicPartition:
+    """The group's commit for a partition, metadata included."""
+    consumer = Consumer(cluster.client_config() | {"group.id": queue.group})
+    try:
+        (found,) = consumer.committed([TopicPartition(topic or queue.topic, partition)], timeout=10)
+        return found
+    finally:
+        consumer.close()
+
+
+def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> PartitionState | None:
+    """What the commit of partition 0 says."""
+    found = commit_of(cluster, queue, topic)
+    return PartitionState.decode(found.metadata, found.offset)
+
+
+def wait_state(cluster: ClusterSettings, queue: Queue, *, horizon: int, incomplete: int) -> PartitionState:
+    """Wait until the commit knows of all up to `horizon`, and that so many of it are incomplete."""
+
+    def look() -> PartitionState | None:
+        state = state_of(cluster, queue)
+        if state is None or state.horizon != horizon:
+            return None
+        known = state if state.spilled_at is None else spilled(cluster, queue)[state.spilled_at]
+        return state if sum(end - start for start, end in known.incomplete) == incomplete else None
+
+    found = wait_until(look, DEADLINE_S, f"a commit that knows of {horizon} offsets and {incomplete} incomplete ones")
+    assert found is not None
+    return found
+
+
+def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, PartitionState]:
+    """{offset: state} of the progress topic's partition 0."""
+    records = read_topic(cluster, queue.progress_topic, queue.partitions)
+    found = {record.offset() or 0: PartitionState.from_bytes(bytes(record.value() or b"")) for record in records}
+    return {offset: state for offset, state in found.items() if state is not None}
+
+
+def move_group(cluster: ClusterSettings, queue: Queue, offset: int) -> None:
+    """Do what an operator does with kafka-consumer-groups --reset-offsets; the group must be empty."""
+    admin = AdminClient(cluster.client_config())
+    wanted = ConsumerGroupTopicPartitions(queue.group, [TopicPartition(queue.topic, 0, offset)])
+
+    def is_moved() -> bool:
+        (answer,) = admin.alter_consumer_group_offsets([wanted]).values()
+        return answer.exception(10) is None
+
+    wait_until(is_moved, DEADLINE_S, "the group to be empty, so that its offsets may be moved")
+
+
+def delete_records(cluster: ClusterSettings, topic: str, before: int | None = None) -> None:
+    """Delete the records of partition 0 before an offset, or all."""
+    end = ends(cluster, topic, 1)[0] if before is None else before
+    admin = AdminClient(cluster.client_config())
+    for future in admin.delete_records([TopicPartition(topic, 0, end)]).values():
+        future.result(10)
+
+
+class Parked:
+    """A queue of one partition with jobs of which some stand still, and worker processes to kill."""
+
+    def __init__(self, cluster: ClusterSettings, namespace: str, folder: Path) -> None:
+        self.cluster, self.namespace = cluster, namespace
+        self.file, self.release = folder / "runs", folder / "release"
+        self.file.touch()
+        self.pipeline, self.queue, self._act = declare(namespace, self.file, self.release)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        create(self.pipeline, cluster)
+
+    def enqueue(self, jobs: int, *, held_every: int | None = None, stands: bool = True) -> None:
+        """Publish jobs, numbered from 0; the first stands still, and so does each n-th behind it, of the same key."""
+        with Producer(self.pipeline, self.cluster) as producer:
+            result = producer.enqueue_many(
+                self._act.with_options(
+                    job_id=f"{jobs}-{n}",
+                    key=HELD_KEY if n == 0 or (held_every and n % held_every == 0) else f"k{n % 97}",
+                ).call(n, stands and n == 0)
+                for n in range(jobs)
+            )
+        assert result.confirmed == jobs
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a worker process."""
+        files = [str(self.file), str(self.release)]
+        command = [*program("parking_worker"), self.cluster.bootstrap_servers, self.namespace, *files]
+        process = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        return process
+
+    def runs(self) -> Counter[int]:
+        """{job: times that it began}."""
+        return Counter(map(int, self.file.read_text().split()))
+
+    def run_count(self) -> int:
+        """How many runs began."""
+        return self.file.read_bytes().count(b"\n")
+
+
+@contextmanager
+def parked(cluster: ClusterSettings, namespace: str, folder: Path) -> Iterator[Parked]:
+    """Such a queue, whose processes are ended afterwards."""
+    made = Parked(cluster, namespace, folder)
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.kill()
+            process.wait(10)

@@ -1,0 +1,135 @@
+"""Runners of both kinds under a watchdog, without a broker: for the tests of timeouts and stuck jobs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.records.record import Record
+from stoker.consumers.runners import async_runners, event_loop, watchdog
+from stoker.consumers.runners.async_runners import AsyncRunners
+from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import Raised, Result, Returned, Task
+from support.scenes.deliveries import declare, plain_record
+from support.waiting import wait_until
+
+
+@dataclass(kw_only=True)
+class Order:
+    """A job to run: its handler, called with its number, and its limits."""
+
+    handler: Callable[[int], Any]
+    timeout_s: float = 60.0
+    heartbeat_s: float | None = None
+
+    def task(self, number: int) -> Task:
+        """As the step `decode` gives it."""
+        task = declare().task()
+        heartbeat = None if self.heartbeat_s is None else timedelta(seconds=self.heartbeat_s)
+        timeout = timedelta(seconds=self.timeout_s)
+        task.job_type = replace(task.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
+        task.context.job_id, task.args = f"job-{number}", (number,)
+        return task
+
+
+@dataclass
+class Shift:
+    """Jobs that were handed to runners, and how they ended, in that order."""
+
+    runners: Any = None
+    dog: Watchdog = field(init=False)
+    ended: list[tuple[int, Result]] = field(default_factory=list)
+    orders: dict[int, Order] = field(default_factory=dict)
+
+    def hand_in(self, *orders: Order) -> None:
+        """Make jobs ready, numbered from where the last ones ended."""
+        numbers = range(len(self.orders), len(self.orders) + len(orders))
+        self.orders.update(zip(numbers, orders, strict=True))
+        self.runners.make_ready([plain_record(number) for number in numbers])
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Run as a sync job."""
+        self.ended.append((record.offset, run_sync(self.orders[record.offset].task(record.offset), slot)))
+
+    async def on_loop(self, record: Record, slot: AsyncSlot) -> None:
+        """Run as an async job."""
+        result = await run_async(self.orders[record.offset].task(record.offset), slot, lambda: False)
+        self.ended.append((record.offset, result))
+
+    def wait_ended(self, *numbers: int, deadline_s: float = 20.0) -> None:
+        """Wait for the ends of these jobs."""
+        wait_until(lambda: {n for n, _ in self.ended} >= set(numbers), deadline_s, f"jobs {numbers} to end")
+
+    def result(self, number: int) -> Result:
+        """How a job ended; it must have done so once."""
+        (found,) = [result for ended, result in self.ended if ended == number]
+        return found
+
+    def is_timed_out(self, number: int) -> bool:
+        """Whether a job ended by its limits."""
+        result = self.result(number)
+        return isinstance(result, Raised) and isinstance(result.error, TimeLimitExceeded)
+
+    def has_returned(self, number: int) -> bool:
+        """Whether a job ended by itself."""
+        return isinstance(self.result(number), Returned)
+
+
+def resist(until: threading.Event) -> None:
+    """Go on past the timeout until let go, whatever is raised inside; to be called by a job."""
+    while True:
+        with suppress(BaseException):  # around all of it: the one strike may come at any instruction
+            while not until.is_set():
+                until.wait(0.01)
+            return
+
+
+@contextmanager
+def threads(size: int) -> Iterator[Shift]:
+    """Threads under a watchdog."""
+    shift = Shift()
+    shift.runners = ThreadRunners(size, shift.in_thread, "test")
+    with _watched(shift):
+        yield shift
+    shift.runners.stop()
+
+
+@contextmanager
+def loops(size: int) -> Iterator[Shift]:
+    """An event loop under a watchdog."""
+    shift = Shift()
+    shift.runners = AsyncRunners(size, shift.on_loop, "test")
+    with _watched(shift):
+        yield shift
+    shift.runners.interrupt(within_s=10)
+
+
+@contextmanager
+def _watched(shift: Shift) -> Iterator[None]:
+    shift.dog = Watchdog([shift.runners], "test")
+    shift.runners.start()
+    shift.dog.start()
+    try:
+        yield
+    finally:
+        shift.dog.stop()
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, *, lost_after_s: float = 60.0) -> None:
+    """Let what takes seconds take tenths of them."""
+    monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.2)
+    monkeypatch.setattr(event_loop, "BLOCKED_AFTER_S", 0.2)
+    monkeypatch.setattr(async_runners, "RELIEF_AFTER_S", 0.5)
+    monkeypatch.setattr(async_runners, "LOST_AFTER_S", lost_after_s)
+    monkeypatch.setattr(async_runners, "UNKNOWN_LOST_AFTER_S", lost_after_s)
