@@ -41,11 +41,11 @@ from .partitions.commits import Commits
 from .partitions.counterparts import CounterpartsMissing, find_missing
 from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
-from .polling.backpressure import Flow
-from .polling.dispatch import Stages
+from .polling.backpressure import Backpressure
+from .polling.dispatch import Dispatch
 from .polling.intake import Intake
 from .polling.lag import Lags
-from .polling.rebalance import Handover
+from .polling.rebalance import Rebalance
 from .polling.tier_reader import TierReader
 from .records.record import Assignment
 from .settings import WorkerSettings
@@ -53,7 +53,7 @@ from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler
 from .settling.settlement import Group
 from .steps.schema_waits import SchemaWaits
-from .steps.steps import Bench
+from .steps.steps import StepContext
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -104,46 +104,50 @@ class QueueWorker:
         )
         waits = SchemaWaits(store, queue.name)
         self._decoder = Decoder(store, learn=waits.learn)
-        bench = Bench(
+        step_context = StepContext(
             queue=queue, job_types=pipeline.job_types, decoder=self._decoder, ledgers=self._assignments.ledgers
         )
-        self._stages = Stages(queue, bench, self._settler, self._events, settings, waits=waits)
-        self._flow = Flow(self._assignments, settings, lambda: self._stages.parked + self._stages.awaiting_schema)
+        self._dispatch = Dispatch(queue, step_context, self._settler, self._events, settings, waits=waits)
+        self._backpressure = Backpressure(
+            self._assignments, settings, lambda: self._dispatch.parked + self._dispatch.awaiting_schema
+        )
         self._membership = Membership(queue, partial(view_group, cluster, queue, settings.worker_id))
         self._overview = Overview(
             queue,
             settings.worker_id,
             assignments=self._assignments,
-            flow=self._flow,
-            stages=self._stages,
+            backpressure=self._backpressure,
+            dispatch=self._dispatch,
             membership=self._membership,
             rights=self._rights,
         )
         self._holdups = Holdups(
             queue,
             worker_id=settings.worker_id,
-            flow=self._flow,
-            stages=self._stages,
+            backpressure=self._backpressure,
+            dispatch=self._dispatch,
             settler=self._settler,
             events=self._events,
         )
         self._thread_id = 0
         self._cluster = cluster
         self._tiers = TierReader(make_reader(cluster, queue, f"{settings.worker_id}-tiers", {}))
-        self._handover = Handover(self._assignments, self._commits, self._flow, self._stages, self._tiers)
+        self._rebalance = Rebalance(self._assignments, self._commits, self._backpressure, self._dispatch, self._tiers)
         self._member = GroupMember(
             queue,
             cluster,
             settings.worker_id,
             assignments=self._assignments,
             restoring=self._restoring,
-            handover=self._handover,
+            rebalance=self._rebalance,
             commits=self._commits,
             rights=self._rights,
             membership=self._membership,
             wait_ended=self._wait_ended,
         )
-        self._intake = Intake(self._assignments, self._flow, self._stages, self._handover, self._member.note_error)
+        self._intake = Intake(
+            self._assignments, self._backpressure, self._dispatch, self._rebalance, self._member.note_error
+        )
         self._lags = Lags()
         self._lag: int | None = None
         self._next_housekeeping_s = 0.0
@@ -162,7 +166,7 @@ class QueueWorker:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
         self._thread_id = threading.get_ident()
-        self._stages.start()
+        self._dispatch.start()
         self._member.join()
         try:
             while not self._stopping.is_set():
@@ -175,11 +179,11 @@ class QueueWorker:
         self._stopping.set()
         self._restoring.stop()
         self._rights.stop()
-        self._flow.signal_room()
+        self._backpressure.signal_room()
 
     def excuse_failures(self) -> None:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
-        self._stages.excuses_failures = True
+        self._dispatch.excuses_failures = True
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they will be delivered again."""
@@ -199,16 +203,16 @@ class QueueWorker:
         self._check_parts()
         self._member.stay(self.last_turn_s)
         self._intake.note_settled()
-        self._handover.begin_restored(self._member.consumer)
+        self._rebalance.begin_restored(self._member.consumer)
         self._commits.commit_if_due(self._member.consumer)
         self._keep_house()
         self._intake.take_due(self._tiers.consumer)
         has_more = self._intake_delayed()
-        if self._flow.may_fetch():
+        if self._backpressure.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
-            self._flow.rest(self._member.consumer)
-            if self._flow.is_paused:
+            self._backpressure.rest(self._member.consumer)
+            if self._backpressure.is_paused:
                 self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
 
     def _check_parts(self) -> None:
@@ -217,12 +221,12 @@ class QueueWorker:
             raise WorkerCrashed(self.queue.name) from cause
 
     def _crash_cause(self) -> BaseException | None:
-        return self._stages.crashed or self._settler.crashed or self._restoring.crashed
+        return self._dispatch.crashed or self._settler.crashed or self._restoring.crashed
 
     # ---- intake
 
     def _poll_timeout_s(self) -> float:
-        due_s = self._flow.next_due_s
+        due_s = self._backpressure.next_due_s
         if self._commits.is_opening:
             return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
         return POLL_TIMEOUT_S if due_s is None else min(POLL_TIMEOUT_S, max(0.0, due_s - time.time()))
@@ -232,7 +236,7 @@ class QueueWorker:
 
         In this order because each call gives up the interpreter, and under load gets it back late.
         """
-        at_hand = self._member.consumer.consume(max(1, min(FETCH_LIMIT, self._flow.room)), 0)
+        at_hand = self._member.consumer.consume(max(1, min(FETCH_LIMIT, self._backpressure.room)), 0)
         if at_hand or timeout_s == 0:
             return at_hand
         first = self._member.consumer.poll(timeout_s)
@@ -243,7 +247,7 @@ class QueueWorker:
         now_s = time.monotonic()
         if now_s < self._next_tiers_s:
             return False
-        delayed = self._tiers.fetch(self._flow.tier_room)
+        delayed = self._tiers.fetch(self._backpressure.tier_room)
         self._take(delayed)
         self._next_tiers_s = now_s if delayed else now_s + TIERS_INTERVAL_S
         return bool(delayed)
@@ -264,7 +268,7 @@ class QueueWorker:
         self._intake.note_settled()
         while any(a.in_flight for a in leaving) and time.monotonic() < give_up_s and not self._stopping_now.is_set():
             self.last_turn_s = time.monotonic()  # bounded, so it does not hang
-            self._flow.wait_for_change()
+            self._backpressure.wait_for_change()
             self._intake.note_settled()
 
     # ---- housekeeping and the end
@@ -281,7 +285,7 @@ class QueueWorker:
             self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()
             readers = {None: self._member.consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
-            self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._flow.is_resting)
+            self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._backpressure.is_resting)
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
@@ -290,16 +294,16 @@ class QueueWorker:
         self._restoring.stop()
         self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
         everything = self._assignments.all()
-        if self._stages.crashed is not None:
+        if self._dispatch.crashed is not None:
             self._commits.note_crash()
         for assignment in everything:
             assignment.is_open = False
         try:
-            self._flow.pause(self._member.consumer)
-            self._handover.take_back(everything)
+            self._backpressure.pause(self._member.consumer)
+            self._rebalance.take_back(everything)
             self._await_running()
         finally:  # whatever the consumer says by now: what has ended is settled
-            self._stages.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
+            self._dispatch.stop(timedelta(0) if self._stopping_now.is_set() else SETTLE_AT_STOP)
             self._leave_in_time()
             self._events.close(0.0 if self._stopping_now.is_set() else EVENTS_AT_STOP_S)
 
@@ -312,7 +316,7 @@ class QueueWorker:
 
     def _has_hope(self) -> bool:
         """Whether there are jobs that may still end and be settled, without a person's help."""
-        return self._flow.in_flight > self._settler.stranded
+        return self._backpressure.in_flight > self._settler.stranded
 
     def _is_out_of_time(self) -> bool:
         return time.monotonic() >= self._shutdown_by_s or self._stopping_now.is_set()

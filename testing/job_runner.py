@@ -14,7 +14,7 @@ from ..consumers.records.record import Assignment, Record
 from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
 from ..consumers.steps.run import run_async, run_sync
-from ..consumers.steps.steps import Bench, Raised, Result, Returned, Task, decide, decode
+from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext, decide, decode
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.stores.store import MemorySchemaStore
@@ -74,8 +74,12 @@ class JobRunner:
         """Run one bound call, as `run` does."""
         if call.job_type.is_async:
             return asyncio.run(self.run_call_async(call))
-        bench, task = self._prepared(call)
-        return self._concluded(task, run_sync(task, Slot()), bench) if isinstance(task, Task) else JobRun(outcome=task)
+        step_context, task = self._prepared(call)
+        return (
+            self._concluded(task, run_sync(task, Slot()), step_context)
+            if isinstance(task, DecodedJob)
+            else JobRun(outcome=task)
+        )
 
     async def run_async(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:
         """Run one job on the event loop that runs; a sync one in this thread."""
@@ -85,18 +89,18 @@ class JobRunner:
         """Run one bound call, as `run_async` does."""
         if not call.job_type.is_async:
             return self.run_call(call)
-        bench, task = self._prepared(call)
-        if not isinstance(task, Task):
+        step_context, task = self._prepared(call)
+        if not isinstance(task, DecodedJob):
             return JobRun(outcome=task)
         slot = AsyncSlot("test", Holder(), lambda _what: None)
-        return self._concluded(task, await run_async(task, slot, lambda: False), bench)
+        return self._concluded(task, await run_async(task, slot, lambda: False), step_context)
 
-    def _prepared(self, call: JobCall) -> tuple[Bench, Task | Outcome]:
+    def _prepared(self, call: JobCall) -> tuple[StepContext, DecodedJob | Outcome]:
         """The job as a worker gets it; an outcome where it would not run, such as one that has expired."""
         now_s = (self.now or datetime.now(UTC)).timestamp()
         job_type, store = call.job_type, MemorySchemaStore()
         store.register(job_type.contract)
-        bench = Bench(
+        step_context = StepContext(
             queue=job_type.queue,
             job_types={job_type.name: job_type},
             decoder=Decoder(store),
@@ -104,9 +108,9 @@ class JobRunner:
             clock=lambda: now_s,
             chance=lambda: self.jitter,
         )
-        task = decode(self._record(call, store, now_s - self.waited.total_seconds()), bench)
-        assert isinstance(task, Task | Outcome), "the store holds the schema"
-        return bench, task
+        task = decode(self._record(call, store, now_s - self.waited.total_seconds()), step_context)
+        assert isinstance(task, DecodedJob | Outcome), "the store holds the schema"
+        return step_context, task
 
     def _record(self, call: JobCall, store: MemorySchemaStore, enqueued_s: float) -> Record:
         topic = call.job_type.queue.topic
@@ -124,9 +128,9 @@ class JobRunner:
         )
         return Record(message, Assignment(1, topic, 0))
 
-    def _concluded(self, task: Task, result: Result, bench: Bench) -> JobRun:
+    def _concluded(self, task: DecodedJob, result: Result, step_context: StepContext) -> JobRun:
         return JobRun(
-            outcome=decide(task, result, bench),
+            outcome=decide(task, result, step_context),
             returned=result.value if isinstance(result, Returned) else None,
             raised=result.error if isinstance(result, Raised) else None,
         )

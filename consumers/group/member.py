@@ -31,7 +31,7 @@ from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..polling.backpressure import places
-from ..polling.rebalance import Handover
+from ..polling.rebalance import Rebalance
 from ..records.record import Assignment
 from .membership import Membership
 from .rights_watch import RightsWatch
@@ -56,7 +56,7 @@ class GroupMember:
         *,
         assignments: Assignments,
         restoring: Restoring,
-        handover: Handover,
+        rebalance: Rebalance,
         commits: Commits,
         rights: RightsWatch,
         membership: Membership,
@@ -65,7 +65,7 @@ class GroupMember:
         self._queue, self._cluster, self._worker_id = queue, cluster, worker_id
         self._assignments = assignments
         self._restoring = restoring
-        self._handover = handover
+        self._rebalance = rebalance
         self._commits = commits
         self._rights = rights
         self._membership = membership
@@ -154,7 +154,7 @@ class GroupMember:
     def _rejoin(self) -> None:
         """Join anew with another client: this one was barred from the group, and a client does not get over that."""
         self._is_barred, self._rejoin_at_s = False, time.monotonic() + REJOIN_PAUSE_S
-        self._handover.lose(places(self._assignments.all()))
+        self._rebalance.lose(places(self._assignments.all()))
         self._join_anew()
 
     def _join_anew(self) -> None:
@@ -167,14 +167,14 @@ class GroupMember:
         self._restoring.begin(self._assignments.add(given))
         self._protocol.take(consumer, given)
         consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
-        self._handover.log("assigned", given)
+        self._rebalance.log("assigned", given)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._handover.revoke(consumer, taken, self._wait_ended)
+        self._rebalance.revoke(consumer, taken, self._wait_ended)
         self._protocol.give_back(consumer, taken)
-        self._handover.log("revoked", taken)
+        self._rebalance.log("revoked", taken)
 
     def _on_lost(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._handover.lose(taken)
+        self._rebalance.lose(taken)
         self._protocol.give_back(consumer, taken)
-        self._handover.log("lost", taken)
+        self._rebalance.log("lost", taken)

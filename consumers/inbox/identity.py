@@ -18,7 +18,7 @@ class Identity:
 
     Attributes:
         queue: `<namespace>.<queue>`.
-        job: the claim id: the idempotency key or else the job id, under a replay's name if a replay published it.
+        job: the deduplication id: the idempotency key or else the job id, under a replay's name if a replay published it.
         step: names one of several effects of the job; empty where there is only one.
     """
 
@@ -32,7 +32,7 @@ class Identity:
         return (self.queue, self.job, self.step)
 
 
-def identify(queue: str, claim_id: str, step: str = "") -> Identity:
+def identify(queue: str, deduplication_id: str, step: str = "") -> Identity:
     """Name a job for the inbox, by a digest where an index would not take the name, as only a foreign publisher's.
 
     Raises:
@@ -40,7 +40,7 @@ def identify(queue: str, claim_id: str, step: str = "") -> Identity:
     """
     if "\0" in step or len(step.encode()) > LONGEST_STEP_BYTES:
         raise InvalidInboxName(f"a step's name has at most {LONGEST_STEP_BYTES} bytes and no NUL, not {step[:40]!r}…")
-    encoded = claim_id.encode()
+    encoded = deduplication_id.encode()
     if len(encoded) > LONGEST_JOB_BYTES or b"\0" in encoded:
         return Identity(queue, f"blake2b:{blake2b(encoded, digest_size=32).hexdigest()}", step)
-    return Identity(queue, claim_id, step)
+    return Identity(queue, deduplication_id, step)

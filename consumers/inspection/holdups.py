@@ -18,8 +18,8 @@ from ...schemas import wire_text
 from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..job.context import JobContext
-from ..polling.backpressure import Flow, wake_time_s
-from ..polling.dispatch import Stages
+from ..polling.backpressure import Backpressure, wake_time_s
+from ..polling.dispatch import Dispatch
 from ..records.record import Assignment, Lane, Record, attempt_or_1
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import Event, EventPublisher
@@ -60,12 +60,19 @@ class Holdups:
     """Looks for hold-ups of one queue and publishes them; owned by the poll thread."""
 
     def __init__(
-        self, queue: Queue, *, worker_id: str, flow: Flow, stages: Stages, settler: Settler, events: EventPublisher
+        self,
+        queue: Queue,
+        *,
+        worker_id: str,
+        backpressure: Backpressure,
+        dispatch: Dispatch,
+        settler: Settler,
+        events: EventPublisher,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._flow = flow
-        self._stages = stages
+        self._backpressure = backpressure
+        self._dispatch = dispatch
         self._settler = settler
         self._events = events
         self._next_look_s = 0.0
@@ -82,7 +89,9 @@ class Holdups:
 
     def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
         """Why the jobs at these spots are incomplete, and all stuck jobs."""
-        places = [(place, context) for place in self._stages.watchdog.places if (context := place.context) is not None]
+        places = [
+            (place, context) for place in self._dispatch.watchdog.places if (context := place.context) is not None
+        ]
         running = {spot_of(context.record): context for _, context in places}
         for place, context in places:
             if is_stuck(place) or spot_of(context.record) in old:
@@ -92,17 +101,17 @@ class Holdups:
             yield from self._of_waiting(waiting, {context.record.lane: context for context in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, JobContext]) -> Iterator[Holdup]:
-        parked = {spot_of(record): record for record in self._stages.parked_records() if spot_of(record) in waiting}
-        crashed = {spot_of(record): record for record in self._stages.isolated.crashed_records()}
-        held = {spot_of(record) for record in self._flow.held_records()}
-        schemaless = {spot_of(record): record for record in self._stages.schemaless_records()}
+        parked = {spot_of(record): record for record in self._dispatch.parked_records() if spot_of(record) in waiting}
+        crashed = {spot_of(record): record for record in self._dispatch.isolated.crashed_records()}
+        held = {spot_of(record) for record in self._backpressure.held_records()}
+        schemaless = {spot_of(record): record for record in self._dispatch.schemaless_records()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
             elif spot in crashed:
                 yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
             elif spot in schemaless:
-                record, why = schemaless[spot], self._stages.schema_trouble or "it is being asked for"
+                record, why = schemaless[spot], self._dispatch.schema_trouble or "it is being asked for"
                 yield Holdup(
                     spot=spot, state="awaiting-schema", since_s=since_s, record=record, detail={"trouble": why}
                 )
@@ -112,7 +121,7 @@ class Holdups:
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, JobContext]) -> Holdup:
         ahead = running.get(record.lane)
-        tier = self._stages.awaited_tier(record) if ahead is None else None
+        tier = self._dispatch.awaited_tier(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if tier is not None:
@@ -121,7 +130,7 @@ class Holdups:
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The retry that a parked record waits for, where the worker holds it already."""
-        for held in self._flow.held_records():
+        for held in self._backpressure.held_records():
             if held.lane == parked.lane and held.assignment.tier is not None:
                 due = utc(wake_time_s(held, held.assignment.tier))
                 return {"behind": wire_text(held.headers.get(JOB_ID)), "due": due.isoformat()}

@@ -9,8 +9,8 @@ from ...topology import Queue
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import Flow
-from ..polling.dispatch import Stages
+from ..polling.backpressure import Backpressure
+from ..polling.dispatch import Dispatch
 from ..records.record import Assignment
 from ..runners.stacks import innermost, thread_frames
 from .report import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
@@ -29,16 +29,16 @@ class Overview:
         worker_id: str,
         *,
         assignments: Assignments,
-        flow: Flow,
-        stages: Stages,
+        backpressure: Backpressure,
+        dispatch: Dispatch,
         membership: Membership,
         rights: RightsWatch,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
         self._assignments = assignments
-        self._flow = flow
-        self._stages = stages
+        self._backpressure = backpressure
+        self._dispatch = dispatch
         self._membership = membership
         self._rights = rights
         self.lowest: dict[Assignment, tuple[int, float]] = {}
@@ -59,15 +59,15 @@ class Overview:
         return QueueSnapshot(
             queue=self._queue.name,
             outcomes=dict(outcomes),
-            in_flight=self._flow.in_flight,
-            running=self._stages.watchdog.running,
-            stuck=self._stages.watchdog.stuck,
-            progress=self._stages.watchdog.progress,
-            held=self._flow.held,
+            in_flight=self._backpressure.in_flight,
+            running=self._dispatch.watchdog.running,
+            stuck=self._dispatch.watchdog.stuck,
+            progress=self._dispatch.watchdog.progress,
+            held=self._backpressure.held,
             partitions=self._assignments.main_partitions,
             lag=lag,
-            is_paused=self._flow.is_paused,
-            children=self._stages.isolated.counts(),
+            is_paused=self._backpressure.is_paused,
+            children=self._dispatch.isolated.counts(),
             standing=self._membership.judgement.standing,
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
@@ -77,28 +77,28 @@ class Overview:
         """What everything is doing."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
-        dog = self._stages.watchdog
+        dog = self._dispatch.watchdog
         return QueueTrace(
             queue=self._queue.name,
             worker=self._worker_id,
-            ready=self._stages.ready,
-            parked=self._stages.parked,
-            held=self._flow.held,
-            in_flight=self._flow.in_flight,
+            ready=self._dispatch.ready,
+            parked=self._dispatch.parked,
+            held=self._backpressure.held,
+            in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,
-            is_paused=self._flow.is_paused,
+            is_paused=self._backpressure.is_paused,
             polled_s=polled_s,
             poll_stack=innermost(thread_frames(poll_thread_id)) if polled_s > SLOW_TURN_S else (),
             partitions=tuple(self._partition(found, now_s) for found in self._in_order()),
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
             is_leaving=self._membership.judgement.standing == "leaving",
-            loops=self._stages.loops(),
+            loops=self._dispatch.loops(),
             runs=run_traces(dog.places, now_s),
-            crashed=self._stages.isolated.crashed,
-            awaiting_schema=self._stages.awaiting_schema,
-            schema_trouble=self._stages.schema_trouble,
-            children=self._stages.isolated.counts(),
+            crashed=self._dispatch.isolated.crashed,
+            awaiting_schema=self._dispatch.awaiting_schema,
+            schema_trouble=self._dispatch.schema_trouble,
+            children=self._dispatch.isolated.counts(),
         )
 
     def _in_order(self) -> list[Assignment]:

@@ -41,7 +41,7 @@ from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..runners.slots import Slot
 from ..steps.run import run_async, run_sync
-from ..steps.steps import Bench, Raised, Result, Task, decide
+from ..steps.steps import DecodedJob, Raised, Result, StepContext, decide
 from . import child_flag
 from .log_relay import log_over_pipe, log_to_own_stderr
 from .messages import (
@@ -173,7 +173,7 @@ class Child:
         self._talk = talk
         self._heard = heard
         self._job_types: dict[str, JobType[Any, Any]] = {}
-        self._bench = Bench(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
+        self._step_context = StepContext(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
         self._slot = Slot()
         self._runner = asyncio.Runner(loop_factory=make_loop)
         for address in addresses:
@@ -188,10 +188,10 @@ class Child:
         self._runner.close()
 
     def _conclude(self, message: RunJob) -> None:
-        context = context_of(message, self._bench.queue.name, PipedSigns(self._talk))
+        context = context_of(message, self._step_context.queue.name, PipedSigns(self._talk))
         job_type, result = self._run(message, context)
         _flush()
-        outcome = decide(Task(context.record, job_type, (), {}, context), result, self._bench)
+        outcome = decide(DecodedJob(context.record, job_type, (), {}, context), result, self._step_context)
         self._talk.tell(Ended(outcome))
 
     def _run(self, message: RunJob, context: JobContext) -> tuple[JobType[Any, Any], Result]:
@@ -199,11 +199,11 @@ class Child:
             job_type = self._job_type(message.job_type)
             args, kwargs = pickle.loads(message.arguments)
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
-            return _stand_in(self._addresses[message.job_type], self._bench.queue, _unknown), Raised(error)
-        task = Task(context.record, job_type, args, kwargs, context)
+            return _stand_in(self._addresses[message.job_type], self._step_context.queue, _unknown), Raised(error)
+        task = DecodedJob(context.record, job_type, args, kwargs, context)
         return job_type, self._run_async(task) if job_type.is_async else run_sync(task, self._slot)
 
-    def _run_async(self, task: Task) -> Result:
+    def _run_async(self, task: DecodedJob) -> Result:
         slot = AsyncSlot("child", Holder(), lambda _what: None)
         results: list[Result] = []  # not the asyncio task's own, which a job that cancels that would take along
 
@@ -218,7 +218,7 @@ class Child:
         known = self._job_types.get(name)
         if known is None:
             address = self._addresses[name]
-            known = _stand_in(address, self._bench.queue, find_handler(address.module, address.qualname))
+            known = _stand_in(address, self._step_context.queue, find_handler(address.module, address.qualname))
             self._job_types[name] = known
         return known
 

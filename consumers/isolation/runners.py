@@ -24,7 +24,7 @@ from ..records.record import Assignment, Record
 from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
-from ..steps.steps import Bench, Raised, Task, decide
+from ..steps.steps import DecodedJob, Raised, StepContext, decide
 from .child_main import find_handler
 from .child_run import Killed, NotBegun, Stopped, run_in_child
 from .child_slot import ChildSlot
@@ -48,21 +48,21 @@ class IsolatedRunners:
 
     def __init__(
         self,
-        bench: Bench,
+        step_context: StepContext,
         settings: WorkerSettings,
         run_one: RunOne,
         on_crash: Callable[[BaseException], None],
     ) -> None:
-        self._bench = bench
-        self.addresses = addresses_of(bench.job_types)
+        self._step_context = step_context
+        self.addresses = addresses_of(step_context.job_types)
         size = settings.isolated_concurrency
         self._pool = ChildPool(
-            make_setup(bench, self.addresses),
+            make_setup(step_context, self.addresses),
             size=size,
             recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
             on_crash=on_crash,
         )
-        self._threads = ThreadRunners(size, run_one, f"{bench.queue.name}-isolated", ChildSlot)
+        self._threads = ThreadRunners(size, run_one, f"{step_context.queue.name}-isolated", ChildSlot)
         self._lock = threading.Lock()
         self._is_started = False
         self._paused: dict[Record, threading.Timer] = {}
@@ -135,11 +135,11 @@ class IsolatedRunners:
         """Of all children."""
         return self._pool.process_ids()
 
-    def outcome(self, task: Task, slot: Slot) -> Outcome | None:
+    def outcome(self, task: DecodedJob, slot: Slot) -> Outcome | None:
         """Run one job in a child; None if its child has died and the job is to be run again in a while."""
         job = _job_message(task)
         if isinstance(job, Exception):
-            return decide(task, Raised(job), self._bench)
+            return decide(task, Raised(job), self._step_context)
         ending = self._run(task, job, slot, has_crashed=task.record.offset in task.record.assignment.crashes)
         match ending:
             case ChildDied():
@@ -147,14 +147,16 @@ class IsolatedRunners:
             case Stopped():
                 outcome: Outcome = INTERRUPTED
             case Killed(error=error):
-                outcome = decide(task, Raised(error), self._bench)
+                outcome = decide(task, Raised(error), self._step_context)
             case _:
                 outcome = ending
         with self._lock:
             self._deaths.pop(task.record, None)
         return outcome
 
-    def _run(self, task: Task, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Stopped | Killed | ChildDied:
+    def _run(
+        self, task: DecodedJob, job: RunJob, slot: Slot, *, has_crashed: bool
+    ) -> Outcome | Stopped | Killed | ChildDied:
         job_type, assignment = task.job_type, task.record.assignment
         while True:
             child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
@@ -175,8 +177,8 @@ class IsolatedRunners:
 
     # ---- crashes
 
-    def _after_crash(self, task: Task, died: ChildDied) -> Outcome | None:
-        record, limit = task.record, self._bench.queue.crash_limit
+    def _after_crash(self, task: DecodedJob, died: ChildDied) -> Outcome | None:
+        record, limit = task.record, self._step_context.queue.crash_limit
         crashes = crashes_before(record, limit) + 1
         record.assignment.crashes[record.offset] = crashes
         with self._lock:
@@ -211,16 +213,16 @@ class IsolatedRunners:
                 return
         self._threads.make_ready([record])
 
-    def _log_crash(self, task: Task, died: ChildDied, crashes: int) -> None:
+    def _log_crash(self, task: DecodedJob, died: ChildDied, crashes: int) -> None:
         context = task.context
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
-            context.shown_id, context.job_type, died, crashes, self._bench.queue.crash_limit,
+            context.shown_id, context.job_type, died, crashes, self._step_context.queue.crash_limit,
             extra={**job_fields(task.record, context.queue), log_keys.ATTEMPT: context.attempt},
         )  # fmt: skip
 
 
-def _job_message(task: Task) -> RunJob | Exception:
+def _job_message(task: DecodedJob) -> RunJob | Exception:
     record, context = task.record, task.context
     try:
         arguments = pickle.dumps((task.args, task.kwargs), pickle.HIGHEST_PROTOCOL)
@@ -287,13 +289,13 @@ def why_not_found(job_type: AnyJobType) -> str | None:
     return None
 
 
-def make_setup(bench: Bench, addresses: Mapping[str, HandlerAddress]) -> Setup:
+def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress]) -> Setup:
     """What the children of one queue are told."""
     return Setup(
         parent_id=os.getpid(),
         main=_main_of_worker(any(address.module == MAIN_MODULE for address in addresses.values())),
-        queue=bench.queue.name,
-        tiers=bench.queue.tiers,
+        queue=step_context.queue.name,
+        tiers=step_context.queue.tiers,
         addresses=pickle.dumps(tuple(addresses.values())),
         log_levels={},
         stack_file=-1,

@@ -170,7 +170,7 @@ class JobContext:
             entered = self._entered
         except AttributeError:
             entered = self._entered = {}
-        identity = identify(self.scope, self.record.claim_id or self.job_id, step)
+        identity = identify(self.scope, self.record.deduplication_id or self.job_id, step)
         return Inbox(connection, identity, table=table, entered=entered)
 
     @property

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from ..kafka.log_tail import ShouldStop, read_tail
-from ..records.outcomes import Deferred, Outcome, Passed, Retried, Snoozed
+from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.partition_state import PartitionState
 from ..records.record import Assignment, Awaited, Lane, Record, attempt_or_1
 
@@ -24,7 +24,7 @@ def awaited_as(record: Record) -> Awaited:
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
     """What an outcome that moves its job to a tier makes the job's key wait for; None for any other outcome."""
-    if not isinstance(outcome, Retried | Snoozed | Deferred | Passed):
+    if not isinstance(outcome, Retried | Snoozed | Deferred | Rescheduled):
         return None
     attempt = outcome.next_attempt if isinstance(outcome, Retried) else attempt_or_1(record.headers)
     return outcome.tier, record.assignment.partition, record.origin, attempt

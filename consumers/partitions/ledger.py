@@ -6,9 +6,9 @@ restored from the compacted topic `<namespace>.<queue>.ledger` when the partitio
 commit of its source then publishes nothing twice. Such names have a window of their own, so that many retries do not
 push completed jobs out.
 
-    <claim id>                          the job is completed, or discarded itself
-    moved:<claim id>@<origin>#<n>       its attempt n failed, and attempt n+1 or a dead letter is on its topic
-    moved:<claim id>@<topic/p/offset>   the record there moved on without a failure, or expired
+    <deduplication id>                          the job is completed, or discarded itself
+    moved:<deduplication id>@<origin>#<n>       its attempt n failed, and attempt n+1 or a dead letter is on its topic
+    moved:<deduplication id>@<topic/p/offset>   the record there moved on without a failure, or expired
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def moved_name(record: Record) -> str:
 
     The job's id is part of it, because a topic that was deleted and made again repeats its offsets.
     """
-    return f"{MOVED}{record.claim_id or ''}@{record}"
+    return f"{MOVED}{record.deduplication_id or ''}@{record}"
 
 
 def tried_name(record: Record) -> str:
@@ -42,7 +42,7 @@ def tried_name(record: Record) -> str:
 
     A crash between the retry record's confirmation and the ledger's leaves two records of the same attempt.
     """
-    return attempt_name(record.claim_id, record.origin, record.headers.get(ATTEMPT, b"1"))
+    return attempt_name(record.deduplication_id, record.origin, record.headers.get(ATTEMPT, b"1"))
 
 
 class Ledger:
@@ -66,7 +66,7 @@ class Ledger:
 
     def is_settled(self, record: Record) -> bool:
         """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
-        if record.claim_id in self._jobs:
+        if record.deduplication_id in self._jobs:
             return True
         moved = self._moved
         return not moved.is_empty and (tried_name(record) in moved or moved_name(record) in moved)

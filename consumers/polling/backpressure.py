@@ -1,4 +1,4 @@
-"""`Flow`: keeps what is in memory inside its bounds, by deciding when to fetch, and which partitions rest.
+"""`Backpressure`: keeps what is in memory inside its bounds, by deciding when to fetch, and which partitions rest.
 
 Pausing a partition throws away the records that the client has fetched ahead for it, so it is done rarely: a short
 lack of room is waited out, and what was paused is resumed only when half of the bound is free.
@@ -36,7 +36,7 @@ MAX_WAIT_FACTOR: Final = 2
 """A record waits in a tier until due if that is within so many of the tier's delays, else it moves on after one."""
 
 
-class Flow:
+class Backpressure:
     """The records in memory of one queue; owned by the poll thread, but for `signal_room`."""
 
     def __init__(self, assignments: Assignments, settings: WorkerSettings, count_parked: Callable[[], int]) -> None:

@@ -35,7 +35,7 @@ from ..settling.settlement import Settlement
 from ..settling.writes import progress_event, utc
 from ..steps.run import run_async, run_sync
 from ..steps.schema_waits import AwaitedSchema, SchemaWaits
-from ..steps.steps import Bench, Task, claim, decide, decode
+from ..steps.steps import DecodedJob, StepContext, claim, decide, decode
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -47,7 +47,7 @@ ENDED_BY_SIGINT: Final = "died with <Signals.SIGINT"
 """What `subprocess.CalledProcessError` says, be it as the cause of another error."""
 
 
-class Stages:
+class Dispatch:
     """Everything between delivery and settling; `take` records, and the settler tells what became of them.
 
     Attributes:
@@ -62,7 +62,7 @@ class Stages:
     def __init__(
         self,
         queue: Queue,
-        bench: Bench,
+        step_context: StepContext,
         settler: Settler,
         events: EventPublisher,
         settings: WorkerSettings,
@@ -71,10 +71,10 @@ class Stages:
     ) -> None:
         self._queue = queue
         self._waits = waits
-        self._bench = bench
+        self._step_context = step_context
         self._settler = settler
         self._events = events
-        kinds = bench.job_types.items()
+        kinds = step_context.job_types.items()
         self._isolated_names = frozenset(name.encode() for name, kind in kinds if kind.isolation)
         self._async_names = frozenset(name.encode() for name, kind in kinds if kind.is_async) - self._isolated_names
         self._lanes = (StrictLanes if queue.ordering == "strict" else Lanes)(self._make_ready)
@@ -82,7 +82,7 @@ class Stages:
         self._loop = (
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
         )
-        self.isolated = IsolatedRunners(bench, settings, self._run_isolated, self._note_crash)
+        self.isolated = IsolatedRunners(step_context, settings, self._run_isolated, self._note_crash)
         self._suspects = Suspects(queue, [name.encode() for name in self.isolated.addresses])
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
@@ -98,7 +98,9 @@ class Stages:
         self.watchdog.start()
         if self._loop is not None:
             self._loop.start()
-        if any(kind.isolation and kind.queue.name == self._queue.name for kind in self._bench.job_types.values()):
+        if any(
+            kind.isolation and kind.queue.name == self._queue.name for kind in self._step_context.job_types.values()
+        ):
             self.isolated.start()
 
     @property
@@ -213,7 +215,7 @@ class Stages:
     def _run_sync(self, record: Record, slot: Slot) -> None:
         try:
             task = self.prepare(record)
-            outcome = decide(task, run_sync(task, slot), self._bench) if isinstance(task, Task) else task
+            outcome = decide(task, run_sync(task, slot), self._step_context) if isinstance(task, DecodedJob) else task
             if outcome is not None:
                 self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
@@ -222,7 +224,7 @@ class Stages:
     def _run_isolated(self, record: Record, slot: Slot) -> None:
         try:
             task = self.prepare(record)
-            outcome = self.isolated.outcome(task, slot) if isinstance(task, Task) else task
+            outcome = self.isolated.outcome(task, slot) if isinstance(task, DecodedJob) else task
             if outcome is not None:  # else its child has died, or its schema is awaited: it comes again in a while
                 self.finish(record, outcome)
         except BaseException as error:  # noqa: BLE001  # as above
@@ -232,7 +234,9 @@ class Stages:
         try:
             task = self.prepare(record)
             outcome = (
-                decide(task, await run_async(task, slot, self._stops), self._bench) if isinstance(task, Task) else task
+                decide(task, await run_async(task, slot, self._stops), self._step_context)
+                if isinstance(task, DecodedJob)
+                else task
             )
             if outcome is not None:
                 self.finish(record, outcome)
@@ -240,14 +244,14 @@ class Stages:
             if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
                 self._crash(record, error)
 
-    def prepare(self, record: Record) -> Task | Outcome | None:
+    def prepare(self, record: Record) -> DecodedJob | Outcome | None:
         """Claim and decode a ready record; None where it waits for its schema, and is made ready again after that.
 
         None begins once failures are excused: the next of a strict key would begin before the one that is excused.
         """
         if self.excuses_failures:
             return INTERRUPTED
-        task = claim(record, self._bench) or decode(record, self._bench)
+        task = claim(record, self._step_context) or decode(record, self._step_context)
         if not isinstance(task, AwaitedSchema):
             return task
         return None if self._waits.hold(record, task.frame_id) else INTERRUPTED
@@ -257,7 +261,7 @@ class Stages:
         for record in records:
             try:
                 task = self.prepare(record)
-                if isinstance(task, Task):  # it is known after all
+                if isinstance(task, DecodedJob):  # it is known after all
                     self._make_ready([record])
                 elif task is not None:
                     self.finish(record, task)
@@ -266,9 +270,9 @@ class Stages:
 
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
-        ledger = self._bench.ledgers.get(record.assignment.partition)
-        if ledger is not None and record.claim_id is not None and (outcome is DONE or is_lasting(outcome)):
-            ledger.add_job(record.claim_id)
+        ledger = self._step_context.ledgers.get(record.assignment.partition)
+        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
+            ledger.add_job(record.deduplication_id)
         if outcome is not DONE:
             outcome = self._excused(record, outcome)
             self._lanes.expect(record, outcome)

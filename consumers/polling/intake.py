@@ -12,9 +12,9 @@ from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
 from ..records.record import Record
 from ..settling.settlement import Group
-from .backpressure import Flow
-from .dispatch import Stages
-from .rebalance import Handover
+from .backpressure import Backpressure
+from .dispatch import Dispatch
+from .rebalance import Rebalance
 
 OnError = Callable[[KafkaError], None]
 
@@ -26,12 +26,17 @@ class Intake:
     """
 
     def __init__(
-        self, assignments: Assignments, flow: Flow, stages: Stages, handover: Handover, on_error: OnError
+        self,
+        assignments: Assignments,
+        backpressure: Backpressure,
+        dispatch: Dispatch,
+        rebalance: Rebalance,
+        on_error: OnError,
     ) -> None:
         self._assignments = assignments
-        self._flow = flow
-        self._stages = stages
-        self._handover = handover
+        self._backpressure = backpressure
+        self._dispatch = dispatch
+        self._rebalance = rebalance
         self._on_error = on_error
         self._settled: deque[Group] = deque()
         self.outcomes: Counter[str] = Counter()
@@ -52,21 +57,21 @@ class Intake:
             try:
                 assignment.progress.take(record.offset)
             except OffsetsWentBack as cause:
-                assignment = self._handover.begin_anew(assignment, cause)
+                assignment = self._rebalance.begin_anew(assignment, cause)
                 record = Record(message, assignment)
                 assignment.progress.take(record.offset)
-            if assignment.tier is None or not self._flow.hold_if_early(tiers, record):
+            if assignment.tier is None or not self._backpressure.hold_if_early(tiers, record):
                 runnable.append(record)
         self._start(runnable)
 
     def take_due(self, tiers: Consumer) -> None:
         """Take the delayed records whose time has come."""
-        self._start(self._flow.release_due(tiers))
+        self._start(self._backpressure.release_due(tiers))
 
     def _start(self, records: list[Record]) -> None:
         if records:
-            self._flow.begin(records)
-            self._stages.take(records)
+            self._backpressure.begin(records)
+            self._dispatch.take(records)
 
     def _note_event(self, message: Message) -> None:
         error = message.error()
@@ -82,18 +87,18 @@ class Intake:
     def receive_settled(self, group: Group) -> None:
         """Take what was settled, for `note_settled`; called by the settling thread."""
         self._settled.append(group)
-        self._flow.signal_room()
+        self._backpressure.signal_room()
 
     def note_settled(self) -> None:
         """Count what was settled as complete."""
         while self._settled:
             group = self._settled.popleft()
-            self._flow.end(group.records)
+            self._backpressure.end(group.records)
             for record in group.done:
                 if record.assignment.is_active:
                     record.assignment.progress.complete(record.offset)
             for item in group.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
-            self._stages.note_settled(group.others)
+            self._dispatch.note_settled(group.others)
             self.outcomes.update(group.outcomes)

@@ -1,4 +1,4 @@
-"""`Handover`: takes partitions from the owner before, and gives them up to the next; owned by the poll thread."""
+"""`Rebalance`: takes partitions from the owner before, and gives them up to the next; owned by the poll thread."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..records.progress import OffsetsWentBack
 from ..records.record import Assignment
-from .backpressure import Flow, places
-from .dispatch import Stages
+from .backpressure import Backpressure, places
+from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
 
 _LOGGER = logging.getLogger("stoker.worker")
 
 
-class Handover:
+class Rebalance:
     """What becomes of a queue's partitions when they come and go."""
 
     def __init__(
-        self, assignments: Assignments, commits: Commits, flow: Flow, stages: Stages, tiers: TierReader
+        self,
+        assignments: Assignments,
+        commits: Commits,
+        backpressure: Backpressure,
+        dispatch: Dispatch,
+        tiers: TierReader,
     ) -> None:
         self._assignments = assignments
         self._commits = commits
-        self._flow = flow
-        self._stages = stages
+        self._backpressure = backpressure
+        self._dispatch = dispatch
         self._tiers = tiers
 
     def begin_restored(self, consumer: Consumer) -> None:
@@ -40,8 +45,8 @@ class Handover:
         if opened:
             for assignment in opened:
                 assignment.is_ready = True
-                self._stages.begin(assignment)
-            self._flow.admit(consumer, self._assignments.flowing(opened))
+                self._dispatch.begin(assignment)
+            self._backpressure.admit(consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.tier is not None]))
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
@@ -80,8 +85,8 @@ class Handover:
 
     def take_back(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun; it is delivered again to the next owner."""
-        self._flow.drop_held(leaving)
-        self._flow.end(self._stages.drop(leaving))
+        self._backpressure.drop_held(leaving)
+        self._backpressure.end(self._dispatch.drop(leaving))
 
     def log(self, what: str, changed: list[TopicPartition]) -> None:
         """Log which partitions came or went, if any, and which this worker holds by now."""

@@ -91,7 +91,7 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class Rescheduled:
     """The record waited its tier's delay, but its due time lies further off: it moves on to the next fitting tier."""
 
     due: datetime
@@ -114,7 +114,7 @@ class Interrupted:
         return "INTERRUPTED"  # there is one of it, also after it came from another process
 
 
-NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Passed | Cancelled | Interrupted
+NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Rescheduled | Cancelled | Interrupted
 Outcome = Done | NotDone
 
 DONE = Done()

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 
 from ...schemas import wire_text
 from ...topology.wire.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
-from ...topology.wire.ledger_names import claim_id
+from ...topology.wire.ledger_names import deduplication_id
 from .progress import Progress
 
 Lane = bytes | str
@@ -91,8 +91,8 @@ class Record:
     Attributes:
         headers: {name: value}.
         fault: why the headers could not be read at all; None where they could.
-        claim_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's name if a
-            replay published it. None where the record carries no id at all.
+        deduplication_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's
+            name if a replay published it. None where the record carries no id at all.
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job.
     """
@@ -100,7 +100,7 @@ class Record:
     __slots__ = (
         "_odd_pairs",
         "assignment",
-        "claim_id",
+        "deduplication_id",
         "fault",
         "headers",
         "key",
@@ -132,9 +132,9 @@ class Record:
         self.value: bytes | None = message.value()
         self.timestamp_ms: int = message.timestamp()[1]
         self.headers = headers
-        self.claim_id = claim_id(headers)
+        self.deduplication_id = deduplication_id(headers)
         self.size_bytes = len(self.value or b"") + len(self.key or b"") + len(values)
-        self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.claim_id
+        self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.deduplication_id
 
     @property
     def pairs(self) -> HeaderList:

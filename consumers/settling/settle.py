@@ -262,7 +262,7 @@ class Settler:
         return failed
 
     def _publish_batch(self, partition: int, records: list[Record], failed: list[_FailedBatch]) -> None:
-        names = [record.claim_id for record in records if record.claim_id is not None]
+        names = [record.deduplication_id for record in records if record.deduplication_id is not None]
         self._publish_ledger(
             partition, batch_record(names, utc(self._clock())), lambda error: failed.append((records, error))
         )

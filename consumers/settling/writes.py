@@ -20,7 +20,7 @@ from ..records.outcomes import (
     Failure,
     Interrupted,
     NotDone,
-    Passed,
+    Rescheduled,
     Retried,
     Skipped,
     Snoozed,
@@ -102,7 +102,7 @@ def progress_event(
 
 
 def _remember(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:
-    return None if record.claim_id is None else (record.claim_id, word)
+    return None if record.deduplication_id is None else (record.deduplication_id, word)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +135,7 @@ class _Scribe:
                 return self.moves(self.waits(outcome, "snoozed"), self.event("snoozed"))
             case Deferred(reason=reason, detail=detail):
                 return self.moves(self.waits(outcome, reason), self.event("deferred", reason=detail))
-            case Passed():
+            case Rescheduled():
                 return self.moves(self.waits(outcome, None), None)
             case _:
                 assert_never(outcome)
@@ -158,7 +158,7 @@ class _Scribe:
             added.append((wire.CRASHES, b"%d" % crashes))
         return self._next(self.queue.dead_topic, wire.RETRY_HEADERS, added)
 
-    def waits(self, outcome: Snoozed | Deferred | Passed, reason: str | None) -> NextRecord:
+    def waits(self, outcome: Snoozed | Deferred | Rescheduled, reason: str | None) -> NextRecord:
         came_for = self.record.headers.get(wire.REASON, b"delayed")[:LONGEST_REASON_BYTES]
         first_failed = self._first_failed() if isinstance(outcome, Deferred) else self._failed_before()
         added = [

@@ -18,12 +18,12 @@ from ..job.signals import TimeLimitExceeded
 from ..runners.async_slots import AsyncSlot, Holder, in_steps
 from ..runners.forks import PROCESS, end_copy
 from ..runners.slots import Slot
-from .steps import RETURNED_NOTHING, Raised, Result, Stopped, Task, check_returned, read_raised
+from .steps import RETURNED_NOTHING, DecodedJob, Raised, Result, Stopped, check_returned, read_raised
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
-def run_sync(task: Task, slot: Slot) -> Result:
+def run_sync(task: DecodedJob, slot: Slot) -> Result:
     """Call a sync handler in this thread; the watchdog may end it by raising `TimeLimitExceeded` in it."""
     try:
         return _run_in_slot(task, slot)
@@ -32,7 +32,7 @@ def run_sync(task: Task, slot: Slot) -> Result:
         return _timed_out(task)
 
 
-def _run_in_slot(task: Task, slot: Slot) -> Result:
+def _run_in_slot(task: DecodedJob, slot: Slot) -> Result:
     slot.begin(task.context, task.job_type.limits)
     result: Result = RETURNED_NOTHING
     try:
@@ -44,7 +44,7 @@ def _run_in_slot(task: Task, slot: Slot) -> Result:
         slot.end()
 
 
-def _call_sync(task: Task) -> Result:
+def _call_sync(task: DecodedJob) -> Result:
     """Call the handler in a context of its own, which holds nothing but the job and its trace."""
     enter_job(task.context)
     try:
@@ -57,7 +57,7 @@ def _call_sync(task: Task) -> Result:
         return read_raised(error, task.job_type)
 
 
-def _timed_out(task: Task) -> Raised:
+def _timed_out(task: DecodedJob) -> Raised:
     return Raised(time_limit_exceeded(task.context))
 
 
@@ -67,7 +67,7 @@ def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
     return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if context.is_silent else None)
 
 
-async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
+async def run_async(task: DecodedJob, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
     """Await an async handler in its slot; a cancellation by the worker's shutdown is no failure."""
     coroutine = _call_async(task, slot.holder)
     slot.begin(task.context, task.job_type.limits, coroutine)
@@ -79,7 +79,7 @@ async def run_async(task: Task, slot: AsyncSlot, is_stopping: Callable[[], bool]
     return _own_or_ours(task, slot, result, was_struck, is_stopping()) if isinstance(result, Raised) else result
 
 
-def _own_or_ours(task: Task, slot: AsyncSlot, result: Raised, was_struck: bool, is_stopping: bool) -> Result:
+def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised, was_struck: bool, is_stopping: bool) -> Result:
     """Tell what the job raised by itself from what the worker has thrown into it."""
     if is_kind_of(result.error, TimeLimitExceeded):
         slot.leave()  # it may have struck anywhere on the way out, where the job has ended or is suspended
@@ -91,7 +91,7 @@ def _own_or_ours(task: Task, slot: AsyncSlot, result: Raised, was_struck: bool, 
     return result
 
 
-async def _call_async(task: Task, holder: Holder) -> Result:
+async def _call_async(task: DecodedJob, holder: Holder) -> Result:
     """Call and await the handler; `in_steps` gives it a context of its own."""
     enter_job(task.context)
     try:
@@ -112,7 +112,7 @@ def _end_copy(result: Result) -> NoReturn:
     end_copy(result.error if isinstance(result, Raised) else None)
 
 
-async def _awaited(task: Task) -> object:
+async def _awaited(task: DecodedJob) -> object:
     """Call and await; a decorator around the `async def` may have awaited it already."""
     result = task.job_type.handler(*task.args, **task.kwargs)
     return await result if inspect.isawaitable(result) else result

@@ -31,7 +31,7 @@ from ..records.outcomes import (
     DeferReason,
     Deferred,
     Outcome,
-    Passed,
+    Rescheduled,
     Retried,
     Snoozed,
 )
@@ -44,7 +44,7 @@ DEFER_LIMIT = timedelta(days=7)
 
 
 @dataclass(slots=True)
-class Task:
+class DecodedJob:
     """A decoded record: everything that a run needs. Not frozen, for the reason that `JobContext` gives."""
 
     record: Record
@@ -79,7 +79,7 @@ Result = Returned | Raised | Stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
+class StepContext:
     """What the steps work with, for one queue.
 
     Attributes:
@@ -96,15 +96,15 @@ class Bench:
     chance: Callable[[], float] = random.random
 
 
-def claim(record: Record, bench: Bench) -> Outcome | None:
+def claim(record: Record, step_context: StepContext) -> Outcome | None:
     """Say what is known of a record before it is even read: settled before, or no longer ours; None lets it go on."""
     if not record.assignment.is_open:
         return INTERRUPTED
-    ledger = bench.ledgers.get(record.assignment.partition)
+    ledger = step_context.ledgers.get(record.assignment.partition)
     return SKIPPED if ledger is not None and ledger.is_settled(record) else None
 
 
-def decode(record: Record, bench: Bench) -> Task | AwaitedSchema | Outcome:
+def decode(record: Record, step_context: StepContext) -> DecodedJob | AwaitedSchema | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred.
 
     A record whose schema is not at hand is neither before the store was asked for it.
@@ -122,15 +122,15 @@ def decode(record: Record, bench: Bench) -> Task | AwaitedSchema | Outcome:
         return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
-    if expires is not None and expires <= _now(bench):
+    if expires is not None and expires <= _now(step_context):
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
-    if due is not None and due > (now := _now(bench)):
-        return Passed(due=due, tier=fitting_tier(due - now, bench.queue.tiers))
-    job_type = bench.job_types.get(name)
+    if due is not None and due > (now := _now(step_context)):
+        return Rescheduled(due=due, tier=fitting_tier(due - now, step_context.queue.tiers))
+    job_type = step_context.job_types.get(name)
     if job_type is None:
-        return _defer(record, bench, "unknown-type", f"no handler for job type {wire_text(name)!r}")
-    context = JobContext(job_id, job_type.name, bench.queue.name, attempt, job_type.retry.attempts, record)
-    return _decode_payload(record, job_type, context, bench)
+        return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
+    context = JobContext(job_id, job_type.name, step_context.queue.name, attempt, job_type.retry.attempts, record)
+    return _decode_payload(record, job_type, context, step_context)
 
 
 def _refuse(name: str) -> Never:
@@ -138,21 +138,21 @@ def _refuse(name: str) -> Never:
 
 
 def _decode_payload(
-    record: Record, job_type: JobType[Any, Any], context: JobContext, bench: Bench
-) -> Task | AwaitedSchema | Outcome:
+    record: Record, job_type: JobType[Any, Any], context: JobContext, step_context: StepContext
+) -> DecodedJob | AwaitedSchema | Outcome:
     try:
-        args, kwargs = job_type.contract.arguments(bench.decoder.decode(job_type.contract, record.value))
+        args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
     except SchemaAwaited as awaited:
         return AwaitedSchema(awaited.frame_id)
     except UnknownSchema as error:
-        return _defer(record, bench, "unknown-schema", str(error))
+        return _defer(record, step_context, "unknown-schema", str(error))
     except SchemaMismatch as error:
         if error.newer:
-            return _defer(record, bench, "unknown-schema", str(error))
+            return _defer(record, step_context, "unknown-schema", str(error))
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return Task(record, job_type, args, kwargs, context)
+    return DecodedJob(record, job_type, args, kwargs, context)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
@@ -160,24 +160,24 @@ def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
     return Dead(reason=reason, failure=make_failure(job_type, error_type=reason, message=message))
 
 
-def _defer(record: Record, bench: Bench, reason: DeferReason, detail: str) -> Outcome:
-    now, detail = _now(bench), wire_text(detail, LONGEST_DETAIL)
+def _defer(record: Record, step_context: StepContext, reason: DeferReason, detail: str) -> Outcome:
+    now, detail = _now(step_context), wire_text(detail, LONGEST_DETAIL)
     since = first_failed(record.headers)
     if since is not None and now - since > DEFER_LIMIT:
         return _unreadable(record, "never-known", f"{detail} since {since:%Y-%m-%d %H:%M} UTC, on no worker")
-    tier = fitting_tier(DEFER_DELAY, bench.queue.tiers)
+    tier = fitting_tier(DEFER_DELAY, step_context.queue.tiers)
     return Deferred(due=now + tier, tier=tier, reason=reason, detail=detail)
 
 
-def decide(task: Task, result: Result, bench: Bench) -> Outcome:
-    """Say what becomes of a run; pure but for clock and chance, which `bench` carries."""
+def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outcome:
+    """Say what becomes of a run; pure but for clock and chance, which `step_context` carries."""
     if result is RETURNED_NOTHING:
         return DONE
     match result:
         case Returned():
             return DONE
         case Raised():
-            return _decide_raised(task, result, bench)
+            return _decide_raised(task, result, step_context)
         case Stopped():
             return INTERRUPTED
 
@@ -195,7 +195,7 @@ def read_raised(error: BaseException, job_type: JobType[Any, Any]) -> Raised:
     return Raised(error, answer_of(error, job_type.name, job_type.retry))
 
 
-def _decide_raised(task: Task, raised: Raised, bench: Bench) -> Outcome:
+def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
     answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
     match answer:
         case Accepted():
@@ -203,27 +203,29 @@ def _decide_raised(task: Task, raised: Raised, bench: Bench) -> Outcome:
         case Discarded(reason):
             return Cancelled(reason="discarded", detail=reason)
         case Postponed(after):
-            return Snoozed(due=_now(bench) + after, tier=fitting_tier(after, bench.queue.tiers))
+            return Snoozed(due=_now(step_context) + after, tier=fitting_tier(after, step_context.queue.tiers))
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
         case Failed(failure=failure) if task.context.attempt >= task.job_type.retry.attempts:
             return Dead(reason="attempts-spent", failure=failure)
         case Failed():
-            return _retry(task, answer, bench)
+            return _retry(task, answer, step_context)
         case _:
             assert_never(answer)
 
 
-def _retry(task: Task, failed: Failed, bench: Bench) -> Retried:
+def _retry(task: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
     policy = task.job_type.retry
     next_attempt = task.context.attempt + 1
     delay = failed.after
     if delay is None:
-        delay = policy.delay_before(next_attempt, bench.queue.tiers) * (1 + policy.jitter * bench.chance())
+        delay = policy.delay_before(next_attempt, step_context.queue.tiers) * (
+            1 + policy.jitter * step_context.chance()
+        )
     # Of this queue's tiers: the policy's may be another's, where the job's type was moved from one to the other.
-    tier = fitting_tier(delay, bench.queue.tiers)
-    return Retried(due=_now(bench) + delay, tier=tier, next_attempt=next_attempt, failure=failed.failure)
+    tier = fitting_tier(delay, step_context.queue.tiers)
+    return Retried(due=_now(step_context) + delay, tier=tier, next_attempt=next_attempt, failure=failed.failure)
 
 
-def _now(bench: Bench) -> datetime:
-    return datetime.fromtimestamp(bench.clock(), UTC)
+def _now(step_context: StepContext) -> datetime:
+    return datetime.fromtimestamp(step_context.clock(), UTC)

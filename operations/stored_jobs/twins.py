@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ...topology.wire import headers as wire
-from ...topology.wire.ledger_names import attempt_name, claim_id
+from ...topology.wire.ledger_names import attempt_name, deduplication_id
 from .job_record import JobRecord, Ref
 
 Digest = bytes
@@ -32,7 +32,7 @@ def attempt_digest(record: JobRecord) -> Digest | None:
     origin = record.headers.get(wire.ORIGIN)
     if not origin:
         return None
-    name = attempt_name(claim_id(record.headers), origin, record.headers.get(wire.ATTEMPT, b"1"))
+    name = attempt_name(deduplication_id(record.headers), origin, record.headers.get(wire.ATTEMPT, b"1"))
     return blake2b(f"{record.ref.partition}:{name}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

@@ -164,7 +164,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     """After Ctrl+C, before the worker has taken back what waits: the failed job comes again, and is to be the first."""
     play, process = begin(STRICT, 2)
     play.world.start(process, 0)
-    process.stages.excuses_failures = True
+    process.dispatch.excuses_failures = True
     play.world.end(process, 0, "fail")
     play.world.settle(process, [], lambda: None)
     process.intake.note_settled()
@@ -179,7 +179,7 @@ def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)
-    assert process.stages.awaiting_schema == 1
+    assert process.dispatch.awaiting_schema == 1
     play.world.learn(process)
     CLOCK.advance(11)
     assert not process.startable

@@ -140,7 +140,7 @@ class Account:
 
     def _note_told(self, message: Message, place: Place) -> None:
         record = Record(message, Assignment(0, *place, tier=self._tiers.get(place[0])))
-        names = frozenset({record.claim_id or "", tried_name(record), moved_name(record)})
+        names = frozenset({record.deduplication_id or "", tried_name(record), moved_name(record)})
         told = Told(record, place, names)
         self.told[place][record.offset] = told
         self._job(message).records.append(told)
@@ -256,7 +256,7 @@ class Account:
         for name in told.names:
             at = self.durable.get((assignment.partition, name))
             assert at is None or at > self.seen[assignment], f"{record} runs, though {name} was durable before"
-        done_s = self._remembered[process].get(f"{assignment.partition} {record.claim_id}", 0.0)
+        done_s = self._remembered[process].get(f"{assignment.partition} {record.deduplication_id}", 0.0)
         assert CLOCK.time() - done_s > 100, f"{record} runs again in the process that has done its job"
 
     def _check_alone(self, process: SimProcess, job: Job) -> None:
@@ -319,4 +319,4 @@ class Account:
             job.ends.append(type(outcome).__name__)
         is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
         if is_lasting and record.assignment.partition in process.assignments.ledgers:
-            self._remembered[process][f"{record.assignment.partition} {record.claim_id}"] = CLOCK.time()
+            self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()

@@ -11,14 +11,18 @@ from stoker.consumers.records.outcomes import Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.stages.parked + len(process.startable) + process.isolated.crashed + process.stages.awaiting_schema
+    waiting = (
+        process.dispatch.parked + len(process.startable) + process.isolated.crashed + process.dispatch.awaiting_schema
+    )
     unnoted = sum(len(group) for group in process.intake._settled)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
-    assert process.stages.parked >= 0
-    assert process.flow.in_flight == waiting + held_back, "jobs in flight are counted wrong"
+    assert process.dispatch.parked >= 0
+    assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
-    assert all(held.assignment.is_open for _, _, held in process.flow._held._heap), "held, and not ours any more"
+    assert all(held.assignment.is_open for _, _, held in process.backpressure._held._heap), (
+        "held, and not ours any more"
+    )
 
 
 def check_rest(world: World) -> None:
@@ -31,10 +35,10 @@ def check_rest(world: World) -> None:
             assert all(runs == 1 for runs in counted.values()), f"{job.job_id} ran as {counted}"
     for process in world.processes:
         if process.is_alive:
-            assert process.flow.in_flight == 0
-            assert process.flow.held == 0
-            assert process.stages.parked == 0
-            assert (process.flow._of_tiers, process.flow._of_tiers_bytes) == (0, 0)
+            assert process.backpressure.in_flight == 0
+            assert process.backpressure.held == 0
+            assert process.dispatch.parked == 0
+            assert (process.backpressure._of_tiers, process.backpressure._of_tiers_bytes) == (0, 0)
     for place, log in world.brokers.logs.items():
         if place[0] == world.queue.topic or place[0] in world.queue.retry_topics.values():
             committed = world.brokers.committed.get(place, (0, ""))[0]

@@ -15,7 +15,7 @@ from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record, take_out
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
-from stoker.consumers.steps.steps import Result, Task, decide
+from stoker.consumers.steps.steps import DecodedJob, Result, decide
 
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 
@@ -61,9 +61,9 @@ class SimIsolatedRunners(IsolatedRunners):
     def start(self) -> None:
         """There are no threads and no processes."""
 
-    def end(self, task: Task, result: Result | ChildDied) -> Outcome | None:
+    def end(self, task: DecodedJob, result: Result | ChildDied) -> Outcome | None:
         """A run in a child has ended, or the child has died."""
-        self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._bench)
+        self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._step_context)
         return self.outcome(task, Slot())
 
     def _run(self, *_: Any, **__: Any) -> Outcome | Stopped | Killed | ChildDied:

@@ -263,7 +263,7 @@ class Play:
         """Let one process go on; whether there may be more to do."""
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
         due_s = self._go_on(process)
-        return has_more or not process.is_alive or due_s is not None or bool(process.flow.in_flight)
+        return has_more or not process.is_alive or due_s is not None or bool(process.backpressure.in_flight)
 
     def _go_on(self, process: SimProcess) -> float | None:
         """Let one process start, end and settle what it can, and wait for what is due next; when that is."""
@@ -278,7 +278,7 @@ class Play:
         self.turn(process)
         self.turn(process)
         self.check()
-        due_s = min(filter(None, [process.flow.next_due_s, process.isolated.next_due_s]), default=None)
+        due_s = min(filter(None, [process.backpressure.next_due_s, process.isolated.next_due_s]), default=None)
         if due_s is not None:
             CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
         return due_s

@@ -20,10 +20,10 @@ from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.spill import Spill
-from stoker.consumers.polling.backpressure import Flow
-from stoker.consumers.polling.dispatch import Stages
+from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.intake import Intake
-from stoker.consumers.polling.rebalance import Handover
+from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
@@ -33,7 +33,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import Group
 from stoker.consumers.steps.schema_waits import SchemaWaits
-from stoker.consumers.steps.steps import Bench, Result, Task, decide
+from stoker.consumers.steps.steps import DecodedJob, Result, StepContext, decide
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 
@@ -47,7 +47,7 @@ ANSWERS = {
 class Running:
     """A job that runs, in its process's own threads or alone in a child."""
 
-    task: Task
+    task: DecodedJob
     is_in_child: bool
 
     @property
@@ -105,7 +105,7 @@ class SimProcess:
         )
         store = SimStore(self.registry)
         self.waits = SchemaWaits(store, queue.name, clock=CLOCK.time)
-        self.bench = Bench(
+        self.step_context = StepContext(
             queue=queue,
             job_types=self.pipeline.job_types,
             decoder=Decoder(store, learn=self.waits.learn),
@@ -113,19 +113,21 @@ class SimProcess:
             clock=CLOCK.time,
             chance=lambda: self.chance,
         )
-        self.stages = Stages(queue, self.bench, self.settler, self.events, settings, waits=self.waits)
-        self.waits._release, self.waits._put_off = self.stages._make_ready, self.stages._put_off
+        self.dispatch = Dispatch(queue, self.step_context, self.settler, self.events, settings, waits=self.waits)
+        self.waits._release, self.waits._put_off = self.dispatch._make_ready, self.dispatch._put_off
         self.ready = ReadyRecords()
-        self.stages._threads = cast(ThreadRunners, self.ready)
-        self.isolated = SimIsolatedRunners(self.bench, settings, lambda _record, _slot: None, _raise)
-        self.stages.isolated = self.isolated
-        self.flow = Flow(self.assignments, settings, lambda: self.stages.parked + self.stages.awaiting_schema)
+        self.dispatch._threads = cast(ThreadRunners, self.ready)
+        self.isolated = SimIsolatedRunners(self.step_context, settings, lambda _record, _slot: None, _raise)
+        self.dispatch.isolated = self.isolated
+        self.backpressure = Backpressure(
+            self.assignments, settings, lambda: self.dispatch.parked + self.dispatch.awaiting_schema
+        )
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
         self.tiers = TierReader(cast(Consumer, self.tier_client))
-        self.handover = Handover(self.assignments, self.commits, self.flow, self.stages, self.tiers)
-        self.intake = Intake(self.assignments, self.flow, self.stages, self.handover, _refuse)
+        self.rebalance = Rebalance(self.assignments, self.commits, self.backpressure, self.dispatch, self.tiers)
+        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
         self.failed = Group()
 
     def _settings(self) -> WorkerSettings:
@@ -169,7 +171,7 @@ class SimProcess:
 
     def begin_restored(self) -> None:
         """Begin with what was restored, and what was opened."""
-        self.handover.begin_restored(self.consumer)
+        self.rebalance.begin_restored(self.consumer)
 
     def commit(self) -> None:
         """Send what has changed."""
@@ -177,12 +179,12 @@ class SimProcess:
 
     def fetch(self, limit: int) -> None:
         """Take records of the main topic."""
-        if self.flow.may_fetch():
-            self.intake.take(self.consumer.consume(max(1, min(limit, self.flow.room)), 0), self.tiers.consumer)
+        if self.backpressure.may_fetch():
+            self.intake.take(self.consumer.consume(max(1, min(limit, self.backpressure.room)), 0), self.tiers.consumer)
 
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
-        self.intake.take(self.tiers.fetch(min(limit, self.flow.tier_room)), self.tiers.consumer)
+        self.intake.take(self.tiers.fetch(min(limit, self.backpressure.tier_room)), self.tiers.consumer)
 
     def take_due(self) -> None:
         """Take held records that are due, and end the pauses after crashes."""
@@ -191,7 +193,7 @@ class SimProcess:
 
     def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:
         """Give partitions back in order."""
-        self.handover.revoke(self.consumer, taken, wait_ended)
+        self.rebalance.revoke(self.consumer, taken, wait_ended)
         self.group_client.incremental_unassign(taken)
 
     def lose(self) -> None:
@@ -199,7 +201,7 @@ class SimProcess:
         while self.unanswered:
             self.answer_commit("refused")
         taken = [TopicPartition(a.topic, a.partition) for a in self.assignments.all()]
-        self.handover.lose(taken)
+        self.rebalance.lose(taken)
         self.group_client.incremental_unassign(taken)
         self.is_fenced = False
 
@@ -244,15 +246,15 @@ class SimProcess:
         self.ready.records.remove(record)
         self.taken.append(record)
 
-    def start(self, record: Record) -> Task | Outcome | None:
+    def start(self, record: Record) -> DecodedJob | Outcome | None:
         """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""
         held = next(held for held in self._startable if record in held)
         held.remove(record)
-        task = self.stages.prepare(record)
-        if isinstance(task, Task):
+        task = self.dispatch.prepare(record)
+        if isinstance(task, DecodedJob):
             self.running.append(Running(task, is_in_child=held is self.isolated.ready_records.records))
         elif task is not None:
-            self.stages.finish(record, task)
+            self.dispatch.finish(record, task)
         return task
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
@@ -260,7 +262,7 @@ class SimProcess:
         before = len(self.settler._others)
         if self.waits.waiting:
             self.waits._ask(self.waits._next_frames())
-        assert self.stages.crashed is None
+        assert self.dispatch.crashed is None
         return list(self.settler._others)[before:]
 
     def end(self, running: Running, result: Result | ChildDied) -> Outcome | None:
@@ -270,9 +272,9 @@ class SimProcess:
             outcome = self.isolated.end(running.task, result)
         else:
             assert not isinstance(result, ChildDied)
-            outcome = decide(running.task, result, self.bench)
+            outcome = decide(running.task, result, self.step_context)
         if outcome is not None:
-            self.stages.finish(running.record, outcome)
+            self.dispatch.finish(running.record, outcome)
         return outcome
 
     def settle(self) -> None:

@@ -21,7 +21,7 @@ from stoker.consumers.isolation.suspects import SUSPECT_AFTER
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.settling.writes import utc
-from stoker.consumers.steps.steps import RETURNED_NOTHING, Raised, Result, Task
+from stoker.consumers.steps.steps import RETURNED_NOTHING, DecodedJob, Raised, Result
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
@@ -273,7 +273,7 @@ class World:
         if process.startable:
             record = process.startable[choice % len(process.startable)]
             task = process.start(record)
-            if isinstance(task, Task):
+            if isinstance(task, DecodedJob):
                 self.account.begin_run(process, process.running[-1])
             elif task is not None:
                 self.account.note_end(process, record, task)

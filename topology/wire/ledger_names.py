@@ -15,7 +15,7 @@ LONGEST_ATTEMPT_BYTES: Final = 50
 """More digits than these nobody has written on purpose, and a name of any length could not be written."""
 
 
-def claim_id(headers: HeaderMap) -> str | None:
+def deduplication_id(headers: HeaderMap) -> str | None:
     """Name a record for the ledger; a name of absurd length, which no producer of ours makes, by its digest."""
     name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
     if not name:
@@ -33,7 +33,7 @@ def attempt_name(claim: str | None, origin: bytes, attempt: bytes) -> str:
     """Name one attempt of a job, equal for all records that carry it.
 
     Args:
-        claim: the job's name, as `claim_id` gives it.
+        claim: the job's name, as `deduplication_id` gives it.
         origin: where the job was first enqueued, as `topic/partition/offset`.
         attempt: its number, as the header has it.
     """

@@ -91,8 +91,8 @@ def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
 def test_a_job_that_is_done_already_is_done(file: Path) -> None:
     """It costs no attempt, whatever the policy says of errors; a step that nobody has caught is a failure."""
     delivery = declare(retry=RetryPolicy(attempts=1, permanent=(Exception,)))
-    assert decide(delivery.task(), Raised(AlreadyDone("job-1")), delivery.bench) is DONE
-    outcome = decide(delivery.task(), Raised(AlreadyDone("job-1", "ship")), delivery.bench)
+    assert decide(delivery.task(), Raised(AlreadyDone("job-1")), delivery.step_context) is DONE
+    outcome = decide(delivery.task(), Raised(AlreadyDone("job-1", "ship")), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert "catch AlreadyDone around the step" in outcome.failure.message
 
@@ -105,7 +105,7 @@ def test_whatever_a_job_raises_inside_undoes_its_writes(file: Path, error: BaseE
         raise error
     assert rows(file) == rows(file, "stoker_inbox") == []
     if isinstance(error, Retry):
-        assert isinstance(decide(delivery.task(), Raised(error), delivery.bench), Retried)
+        assert isinstance(decide(delivery.task(), Raised(error), delivery.step_context), Retried)
 
 
 def test_an_effect_happens_once_also_where_the_ledger_has_forgotten_the_job(

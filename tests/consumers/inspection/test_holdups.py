@@ -45,7 +45,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
-        self.stages = SimpleNamespace(
+        self.dispatch = SimpleNamespace(
             watchdog=SimpleNamespace(places=self.places),
             parked_records=self.lanes.parked_records,
             awaited_tier=self.lanes.awaited_tier,
@@ -56,8 +56,8 @@ class Scene:
         self.holdups = Holdups(
             self.delivery.queue,
             worker_id="w1",
-            flow=cast(Any, SimpleNamespace(held_records=lambda: self.held)),
-            stages=cast(Any, self.stages),
+            backpressure=cast(Any, SimpleNamespace(held_records=lambda: self.held)),
+            dispatch=cast(Any, self.dispatch),
             settler=cast(Any, self),
             events=cast(Any, SimpleNamespace(publish=self.events.append)),
         )

@@ -48,7 +48,7 @@ def pids(file: Path) -> list[str]:
 def most_at_once(here: Isolated, file: Path, marker: Path, size: int) -> int:
     """How many jobs run side by side that end only when the marker is there."""
     begun = len(isolated_jobs.notes(file))
-    wait = here.bench.job_types["wait_for"]
+    wait = here.step_context.job_types["wait_for"]
     jobs = [here.offer(wait, str(file), str(marker)) for _ in range(size)]
     wait_until(lambda: len(isolated_jobs.notes(file)) == begun + size, 30, f"{size} jobs at once")
     marker.touch()
@@ -171,7 +171,7 @@ def test_children_that_cannot_start_are_tried_ever_more_rarely() -> None:
     with isolated(pipeline, queue) as here:
         addresses = addresses_of(pipeline.job_types)
         missing = {"add": replace(addresses["add"], qualname="gone")}
-        pool = ChildPool(make_setup(here.bench, missing), size=1)
+        pool = ChildPool(make_setup(here.step_context, missing), size=1)
         pool.start()
         try:
             wait_until(lambda: pool.counts().trouble, 30, "trouble")

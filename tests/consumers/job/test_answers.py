@@ -50,7 +50,7 @@ def outcome_of(act: Callable[[], Any]) -> Outcome:
 
     delivery = declare(act_sync, retry=POLICY)
     task = delivery.task()
-    outcome = decide(task, run_sync(task, Slot()), delivery.bench)
+    outcome = decide(task, run_sync(task, Slot()), delivery.step_context)
     assert type(outcome) is type(async_outcome_of(act_async))
     return outcome
 
@@ -60,7 +60,7 @@ def async_outcome_of(handler: Callable[[int], Awaitable[Any]]) -> Outcome:
     delivery = declare(handler, retry=POLICY)
     task = delivery.task()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.bench)
+    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.step_context)
 
 
 def raising(error: BaseException | type[BaseException]) -> Callable[[], Any]:
@@ -273,7 +273,7 @@ def test_the_groups_own_class_counts_as_well() -> None:
 
     delivery = declare(retry=RetryPolicy(permanent=(Batch,)))
     task = delivery.task()
-    assert isinstance(decide(task, Raised(Batch("b", [ValueError()])), delivery.bench), Dead)
+    assert isinstance(decide(task, Raised(Batch("b", [ValueError()])), delivery.step_context), Dead)
 
 
 def test_a_failed_group_names_what_is_in_it() -> None:
@@ -286,7 +286,7 @@ def test_a_job_that_asks_is_answered_whatever_its_policy_lists() -> None:
     for kinds in ({"permanent": (Exception,)}, {"ignored": (Exception,)}):
         delivery = declare(retry=RetryPolicy(**kinds))  # type: ignore[arg-type]  # a table's keywords
         for error, kind in ((Retry(), Retried), (Discard("no"), Cancelled), (Snooze(SOON), Snoozed)):
-            assert isinstance(decide(delivery.task(), Raised(error), delivery.bench), kind)
+            assert isinstance(decide(delivery.task(), Raised(error), delivery.step_context), kind)
 
 
 def test_what_the_tasks_of_a_task_group_raise_is_seen() -> None:

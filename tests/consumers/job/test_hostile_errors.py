@@ -36,7 +36,7 @@ def sync_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Out
 
     delivery = declare(act, retry=policy)
     task = delivery.task()
-    return decide(task, run_sync(task, Slot()), delivery.bench)
+    return decide(task, run_sync(task, Slot()), delivery.step_context)
 
 
 def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Outcome:
@@ -49,7 +49,7 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
     delivery = declare(act, retry=policy)
     task = delivery.task()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.bench)
+    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.step_context)
 
 
 def is_bounded(failure: Failure) -> bool:
@@ -107,7 +107,7 @@ def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:
     dog = Watchdog([_Places(slot)], "q")
     dog.start()
     try:
-        outcome = decide(task, run_sync(task, slot), delivery.bench)
+        outcome = decide(task, run_sync(task, slot), delivery.step_context)
     finally:
         dog.stop()
     assert isinstance(outcome, Dead)

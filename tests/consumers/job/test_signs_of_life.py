@@ -19,13 +19,13 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_sync
-from stoker.consumers.steps.steps import Raised, Returned, Task
+from stoker.consumers.steps.steps import DecodedJob, Raised, Returned
 from stoker.topology.declaration.job_type import InvalidDeclaration
 from support.scenes.deliveries import declare
 from support.waiting import wait_until
 
 
-def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: float | None = None) -> Task:
+def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: float | None = None) -> DecodedJob:
     """A task whose handler has that much time, and may be silent for so long."""
     task = declare().task()
     heartbeat = None if heartbeat_s is None else timedelta(seconds=heartbeat_s)
@@ -35,7 +35,7 @@ def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: 
     return task
 
 
-def run_watched(task: Task) -> object:
+def run_watched(task: DecodedJob) -> object:
     """Run a task under a watchdog."""
     pool = ThreadRunners(1, lambda _record, _slot: None, "test")  # never started: its slot is all that is needed
     watchdog = Watchdog([pool], "q")

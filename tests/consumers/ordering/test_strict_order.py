@@ -14,7 +14,7 @@ from stoker.consumers import Retry
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.pending_retries import awaited_as
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.polling.dispatch import Stages
+from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settling.writes import plan_writes
@@ -100,12 +100,16 @@ def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Ou
 def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> None:
     """One that is due at once comes back within the time that a runner may have to wait for the interpreter."""
     scene = Scene()
-    stages = object.__new__(Stages)
-    stages._bench, stages._lanes, stages._queue = scene.delivery.bench, scene.lanes, scene.delivery.queue
-    stages._settler = cast(Any, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
+    dispatch = object.__new__(Dispatch)
+    dispatch._step_context, dispatch._lanes, dispatch._queue = (
+        scene.delivery.step_context,
+        scene.lanes,
+        scene.delivery.queue,
+    )
+    dispatch._settler = cast(Any, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    stages.finish(first, failed())
+    dispatch.finish(first, failed())
     assert scene.offsets() == [0, 100]
     scene.finish(scene.ready[1], DONE)
     assert scene.offsets() == [0, 100, 1]

@@ -22,7 +22,7 @@ from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes
-from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, claim_id
+from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, deduplication_id
 from support.scenes.deliveries import NOW, TIERS, declare
 
 RETRIED = Retried(due=NOW, tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x")))
@@ -210,7 +210,7 @@ def test_a_log_is_read_to_the_end_that_was_told_and_not_only_to_one_that_lags() 
 
 def test_names_of_the_ledger_are_bounded_as_they_are_written() -> None:
     """A byte that is no UTF-8 is written as four characters: a batch of such names must not outgrow its topic."""
-    names = [claim_id({"stoker-idempotency-key": key * 1_000}) for key in (b"\xff", b"k")]
+    names = [deduplication_id({"stoker-idempotency-key": key * 1_000}) for key in (b"\xff", b"k")]
     assert names[1] == "k" * 1_000
     assert all(name is not None and len(name.encode()) <= LONGEST_NAME_BYTES for name in names)
 

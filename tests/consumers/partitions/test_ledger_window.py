@@ -174,7 +174,7 @@ def _named(**headers: bytes) -> Record:
 )
 def test_a_record_is_named_by_idempotency_key_else_id_under_its_replay(record: Record, name: str | None) -> None:
     """The name under which the ledger knows a job."""
-    assert record.claim_id == name
+    assert record.deduplication_id == name
 
 
 def test_a_record_without_a_name_is_never_settled() -> None:

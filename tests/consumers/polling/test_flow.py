@@ -1,11 +1,11 @@
-"""`Flow`: memory is bounded by number and by bytes, whichever is reached first (P11)."""
+"""`Backpressure`: memory is bounded by number and by bytes, whichever is reached first (P11)."""
 
 from __future__ import annotations
 
 import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.polling.backpressure import Flow
+from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.settings import WorkerSettings
 from support.scenes.deliveries import declare
@@ -20,12 +20,12 @@ class Scene:
         self.delivery = declare()
         self.parked = 0
         settings = WorkerSettings(max_in_flight=100, max_parked=200, max_in_flight_bytes=64 * KIB)
-        self.flow = Flow(Assignments(self.delivery.queue), settings, lambda: self.parked)
+        self.backpressure = Backpressure(Assignments(self.delivery.queue), settings, lambda: self.parked)
 
     def begin(self, count: int, size_bytes: int = 0) -> list[Record]:
         """Take so many jobs of a size."""
         records = [self.delivery.record(value=b"x" * size_bytes) for _ in range(count)]
-        self.flow.begin(records)
+        self.backpressure.begin(records)
         return records
 
     def begin_delayed(self, count: int, size_bytes: int = 0) -> list[Record]:
@@ -33,7 +33,7 @@ class Scene:
         tier = self.delivery.queue.tiers[0]
         place = Assignment(2, self.delivery.queue.retry_topics[tier], 0, tier=tier)
         records = [self.delivery.record(value=b"x" * size_bytes, assignment=place) for _ in range(count)]
-        self.flow.begin(records)
+        self.backpressure.begin(records)
         return records
 
 
@@ -41,23 +41,23 @@ def test_fetching_stops_at_three_quarters_of_the_jobs() -> None:
     """75 of 100 leave room, 76 do not; what is settled makes room again."""
     scene = Scene()
     scene.begin(75)
-    assert scene.flow.may_fetch()
+    assert scene.backpressure.may_fetch()
     more = scene.begin(1)
-    assert not scene.flow.may_fetch()
-    scene.flow.end(more)
-    assert scene.flow.may_fetch()
+    assert not scene.backpressure.may_fetch()
+    scene.backpressure.end(more)
+    assert scene.backpressure.may_fetch()
 
 
 def test_fetching_stops_at_three_quarters_of_the_bytes() -> None:
     """However few jobs they are: 11 of 4 KiB are below 48 KiB, and 13 above."""
     scene = Scene()
     scene.begin(11, 4 * KIB)
-    assert scene.flow.may_fetch()
+    assert scene.backpressure.may_fetch()
     more = scene.begin(2, 4 * KIB)
-    assert not scene.flow.may_fetch()
-    assert scene.flow.room < 5, "as many as fit below the bound, and one"
-    scene.flow.end(more)
-    assert scene.flow.may_fetch()
+    assert not scene.backpressure.may_fetch()
+    assert scene.backpressure.room < 5, "as many as fit below the bound, and one"
+    scene.backpressure.end(more)
+    assert scene.backpressure.may_fetch()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_parked_jobs_count_where_many_may_run_or_very_many_are_parked(
     scene = Scene()
     scene.begin(taken)
     scene.parked = parked
-    assert scene.flow.may_fetch() == may_fetch
+    assert scene.backpressure.may_fetch() == may_fetch
 
 
 def test_parked_jobs_count_against_the_bytes_always() -> None:
@@ -84,20 +84,20 @@ def test_parked_jobs_count_against_the_bytes_always() -> None:
     scene = Scene()
     scene.begin(13, 4 * KIB)
     scene.parked = 12
-    assert not scene.flow.may_fetch()
+    assert not scene.backpressure.may_fetch()
 
 
 def test_delayed_records_that_cannot_run_are_taken_up_to_a_bound() -> None:
     """A few are always taken, but no more than `max_parked` of those that wait; what has ended makes room again."""
     scene = Scene()
     taken: list[Record] = []
-    while (room := scene.flow.tier_room) > 0 and len(taken) < 1_000:
+    while (room := scene.backpressure.tier_room) > 0 and len(taken) < 1_000:
         taken += scene.begin_delayed(min(room, 16))
         scene.parked = len(taken)
     assert 200 <= len(taken) < 250
-    scene.flow.end(taken[:50])
+    scene.backpressure.end(taken[:50])
     scene.parked -= 50
-    assert scene.flow.tier_room > 0
+    assert scene.backpressure.tier_room > 0
 
 
 def test_delayed_records_that_cannot_run_are_taken_up_to_a_bound_of_bytes() -> None:
@@ -105,7 +105,7 @@ def test_delayed_records_that_cannot_run_are_taken_up_to_a_bound_of_bytes() -> N
     scene = Scene()
     scene.parked = len(scene.begin(20, 4 * KIB))
     taken = 0
-    while scene.flow.tier_room > 0 and taken < 100:
+    while scene.backpressure.tier_room > 0 and taken < 100:
         scene.begin_delayed(1, 4 * KIB)
         taken += 1
         scene.parked += 1

@@ -31,7 +31,7 @@ def test_of_a_header_that_stands_twice_the_last_one_counts(last: bytes | None) -
     """As in Kafka's own clients and in the wire contract: for the worker's own headers, and for the caller's."""
     pairs = [("ce_id", b"first"), (wire.ATTEMPT, b"2"), ("ce_id", b"last"), (wire.ATTEMPT, last), ("tenant", b"a")]
     record = record_with([*pairs, ("tenant", b"b")])
-    assert (record.claim_id, record.headers["tenant"]) == ("last", b"b")
+    assert (record.deduplication_id, record.headers["tenant"]) == ("last", b"b")
     if last is not None:
         assert attempt_of(record.headers) == 3
     assert record.pairs == [*pairs, ("tenant", b"b")]

@@ -20,12 +20,12 @@ from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_sync
-from stoker.consumers.steps.steps import Raised, Returned, Task
+from stoker.consumers.steps.steps import DecodedJob, Raised, Returned
 from support.scenes.deliveries import declare
 from support.waiting import wait_until
 
 
-def task_of(handler: Callable[[int], object], timeout_s: float) -> Task:
+def task_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
     """A task whose handler has that much time."""
     task = declare().task()
     task.job_type = replace(task.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s))

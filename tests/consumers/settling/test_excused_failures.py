@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 from stoker.consumers.job.failure import make_failure
-from stoker.consumers.polling.dispatch import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Stages
+from stoker.consumers.polling.dispatch import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Dispatch
 from stoker.consumers.records.outcomes import Retried
 from support.scenes.deliveries import NOW
 
@@ -21,22 +21,22 @@ FAILED = Retried(
 
 def test_failures_by_a_signal_that_never_comes_here_wait_once() -> None:
     """A hundred of them would hold an event loop for half a minute; later ones are still excused where it has come."""
-    stages = object.__new__(Stages)
+    dispatch = object.__new__(Dispatch)
     began_s = time.monotonic()
-    assert not any(stages._is_about_to_excuse(FAILED) for _ in range(100))
+    assert not any(dispatch._is_about_to_excuse(FAILED) for _ in range(100))
     assert time.monotonic() - began_s < 10 * SIGNAL_WITHIN_S
-    stages.excuses_failures = True
-    assert stages._is_about_to_excuse(FAILED)
+    dispatch.excuses_failures = True
+    assert dispatch._is_about_to_excuse(FAILED)
 
 
 def test_a_failure_that_is_noticed_before_the_signal_is_excused() -> None:
     """The program's end may come first."""
-    stages = object.__new__(Stages)
+    dispatch = object.__new__(Dispatch)
 
     def come() -> None:
-        stages.excuses_failures = True
+        dispatch.excuses_failures = True
 
     timer = threading.Timer(SIGNAL_WITHIN_S / 10, come)
     timer.start()
-    assert stages._is_about_to_excuse(FAILED)
+    assert dispatch._is_about_to_excuse(FAILED)
     timer.join()

@@ -288,7 +288,7 @@ def test_names_of_done_jobs_fit_the_ledger_in_smaller_batches() -> None:
             scene.settler.hand_in(record, DONE)
         scene.wait_settled(*records)
     names = [name for written in scene.on(LEDGER_TOPIC) for name in names_of(written.key or b"", written.value or b"")]
-    assert sorted(names) == sorted(str(record.claim_id) for record in records)
+    assert sorted(names) == sorted(str(record.deduplication_id) for record in records)
 
 
 @pytest.mark.expected_errors("cannot be written")

@@ -116,7 +116,7 @@ def test_a_done_job_is_remembered_though_its_partition_was_revoked() -> None:
         record.assignment.is_active = False
         scene.hand_in(record, DONE)
         wait_until(lambda: scene.settled == [record])
-    assert scene.producer.remembered == {record.claim_id}
+    assert scene.producer.remembered == {record.deduplication_id}
 
 
 @pytest.mark.expected_errors("cannot be written")
@@ -131,7 +131,7 @@ def test_done_jobs_whose_batch_cannot_be_written_are_not_settled_until_it_can() 
         assert scene.settled == []
         scene.producer.refused.clear()
         wait_until(lambda: set(scene.settled) == set(records))
-    assert scene.producer.remembered == {record.claim_id for record in records}
+    assert scene.producer.remembered == {record.deduplication_id for record in records}
 
 
 @pytest.mark.expected_errors("cannot be written")

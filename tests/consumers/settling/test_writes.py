@@ -16,7 +16,7 @@ from stoker.consumers.records.outcomes import (
     Dead,
     Deferred,
     NotDone,
-    Passed,
+    Rescheduled,
     Retried,
     Snoozed,
 )
@@ -43,7 +43,7 @@ OUTCOMES: dict[str, NotDone] = {
     "dead": Dead(reason="permanent", failure=FAILURE),
     "snoozed": Snoozed(due=LATER, tier=TIERS[1]),
     "deferred": Deferred(due=LATER, tier=TIERS[2], reason="unknown-type", detail="no handler"),
-    "passed": Passed(due=LATER, tier=TIERS[1]),
+    "passed": Rescheduled(due=LATER, tier=TIERS[1]),
     "cancelled": Cancelled(reason="discarded", detail="sold out"),
     "interrupted": INTERRUPTED,
 }

@@ -23,7 +23,7 @@ def decided(result: Result, attempt: int = 1, chance: float = 0.0, **policy: obj
     delivery.chance = chance
     if isinstance(result, Returned):
         result = check_returned(result.value, delivery.work)
-    return decide(delivery.task(attempt), result, delivery.bench)
+    return decide(delivery.task(attempt), result, delivery.step_context)
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "text", object(), [Snooze(timedelta(1))]])
@@ -164,5 +164,5 @@ def test_a_job_types_own_policy_wins_over_its_queues() -> None:
     delivery = declare()
     task = delivery.task(1)
     task.job_type = replace(task.job_type, own_retry=RetryPolicy(attempts=1))
-    outcome = decide(task, Raised(ValueError()), delivery.bench)
+    outcome = decide(task, Raised(ValueError()), delivery.step_context)
     assert isinstance(outcome, Dead)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.partitions.ledger import Ledger, tried_name
-from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Passed
+from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Rescheduled
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.steps.steps import DEFER_LIMIT, Task, claim, decode
+from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
 from stoker.schemas import encode_own
 from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 from support.scenes.deliveries import NOW, NOW_S, TIERS, declare
@@ -22,8 +22,8 @@ from support.scenes.deliveries import NOW, NOW_S, TIERS, declare
 def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
     """Arguments, attempt, limits and identity are those of the record and the job type."""
     delivery = declare()
-    task = decode(delivery.record({ATTEMPT: b"3"}, key=b"k", value=delivery.payload(41)), delivery.bench)
-    assert isinstance(task, Task)
+    task = decode(delivery.record({ATTEMPT: b"3"}, key=b"k", value=delivery.payload(41)), delivery.step_context)
+    assert isinstance(task, DecodedJob)
     assert (task.args, task.kwargs) in [((41,), {}), ((), {"number": 41})]
     context = task.context
     assert (context.job_id, context.job_type, context.queue) == ("job-1", "work", "q")
@@ -34,8 +34,8 @@ def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
 def test_the_first_attempt_has_no_header() -> None:
     """An absent `stoker-attempt` means 1."""
     delivery = declare()
-    task = decode(delivery.record(), delivery.bench)
-    assert isinstance(task, Task)
+    task = decode(delivery.record(), delivery.step_context)
+    assert isinstance(task, DecodedJob)
     assert task.context.attempt == 1
 
 
@@ -71,7 +71,7 @@ MALFORMED: dict[str, dict[str, bytes | None]] = {
 def test_a_malformed_header_makes_a_dead_letter_that_says_which(headers: dict[str, bytes | None]) -> None:
     """Whatever stands in the headers, the step gives an outcome and never raises."""
     delivery = declare()
-    outcome = decode(delivery.record(headers), delivery.bench)
+    outcome = decode(delivery.record(headers), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert outcome.reason == "malformed"
     assert outcome.failure.message
@@ -95,12 +95,12 @@ def test_what_is_long_on_the_wire_is_short_wherever_it_is_shown(
     """A foreign header of 90 KB makes no long log line, event or header, however often its job is put off."""
     delivery = declare()
     record = delivery.record(headers)
-    outcome = decode(record, delivery.bench)
+    outcome = decode(record, delivery.step_context)
     assert isinstance(outcome, Dead | Deferred)
-    log_setback(record, outcome, delivery.bench.queue)
+    log_setback(record, outcome, delivery.step_context.queue)
     [logged] = caplog.records
     assert len(logged.getMessage()) + sum(len(str(value)) for value in vars(logged).values()) < 10_000
-    writes = plan_writes(record, outcome, queue=delivery.bench.queue, worker_id="w", now=NOW)
+    writes = plan_writes(record, outcome, queue=delivery.step_context.queue, worker_id="w", now=NOW)
     assert writes.event is not None
     assert len(encode_own("JobEvent", writes.event)) < 3_000
     assert writes.record is not None
@@ -113,9 +113,9 @@ def test_a_first_failure_that_is_no_past_instant_does_not_put_a_job_off_for_ever
     for told in (b"never", b"9999-01-01T00:00:00Z"):
         delivery = declare()
         record = delivery.record({"ce_type": b"unknown", FIRST_FAILED: told})
-        outcome = decode(record, delivery.bench)
+        outcome = decode(record, delivery.step_context)
         assert isinstance(outcome, Deferred)
-        writes = plan_writes(record, outcome, queue=delivery.bench.queue, worker_id="w", now=NOW)
+        writes = plan_writes(record, outcome, queue=delivery.step_context.queue, worker_id="w", now=NOW)
         assert writes.record is not None
         assert dict(writes.record.headers)[FIRST_FAILED] == format_instant(NOW)
 
@@ -141,7 +141,7 @@ def test_missing_headers_are_malformed_too() -> None:
     delivery = declare()
     record = delivery.record()
     record.headers.clear()
-    outcome = decode(record, delivery.bench)
+    outcome = decode(record, delivery.step_context)
     assert isinstance(outcome, Dead)
     assert "ce_type" in outcome.failure.message
 
@@ -156,14 +156,14 @@ HEADER_VALUES = st.one_of(st.none(), st.binary(max_size=40), st.text(max_size=30
 def test_no_headers_and_no_bytes_make_decoding_raise(headers: dict[str, bytes | None], value: bytes | None) -> None:
     """A step that raises stops the worker, and the record comes again: so none may."""
     delivery = declare()
-    assert decode(delivery.record(headers, value=value), delivery.bench) is not None
+    assert decode(delivery.record(headers, value=value), delivery.step_context) is not None
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\x00", b"\xc3\x01", b"{}", b"\xc3\x01" + b"x" * 7])
 def test_bytes_in_no_framing_are_undecodable(value: bytes | None) -> None:
     """Also the null value of a tombstone, and frames cut short."""
     delivery = declare()
-    outcome = decode(delivery.record(value=value), delivery.bench)
+    outcome = decode(delivery.record(value=value), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert outcome.reason == "undecodable"
 
@@ -171,7 +171,7 @@ def test_bytes_in_no_framing_are_undecodable(value: bytes | None) -> None:
 def test_a_body_that_does_not_fit_its_schema_is_undecodable() -> None:
     """The right fingerprint, and then too few bytes."""
     delivery = declare()
-    outcome = decode(delivery.record(value=delivery.payload()[:-1]), delivery.bench)
+    outcome = decode(delivery.record(value=delivery.payload()[:-1]), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert outcome.reason == "undecodable"
 
@@ -179,7 +179,7 @@ def test_a_body_that_does_not_fit_its_schema_is_undecodable() -> None:
 def test_an_unknown_job_type_is_deferred_and_not_failed() -> None:
     """A newer worker may know it: it waits in the longest tier within a minute."""
     delivery = declare()
-    outcome = decode(delivery.record({"ce_type": b"of tomorrow"}), delivery.bench)
+    outcome = decode(delivery.record({"ce_type": b"of tomorrow"}), delivery.step_context)
     assert isinstance(outcome, Deferred)
     assert outcome.reason == "unknown-type"
     assert outcome.tier == timedelta(minutes=1)
@@ -190,7 +190,7 @@ def test_an_unknown_job_type_is_deferred_and_not_failed() -> None:
 def test_an_unknown_fingerprint_is_deferred_and_not_failed() -> None:
     """Its schema may not have arrived here yet."""
     delivery = declare()
-    outcome = decode(delivery.record(value=b"\xc3\x01" + b"12345678" + b"\x02"), delivery.bench)
+    outcome = decode(delivery.record(value=b"\xc3\x01" + b"12345678" + b"\x02"), delivery.step_context)
     assert isinstance(outcome, Deferred)
     assert outcome.reason == "unknown-schema"
 
@@ -202,7 +202,7 @@ def test_what_nobody_came_to_know_ends_in_the_dead_letters(waited: timedelta, ki
     """After a week somebody must see it."""
     delivery = declare()
     headers: dict[str, bytes | None] = {"ce_type": b"x", FIRST_FAILED: format_instant(NOW - waited)}
-    outcome = decode(delivery.record(headers), delivery.bench)
+    outcome = decode(delivery.record(headers), delivery.step_context)
     assert isinstance(outcome, kind)
     if isinstance(outcome, Dead):
         assert outcome.reason == "never-known"
@@ -212,20 +212,20 @@ def test_what_nobody_came_to_know_ends_in_the_dead_letters(waited: timedelta, ki
 def test_a_record_that_is_not_due_moves_on_to_the_tier_that_fits(due_in_s: float, tier: timedelta) -> None:
     """However it came here early, it does not run early."""
     due, delivery = NOW + timedelta(seconds=due_in_s), declare()
-    assert decode(delivery.record({DUE: format_instant(due)}), delivery.bench) == Passed(due=due, tier=tier)
+    assert decode(delivery.record({DUE: format_instant(due)}), delivery.step_context) == Rescheduled(due=due, tier=tier)
 
 
 def test_a_record_that_is_due_now_runs() -> None:
     """Due is the earliest moment, not the one before."""
     delivery = declare()
-    assert isinstance(decode(delivery.record({DUE: format_instant(NOW)}), delivery.bench), Task)
+    assert isinstance(decode(delivery.record({DUE: format_instant(NOW)}), delivery.step_context), DecodedJob)
 
 
 def test_a_job_that_the_ledger_has_is_skipped() -> None:
     """It was completed before."""
     delivery = declare()
     delivery.ledger.add("job-1")
-    assert claim(delivery.record(), delivery.bench) is SKIPPED
+    assert claim(delivery.record(), delivery.step_context) is SKIPPED
 
 
 def test_a_settled_record_is_skipped_though_it_cannot_be_decoded() -> None:
@@ -233,7 +233,7 @@ def test_a_settled_record_is_skipped_though_it_cannot_be_decoded() -> None:
     delivery = declare()
     record = delivery.record({"stoker-attempt": b"nonsense"})
     delivery.ledger.add(tried_name(record))
-    assert claim(record, delivery.bench) is SKIPPED
+    assert claim(record, delivery.step_context) is SKIPPED
 
 
 def test_a_replayed_job_passes_the_ledger_once_under_its_replays_name() -> None:
@@ -241,9 +241,9 @@ def test_a_replayed_job_passes_the_ledger_once_under_its_replays_name() -> None:
     delivery = declare()
     delivery.ledger.add("job-1")
     replayed = delivery.record({"stoker-replay": b"r1"})
-    assert claim(replayed, delivery.bench) is None
+    assert claim(replayed, delivery.step_context) is None
     delivery.ledger.add("r1:job-1")
-    assert claim(replayed, delivery.bench) is SKIPPED
+    assert claim(replayed, delivery.step_context) is SKIPPED
 
 
 @pytest.mark.parametrize(("expires_in_s", "runs"), [(1, True), (0, False), (-1, False)])
@@ -251,9 +251,9 @@ def test_a_job_that_could_not_start_in_time_expires(expires_in_s: int, runs: boo
     """At its expiry it is over."""
     delivery = declare()
     record = delivery.record({EXPIRES: format_instant(NOW + timedelta(seconds=expires_in_s))})
-    decoded = decode(record, delivery.bench)
+    decoded = decode(record, delivery.step_context)
     if runs:
-        assert isinstance(decoded, Task)
+        assert isinstance(decoded, DecodedJob)
     else:
         assert isinstance(decoded, Cancelled)
         assert decoded.reason == "expired"
@@ -264,23 +264,23 @@ def test_a_job_of_a_partition_that_is_being_given_away_does_not_start() -> None:
     delivery = declare()
     record = delivery.record()
     record.assignment.is_open = False
-    assert claim(record, delivery.bench) is INTERRUPTED
+    assert claim(record, delivery.step_context) is INTERRUPTED
 
 
 def test_a_partition_without_ledger_runs_its_jobs() -> None:
     """Only tests and races come here: partitions rest until their ledgers are restored."""
     delivery = declare()
     other = Ledger(delivery.queue.ledger, lambda: NOW_S)
-    assert claim(delivery.record(), replace(delivery.bench, ledgers={1: other})) is None
+    assert claim(delivery.record(), replace(delivery.step_context, ledgers={1: other})) is None
 
 
 def test_a_job_knows_the_trace_that_it_was_enqueued_under() -> None:
     """The W3C header as text, and nothing where the publisher had no trace."""
     delivery = declare()
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    traced = decode(delivery.record({"traceparent": trace}), delivery.bench)
-    plain = decode(delivery.record(), delivery.bench)
-    assert isinstance(traced, Task)
-    assert isinstance(plain, Task)
+    traced = decode(delivery.record({"traceparent": trace}), delivery.step_context)
+    plain = decode(delivery.record(), delivery.step_context)
+    assert isinstance(traced, DecodedJob)
+    assert isinstance(plain, DecodedJob)
     assert traced.context.trace_parent == trace.decode()
     assert plain.context.trace_parent is None

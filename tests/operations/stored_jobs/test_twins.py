@@ -18,7 +18,7 @@ from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
-from stoker.topology.wire.ledger_names import attempt_name, claim_id
+from stoker.topology.wire.ledger_names import attempt_name, deduplication_id
 from support.scenes.dead_letters import Bench, Grave, open_bench
 
 ALL = Selection()
@@ -144,7 +144,7 @@ def test_twins_have_the_name_under_which_the_ledger_knows_the_attempt() -> None:
     letter = dead(7, (wire.REPLAY, b"r"))
     record = Record(Delivered(), Assignment(1, "ns.q", 0))  # type: ignore[arg-type]  # as much of a message as is read
     headers = letter.headers
-    assert tried_name(record) == attempt_name(claim_id(headers), headers[wire.ORIGIN], headers[wire.ATTEMPT])
+    assert tried_name(record) == attempt_name(deduplication_id(headers), headers[wire.ORIGIN], headers[wire.ATTEMPT])
 
 
 def test_few_letters_are_doubted_and_no_twin_is_missed() -> None:

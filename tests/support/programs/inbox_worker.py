@@ -70,7 +70,7 @@ def die_in_settling(place: str) -> None:
         hand_in = Settler.hand_in
 
         def dying(self: Settler, record: Any, outcome: Any) -> None:
-            if record.claim_id == MARKED:
+            if record.deduplication_id == MARKED:
                 die()
             hand_in(self, record, outcome)
 
@@ -85,7 +85,7 @@ def die_in_settling(place: str) -> None:
 
 
 def _die_with_marked(group: Group) -> None:
-    if any(record.claim_id == MARKED for record in group.done):
+    if any(record.deduplication_id == MARKED for record in group.done):
         die()
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.record import Assignment, Record
-from stoker.consumers.steps.steps import Bench, Task
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
 from stoker.schemas.stores.store import StoredSchema
 from stoker.topology import JobType, Pipeline, Queue
@@ -68,9 +68,9 @@ class Delivery:
         self.ledger = Ledger(self.queue.ledger, clock=lambda: NOW_S)
 
     @property
-    def bench(self) -> Bench:
+    def step_context(self) -> StepContext:
         """What the steps work with, at `NOW`."""
-        return Bench(
+        return StepContext(
             queue=self.queue,
             job_types=self.pipeline.job_types,
             decoder=Decoder(EmptyStore()),
@@ -108,11 +108,11 @@ class Delivery:
         )
         return Record(message, place)
 
-    def task(self, attempt: int = 1, headers: Mapping[str, bytes | None] | None = None) -> Task:
+    def task(self, attempt: int = 1, headers: Mapping[str, bytes | None] | None = None) -> DecodedJob:
         """A decoded record, about to run for the given attempt."""
         record = self.record({"stoker-attempt": b"%d" % attempt, **(headers or {})})
         context = JobContext("job-1", "work", self.queue.name, attempt, self.work.retry.attempts, record)
-        return Task(record, self.work, (1,), {}, context)
+        return DecodedJob(record, self.work, (1,), {}, context)
 
 
 def declare(work: Callable[..., Any] | None = None, **shape: Unpack[QueueShape]) -> Delivery:

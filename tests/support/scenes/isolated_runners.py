@@ -18,7 +18,7 @@ from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Assignment, Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.schema_waits import AwaitedSchema
-from stoker.consumers.steps.steps import Bench, Task, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
 from support.scenes.deliveries import EmptyStore
@@ -32,7 +32,7 @@ class Isolated:
     """Runners over one queue."""
 
     queue: Queue
-    bench: Bench
+    step_context: StepContext
     assignment: Assignment
     runners: IsolatedRunners
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -87,25 +87,27 @@ class Isolated:
 @contextmanager
 def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isolated]:
     """Runners for a declared queue, stopped afterwards."""
-    bench = Bench(queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={})
+    step_context = StepContext(queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={})
     outcomes: dict[str, Outcome] = {}
     crashes: list[BaseException] = []
 
     def run_one(record: Record, slot: Slot) -> None:
         try:
-            task = decode(record, bench)
+            task = decode(record, step_context)
             assert not isinstance(task, AwaitedSchema)
-            outcome = runners.outcome(task, slot) if isinstance(task, Task) else task
+            outcome = runners.outcome(task, slot) if isinstance(task, DecodedJob) else task
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome
         except BaseException as error:
             crashes.append(error)
             raise
 
-    runners = IsolatedRunners(bench, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, crashes.append)
+    runners = IsolatedRunners(
+        step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, crashes.append
+    )
     assignment = Assignment(1, queue.topic, 0)
     try:
-        yield Isolated(queue, bench, assignment, runners, outcomes)
+        yield Isolated(queue, step_context, assignment, runners, outcomes)
     finally:
         runners.stop()
     assert not crashes

@@ -20,7 +20,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import Raised, Result, Returned, Task
+from stoker.consumers.steps.steps import DecodedJob, Raised, Result, Returned
 from support.scenes.deliveries import declare, plain_record
 from support.waiting import wait_until
 
@@ -33,7 +33,7 @@ class Order:
     timeout_s: float = 60.0
     heartbeat_s: float | None = None
 
-    def task(self, number: int) -> Task:
+    def task(self, number: int) -> DecodedJob:
         """As the step `decode` gives it."""
         task = declare().task()
         heartbeat = None if self.heartbeat_s is None else timedelta(seconds=self.heartbeat_s)
