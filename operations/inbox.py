@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..consumers.inbox import DEFAULT_TABLE, Dialect, InboxTableMissing, table_ddl
-from ..consumers.inbox.driver import is_table_missing
-from ..consumers.inbox.table import quoted, table_parts
+from ..databases.driver import is_table_missing
+from ..databases.inbox_table import quoted, table_parts
 
 BATCH_ROWS: Final = 5_000
 CONNECT_TIMEOUT_S: Final = 10

@@ -1,6 +1,6 @@
 """The inbox: a job's id and its own writes to a database in one transaction, so that its effect happens once."""
 
-from .errors import (
+from ...databases.errors import (
     AlreadyDone,
     AutocommitConnection,
     ConnectionClosed,
@@ -14,9 +14,9 @@ from .errors import (
     UnsupportedConnection,
     WrongBlock,
 )
+from ...databases.inbox_table import DEFAULT_TABLE, Dialect, table_ddl
 from .identity import Identity, identify
 from .inbox import RESULT_LIMIT_BYTES, Inbox, open_inbox
-from .table import DEFAULT_TABLE, Dialect, table_ddl
 
 __all__ = [
     "DEFAULT_TABLE",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from .errors import InvalidInboxName
+from ...databases.errors import InvalidInboxName
 
 LONGEST_JOB_BYTES: Final = 1_000
 LONGEST_STEP_BYTES: Final = 200

@@ -12,11 +12,18 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .detection import find_driver
-from .driver import is_table_missing, run_at_once, sql_state
-from .errors import AlreadyDone, EnteredTwice, InboxTableMissing, ResultRefused, TransactionAborted, WrongBlock
+from ...databases.detection import find_driver
+from ...databases.driver import is_table_missing, run_at_once, sql_state
+from ...databases.errors import (
+    AlreadyDone,
+    EnteredTwice,
+    InboxTableMissing,
+    ResultRefused,
+    TransactionAborted,
+    WrongBlock,
+)
+from ...databases.inbox_table import DEFAULT_TABLE, statements
 from .identity import Identity, identify
-from .table import DEFAULT_TABLE, statements
 
 RESULT_LIMIT_BYTES: Final = 64 * 1024
 """A result is a reference or a receipt; what is larger belongs into a table of the job's own."""

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from .table import Dialect, Marker
+from .inbox_table import Dialect, Marker
 
 T = TypeVar("T")
 _TABLE_UNDEFINED: Final = "42P01"
