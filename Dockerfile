@@ -8,6 +8,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md ./
 COPY schemas schemas
 COPY topology topology
+COPY databases databases
 COPY producers producers
 COPY consumers consumers
 COPY operations operations

@@ -3,7 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-ROOMS := schemas topology producers consumers operations testing
+ROOMS := schemas topology databases producers consumers operations testing
 # Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores.
 TEST_PROCESSES ?= 3
 ARGS ?=

@@ -18,7 +18,8 @@ class Identity:
 
     Attributes:
         queue: `<namespace>.<queue>`.
-        job: the deduplication id: the idempotency key or else the job id, under a replay's name if a replay published it.
+        job: the deduplication id: the idempotency key or else the job id, under a replay's name if a replay
+            published it.
         step: names one of several effects of the job; empty where there is only one.
     """
 

@@ -138,7 +138,7 @@ def _environment() -> dict[str, str]:
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-ROOMS = ("schemas", "topology", "producers", "consumers", "operations", "testing")
+ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PAGES = [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]
 

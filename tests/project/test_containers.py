@@ -121,7 +121,7 @@ def test_what_builds_the_package_is_pinned_and_needs_no_more_than_the_context(tm
     subprocess.run(command, check=True, capture_output=True, timeout=110)
     (wheel,) = tmp_path.glob("stoker-*.whl")
     rooms = {name.split("/")[1] for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stoker/")}
-    assert rooms == {"schemas", "topology", "producers", "consumers", "operations", "testing"}
+    assert rooms == {"schemas", "topology", "databases", "producers", "consumers", "operations", "testing"}
 
 
 class _Answers(BaseHTTPRequestHandler):

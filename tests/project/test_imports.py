@@ -1,5 +1,7 @@
-"""Imports go one way only: between the rooms, schemas ← topology ← producers ← consumers ← operations, and ← testing;
-and inside of a room between its folders, in the order that is written here."""
+"""Imports go one way only: between the rooms, and inside of a room between its folders, in the order written here.
+
+The rooms: schemas ← topology ← databases ← producers ← consumers ← operations, and ← testing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "producers", "consumers", "operations", "testing")
+ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
 BESIDE = {"testing": ("operations",)}
 """{room: rooms before it that it has no use for}."""
 FOLDERS = {

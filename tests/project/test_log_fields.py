@@ -17,7 +17,7 @@ from stoker.consumers import log_keys
 from stoker.operations.views.logging_json import ERROR, LEVEL, LOGGER, MESSAGE, STACK, TIMESTAMP
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schemas", "topology", "producers", "consumers", "operations")
+ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 METHODS = frozenset({"debug", "info", "warning", "error", "critical", "exception"})
 LOGGERS = frozenset({"_logger", "logger", "_log"})
 NAMES = {name: value for name, value in vars(log_keys).items() if name.isupper()}

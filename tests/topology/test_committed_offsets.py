@@ -96,7 +96,7 @@ def test_nothing_calls_what_ends_the_process(call: str, instead: str) -> None:
     assert callers <= {instead}
 
 
-ROOMS = ("schemas", "topology", "producers", "consumers", "operations")
+ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 
 
 def _uses(path: Path, name: str) -> Iterator[int]:
