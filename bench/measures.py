@@ -16,9 +16,9 @@ from part import Part, Result, only_queue
 from processes import do, started, stoker
 from resident import ResidentPeak
 from sending import WARM_UP
+from working import LANES
 
 from stoker.topology import Pipeline
-from working import LANES
 
 SINGLE_SHARE: Final = 100
 """One job in so many of a bulk's is enqueued singly, since that takes a hundred times as long."""

@@ -10,9 +10,8 @@ from typing import Final
 
 import bare
 import sending
-from part import Part, Result, Say
-
 import working
+from part import Part, Result, Say
 
 READY: Final = "ready"
 

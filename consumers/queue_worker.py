@@ -47,7 +47,7 @@ from .polling.intake import Intake
 from .polling.lag import Lags
 from .polling.rebalance import Rebalance
 from .polling.tier_reader import TierReader
-from .records.record import Assignment
+from .records.assignment import Assignment
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler

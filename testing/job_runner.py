@@ -9,8 +9,9 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from confluent_kafka import Message
 
+from ..consumers.records.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
-from ..consumers.records.record import Assignment, Record
+from ..consumers.records.record import Record
 from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
 from ..consumers.steps.run import run_async, run_sync

@@ -32,7 +32,7 @@ from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..polling.backpressure import places
 from ..polling.rebalance import Rebalance
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 from .membership import Membership
 from .rights_watch import RightsWatch
 

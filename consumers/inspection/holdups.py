@@ -20,7 +20,8 @@ from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..job.context import JobContext
 from ..polling.backpressure import Backpressure, wake_time_s
 from ..polling.dispatch import Dispatch
-from ..records.record import Assignment, Lane, Record, attempt_or_1
+from ..records.assignment import Assignment, Lane
+from ..records.record import Record, attempt_or_1
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import Event, EventPublisher
 from ..settling.settle import Settler

@@ -11,7 +11,7 @@ from ..group.rights_watch import RightsWatch
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.dispatch import Dispatch
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 from ..runners.stacks import innermost, thread_frames
 from .report import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
 from .snapshot import QueueSnapshot

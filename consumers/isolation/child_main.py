@@ -35,7 +35,8 @@ from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, Signs
 from ..job.job_errors import report_of
 from ..machine import own_peak_bytes
-from ..records.record import Assignment, Record
+from ..records.assignment import Assignment
+from ..records.record import Record
 from ..runners.async_slots import AsyncSlot, Holder
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until

@@ -18,9 +18,10 @@ from typing import Any, Final
 from ...topology import InvalidDeclaration, JobType
 from ...topology.declaration.isolation import why_not_importable
 from .. import log_keys
+from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
-from ..records.record import Assignment, Record
+from ..records.record import Record
 from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings

@@ -14,7 +14,8 @@ from typing import Final
 from ...topology import Queue
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
-from ..records.record import Assignment, Record
+from ..records.assignment import Assignment
+from ..records.record import Record
 
 _LOGGER = logging.getLogger("stoker.isolation")
 

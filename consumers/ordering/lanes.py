@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from threading import Lock
 
+from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
-from ..records.record import Assignment, Awaited, Lane, Record
+from ..records.record import Record
 
 MakeReady = Callable[[list[Record]], None]
 

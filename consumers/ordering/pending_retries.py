@@ -12,9 +12,10 @@ from collections.abc import Collection, Mapping
 from confluent_kafka import Consumer, TopicPartition
 
 from ..kafka.log_tail import ShouldStop, read_tail
+from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.partition_state import PartitionState
-from ..records.record import Assignment, Awaited, Lane, Record, attempt_or_1
+from ..records.record import Record, attempt_or_1
 
 
 def awaited_as(record: Record) -> Awaited:

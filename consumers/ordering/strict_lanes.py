@@ -15,8 +15,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from threading import Lock
 
+from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
-from ..records.record import Assignment, Awaited, Lane, Record
+from ..records.record import Record
 from .lanes import MakeReady
 from .pending_retries import awaited_after, awaited_as
 

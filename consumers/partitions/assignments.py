@@ -15,8 +15,8 @@ from typing import Final
 from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
+from ..records.assignment import Assignment
 from ..records.partition_state import PartitionState
-from ..records.record import Assignment
 from .ledger import Ledger
 from .restore import Restored
 from .start_positions import Beginning

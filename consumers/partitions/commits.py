@@ -17,8 +17,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ..records.assignment import Assignment
 from ..records.partition_state import MAX_CHARACTERS, PartitionState
-from ..records.record import Assignment
 from .assignments import Assignments
 from .spill import Spill
 

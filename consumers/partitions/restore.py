@@ -15,7 +15,7 @@ from ...topology import ClusterSettings, Queue
 from .. import log_keys
 from ..kafka.clients import make_reader
 from ..kafka.log_tail import ShouldStop, Unrestorable, read_tail
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
 from .start_positions import REQUEST_TIMEOUT_S, Beginning, find_beginnings

@@ -11,7 +11,7 @@ from typing import Final
 from ...topology import ClusterSettings, Queue
 from .. import log_keys
 from ..kafka.log_tail import Unrestorable
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 from .counterparts import CounterpartsMissing
 from .restore import Restored, restore
 

@@ -18,8 +18,8 @@ from ...producers.delivery import why_unconfirmed
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
+from ..records.assignment import Assignment
 from ..records.partition_state import PartitionState
-from ..records.record import Assignment
 
 _LOGGER = logging.getLogger("stoker.progress")
 

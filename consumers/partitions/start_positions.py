@@ -13,8 +13,8 @@ from ...topology import Queue
 from .. import log_keys
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..ordering.pending_retries import read_awaited
+from ..records.assignment import Assignment, Awaited, Lane
 from ..records.partition_state import PartitionState, cut
-from ..records.record import Assignment, Awaited, Lane
 
 _LOGGER = logging.getLogger("stoker.progress")
 

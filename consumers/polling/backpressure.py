@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
-from ..records.record import Assignment, Record
+from ..records.assignment import Assignment
+from ..records.record import Record
 from ..settings import WorkerSettings
 from .delayed import HeldRecords
 

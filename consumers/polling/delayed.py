@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection
 from itertools import count
 
-from ..records.record import Assignment, Record
+from ..records.assignment import Assignment
+from ..records.record import Record
 
 
 class HeldRecords:

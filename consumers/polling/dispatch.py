@@ -18,9 +18,10 @@ from ..job.heartbeats import JobProgress
 from ..ordering.lanes import Lanes
 from ..ordering.strict_lanes import StrictLanes
 from ..partitions.ledger import Ledger, tried_name
+from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
-from ..records.record import Assignment, Record
+from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
 from ..runners.event_loop import LoopTrace

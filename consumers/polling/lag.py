@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 
 ASK_TIMEOUT_S: Final = 0.5
 

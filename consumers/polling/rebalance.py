@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, TopicPartition
 from .. import log_keys
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
+from ..records.assignment import Assignment
 from ..records.progress import OffsetsWentBack
-from ..records.record import Assignment
 from .backpressure import Backpressure, places
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts

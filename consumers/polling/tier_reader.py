@@ -12,7 +12,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from ..records.record import Assignment
+from ..records.assignment import Assignment
 
 BATCH: Final = 500
 

@@ -15,7 +15,8 @@ from typing import Final
 
 from .. import log_keys
 from ..errors import LoopLost, TooManyStuck
-from ..records.record import Assignment, Record, take_out
+from ..records.assignment import Assignment
+from ..records.record import Record, take_out
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection
 from itertools import count
 from typing import Final
 
-from ..records.record import Assignment, Record, take_out
+from ..records.assignment import Assignment
+from ..records.record import Record, take_out
 from .slots import Slot
 
 MAX_HANDFUL: Final = 64

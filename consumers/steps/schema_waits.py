@@ -17,7 +17,8 @@ from typing import Final
 
 from ...schemas import SchemaStore, StoreError
 from .. import log_keys
-from ..records.record import Assignment, Record, take_out
+from ..records.assignment import Assignment
+from ..records.record import Record, take_out
 
 _LOGGER = logging.getLogger("stoker.worker")
 

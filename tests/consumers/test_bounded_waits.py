@@ -12,7 +12,7 @@ import pytest
 from stoker.consumers import queue_worker as module
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.queue_worker import QueueWorker
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
 from support.scenes.deliveries import EmptyStore, declare

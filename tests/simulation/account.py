@@ -14,9 +14,10 @@ from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
 from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.record import Assignment, Record, attempt_of
+from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.settling.writes import utc
 from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant

@@ -11,8 +11,9 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.isolation.child_run import Killed, Stopped
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.runners import IsolatedRunners
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
-from stoker.consumers.records.record import Assignment, Record, take_out
+from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.steps.steps import DecodedJob, Result, decide

@@ -20,7 +20,7 @@ from simulation.liveness import check_flowing, freeze, over, thaw
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 
 WAITS_S = (0.3, 1.1, 3.0, 11.0)
 MOST_PROCESSES = 3

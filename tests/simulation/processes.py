@@ -25,8 +25,9 @@ from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.tier_reader import TierReader
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher

@@ -19,7 +19,7 @@ from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.isolation.suspects import SUSPECT_AFTER
 from stoker.consumers.job.signals import Discard, Retry, Snooze
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, DecodedJob, Raised, Result
 from stoker.schemas import Contract

@@ -12,8 +12,8 @@ import pytest
 
 from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, current_job
 from stoker.consumers.inbox import EnteredTwice, Inbox
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
-from stoker.consumers.records.record import Assignment
 from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings

@@ -16,8 +16,9 @@ from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.lanes import Lanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.settling.event_publisher import Event
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.declaration.job_type import RunLimits

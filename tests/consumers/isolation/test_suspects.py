@@ -13,7 +13,7 @@ import pytest
 
 from stoker.consumers.isolation.suspects import Suspects, crashes_before
 from stoker.consumers.partitions.commits import present_state
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.apply import ensure_topology

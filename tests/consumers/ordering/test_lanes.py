@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stoker.consumers.ordering.lanes import Lanes
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from support.scenes.deliveries import declare, plain_record
 
 KEYS = st.sampled_from(["a", "b", "c", None])

@@ -15,8 +15,9 @@ from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.pending_retries import awaited_as
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.polling.dispatch import Dispatch
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy

@@ -17,9 +17,9 @@ from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.partitions.restore import Restored
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import Beginning
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.record import Assignment
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes
 from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, deduplication_id

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.partitions.start_positions import find_beginnings
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.topology import ClusterSettings, Queue
 from support.scenes.worker import Raw, committed, create, declare_queue, publish_raw
 from support.waiting import wait_until

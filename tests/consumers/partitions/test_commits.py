@@ -13,8 +13,8 @@ from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.record import Assignment
 from support.scenes.deliveries import declare
 
 MAIN = TopicPartition("unit.q", 0)

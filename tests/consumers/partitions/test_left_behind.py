@@ -14,8 +14,8 @@ from simulation.virtual_time import virtual_time
 from stoker.consumers import log_keys
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record
 from stoker.consumers.partitions.restore import Restored, read_left_behind
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.record import Assignment
 from stoker.topology import Queue
 from stoker.topology.declaration.queue import LedgerWindow
 from support.scenes.deliveries import NOW, declare

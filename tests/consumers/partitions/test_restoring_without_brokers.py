@@ -6,7 +6,7 @@ import pytest
 
 from stoker.consumers.kafka.log_tail import Unrestorable
 from stoker.consumers.partitions.restore import restore
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.topology import ClusterSettings
 from support.scenes.worker import declare_queue
 

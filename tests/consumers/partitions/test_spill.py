@@ -11,8 +11,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from stoker.consumers.partitions import spill as spilling
 from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.record import Assignment
 from support.scenes.deliveries import declare
 
 STATE = PartitionState(base=0, horizon=10, incomplete=((0, 1), (5, 6)))

@@ -6,7 +6,8 @@ import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.consumers.settings import WorkerSettings
 from support.scenes.deliveries import declare
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stoker.consumers.polling.backpressure import wake_time_s
 from stoker.consumers.polling.delayed import HeldRecords
-from stoker.consumers.records.record import Assignment
+from stoker.consumers.records.assignment import Assignment
 from stoker.topology.wire.headers import DUE, format_instant
 from support.scenes.deliveries import NOW, NOW_S, declare, plain_record
 

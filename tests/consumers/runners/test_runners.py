@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import pytest
 
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners import threads as threads_module
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot

@@ -15,8 +15,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.partitions.ledger_records import names_of
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.settling import settle
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
 from stoker.consumers.settling.settle import Settler

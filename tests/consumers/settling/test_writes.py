@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.job.failure import MESSAGE_LIMIT_BYTES, STACK_LIMIT_BYTES, describe_failure
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import (
     INTERRUPTED,
     SKIPPED,
@@ -20,7 +21,7 @@ from stoker.consumers.records.outcomes import (
     Retried,
     Snoozed,
 )
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.settling.writes import NextRecord, Writes, plan_writes
 from stoker.schemas import encode_own
 from stoker.topology.wire import headers as wire

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
 from stoker.schemas import StoredSchema, StoreError
 from stoker.schemas.errors import RegistryUnreachable

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from stoker.consumers.partitions.ledger import tried_name
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.operations.replay.pacing import Pace
 from stoker.operations.replay.settling import Discarding, Request, Settlement
 from stoker.operations.status.queues import count_open_letters

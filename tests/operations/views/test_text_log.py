@@ -10,8 +10,9 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Dead
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.operations.cli.folding import FoldingHandler
 from stoker.operations.cli.logs import StderrHandler

@@ -11,7 +11,8 @@ from confluent_kafka import Message
 
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.partitions.ledger import Ledger
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
 from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
 from stoker.schemas.stores.store import StoredSchema

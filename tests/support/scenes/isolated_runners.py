@@ -14,8 +14,9 @@ from confluent_kafka import Message
 
 from stoker.consumers import WorkerSettings
 from stoker.consumers.isolation.runners import IsolatedRunners
+from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
-from stoker.consumers.records.record import Assignment, Record
+from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
