@@ -51,7 +51,7 @@ from .records.assignment import Assignment
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler
-from .settling.settlement import Group
+from .settling.settlement import SettlementBatch
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
@@ -258,8 +258,8 @@ class QueueWorker:
     def _find_missing(self, partitions: Iterable[int]) -> CounterpartsMissing | None:
         return find_missing(self._settler.producer, self.queue, partitions)
 
-    def _receive_settled(self, group: Group) -> None:
-        self._intake.receive_settled(group)
+    def _receive_settled(self, batch: SettlementBatch) -> None:
+        self._intake.receive_settled(batch)
 
     def _wait_ended(self, leaving: list[Assignment]) -> None:
         """Let the running jobs of these partitions end and be settled, so that nobody runs them a second time."""

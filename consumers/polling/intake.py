@@ -11,7 +11,7 @@ from ..partitions.assignments import Assignments
 from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
 from ..records.record import Record
-from ..settling.settlement import Group
+from ..settling.settlement import SettlementBatch
 from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .rebalance import Rebalance
@@ -38,7 +38,7 @@ class Intake:
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
-        self._settled: deque[Group] = deque()
+        self._settled: deque[SettlementBatch] = deque()
         self.outcomes: Counter[str] = Counter()
 
     def take(self, messages: Iterable[Message], tiers: Consumer) -> None:
@@ -84,21 +84,21 @@ class Intake:
         else:
             self._on_error(error)
 
-    def receive_settled(self, group: Group) -> None:
+    def receive_settled(self, batch: SettlementBatch) -> None:
         """Take what was settled, for `note_settled`; called by the settling thread."""
-        self._settled.append(group)
+        self._settled.append(batch)
         self._backpressure.signal_room()
 
     def note_settled(self) -> None:
         """Count what was settled as complete."""
         while self._settled:
-            group = self._settled.popleft()
-            self._backpressure.end(group.records)
-            for record in group.done:
+            batch = self._settled.popleft()
+            self._backpressure.end(batch.records)
+            for record in batch.done:
                 if record.assignment.is_active:
                     record.assignment.progress.complete(record.offset)
-            for item in group.others:
+            for item in batch.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
-            self._dispatch.note_settled(group.others)
-            self.outcomes.update(group.outcomes)
+            self._dispatch.note_settled(batch.others)
+            self.outcomes.update(batch.outcomes)

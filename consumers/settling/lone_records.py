@@ -22,7 +22,7 @@ from ...topology.wire import headers as wire
 from .. import log_keys
 from ..records.outcomes import Dead
 from .fitting import Bury, goes_alone, next_form
-from .settlement import Group, Settlement
+from .settlement import Settlement, SettlementBatch
 
 _LOGGER = logging.getLogger("stoker.settle")
 
@@ -70,7 +70,7 @@ class LoneRecords:
         else:
             self._to_write.append(replace(item, writes=replace(item.writes, record=replace(form, is_alone=True))))
 
-    def serve(self) -> Group:
+    def serve(self) -> SettlementBatch:
         """Write, and take the brokers' answers as far as they are here.
 
         Returns:
@@ -82,12 +82,12 @@ class LoneRecords:
         while self._to_write and self._write(self._to_write[0]):
             self._to_write.popleft()
         confirmed, self._confirmed = self._confirmed, []
-        return Group(others=confirmed)
+        return SettlementBatch(others=confirmed)
 
-    def take_failed(self) -> Group:
+    def take_failed(self) -> SettlementBatch:
         """The items that could not be written since the last call, in no form."""
         failed, self._failed = self._failed, []
-        return Group(others=failed)
+        return SettlementBatch(others=failed)
 
     def _replace_if_finished(self) -> None:
         if self._is_finished and not self._under_way:

@@ -1,7 +1,7 @@
-"""Settling: makes outcomes durable in groups, and only then tells the poll thread that their records are complete.
+"""Settling: makes outcomes durable in batches, and only then tells the poll thread that their records are complete.
 
-One thread for each queue collects what the runners hand in, and settles a group in two strides, each ended by a
-barrier: first the retry and dead-letter records are confirmed by the brokers, then the ledger's entries. A crash
+One thread for each queue collects what the runners hand in, and settles a batch in two phases, each ended by a
+flush: first the retry and dead-letter records are confirmed by the brokers, then the ledger's entries. A crash
 between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has run; a
 crash the other way round would lose the job, so the order is what it is. A write that fails is repeated until it
 succeeds; its source record stays incomplete, so it is never committed past. A record that can never be written in its
@@ -31,15 +31,15 @@ from ..records.outcomes import Done, NotDone, Outcome
 from ..records.record import Record
 from .event_publisher import Event
 from .lone_records import LoneRecords
-from .settlement import Group, Settlement, merged
+from .settlement import Settlement, SettlementBatch, merged
 from .writes import plan_writes, utc
 
 _LOGGER = logging.getLogger("stoker.settle")
 
-GROUP_LIMIT: Final = 2_000
+BATCH_LIMIT: Final = 2_000
 RETRY_PAUSE_S: Final = 0.5
 LINGER_S: Final = 0.01
-"""A group costs two round trips, however small it is."""
+"""A batch costs two round trips, however small it is."""
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker says so."""
 REPORT_EVERY_S: Final = 60.0
@@ -71,7 +71,7 @@ class Settler:
         worker_id: str,
         make_producer: ProducerFactory,
         make_lone_producer: ProducerFactory | None = None,
-        on_settled: Callable[[Group], None],
+        on_settled: Callable[[SettlementBatch], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
@@ -88,8 +88,8 @@ class Settler:
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
         self._in_trouble_since_s: float | None = None
-        self._last_group_s = 0.0
-        self._repeat_s = 0.0
+        self._last_batch_at_s = 0.0
+        self._repeat_at_s = 0.0
         self._reported: dict[str, float] = {}
         self._batch_names = BATCH_NAMES
         self.stranded = 0
@@ -127,7 +127,7 @@ class Settler:
         return self._in_trouble_since_s is not None
 
     def _run(self) -> None:
-        failed = Group()
+        failed = SettlementBatch()
         try:
             while not (self._stopping.is_set() and self._has_ended(failed)):
                 self._wake.wait(LOOK_IN_S if self._lone else RETRY_PAUSE_S if failed else None)
@@ -142,10 +142,10 @@ class Settler:
             self.crashed = error
             raise
 
-    def settle_next(self, failed: Group) -> Group:
+    def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
         """Settle what was handed in, and once more what has failed before; give what has failed."""
         answered = self._lone.serve()
-        failed = merged(self._settle_group(merged(self._collect(), answered)), self._repeat_if_due(failed))
+        failed = merged(self._settle_batch(merged(self._collect(), answered)), self._repeat_if_due(failed))
         failed = merged(failed, self._lone.take_failed())
         self._report(failed)
         return failed
@@ -153,25 +153,25 @@ class Settler:
     def _gather_company(self) -> None:
         """Under load, wait a little for more outcomes to settle together; one after a quiet time goes at once."""
         now_s = time.monotonic()
-        if now_s - self._last_group_s < LINGER_S:
+        if now_s - self._last_batch_at_s < LINGER_S:
             self._stopping.wait(LINGER_S)
-        self._last_group_s = time.monotonic()
+        self._last_batch_at_s = time.monotonic()
 
-    def _has_ended(self, failed: Group) -> bool:
+    def _has_ended(self, failed: SettlementBatch) -> bool:
         unsettled = self._done or self._others or self._lone or len(failed) > self.stranded
         return not unsettled or time.monotonic() > self._give_up_at_s
 
-    def _repeat_if_due(self, failed: Group) -> Group:
+    def _repeat_if_due(self, failed: SettlementBatch) -> SettlementBatch:
         """Try once more what failed, after a pause, and beside what is new: one in trouble does not hold up others."""
-        if not failed or time.monotonic() < self._repeat_s:
+        if not failed or time.monotonic() < self._repeat_at_s:
             return failed
-        self._repeat_s = time.monotonic() + RETRY_PAUSE_S
-        return self._settle_group(failed)
+        self._repeat_at_s = time.monotonic() + RETRY_PAUSE_S
+        return self._settle_batch(failed)
 
-    def _collect(self) -> Group:
-        done = [self._done.popleft() for _ in range(min(len(self._done), GROUP_LIMIT))]
-        others = [self._others.popleft() for _ in range(min(len(self._others), GROUP_LIMIT))]
-        return Group(done, [self._plan(record, outcome) for record, outcome in others])
+    def _collect(self) -> SettlementBatch:
+        done = [self._done.popleft() for _ in range(min(len(self._done), BATCH_LIMIT))]
+        others = [self._others.popleft() for _ in range(min(len(self._others), BATCH_LIMIT))]
+        return SettlementBatch(done, [self._plan(record, outcome) for record, outcome in others])
 
     def _plan(self, record: Record, outcome: NotDone) -> Settlement:
         now = utc(self._clock())
@@ -179,52 +179,52 @@ class Settler:
             record, outcome, plan_writes(record, outcome, queue=self._queue, worker_id=self._worker_id, now=now)
         )
 
-    def _settle_group(self, group: Group) -> Group:
+    def _settle_batch(self, batch: SettlementBatch) -> SettlementBatch:
         """Settle a group; give what of it could not be written."""
-        group.others = self._lone.take_out(group.others)
-        if not group:
-            return group
-        for item in group.others:
+        batch.others = self._lone.take_out(batch.others)
+        if not batch:
+            return batch
+        for item in batch.others:
             item.error = None
         try:
-            undone, done_error = self._settle(group)
+            undone, done_error = self._settle(batch)
         except KafkaException as failure:  # a fatal error of the client ends a barrier in this way
-            for item in group.others:
+            for item in batch.others:
                 item.error = as_error(failure)
-            return Group(group.done, group.others, as_error(failure))
-        refused = [item for item in group.others if item.error is not None]
-        failed = Group(undone, [item for item in refused if not self._lone.take_refused(item)], done_error)
+            return SettlementBatch(batch.done, batch.others, as_error(failure))
+        refused = [item for item in batch.others if item.error is not None]
+        failed = SettlementBatch(undone, [item for item in refused if not self._lone.take_refused(item)], done_error)
         if undone:
             repeated = set(undone)
-            group.done = [record for record in group.done if record not in repeated]
-        group.others = [item for item in group.others if item.error is None]
-        if group:
-            self._on_settled(group)
-        self._tell(group)
+            batch.done = [record for record in batch.done if record not in repeated]
+        batch.others = [item for item in batch.others if item.error is None]
+        if batch:
+            self._on_settled(batch)
+        self._tell(batch)
         return failed
 
-    def _tell(self, settled: Group) -> None:
+    def _tell(self, settled: SettlementBatch) -> None:
         """Publish the events of what is settled: one for each outcome, however often its writes were repeated."""
         for item in settled.others:
             if item.writes.event is not None:
                 self._publish_event(item.writes.event)
 
-    def _settle(self, group: Group) -> _Failed:
-        moving = [item for item in group.others if item.writes.record is not None]
+    def _settle(self, batch: SettlementBatch) -> _Failed:
+        moving = [item for item in batch.others if item.writes.record is not None]
         self._publish_records(moving)
-        durable = [item for item in group.others if item.error is None]
+        durable = [item for item in batch.others if item.error is None]
         for item in durable:
             item.writes.record = None  # confirmed: should the ledger fail now, only the ledger is repeated
-        failed = self._publish_done(group.done)
+        failed = self._publish_done(batch.done)
         self._publish_entries(durable)
         self._wait_confirmed()
         if any(remedy_of(error) is Remedy.SHRINK for _, error in failed):
             self._batch_names = max(1, self._batch_names // 2)
         return [record for records, _ in failed for record in records], failed[0][1] if failed else None
 
-    def _publish_records(self, group: Iterable[Settlement]) -> None:
+    def _publish_records(self, items: Iterable[Settlement]) -> None:
         published = False
-        for item in group:
+        for item in items:
             self._publish_record(item)
             published = True
         if published:
@@ -267,8 +267,8 @@ class Settler:
             partition, batch_record(names, utc(self._clock())), lambda error: failed.append((records, error))
         )
 
-    def _publish_entries(self, group: Iterable[Settlement]) -> None:
-        for item in group:
+    def _publish_entries(self, items: Iterable[Settlement]) -> None:
+        for item in items:
             if item.writes.ledger is not None:
                 entry = entry_record(*item.writes.ledger, utc(self._clock()))
                 self._publish_ledger(item.record.assignment.partition, entry, item.fail)
@@ -308,7 +308,7 @@ class Settler:
         extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
         _LOGGER.error(message, *args, extra=extra)
 
-    def _report(self, failed: Group) -> None:
+    def _report(self, failed: SettlementBatch) -> None:
         self.stranded = failed.stranded
         if failed:
             record, error, topic = failed.first_error

@@ -34,12 +34,12 @@ class Settlement:
 
 
 @dataclass(slots=True, eq=False)
-class Group:
+class SettlementBatch:
     """What is settled together.
 
     Attributes:
         done: of jobs that are done, the most by far, there is nothing but the name to write.
-        done_error: why `done` could not be written, where this is a group that failed.
+        done_error: why `done` could not be written, where this is a batch that failed.
     """
 
     done: list[Record] = field(default_factory=list)
@@ -64,20 +64,20 @@ class Group:
 
     @property
     def stranded(self) -> int:
-        """How many of a group that failed no waiting can help."""
+        """How many of a batch that failed no waiting can help."""
         lost = [item for item in self.others if item.error is not None and needs_a_person(item.error)]
         return len(lost) + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
 
     @property
     def first_error(self) -> tuple[Record, KafkaError | None, str | None]:
-        """One record of a group that failed, why, and the topic that it was for; None for the ledger's."""
+        """One record of a batch that failed, why, and the topic that it was for; None for the ledger's."""
         if self.others:
             first = self.others[0]
             return first.record, first.error, None if first.writes.record is None else first.writes.record.topic
         return self.done[0], self.done_error, None
 
 
-def merged(first: Group, second: Group) -> Group:
+def merged(first: SettlementBatch, second: SettlementBatch) -> SettlementBatch:
     """Two groups that failed, as one."""
     error = first.done_error or second.done_error
-    return Group([*first.done, *second.done], [*first.others, *second.others], error)
+    return SettlementBatch([*first.done, *second.done], [*first.others, *second.others], error)

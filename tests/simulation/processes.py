@@ -32,7 +32,7 @@ from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import Group
+from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, Result, StepContext, decide
 from stoker.schemas import Decoder
@@ -129,7 +129,7 @@ class SimProcess:
         self.tiers = TierReader(cast(Consumer, self.tier_client))
         self.rebalance = Rebalance(self.assignments, self.commits, self.backpressure, self.dispatch, self.tiers)
         self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
-        self.failed = Group()
+        self.failed = SettlementBatch()
 
     def _settings(self) -> WorkerSettings:
         return WorkerSettings(
@@ -146,8 +146,8 @@ class SimProcess:
     def _spilling_producer(self) -> Producer:
         return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
 
-    def _receive_settled(self, group: Group) -> None:
-        self.intake.receive_settled(group)
+    def _receive_settled(self, batch: SettlementBatch) -> None:
+        self.intake.receive_settled(batch)
 
     def _wait_for_reading(self) -> None:
         self.while_reading()

@@ -21,7 +21,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.settling import settle
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import Group, Settlement
+from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
@@ -112,9 +112,9 @@ class Settling:
             on_settled=self._note,
         )
 
-    def _note(self, group: Group) -> None:
-        self.settled += group.records
-        self.items += group.others
+    def _note(self, batch: SettlementBatch) -> None:
+        self.settled += batch.records
+        self.items += batch.others
 
     def wait_settled(self, *records: Record) -> None:
         """Wait until these are."""

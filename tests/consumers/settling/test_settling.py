@@ -17,7 +17,7 @@ from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.event_publisher import Event
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import Group
+from stoker.consumers.settling.settlement import SettlementBatch
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
 
@@ -79,8 +79,8 @@ class Settling:
             on_settled=self._note,
         )
 
-    def _note(self, group: Group) -> None:
-        self.settled += group.records
+    def _note(self, batch: SettlementBatch) -> None:
+        self.settled += batch.records
 
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """As a runner does."""

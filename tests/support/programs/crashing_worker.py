@@ -18,7 +18,7 @@ from typing import Any, cast
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import Group
+from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.declaration.retries import RetryPolicy
@@ -60,18 +60,18 @@ def die_at(place: str) -> None:
     if place == "ran":
         _before(Settler, "hand_in", lambda _settler, _record, outcome: isinstance(outcome, Retried))
     elif place == "moved":
-        _before(Settler, "_publish_entries", lambda _settler, group: any(isinstance(i.outcome, Retried) for i in group))
+        _before(Settler, "_publish_entries", lambda _settler, batch: any(isinstance(i.outcome, Retried) for i in batch))
     elif place == "remembered":
         make = Settler.__init__
 
         def make_dying(self: Settler, *arguments: Any, **options: Any) -> None:
-            make(self, *arguments, **{**options, "on_settled": lambda group: die() if _any_retried(group) else None})
+            make(self, *arguments, **{**options, "on_settled": lambda batch: die() if _any_retried(batch) else None})
 
         Settler.__init__ = make_dying  # type: ignore[method-assign]  # the place of the kill
 
 
-def _any_retried(group: Group) -> bool:
-    return any(isinstance(item.outcome, Retried) for item in group.others)
+def _any_retried(batch: SettlementBatch) -> bool:
+    return any(isinstance(item.outcome, Retried) for item in batch.others)
 
 
 def _before(owner: type, name: str, is_the_place: Callable[..., bool]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import Group
+from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.declaration.retries import RetryPolicy
 from support.programs.crashing_worker import TIERS, die
@@ -84,8 +84,8 @@ def die_in_settling(place: str) -> None:
         Settler.__init__ = make_dying  # type: ignore[method-assign]  # the place of the kill
 
 
-def _die_with_marked(group: Group) -> None:
-    if any(record.deduplication_id == MARKED for record in group.done):
+def _die_with_marked(batch: SettlementBatch) -> None:
+    if any(record.deduplication_id == MARKED for record in batch.done):
         die()
 
 
