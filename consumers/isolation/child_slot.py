@@ -24,7 +24,7 @@ class ChildSlot(Slot):
         super().__init__(name)
         self.child: ChildProcess | None = None
 
-    def strike(self, context: JobContext) -> None:
+    def interrupt(self, context: JobContext) -> None:
         """Nothing: the thread that waits for the child kills it at its deadline."""
 
     def child_frames(self) -> tuple[str, ...]:

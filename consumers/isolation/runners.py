@@ -77,7 +77,7 @@ class IsolatedRunners:
     def look(self, now_s: float) -> None:
         """Children are looked after by the threads that wait for them, and by the pool's keeper."""
 
-    def relieve(self, place: Slot) -> bool:
+    def replace(self, place: Slot) -> bool:
         """A child can be killed, so none is ever stuck."""
         return True
 

@@ -49,7 +49,7 @@ class JobContext:
         attempt: 1 for the first run; snoozes, shutdowns and crashes do not count.
         attempts: how many runs the policy allows.
         record: the Kafka record of this run.
-        deadline_s: `time.monotonic()` at which the timeout strikes, or the wait for a heartbeat ends; set when the run
+        deadline_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run
             begins, and moved on by its signs of life.
         limits: how long it may take; set when the run begins.
         signs: takes the run's signs of life; None until the first, where the run is in this process.

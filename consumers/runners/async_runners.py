@@ -1,7 +1,7 @@
-"""Runs async jobs: on one event loop, and on a relief loop beside it while something holds that one.
+"""Runs async jobs: on one event loop, and on a replacement loop beside it while something holds that one.
 
 A job that computes, or calls what blocks, holds the loop and all jobs on it. What has begun there cannot go on
-elsewhere; what is ready can, on a relief loop, which ends when the first one turns again.
+elsewhere; what is ready can, on a replacement loop, which ends when the first one turns again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .event_loop import RunnerLoop, RunOneAsync
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
-RELIEF_AFTER_S: Final = 5.0
+REPLACE_AFTER_S: Final = 5.0
 """Not sooner: what jobs keep beyond one run, such as a client's connections, may belong to the loop they began on."""
-MOST_RELIEFS: Final = 3
+MOST_REPLACEMENTS: Final = 3
 LOST_AFTER_S: Final = 30.0
 """How long past its timeout a job may hold a loop on which others are suspended, before the worker stops."""
 UNKNOWN_LOST_AFTER_S: Final = 60.0
@@ -32,7 +32,7 @@ UNKNOWN_LOST_AFTER_S: Final = 60.0
 
 
 class AsyncRunners:
-    """At most `size` async jobs at once, and as many on each relief loop; `run_one` as `RunnerLoop` asks."""
+    """At most `size` async jobs at once, and as many on each replacement loop; `run_one` as `RunnerLoop` asks."""
 
     def __init__(self, size: int, run_one: RunOneAsync, name: str) -> None:
         self._size = size
@@ -46,7 +46,7 @@ class AsyncRunners:
 
     def _make_loop(self) -> RunnerLoop:
         number = next(self._numbers)
-        name = f"stoker-loop-{self._name}" + (f"-relief-{number}" if number else "")
+        name = f"stoker-loop-{self._name}" + (f"-replacement-{number}" if number else "")
         return RunnerLoop(self._size, self._ready, self._run_one, name)
 
     def start(self) -> None:
@@ -65,7 +65,7 @@ class AsyncRunners:
 
     @property
     def loops(self) -> list[RunnerLoop]:
-        """The event loop, and its reliefs."""
+        """The event loop, and its replacements."""
         return self._loops
 
     @property
@@ -106,12 +106,12 @@ class AsyncRunners:
 
     # ---- called by the watchdog
 
-    def relieve(self, place: AsyncSlot) -> bool:
+    def replace(self, place: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
-        return self._is_stopping or all(loop.relieve(place) for loop in self._loops if place in loop.places)
+        return self._is_stopping or all(loop.replace(place) for loop in self._loops if place in loop.places)
 
     def look(self, now_s: float) -> None:
-        """See whether the loops turn; start a relief where none does, and end it where it is no longer needed."""
+        """See whether the loops turn; start a replacement where none does, and end it where it is no longer needed."""
         for loop in self._loops:
             loop.look(now_s)
             if loop.blocked_s and self._failure is None:
@@ -121,15 +121,15 @@ class AsyncRunners:
 
     def _balance(self) -> None:
         alive = [loop for loop in self._loops if loop.is_alive or not loop.is_stopping]
-        flowing = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < RELIEF_AFTER_S]
+        flowing = [loop for loop in alive if not loop.is_stopping and loop.blocked_s < REPLACE_AFTER_S]
         for surplus in flowing[1:]:
             surplus.stop()
         if not flowing:
-            alive += self._relief(alive)
+            alive += self._start_replacement(alive)
         self._loops = alive
 
-    def _relief(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
-        if len(alive) > MOST_RELIEFS:
+    def _start_replacement(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
+        if len(alive) > MOST_REPLACEMENTS:
             stuck = sum(slot.context is not None for loop in alive for slot in loop.places)
             self._failure = self._failure or TooManyStuck(self._name, stuck)
             return []
@@ -137,9 +137,9 @@ class AsyncRunners:
             "the event loop has not turned for %.1f s; another one takes the async jobs that have not begun",
             alive[-1].blocked_s, extra={log_keys.QUEUE: self._name},
         )  # fmt: skip
-        relief = self._make_loop()
-        relief.start()
-        return [relief]
+        replacement = self._make_loop()
+        replacement.start()
+        return [replacement]
 
     def _why_lost(self, loop: RunnerLoop, now_s: float) -> LoopLost | None:
         """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""

@@ -21,7 +21,7 @@ from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
 from ..job.signals import TimeLimitExceeded
 from .forks import PROCESS, end_copy
-from .slots import throw_into
+from .slots import set_pending_interrupt
 from .stacks import awaiting_frames, thread_frames
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Holder:
 
 
 class AsyncSlot:
-    """One task's place; the task begins and ends jobs in it, the watchdog strikes them.
+    """One task's place; the task begins and ends jobs in it, the watchdog interrupts them.
 
     Attributes: as those of `Slot`, and
         has_record: whether a record is on its way here: prepared, run or settled.
@@ -54,18 +54,18 @@ class AsyncSlot:
 
     __slots__ = (
         "_coroutine",
+        "_has_pending_interrupt",
         "_is_cancelled",
-        "_is_thrown",
         "_lock",
         "_tell",
         "context",
         "has_record",
         "holder",
-        "is_aimed_at",
-        "is_relieved",
+        "interrupted",
+        "is_replaced",
+        "is_targeted",
         "name",
         "reported",
-        "struck",
         "task",
     )
 
@@ -74,16 +74,16 @@ class AsyncSlot:
         self.holder = holder
         self._tell = tell
         self._lock = threading.Lock()
-        self._is_thrown = False
+        self._has_pending_interrupt = False
         self._is_cancelled = False
         self._coroutine: Coroutine[Any, Any, Any] | None = None
-        self.is_aimed_at = False
+        self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
         self.context: JobContext | None = None
-        self.struck: JobContext | None = None
+        self.interrupted: JobContext | None = None
         self.reported: JobContext | None = None
-        self.is_relieved = False
+        self.is_replaced = False
 
     @property
     def is_spoilt(self) -> bool:
@@ -98,30 +98,30 @@ class AsyncSlot:
         self.context = context
 
     def end(self) -> bool:
-        """Note that the job has ended; True if it was struck, so that its cancellation is the timeout's."""
+        """Note that the job has ended; True if it was interrupted, so that its cancellation is the timeout's."""
         context, self.context, self._coroutine = self.context, None, None
-        if self.struck is None:
+        if self.interrupted is None:
             return False
-        was_struck, self.struck = self.struck is context, None
+        was_interrupted, self.interrupted = self.interrupted is context, None
         if self._is_cancelled and self.task is not None:
             self._is_cancelled = False
             self.task.uncancel()
-        return was_struck
+        return was_interrupted
 
-    def strike(self, context: JobContext) -> None:
+    def interrupt(self, context: JobContext) -> None:
         """Cancel the job, unless it has ended meanwhile; if it is what holds the loop, raise inside of it too.
 
         Where something else holds the loop, the job could not end, and is left alone until it can.
         """
         if self.holder.is_blocked and self.holder.inside is not self:
             return
-        self.struck = context
+        self.interrupted = context
         self._tell(lambda: self._cancel(context))
         with self._lock:
-            self.is_aimed_at = True
+            self.is_targeted = True
             if self.holder.inside is self and self.context is context:
-                self._is_thrown = True
-                throw_into(self.holder.thread_id, TimeLimitExceeded)
+                self._has_pending_interrupt = True
+                set_pending_interrupt(self.holder.thread_id, TimeLimitExceeded)
 
     def _cancel(self, context: JobContext) -> None:
         """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
@@ -131,16 +131,16 @@ class AsyncSlot:
     def leave(self) -> None:
         """Note that the loop's thread is inside of the job no more."""
         self.holder.inside = None
-        if self.is_aimed_at:  # else the watchdog, should it aim from now on, finds nobody inside
+        if self.is_targeted:  # else the watchdog, should it interrupt from now on, finds nobody inside
             self.call_off()
 
     def call_off(self) -> None:
-        """Take back what was thrown and has not taken effect: the loop's thread leaves the job."""
+        """Take back a pending interrupt: the loop's thread leaves the job."""
         with self._lock:
-            if self._is_thrown:
-                throw_into(self.holder.thread_id, None)
-                self._is_thrown = False
-            self.is_aimed_at = False
+            if self._has_pending_interrupt:
+                set_pending_interrupt(self.holder.thread_id, None)
+                self._has_pending_interrupt = False
+            self.is_targeted = False
 
     def frames(self) -> list[FrameType]:
         """Where the job is, the innermost last: where it holds the loop, else where it awaits."""
@@ -171,7 +171,7 @@ def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[An
             if holder.generation != PROCESS.generation:
                 end_copy()
             holder.inside = None
-            if slot.is_aimed_at:  # as in `leave`, without the call
+            if slot.is_targeted:  # as in `leave`, without the call
                 slot.call_off()
         thrown = None
         try:

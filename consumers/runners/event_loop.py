@@ -114,12 +114,12 @@ class RunnerLoop:
         stack = innermost(self.frames()) if self.blocked_s > BLOCKED_AFTER_S else ()
         return LoopTrace(name=self.name, blocked_s=self.blocked_s, stack=stack)
 
-    def relieve(self, slot: AsyncSlot) -> bool:
+    def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
-        if sum(found.is_relieved for found in self.places) >= self._size:
+        if sum(found.is_replaced for found in self.places) >= self._size:
             return False
-        slot.is_relieved = True
-        self._tell(self._relieve)
+        slot.is_replaced = True
+        self._tell(self._add_replacement)
         return True
 
     # ---- does it turn? Called by the watchdog
@@ -151,7 +151,7 @@ class RunnerLoop:
 
     def _answer(self) -> None:
         self._has_answered = True
-        self._wake()  # a record that came while this loop was being started or relieved may have woken nobody
+        self._wake()  # a record that came while this loop was being started or replaced may have woken nobody
 
     def _report_blocked(self) -> None:
         context = self._culprit.context if self._culprit is not None else None
@@ -180,13 +180,13 @@ class RunnerLoop:
         finally:
             self._loop.close()
 
-    def _relieve(self) -> None:
+    def _add_replacement(self) -> None:
         self._fill()
         self._wake_all()  # the stuck job may just have ended: its task is idle, and would take the wake of a record
 
     def _fill(self) -> None:
         """Have as many tasks as there shall be, beside those whose jobs are stuck."""
-        for _ in range(self._size - sum(not slot.is_relieved for slot in self._runners.values())):
+        for _ in range(self._size - sum(not slot.is_replaced for slot in self._runners.values())):
             self._add_runner()
 
     def _add_runner(self) -> None:
@@ -224,7 +224,7 @@ class RunnerLoop:
 
     async def _run(self, slot: AsyncSlot) -> None:
         since_turn = 0
-        while not self.is_stopping and not slot.is_relieved:
+        while not self.is_stopping and not slot.is_replaced:
             try:
                 record = self._ready.popleft()
             except IndexError:

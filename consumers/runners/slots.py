@@ -26,39 +26,39 @@ _NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None`
 
 
 class Slot:
-    """One runner's place; the runner begins and ends jobs in it, the watchdog strikes them.
+    """One runner's place; the runner begins and ends jobs in it, the watchdog interrupts them.
 
     Attributes:
         name: for people.
         context: the job that runs; None between two.
-        struck: the job that was told to end.
+        interrupted: the job that was told to end.
         reported: the job that was reported as stuck; it may have ended since.
-        is_relieved: whether another thread works in its place, so that its own ends when the job does.
+        is_replaced: whether another thread works in its place, so that its own ends when the job does.
         generation: that of the process in which it was made.
     """
 
     __slots__ = (
-        "_is_aimed_at",
+        "_is_targeted",
         "_lock",
         "context",
         "generation",
-        "is_relieved",
+        "interrupted",
+        "is_replaced",
         "name",
         "reported",
-        "struck",
         "thread_id",
     )
 
     def __init__(self, name: str = "thread") -> None:
         self._lock = threading.Lock()
-        self._is_aimed_at = False
+        self._is_targeted = False
         self.generation = PROCESS.generation
         self.name = name
         self.context: JobContext | None = None
         self.thread_id = 0
-        self.struck: JobContext | None = None
+        self.interrupted: JobContext | None = None
         self.reported: JobContext | None = None
-        self.is_relieved = False
+        self.is_replaced = False
 
     def begin(self, context: JobContext, limits: RunLimits) -> None:
         """Note that the job runs in the calling thread from now on."""
@@ -68,28 +68,28 @@ class Slot:
         self.context = context
 
     def end(self) -> None:
-        """Note that the job has ended; a strike that has not taken effect yet is called off."""
+        """Note that the job has ended; an interrupt that has not taken effect yet is called off."""
         self.context = None
-        if self._is_aimed_at:  # else the watchdog, should it aim from now on, finds nobody here
+        if self._is_targeted:  # else the watchdog, should it interrupt from now on, finds no job here
             with self._lock:
-                if self.struck is not None:
-                    throw_into(self.thread_id, None)
-                    self.struck = None
-                self._is_aimed_at = False
+                if self.interrupted is not None:
+                    set_pending_interrupt(self.thread_id, None)
+                    self.interrupted = None
+                self._is_targeted = False
 
-    def strike(self, context: JobContext) -> None:
+    def interrupt(self, context: JobContext) -> None:
         """Raise `TimeLimitExceeded` in the job's thread, unless the job has ended meanwhile."""
         with self._lock:
-            self._is_aimed_at = True
-            if self.context is context and self.struck is not context:
-                self.struck = context
-                throw_into(self.thread_id, TimeLimitExceeded)
+            self._is_targeted = True
+            if self.context is context and self.interrupted is not context:
+                self.interrupted = context
+                set_pending_interrupt(self.thread_id, TimeLimitExceeded)
 
     def frames(self) -> list[FrameType]:
         """Where the job is, the innermost last; empty where its thread has ended."""
         return thread_frames(self.thread_id)
 
 
-def throw_into(thread_id: int, error: type[BaseException] | None) -> None:
-    """Raise an error in a thread at its next Python instruction; None takes back what was not raised yet."""
+def set_pending_interrupt(thread_id: int, error: type[BaseException] | None) -> None:
+    """Have an error raised in a thread at its next Python instruction; None takes back one that was not raised yet."""
     _set_async_exc(thread_id, _NOTHING if error is None else error)

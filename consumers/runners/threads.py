@@ -44,7 +44,7 @@ class ThreadRunners:
         self._taken: dict[Slot, deque[Record]] = {}
         self._next_of: dict[Slot, tuple[Record | None, float]] = {}
         self._size = size
-        self._relieved = 0
+        self._replaced = 0
         self._idle = 0
         self._begun = 0
         self._enough = False
@@ -95,18 +95,18 @@ class ThreadRunners:
     def look(self, now_s: float) -> None:
         """Threads need no looking after."""
 
-    def relieve(self, place: Slot) -> bool:
+    def replace(self, place: Slot) -> bool:
         """Start another runner in place of one whose job is stuck; that one ends when its job does.
 
-        False where as many stuck jobs as there are runners have been relieved: threads must not grow without end.
+        False where as many stuck jobs as there are runners have been replaced: threads must not grow without end.
         """
         with self._condition:
-            if place.is_relieved or self._is_stopping:
+            if place.is_replaced or self._is_stopping:
                 return True
-            if self._relieved >= self._size:
+            if self._replaced >= self._size:
                 return False
-            self._relieved += 1
-            place.is_relieved = True
+            self._replaced += 1
+            place.is_replaced = True
             self._ready.extendleft(reversed(_taken_from(self._taken[place], MAX_HANDFUL)))
             thread = self._make_runner()
         thread.start()
@@ -135,7 +135,7 @@ class ThreadRunners:
             with self._condition:
                 if begun != self._begun:
                     begun, moved_s = self._begun, time.monotonic()
-                inside = sum(slot.context is not None and not slot.is_relieved for slot in self._taken)
+                inside = sum(slot.context is not None and not slot.is_replaced for slot in self._taken)
                 is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
                 self._enough = inside * 2 < self._size - self._idle and not is_stalled
                 self._free_stalled(time.monotonic())
@@ -176,7 +176,7 @@ class ThreadRunners:
     def _take(self, slot: Slot, mine: deque[Record]) -> bool:
         """Fill `mine` with the next handful, waiting for it; False at the end."""
         with self._condition:
-            while not self._is_stopping and not slot.is_relieved:
+            while not self._is_stopping and not slot.is_replaced:
                 if not self._may_rest() and (handful := self._handful() or self._others_half()):
                     mine.extend(handful)
                     return True
@@ -188,10 +188,10 @@ class ThreadRunners:
 
     def _retire(self, slot: Slot) -> None:
         """Forget a runner whose job was stuck and has ended after all: another one has its place."""
-        if slot.is_relieved:
+        if slot.is_replaced:
             del self._taken[slot]
             self._next_of.pop(slot, None)
-            self._relieved -= 1
+            self._replaced -= 1
 
     def _may_rest(self) -> bool:
         """Whether the runner that asks is not needed: others are at work, and have short jobs."""

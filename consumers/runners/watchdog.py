@@ -40,11 +40,11 @@ class Place(Protocol):
         ...
 
     @property
-    def struck(self) -> JobContext | None:
+    def interrupted(self) -> JobContext | None:
         """The job that was told to end."""
         ...
 
-    def strike(self, context: JobContext) -> None:
+    def interrupt(self, context: JobContext) -> None:
         """Tell the job to end, unless it has meanwhile."""
         ...
 
@@ -68,7 +68,7 @@ class Pool(Protocol[PlaceT]):
         """Look after what is not in a place, such as an event loop that does not turn."""
         ...
 
-    def relieve(self, place: PlaceT) -> bool:
+    def replace(self, place: PlaceT) -> bool:
         """Let another runner work in place of one that is stuck; False when there are as many as may be."""
         ...
 
@@ -153,12 +153,12 @@ class Watchdog:
             self._on_progress(context, latest)
 
     def _act(self, pool: Pool[Any], place: Place, context: JobContext, overdue_s: float) -> None:
-        if place.struck is not context:
-            place.strike(context)
+        if place.interrupted is not context:
+            place.interrupt(context)
         elif place.reported is not context and overdue_s > STUCK_AFTER_S:
             place.reported = context
             report_stuck(context, place, overdue_s)
-            if not pool.relieve(place) and self.crashed is None:
+            if not pool.replace(place) and self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
 
 

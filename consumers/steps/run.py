@@ -27,7 +27,7 @@ def run_sync(task: DecodedJob, slot: Slot) -> Result:
     """Call a sync handler in this thread; the watchdog may end it by raising `TimeLimitExceeded` in it."""
     try:
         return _run_in_slot(task, slot)
-    except TimeLimitExceeded:  # it struck between the handler's end and the slot's: the run took too long all the same
+    except TimeLimitExceeded:  # raised between the handler's end and the slot's: the run took too long
         slot.end()
         return _timed_out(task)
 
@@ -73,19 +73,19 @@ async def run_async(task: DecodedJob, slot: AsyncSlot, is_stopping: Callable[[],
     slot.begin(task.context, task.job_type.limits, coroutine)
     try:
         result = await in_steps(slot, coroutine)
-    except BaseException as error:  # noqa: BLE001  # it struck before the job began, or on the way out of it
+    except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
         result = Raised(error)
-    was_struck = slot.end()
-    return _own_or_ours(task, slot, result, was_struck, is_stopping()) if isinstance(result, Raised) else result
+    was_interrupted = slot.end()
+    return _own_or_ours(task, slot, result, was_interrupted, is_stopping()) if isinstance(result, Raised) else result
 
 
-def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised, was_struck: bool, is_stopping: bool) -> Result:
-    """Tell what the job raised by itself from what the worker has thrown into it."""
+def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised, was_interrupted: bool, is_stopping: bool) -> Result:
+    """Tell what the job raised by itself from the worker's interrupt."""
     if is_kind_of(result.error, TimeLimitExceeded):
-        slot.leave()  # it may have struck anywhere on the way out, where the job has ended or is suspended
+        slot.leave()  # it may come anywhere on the way out, where the job has ended or is suspended
         return _timed_out(task)
     if is_kind_of(result.error, asyncio.CancelledError):
-        if was_struck:
+        if was_interrupted:
             return _timed_out(task)
         return Stopped() if is_stopping else result
     return result

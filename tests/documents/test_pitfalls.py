@@ -29,7 +29,7 @@ PITFALLS = {
         "test_a_retry_that_cannot_be_written_is_not_settled_until_it_can",
     ),
     "swallows the error of a limit that shall stop it": (
-        "test_as_many_threads_as_there_were_may_be_relieved_and_no_more",
+        "test_as_many_threads_as_there_were_may_be_replaced_and_no_more",
         "test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again",
     ),
     "discards jobs whose retries are exhausted": (

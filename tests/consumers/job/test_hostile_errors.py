@@ -128,7 +128,7 @@ class _Places:
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def relieve(self, place: Slot) -> bool:
+    def replace(self, place: Slot) -> bool:
         """Nothing is stuck for so long."""
         return True
 

@@ -146,15 +146,15 @@ def test_a_job_that_computes_on_the_loop_is_ended_at_its_timeout() -> None:
     assert shift.has_returned(1)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine .*leave_at_the_strike. was never awaited")  # struck before its first step
-def test_no_strike_ever_hits_what_the_loop_does_next() -> None:
-    """Jobs that suspend or end just when they are struck, hundreds of times: nothing leaks into loop or bystanders."""
+@pytest.mark.filterwarnings("ignore:coroutine .*leave_at_the_interrupt. was never awaited")  # where it came first
+def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
+    """Jobs that suspend or end just when they are interrupted, hundreds of times: loop and others notice nothing."""
     draw, holder, finished = random.Random(7), Holder(), threading.Event()
     slots: list[AsyncSlot] = []
 
-    async def leave_at_the_strike(number: int) -> None:
+    async def leave_at_the_interrupt(number: int) -> None:
         context = current_job()
-        while slots[0].struck is not context:
+        while slots[0].interrupted is not context:
             pass
         for _ in range(draw.randrange(60)):
             pass
@@ -165,30 +165,30 @@ def test_no_strike_ever_hits_what_the_loop_does_next() -> None:
         loop, ends = asyncio.get_running_loop(), Counter[str]()
         slots.append(AsyncSlot("test", holder, loop.call_soon_threadsafe))
         slots[0].task, holder.thread_id = asyncio.current_task(), threading.get_ident()
-        striker.start()
+        interrupter.start()
         for number in range(400):
-            task = Order(handler=leave_at_the_strike, timeout_s=0.0001).task(number)
+            task = Order(handler=leave_at_the_interrupt, timeout_s=0.0001).task(number)
             result = await run_async(task, slots[0], lambda: False)
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             ends[type(result).__name__] += 1
-            assert sum(range(300)) == 44_850  # what comes next: a strike that leaked would raise here
+            assert sum(range(300)) == 44_850  # what comes next: an interrupt that leaked would raise here
             await asyncio.sleep(0)
         return ends
 
-    def strike_when_due() -> None:
+    def interrupt_when_due() -> None:
         while not finished.is_set():
             context = slots[0].context
-            if context is not None and slots[0].struck is not context and time.monotonic() > context.deadline_s:
-                slots[0].strike(context)
+            if context is not None and slots[0].interrupted is not context and time.monotonic() > context.deadline_s:
+                slots[0].interrupt(context)
 
-    striker, interval_s = threading.Thread(target=strike_when_due), sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # many changes of threads, so that strikes fall everywhere
+    interrupter, interval_s = threading.Thread(target=interrupt_when_due), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # many changes of threads, so that interrupts fall everywhere
     try:
         ends = asyncio.run(run_many())
     finally:
         finished.set()
         sys.setswitchinterval(interval_s)
-        striker.join()
+        interrupter.join()
     assert ends.total() == 400
 
 
@@ -206,7 +206,7 @@ def test_while_a_job_holds_the_loop_others_run_on_another_one(
         shift.wait_ended(*range(1, 11))
         let_go.set()
         shift.wait_ended(0)
-        wait_until(lambda: len(shift.runners.loops) == 1, what="the relief to end")
+        wait_until(lambda: len(shift.runners.loops) == 1, what="the replacement to end")
         shift.hand_in(Order(handler=do_nothing))
         shift.wait_ended(11)
     assert all(shift.has_returned(number) for number in range(12))
@@ -282,7 +282,7 @@ def test_a_record_that_is_being_prepared_on_a_lost_loop_stops_the_worker(monkeyp
 
 @pytest.mark.expected_errors("is stuck", "has not turned")
 def test_a_lost_loop_with_nobody_on_it_costs_only_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The relief goes on, and so does the worker; but not for the fifth loop that is lost."""
+    """The replacement goes on, and so does the worker; but not for the fifth loop that is lost."""
     hurry(monkeypatch, lost_after_s=0.3)
     let_go = threading.Event()
     with loops(1) as shift:

@@ -207,7 +207,7 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
 def test_a_job_that_was_stuck_and_ends_is_settled_once_and_its_key_goes_on(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is stuck, other keys flow past it on the only thread's relief; its own waits, in order."""
+    """While it is stuck, other keys flow past it in the thread that replaces the only one; its own waits, in order."""
     hurry(monkeypatch)
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, let_go = Journal(), threading.Event()

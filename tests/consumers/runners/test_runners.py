@@ -158,7 +158,7 @@ def test_what_another_runner_takes_over_keeps_its_order() -> None:
     with threads(1, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(10)])
         wait_until(lambda: runs.begun == [0], what="the first to run")
-        assert runners.relieve(runners.places[0])
+        assert runners.replace(runners.places[0])
         runs.wait_ended(9)
     assert runs.ended == [*range(1, 10), 0]
 
@@ -282,34 +282,34 @@ def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixtur
 
 
 def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
-    """A stuck job that ends just when its task is relieved leaves a loop that goes on."""
+    """A stuck job that ends just when its task is replaced leaves a loop that goes on."""
     runs = Runs(gates=[0])
     with loop(1, runs) as runners:
         (place,) = runners.places
         runners.make_ready([plain_record(0)])
         wait_until(lambda: runs.begun == [0], what="the job to begin")
-        place.is_relieved = True  # the first half of `relieve`
+        place.is_replaced = True  # the first half of `replace`
         runs.open_all()
         wait_until(lambda: place not in runners.places, what="its task to end")
         runners.make_ready([plain_record(1)])
         runs.wait_ended(2)
 
 
-def test_a_record_is_not_left_to_a_task_that_was_relieved_while_idle() -> None:
+def test_a_record_is_not_left_to_a_task_that_was_replaced_while_idle() -> None:
     """A job that ends while it is being reported as stuck: its task ends too, and the next record runs at once."""
     runs = Runs()
     with loop(1, runs) as runners:
         (place,) = runners.places
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
-        assert runners.relieve(place)
-        wait_until(lambda: place not in runners.places, what="the relieved task to end")
+        assert runners.replace(place)
+        wait_until(lambda: place not in runners.places, what="the replaced task to end")
         runners.make_ready([plain_record(0)])
         runs.wait_ended(1)
         assert len(runners.places) == 1
 
 
 def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
-    """It came while a relief loop was being started, and was told to the blocked one only."""
+    """It came while a replacement loop was being started, and was told to the blocked one only."""
     runs = Runs()
     with loop(1, runs) as runners:
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")

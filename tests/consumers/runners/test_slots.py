@@ -1,4 +1,4 @@
-"""A sync job that runs past its timeout is ended, one that resists is reported, and no strike hits the next job."""
+"""A sync job that runs past its timeout is ended, one that resists is reported, and no interrupt hits the next job."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class SlotsOnly:
 
     def __init__(self, *places: Slot) -> None:
         self.places = places
-        self.relieved: list[Slot] = []
+        self.replaced: list[Slot] = []
 
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def relieve(self, place: Slot) -> bool:
+    def replace(self, place: Slot) -> bool:
         """Note it."""
-        self.relieved.append(place)
+        self.replaced.append(place)
         return True
 
 
@@ -97,16 +97,16 @@ def test_except_exception_does_not_swallow_the_timeout() -> None:
 def test_a_job_that_resists_is_reported_with_its_stack(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once, with its id; it is not struck again and again."""
+    """Once, with its id; it is not interrupted again and again."""
     monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.1)
-    reported, strikes = threading.Event(), list[BaseException]()
+    reported, interrupts = threading.Event(), list[BaseException]()
 
     def resist_the_timeout(number: int) -> None:
         while not reported.is_set():
             try:
                 spin(reported.is_set)
             except BaseException as error:  # noqa: BLE001  # the test's point
-                strikes.append(error)
+                interrupts.append(error)
 
     slot = Slot()
     with watched(slot) as pool, caplog.at_level(logging.ERROR, "stoker.timeouts"):
@@ -116,51 +116,51 @@ def test_a_job_that_resists_is_reported_with_its_stack(
         wait_until(lambda: caplog.records, what="its log record")
         reported.set()
         runner.join(10)
-    assert len(strikes) == 1
-    assert pool.relieved == [slot]
+    assert len(interrupts) == 1
+    assert pool.replaced == [slot]
     (record,) = caplog.records
     assert "resist_the_timeout" in record.getMessage()
     assert record.__dict__["job_id"] == "job-1"
 
 
-def test_a_job_in_time_is_not_struck() -> None:
+def test_a_job_in_time_is_not_interrupted() -> None:
     """Its value comes back."""
     slot = Slot()
     with watched(slot):
         assert run_sync(task_of(lambda number: number + 1, 5), slot) == Returned(2)
 
 
-def test_no_strike_ever_hits_what_runs_next() -> None:
-    """Jobs that end just when they are struck, hundreds of times: each is done or timed out, nothing leaks."""
-    slot, draw, outcomes = Slot(), random.Random(5), {"done": 0, "struck": 0}
+def test_no_interrupt_ever_hits_what_runs_next() -> None:
+    """Jobs that end just when they are interrupted, hundreds of times: each is done or timed out, nothing leaks."""
+    slot, draw, outcomes = Slot(), random.Random(5), {"done": 0, "interrupted": 0}
 
-    def end_at_the_strike(number: int) -> None:
+    def end_at_the_interrupt(number: int) -> None:
         steps = draw.randrange(200)
-        spin(lambda: slot.struck is not None)
+        spin(lambda: slot.interrupted is not None)
         for _ in range(steps):
             pass
 
-    def strike_when_due() -> None:
+    def interrupt_when_due() -> None:
         while not finished.is_set():
             context = slot.context
             if context is not None and time.monotonic() > context.deadline_s:
-                slot.strike(context)
+                slot.interrupt(context)
 
     finished, interval_s = threading.Event(), sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)  # many changes of threads, so that strikes fall everywhere
-    striker = threading.Thread(target=strike_when_due)
-    striker.start()
+    sys.setswitchinterval(1e-5)  # many changes of threads, so that interrupts fall everywhere
+    interrupter = threading.Thread(target=interrupt_when_due)
+    interrupter.start()
     try:
         for _ in range(300):
-            result = run_sync(task_of(end_at_the_strike, 0.0001), slot)
-            outcomes["done" if isinstance(result, Returned) else "struck"] += 1
+            result = run_sync(task_of(end_at_the_interrupt, 0.0001), slot)
+            outcomes["done" if isinstance(result, Returned) else "interrupted"] += 1
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             assert slot.context is None
-            assert sum(range(300)) == 44_850  # what runs next: a strike that leaked would raise here
+            assert sum(range(300)) == 44_850  # what runs next: an interrupt that leaked would raise here
     finally:
         sys.setswitchinterval(interval_s)
         finished.set()
-        striker.join()
+        interrupter.join()
     assert sum(outcomes.values()) == 300
 
 

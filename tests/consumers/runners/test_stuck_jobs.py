@@ -41,7 +41,7 @@ def test_another_thread_takes_the_place_of_a_stuck_job(monkeypatch: pytest.Monke
 
 
 @pytest.mark.expected_errors("is stuck")
-def test_as_many_threads_as_there_were_may_be_relieved_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_threads_as_there_were_may_be_replaced_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """One stuck job more, and the worker says that it must end, instead of starting threads for ever."""
     hurry(monkeypatch)
     let_go = threading.Event()

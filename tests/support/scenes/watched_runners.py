@@ -89,7 +89,7 @@ class Shift:
 def resist(until: threading.Event) -> None:
     """Go on past the timeout until let go, whatever is raised inside; to be called by a job."""
     while True:
-        with suppress(BaseException):  # around all of it: the one strike may come at any instruction
+        with suppress(BaseException):  # around all of it: the one interrupt may come at any instruction
             while not until.is_set():
                 until.wait(0.01)
             return
@@ -130,6 +130,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch, *, lost_after_s: float = 60.0) -> Non
     """Let what takes seconds take tenths of them."""
     monkeypatch.setattr(watchdog, "STUCK_AFTER_S", 0.2)
     monkeypatch.setattr(event_loop, "BLOCKED_AFTER_S", 0.2)
-    monkeypatch.setattr(async_runners, "RELIEF_AFTER_S", 0.5)
+    monkeypatch.setattr(async_runners, "REPLACE_AFTER_S", 0.5)
     monkeypatch.setattr(async_runners, "LOST_AFTER_S", lost_after_s)
     monkeypatch.setattr(async_runners, "UNKNOWN_LOST_AFTER_S", lost_after_s)
