@@ -293,11 +293,9 @@ class QueueWorker:
         self._membership.leave()
         self._restoring.stop()
         self._shutdown_by_s = time.monotonic() + self._settings.grace.total_seconds()
-        everything = self._assignments.all()
         if self._dispatch.crashed is not None:
             self._commits.note_crash()
-        for assignment in everything:
-            assignment.is_open = False
+        everything = self._assignments.leave_all()
         try:
             self._backpressure.pause(self._member.consumer)
             self._rebalance.take_back(everything)

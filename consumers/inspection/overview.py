@@ -109,7 +109,7 @@ class Overview:
         return PartitionTrace(
             topic=assignment.topic,
             partition=assignment.partition,
-            state="leaving" if not assignment.is_open else "flowing" if assignment.is_ready else "restoring",
+            state="leaving" if not assignment.is_open else "flowing" if assignment.is_running else "restoring",
             committed=assignment.committed[0] if assignment.committed is not None else None,
             lowest=offset,
             lowest_for_s=now_s - since_s,

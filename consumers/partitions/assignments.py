@@ -108,7 +108,7 @@ class Assignments:
         """The partition of the main topic, if it and all of its tiers are open."""
         topics = [self._queue.topic, *self._tiers]
         found = [self.find(topic, partition) for topic in topics]
-        return found[0] if all(a is not None and a.is_ready for a in found) else None
+        return found[0] if all(a is not None and a.is_running for a in found) else None
 
     def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
         state = beginning.state
@@ -117,6 +117,7 @@ class Assignments:
         assignment.crashes.update(state.crashes)
         assignment.spilled_at = beginning.spilled_at
         assignment.progress.begin(state)
+        assignment.note_restored()
         if assignment.progress.is_passing:
             self.passing.add(assignment)
 
@@ -135,11 +136,9 @@ class Assignments:
         So what runs of the former one is settled in full, until both end: a retry that was left to the delivery to
         come would be lost where none comes, or where the ledger in memory has this attempt for settled.
         """
-        former.is_open = False
         assignment = self._make(TopicPartition(former.topic, former.partition))
-        assignment.before = former
+        assignment.replace(former)
         assignment.progress.begin(PartitionState(base=offset, horizon=offset))
-        assignment.is_ready = True
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:
@@ -155,13 +154,20 @@ class Assignments:
         """Start no more records of these partitions; what runs may still end and be settled in time."""
         leaving = [a for place in places if (a := self.find(place.topic, place.partition)) is not None]
         for assignment in leaving:
-            assignment.is_open = False
+            assignment.leave()
+        return leaving
+
+    def leave_all(self) -> list[Assignment]:
+        """Start no more records at all: the worker shuts down."""
+        leaving = self.all()
+        for assignment in leaving:
+            assignment.leave()
         return leaving
 
     def end(self, leaving: Collection[Assignment]) -> None:
         """End assignments: results that come later are late. Ledgers that nobody needs here are forgotten."""
         for assignment in leaving:
-            _deactivate(assignment)
+            assignment.end()
             del self._by_place[assignment.topic, assignment.partition]
         kept = {number for _, number in self._by_place}
         for partition in self.ledgers.keys() - kept:
@@ -173,12 +179,6 @@ class Assignments:
         self._former = {p: entry for p, entry in self._former.items() if now_s - entry[0] < FORMER_KEPT_S}
         for ledger in self.ledgers.values():
             ledger.forget_old()
-
-
-def _deactivate(ended: Assignment | None) -> None:
-    while ended is not None:
-        ended.is_active = False
-        ended = ended.before
 
 
 def _pass_over(assignment: Assignment, offset: int) -> bool:

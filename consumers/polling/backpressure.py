@@ -159,7 +159,7 @@ class Backpressure:
         consumer.resume(places(self._flowing()))
 
     def _flowing(self) -> list[Assignment]:
-        return self._assignments.flowing([a for a in self._assignments.all() if a.is_ready])
+        return self._assignments.flowing([a for a in self._assignments.all() if a.is_running])
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Let partitions of the main topic flow whose ledgers are restored."""

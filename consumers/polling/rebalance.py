@@ -44,7 +44,7 @@ class Rebalance:
         opened = self._commits.take_opened()
         if opened:
             for assignment in opened:
-                assignment.is_ready = True
+                assignment.note_opened()
                 self._dispatch.begin(assignment)
             self._backpressure.admit(consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.tier is not None]))

@@ -4,12 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from enum import Enum
+from typing import Final
 
 from .progress import Progress
 
 Lane = bytes | str
 Awaited = tuple[timedelta | None, int, bytes, int]
 """Tier, partition, origin and attempt of a record that waits in a tier."""
+
+
+class AssignmentState(Enum):
+    """The life of a partition at this worker.
+
+    | from                                 | transition      | to       |
+    |--------------------------------------|-----------------|----------|
+    | RESTORING                            | `note_restored` | OPENING  |
+    | OPENING                              | `note_opened`   | RUNNING  |
+    | RESTORING                            | `replace`       | RUNNING  |
+    | RESTORING, OPENING, RUNNING          | being replaced  | REPLACED |
+    | RESTORING, OPENING, RUNNING, LEAVING | `leave`         | LEAVING  |
+    | LEAVING, REPLACED                    | `end`           | ENDED    |
+
+    `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered. An
+    assignment may leave twice: first a shutdown begins, then the consumer gives the partition back to the group.
+    """
+
+    RESTORING = "restoring"
+    """Its ledger and its progress are being read; no record is fetched."""
+    OPENING = "opening"
+    """The first commit is on its way: it records that an owner is at work."""
+    RUNNING = "running"
+    """Its records are fetched and its jobs run."""
+    REPLACED = "replaced"
+    """Another assignment goes on with the partition. No job starts; what runs is settled in full."""
+    LEAVING = "leaving"
+    """The partition is being given away. No job starts; what runs is settled in full."""
+    ENDED = "ended"
+    """Another worker may own the partition. What runs is settled as late."""
+
+
+OPEN_STATES: Final = frozenset({AssignmentState.RESTORING, AssignmentState.OPENING, AssignmentState.RUNNING})
+CLOSED_STATES: Final = frozenset({AssignmentState.REPLACED, AssignmentState.LEAVING})
+
+
+class ForbiddenTransition(Exception):
+    """A part of the worker moved an assignment on in a way that `AssignmentState` does not allow: the worker stops."""
+
+    def __init__(self, assignment: Assignment, to: AssignmentState) -> None:
+        super().__init__(
+            f"{assignment.topic}/{assignment.partition}: its assignment cannot become {to.value} after "
+            f"{assignment.state.value}. The worker stops, and no job is lost. This is a fault of the worker: report it"
+        )
+        self.state, self.to = assignment.state, to
 
 
 class Assignment:
@@ -19,10 +66,10 @@ class Assignment:
         number: counts up over all assignments of this process; a result of an older one is settled as late.
         tier: the delay of the retry tier; None for the main topic.
         keeps_order: whether records of one key run one at a time.
-        is_ready: whether what its jobs need is restored, so that they may start.
-        is_open: whether its records may still be started; False while the partition is being given away.
-        is_active: False once the partition was revoked or lost; results that come later are settled as late.
-        before: the one that this one was begun anew of, since the partition was not what it was; None for most.
+        state: where it is in its life; the transitions below change it, and nothing else does.
+        is_open: whether its records may still be started, which every record asks: so it is an attribute, derived of
+            `state`. False from LEAVING or REPLACED on.
+        is_active: whether results are settled in full; derived as well, and False once it has ENDED.
         progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
             the offset and metadata that were last committed.
         deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
@@ -34,20 +81,20 @@ class Assignment:
     """
 
     __slots__ = (
+        "_replaced",
         "awaited",
-        "before",
         "committed",
         "crashes",
         "deaths",
         "in_flight",
         "is_active",
         "is_open",
-        "is_ready",
         "keeps_order",
         "number",
         "partition",
         "progress",
         "spilled_at",
+        "state",
         "tier",
         "topic",
         "window_end",
@@ -61,10 +108,9 @@ class Assignment:
         self.partition = partition
         self.tier = tier
         self.keeps_order = keeps_order
-        self.is_open = True
-        self.is_active = True
-        self.is_ready = False
-        self.before: Assignment | None = None
+        self.state = AssignmentState.RESTORING
+        self.is_open = self.is_active = True
+        self._replaced: Assignment | None = None
         self.progress = Progress()
         self.in_flight = 0
         self.committed: tuple[int, str] | None = None
@@ -73,3 +119,51 @@ class Assignment:
         self.crashes: dict[int, int] = {}
         self.awaited: Mapping[Lane, Collection[Awaited]] = {}
         self.spilled_at: int | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its jobs may start: what they need is restored, and its first commit is answered."""
+        return self.state is AssignmentState.RUNNING
+
+    def note_restored(self) -> None:
+        """Move on from RESTORING to OPENING."""
+        self._move_to(AssignmentState.OPENING, {AssignmentState.RESTORING})
+
+    def note_opened(self) -> None:
+        """Move on from OPENING to RUNNING."""
+        self._move_to(AssignmentState.RUNNING, {AssignmentState.OPENING})
+
+    def replace(self, former: Assignment) -> None:
+        """Go on at once with the partition of `former`, which ends when this one does: so its jobs are settled in full.
+
+        The ledger of the partition is here already, and so is the first commit.
+        """
+        self._move_to(AssignmentState.RUNNING, {AssignmentState.RESTORING})
+        former._be_replaced()
+        self._replaced = former
+
+    def _be_replaced(self) -> None:
+        """Start no more records; what runs ends and is settled, until the assignment in its place ends."""
+        self._move_to(AssignmentState.REPLACED, OPEN_STATES)
+
+    def leave(self) -> None:
+        """Start no more records; what runs may still end and be settled."""
+        self._move_to(AssignmentState.LEAVING, OPEN_STATES | {AssignmentState.LEAVING})
+
+    def end(self) -> None:
+        """Settle what still runs as late, also of the assignments that this one has replaced."""
+        self._move_to(AssignmentState.ENDED, CLOSED_STATES)
+        if self._replaced is not None:
+            self._replaced.end()
+
+    def _move_to(self, state: AssignmentState, allowed: Collection[AssignmentState]) -> None:
+        """Make a transition.
+
+        Raises:
+            ForbiddenTransition: it is not allowed from the present state.
+        """
+        if self.state not in allowed:
+            raise ForbiddenTransition(self, state)
+        self.state = state
+        self.is_open = state in OPEN_STATES
+        self.is_active = state is not AssignmentState.ENDED

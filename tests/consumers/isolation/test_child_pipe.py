@@ -80,7 +80,7 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
         asking = threading.Thread(target=lambda: [child.frames(0.0) for _ in range(1000)], daemon=True)
         asking.start()
         asking.join(1)
-        here.assignment.is_open = False  # which the runner tells the child
+        here.assignment.leave()  # which the runner tells the child
         assert isinstance(here.wait(job, deadline_s=20)[0], Retried)
         asking.join()
 

@@ -233,7 +233,7 @@ def test_a_job_in_a_child_learns_that_it_should_stop(tmp_path: Path) -> None:
     with isolated(pipeline, queue) as here:
         job = here.offer(work, str(file), 10_000)
         wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=30)
-        here.assignment.is_open = False
+        here.assignment.leave()
         assert here.wait(job) == [DONE]
     assert isolated_jobs.notes(file)[-1] == "stopped"
 

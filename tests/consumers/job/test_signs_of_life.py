@@ -99,7 +99,7 @@ def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
     """As it is at a shutdown, which closes all partitions."""
     context, _ = begun()
     assert not context.should_stop
-    context.record.assignment.is_open = False
+    context.record.assignment.leave()
     assert context.should_stop
 
 

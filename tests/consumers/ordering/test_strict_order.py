@@ -177,7 +177,7 @@ class Leaving(Assignment):
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
         if name == "is_open" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
-            self.is_open = False
+            self.leave()
             self.lanes.drop([self, *self.others])
         return found
 

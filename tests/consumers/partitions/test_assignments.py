@@ -59,16 +59,17 @@ def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() ->
 def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     """The partition is ours all the time: the job that failed meanwhile may never be delivered again."""
     assignments, former = restored(PartitionState(base=7, horizon=7))
+    former.note_opened()
     delivery = declare()
     record = delivery.record(offset=7, assignment=former)
-    again = assignments.begin_anew(assignments.begin_anew(former, 0), 0)
+    assignments.begin_anew(assignments.begin_anew(former, 0), 0)
 
     def writes() -> object:
         return plan_writes(record, RETRIED, queue=delivery.queue, worker_id="w", now=NOW).record
 
     assert not former.is_open
     assert writes() is not None
-    assignments.end([again])
+    assignments.end(assignments.leave([MAIN]))
     assert writes() is None
 
 
@@ -221,9 +222,9 @@ def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
 ) -> None:
     """Some may not be on the topic yet when it comes back and is read; later, memory must not grow by each owner."""
     now_s = time.monotonic()
-    assignments, assignment = restored(PartitionState(base=0, horizon=0))
+    assignments, _ = restored(PartitionState(base=0, horizon=0))
     assignments.ledgers[0].add_job("job-1")
-    assignments.end([assignment])
+    assignments.end(assignments.leave([MAIN]))
     monkeypatch.setattr(time, "monotonic", lambda: now_s + away_s)
     assignments.forget_old()
     (again,) = assignments.add([MAIN])

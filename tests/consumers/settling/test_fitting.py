@@ -222,7 +222,9 @@ def test_a_letter_whose_partition_has_left_is_not_written() -> None:
     record = delivery.record(value=b"v" * 10_000)
 
     def judge(written: Written) -> int | None:
-        record.assignment.is_active = False
+        if record.assignment.is_active:
+            record.assignment.leave()
+            record.assignment.end()
         return KafkaError.MSG_SIZE_TOO_LARGE if written.topic == RETRY_TOPIC else None
 
     with settling(delivery, judge) as scene:

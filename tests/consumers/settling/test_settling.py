@@ -113,7 +113,8 @@ def test_a_done_job_is_remembered_though_its_partition_was_revoked() -> None:
     delivery = declare()
     with settling(delivery, set()) as scene:
         record = delivery.record()
-        record.assignment.is_active = False
+        record.assignment.leave()
+        record.assignment.end()
         scene.hand_in(record, DONE)
         wait_until(lambda: scene.settled == [record])
     assert scene.producer.remembered == {record.deduplication_id}

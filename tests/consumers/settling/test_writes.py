@@ -127,7 +127,8 @@ def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns
     """That it discarded itself is remembered; everything else is the present owner's to say."""
     delivery = declare()
     record = delivery.record()
-    record.assignment.is_active = False
+    record.assignment.leave()
+    record.assignment.end()
     for name, outcome in OUTCOMES.items():
         planned = written(delivery, record, outcome)
         assert planned.record is None

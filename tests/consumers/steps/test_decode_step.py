@@ -263,7 +263,7 @@ def test_a_job_of_a_partition_that_is_being_given_away_does_not_start() -> None:
     """Its next owner runs it."""
     delivery = declare()
     record = delivery.record()
-    record.assignment.is_open = False
+    record.assignment.leave()
     assert claim(record, delivery.step_context) is INTERRUPTED
 
 

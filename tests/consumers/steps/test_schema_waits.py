@@ -53,7 +53,6 @@ class Scene:
         self.released, self.put_off = list[Record](), list[Record]()
         self.waits = SchemaWaits(self.store, "q", clock=lambda: self.now_s)
         self.assignment = Assignment(1, "t", 0)
-        self.assignment.is_open = True
 
     def hold(self, *frames: bytes | int) -> list[Record]:
         """Hold a record of each schema."""
@@ -123,7 +122,7 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     """So that no shutdown waits for them; none is taken any more after that."""
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     records = scene.hold(1, 2)
-    scene.assignment.is_open = False
+    scene.assignment.leave()
     assert sorted(r.offset for r in scene.waits.drop([scene.assignment])) == [r.offset for r in records]
     assert not scene.waits.hold(records[0], 1)
     assert scene.waits.waiting == 0
