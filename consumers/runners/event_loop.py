@@ -56,6 +56,7 @@ class RunnerLoop:
         self._run_one = run_one
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._is_woken = False
         self._holder = Holder()
         self._loop = make_loop()
         self._runners: dict[asyncio.Task[None], AsyncSlot] = {}
@@ -73,8 +74,17 @@ class RunnerLoop:
         self._thread.start()
 
     def wake(self) -> None:
-        """Tell idle tasks that something is ready; called from any thread."""
-        self._tell(self._wake)
+        """Let idle tasks take what was made ready; called from any thread, after that.
+
+        A task that is not idle needs no wake: it looks again when its job has ended, and once more when it is idle.
+        """
+        if not self._idle:
+            return
+        if threading.get_ident() == self._holder.thread_id:
+            self._wake()
+        elif not self._is_woken:
+            self._is_woken = True
+            self._tell(self._wake)
 
     def stop(self) -> None:
         """Take no further record; jobs that run go on."""
@@ -215,6 +225,7 @@ class RunnerLoop:
             task.cancel()
 
     def _wake(self) -> None:
+        self._is_woken = False  # first, so that a wake that comes from now on is not taken for this one
         for _ in range(min(len(self._idle), len(self._ready))):
             wake_one(self._idle)
 
@@ -243,6 +254,8 @@ class RunnerLoop:
     async def _wait_ready(self) -> None:
         turn = self._loop.create_future()
         self._idle.append(turn)
+        if self._ready:  # made ready after this task found nothing, by a thread that saw no idle task to wake
+            self._wake()
         await turn
 
 

@@ -7,6 +7,7 @@ import asyncio
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -18,6 +19,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners import threads as threads_module
 from stoker.consumers.runners.async_runners import AsyncRunners
 from stoker.consumers.runners.async_slots import AsyncSlot
+from stoker.consumers.runners.event_loop import RunnerLoop
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import MAX_HANDFUL, ThreadRunners
 from support.scenes.deliveries import plain_record
@@ -306,6 +308,57 @@ def test_a_record_is_not_left_to_a_task_that_was_replaced_while_idle() -> None:
         runners.make_ready([plain_record(0)])
         runs.wait_ended(1)
         assert len(runners.places) == 1
+
+
+def test_records_that_come_while_all_tasks_work_wake_nobody() -> None:
+    """A wake costs more than a short job: busy tasks look again by themselves, and all records run."""
+    runs = Runs(gates=[0, 1])
+    with loop(2, runs) as runners:
+        told: list[object] = []
+        only = runners.loops[0]
+        tell = only._tell
+        runners.make_ready([plain_record(0), plain_record(1)])
+        wait_until(lambda: len(runs.begun) == 2, what="both tasks to work")
+
+        def note(what: Callable[[], None]) -> None:
+            told.append(what)
+            tell(what)
+
+        only._tell = note  # type: ignore[method-assign]
+        runners.make_ready([plain_record(offset) for offset in range(2, 100)])
+        assert not [what for what in told if what == only._wake]
+        runs.open_all()
+        runs.wait_ended(100)
+
+
+class _FilledWhenFoundEmpty(deque[Record]):
+    """A queue that another thread fills, and wakes for, between a task's look into it and the task's rest."""
+
+    wake: Callable[[], None]
+    is_filled = False
+
+    def popleft(self) -> Record:
+        """Take a record; the first look that finds none is followed by a record at once."""
+        try:
+            return super().popleft()
+        except IndexError:
+            if not self.is_filled:
+                self.is_filled = True
+                self.append(plain_record(7))
+                self.wake()
+            raise
+
+
+def test_a_record_that_comes_as_the_last_task_goes_to_rest_is_taken() -> None:
+    """It is offered when the task has looked and is not idle yet, so nobody is woken: the task looks once more."""
+    runs, ready = Runs(), _FilledWhenFoundEmpty()
+    only = RunnerLoop(1, ready, runs.on_loop, "test")
+    ready.wake = only.wake
+    only.start()
+    runs.wait_ended(1)
+    assert runs.ended[0] == 7
+    only.interrupt()
+    only.join(10)
 
 
 def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
