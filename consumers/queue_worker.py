@@ -183,7 +183,7 @@ class QueueWorker:
 
     def excuse_failures(self) -> None:
         """From now on, a job whose run fails is interrupted, at no attempt's cost; called amid any line."""
-        self._dispatch.excuses_failures = True
+        self._dispatch.excuse.is_given = True
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they will be delivered again."""

@@ -14,8 +14,11 @@ from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
 from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
+from ..consumers.settling.excuse import Excuse
+from ..consumers.steps.pipe import Pipe
 from ..consumers.steps.run import run_async, run_sync
-from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext, decide, decode
+from ..consumers.steps.schema_waits import FrameId
+from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.stores.store import MemorySchemaStore
@@ -75,12 +78,10 @@ class JobRunner:
         """Run one bound call, as `run` does."""
         if call.job_type.is_async:
             return asyncio.run(self.run_call_async(call))
-        step_context, task = self._prepared(call)
-        return (
-            self._concluded(task, run_sync(task, Slot()), step_context)
-            if isinstance(task, DecodedJob)
-            else JobRun(outcome=task)
-        )
+        trial, record = self._prepared(call)
+        for _ in trial.pipe.carry(record, Slot(), trial.run_sync):
+            pass  # it does not suspend
+        return trial.concluded()
 
     async def run_async(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:
         """Run one job on the event loop that runs; a sync one in this thread."""
@@ -90,14 +91,12 @@ class JobRunner:
         """Run one bound call, as `run_async` does."""
         if not call.job_type.is_async:
             return self.run_call(call)
-        step_context, task = self._prepared(call)
-        if not isinstance(task, DecodedJob):
-            return JobRun(outcome=task)
-        slot = AsyncSlot("test", Holder(), lambda _what: None)
-        return self._concluded(task, await run_async(task, slot, lambda: False), step_context)
+        trial, record = self._prepared(call)
+        await trial.pipe.carry_async(record, AsyncSlot("test", Holder(), lambda _what: None), trial.run_async)
+        return trial.concluded()
 
-    def _prepared(self, call: JobCall) -> tuple[StepContext, DecodedJob | Outcome]:
-        """The job as a worker gets it; an outcome where it would not run, such as one that has expired."""
+    def _prepared(self, call: JobCall) -> tuple[_Trial, Record]:
+        """What a worker would carry the job with, and the job as it would get it."""
         now_s = (self.now or datetime.now(UTC)).timestamp()
         job_type, store = call.job_type, MemorySchemaStore()
         store.register(job_type.contract)
@@ -109,9 +108,7 @@ class JobRunner:
             clock=lambda: now_s,
             chance=lambda: self.jitter,
         )
-        task = decode(self._record(call, store, now_s - self.waited.total_seconds()), step_context)
-        assert isinstance(task, DecodedJob | Outcome), "the store holds the schema"
-        return step_context, task
+        return _Trial(step_context), self._record(call, store, now_s - self.waited.total_seconds())
 
     def _record(self, call: JobCall, store: MemorySchemaStore, enqueued_s: float) -> Record:
         topic = call.job_type.queue.topic
@@ -129,9 +126,40 @@ class JobRunner:
         )
         return Record(message, Assignment(1, topic, 0))
 
-    def _concluded(self, task: DecodedJob, result: Result, step_context: StepContext) -> JobRun:
-        return JobRun(
-            outcome=decide(task, result, step_context),
-            returned=result.value if isinstance(result, Returned) else None,
-            raised=result.error if isinstance(result, Raised) else None,
+
+class _Trial:
+    """One job on its way; remembers what it gives at each step."""
+
+    def __init__(self, step_context: StepContext) -> None:
+        self._outcome: Outcome | None = None
+        self._result: Result | None = None
+        self.pipe = Pipe(
+            step_context, settle=self._settle, hold=_refuse_to_hold, fail=_raise, excuse=Excuse(step_context.queue)
         )
+
+    def run_sync(self, task: DecodedJob, slot: Slot) -> Result:
+        self._result = run_sync(task, slot)
+        return self._result
+
+    async def run_async(self, task: DecodedJob, slot: AsyncSlot) -> Result:
+        self._result = await run_async(task, slot, lambda: False)
+        return self._result
+
+    def concluded(self) -> JobRun:
+        assert self._outcome is not None
+        return JobRun(
+            outcome=self._outcome,
+            returned=self._result.value if isinstance(self._result, Returned) else None,
+            raised=self._result.error if isinstance(self._result, Raised) else None,
+        )
+
+    def _settle(self, _record: Record, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+
+def _refuse_to_hold(record: Record, frame_id: FrameId) -> bool:
+    raise AssertionError(f"{record}: the store holds schema {frame_id!r}")
+
+
+def _raise(_record: Record, error: BaseException) -> None:
+    raise error

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Coroutine, Iterable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from ...topology import Queue
 from ...topology.wire.headers import JOB_TYPE
@@ -17,10 +16,8 @@ from ..job.context import JobContext
 from ..job.heartbeats import JobProgress
 from ..ordering.lanes import Lanes
 from ..ordering.strict_lanes import StrictLanes
-from ..partitions.ledger import Ledger, tried_name
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
-from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
 from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
@@ -30,22 +27,17 @@ from ..runners.threads import ThreadRunners
 from ..runners.watchdog import Pool, Watchdog
 from ..settings import WorkerSettings
 from ..settling.event_publisher import EventPublisher
-from ..settling.setbacks import log_excused, log_setback
+from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.settlement import Settlement
 from ..settling.writes import progress_event, utc
+from ..steps.hand_over import HandOver
+from ..steps.pipe import Pipe
 from ..steps.run import run_async, run_sync
-from ..steps.schema_waits import AwaitedSchema, SchemaWaits
-from ..steps.steps import DecodedJob, StepContext, claim, decide, decode
+from ..steps.schema_waits import SchemaWaits
+from ..steps.steps import Decided, DecodedJob, Result, StepContext
 
 _LOGGER = logging.getLogger("stoker.worker")
-
-SIGNAL_WITHIN_S: Final = 0.3
-SIGNAL_POLL_S: Final = 0.005
-CALM_S: Final = 10.0
-"""How long no failure waits for a signal after one has waited in vain: it may hold an event loop meanwhile."""
-ENDED_BY_SIGINT: Final = "died with <Signals.SIGINT"
-"""What `subprocess.CalledProcessError` says, be it as the cause of another error."""
 
 
 class Dispatch:
@@ -54,11 +46,9 @@ class Dispatch:
     Attributes:
         isolated: runs records in child processes; those of isolated job types, and those that are given to it.
         crashed: what a part of it failed with; None while all is well.
-        excuses_failures: whether a failed run costs no attempt, as after a terminal's Ctrl+C.
+        excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
+        pipe: the way of one record, which all runners take.
     """
-
-    excuses_failures = False
-    _calm_until_s = 0.0
 
     def __init__(
         self,
@@ -79,6 +69,14 @@ class Dispatch:
         self._isolated_names = frozenset(name.encode() for name, kind in kinds if kind.isolation)
         self._async_names = frozenset(name.encode() for name, kind in kinds if kind.is_async) - self._isolated_names
         self._lanes = (StrictLanes if queue.ordering == "strict" else Lanes)(self._make_ready)
+        self.excuse = Excuse(queue)
+        self.pipe = Pipe(
+            step_context,
+            settle=HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse).end,
+            hold=waits.hold,
+            fail=self._crash,
+            excuse=self.excuse,
+        )
         self._threads = ThreadRunners(settings.concurrency, self._run_sync, queue.name)
         self._loop = (
             AsyncRunners(settings.async_concurrency, self._run_async, queue.name) if self._async_names else None
@@ -88,7 +86,6 @@ class Dispatch:
         pools: list[Pool[Any]] = [self._threads, self.isolated, *([] if self._loop is None else [self._loop])]
         self._worker_id = settings.worker_id
         self.watchdog = Watchdog(pools, queue.name, on_progress=self._tell_progress)
-        self._is_stopping = False
         self._failure: BaseException | None = None
 
     def start(self) -> None:
@@ -180,7 +177,7 @@ class Dispatch:
 
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""
-        self._is_stopping = True
+        self.pipe.is_stopping = True
         self._waits.stop()
         self._threads.stop()
         self.watchdog.stop()
@@ -214,114 +211,38 @@ class Dispatch:
         return others
 
     def _run_sync(self, record: Record, slot: Slot) -> None:
-        try:
-            task = self.prepare(record)
-            outcome = decide(task, run_sync(task, slot), self._step_context) if isinstance(task, DecodedJob) else task
-            if outcome is not None:
-                self.finish(record, outcome)
-        except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
-            self._crash(record, error)
+        for _ in self.pipe.carry(record, slot, run_sync):
+            pass  # it does not suspend
 
     def _run_isolated(self, record: Record, slot: Slot) -> None:
-        try:
-            task = self.prepare(record)
-            outcome = self.isolated.outcome(task, slot) if isinstance(task, DecodedJob) else task
-            if outcome is not None:  # else its child has died, or its schema is awaited: it comes again in a while
-                self.finish(record, outcome)
-        except BaseException as error:  # noqa: BLE001  # as above
-            self._crash(record, error)
+        for _ in self.pipe.carry(record, slot, self._run_in_child):
+            pass  # as above
 
-    async def _run_async(self, record: Record, slot: AsyncSlot) -> None:
-        try:
-            task = self.prepare(record)
-            outcome = (
-                decide(task, await run_async(task, slot, self._stops), self._step_context)
-                if isinstance(task, DecodedJob)
-                else task
-            )
-            if outcome is not None:
-                self.finish(record, outcome)
-        except BaseException as error:  # noqa: BLE001  # as above
-            if not (self._is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
-                self._crash(record, error)
+    def _run_in_child(self, job: DecodedJob, slot: Slot) -> Decided:
+        return Decided(self.isolated.outcome(job, slot))
 
-    def prepare(self, record: Record) -> DecodedJob | Outcome | None:
-        """Claim and decode a ready record; None where it waits for its schema, and is made ready again after that.
+    def _run_async(self, record: Record, slot: AsyncSlot) -> Awaitable[None]:
+        return self.pipe.carry_async(record, slot, self._run_on_loop)
 
-        None begins once failures are excused: the next of a strict key would begin before the one that is excused.
-        """
-        if self.excuses_failures:
-            return INTERRUPTED
-        task = claim(record, self._step_context) or decode(record, self._step_context)
-        if not isinstance(task, AwaitedSchema):
-            return task
-        return None if self._waits.hold(record, task.frame_id) else INTERRUPTED
+    def _run_on_loop(self, job: DecodedJob, slot: AsyncSlot) -> Coroutine[Any, Any, Result]:
+        return run_async(job, slot, self.pipe.stops)
 
     def _put_off(self, records: list[Record]) -> None:
         """End what nothing can be run of, without a runner: the schema store does not know their schemas."""
         for record in records:
-            try:
-                task = self.prepare(record)
-                if isinstance(task, DecodedJob):  # it is known after all
-                    self._make_ready([record])
-                elif task is not None:
-                    self.finish(record, task)
-            except BaseException as error:  # noqa: BLE001  # as above
-                self._crash(record, error)
+            for _ in self.pipe.carry(record, None, self._make_ready_again):
+                pass
 
-    def finish(self, record: Record, outcome: Outcome) -> None:
-        """Remember what is settled for the next of the lane, then let the next one run."""
-        ledger = self._step_context.ledgers.get(record.assignment.partition)
-        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
-            ledger.add_job(record.deduplication_id)
-        if outcome is not DONE:
-            outcome = self._excused(record, outcome)
-            self._lanes.expect(record, outcome)
-            self._note_setback(record, outcome, ledger)
-        self._settler.hand_in(record, outcome)
-        self._lanes.finish(record, outcome)
-
-    def _excused(self, record: Record, outcome: Outcome) -> Outcome:
-        """A failed run is interrupted where the terminal has interrupted what the job had started."""
-        if not isinstance(outcome, Retried | Dead):
-            return outcome
-        if isinstance(outcome, Dead) and outcome.reason not in ("attempts-spent", "permanent"):
-            return outcome
-        if not self.excuses_failures and not self._is_about_to_excuse(outcome):
-            return outcome
-        log_excused(record, outcome, self._queue)
-        return INTERRUPTED
-
-    def _is_about_to_excuse(self, outcome: Retried | Dead) -> bool:
-        """Of a program that SIGINT has ended: its end may be noticed here before this process's own signal is."""
-        now_s = time.monotonic()
-        if ENDED_BY_SIGINT not in outcome.failure.stack or now_s < self._calm_until_s:
-            return self.excuses_failures
-        while not self.excuses_failures and time.monotonic() < now_s + SIGNAL_WITHIN_S:
-            time.sleep(SIGNAL_POLL_S)
-        if not self.excuses_failures:
-            self._calm_until_s = time.monotonic() + CALM_S
-        return self.excuses_failures
-
-    def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
-        """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
-
-        So it is not the ledger of a later assignment: there, the outcome of this one is late and will not be written,
-        and the record must not pass for settled.
-        """
-        if isinstance(outcome, Retried | Dead) and record.assignment.is_active and ledger is not None:
-            ledger.add(tried_name(record))
-        if isinstance(outcome, Retried | Dead | Deferred):
-            log_setback(record, outcome, self._queue)
+    def _make_ready_again(self, job: DecodedJob, _place: None) -> Decided:
+        """Its schema is known after all."""
+        self._make_ready([job.record])
+        return Decided(None)
 
     def _tell_progress(self, context: JobContext, latest: JobProgress) -> None:
         event = progress_event(
             context.record, latest, queue=self._queue, worker_id=self._worker_id, now=utc(time.time())
         )
         self._events.publish(event)
-
-    def _stops(self) -> bool:
-        return self._is_stopping
 
     def _note_crash(self, error: BaseException) -> None:
         self._failure = error

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Never, assert_never
+from typing import Any, Never, assert_never, overload
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
 from ...topology import JobType, Queue
@@ -72,6 +72,13 @@ class Raised:
 @dataclass(frozen=True, slots=True)
 class Stopped:
     """The worker cut the run short, for reasons of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The job ran in another process, which has decided; None where it died, and the job comes again in a while."""
+
+    outcome: Outcome | None
 
 
 RETURNED_NOTHING = Returned(None)
@@ -169,7 +176,11 @@ def _defer(record: Record, step_context: StepContext, reason: DeferReason, detai
     return Deferred(due=now + tier, tier=tier, reason=reason, detail=detail)
 
 
-def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outcome:
+@overload
+def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outcome: ...
+@overload
+def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None: ...
+def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None:
     """Say what becomes of a run; pure but for clock and chance, which `step_context` carries."""
     if result is RETURNED_NOTHING:
         return DONE
@@ -180,6 +191,8 @@ def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outco
             return _decide_raised(task, result, step_context)
         case Stopped():
             return INTERRUPTED
+        case Decided(outcome):
+            return outcome
 
 
 def check_returned(value: object, job_type: JobType[Any, Any]) -> Returned | Raised:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import types
 from collections import deque
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Generator, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -34,7 +36,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.schema_waits import SchemaWaits
-from stoker.consumers.steps.steps import DecodedJob, Result, StepContext, decide
+from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 
@@ -46,10 +48,11 @@ ANSWERS = {
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """A job that runs, in its process's own threads or alone in a child."""
+    """A job that runs, in its process's own threads or alone in a child; `carried` is its way, suspended there."""
 
     task: DecodedJob
     is_in_child: bool
+    carried: Generator[Any, Any, None]
 
     @property
     def record(self) -> Record:
@@ -68,6 +71,7 @@ class SimProcess:
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run; `frozen`: those of them that do not end.
+        ended: outcomes that were handed over and not yet noted.
         is_fenced: whether the group takes it for dead: its commits are refused until it notices.
     """
 
@@ -86,6 +90,7 @@ class SimProcess:
     taken: list[Record] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
     frozen: list[Running] = field(default_factory=list)
+    ended: dict[Record, Outcome] = field(default_factory=dict)
     is_fenced: bool = False
     is_settling: bool = False
     is_alive: bool = True
@@ -116,6 +121,8 @@ class SimProcess:
         )
         self.dispatch = Dispatch(queue, self.step_context, self.settler, self.events, settings, waits=self.waits)
         self.waits._release, self.waits._put_off = self.dispatch._make_ready, self.dispatch._put_off
+        self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
+        self.pipe._settle = self._settle
         self.ready = ReadyRecords()
         self.dispatch._threads = cast(ThreadRunners, self.ready)
         self.isolated = SimIsolatedRunners(self.step_context, settings, lambda _record, _slot: None, _raise)
@@ -251,32 +258,40 @@ class SimProcess:
         """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""
         held = next(held for held in self._startable if record in held)
         held.remove(record)
-        task = self.dispatch.prepare(record)
+        is_in_child = held is self.isolated.ready_records.records
+        carried = self.pipe.carry(record, None, self._run_in_child if is_in_child else self._run_here)
+        task = next(carried, None)
         if isinstance(task, DecodedJob):
-            self.running.append(Running(task, is_in_child=held is self.isolated.ready_records.records))
-        elif task is not None:
-            self.dispatch.finish(record, task)
-        return task
+            self.running.append(Running(task, is_in_child, carried))
+            return task
+        return self.ended.pop(record, None)
+
+    async def _run_here(self, task: DecodedJob, _place: None) -> Result:
+        result = await _until_ended(task)
+        assert not isinstance(result, ChildDied)
+        return result
+
+    async def _run_in_child(self, task: DecodedJob, _place: None) -> Decided:
+        return Decided(self.isolated.end(task, await _until_ended(task)))
+
+    def _settle(self, record: Record, outcome: Outcome) -> None:
+        self.ended[record] = outcome
+        self._hand_over(record, outcome)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
-        before = len(self.settler._others)
+        before = set(self.ended)
         if self.waits.waiting:
             self.waits._ask(self.waits._next_frames())
         assert self.dispatch.crashed is None
-        return list(self.settler._others)[before:]
+        return [(record, self.ended.pop(record)) for record in set(self.ended) - before]
 
     def end(self, running: Running, result: Result | ChildDied) -> Outcome | None:
         """A run has ended; None if its child has died, and it is to be run again in a while."""
         self.running.remove(running)
-        if running.is_in_child:
-            outcome = self.isolated.end(running.task, result)
-        else:
-            assert not isinstance(result, ChildDied)
-            outcome = decide(running.task, result, self.step_context)
-        if outcome is not None:
-            self.dispatch.finish(running.record, outcome)
-        return outcome
+        with suppress(StopIteration):
+            running.carried.send(result)
+        return self.ended.pop(running.record, None)
 
     def settle(self) -> None:
         """Settle what has ended and was not settled."""
@@ -286,6 +301,12 @@ class SimProcess:
     def unsettled(self) -> int:
         """What has ended and was not settled."""
         return len(self.settler._done) + len(self.settler._others) + len(self.settler._lone) + len(self.failed)
+
+
+@types.coroutine
+def _until_ended(task: DecodedJob) -> Generator[DecodedJob, Result | ChildDied, Result | ChildDied]:
+    """Let the simulation decide when a run ends, and how."""
+    return (yield task)
 
 
 def _raise(error: BaseException) -> None:

@@ -14,11 +14,13 @@ from stoker.consumers import Retry
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.ordering.pending_retries import awaited_as
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Record
+from stoker.consumers.settling.excuse import Excuse
+from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
+from stoker.consumers.steps.hand_over import HandOver
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -101,16 +103,12 @@ def test_a_key_goes_on_after_a_dead_letter_only_when_that_is_durable(outcome: Ou
 def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> None:
     """One that is due at once comes back within the time that a runner may have to wait for the interpreter."""
     scene = Scene()
-    dispatch = object.__new__(Dispatch)
-    dispatch._step_context, dispatch._lanes, dispatch._queue = (
-        scene.delivery.step_context,
-        scene.lanes,
-        scene.delivery.queue,
-    )
-    dispatch._settler = cast(Any, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
+    queue, ledgers = scene.delivery.queue, scene.delivery.step_context.ledgers
+    settler = cast(Settler, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
+    hand_over = HandOver(queue, ledgers, scene.lanes, settler, Excuse(queue))
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    dispatch.finish(first, failed())
+    hand_over.end(first, failed())
     assert scene.offsets() == [0, 100]
     scene.finish(scene.ready[1], DONE)
     assert scene.offsets() == [0, 100, 1]

@@ -7,9 +7,9 @@ import time
 from datetime import timedelta
 
 from stoker.consumers.job.failure import make_failure
-from stoker.consumers.polling.dispatch import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Dispatch
 from stoker.consumers.records.outcomes import Retried
-from support.scenes.deliveries import NOW
+from stoker.consumers.settling.excuse import ENDED_BY_SIGINT, SIGNAL_WITHIN_S, Excuse
+from support.scenes.deliveries import NOW, declare
 
 FAILED = Retried(
     due=NOW,
@@ -21,22 +21,22 @@ FAILED = Retried(
 
 def test_failures_by_a_signal_that_never_comes_here_wait_once() -> None:
     """A hundred of them would hold an event loop for half a minute; later ones are still excused where it has come."""
-    dispatch = object.__new__(Dispatch)
+    excuse = Excuse(declare().queue)
     began_s = time.monotonic()
-    assert not any(dispatch._is_about_to_excuse(FAILED) for _ in range(100))
+    assert not any(excuse.is_about_to_come(FAILED) for _ in range(100))
     assert time.monotonic() - began_s < 10 * SIGNAL_WITHIN_S
-    dispatch.excuses_failures = True
-    assert dispatch._is_about_to_excuse(FAILED)
+    excuse.is_given = True
+    assert excuse.is_about_to_come(FAILED)
 
 
 def test_a_failure_that_is_noticed_before_the_signal_is_excused() -> None:
     """The program's end may come first."""
-    dispatch = object.__new__(Dispatch)
+    excuse = Excuse(declare().queue)
 
     def come() -> None:
-        dispatch.excuses_failures = True
+        excuse.is_given = True
 
     timer = threading.Timer(SIGNAL_WITHIN_S / 10, come)
     timer.start()
-    assert dispatch._is_about_to_excuse(FAILED)
+    assert excuse.is_about_to_come(FAILED)
     timer.join()

@@ -1,0 +1,94 @@
+"""`Pipe`: claim → decode → run → decide → settle, written once for all kinds of runners."""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Final, TypeVar, cast
+
+from ..records.outcomes import INTERRUPTED, Outcome
+from ..records.record import Record
+from ..settling.excuse import Excuse
+from . import steps
+from .schema_waits import AwaitedSchema, FrameId
+from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, Stopped, decide
+
+PlaceT = TypeVar("PlaceT")
+Ran = Result | Decided
+RAN: Final = (Returned, Raised, Stopped, Decided)
+Run = Callable[[DecodedJob, PlaceT], Ran | Coroutine[Any, Any, Ran]]
+"""Runs a job in a runner's place; as a coroutine where handlers are async."""
+
+
+class Pipe:
+    """Carries the ready records of one queue; called by all runners.
+
+    Args:
+        settle: takes each outcome.
+        hold: keeps a record until its schema was asked for; False where its partition is given away.
+        fail: takes a fault of the worker's own, with the record that met it.
+
+    Attributes:
+        is_stopping: whether the runs that are cut short from now on are cut short by the worker.
+    """
+
+    def __init__(
+        self,
+        step_context: StepContext,
+        *,
+        settle: Callable[[Record, Outcome], None],
+        hold: Callable[[Record, FrameId], bool],
+        fail: Callable[[Record, BaseException], None],
+        excuse: Excuse,
+    ) -> None:
+        self._step_context = step_context
+        self._settle = settle
+        self._hold = hold
+        self._fail = fail
+        self._excuse = excuse
+        self.is_stopping = False
+
+    def carry(self, record: Record, place: PlaceT, run: Run[PlaceT]) -> Generator[Any, None, None]:
+        """Take a record all the way; suspends only where `run` is a coroutine that does.
+
+        A record that is to come again, such as one that waits for its schema, has no outcome here.
+        """
+        try:
+            outcome: Outcome | None
+            job = self._claim(record) or self._decode(record)
+            if isinstance(job, DecodedJob):
+                result = run(job, place)
+                if not isinstance(result, RAN):
+                    result = yield from result.__await__()
+                outcome = decide(job, result, self._step_context)
+            else:
+                outcome = job
+            if outcome is not None:
+                self._settle(record, outcome)
+        except GeneratorExit:  # nobody carries it on: its event loop is gone
+            raise
+        except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
+            if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
+                self._fail(record, error)
+
+    types.coroutine(carry)  # from here on, its generators can be awaited
+
+    def carry_async(self, record: Record, place: PlaceT, run: Run[PlaceT]) -> Awaitable[None]:
+        """The same, for tasks on an event loop."""
+        return cast(Awaitable[None], self.carry(record, place, run))
+
+    def stops(self) -> bool:
+        """Whether the worker cuts short what runs."""
+        return self.is_stopping
+
+    def _claim(self, record: Record) -> Outcome | None:
+        """None begins once failures are excused: the next of a strict key would begin before the excused one."""
+        return INTERRUPTED if self._excuse.is_given else steps.claim(record, self._step_context)
+
+    def _decode(self, record: Record) -> DecodedJob | Outcome | None:
+        """None where the record waits for its schema: it is made ready again."""
+        job = steps.decode(record, self._step_context)
+        if not isinstance(job, AwaitedSchema):
+            return job
+        return None if self._hold(record, job.frame_id) else INTERRUPTED
