@@ -84,7 +84,7 @@ def balance(evidence: Evidence) -> Iterator[Figure]:
     yield Figure(
         name="+ dead",
         value=len(topics.dead),
-        source=f"job ids of {topics.letters:,} open letters on the dead-letter topic",
+        source=f"job ids of {topics.dead_letters:,} open dead letters on the dead-letter topic",
     )
     yield Figure(
         name="+ waiting", value=len(topics.waiting), source="job ids beyond the group's offsets, main topic and tiers"

@@ -127,13 +127,13 @@ class OnTopics:
         enqueued: jobs on the main topic, whoever put them there.
         waiting: jobs on the main topic and the tiers that the group has not completed.
         dead: jobs with an open dead letter.
-        letters: open dead letters; more than jobs, where a kill made a job's retry be written twice.
+        dead_letters: open ones; more than jobs, where a kill made a job's retry be written twice.
     """
 
     enqueued: frozenset[str]
     waiting: frozenset[str]
     dead: frozenset[str]
-    letters: int
+    dead_letters: int
 
 
 class QueueTopics:
@@ -168,21 +168,24 @@ class QueueTopics:
                 enqueued.add(job_id)
             if _offset(message) >= committed.get(_place(message), 0):
                 waiting.add(job_id)
-        letters = self._open_letters()
+        dead_letters = self._open_dead_letters()
         return OnTopics(
-            enqueued=frozenset(enqueued), waiting=frozenset(waiting), dead=frozenset(letters), letters=len(letters)
+            enqueued=frozenset(enqueued),
+            waiting=frozenset(waiting),
+            dead=frozenset(dead_letters),
+            dead_letters=len(dead_letters),
         )
 
-    def _open_letters(self) -> list[str]:
+    def _open_dead_letters(self) -> list[str]:
         """The job ids of the dead letters that no later record of their partition settles."""
-        letters: dict[tuple[str, int], str] = {}
+        dead_letters: dict[tuple[str, int], str] = {}
         for message in self._messages([self.dead]):
             settles = _header(message, "stoker-settles")
             if settles:
-                letters.pop((str(message.partition()), int(settles)), None)
+                dead_letters.pop((str(message.partition()), int(settles)), None)
             else:
-                letters[str(message.partition()), _offset(message)] = _header(message, "ce_id")
-        return list(letters.values())
+                dead_letters[str(message.partition()), _offset(message)] = _header(message, "ce_id")
+        return list(dead_letters.values())
 
     def _committed(self) -> dict[Place, int]:
         wanted = [

@@ -150,9 +150,9 @@ def _check(run: Run, heading: str, *, at_end: bool = False) -> bool:
     if at_end:
         figures += order(evidence)
     is_right = report(figures)
-    if evidence.topics.letters > len(evidence.topics.dead):
+    if evidence.topics.dead_letters > len(evidence.topics.dead):
         click.echo(
-            "    More letters than jobs: the kill came after a retry was written and before that was noted, so the"
+            "    More dead letters than jobs: the kill came after a retry was written and before that was noted, so the"
         )
         click.echo(
             "    job was retried twice. That is what at least once means; the ledger lets only one of two succeed."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .publishing import Voice, some, tally_document, tally_lines
 
 if TYPE_CHECKING:
-    from ..replay.settling import Forecast, Request
+    from ..replay.dead_letter_replay import Forecast, Request
 
 SHOWN_REASONS: Final = 10
 SHOWN_CORRECTIONS: Final = 5
@@ -16,7 +16,7 @@ SHOWN_CORRECTIONS: Final = 5
 
 def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     """Show people what would be done, and what would not."""
-    from ..replay.settling import ORIGINAL_GONE
+    from ..replay.dead_letter_replay import ORIGINAL_GONE
 
     voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
@@ -28,8 +28,8 @@ def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     if forecast.expired:
         voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
     if forecast.passed_over:
-        way_out = ": `dead replay --again` publishes such a letter once more" if verb == "replay" else ""
-        voice.say(f"{some(forecast.passed_over, 'letter')} of those named: replayed or discarded before{way_out}")
+        way_out = ": `dead replay --again` publishes such a dead letter once more" if verb == "replay" else ""
+        voice.say(f"{some(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}")
     for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
         way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
         voice.say(f"left out: {count:,}, because {reason}{way_out}")
@@ -39,12 +39,12 @@ def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
 
 
 def _correction_lines(forecast: Forecast) -> Iterator[str]:
-    """Before and after, of the first letters that are corrected."""
+    """Before and after, of the first dead letters that are corrected."""
     for correction in forecast.corrections[:SHOWN_CORRECTIONS]:
         changes = "; ".join(map(str, correction.fields)) or "nothing changes, its payload is so already"
         yield f"  {correction.ref} {correction.job_id}: {changes}"
     if forecast.corrected > SHOWN_CORRECTIONS:
-        yield f"  and {some(forecast.corrected - SHOWN_CORRECTIONS, 'letter')} more (--json shows more of them)"
+        yield f"  and {some(forecast.corrected - SHOWN_CORRECTIONS, 'dead letter')} more (--json shows more of them)"
 
 
 def forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:

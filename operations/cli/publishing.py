@@ -47,8 +47,8 @@ class Voice:
 def some(count: int, what: str) -> str:
     """A count with its word.
 
-    >>> some(1, "letter"), some(2000, "letter")
-    ('1 letter', '2,000 letters')
+    >>> some(1, "dead letter"), some(2000, "dead letter")
+    ('1 dead letter', '2,000 dead letters')
     """
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.desk_options import JsonAssignment, death_filters, desk_failures, selection_of
+from ..cli.filter_options import JsonAssignment, death_filters, selection_of, stored_job_failures
 from ..cli.output import echo_line, print_json_line
 from ..cli.publishing import (
     Voice,
@@ -27,21 +27,23 @@ from ..cli.publishing import (
 
 if TYPE_CHECKING:
     from ...topology import Queue
+    from ..replay.dead_letter_replay import DeadLetterManager, Request
     from ..replay.payloads import Edits
-    from ..replay.settling import Request, Settlement
-    from ..stored_jobs.dead_letters import Letter
+    from ..stored_jobs.dead_letters import DeadLetter
     from ..stored_jobs.selection import Selection
 
-SHOWN_LETTERS: Final = 100
+SHOWN_DEAD_LETTERS: Final = 100
 """So many are shown to people unless they ask for more."""
 
 _queue = click.argument("queue_name", metavar="QUEUE")
-_letters = click.argument("letters", metavar="[LETTER]...", nargs=-1)
+_dead_letters = click.argument("dead_letters", metavar="[DEAD_LETTER]...", nargs=-1)
 _dry_run = click.option("--dry-run", is_flag=True, help="Show the counts, change nothing.")
 _yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-_rate = click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N letters a second.")
+_rate = click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N dead letters a second."
+)
 _limit = click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="At most N letters, by partition and offset."
+    "--limit", type=click.IntRange(1), metavar="N", help="At most N dead letters, by partition and offset."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -50,8 +52,8 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON doc
 def dead() -> None:
     """List, show, replay and discard dead letters.
 
-    LETTER is a reference, partition/offset as `dead list` shows it, or a job id. Several filters must all hold; of one
-    filter given several times, any value will do.
+    DEAD_LETTER is a reference, partition/offset as `dead list` shows it, or a job id. Several filters must all hold; of
+    one filter given several times, any value will do.
     """
 
 
@@ -59,16 +61,16 @@ def dead() -> None:
 @click.argument("queue_names", metavar="[QUEUE]...", nargs=-1)
 @death_filters
 @click.option("--all", "settled_too", is_flag=True, help="Also those that were replayed or discarded.")
-@click.option("--group", "grouped", is_flag=True, help="Counts by type and error instead of single letters.")
+@click.option("--group", "grouped", is_flag=True, help="Counts by type and error instead of single dead letters.")
 @click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Show the latest N of each queue.  [default: {SHOWN_LETTERS}; all with --json]",
+    help=f"Show the latest N of each queue.  [default: {SHOWN_DEAD_LETTERS}; all with --json]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one for each letter, or for each group.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines: one for each dead letter, or for each group.")
 @pass_app
-def list_letters(
+def list_dead_letters(
     app: AppContext,
     /,
     queue_names: tuple[str, ...],
@@ -81,36 +83,36 @@ def list_letters(
 ) -> None:
     """Show dead letters, the latest last; of all queues when none is named.
 
-    Letters that a crash has written twice are one letter. JSON lines are complete unless --limit is given; they come
+    A dead letter that a crash has written twice counts once. JSON lines are complete unless --limit is given; they come
     partition by partition as they are read, with --limit in the order of death.
     """
     selection = selection_of(filters)
     queues = [app.pipeline.find_queue(name) for name in queue_names] or list(app.pipeline.queues.values())
     for queue in queues:
-        with desk_failures():
-            letters = _letters_of(app, queue, selection, settled_too=settled_too)
+        with stored_job_failures():
+            dead_letters = _dead_letters_of(app, queue, selection, settled_too=settled_too)
             if grouped:
-                _print_groups(queue, letters, settled_too=settled_too, as_json=as_json)
+                _print_groups(queue, dead_letters, settled_too=settled_too, as_json=as_json)
             elif as_json:
-                _print_json_lines(queue, letters if limit is None else _latest(letters, limit)[1])
+                _print_json_lines(queue, dead_letters if limit is None else _latest(dead_letters, limit)[1])
             else:
-                _print_table(queue, letters, settled_too=settled_too, limit=limit or SHOWN_LETTERS)
+                _print_table(queue, dead_letters, settled_too=settled_too, limit=limit or SHOWN_DEAD_LETTERS)
 
 
-def _letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[Letter]:
-    from ..stored_jobs.dead_letters import DeadLetterDesk
+def _dead_letters_of(app: AppContext, queue: Queue, selection: Selection, *, settled_too: bool) -> Iterable[DeadLetter]:
+    from ..stored_jobs.dead_letters import DeadLetterReader
 
-    desk = DeadLetterDesk(app.cluster, queue)
+    reader = DeadLetterReader(app.cluster, queue)
     with shown_reading(queue.dead_topic) as progress:
-        view = desk.survey(progress)
-    return desk.letters(view, selection, settled_too=settled_too)
+        view = reader.survey(progress)
+    return reader.dead_letters(view, selection, settled_too=settled_too)
 
 
-def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, as_json: bool) -> None:
-    from ..cli.letter_output import print_groups
+def _print_groups(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_too: bool, as_json: bool) -> None:
+    from ..cli.dead_letter_output import print_groups
     from ..stored_jobs.tally import Tally
 
-    tally = Tally(letter.record for letter in letters)
+    tally = Tally(dead_letter.record for dead_letter in dead_letters)
     if as_json:
         for group in tally_document(tally):
             print_json_line({"queue": queue.name, **group})
@@ -120,70 +122,70 @@ def _print_groups(queue: Queue, letters: Iterable[Letter], *, settled_too: bool,
         print_groups(tally)
 
 
-def _print_json_lines(queue: Queue, letters: Iterable[Letter]) -> None:
-    from ..cli.letter_output import letter_row
+def _print_json_lines(queue: Queue, dead_letters: Iterable[DeadLetter]) -> None:
+    from ..cli.dead_letter_output import dead_letter_row
 
-    for letter in letters:
-        print_json_line({"queue": queue.name, **letter_row(letter)})
+    for dead_letter in dead_letters:
+        print_json_line({"queue": queue.name, **dead_letter_row(dead_letter)})
 
 
-def _print_table(queue: Queue, letters: Iterable[Letter], *, settled_too: bool, limit: int) -> None:
-    from ..cli.letter_output import letter_row, print_letters
+def _print_table(queue: Queue, dead_letters: Iterable[DeadLetter], *, settled_too: bool, limit: int) -> None:
+    from ..cli.dead_letter_output import dead_letter_row, print_dead_letters
 
-    total, latest = _latest(letters, limit)
+    total, latest = _latest(dead_letters, limit)
     shown = f", the latest {len(latest):,} shown (--limit shows more)" if total > len(latest) else ""
     echo_line(f"{queue.name}: {some(total, _kind(settled_too))}{shown}")
     if latest:
-        print_letters([letter_row(letter) for letter in latest])
+        print_dead_letters([dead_letter_row(dead_letter) for dead_letter in latest])
 
 
 def _kind(settled_too: bool) -> str:
     return "dead letter" if settled_too else "open dead letter"
 
 
-def _latest(letters: Iterable[Letter], limit: int) -> tuple[int, list[Letter]]:
+def _latest(dead_letters: Iterable[DeadLetter], limit: int) -> tuple[int, list[DeadLetter]]:
     """How many there are, and the latest of them, in order; no more than those are held."""
     total, heap = 0, list[tuple[Any, Any, Any]]()
-    for letter in letters:
+    for dead_letter in dead_letters:
         total += 1
-        entry = (letter.record.at, letter.record.ref, letter)
+        entry = (dead_letter.record.at, dead_letter.record.ref, dead_letter)
         (heapq.heappush if len(heap) < limit else heapq.heappushpop)(heap, entry)
-    return total, [letter for _, _, letter in sorted(heap, key=lambda entry: entry[:2])]
+    return total, [dead_letter for _, _, dead_letter in sorted(heap, key=lambda entry: entry[:2])]
 
 
-@dead.command("show", short_help="Show all that is known of one letter.")
+@dead.command("show", short_help="Show all that is known of one dead letter.")
 @_queue
-@click.argument("letter")
+@click.argument("dead_letter")
 @_json
 @pass_app
-def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool) -> None:
-    """Show all that is known of one LETTER: its error, its payload, its headers, and what was done with it."""
+def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_json: bool) -> None:
+    """Show all that is known of one DEAD_LETTER: its error, its payload, its headers, and what was done with it."""
     from ...schemas import Decoder
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..cli.letter_output import file_document, file_lines, payload_of
-    from ..stored_jobs.dead_letters import DeadLetterDesk
+    from ..cli.dead_letter_output import history_document, history_lines, payload_of
+    from ..stored_jobs.dead_letters import DeadLetterReader
 
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_LIST, app.pipeline, app.cluster, [queue])
-    with desk_failures():
-        file = DeadLetterDesk(app.cluster, queue).file(letter)
+    with stored_job_failures():
+        history = DeadLetterReader(app.cluster, queue).history(dead_letter)
     store = schema_store(app.pipeline, app.cluster)
     try:
-        how_read, payload = payload_of(file.record, app.pipeline, Decoder(store))
+        how_read, payload = payload_of(history.record, app.pipeline, Decoder(store))
     finally:
         store.close()
     if as_json:
-        print_json_line(file_document(file, how_read, payload))
+        print_json_line(history_document(history, how_read, payload))
     else:
-        for line in file_lines(file, how_read, payload):
+        for line in history_lines(history, how_read, payload):
             echo_line(line)
 
 
 @dead.command("replay", short_help="Publish dead letters to their queue again.")
 @_queue
-@_letters
+@_dead_letters
 @death_filters
 @_limit
 @_dry_run
@@ -201,19 +203,19 @@ def show_letter(app: AppContext, queue_name: str, letter: str, *, as_json: bool)
     "--payload",
     "payload_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Replace the payload of the one selected letter by this JSON file.",
+    help="Replace the payload of the one selected dead letter by this JSON file.",
 )
 @click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
 @click.option("--include-undecodable", is_flag=True, help="Also what today's code cannot decode, byte for byte.")
-@click.option("--again", is_flag=True, help="Also letters that were replayed or discarded before.")
+@click.option("--again", is_flag=True, help="Also dead letters that were replayed or discarded before.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay: with --again, leave out what it has published.")
 @_json
 @pass_app
-def replay_letters(
+def replay_dead_letters(
     app: AppContext,
     /,
     queue_name: str,
-    letters: tuple[str, ...],
+    dead_letters: tuple[str, ...],
     *,
     limit: int | None,
     dry_run: bool,
@@ -230,21 +232,21 @@ def replay_letters(
 ) -> None:
     """Publish dead letters to their queue again, with a fresh attempt count.
 
-    Without LETTERs and filters, all open ones. Each job goes to its old partition with its key, headers and bytes as
-    they were; corrected payloads (--set, --payload) must fit the schema, or nothing at all is published. A corrected
-    payload does not change the key. Letters that were published count as settled: a replay that was killed or stopped
-    is simply started again, and publishes nothing twice.
+    Without DEAD_LETTERs and filters, all open ones. Each job goes to its old partition with its key, headers and bytes
+    as they were. Corrected payloads (--set, --payload) must fit the schema, or nothing at all is published; they do not
+    change the key. Published dead letters count as settled: a replay that was killed or stopped is simply started
+    again, and publishes nothing twice.
     """
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ...topology.planning.schema_store import schema_store
-    from ..replay.payloads import PayloadDesk
-    from ..replay.settling import Replaying, Request, Settlement, new_action_id
+    from ..replay.dead_letter_replay import DeadLetterManager, Replaying, Request, new_action_id
+    from ..replay.payloads import PayloadEditor
     from ..stored_jobs.originals import Originals
 
     queue = app.pipeline.find_queue(queue_name)
     request = Request(
-        selection=selection_of(filters, letters, limit),
+        selection=selection_of(filters, dead_letters, limit),
         settled_too=again,
         action_id=replay_id or new_action_id(),
         keep_expiry=not drop_expiry,
@@ -253,10 +255,10 @@ def replay_letters(
     require_rights(Duty.DEAD_REPLAY, app.pipeline, app.cluster, [queue])
     store = schema_store(app.pipeline, app.cluster)
     try:
-        desk = PayloadDesk(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
+        editor = PayloadEditor(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
         with Originals(app.cluster, queue) as originals:
-            settlement = Settlement(app.pipeline, app.cluster, queue, Replaying(queue, desk, originals))
-            _settle(settlement, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
+            manager = DeadLetterManager(app.pipeline, app.cluster, queue, Replaying(queue, editor, originals))
+            _settle(manager, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
     finally:
         store.close()
 
@@ -267,7 +269,7 @@ def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selec
     if payload_file is None:
         return Edits(fields=dict(fields))
     if len(selection.refs) + len(selection.ids) != 1:
-        raise click.UsageError("--payload replaces the payload of one letter: name it as LETTER or with --id")
+        raise click.UsageError("--payload replaces the payload of one dead letter: name it as DEAD_LETTER or with --id")
     try:
         payload = json.loads(payload_file.read_text("utf-8"))
     except ValueError as wrong:
@@ -277,20 +279,20 @@ def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selec
 
 @dead.command("discard", short_help="Write dead letters off, with a reason.")
 @_queue
-@_letters
+@_dead_letters
 @death_filters
 @_limit
 @_dry_run
 @_yes
 @_rate
-@click.option("--reason", "note", required=True, metavar="TEXT", help="Why; it is kept with each letter.")
+@click.option("--reason", "note", required=True, metavar="TEXT", help="Why; it is kept with each dead letter.")
 @_json
 @pass_app
-def discard_letters(
+def discard_dead_letters(
     app: AppContext,
     /,
     queue_name: str,
-    letters: tuple[str, ...],
+    dead_letters: tuple[str, ...],
     *,
     limit: int | None,
     dry_run: bool,
@@ -303,26 +305,33 @@ def discard_letters(
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
-    from ..replay.settling import Discarding, Request, Settlement
+    from ..replay.dead_letter_replay import DeadLetterManager, Discarding, Request
 
     queue = app.pipeline.find_queue(queue_name)
     require_rights(Duty.DEAD_DISCARD, app.pipeline, app.cluster, [queue])
-    selection = selection_of(filters, letters, limit)
-    settlement = Settlement(app.pipeline, app.cluster, queue, Discarding())
+    selection = selection_of(filters, dead_letters, limit)
+    manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding())
     request = Request(selection=selection, note=note)
-    _settle(settlement, request, Voice(as_json=as_json), "discard", dry_run=dry_run, yes=yes, rate=rate)
+    _settle(manager, request, Voice(as_json=as_json), "discard", dry_run=dry_run, yes=yes, rate=rate)
 
 
 def _settle(
-    settlement: Settlement, request: Request, voice: Voice, verb: str, *, dry_run: bool, yes: bool, rate: float | None
+    manager: DeadLetterManager,
+    request: Request,
+    voice: Voice,
+    verb: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+    rate: float | None,
 ) -> None:
     """Count, ask, carry out, and say how it ended."""
     from ..cli.forecast_output import forecast_document, tell_forecast
     from ..replay.pacing import Pace
 
-    with desk_failures():
+    with stored_job_failures():
         with shown_reading("the dead letters") as progress:
-            forecast = settlement.forecast(request, progress)
+            forecast = manager.forecast(request, progress)
         tell_forecast(voice, forecast, verb)
         document = forecast_document(request, forecast)
         if dry_run or not forecast.total:
@@ -331,8 +340,8 @@ def _settle(
         confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=yes)
         voice.say(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
-            published = settlement.carry_out(request, forecast, Pace(rate=rate, stop=stop), show)
+            published = manager.carry_out(request, forecast, Pace(rate=rate, stop=stop), show)
     voice.hand_out({**document, **published_document(published)})
-    ended = f"{some(published.units, 'dead letter')} {settlement.verdict.value}"
+    ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
     tell_end(voice, published, ended, go_on)

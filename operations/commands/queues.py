@@ -132,16 +132,18 @@ def _passes(error: Exception) -> bool:
 
 def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     """Counts open dead letters by reading their whole topics."""
-    from ..status.queues import count_open_letters
+    from ..status.queues import count_open_dead_letters
 
-    return lambda status: status.dead_at_most and count_open_letters(app.cluster, app.pipeline.find_queue(status.name))
+    return lambda status: (
+        status.dead_at_most and count_open_dead_letters(app.cluster, app.pipeline.find_queue(status.name))
+    )
 
 
 def _count_few_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
     """Counts open dead letters where they are few; of one look to the next, what is new is read."""
-    from ..stored_jobs.letter_counts import OpenLetters
+    from ..stored_jobs.dead_letter_counts import OpenDeadLetters
 
-    topics = {queue.name: OpenLetters(app.cluster, queue.dead_topic) for queue in app.pipeline.queues.values()}
+    topics = {queue.name: OpenDeadLetters(app.cluster, queue.dead_topic) for queue in app.pipeline.queues.values()}
     return lambda status: status.dead_at_most and topics[status.name].count()
 
 

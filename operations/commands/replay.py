@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.desk_options import INSTANT, desk_failures, job_filters, selection_of
+from ..cli.filter_options import INSTANT, job_filters, selection_of, stored_job_failures
 from ..cli.publishing import (
     Voice,
     confirm,
@@ -100,7 +100,7 @@ def replay(
     bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
     selection = selection_of(filters)
     require_rights(Duty.REPLAY, app.pipeline, app.cluster, [queue])
-    with desk_failures():
+    with stored_job_failures():
         if replay_id is not None:
             _refuse_others(bounds, selection, include_replays=include_replays, drop_expiry=drop_expiry)
             stretch = queue_replay.begun_stretch(replay_id)

@@ -17,8 +17,8 @@ from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from ..status.queue_heads import read_heads
 from ..status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
 from ..status.standstill import Standstill
+from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
 from ..stored_jobs.job_record import JobRecord
-from ..stored_jobs.letter_counts import RecentLetters, count_recent
 
 T = TypeVar("T")
 Configs = Mapping[str, Mapping[str, str]]
@@ -37,7 +37,7 @@ class Facts:
         copies: {topic: (copies of each record, copies in sync)}.
         heads: {partition: its oldest waiting job}, as `read_heads` says.
         dead_heads: the same for the oldest records of the dead-letter topics, dispositions among them.
-        recent_dead: {dead-letter topic: the letters of the last hour}; None where they could not be counted.
+        recent_dead: {dead-letter topic: the dead letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.
         holdups: what the workers report of jobs that hold up others.
         standstills: the partitions that did not move between two looks.
@@ -51,7 +51,7 @@ class Facts:
     look: Look
     heads: Mapping[Partition, JobRecord | None]
     dead_heads: Mapping[Partition, JobRecord | None]
-    recent_dead: Mapping[str, RecentLetters | None]
+    recent_dead: Mapping[str, RecentDeadLetters | None]
     groups: Mapping[str, Group]
     topic_configs: Configs
     group_configs: Configs

@@ -10,7 +10,7 @@ from ...topology import Pipeline, Queue, format_duration
 from ..instants import rounded
 from ..status.queues import due_of, job_topics
 from ..status.standstill import unexplained
-from ..stored_jobs.letter_counts import RecentLetters
+from ..stored_jobs.dead_letter_counts import RecentDeadLetters
 from .facts import Facts
 from .findings import Finding, at_risk, broken, held, unknown
 
@@ -18,7 +18,7 @@ ENVELOPE_BYTES: Final = 64 * 1024
 """Room for headers and framing beside the payload."""
 LATE: Final = timedelta(seconds=5)
 """Retries are started within a second of their due time on an idle worker; this leaves room for a busy one."""
-NO_LETTERS: Final = RecentLetters(died=0, open=0, oldest_open=None)
+NO_DEAD_LETTERS: Final = RecentDeadLetters(died=0, open=0, oldest_open=None)
 NEAR: Final = 0.8
 """Share of a retention from which a record counts as about to be deleted."""
 
@@ -240,7 +240,7 @@ def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Findi
 def _dead_letters(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not facts.has(queue.dead_topic):
         return
-    recent = facts.recent_dead.get(queue.dead_topic, NO_LETTERS)
+    recent = facts.recent_dead.get(queue.dead_topic, NO_DEAD_LETTERS)
     yield _recent_deaths(queue, recent)
     is_whole = recent is not None and recent.is_whole
     oldest = recent.oldest_open if recent is not None and is_whole else _oldest_dead(facts, queue)
@@ -260,7 +260,7 @@ def _oldest_dead(facts: Facts, queue: Queue) -> datetime | None:
     return min((head.at for head in heads), default=None)
 
 
-def _recent_deaths(queue: Queue, recent: RecentLetters | None) -> Finding:
+def _recent_deaths(queue: Queue, recent: RecentDeadLetters | None) -> Finding:
     if recent is None:
         return unknown(
             "P10",

@@ -1,6 +1,6 @@
 """The audit trail: who replayed or discarded what, when and how it ended, as `JobEvent`s on `<namespace>.events`.
 
-A `begun` without its `ended` tells of a process that was killed. The letters themselves know more: each disposition
+A `begun` without its `ended` shows a process that was killed. The dead letters themselves know more: each disposition
 carries the id of its replay, and who decided.
 """
 

@@ -36,7 +36,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """What is changed in the payload of one letter; no fields means that the payload was so already."""
+    """What is changed in the payload of one dead letter; no fields means that the payload was so already."""
 
     ref: str
     job_id: str

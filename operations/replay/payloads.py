@@ -64,7 +64,7 @@ class LeftOut:
 Prepared = Ready | LeftOut | RefusedEdit
 
 
-class PayloadDesk:
+class PayloadEditor:
     """Checks and corrects payloads against the pipeline's contracts."""
 
     def __init__(
@@ -132,7 +132,7 @@ class PayloadDesk:
             return self._unreadable(record, str(unreadable))
         except StoreError:
             if not self._undecodable_too:
-                raise  # whether the letter can be read is unknown, so it is not one to be left out
+                raise  # whether the dead letter can be read is unknown, so it is not one to be left out
         return Ready(value=record.value)
 
     def _unreadable(self, record: JobRecord, reason: str) -> Prepared:
@@ -162,7 +162,7 @@ class PayloadDesk:
         return _with_fields(contract.to_json(datum), self._edits.fields)
 
     def _require_registrable(self, job_type: AnyJobType) -> None:
-        """Of each type once: refuse here what cannot be registered when the letters are settled."""
+        """Of each type once: refuse here what cannot be registered when the dead letters are settled."""
         if job_type not in self._to_register:
             self._store.refresh(STORE_TIMEOUT_S)
             self._store.require_registrable(job_type.contract, job_type.compatibility)

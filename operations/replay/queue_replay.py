@@ -25,8 +25,8 @@ from ..stored_jobs.selection import Selection
 from ..stored_jobs.tally import Tally
 from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, TopicReader, require_topics
 from .audit import Action, AuditTrail
+from .dead_letter_replay import new_action_id, republished_headers
 from .pacing import Pace, Published, publish_paced
-from .settling import new_action_id, republished_headers
 from .transactions import Bookmark, Outgoing, TransactionalPublisher, Unit
 
 MAX_NOTE_BYTES: Final = 3_500

@@ -145,7 +145,9 @@ class TransactionalPublisher:
         self._producer = connect(
             config,
             Outage(
-                cluster.bootstrap_servers, "the desk", "it goes on once they answer, or says what it has done so far"
+                cluster.bootstrap_servers,
+                "the replay",
+                "it goes on once they answer, or ends and shows what it has done so far",
             ),
         )
         self._failures: list[KafkaError] = []

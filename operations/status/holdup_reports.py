@@ -19,7 +19,7 @@ from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.wire import names
 from ..cluster_view import ClusterView, Group, Partition, partitions_of
 from ..instants import rounded
-from ..stored_jobs.errors import DeskError
+from ..stored_jobs.errors import StoredJobsError
 from ..stored_jobs.topic_reader import Span, TopicReader
 
 BELIEVED_FOR: Final = timedelta(seconds=15)
@@ -136,7 +136,7 @@ def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str
         try:
             for report in _read(view, topic, partitions, now - BELIEVED_FOR):
                 newest[report.partition, report.offset] = report
-        except (ClusterUnreachable, NotAuthorized, DeskError, KafkaException) as failure:
+        except (ClusterUnreachable, NotAuthorized, StoredJobsError, KafkaException) as failure:
             return Holdups(fault=f"what workers report could not be read from {topic}: {failure}")
     return Holdups(reports=tuple(report for report in newest.values() if now - report.at < BELIEVED_FOR))
 

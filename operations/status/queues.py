@@ -16,7 +16,7 @@ from typing import Final
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, Group, Partition, partitions_of
-from ..stored_jobs.dead_letters import DeadLetterDesk
+from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.job_record import JobRecord
 from ..stored_jobs.selection import Selection
 from .holdup_reports import HoldupReport, Holdups, read_holdups
@@ -70,7 +70,7 @@ class QueueStatus:
     Attributes:
         backlogs: the main topic, then the tiers by delay.
         dead: open dead letters; None where they were not counted.
-        dead_at_most: what the dead-letter topic holds: letters, also settled ones, dispositions, transaction markers.
+        dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one look was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
         obstacles: why waiting jobs do not run, each with what mends it; empty when they do or nothing waits.
@@ -303,11 +303,11 @@ def is_runnable(backlog: Backlog) -> bool:
     return backlog.waiting > 0 and (backlog.due is None or backlog.due <= datetime.now(UTC))
 
 
-def count_open_letters(cluster: ClusterSettings, queue: Queue) -> int:
+def count_open_dead_letters(cluster: ClusterSettings, queue: Queue) -> int:
     """Count the dead letters that nobody has replayed or discarded, by reading the topic.
 
     Raises:
         DeskError: the topic is absent, or reading it stalled.
     """
-    desk = DeadLetterDesk(cluster, queue)
-    return sum(1 for _ in desk.letters(desk.survey(), Selection()))
+    reader = DeadLetterReader(cluster, queue)
+    return sum(1 for _ in reader.dead_letters(reader.survey(), Selection()))

@@ -1,7 +1,7 @@
 """Dispositions: the records on a dead-letter topic that say which dead letters were replayed or discarded.
 
-A disposition lies in the same partition as its letter, so the topic, read from its beginning, tells which letters are
-open, and no disposition outlives its letter.
+A disposition lies in the same partition as its dead letter, so the topic, read from its beginning, shows which dead
+letters are open, and no disposition outlives its dead letter.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def is_disposition(record: JobRecord) -> bool:
 
 
 def disposition_of(record: JobRecord) -> Disposition | None:
-    """Read a disposition; None when the record is none, or names a verdict or a letter that cannot be."""
+    """Read a disposition; None when the record is none, or names a verdict or a dead letter that cannot be."""
     verdict, settles = record.text(wire.DISPOSITION), record.text(wire.SETTLES)
     if verdict not in _VERDICTS or not settles.isdecimal() or int(settles) >= record.ref.offset:
         return None
@@ -74,7 +74,7 @@ _VERDICTS: Final = frozenset(verdict.value for verdict in Verdict)
 
 
 class OffsetSet:
-    """A set of offsets of one partition, a bit each: a million settled letters cost 125 kB."""
+    """A set of offsets of one partition, a bit each: a million settled dead letters cost 125 kB."""
 
     def __init__(self, first: int) -> None:
         self._first = first
@@ -94,12 +94,12 @@ class OffsetSet:
         return 0 <= place < len(self._bits) << 3 and bool(self._bits[place >> 3] >> (place & 7) & 1)
 
 
-class SettledLetters:
+class SettledDeadLetters:
     """Which dead letters are settled and how, for all partitions.
 
     Args:
         firsts: {partition: first offset that the log still holds}.
-        action_id: also remember which letters this one action has settled.
+        action_id: also remember which dead letters this one action has settled.
     """
 
     def __init__(self, firsts: dict[int, int], *, action_id: str | None = None) -> None:
@@ -115,9 +115,9 @@ class SettledLetters:
             self._by_action[partition].add(offset)
 
     def verdicts(self, ref: Ref) -> list[Verdict]:
-        """All verdicts on a letter; empty while it is open."""
+        """All verdicts on a dead letter; empty while it is open."""
         return [verdict for verdict, sets in self._sets.items() if ref.offset in sets[ref.partition]]
 
     def is_done_by_action(self, ref: Ref) -> bool:
-        """Whether the action given at the start has settled the letter already."""
+        """Whether the action given at the start has settled the dead letter already."""
         return ref.offset in self._by_action[ref.partition]

@@ -4,7 +4,7 @@ DeskError
 ├── TopicAbsent      a topic of the queue does not exist
 ├── ReadStalled      the brokers stopped answering in the middle of a read
 ├── NoSuchLetter     the reference or id names no dead letter
-├── Fenced           another desk or replay of the same name took over
+├── Fenced           another process replays or discards in the same queue
 ├── PublishFailed    a transaction could not be completed; starting again is safe
 ├── EditsRefused     edited payloads do not fit their schema; nothing was published
 ├── UnknownReplay    no replay of that id can be continued
@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-class DeskError(Exception):
-    """Root of what the dead-letter desk and replay raise on purpose."""
+class StoredJobsError(Exception):
+    """Root of what reading, replaying and discarding stored jobs raises on purpose."""
 
 
-class TopicAbsent(DeskError):
+class TopicAbsent(StoredJobsError):
     """The queue's topics were not created."""
 
     def __init__(self, topic: str) -> None:
@@ -29,7 +29,7 @@ class TopicAbsent(DeskError):
         self.topic = topic
 
 
-class ReadStalled(DeskError):
+class ReadStalled(StoredJobsError):
     """Nothing arrived for too long although the log goes on."""
 
     def __init__(self, topic: str, partitions: Sequence[int], waited_s: float) -> None:
@@ -41,18 +41,18 @@ class ReadStalled(DeskError):
         self.topic, self.partitions, self.waited_s = topic, tuple(partitions), waited_s
 
 
-class NoSuchLetter(DeskError):
-    """The dead-letter topic holds no letter under that reference or id."""
+class NoSuchDeadLetter(StoredJobsError):
+    """The dead-letter topic holds no dead letter under that reference or id."""
 
     def __init__(self, topic: str, wanted: str) -> None:
         super().__init__(
             f"{topic!r} holds no dead letter {wanted!r}: name it by partition/offset or by job id, as "
-            "`stoker dead list --all` shows them; letters older than the topic's retention are gone"
+            "`stoker dead list --all` shows them; dead letters older than the topic's retention are gone"
         )
         self.topic, self.wanted = topic, wanted
 
 
-class Fenced(DeskError):
+class Fenced(StoredJobsError):
     """A newer process with the same transactional id has taken over; this one published nothing since."""
 
     def __init__(self, transactional_id: str) -> None:
@@ -63,7 +63,7 @@ class Fenced(DeskError):
         self.transactional_id = transactional_id
 
 
-class PublishFailed(DeskError):
+class PublishFailed(StoredJobsError):
     """A batch could not be committed. What was committed before stands, and starting again continues after it."""
 
     def __init__(self, transactional_id: str, reason: str) -> None:
@@ -76,7 +76,7 @@ class PublishFailed(DeskError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedEdit:
-    """One payload that does not fit after its edit: which letter, which field (dotted path), why."""
+    """One payload that does not fit after its edit: which dead letter, which field (dotted path), why."""
 
     at: str
     job_type: str
@@ -88,7 +88,7 @@ class RefusedEdit:
         return f"{self.at} ({self.job_type}): {where} {self.reason}"
 
 
-class EditsRefused(DeskError):
+class EditsRefused(StoredJobsError):
     """Edits that break the contract; the whole selection is held back, so that no half of a correction is published."""
 
     def __init__(self, refused: Sequence[RefusedEdit], total: int) -> None:
@@ -98,7 +98,7 @@ class EditsRefused(DeskError):
         self.refused, self.total = tuple(refused), total
 
 
-class UnknownReplay(DeskError):
+class UnknownReplay(StoredJobsError):
     """The brokers hold no progress under that id."""
 
     def __init__(self, replay_id: str, queue: str) -> None:
@@ -109,7 +109,7 @@ class UnknownReplay(DeskError):
         self.replay_id, self.queue = replay_id, queue
 
 
-class FiltersTooLong(DeskError):
+class FiltersTooLong(StoredJobsError):
     """The filters do not fit beside the progress of a replay, so a continued one could not know them."""
 
     def __init__(self, limit_bytes: int) -> None:

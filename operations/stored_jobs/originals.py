@@ -1,6 +1,6 @@
-"""`Originals`: fetches the records that truncated dead letters stand for, from the places that the letters name.
+"""`Originals` fetches the records that truncated dead letters stand for, from the places that these name.
 
-A letter is truncated where no form of its whole record fits the dead-letter topic. What is published in its place is
+A dead letter is truncated where no form of its whole record fits the dead-letter topic. In its place a replay publishes
 the original, byte for byte, or nothing.
 """
 
@@ -37,19 +37,19 @@ class Originals:
             reader.close()
         self._readers.clear()
 
-    def whole(self, letter: JobRecord) -> JobRecord | None:
-        """The letter with key, headers and value of its record; None where that one is there no more.
+    def whole(self, dead_letter: JobRecord) -> JobRecord | None:
+        """The dead letter with key, headers and value of its record; None where that one is there no more.
 
         Raises:
             ReadStalled, ClusterUnreachable: the topic cannot be read.
         """
-        said = truncation_of(letter)
+        said = truncation_of(dead_letter)
         if said is None:
-            return letter
+            return dead_letter
         found = self._read(said.place)
         if found is None or not said.describes(found.value or b""):
             return None
-        return replace(letter, key=found.key, value=found.value, raw_headers=found.raw_headers)
+        return replace(dead_letter, key=found.key, value=found.value, raw_headers=found.raw_headers)
 
     def _read(self, place: str) -> JobRecord | None:
         topic, _, rest = place.partition("/")

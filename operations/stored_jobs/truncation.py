@@ -21,12 +21,12 @@ class Truncation:
     digest: str
 
     def describes(self, value: bytes) -> bool:
-        """Whether these are the bytes that the letter stands for."""
+        """Whether these are the bytes that the dead letter stands for."""
         return self.size == str(len(value)) and self.digest == sha256(value).hexdigest()
 
 
 def truncation_of(record: JobRecord) -> Truncation | None:
-    """What a truncated letter says; None for any other."""
+    """What a truncated dead letter says; None for any other."""
     if wire.TRUNCATED_FROM not in record.headers:
         return None
     said = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
@@ -35,7 +35,7 @@ def truncation_of(record: JobRecord) -> Truncation | None:
 
 
 def truncation_text(record: JobRecord) -> str:
-    """What a letter holds and where the rest is, for people; empty for a letter that is whole."""
+    """What a dead letter holds and where the rest is, for people; empty for a dead letter that is whole."""
     said = truncation_of(record)
     if said is None:
         return ""

@@ -1,8 +1,8 @@
-"""Twins: the dead letters of one attempt of one job, which are one letter to an operator.
+"""Twins: the dead letters of one attempt of one job, which are one dead letter to an operator.
 
-A worker that dies between a dead letter's confirmation and its ledger entry leaves the job to its successor, which
-runs the attempt again and writes a second letter. Twins have the name by which the ledger knows the attempt, and lie
-in one partition.
+A worker that dies between a dead letter's confirmation and its ledger entry leaves the job to the next owner, which
+runs the attempt again and writes a second dead letter. Twins have the name by which the ledger knows the attempt, and
+lie in one partition.
 
 They are found in two readings, so that memory stays bounded: the first keeps 32 bits for each offset and yields the
 names that may have come twice, the second keeps the places of those alone.
@@ -21,14 +21,14 @@ from .job_record import JobRecord, Ref
 
 Digest = bytes
 
-_BITS_PER_LETTER: Final = 32
-"""With four probes, one letter in some 5,000 is taken for a repetition that is none; the second reading clears it."""
+_BITS_PER_DEAD_LETTER: Final = 32
+"""With four probes, one dead letter in some 5,000 looks like a repetition and is none; the second reading clears it."""
 _FEWEST_BITS: Final = 8_192
 _PROBES: Final = struct.Struct("<4I")
 
 
 def attempt_digest(record: JobRecord) -> Digest | None:
-    """Identify the attempt that died; None where the letter does not name it, so that it has no twin."""
+    """Identify the attempt that died; None where the dead letter does not name it, so that it has no twin."""
     origin = record.headers.get(wire.ORIGIN)
     if not origin:
         return None
@@ -37,45 +37,45 @@ def attempt_digest(record: JobRecord) -> Digest | None:
 
 
 class Twins:
-    """Which letters are of one attempt; only letters that have a twin are held."""
+    """Which dead letters are of one attempt; only dead letters that have a twin are held."""
 
     def __init__(self, groups: Iterable[Sequence[Ref]] = ()) -> None:
         self._group_of = {ref: tuple(group) for group in groups for ref in group}
 
     def of(self, ref: Ref) -> tuple[Ref, ...]:
-        """All letters of the same attempt, in their order, the given one included."""
+        """All dead letters of the same attempt, in their order, the given one included."""
         return self._group_of.get(ref, (ref,))
 
     def is_first(self, ref: Ref) -> bool:
-        """Whether the letter stands for its twins."""
+        """Whether the dead letter stands for its twins."""
         return self.of(ref)[0] == ref
 
 
 class Repetitions:
-    """The attempts that may have several letters, noted in a first reading.
+    """The attempts that may have several dead letters, noted in a first reading.
 
     Attributes:
         digests: all that came more than once, and a few that did not.
         partitions: where those lie.
     """
 
-    def __init__(self, letters: int) -> None:
+    def __init__(self, dead_letters: int) -> None:
         """Make room.
 
         Args:
-            letters: how many there are at the most.
+            dead_letters: how many there are at the most.
         """
         self.digests: set[Digest] = set()
         self.partitions: set[int] = set()
-        self._size = max(letters * _BITS_PER_LETTER, _FEWEST_BITS)
+        self._size = max(dead_letters * _BITS_PER_DEAD_LETTER, _FEWEST_BITS)
         self._bits = bytearray((self._size + 7) // 8)
 
-    def note(self, letter: JobRecord) -> None:
-        """Take a letter in."""
-        digest = attempt_digest(letter)
+    def note(self, dead_letter: JobRecord) -> None:
+        """Take a dead letter in."""
+        digest = attempt_digest(dead_letter)
         if digest is not None and self._was_set(digest):
             self.digests.add(digest)
-            self.partitions.add(letter.ref.partition)
+            self.partitions.add(dead_letter.ref.partition)
 
     def _was_set(self, digest: Digest) -> bool:
         was_set = True
@@ -85,11 +85,11 @@ class Repetitions:
             self._bits[place] |= bit
         return was_set
 
-    def twins(self, letters: Iterable[JobRecord]) -> Twins:
-        """Find the twins in a second reading of the same letters, each partition in its order."""
+    def twins(self, dead_letters: Iterable[JobRecord]) -> Twins:
+        """Find the twins in a second reading of the same dead letters, each partition in its order."""
         groups: dict[Digest, list[Ref]] = {}
-        for letter in letters:
-            digest = attempt_digest(letter)
+        for dead_letter in dead_letters:
+            digest = attempt_digest(dead_letter)
             if digest in self.digests and digest is not None:
-                groups.setdefault(digest, []).append(letter.ref)
+                groups.setdefault(digest, []).append(dead_letter.ref)
         return Twins(group for group in groups.values() if len(group) > 1)

@@ -46,7 +46,7 @@ class Strike:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
+class DeadLetter:
     """A dead letter.
 
     Attributes:
@@ -81,7 +81,7 @@ class Account:
     runs: Sequence[Run]
     confirmed: Mapping[int, int]
     strikes: Sequence[Strike]
-    letters: Sequence[Letter]
+    dead_letters: Sequence[DeadLetter]
     waiting: frozenset[int] = frozenset()
     effects: Mapping[int, int] | None = None
     ended: Mapping[int, str] = field(default_factory=dict)

@@ -28,7 +28,7 @@ POISON_REASONS: Final = {
 
 def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
     """Every confirmed job has the outcome that its plan wants (P1)."""
-    dead = {letter.number for letter in account.letters}
+    dead = {dead_letter.number for dead_letter in account.dead_letters}
     for number in account.confirmed:
         plan = account.plans[number]
         missing = _missing_outcome(plan, by_job.get(number, ()), number in dead, number in account.waiting)
@@ -48,15 +48,17 @@ def _missing_outcome(plan: JobPlan, runs: Sequence[Run], is_dead: bool, is_waiti
     return None if any(run.how == wanted for run in runs) else f"never ended {wanted!r}; it ran {len(runs)} times"
 
 
-def check_letters(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
+def check_dead_letters(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
     """Dead letters are exactly those expected, for the reason expected; a second one of a record needs a second run."""
-    counts = Counter((letter.number, letter.origin) for letter in account.letters)
-    for letter in account.letters:
-        plan = None if letter.number is None else account.plans.get(letter.number)
+    counts = Counter((dead_letter.number, dead_letter.origin) for dead_letter in account.dead_letters)
+    for dead_letter in account.dead_letters:
+        plan = None if dead_letter.number is None else account.plans.get(dead_letter.number)
         wanted = None if plan is None else expected_reason(plan)
-        if letter.reason != wanted:
+        if dead_letter.reason != wanted:
             kind = "an unknown job" if plan is None else f"job {plan.number} ({plan.kind})"
-            yield Finding("dead letter", f"{letter.place} holds {kind} as {letter.reason!r}, expected was {wanted!r}")
+            yield Finding(
+                "dead letter", f"{dead_letter.place} holds {kind} as {dead_letter.reason!r}, expected was {wanted!r}"
+            )
     for (number, origin), count in counts.items():
         last_runs = [run for run in by_job.get(number or 0, ()) if run.origin == origin and _is_last(run, account)]
         if count > max(1, len(last_runs)) and not _is_poison(number, account):
@@ -128,8 +130,8 @@ def _kills(run: Run, account: Account) -> bool:
 
 def check_quarantine(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
     """A job that kills its processes is not put away before two children have died under it, and none but it."""
-    for letter in account.letters:
-        plan = None if letter.number is None else account.plans.get(letter.number)
+    for dead_letter in account.dead_letters:
+        plan = None if dead_letter.number is None else account.plans.get(dead_letter.number)
         if plan is not None and plan.kind == "exiting":
             deaths = sum(run.end_s is None for run in by_job.get(plan.number, ()))
             if deaths < CERTAIN_DEATHS:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from chaos.account import Account, Finding, Letter, Strike, load_confirmed, load_plans, load_runs
+from chaos.account import Account, DeadLetter, Finding, Strike, load_confirmed, load_plans, load_runs
 from chaos.effects import count_effects
 from chaos.faults import Stage
 from chaos.logs import ended_processes
@@ -29,7 +29,7 @@ class Found:
 
     wishes: Wishes
     strikes: Sequence[Strike]
-    letters: Sequence[Letter]
+    dead_letters: Sequence[DeadLetter]
     waiting: Sequence[int]
     effects: dict[int, int]
     failed: Sequence[Finding] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Found:
         return cls(
             wishes=Wishes(**{**content["wishes"], "kinds": tuple(content["wishes"]["kinds"])}),
             strikes=[Strike(**fields) for fields in content["strikes"]],
-            letters=[Letter(**fields) for fields in content["letters"]],
+            dead_letters=[DeadLetter(**fields) for fields in content["dead_letters"]],
             waiting=content["waiting"],
             effects={int(number): count for number, count in content["effects"].items()},
             failed=[Finding(**fields) for fields in content["failed"]],
@@ -65,7 +65,7 @@ class Found:
             confirmed=confirmed,
             enqueued_until_s=enqueued_until_s,
             strikes=sorted(strikes, key=lambda done: done.begin_s),
-            letters=self.letters,
+            dead_letters=self.dead_letters,
             waiting=frozenset(self.waiting),
             effects=self.effects,
             ended=ended_processes(folder),
@@ -79,7 +79,7 @@ def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequen
     return Found(
         wishes=wishes,
         strikes=strikes,
-        letters=[letter for queue in stage.queues for letter in reader.letters(queue)],
+        dead_letters=[dead_letter for queue in stage.queues for dead_letter in reader.dead_letters(queue)],
         waiting=[number for queue in stage.queues for number in reader.waiting(queue)],
         effects=count_effects(stage.database),
         failed=failed,

@@ -32,7 +32,7 @@ def write_report(folder: Path, wishes: Wishes, verdict: Verdict, strikes: Sequen
         "seconds": round(took_s, 1),
         "jobs": verdict.jobs,
         "runs": verdict.runs,
-        "dead_letters": verdict.letters,
+        "dead_letters": verdict.dead_letters,
         "faults": Counter(strike.kind for strike in strikes),
         "runs_again": dict(verdict.reruns),
         "most_runs_again": verdict.most_reruns,
@@ -66,7 +66,10 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     yield "jobs confirmed", f"{verdict.jobs:,}"
     yield "faults", f"{len(strikes):,}"
     yield "runs", f"{verdict.runs:,}"
-    yield "dead letters, all expected" if not verdict.count("dead letter") else "dead letters", f"{verdict.letters:,}"
+    yield (
+        "dead letters, all expected" if not verdict.count("dead letter") else "dead letters",
+        f"{verdict.dead_letters:,}",
+    )
     yield "lost", f"{verdict.count('lost', 'unconfirmed'):,}"
     yield "doubled through the inbox", f"{verdict.count('doubled'):,}"
     yield "out of order", f"{verdict.count('order', 'strict order', 'overlap'):,}"

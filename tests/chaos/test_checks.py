@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from chaos.account import Account, Letter, Strike
+from chaos.account import Account, DeadLetter, Strike
 from chaos.notes import CUT, FAILED, OK, SNOOZED, Run
 from chaos.plan import JobPlan
 from chaos.recovery import recoveries
@@ -61,16 +61,16 @@ RUNS = [
     run(7, 0.8, SNOOZED),
     replace(run(7, 1.8), place=place(7, ".retry.500ms")),
 ]
-LETTERS = [
-    Letter(number=3, reason="attempts-spent", origin=place(3), attempt=3, place="chaos.steady.dead/0/0"),
-    Letter(number=8, reason="undecodable", origin=place(8), attempt=1, place="chaos.steady.dead/0/1"),
+DEAD_LETTERS = [
+    DeadLetter(number=3, reason="attempts-spent", origin=place(3), attempt=3, place="chaos.steady.dead/0/0"),
+    DeadLetter(number=8, reason="undecodable", origin=place(8), attempt=1, place="chaos.steady.dead/0/1"),
 ]
 WHOLE = Account(
     plans=PLANS,
     runs=RUNS,
     confirmed=dict.fromkeys(PLANS, 1),
     strikes=[],
-    letters=LETTERS,
+    dead_letters=DEAD_LETTERS,
     waiting=frozenset({9}),
     effects={4: 1},
 )
@@ -125,18 +125,24 @@ def test_a_job_that_was_never_confirmed_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("letters", "found"),
+    ("dead_letters", "found"),
     [
-        pytest.param(LETTERS[1:], {"lost"}, id="a dead letter is missing"),
-        pytest.param([*LETTERS, replace(LETTERS[0], number=0)], {"dead letter"}, id="a job is dead that should not"),
-        pytest.param([*LETTERS, replace(LETTERS[0], number=None)], {"dead letter"}, id="nobody's dead letter"),
-        pytest.param([replace(LETTERS[0], reason="malformed"), LETTERS[1]], {"dead letter"}, id="another reason"),
-        pytest.param([*LETTERS, LETTERS[0]], {"dead letter"}, id="two of one last run"),
+        pytest.param(DEAD_LETTERS[1:], {"lost"}, id="a dead letter is missing"),
+        pytest.param(
+            [*DEAD_LETTERS, replace(DEAD_LETTERS[0], number=0)], {"dead letter"}, id="a job is dead that should not"
+        ),
+        pytest.param(
+            [*DEAD_LETTERS, replace(DEAD_LETTERS[0], number=None)], {"dead letter"}, id="nobody's dead letter"
+        ),
+        pytest.param(
+            [replace(DEAD_LETTERS[0], reason="malformed"), DEAD_LETTERS[1]], {"dead letter"}, id="another reason"
+        ),
+        pytest.param([*DEAD_LETTERS, DEAD_LETTERS[0]], {"dead letter"}, id="two of one last run"),
     ],
 )
-def test_dead_letters_are_exactly_those_expected(letters: list[Letter], found: set[str]) -> None:
+def test_dead_letters_are_exactly_those_expected(dead_letters: list[DeadLetter], found: set[str]) -> None:
     """None is missing, none is there beyond them, and each says why."""
-    assert rules(replace(WHOLE, letters=letters)) == found
+    assert rules(replace(WHOLE, dead_letters=dead_letters)) == found
 
 
 def test_poison_that_may_be_known_tomorrow_must_wait() -> None:
@@ -201,8 +207,10 @@ def test_a_job_is_not_put_away_before_children_have_died_under_it() -> None:
     """One death is no proof."""
     plans = {**PLANS, 10: JobPlan(10, "exiting", None, 0)}
     dying = [Run(10, 1, WORKER, "chaos.rough/0/0", "chaos.rough/0/0", at, child=500) for at in (0.5, 2.0, 4.0)]
-    letter = Letter(number=10, reason="quarantined", origin="chaos.rough/0/0", attempt=1, place="chaos.rough.dead/0/0")
-    put_away = replace(WHOLE, plans=plans, confirmed=dict.fromkeys(plans, 1), letters=[*LETTERS, letter])
+    dead_letter = DeadLetter(
+        number=10, reason="quarantined", origin="chaos.rough/0/0", attempt=1, place="chaos.rough.dead/0/0"
+    )
+    put_away = replace(WHOLE, plans=plans, confirmed=dict.fromkeys(plans, 1), dead_letters=[*DEAD_LETTERS, dead_letter])
     assert rules(replace(put_away, runs=[*RUNS, *dying])) == set()
     assert rules(replace(put_away, runs=[*RUNS, dying[0]])) == {"quarantine"}
 
@@ -228,7 +236,7 @@ def test_two_jobs_of_a_key_at_once_are_found() -> None:
         plans={number: PLANS[number] for number in (0, 2, 4, 5, 6)},
         confirmed=dict.fromkeys((0, 2, 4, 5, 6), 1),
         runs=others,
-        letters=[],
+        dead_letters=[],
     )
     assert rules(account) == {"overlap"}
     same = replace(account, runs=[replace(one, pid=WORKER) for one in others], strikes=[kill(0.5, OTHER)])

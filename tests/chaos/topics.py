@@ -8,7 +8,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from chaos.account import Letter
+from chaos.account import DeadLetter
 from chaos.producing import NUMBER_HEADER
 from stoker.topology import Queue
 
@@ -25,9 +25,9 @@ class Reader:
         options = {"bootstrap.servers": self._servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
         return Consumer(options)
 
-    def letters(self, queue: Queue) -> list[Letter]:
+    def dead_letters(self, queue: Queue) -> list[DeadLetter]:
         """The dead letters of a queue."""
-        return [_letter(message) for message in self._read(queue.dead_topic, queue.partitions)]
+        return [_dead_letter(message) for message in self._read(queue.dead_topic, queue.partitions)]
 
     def count(self, topic: str, partitions: int) -> int | None:
         """How many records a topic holds; None when the brokers do not say so now."""
@@ -110,11 +110,11 @@ def number_of(message: Message) -> int | None:
     return int(job_id.removeprefix(b"job-")) if job_id.startswith(b"job-") else None
 
 
-def _letter(message: Message) -> Letter:
+def _dead_letter(message: Message) -> DeadLetter:
     headers = _headers(message)
     place = f"{message.topic()}/{message.partition()}/{message.offset()}"
     attempt = headers.get("stoker-attempt", b"1")
-    return Letter(
+    return DeadLetter(
         number=number_of(message),
         reason=headers.get("stoker-reason", b"").decode(),
         origin=headers.get("stoker-origin", b"").decode(),

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from chaos.account import HITS_PROCESSES, NO_FAULTS, Account, Finding
-from chaos.checks import check_attempts, check_deaths, check_effects, check_letters, check_outcomes, check_quarantine
+from chaos.checks import (
+    check_attempts,
+    check_dead_letters,
+    check_deaths,
+    check_effects,
+    check_outcomes,
+    check_quarantine,
+)
 from chaos.order import check_order, check_overlaps
 from chaos.recovery import Recovery, recoveries
 from chaos.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
@@ -32,7 +39,7 @@ class Verdict:
     findings: Sequence[Finding]
     jobs: int
     runs: int
-    letters: int
+    dead_letters: int
     reruns: Mapping[str, int]
     most_reruns: tuple[int, int]
     job_deaths: int
@@ -50,7 +57,7 @@ def judge(account: Account) -> Verdict:
     reruns = find_reruns(account, by_job)
     findings = [
         *check_outcomes(account, by_job),
-        *check_letters(account, by_job),
+        *check_dead_letters(account, by_job),
         *check_attempts(account, by_job),
         *check_effects(account),
         *check_quarantine(account, by_job),
@@ -69,7 +76,7 @@ def judge(account: Account) -> Verdict:
         findings=findings,
         jobs=len(account.confirmed),
         runs=len(account.runs),
-        letters=len(account.letters),
+        dead_letters=len(account.dead_letters),
         reruns=counts,
         most_reruns=most,
         job_deaths=sum(strike.kind == "job_death" for strike in account.strikes),

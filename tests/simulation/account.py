@@ -129,7 +129,7 @@ class Account:
             self._job(message).is_buried = True
             if dict(message.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
                 self._job(message).ends.append(Dead.__name__)
-            self.deaths.check_letter(message)
+            self.deaths.check_dead_letter(message)
         elif topic == self._queue.progress_topic:
             self._check_all_committed(partition)
         else:

@@ -65,7 +65,7 @@ class Deaths:
         is_over = counted >= self._queue.crash_limit
         assert isinstance(outcome, Dead) == is_over, f"{record}: after {counted} crashes it is {outcome}"
 
-    def check_letter(self, message: Message) -> None:
+    def check_dead_letter(self, message: Message) -> None:
         """The deadly are quarantined, at no attempt's cost, and nobody else is."""
         headers = dict(message.headers() or [])
         is_quarantined = headers[REASON] == b"quarantined"

@@ -98,7 +98,7 @@ _DECLARED = {
     for is_forgetful in (False, True)
 }
 VALUE = _DECLARED["key", False].payload()
-TIER_BYTES, LETTER_BYTES = 3_000, 6_000
+TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
 LEAST_METADATA = 100
@@ -117,7 +117,7 @@ class World:
         self.brokers = SimBrokers(shape.metadata_limit)
         if shape.large_every:
             self.brokers.limits = dict.fromkeys(self.queue.retry_topics.values(), TIER_BYTES)
-            self.brokers.limits[self.queue.dead_topic] = LETTER_BYTES
+            self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
         self.account = Account(
             self.brokers,
@@ -144,7 +144,7 @@ class World:
         if self._is_nth(self._shape.deadly_every):
             self.account.deaths.deadly.add(job_id.encode())
         if large := self._is_nth(self._shape.large_every):
-            headers.append(("x-large", b"x" * (TIER_BYTES if large % 2 else LETTER_BYTES)))
+            headers.append(("x-large", b"x" * (TIER_BYTES if large % 2 else DEAD_LETTER_BYTES)))
         value = NEWER_VALUE if self._is_nth(self._shape.newer_every) else VALUE
         self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
         self.brokers.append(self.queue.topic, partition, key, value, headers)

@@ -133,12 +133,12 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.WRITE),
-        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.desk", _O.WRITE),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.dead", _O.WRITE),
     ),
     Duty.DEAD_DISCARD: (
         *_on(_R.TOPIC, _DEAD, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _EVENTS, _O.WRITE),
-        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.desk", _O.WRITE),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.dead", _O.WRITE),
     ),
     Duty.REPLAY: (
         *_on(_R.TOPIC, _MAIN, _O.READ, _O.WRITE),

@@ -68,7 +68,7 @@ def records(cluster: ClusterSettings, topic: str) -> list[JobRecord]:
 
 
 def test_the_list_shows_open_letters_and_groups_them(shop: Shop) -> None:
-    """Rows name each letter's reference, id and error; groups count by error; JSON has a document a line."""
+    """Rows name each dead letter's reference, id and error; groups count by error; JSON has a document a line."""
     listed = shop.stoker("dead", "list", "mails")
     assert listed.exit_code == ExitCode.OK
     assert "mails: 6 open dead letters" in listed.stdout
@@ -87,7 +87,7 @@ def test_the_list_shows_open_letters_and_groups_them(shop: Shop) -> None:
 
 
 def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: ClusterSettings) -> None:
-    """A program gets every letter of however many; people get the latest hundred, and are told so."""
+    """A program gets every dead letter of however many; people get the latest hundred, and are told so."""
     bury(shop, cluster, [mail(order) for order in range(6, 156)])
     lines = shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()
     assert sorted(int(json.loads(line)["id"].removeprefix("job-")) for line in lines) == list(range(156))
@@ -98,7 +98,7 @@ def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: Clus
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: ClusterSettings) -> None:
-    """`stoker dead list --json | head -1` prints one letter and no complaint, and is told apart by its exit code."""
+    """`stoker dead list --json | head -1` prints one dead letter and no complaint, and its exit code differs."""
     bury(shop, cluster, [mail(order) for order in range(6, 600)])
     stoker = Path(sys.executable).with_name("stoker")
     done = subprocess.run(
@@ -109,8 +109,8 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: 
         timeout=60,
         check=True,
     )
-    letter, code = done.stdout.splitlines()
-    assert json.loads(letter)["queue"] == "mails"
+    dead_letter, code = done.stdout.splitlines()
+    assert json.loads(dead_letter)["queue"] == "mails"
     assert int(code) == ExitCode.OUTPUT_CLOSED
     assert done.stderr == ""
 
@@ -153,11 +153,12 @@ def test_a_replay_publishes_and_reports_in_json(shop: Shop, cluster: ClusterSett
 
 
 def test_a_named_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> None:
-    """Who replays or discards a letter twice learns why there is nothing to do, and what would do it."""
+    """Who replays or discards a dead letter twice learns why there is nothing to do, and what would do it."""
     assert shop.stoker("dead", "replay", "mails", "0/0", "--yes").exit_code == ExitCode.OK
     again = shop.stoker("dead", "replay", "mails", "0/0", "--yes")
-    assert "0 dead letters to replay\n1 letter of those named: replayed or discarded before: `dead replay --again`" in (
-        again.stdout
+    assert (
+        "0 dead letters to replay\n1 dead letter of those named: replayed or discarded before: `dead replay --again`"
+        in (again.stdout)
     )
     assert (
         json.loads(shop.stoker("dead", "discard", "mails", "0/0", "--reason", "late", "--yes", "--json").stdout)[
@@ -168,7 +169,7 @@ def test_a_named_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> Non
 
 
 def test_a_corrected_payload_is_published_and_a_wrong_one_refused(shop: Shop, cluster: ClusterSettings) -> None:
-    """--set and --payload correct letters through the schema; a value that does not fit names its field."""
+    """--set and --payload correct dead letters through the schema; a value that does not fit names its field."""
     wrong = shop.stoker("dead", "replay", "mails", "0/0", "--set", "order_id=true", "--yes")
     assert wrong.exit_code == ExitCode.USAGE
     assert "'order_id'" in wrong.stderr
@@ -178,7 +179,7 @@ def test_a_corrected_payload_is_published_and_a_wrong_one_refused(shop: Shop, cl
     payload = shop.folder / "payload.json"
     payload.write_text('{"order_id": 5, "name": "Eve"}')
     whole = ("--payload", str(payload), "--yes")
-    assert shop.stoker("dead", "replay", "mails", *whole).exit_code == ExitCode.USAGE  # which letter?
+    assert shop.stoker("dead", "replay", "mails", *whole).exit_code == ExitCode.USAGE  # which dead letter?
     assert shop.stoker("dead", "replay", "mails", "job-5", *whole).exit_code == ExitCode.OK
     contract, store = shop.pipeline.job_types["send_mail"].contract, schema_store(shop.pipeline, cluster)
     expected = {
@@ -198,7 +199,7 @@ def test_a_dry_run_shows_each_correction_before_and_after(shop: Shop, cluster: C
 
     bury(shop, cluster, [mail(order) for order in range(10, 40)])
     many = ("dead", "replay", "mails", "--set", 'name="Ada"', "--dry-run")
-    assert "  and 30 letters more (--json shows more of them)" in shop.stoker(*many).stdout
+    assert "  and 30 dead letters more (--json shows more of them)" in shop.stoker(*many).stdout
     document = json.loads(shop.stoker(*many, "--json").stdout)
     change = {"path": "name", "before": "nobody", "after": "Ada", "was_absent": False, "is_absent": False}
     assert (len(document["corrections"]), document["corrections_are_cut"]) == (20, True)
@@ -212,7 +213,7 @@ def test_a_dry_run_shows_each_correction_before_and_after(shop: Shop, cluster: C
 
 
 def test_a_discard_needs_a_reason_and_leaves_the_queue_alone(shop: Shop, cluster: ClusterSettings) -> None:
-    """Discarded letters are closed with reason and operator, and nothing is published."""
+    """Discarded dead letters are closed with reason and operator, and nothing is published."""
     assert shop.stoker("dead", "discard", "mails", "job-5", "--yes").exit_code == ExitCode.USAGE
     done = shop.stoker("dead", "discard", "mails", "job-5", "--reason", "test data", "--yes")
     assert "1 dead letter discarded" in done.stdout
@@ -250,7 +251,7 @@ def test_a_queue_is_replayed_from_an_offset_and_not_its_own_replays(shop: Shop, 
 
 
 def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: ClusterSettings) -> None:
-    """Ctrl-C finishes the batch, says how to go on and exits 130; started again, each letter is published once."""
+    """Ctrl-C finishes the batch, says how to go on and exits 130; started again, each dead letter is published once."""
     bury(shop, cluster, [mail(order) for order in range(10, 40)])
     dead_topic = shop.pipeline.queues["mails"].dead_topic
     stoker = Path(sys.executable).with_name("stoker")
@@ -262,7 +263,9 @@ def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: Clu
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: any(map(is_disposition, records(cluster, dead_topic))), 20, "the first letters to be replayed")
+    wait_until(
+        lambda: any(map(is_disposition, records(cluster, dead_topic))), 20, "the first dead letters to be replayed"
+    )
     replay.send_signal(signal.SIGINT)
     said, _ = replay.communicate(timeout=20)
     assert replay.returncode == ExitCode.INTERRUPTED, said

@@ -57,11 +57,13 @@ def bury(shop: Shop) -> None:
     queue, contract = shop.pipeline.queues["mails"], shop.pipeline.job_types["send_mail"].contract
     value = b"\x00\x00\x00\x00\x01" + contract.encode(contract.payload((1,), {}))
     headers: list[tuple[str, bytes | None]] = [
-        ("ce_type", b"send_mail"), ("ce_id", b"letter-1"), ("stoker-origin", f"{queue.topic}/0/0".encode()),
+        ("ce_type", b"send_mail"), ("ce_id", b"dead-1"), ("stoker-origin", f"{queue.topic}/0/0".encode()),
     ]  # fmt: skip
-    letter = Raw(value=value, headers=headers)
+    dead_letter = Raw(value=value, headers=headers)
     publish_raw(
-        ClusterSettings(bootstrap_servers=str(shop.environment["STOKER_BOOTSTRAP_SERVERS"])), queue.dead_topic, [letter]
+        ClusterSettings(bootstrap_servers=str(shop.environment["STOKER_BOOTSTRAP_SERVERS"])),
+        queue.dead_topic,
+        [dead_letter],
     )
 
 
@@ -91,10 +93,10 @@ def test_a_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry:
     """All that is known without the schema is shown, and why the payload is not read."""
     bury(shop)
     registry.answer = (503, {"error_code": 50003, "message": "no leader"})
-    (letter,) = [json.loads(line) for line in shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()]
-    told = shop.stoker("dead", "show", "mails", letter["ref"])
+    (dead_letter,) = [json.loads(line) for line in shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()]
+    told = shop.stoker("dead", "show", "mails", dead_letter["ref"])
     assert told.exit_code == ExitCode.OK, told.output
-    assert "letter-1" in told.stdout
+    assert "dead-1" in told.stdout
     assert "could not be asked" in told.stdout
 
 

@@ -18,8 +18,8 @@ from stoker.operations.doctor.facts import Facts
 from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status.queues import Look
+from stoker.operations.stored_jobs.dead_letter_counts import RecentDeadLetters
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref
-from stoker.operations.stored_jobs.letter_counts import RecentLetters
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.wire.headers import JOB_TYPE, TIME, format_instant
 from support.scenes.shop_application import Shop, make_shop, open_shop
@@ -183,13 +183,13 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "does not know: new_one",
     ),
     "dying now": (
-        lambda: facts(recent_dead={MAILS.dead_topic: RecentLetters(died=7, open=4, oldest_open=NOW)}),
+        lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=4, oldest_open=NOW)}),
         Verdict.AT_RISK,
         "P10",
         "7 jobs became dead letters in the last hour, 4 of them open",
     ),
     "died and mended": (
-        lambda: facts(recent_dead={MAILS.dead_topic: RecentLetters(died=7, open=0, oldest_open=None)}),
+        lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=0, oldest_open=None)}),
         Verdict.HELD,
         "P10",
         "7 jobs became dead letters in the last hour, all of them replayed or discarded since",
@@ -202,7 +202,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
     ),
     "dead letters expire": (
         lambda: facts(
-            recent_dead={MAILS.dead_topic: RecentLetters(died=0, open=0, oldest_open=NOW - timedelta(days=29))}
+            recent_dead={MAILS.dead_topic: RecentDeadLetters(died=0, open=0, oldest_open=NOW - timedelta(days=29))}
         ),
         Verdict.AT_RISK,
         "P1",
@@ -211,7 +211,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
     "of very many, some expire": (
         lambda: facts(
             dead_heads={(MAILS.dead_topic, 0): job(NOW - timedelta(days=29))},
-            recent_dead={MAILS.dead_topic: RecentLetters(died=0, open=0, oldest_open=None, is_whole=False)},
+            recent_dead={MAILS.dead_topic: RecentDeadLetters(died=0, open=0, oldest_open=None, is_whole=False)},
         ),
         Verdict.AT_RISK,
         "P1",

@@ -1,4 +1,4 @@
-"""The dead-letter desk: what it lists, what a replay publishes, what it leaves out and refuses."""
+"""Dead letters: what a reader lists, what a replay publishes, what it leaves out and refuses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Producer
 
+from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Forecast, Request
 from stoker.operations.replay.pacing import Pace, Published
-from stoker.operations.replay.payloads import Edits, PayloadDesk
-from stoker.operations.replay.settling import Discarding, Forecast, Request, Settlement
-from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk, Letter
+from stoker.operations.replay.payloads import Edits, PayloadEditor
+from stoker.operations.stored_jobs.dead_letters import DeadLetter, DeadLetterReader
 from stoker.operations.stored_jobs.dispositions import Verdict
-from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchLetter, ReadStalled, TopicAbsent
+from stoker.operations.stored_jobs.errors import EditsRefused, NoSuchDeadLetter, ReadStalled, TopicAbsent
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
@@ -32,22 +32,22 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     return open_bench(cluster, namespace)
 
 
-def replaying(bench: Bench, edits: Edits | None = None, *, undecodable_too: bool = False) -> Settlement:
+def replaying(bench: Bench, edits: Edits | None = None, *, undecodable_too: bool = False) -> DeadLetterManager:
     """A replay of the bench's dead letters."""
-    payloads = PayloadDesk(bench.pipeline, bench.store, edits=edits, undecodable_too=undecodable_too)
-    return Settlement(bench.pipeline, bench.cluster, bench.queue, bench.replaying(payloads))
+    payloads = PayloadEditor(bench.pipeline, bench.store, edits=edits, undecodable_too=undecodable_too)
+    return DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, bench.replaying(payloads))
 
 
-def carry_out(settlement: Settlement, request: Request) -> tuple[Forecast, Published]:
+def carry_out(manager: DeadLetterManager, request: Request) -> tuple[Forecast, Published]:
     """Count and do."""
-    forecast = settlement.forecast(request)
-    return forecast, settlement.carry_out(request, forecast, Pace())
+    forecast = manager.forecast(request)
+    return forecast, manager.carry_out(request, forecast, Pace())
 
 
-def open_letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool = False) -> list[Letter]:
-    """What the desk lists."""
-    desk = DeadLetterDesk(bench.cluster, bench.queue)
-    return list(desk.letters(desk.survey(), selection, settled_too=settled_too))
+def open_dead_letters(bench: Bench, selection: Selection = ALL, *, settled_too: bool = False) -> list[DeadLetter]:
+    """What the reader lists."""
+    reader = DeadLetterReader(bench.cluster, bench.queue)
+    return list(reader.dead_letters(reader.survey(), selection, settled_too=settled_too))
 
 
 def main_records(bench: Bench) -> dict[str, JobRecord]:
@@ -69,13 +69,13 @@ def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> Non
 
 
 def test_a_settled_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:
-    """After a replay nothing is open; a second one publishes nothing, unless settled letters are asked for."""
+    """After a replay nothing is open; a second one publishes nothing, unless settled dead letters are asked for."""
     bench.bury(Grave(order=order) for order in range(7))
-    assert len(open_letters(bench)) == 7
+    assert len(open_dead_letters(bench)) == 7
     carry_out(replaying(bench), Request(selection=ALL))
 
-    assert open_letters(bench) == []
-    assert [letter.status for letter in open_letters(bench, settled_too=True)] == ["replayed"] * 7
+    assert open_dead_letters(bench) == []
+    assert [dead_letter.status for dead_letter in open_dead_letters(bench, settled_too=True)] == ["replayed"] * 7
     assert carry_out(replaying(bench), Request(selection=ALL))[1].units == 0
     assert set(bench.replayed_ids().values()) == {1}
 
@@ -92,7 +92,7 @@ def test_a_job_that_dies_again_is_a_letter_of_its_own(bench: Bench) -> None:
     carry_out(replaying(bench), Request(selection=ALL))
     bench.bury([Grave(order=1, extra=((wire.REPLAY, b"first-replay"),))])
 
-    assert [letter.record.replay for letter in open_letters(bench)] == ["first-replay"]
+    assert [dead_letter.record.replay for dead_letter in open_dead_letters(bench)] == ["first-replay"]
     request = Request(selection=ALL)
     carry_out(replaying(bench), request)
     replays = [record.replay for record in bench.records(bench.queue.topic)]
@@ -101,14 +101,14 @@ def test_a_job_that_dies_again_is_a_letter_of_its_own(bench: Bench) -> None:
 
 
 def test_a_discarded_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
-    """A discard leaves the main topic alone, and the file of the letter tells who, when and why."""
+    """A discard leaves the main topic alone, and the file of the dead letter tells who, when and why."""
     bench.bury([Grave(order=1), Grave(order=2)])
     request = Request(selection=Selection(ids=frozenset({"job-1"})), note="customer is gone")
-    carry_out(Settlement(bench.pipeline, bench.cluster, bench.queue, Discarding()), request)
+    carry_out(DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding()), request)
 
     assert bench.replayed_ids() == {}
-    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-2"]
-    (done,) = DeadLetterDesk(bench.cluster, bench.queue).file("job-1").dispositions
+    assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-2"]
+    (done,) = DeadLetterReader(bench.cluster, bench.queue).history("job-1").dispositions
     assert (done.verdict, done.note, done.action_id) == (Verdict.DISCARDED, "customer is gone", request.action_id)
     assert "@" in done.operator
 
@@ -126,7 +126,7 @@ def test_undecodable_and_unknown_letters_are_left_out_unless_asked_for(bench: Be
 
 
 def test_the_limit_counts_letters_that_can_be_replayed(bench: Bench) -> None:
-    """Letters that are left out do not use up the limit, or they would block those behind them for ever."""
+    """Dead letters that are left out do not use up the limit, or they would block those behind them for ever."""
     bench.bury([*(Grave(order=3 * n, value=BROKEN) for n in range(5)), *(Grave(order=30 + 3 * n) for n in range(5))])
     forecast, published = carry_out(replaying(bench), Request(selection=Selection(limit=3)))
     assert (forecast.total, published.units) == (3, 3)
@@ -141,7 +141,7 @@ def test_an_edit_goes_through_the_schema(bench: Bench) -> None:
 
 
 def test_a_whole_payload_mends_an_undecodable_letter(bench: Bench) -> None:
-    """A letter whose bytes are no payload can be replayed with a payload given for it."""
+    """A dead letter whose bytes are no payload can be replayed with a payload given for it."""
     bench.bury([Grave(order=5, value=BROKEN)])
     edits = Edits(payload={"order": 5, "note": "typed in"})
     carry_out(replaying(bench, edits), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
@@ -152,12 +152,12 @@ def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
     """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
     bench = replace(bench, store=MemorySchemaStore())
     bench.bury([Grave(order=1)])
-    settlement, request = replaying(bench, Edits(fields={"note": "mended"})), Request(selection=ALL)
-    forecast = settlement.forecast(request)
+    manager, request = replaying(bench, Edits(fields={"note": "mended"})), Request(selection=ALL)
+    forecast = manager.forecast(request)
     assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "mended"']
     assert list(bench.store.versions("charge")) == []
 
-    settlement.carry_out(request, forecast, Pace())
+    manager.carry_out(request, forecast, Pace())
     assert [stored.schema for stored in bench.store.versions("charge")] == [bench.charge.contract.schema]
     assert main_records(bench)["job-1"].value == bench.payload(1, "mended")
 
@@ -193,7 +193,7 @@ def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, e
     with pytest.raises(EditsRefused, match="2; nothing was published") as refused:
         replaying(bench, edits).forecast(Request(selection=ALL))
     assert field in str(refused.value)
-    assert len(open_letters(bench)) == 2
+    assert len(open_dead_letters(bench)) == 2
 
 
 def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench) -> None:
@@ -210,11 +210,11 @@ def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench)
 def test_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Bench) -> None:
     """Only what was counted is published."""
     bench.bury([Grave(order=1)])
-    settlement, request = replaying(bench), Request(selection=ALL)
-    forecast = settlement.forecast(request)
+    manager, request = replaying(bench), Request(selection=ALL)
+    forecast = manager.forecast(request)
     bench.bury([Grave(order=4)])
-    assert settlement.carry_out(request, forecast, Pace()).units == 1
-    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-4"]
+    assert manager.carry_out(request, forecast, Pace()).units == 1
+    assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-4"]
 
 
 def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
@@ -228,11 +228,11 @@ def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
 
 
 def test_the_time_of_death_selects(bench: Bench) -> None:
-    """Since and until look at when the letter was written."""
+    """Since and until look at when the dead letter was written."""
     old, new = datetime(2013, 1, 1, tzinfo=UTC), datetime.now(UTC)
     bench.bury([Grave(order=1, died_at=old), Grave(order=2, died_at=new)])
-    listed = open_letters(bench, Selection(until=old + timedelta(seconds=1)))
-    assert [letter.record.job_id for letter in listed] == ["job-1"]
+    listed = open_dead_letters(bench, Selection(until=old + timedelta(seconds=1)))
+    assert [dead_letter.record.job_id for dead_letter in listed] == ["job-1"]
 
 
 @pytest.mark.expected_errors("MSG_SIZE_TOO_LARGE", "skipped sequence")
@@ -245,7 +245,7 @@ def test_a_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -> Non
     _, published = carry_out(replaying(bench), Request(selection=ALL))
     assert (published.units, published.refused) == (4, 1)
     assert published.refusals[0].unit.label == "0/1"
-    assert [letter.record.job_id for letter in open_letters(bench)] == ["job-3"]
+    assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-3"]
     assert bench.replayed_ids() == {"job-0": 1, "job-1": 1, "job-4": 1, "job-6": 1}
 
 
@@ -283,21 +283,21 @@ def test_a_log_that_ends_in_transaction_markers_is_read_to_its_end(bench: Bench)
 
 
 def test_a_reading_that_stops_is_an_error_not_a_short_list(bench: Bench) -> None:
-    """Where the log ought to go on and nothing comes, the desk says so instead of listing what it has."""
+    """Where the log ought to go on and nothing comes, the reader says so instead of listing what it has."""
     silent = TopicReader(ClusterSettings(bootstrap_servers="127.0.0.1:9"), bench.queue.dead_topic, stall_s=0.5)
     with silent as reader, pytest.raises(ReadStalled, match="partition 0"):
         list(reader.read([Span(partition=0, start=0, end=1)]))
 
 
 def test_an_absent_topic_names_the_command_that_makes_it(cluster: ClusterSettings, namespace: str) -> None:
-    """Without the queue's topics the desk says how to create them."""
+    """Without the queue's topics the reader says how to create them."""
     bench = open_bench(cluster, namespace, create=False)
     with pytest.raises(TopicAbsent, match="stoker topology apply"):
-        DeadLetterDesk(cluster, bench.queue).survey()
+        DeadLetterReader(cluster, bench.queue).survey()
 
 
 @pytest.mark.parametrize("wanted", ["job-99", "0/99", "99/0"])
 def test_an_unknown_letter_is_an_error_that_says_how_to_name_one(bench: Bench, wanted: str) -> None:
     """Neither a foreign id nor a reference outside the log finds anything."""
-    with pytest.raises(NoSuchLetter, match="partition/offset"):
-        DeadLetterDesk(bench.cluster, bench.queue).file(wanted)
+    with pytest.raises(NoSuchDeadLetter, match="partition/offset"):
+        DeadLetterReader(bench.cluster, bench.queue).history(wanted)

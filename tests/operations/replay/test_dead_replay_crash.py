@@ -1,4 +1,4 @@
-"""A dead-letter desk that is killed, fenced or stopped publishes no letter twice and loses none."""
+"""A replay of dead letters that is killed, fenced or stopped publishes no dead letter twice and loses none."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import threading
 import pytest
 
 from stoker.operations.replay import pacing
+from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
 from stoker.operations.replay.pacing import Pace, Published
-from stoker.operations.replay.settling import Request, Settlement
 from stoker.operations.stored_jobs.dispositions import is_disposition
 from stoker.operations.stored_jobs.errors import Fenced
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from support.scenes.dead_letters import Bench, Grave, open_bench
-from support.scenes.killed_program import lines_until_killed
+from support.scenes.killed_replay import lines_until_killed
 
-LETTERS = 130
+DEAD_LETTERS = 130
 
 
 @pytest.fixture
 def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     """A queue with dead letters."""
     bench = open_bench(cluster, namespace)
-    bench.bury(Grave(order=order) for order in range(LETTERS))
+    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
     return bench
 
 
@@ -33,23 +33,23 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pacing, "MAX_BATCH_UNITS", 20)
 
 
-def settlement_of(bench: Bench) -> Settlement:
+def settlement_of(bench: Bench) -> DeadLetterManager:
     """A replay with unchanged payloads."""
     treatment = bench.replaying()
-    return Settlement(bench.pipeline, bench.cluster, bench.queue, treatment)
+    return DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, treatment)
 
 
 def replay_all(bench: Bench) -> Published:
-    """Replay every open letter to the end."""
-    settlement, request = settlement_of(bench), Request(selection=Selection())
-    return settlement.carry_out(request, settlement.forecast(request), Pace())
+    """Replay every open dead letter to the end."""
+    manager, request = settlement_of(bench), Request(selection=Selection())
+    return manager.carry_out(request, manager.forecast(request), Pace())
 
 
 def kill_at(bench: Bench, batch: int, place: str) -> None:
     """Kill a replay with SIGKILL in its nth transaction (the first one holds the audit record)."""
-    desk = lines_until_killed(*bench.address, "dead", "-", str(batch), place)
-    assert next(desk) == place
-    desk.close()
+    replay_process = lines_until_killed(*bench.address, "dead", "-", str(batch), place)
+    assert next(replay_process) == place
+    replay_process.close()
 
 
 def test_a_replay_killed_again_and_again_publishes_each_letter_once(bench: Bench) -> None:
@@ -59,10 +59,10 @@ def test_a_replay_killed_again_and_again_publishes_each_letter_once(bench: Bench
     last = replay_all(bench)
 
     # committed before the kills: none, one batch of 20, one of 20, none, two of 20
-    assert last.units == LETTERS - 4 * 20
-    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}
+    assert last.units == DEAD_LETTERS - 4 * 20
+    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}
     settled = sum(map(is_disposition, bench.records(bench.queue.dead_topic)))
-    assert settled == LETTERS
+    assert settled == DEAD_LETTERS
 
 
 @pytest.mark.expected_errors("fenced", "old epoch")
@@ -74,20 +74,20 @@ def test_a_second_desk_shuts_the_first_one_out(bench: Bench, small_batches: None
 
     def begin_another(_published: Published) -> None:
         for replay in seconds:
-            assert replay(bench).units == LETTERS - 20
+            assert replay(bench).units == DEAD_LETTERS - 20
 
     with pytest.raises(Fenced, match="taken over"):
         first.carry_out(request, forecast, Pace(), begin_another)
     assert set(bench.replayed_ids().values()) == {1}
-    assert len(bench.replayed_ids()) == LETTERS
+    assert len(bench.replayed_ids()) == DEAD_LETTERS
 
 
 def test_a_stopped_replay_ends_with_a_whole_batch_and_the_next_one_goes_on(bench: Bench, small_batches: None) -> None:
     """A stop between batches leaves whole batches, and says that it stopped."""
-    settlement, request, stop = settlement_of(bench), Request(selection=Selection()), threading.Event()
+    manager, request, stop = settlement_of(bench), Request(selection=Selection()), threading.Event()
 
-    stopped = settlement.carry_out(request, settlement.forecast(request), Pace(stop=stop), lambda published: stop.set())
+    stopped = manager.carry_out(request, manager.forecast(request), Pace(stop=stop), lambda published: stop.set())
     assert stopped.is_stopped
     assert stopped.units == 20
-    assert replay_all(bench).units == LETTERS - 20
+    assert replay_all(bench).units == DEAD_LETTERS - 20
     assert set(bench.replayed_ids().values()) == {1}

@@ -10,21 +10,21 @@ from confluent_kafka import KafkaError, Message
 
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.replay import pacing
+from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
 from stoker.operations.replay.pacing import Pace, Published
-from stoker.operations.replay.settling import Request, Settlement
 from stoker.operations.replay.transactions import TransactionalPublisher
-from stoker.operations.stored_jobs.errors import DeskError
+from stoker.operations.stored_jobs.errors import StoredJobsError
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from support.scenes.dead_letters import Bench, Grave, open_bench
 
-LETTERS = 60
+DEAD_LETTERS = 60
 
 
-def settlement_of(bench: Bench) -> Settlement:
+def settlement_of(bench: Bench) -> DeadLetterManager:
     """A replay with unchanged payloads."""
     treatment = bench.replaying()
-    return Settlement(bench.pipeline, bench.cluster, bench.queue, treatment)
+    return DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, treatment)
 
 
 @pytest.mark.timeout(240)
@@ -35,7 +35,7 @@ def test_a_broker_killed_in_the_middle_of_a_replay_doubles_and_loses_nothing(
     """The broker dies by SIGKILL after a batch and comes back; in the end each job is in its queue exactly once."""
     monkeypatch.setattr(pacing, "MAX_BATCH_UNITS", 10)
     bench = open_bench(ClusterSettings(bootstrap_servers=broker.start()), namespace)
-    bench.bury(Grave(order=order) for order in range(LETTERS))
+    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
     kills = iter([broker.kill])
 
     def kill_once(_published: Published) -> None:
@@ -43,13 +43,13 @@ def test_a_broker_killed_in_the_middle_of_a_replay_doubles_and_loses_nothing(
             kill()
             broker.start()
 
-    settlement, request = settlement_of(bench), Request(selection=Selection())
+    manager, request = settlement_of(bench), Request(selection=Selection())
     try:
-        settlement.carry_out(request, settlement.forecast(request), Pace(), kill_once)
-    except DeskError:
+        manager.carry_out(request, manager.forecast(request), Pace(), kill_once)
+    except StoredJobsError:
         again = Request(selection=Selection())
-        settlement.carry_out(again, settlement.forecast(again), Pace())
-    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}
+        manager.carry_out(again, manager.forecast(again), Pace())
+    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}
 
 
 def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_anew(
@@ -67,9 +67,9 @@ def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_a
 
     monkeypatch.setattr(TransactionalPublisher, "_note_delivery", note_one_as_guessed)
     bench = open_bench(cluster, namespace)
-    bench.bury(Grave(order=order) for order in range(LETTERS))
-    settlement, request = settlement_of(bench), Request(selection=Selection())
+    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
+    manager, request = settlement_of(bench), Request(selection=Selection())
     with caplog.at_level(logging.WARNING, logger="stoker.operations.replay.transactions"):
-        settlement.carry_out(request, settlement.forecast(request), Pace())
+        manager.carry_out(request, manager.forecast(request), Pace())
     assert sum("batch undone" in line for line in caplog.messages) == 1
-    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(LETTERS)}
+    assert bench.replayed_ids() == {f"job-{order}": 1 for order in range(DEAD_LETTERS)}

@@ -17,7 +17,7 @@ from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from support.scenes.dead_letters import PARTITIONS, Bench, open_bench
-from support.scenes.killed_program import lines_until_killed
+from support.scenes.killed_replay import lines_until_killed
 
 JOBS = 130
 
@@ -51,10 +51,10 @@ def test_a_replay_killed_and_continued_publishes_each_job_once(bench: Bench) -> 
     replay_id = "-"
     # transactions: 1 progress, 2 audit, then batches of 20; a continued one begins with the audit record
     for batch, place in ((4, "produced"), (2, "produced"), (2, "committed"), (3, "produced")):
-        desk = lines_until_killed(*bench.address, "queue", replay_id, str(batch), place)
-        replay_id = next(desk)
-        assert next(desk) == place
-        desk.close()
+        replay_process = lines_until_killed(*bench.address, "queue", replay_id, str(batch), place)
+        replay_id = next(replay_process)
+        assert next(replay_process) == place
+        replay_process.close()
 
     left = run(bench, replay_of(bench).begun_stretch(replay_id))
     assert left == JOBS - 20 - 0 - 20 - 20

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.status.queues import Look, QueueStatus, count_open_letters, inspect_queues, take_look
+from stoker.operations.status.queues import Look, QueueStatus, count_open_dead_letters, inspect_queues, take_look
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.operations.stored_jobs.job_record import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
@@ -186,7 +186,7 @@ def test_missing_topics_are_told(
 def test_dead_letters_are_counted_by_reading_and_bounded_from_above_without_it(
     cluster: ClusterSettings, view: ClusterView, mails: Queue
 ) -> None:
-    """Three letters, one of them discarded, are four records: at most four without reading, two when read."""
+    """Three dead letters, one of them discarded, are four records: at most four without reading, two when read."""
     write(cluster, mails.dead_topic, 3)
     producer = Producer(cluster.client_config())
     headers: dict[str, str | bytes | None] = {DISPOSITION: b"discarded", SETTLES: b"1"}
@@ -194,7 +194,7 @@ def test_dead_letters_are_counted_by_reading_and_bounded_from_above_without_it(
     assert producer.flush(10) == 0
     found = status(view, mails)
     assert (found.dead, found.dead_at_most) == (None, 4)
-    assert count_open_letters(cluster, mails) == 2
+    assert count_open_dead_letters(cluster, mails) == 2
 
 
 def test_a_broker_that_is_down_is_told_within_the_time_given(mails: Queue, cluster: ClusterSettings) -> None:

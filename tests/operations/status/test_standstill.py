@@ -111,7 +111,7 @@ def test_a_silent_standstill_is_broken(cluster: ClusterSettings, namespace: str)
 @pytest.mark.expected_errors("cannot be written")
 @pytest.mark.usefixtures("_in_a_hurry")
 def test_an_outcome_that_cannot_be_written_is_broken(cluster: ClusterSettings, namespace: str) -> None:
-    """A compacted dead-letter topic takes no letter without a key: the worker reports the job, the doctor the place."""
+    """A compacted topic takes no dead letter without a key: the worker reports the job, the doctor the place."""
     pipeline, queue = declare_queue(namespace, partitions=1)
 
     @pipeline.job(queue)

@@ -18,7 +18,7 @@ from stoker.topology.wire import headers as wire
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 
 
-def letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | None = b"N123") -> JobRecord:
+def dead_letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | None = b"N123") -> JobRecord:
     """A dead letter with further headers."""
     common = [(wire.JOB_ID, b"job-1"), (wire.JOB_TYPE, b"charge"), (wire.REASON, b"permanent")]
     error = [(wire.ERROR_TYPE, b"shop.errors.CardRefused"), (wire.ERROR_FINGERPRINT, b"00aa11bb22cc33dd")]
@@ -55,7 +55,7 @@ def letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | N
 )
 def test_all_filters_must_hold_and_any_value_of_one_will_do(selection: Selection, takes: bool) -> None:
     """Filters are joined by and, the values of one by or; a since is inclusive, an until exclusive."""
-    assert selection.takes(letter()) is takes
+    assert selection.takes(dead_letter()) is takes
 
 
 @pytest.mark.parametrize(
@@ -138,17 +138,17 @@ def test_a_set_of_offsets_holds_what_was_added_since_its_first(first: int, offse
         [(wire.DISPOSITION, b"replayed")],
         [(wire.DISPOSITION, b"replayed"), (wire.SETTLES, b"17")],
     ],
-    ids=["no offset", "unknown verdict", "no letter", "itself"],
+    ids=["no offset", "unknown verdict", "no dead letter", "itself"],
 )
 def test_an_unsound_disposition_settles_nothing_and_is_no_letter(headers: list[tuple[str, bytes | None]]) -> None:
-    """Garbage in a disposition neither settles a letter nor shows up as one."""
-    record = letter(*headers)
+    """Garbage in a disposition neither settles a dead letter nor shows up as one."""
+    record = dead_letter(*headers)
     assert is_disposition(record)
     assert disposition_of(record) is None
 
 
 def test_a_disposition_reads_back_as_written() -> None:
-    """Verdict, letter, replay, operator and note survive the wire."""
+    """Verdict, dead letter, replay, operator and note survive the wire."""
     written = Disposition(settles=Ref(2, 5), verdict=Verdict.DISCARDED, action_id="r", operator="a@b", note="zu spät")
     record = JobRecord(ref=Ref(2, 9), at=NOON, key=None, value=None, raw_headers=written.headers())
     read = disposition_of(record)
@@ -158,8 +158,8 @@ def test_a_disposition_reads_back_as_written() -> None:
 
 
 def test_counts_stay_bounded_under_a_flood_of_different_errors() -> None:
-    """Beyond the largest number of groups, letters are counted together, and none is left out."""
-    flood = (letter((wire.ERROR_FINGERPRINT, f"{number:016x}".encode())) for number in range(MAX_GROUPS + 50))
+    """Beyond the largest number of groups, dead letters are counted together, and none is left out."""
+    flood = (dead_letter((wire.ERROR_FINGERPRINT, f"{number:016x}".encode())) for number in range(MAX_GROUPS + 50))
     tally = Tally(flood)
     assert tally.total == MAX_GROUPS + 50
     assert dict(tally.groups())[OVERFLOW].count == 50
@@ -167,7 +167,7 @@ def test_counts_stay_bounded_under_a_flood_of_different_errors() -> None:
 
 def test_an_unreadable_header_does_not_stop_the_desk() -> None:
     """Bytes that are no UTF-8, null values and unreadable expiries are shown or ignored, never raised."""
-    record = letter((wire.ERROR_MESSAGE, b"\xff"), ("x", None), (wire.EXPIRES, b"soon"), key=b"\xfe")
+    record = dead_letter((wire.ERROR_MESSAGE, b"\xff"), ("x", None), (wire.EXPIRES, b"soon"), key=b"\xfe")
     assert record.text(wire.ERROR_MESSAGE) == "�"
     assert record.key_text == "�"
     assert not record.is_expired(NOON)

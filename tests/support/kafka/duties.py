@@ -155,16 +155,16 @@ def _look_at_queues(scene: Scene) -> None:
     assert "  main" in shown, shown
 
 
-def _look_at_letters(scene: Scene) -> None:
+def _look_at_dead_letters(scene: Scene) -> None:
     assert "2 open dead letters" in scene.stoker("dead", "list")
     assert "died" in scene.stoker("dead", "show", QUEUE, "0/0")
 
 
-def _replay_letters(scene: Scene) -> None:
+def _replay_dead_letters(scene: Scene) -> None:
     scene.stoker("dead", "replay", QUEUE, "0/0", "--set", 'what="lives"', "--yes")
 
 
-def _discard_letters(scene: Scene) -> None:
+def _discard_dead_letters(scene: Scene) -> None:
     scene.stoker("dead", "discard", QUEUE, "--reason", "tests", "--yes")
 
 
@@ -200,9 +200,9 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.PRODUCER: _produce,
     Duty.WORKER: _work,
     Duty.QUEUES: _look_at_queues,
-    Duty.DEAD_LIST: _look_at_letters,
-    Duty.DEAD_REPLAY: _replay_letters,
-    Duty.DEAD_DISCARD: _discard_letters,
+    Duty.DEAD_LIST: _look_at_dead_letters,
+    Duty.DEAD_REPLAY: _replay_dead_letters,
+    Duty.DEAD_DISCARD: _discard_dead_letters,
     Duty.REPLAY: _replay,
     Duty.DOCTOR: _examine,
     Duty.SCHEMAS_CHECK: _check_schemas,

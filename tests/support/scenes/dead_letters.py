@@ -1,4 +1,4 @@
-"""What the tests of the desk and of replay stand on: topics, letters made by the wire contract alone, and counts."""
+"""What the tests of replay stand on: topics, dead letters made by the wire contract alone, and counts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from functools import partial
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # re-exported without saying so
 
-from stoker.operations.replay.payloads import PayloadDesk
-from stoker.operations.replay.settling import Replaying
+from stoker.operations.replay.dead_letter_replay import Replaying
+from stoker.operations.replay.payloads import PayloadEditor
 from stoker.operations.stored_jobs.errors import TopicAbsent
 from stoker.operations.stored_jobs.job_record import JobRecord, record_of
 from stoker.operations.stored_jobs.originals import Originals
@@ -85,24 +85,24 @@ class Bench:
         contract = self.charge.contract
         return self.store.frame(contract, contract.encode(contract.payload((order, note), {})))
 
-    def bury(self, letters: Iterable[Grave]) -> None:
+    def bury(self, dead_letters: Iterable[Grave]) -> None:
         """Put dead letters on their topic."""
         producer = Producer(self.cluster.client_config(linger_ms=5))
-        for letter in letters:
+        for dead_letter in dead_letters:
             producer.produce(
                 self.queue.dead_topic,
-                self.payload(letter.order) if letter.value is None else letter.value,
-                f"key-{letter.order}".encode(),
-                letter.order % PARTITIONS,
-                headers=letter.headers(self.queue.topic),
-                timestamp=int(letter.died_at.timestamp() * 1_000) if letter.died_at else 0,
+                self.payload(dead_letter.order) if dead_letter.value is None else dead_letter.value,
+                f"key-{dead_letter.order}".encode(),
+                dead_letter.order % PARTITIONS,
+                headers=dead_letter.headers(self.queue.topic),
+                timestamp=int(dead_letter.died_at.timestamp() * 1_000) if dead_letter.died_at else 0,
             )
         assert producer.flush(20) == 0
 
-    def replaying(self, payloads: PayloadDesk | None = None) -> Replaying:
-        """What a replay does with a letter of the queue."""
-        desk = payloads or PayloadDesk(self.pipeline, self.store)
-        return Replaying(self.queue, desk, Originals(self.cluster, self.queue))
+    def replaying(self, payloads: PayloadEditor | None = None) -> Replaying:
+        """What a replay does with a dead letter of the queue."""
+        editor = payloads or PayloadEditor(self.pipeline, self.store)
+        return Replaying(self.queue, editor, Originals(self.cluster, self.queue))
 
     def records(self, topic: str) -> list[JobRecord]:
         """Every committed record of a topic."""

@@ -15,7 +15,7 @@ from .output import print_fitting_table
 if TYPE_CHECKING:
     from ...schemas import Decoder
     from ...topology import Pipeline
-    from ..stored_jobs.dead_letters import Letter, LetterFile
+    from ..stored_jobs.dead_letters import DeadLetter, DeadLetterHistory
     from ..stored_jobs.dispositions import Disposition
     from ..stored_jobs.job_record import JobRecord
     from ..stored_jobs.tally import Group, GroupKey, Tally
@@ -29,9 +29,9 @@ def when(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def letter_row(letter: Letter) -> dict[str, Any]:
-    """A letter without its payload and stack."""
-    record = letter.record
+def dead_letter_row(dead_letter: DeadLetter) -> dict[str, Any]:
+    """A dead letter without its payload and stack."""
+    record = dead_letter.record
     return {
         "ref": str(record.ref),
         "at": record.at.isoformat(),
@@ -45,19 +45,19 @@ def letter_row(letter: Letter) -> dict[str, Any]:
         "fingerprint": record.fingerprint,
         "origin": record.text(wire.ORIGIN),
         "first_failed": record.text(wire.FIRST_FAILED),
-        "status": letter.status,
+        "status": dead_letter.status,
         "truncated": truncation_text(record) or None,
-        "twins": [str(ref) for ref in letter.twins],
+        "twins": [str(ref) for ref in dead_letter.twins],
     }
 
 
-def print_letters(rows: Iterable[dict[str, Any]]) -> None:
+def print_dead_letters(rows: Iterable[dict[str, Any]]) -> None:
     """Rows for people; texts are cut to what a line can hold."""
     titles = ("REF", "STATUS", "DIED", "TYPE", "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
-    print_fitting_table(titles, [_letter_cells(row) for row in rows])
+    print_fitting_table(titles, [_dead_letter_cells(row) for row in rows])
 
 
-def _letter_cells(row: dict[str, Any]) -> list[str]:
+def _dead_letter_cells(row: dict[str, Any]) -> list[str]:
     error = f"{row['error_type'].rpartition('.')[2]}: {_first_line(row['error_message'])}".strip(": ")
     shown = (row["job_type"], row["key"] or "", row["reason"], error, row["attempt"], row["id"], row["fingerprint"][:8])
     return [row["ref"], row["status"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown)]
@@ -108,9 +108,9 @@ def _plain(datum: Any) -> Any:
     return datum if isinstance(datum, str | int | float | bool | None) else str(datum)
 
 
-def file_document(file: LetterFile, how_read: str, payload: Any) -> dict[str, Any]:
-    """All about one letter, for programs."""
-    record = file.record
+def history_document(history: DeadLetterHistory, how_read: str, payload: Any) -> dict[str, Any]:
+    """All about one dead letter, for programs."""
+    record = history.record
     headers = [
         [name, None if value is None else value.decode("utf-8", "replace")] for name, value in record.raw_headers
     ]
@@ -125,8 +125,8 @@ def file_document(file: LetterFile, how_read: str, payload: Any) -> dict[str, An
         "payload_read": how_read,
         "truncated": truncation_text(record) or None,
         "value_base64": None if record.value is None else base64.b64encode(record.value).decode(),
-        "twins": [str(ref) for ref in file.twins],
-        "dispositions": [_disposition_document(one) for one in file.dispositions],
+        "twins": [str(ref) for ref in history.twins],
+        "dispositions": [_disposition_document(one) for one in history.dispositions],
     }
 
 
@@ -140,11 +140,11 @@ def _disposition_document(disposition: Disposition) -> dict[str, Any]:
     }
 
 
-def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
-    """All about one letter, for people."""
+def history_lines(history: DeadLetterHistory, how_read: str, payload: Any) -> Iterator[str]:
+    """All about one dead letter, for people."""
     import json
 
-    record = file.record
+    record = history.record
     yield f"dead letter {record.ref}, died {when(record.at)}"
     for title, value in _facts(record):
         if value:
@@ -152,9 +152,9 @@ def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
     truncation = printable(truncation_text(record))
     if truncation:
         yield f"  {'truncated':<14} {truncation}"
-    if file.twins:
-        places = ", ".join(map(str, file.twins))
-        yield f"  {'twins':<14} {places}: a worker died after it had written this letter, and its job died once more"
+    if history.twins:
+        places = ", ".join(map(str, history.twins))
+        yield f"  {'twins':<14} {places}: a worker crashed after it had written this one, and its job died once more"
     yield ""
     yield from _section("error", record.text(wire.ERROR_MESSAGE))
     yield from _section("stack", record.text(wire.ERROR_STACK))
@@ -163,7 +163,7 @@ def file_lines(file: LetterFile, how_read: str, payload: Any) -> Iterator[str]:
     else:
         yield from _section(f"payload ({how_read})", json.dumps(payload, indent=2, ensure_ascii=False))
     yield from _section("headers", "\n".join(_header_lines(record)))
-    told = [_disposition_line(one) for one in file.dispositions] or ["open: neither replayed nor discarded"]
+    told = [_disposition_line(one) for one in history.dispositions] or ["open: neither replayed nor discarded"]
     yield from _section("what was done", "\n".join(told))
 
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Discarding, Request
 from stoker.operations.replay.pacing import Pace
-from stoker.operations.replay.settling import Discarding, Request, Settlement
-from stoker.operations.stored_jobs import letter_counts
-from stoker.operations.stored_jobs.letter_counts import OpenLetters, count_recent
+from stoker.operations.stored_jobs import dead_letter_counts
+from stoker.operations.stored_jobs.dead_letter_counts import OpenDeadLetters, count_recent
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from support.scenes.dead_letters import Bench, Grave, open_bench
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def bench(cluster: ClusterSettings, namespace: str) -> Bench:
-    """Four letters of an hour ago or less, one of them written twice, and two that died long before."""
+    """Four dead letters of an hour ago or less, one of them written twice, and two that died long before."""
     bench = open_bench(cluster, namespace)
     now, old = datetime.now(UTC), datetime.now(UTC) - 24 * HOUR
     bench.bury([Grave(order=order, died_at=old) for order in (10, 11)])
@@ -28,21 +28,21 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
 
 
 def discard(bench: Bench, *ids: str) -> None:
-    """Write letters off, all of them when none is named."""
-    settlement = Settlement(bench.pipeline, bench.cluster, bench.queue, Discarding())
+    """Write dead letters off, all of them when none is named."""
+    manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding())
     request = Request(selection=Selection(ids=frozenset(ids)), note="n")
-    settlement.carry_out(request, settlement.forecast(request), Pace())
+    manager.carry_out(request, manager.forecast(request), Pace())
 
 
 def test_repairs_are_no_deaths(bench: Bench) -> None:
-    """Of six letters three are discarded: three are open, and still four died in the last hour, two of them open."""
+    """Of six dead letters three are discarded: three are open; four died in the last hour, two of them open."""
     topic = bench.queue.dead_topic
-    counted = OpenLetters(bench.cluster, topic)
+    counted = OpenDeadLetters(bench.cluster, topic)
     assert counted.count() == 6
     discard(bench, "job-1", "job-2", "job-10")
 
     assert counted.count() == 3  # what has come since was read
-    assert OpenLetters(bench.cluster, topic).count() == 3
+    assert OpenDeadLetters(bench.cluster, topic).count() == 3
     found = count_recent(bench.cluster, topic, datetime.now(UTC) - HOUR)
     assert found is not None
     assert (found.died, found.open, found.is_whole) == (4, 2, True)
@@ -57,19 +57,19 @@ def test_repairs_are_no_deaths(bench: Bench) -> None:
 
 
 def test_what_is_too_much_to_read_is_not_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the bound the open letters are unknown; those of the last hour are counted as long as these are few."""
-    monkeypatch.setattr(letter_counts, "MAX_COUNTED", 5)  # of seven records
+    """Above the bound the open dead letters are unknown; those of the last hour are counted while they are few."""
+    monkeypatch.setattr(dead_letter_counts, "MAX_COUNTED", 5)  # of seven records
     topic, since = bench.queue.dead_topic, datetime.now(UTC) - HOUR
-    assert OpenLetters(bench.cluster, topic).count() is None
+    assert OpenDeadLetters(bench.cluster, topic).count() is None
     found = count_recent(bench.cluster, topic, since)
     assert found is not None
     assert (found.died, found.open, found.is_whole) == (4, 4, False)
 
-    monkeypatch.setattr(letter_counts, "MAX_COUNTED", 4)
+    monkeypatch.setattr(dead_letter_counts, "MAX_COUNTED", 4)
     assert count_recent(bench.cluster, topic, since) is None
 
 
 def test_a_topic_that_cannot_be_read_is_not_counted(bench: Bench) -> None:
     """A topic that is gone has no count, and ends no command."""
-    assert OpenLetters(bench.cluster, f"{bench.queue.dead_topic}.gone").count() is None
+    assert OpenDeadLetters(bench.cluster, f"{bench.queue.dead_topic}.gone").count() is None
     assert count_recent(bench.cluster, f"{bench.queue.dead_topic}.gone", datetime.now(UTC)) is None

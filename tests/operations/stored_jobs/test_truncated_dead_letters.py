@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stoker.operations.cli.letter_output import file_document, file_lines, letter_row
+from stoker.operations.cli.dead_letter_output import dead_letter_row, history_document, history_lines
+from stoker.operations.replay.dead_letter_replay import ORIGINAL_GONE, DeadLetterManager, Forecast, Replaying, Request
 from stoker.operations.replay.pacing import Pace, Published
-from stoker.operations.replay.payloads import Edits, PayloadDesk
-from stoker.operations.replay.settling import ORIGINAL_GONE, Forecast, Replaying, Request, Settlement
-from stoker.operations.stored_jobs.dead_letters import DeadLetterDesk
+from stoker.operations.replay.payloads import Edits, PayloadEditor
+from stoker.operations.stored_jobs.dead_letters import DeadLetterReader
 from stoker.operations.stored_jobs.job_record import JobRecord
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
@@ -30,7 +30,7 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
 
 
 def truncated(place: str, value: bytes, *, order: int = 1, kept: int = 5) -> Grave:
-    """A letter that holds the first bytes of a value that stands at a place."""
+    """A dead letter that holds the first bytes of a value that stands at a place."""
     marks = (
         (wire.TRUNCATED_FROM, place.encode()),
         (wire.TRUNCATED_SIZE, b"%d" % len(value)),
@@ -41,13 +41,13 @@ def truncated(place: str, value: bytes, *, order: int = 1, kept: int = 5) -> Gra
 
 def replay(bench: Bench, edits: Edits | None = None, *, unread: bool = False) -> tuple[Forecast, Published]:
     """Replay all that is open."""
-    payloads = PayloadDesk(bench.pipeline, bench.store, edits=edits, undecodable_too=unread)
+    payloads = PayloadEditor(bench.pipeline, bench.store, edits=edits, undecodable_too=unread)
     with Originals(bench.cluster, bench.queue) as originals:
         treatment = Replaying(bench.queue, payloads, originals)
-        settlement = Settlement(bench.pipeline, bench.cluster, bench.queue, treatment)
+        manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, treatment)
         request = Request(selection=Selection())
-        forecast = settlement.forecast(request)
-        return forecast, settlement.carry_out(request, forecast, Pace())
+        forecast = manager.forecast(request)
+        return forecast, manager.carry_out(request, forecast, Pace())
 
 
 def replayed(bench: Bench) -> list[JobRecord]:
@@ -56,7 +56,7 @@ def replayed(bench: Bench) -> list[JobRecord]:
 
 
 def test_a_replay_publishes_the_original(bench: Bench) -> None:
-    """Key, headers and value are those of the record at the place that the letter names, whatever the letter kept."""
+    """Key, headers and value are those of the record at the place that the dead letter names."""
     bench.enqueue([1], ("mine", b"kept"))
     (original,) = bench.records(bench.queue.topic)
     bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
@@ -81,7 +81,7 @@ def test_a_correction_is_made_in_the_original(bench: Bench) -> None:
     "place", ["{topic}/1/7", "{topic}/9/0", "{topic}", "{dead}/1/0", "elsewhere/1/0", "{retry}/1/0", ""]
 )
 def test_without_the_original_nothing_is_published(bench: Bench, place: str, *, unread: bool) -> None:
-    """The letter stays open, and the words say why; its own bytes never run, not even where unread ones are wanted."""
+    """The dead letter stays open, with the reason; its own bytes never run, not even where unread ones are wanted."""
     bench.enqueue([1])
     retry = next(iter(bench.queue.retry_topics.values()))
     named = place.format(topic=bench.queue.topic, dead=bench.queue.dead_topic, retry=retry)
@@ -99,7 +99,7 @@ def test_another_record_at_the_place_is_not_the_original(bench: Bench) -> None:
 
 
 def test_a_deleted_original_is_gone(bench: Bench) -> None:
-    """Retention takes the main topic's records earlier than the letters."""
+    """Retention takes the main topic's records earlier than the dead letters."""
     bench.enqueue([1, 4])
     bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     admin = AdminClient(bench.cluster.client_config())
@@ -111,13 +111,16 @@ def test_a_deleted_original_is_gone(bench: Bench) -> None:
 def test_one_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> None:
     """In words for people, and in the document for programs."""
     bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1)), Grave(order=2)])
-    desk = DeadLetterDesk(bench.cluster, bench.queue)
+    reader = DeadLetterReader(bench.cluster, bench.queue)
     said = f"it holds the first 5 of {len(bench.payload(1))} bytes"
-    shown = desk.file("job-1")
-    assert any(said in line and f"{bench.queue.topic}/1/0" in line for line in file_lines(shown, "unread", {}))
-    assert said in json.loads(json.dumps(file_document(shown, "unread", {})))["truncated"]
-    assert file_document(desk.file("job-2"), "unread", {})["truncated"] is None
-    listed = {letter.record.job_id: letter_row(letter) for letter in desk.letters(desk.survey(), Selection())}
+    shown = reader.history("job-1")
+    assert any(said in line and f"{bench.queue.topic}/1/0" in line for line in history_lines(shown, "unread", {}))
+    assert said in json.loads(json.dumps(history_document(shown, "unread", {})))["truncated"]
+    assert history_document(reader.history("job-2"), "unread", {})["truncated"] is None
+    listed = {
+        dead_letter.record.job_id: dead_letter_row(dead_letter)
+        for dead_letter in reader.dead_letters(reader.survey(), Selection())
+    }
     assert said in listed["job-1"]["truncated"]
     assert listed["job-2"]["truncated"] is None
 

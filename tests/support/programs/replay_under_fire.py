@@ -1,4 +1,4 @@
-"""A desk in a process of its own that stops at a given place of a given batch, says so, and waits to be killed.
+"""A replay in a process of its own that stops at a given place of a given batch, says so, and waits to be killed.
 
 Arguments: bootstrap servers, namespace, `dead` or `queue`, replay id or `-`, batch number, `produced` or `committed`.
 """
@@ -9,9 +9,9 @@ import sys
 from typing import NoReturn
 
 from stoker.operations.replay import pacing
+from stoker.operations.replay.dead_letter_replay import DeadLetterManager, Request
 from stoker.operations.replay.pacing import Pace
 from stoker.operations.replay.queue_replay import Bounds, QueueReplay
-from stoker.operations.replay.settling import Request, Settlement
 from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
@@ -51,9 +51,9 @@ def main() -> None:
     stop_at(int(batch), place)
     pacing.MAX_BATCH_UNITS = BATCH_UNITS  # type: ignore[misc]  # small batches make many places to be killed at
     if kind == "dead":
-        settlement = Settlement(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
+        manager = DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, bench.replaying())
         request = Request(selection=Selection())
-        settlement.carry_out(request, settlement.forecast(request), Pace())
+        manager.carry_out(request, manager.forecast(request), Pace())
     else:
         replay = QueueReplay(bench.pipeline, bench.cluster, bench.queue)
         stretch = replay.stretch(Bounds(), Selection()) if replay_id == "-" else replay.begun_stretch(replay_id)

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 
 from ...topology import ClusterSettings, NotAuthorized
 from .dispositions import disposition_of, is_disposition
-from .errors import DeskError
+from .errors import StoredJobsError
 from .job_record import JobRecord, Ref, record_of
 from .topic_reader import Span, TopicReader
 from .twins import Digest, attempt_digest
@@ -27,11 +27,11 @@ COUNT_TIME_S: Final = 5.0
 """What cannot be read in this time is not counted; large payloads take longer."""
 
 Attempt = Digest | Ref
-"""What stands for a letter and its twins."""
+"""What stands for a dead letter and its twins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecentLetters:
+class RecentDeadLetters:
     """The dead letters of a topic since some instant.
 
     Attributes:
@@ -47,8 +47,8 @@ class RecentLetters:
     is_whole: bool = True
 
 
-class LetterIndex:
-    """The letters among some records of a topic, twins as one, and which of them are settled."""
+class DeadLetterIndex:
+    """The dead letters among some records of a topic, twins as one, and which of them are settled."""
 
     def __init__(self) -> None:
         self._attempts: dict[Ref, Attempt] = {}
@@ -67,23 +67,25 @@ class LetterIndex:
 
     @property
     def open(self) -> int:
-        """How many letters are open."""
+        """How many dead letters are open."""
         return len(self._died) - len(self._settled)
 
-    def since(self, instant: datetime) -> RecentLetters:
+    def since(self, instant: datetime) -> RecentDeadLetters:
         """What died at the instant or later."""
         recent = [attempt for attempt, at in self._died.items() if at >= instant]
         still_open = [at for attempt, at in self._died.items() if attempt not in self._settled]
         settled = sum(attempt in self._settled for attempt in recent)
-        return RecentLetters(died=len(recent), open=len(recent) - settled, oldest_open=min(still_open, default=None))
+        return RecentDeadLetters(
+            died=len(recent), open=len(recent) - settled, oldest_open=min(still_open, default=None)
+        )
 
 
-class OpenLetters:
-    """Counts a topic's open letters again and again, reading each time what has come since."""
+class OpenDeadLetters:
+    """Counts a topic's open dead letters again and again, reading each time what has come since."""
 
     def __init__(self, cluster: ClusterSettings, topic: str) -> None:
         self._cluster, self._topic = cluster, topic
-        self._index, self._starts, self._next = LetterIndex(), dict[int, int](), dict[int, int]()
+        self._index, self._starts, self._next = DeadLetterIndex(), dict[int, int](), dict[int, int]()
 
     def count(self) -> int | None:
         """How many are open; None where there are too many records to count, or they cannot be read.
@@ -95,13 +97,13 @@ class OpenLetters:
             with TopicReader(self._cluster, self._topic, stall_s=COUNT_TIME_S) as reader:
                 spans = reader.spans()
                 return self._counted(reader, spans) if _is_countable(spans) else None
-        except (DeskError, NotAuthorized, KafkaException):
+        except (StoredJobsError, NotAuthorized, KafkaException):
             return None
 
     def _counted(self, reader: TopicReader, spans: Sequence[Span]) -> int | None:
         starts = {span.partition: span.start for span in spans}
         if starts != self._starts:  # the first count, or retention took records
-            self._index, self._starts, self._next = LetterIndex(), starts, dict(starts)
+            self._index, self._starts, self._next = DeadLetterIndex(), starts, dict(starts)
         rest = [Span(partition=span.partition, start=self._next[span.partition], end=span.end) for span in spans]
         if not _fill(self._index, reader, rest):
             self._starts = {}
@@ -110,7 +112,7 @@ class OpenLetters:
         return self._index.open
 
 
-def count_recent(cluster: ClusterSettings, topic: str, since: datetime) -> RecentLetters | None:
+def count_recent(cluster: ClusterSettings, topic: str, since: datetime) -> RecentDeadLetters | None:
     """Count what died since an instant, twins as one; None where that is too much to read, or cannot be read.
 
     Raises:
@@ -118,13 +120,13 @@ def count_recent(cluster: ClusterSettings, topic: str, since: datetime) -> Recen
     """
     try:
         with TopicReader(cluster, topic, stall_s=COUNT_TIME_S) as reader:
-            whole, index = reader.spans(), LetterIndex()
+            whole, index = reader.spans(), DeadLetterIndex()
             is_whole = _is_countable(whole)
             spans = whole if is_whole else _since(reader, whole, since)
             if not _is_countable(spans) or not _fill(index, reader, spans):
                 return None
             return replace(index.since(since), is_whole=is_whole)
-    except (DeskError, NotAuthorized, KafkaException):
+    except (StoredJobsError, NotAuthorized, KafkaException):
         return None
 
 
@@ -138,7 +140,7 @@ def _since(reader: TopicReader, spans: Sequence[Span], since: datetime) -> list[
     return [Span(partition=span.partition, start=first, end=span.end) for span, first in begun if first is not None]
 
 
-def _fill(index: LetterIndex, reader: TopicReader, spans: Sequence[Span]) -> bool:
+def _fill(index: DeadLetterIndex, reader: TopicReader, spans: Sequence[Span]) -> bool:
     """Take in what lies in the spans; says whether that was done in time."""
     give_up_at_s = time.monotonic() + COUNT_TIME_S
     for message in reader.read(spans):

@@ -110,7 +110,7 @@ def _with_options(command: Command, options: Iterable[Callable[[Command], Comman
 
 
 def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: int | None = None) -> Selection:
-    """Build the selection from the options' values and from letters named by reference or id.
+    """Build the selection from the options' values and from dead letters named by reference or id.
 
     Raises:
         UsageError: it cannot be meant.
@@ -130,9 +130,9 @@ def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: in
 
 
 @contextmanager
-def desk_failures() -> Iterator[None]:
-    """Turn the desk's errors into their message and exit code."""
-    from ..stored_jobs.errors import DeskError, EditsRefused, FiltersTooLong, ReadStalled
+def stored_job_failures() -> Iterator[None]:
+    """Turn the errors of stored jobs into their message and exit code."""
+    from ..stored_jobs.errors import EditsRefused, FiltersTooLong, ReadStalled, StoredJobsError
 
     try:
         yield
@@ -140,5 +140,5 @@ def desk_failures() -> Iterator[None]:
         raise Failure(str(wrong), ExitCode.USAGE) from wrong
     except ReadStalled as stalled:
         raise Failure(str(stalled), ExitCode.UNREACHABLE) from stalled
-    except DeskError as failed:
+    except StoredJobsError as failed:
         raise Failure(str(failed), ExitCode.FINDING) from failed

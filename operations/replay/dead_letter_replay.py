@@ -1,8 +1,8 @@
-"""Replay and discard of dead letters: what is decided about a letter is written in one transaction with its effect.
+"""Replay and discard of dead letters: a disposition is written in one transaction with its effect.
 
-A replay publishes {the job to its main topic, the disposition to the dead-letter topic}, both or none, so that a
+A replay publishes {the job to its main topic, the disposition to the dead-letter topic}, both or none, so that a dead
 letter counts as replayed exactly when its job is back in the queue. However often the process is killed and started
-again, an open letter is published once, and a settled one only when that is asked for.
+again, it publishes an open dead letter once, and a settled one only when the request asks for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import uuid_utils
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import RETRY_HEADERS
-from ..stored_jobs.dead_letters import DeadLetterDesk, DeskView
+from ..stored_jobs.dead_letters import DeadLetterReader, DeadLetterView
 from ..stored_jobs.dispositions import Disposition, Verdict
 from ..stored_jobs.errors import EditsRefused, RefusedEdit
 from ..stored_jobs.job_record import JobRecord, RawHeaders, Ref
@@ -29,18 +29,18 @@ from ..stored_jobs.topic_reader import ReadProgress, require_topics
 from .audit import Action, AuditTrail, operator_name
 from .corrections import Correction
 from .pacing import Pace, Published, publish_paced
-from .payloads import LeftOut, PayloadDesk, Prepared, Ready
+from .payloads import LeftOut, PayloadEditor, Prepared, Ready
 from .transactions import Outgoing, TransactionalPublisher, Unit
 
 SHOWN_REFUSALS: Final = 20
 SHOWN_CORRECTIONS: Final = 20
 ORIGINAL_GONE: Final = (
     "it is truncated, and its original is not at the place that it names: that topic's retention has taken it, or the "
-    "topic was made anew. Enqueue the job again where its data came from, then discard the letter"
+    "topic was made anew. Enqueue the job again where its data came from, then discard the dead letter"
 )
 MAX_REASONS: Final = 100
 OTHER_REASONS: Final = "(other reasons)"
-"""Where letters are counted once there are `MAX_REASONS` reasons to leave letters out."""
+"""Where dead letters are counted once there are `MAX_REASONS` reasons to leave dead letters out."""
 
 
 def new_action_id() -> str:
@@ -59,7 +59,7 @@ class Request:
     """What is to be done with which dead letters.
 
     Attributes:
-        settled_too: also letters that were replayed or discarded before, except by this very action.
+        settled_too: also dead letters that were replayed or discarded before, except by this very action.
         action_id: id of the replay or discard; give that of an earlier one to continue it.
         keep_expiry: leave the jobs' expiry in force.
         note: the operator's reason.
@@ -74,19 +74,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a request would do, as of one moment; the letters that died later are not part of it.
+    """What a request would do, as of one moment; the dead letters that died later are not part of it.
 
     Attributes:
-        tally: the letters it would settle.
-        left_out: {reason: letters that cannot be published as they are}.
+        tally: the dead letters it would settle.
+        left_out: {reason: dead letters that cannot be published as they are}.
         settled_before: how many of the tally were settled before and would be published again.
         expired: how many of the tally a worker would drop for their expiry.
-        corrections: what is changed in the payloads of the first letters; empty where nothing is corrected.
-        corrected: how many letters are corrected.
-        passed_over: letters that are named and were settled before, where they are the reason that nothing is to do.
+        corrections: what is changed in the payloads of the first dead letters; empty where nothing is corrected.
+        corrected: how many dead letters are corrected.
+        passed_over: named dead letters that were settled before, where they are the reason that nothing is to do.
     """
 
-    view: DeskView
+    view: DeadLetterView
     tally: Tally
     left_out: Counter[str]
     settled_before: int
@@ -97,12 +97,12 @@ class Forecast:
 
     @property
     def total(self) -> int:
-        """How many letters it would settle."""
+        """How many dead letters it would settle."""
         return self.tally.total
 
 
 class Treatment(Protocol):
-    """What becomes of a letter: the difference between replay and discard."""
+    """What becomes of a dead letter: the difference between replay and discard."""
 
     verdict: Verdict
     action: Action
@@ -110,7 +110,7 @@ class Treatment(Protocol):
     """Where jobs are published to."""
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Say whether the letter is settled, and with which payload."""
+        """Say whether the dead letter is settled, and with which payload."""
         ...
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
@@ -118,7 +118,7 @@ class Treatment(Protocol):
         ...
 
     def begin(self) -> None:
-        """Do what must be done before the first letter is settled."""
+        """Do what must be done before the first dead letter is settled."""
         ...
 
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
@@ -127,12 +127,12 @@ class Treatment(Protocol):
 
 
 class Replaying:
-    """Publish the job to its main topic; of a truncated letter the original, or nothing."""
+    """Publish the job to its main topic; of a truncated dead letter the original, or nothing."""
 
     verdict = Verdict.REPLAYED
     action = Action.DEAD_REPLAY
 
-    def __init__(self, queue: Queue, payloads: PayloadDesk, originals: Originals) -> None:
+    def __init__(self, queue: Queue, payloads: PayloadEditor, originals: Originals) -> None:
         self._topic, self._payloads, self._originals = queue.topic, payloads, originals
         self.target_topics: tuple[str, ...] = (queue.topic,)
 
@@ -168,14 +168,14 @@ class Replaying:
 
 
 class Discarding:
-    """Write the letter off; it stays readable until the topic's retention takes it."""
+    """Write the dead letter off; it stays readable until the topic's retention takes it."""
 
     verdict = Verdict.DISCARDED
     action = Action.DEAD_DISCARD
     target_topics: tuple[str, ...] = ()
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Any letter can be discarded."""
+        """Any dead letter can be discarded."""
         return Ready(value=None)
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
@@ -190,12 +190,12 @@ class Discarding:
         return ()
 
 
-class Settlement:
+class DeadLetterManager:
     """Carries out requests on the dead letters of one queue."""
 
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue, treatment: Treatment) -> None:
         self._pipeline, self._cluster, self._queue, self._treatment = pipeline, cluster, queue, treatment
-        self._desk = DeadLetterDesk(cluster, queue)
+        self._reader = DeadLetterReader(cluster, queue)
         self._operator = operator_name()
         self.verdict = treatment.verdict
 
@@ -207,7 +207,7 @@ class Settlement:
             IncompatibleSchema, StoreError: the contract of an edited payload cannot be registered, or asked for.
             TopicAbsent, ReadStalled: the dead letters cannot be read.
         """
-        view = self._desk.survey(progress, action_id=request.action_id)
+        view = self._reader.survey(progress, action_id=request.action_id)
         count = _Count(now=datetime.now(UTC))
         for record, prepared in self._prepared(request, view):
             count.note(record, prepared, is_settled=bool(view.verdicts(record.ref)))
@@ -226,17 +226,17 @@ class Settlement:
             passed_over=0 if count.tally.total or request.settled_too else self._settled_and_named(request, view),
         )
 
-    def _settled_and_named(self, request: Request, view: DeskView) -> int:
-        """How many letters the request names, by place or id, that were settled before."""
+    def _settled_and_named(self, request: Request, view: DeadLetterView) -> int:
+        """How many dead letters the request names, by place or id, that were settled before."""
         if not (request.selection.refs or request.selection.ids):
             return 0
-        letters = self._desk.letters(view, request.selection, settled_too=True)
-        return sum(bool(letter.verdicts) for letter in letters)
+        dead_letters = self._reader.dead_letters(view, request.selection, settled_too=True)
+        return sum(bool(dead_letter.verdicts) for dead_letter in dead_letters)
 
     def carry_out(
         self, request: Request, forecast: Forecast, pace: Pace, on_progress: Callable[[Published], None] | None = None
     ) -> Published:
-        """Settle the letters of the forecast that are still open.
+        """Settle the dead letters of the forecast that are still open.
 
         Raises:
             Fenced: another replay or discard of this queue began meanwhile; all committed batches stand.
@@ -248,28 +248,28 @@ class Settlement:
             self._cluster, self._queue.dead_topic, self._pipeline.events_topic, *self._treatment.target_topics
         )
         self._treatment.begin()
-        with TransactionalPublisher(self._cluster, f"{self._queue.topic}.desk") as publisher:
-            now = self._desk.survey(action_id=request.action_id)  # only now is the last one's end final
+        with TransactionalPublisher(self._cluster, self._queue.dead_topic) as publisher:
+            now = self._reader.survey(action_id=request.action_id)  # only now is the last one's end final
             trail = AuditTrail(publisher, self._pipeline, self._queue, self._treatment.action, request.action_id)
             trail.begin(counts=forecast.tally.by_job_type(), filters=request.selection.in_words(), note=request.note)
             published = publish_paced(publisher, self._units(request, forecast.view, now), pace, on_progress)
             trail.end(published)
         return published
 
-    def _prepared(self, request: Request, view: DeskView) -> Iterator[tuple[JobRecord, Prepared]]:
-        """The letters of the request as of the view; only those that can be settled count towards its limit."""
+    def _prepared(self, request: Request, view: DeadLetterView) -> Iterator[tuple[JobRecord, Prepared]]:
+        """The dead letters of the request as of the view; only those that can be settled count towards its limit."""
         ready = 0
-        for letter in self._desk.letters(view, request.selection, settled_too=request.settled_too):
-            if view.is_done_by_action(letter.record.ref):
+        for dead_letter in self._reader.dead_letters(view, request.selection, settled_too=request.settled_too):
+            if view.is_done_by_action(dead_letter.record.ref):
                 continue
-            prepared = self._treatment.prepare(letter.record)
-            yield letter.record, prepared
+            prepared = self._treatment.prepare(dead_letter.record)
+            yield dead_letter.record, prepared
             ready += isinstance(prepared, Ready)
             if ready == request.selection.limit:
                 return
 
-    def _units(self, request: Request, view: DeskView, now: DeskView) -> Iterator[Unit]:
-        """What is to be published: the letters of the view, without those that were settled since."""
+    def _units(self, request: Request, view: DeadLetterView, now: DeadLetterView) -> Iterator[Unit]:
+        """What is to be published: the dead letters of the view, without those that were settled since."""
         for record, prepared in self._prepared(request, view):
             done = now.is_done_by_action(record.ref) if request.settled_too else now.verdicts(record.ref)
             if isinstance(prepared, Ready) and not done:
