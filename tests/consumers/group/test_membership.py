@@ -14,7 +14,7 @@ from stoker.consumers.group.membership import JOINING, GroupView, Membership, ju
 from stoker.consumers.inspection.snapshot import QueueSnapshot
 from stoker.consumers.kafka.group_protocol import BrokerWatch
 from stoker.operations.views.live_view import WorkerView
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, Queue
 from support.scenes.worker import RunningWorker, create, declare_queue, running_worker
 from support.waiting import wait_until
 
@@ -35,27 +35,24 @@ def test_a_worker_too_many_is_spare_and_ready(
 ) -> None:
     """Of two workers for one partition one logs, as information, that it has none, and takes over from the other."""
     caplog.set_level(logging.INFO, "stoker")
-    pipeline, _ = declare_queue(namespace, partitions=1)
+    pipeline, queue = declare_queue(namespace, partitions=1)
 
-    @pipeline.job(pipeline.queues["work"])
+    @pipeline.job(queue)
     def act(number: int) -> None:
         """Do nothing with it."""
-
-    def standing(running: RunningWorker) -> str:
-        return snapshot_of(running).standing
 
     create(pipeline, cluster)
     with (
         running_worker(pipeline, cluster, worker_id="a") as one,
         running_worker(pipeline, cluster, worker_id="b") as two,
     ):
-        wait_until(lambda: {standing(one), standing(two)} == {"working", "spare"}, 20, "one of them to be spare")
-        working, spare = (one, two) if standing(two) == "spare" else (two, one)
+        wait_until(lambda: is_shared_out(cluster, queue, workers=2), 20, "the group to be settled")
+        working, spare = wait_until(lambda: roles_of(one, two), 20, "one of them to be spare")
         assert snapshot_of(spare).is_ready
         assert "2 workers share 1 partitions" in snapshot_of(spare).waits_for
         assert "2 workers share 1 partitions" in spare.worker.trace()[0].hints[0]
         working.stop()
-        wait_until(lambda: standing(spare) == "working", 20, "the spare one to work")
+        wait_until(lambda: snapshot_of(spare).standing == "working", 20, "the spare one to work")
         assert snapshot_of(spare).waits_for == ""
     told = [found for found in caplog.records if "2 workers share 1 partitions" in found.getMessage()]
     assert {found.levelno for found in told} == {logging.INFO}
@@ -214,3 +211,20 @@ def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
 def snapshot_of(running: RunningWorker) -> QueueSnapshot:
     """The figures of its first queue."""
     return running.worker.snapshot()[0]
+
+
+def is_shared_out(cluster: ClusterSettings, queue: Queue, *, workers: int) -> bool:
+    """Whether so many workers are in the group, and no partition is on its way from one to another."""
+    try:
+        found = view_group(cluster, queue, "a")
+    except KafkaException:  # nobody has joined yet, so there is no group
+        return False
+    return (found.members, found.state) == (workers, "stable")
+
+
+def roles_of(*workers: RunningWorker) -> tuple[RunningWorker, RunningWorker] | None:
+    """The worker that holds the partition and the one that is spare, once both know it."""
+    views = [(snapshot_of(found), found) for found in workers]
+    working = [found for view, found in views if view.standing == "working" and view.partitions]
+    spare = [found for view, found in views if view.standing == "spare" and not view.partitions]
+    return (working[0], spare[0]) if working and spare else None
