@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..schemas import Compatibility, Finding, IncompatibleSchema, SchemaStore, StoredSchema, compare, load
+from ..schemas.codec.schema import RecordSchema
 from ..topology import ClusterSettings, Pipeline
 from ..topology.declaration.pipeline import AnyJobType
 from ..topology.planning.contracts import STORE_TIMEOUT_S
@@ -65,7 +65,7 @@ def _stores_own(job_type: AnyJobType, store: SchemaStore, mode: Compatibility | 
         )
 
 
-def _as_version(job_type: str, schema: dict[str, Any]) -> StoredSchema:
+def _as_version(job_type: str, schema: RecordSchema) -> StoredSchema:
     return StoredSchema(job_type=job_type, frame_id=b"", schema=schema, registered_at=None)
 
 
@@ -77,6 +77,6 @@ def _breaks(job_types: Iterable[AnyJobType], versions: Versions, mode: Compatibi
     ]
 
 
-def _same(job_type: AnyJobType) -> dict[str, dict[str, Any]]:
+def _same(job_type: AnyJobType) -> dict[str, RecordSchema]:
     """Files that agree with the code, so that only the versions are compared."""
     return {job_type.name: job_type.contract.schema}

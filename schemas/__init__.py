@@ -23,8 +23,9 @@ from .errors import (
 from .files import Finding, SchemaFileBroken, compare, export, load
 from .own import decode_own, encode_own, is_own, own_schema
 from .shapes.annotations import Alias, Digits
+from .stores.memory_store import MemorySchemaStore
 from .stores.registry_store import RegistrySchemaStore
-from .stores.store import MemorySchemaStore, SchemaStore, StoredSchema
+from .stores.store import SchemaStore, StoredSchema
 from .stores.topic_store import TopicSchemaStore
 from .wire_text import LONGEST_DETAIL, wire_text
 

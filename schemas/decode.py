@@ -5,22 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from .codec.avro import (
-    CONFLUENT,
-    FINGERPRINT_BYTES,
-    NOT_A_SCHEMA,
-    REGISTRY_ID_BYTES,
-    SINGLE_OBJECT,
-    Codec,
-    require_bounded,
-)
+from .codec.bounds import require_bounded
+from .codec.codec import CONFLUENT, FINGERPRINT_BYTES, REGISTRY_ID_BYTES, SINGLE_OBJECT, Codec
+from .codec.schema import NOT_A_SCHEMA
 from .contracts.compatibility import Break, unresolved
 from .contracts.contract import Contract
 from .contracts.resolution import Resolver
 from .errors import Misfit, SchemaMismatch, StoreError, Undecodable, UnknownSchema
-from .shapes.given import Given
+from .json_data import JsonObject
+from .shapes.given_schema import Given
+from .shapes.records import RecordDatum
 from .stores.store import SchemaStore, StoredSchema
 
 _SINGLE_HEADER_BYTES: Final = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
@@ -56,7 +52,7 @@ class Decoder:
         """Note that a contract which may never be registered comes after the versions that the store knows by now."""
         self._places[contract] = len(self._store.versions(contract.job_type))
 
-    def decode(self, contract: Contract, value: bytes | None) -> dict[str, Any]:
+    def decode(self, contract: Contract, value: bytes | None) -> RecordDatum:
         """Read a record's value as a datum of the contract's schema.
 
         Raises:
@@ -75,7 +71,7 @@ class Decoder:
             newer = self._is_newer(contract, frame_id)
             raise SchemaMismatch(misfit.field, misfit.reason, newer) from misfit
 
-    def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, dict[str, Any]]:
+    def decode_as_written(self, value: bytes | None) -> tuple[StoredSchema, JsonObject]:
         """Read a value by its writer's schema alone, for tools without a contract at hand.
 
         Returns:
@@ -170,7 +166,7 @@ class _Reader:
 
     __slots__ = ("_broken", "_codec", "_resolve")
 
-    def __init__(self, codec: Codec, resolve: Callable[[Any], Any] | None, broken: Break | None) -> None:
+    def __init__(self, codec: Codec, resolve: Resolver | None, broken: Break | None) -> None:
         self._codec, self._resolve, self._broken = codec, resolve, broken
 
     @classmethod
@@ -186,7 +182,7 @@ class _Reader:
             return cls(writer, None, lasting[0])
         return cls(writer, None if _is_same(writer, contract.codec) else Resolver(writer, contract.codec), None)
 
-    def read(self, value: bytes, start: int) -> dict[str, Any]:
+    def read(self, value: bytes, start: int) -> RecordDatum:
         """Read one datum, or raise Undecodable, or Misfit where it does not resolve."""
         if self._broken is not None:
             misfit = Misfit(self._broken.explanation)

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastavro.schema import SchemaParseException, UnknownType
 
-from .codec.avro import Codec
+from .codec.codec import Codec
+from .codec.schema import FieldSchema, RecordSchema
 from .contracts.compatibility import Compatibility, violations
 from .contracts.contract import Contract
 from .errors import SchemaError
@@ -18,7 +19,7 @@ from .stores.store import StoredSchema
 
 SUFFIX = ".avsc"
 
-Schemas = Mapping[str, dict[str, Any]]
+Schemas = Mapping[str, RecordSchema]
 
 
 class SchemaFileBroken(SchemaError):
@@ -59,7 +60,7 @@ def _write(contract: Contract, folder: Path) -> Path:
     return path
 
 
-def load(folder: Path) -> dict[str, dict[str, Any]]:
+def load(folder: Path) -> dict[str, RecordSchema]:
     """Read the schemas of a folder by job type; none when the folder does not exist.
 
     Raises:
@@ -68,9 +69,9 @@ def load(folder: Path) -> dict[str, dict[str, Any]]:
     return {path.name.removesuffix(SUFFIX): _load(path) for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> RecordSchema:
     try:
-        schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        schema: RecordSchema = json.loads(path.read_text("utf-8"))
         Codec(schema)
     except (ValueError, LookupError, TypeError, SchemaParseException, UnknownType) as error:
         raise SchemaFileBroken(str(path), str(error)) from error
@@ -118,11 +119,11 @@ def _drift(contract: Contract, files: Schemas) -> list[Finding]:
     ]
 
 
-def _by_name(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(schema: RecordSchema) -> dict[str, FieldSchema]:
     return {field["name"]: field for field in schema.get("fields", ())}
 
 
-def _difference(name: str, fields: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+def _difference(name: str, fields: Mapping[str, FieldSchema], written: Mapping[str, FieldSchema]) -> str:
     if name not in written:
         return "is in the code, but not in the committed file"
     return "differs from the committed file" if name in fields else "is in the committed file, but not in the code"

@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from .codec.avro import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
+from .codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
+from .codec.schema import RecordSchema
 from .errors import Undecodable, UnknownSchema
 
 OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent"]
@@ -17,10 +18,10 @@ _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 
 
 @cache
-def own_schema(name: OwnName) -> dict[str, Any]:
+def own_schema(name: OwnName) -> RecordSchema:
     """Return the Avro schema of one of Stoker's own records, as plain JSON data."""
     text = files(__package__).joinpath("events", f"{name}.avsc").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
+    schema: RecordSchema = json.loads(text)
     return schema
 
 

@@ -21,7 +21,7 @@ from ..consumers.steps.schema_waits import FrameId
 from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
-from ..schemas.stores.store import MemorySchemaStore
+from ..schemas.stores.memory_store import MemorySchemaStore
 from ..topology import JobType
 from ..topology.declaration.job_type import ConfiguredJob, JobCall
 from ..topology.wire import headers as wire

@@ -14,7 +14,7 @@ from ..producers import BulkResult, EnqueueError, Receipt
 from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
 from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
-from ..schemas.stores.store import MemorySchemaStore
+from ..schemas.stores.memory_store import MemorySchemaStore
 from ..topology import JobType, Pipeline
 from ..topology.declaration.job_type import ConfiguredJob, JobCall
 from ..topology.declaration.pipeline import AnyJobType

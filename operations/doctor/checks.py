@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ...schemas import SchemaStore, StoreError
-from ...schemas.codec.avro import Codec
+from ...schemas.codec.codec import Codec
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.planning.access import require_rights

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from ..errors import Misfit
-from .meanings import meaning_of
-from .source import Source, indented
+from .generated_source import Source, indented
+from .logical_types import meaning_of
+from .schema import ArraySchema, MapSchema, NamedSchema, ObjectSchema, RecordSchema, ScalarSchema, Schema
 
-Read: TypeAlias = Callable[[bytes, int, int], tuple[Any, int]]
+Read: TypeAlias = Callable[[bytes, int, int], tuple[dict[str, object], int]]
 """`(bytes, position, number of bytes) -> (datum, position behind it)`; raises one of `FAULTS`."""
 
 CUT_OFF: Final = (IndexError, struct.error)
@@ -44,44 +45,49 @@ _PRIMITIVES: Final[dict[str, list[str]]] = {
 }
 
 
-def reader_of(schema: Any, named: Mapping[str, Any]) -> Read:
-    """Make the reader of a parsed schema; `named` has the definitions of its named types."""
+def reader_of(schema: Schema, named: Mapping[str, NamedSchema]) -> Read:
+    """Make the reader of a record's parsed schema; `named` has the definitions of its named types."""
     return _Reading(named).compiled(schema)
 
 
 class _Reading:
     """Writes the source of one schema's reader: a function for each record, array and map."""
 
-    def __init__(self, named: Mapping[str, Any]) -> None:
+    def __init__(self, named: Mapping[str, NamedSchema]) -> None:
         self._named = named
         self._source = Source(_SCOPE)
         self._records: dict[str, str] = {}
 
-    def compiled(self, schema: Any) -> Read:
+    def compiled(self, schema: Schema) -> Read:
         name = self._source.fresh("read")
         self._source.define(f"{name}(d, i, n)", [*self._lines(schema, "x"), "return x, i"])
-        return self._source.compile(name)
+        read: Read = self._source.compile(name)
+        return read
 
-    def _lines(self, schema: Any, target: str) -> list[str]:
+    def _lines(self, schema: Schema, target: str) -> list[str]:
         """Write what reads a datum and assigns it to the target."""
         if isinstance(schema, str) and schema not in _PRIMITIVES:
             schema = self._named[schema]
         if isinstance(schema, str):
             return [*_PRIMITIVES[schema], f"{target} = x"]
-        if isinstance(schema, list):
-            return self._union(schema, target)
-        kind = schema["type"]
-        if kind in _FUNCTIONS:
-            return [f"{target}, i = {_FUNCTIONS[kind](self, schema)}(d, i, n)"]
-        return self._scalar(schema, kind, target)
+        return self._union(schema, target) if isinstance(schema, list) else self._object(schema, target)
 
-    def _scalar(self, schema: Mapping[str, Any], kind: Any, target: str) -> list[str]:
-        if kind == "enum":
+    def _object(self, schema: ObjectSchema, target: str) -> list[str]:
+        if schema["type"] == "record" or schema["type"] == "error":
+            return [f"{target}, i = {self._record(schema)}(d, i, n)"]
+        if schema["type"] == "array":
+            return [f"{target}, i = {self._array(schema)}(d, i, n)"]
+        if schema["type"] == "map":
+            return [f"{target}, i = {self._map(schema)}(d, i, n)"]
+        return self._scalar(schema, target)
+
+    def _scalar(self, schema: ScalarSchema, target: str) -> list[str]:
+        if schema["type"] == "enum":
             return [*self._symbol(schema["symbols"]), f"{target} = x"]
-        if kind == "fixed":
+        if schema["type"] == "fixed":
             lines = [f"e = i + {int(schema['size'])}", "if e > n: raise IndexError(e)", "x = d[i:e]; i = e"]
         else:
-            lines = self._lines(kind, "x")
+            lines = self._lines(schema["type"], "x")
         meaning = meaning_of(schema)
         return [*lines, f"{target} = x" if meaning is None else f"{target} = {self._source.constant(meaning.read)}(x)"]
 
@@ -89,7 +95,7 @@ class _Reading:
         names = self._source.constant(tuple(symbols))
         return [*_VARINT, f"if b & 1 or b >> 1 >= {len(symbols)}: refuse_symbol(b)", f"x = {names}[b >> 1]"]
 
-    def _union(self, branches: list[Any], target: str) -> list[str]:
+    def _union(self, branches: list[Schema], target: str) -> list[str]:
         """None for null, and `(index, datum)` for other branches; the datum alone where there is one of these."""
         is_tagged = sum(branch != "null" for branch in branches) > 1
         lines, word = list(_VARINT), "if"
@@ -100,7 +106,7 @@ class _Reading:
             word = "elif"
         return [*lines, "else: refuse_branch(b)"]
 
-    def _record(self, schema: Mapping[str, Any]) -> str:
+    def _record(self, schema: RecordSchema) -> str:
         known = self._records.get(schema["name"])
         if known is not None:
             return known
@@ -112,25 +118,17 @@ class _Reading:
         self._source.define(f"{name}(d, i, n)", ["r = {}", *guarded, "return r, i"])
         return name
 
-    def _array(self, schema: Mapping[str, Any]) -> str:
+    def _array(self, schema: ArraySchema) -> str:
         name = self._source.fresh("read_array")
         item = [*self._lines(schema["items"], "x"), "keep(x)"]
         self._source.define(f"{name}(d, i, n)", ["r = []; keep = r.append", *_blocks(item)])
         return name
 
-    def _map(self, schema: Mapping[str, Any]) -> str:
+    def _map(self, schema: MapSchema) -> str:
         name = self._source.fresh("read_map")
         key = [*_PRIMITIVES["string"], "k = x", "if k in r: refuse_twice(k)"]
         self._source.define(f"{name}(d, i, n)", ["r = {}", *_blocks([*key, *self._lines(schema["values"], "r[k]")])])
         return name
-
-
-_FUNCTIONS: Final[dict[Any, Callable[[_Reading, Mapping[str, Any]], str]]] = {
-    "record": _Reading._record,  # of this module's own class
-    "error": _Reading._record,
-    "array": _Reading._array,
-    "map": _Reading._map,
-}
 
 
 def _blocks(item: Iterable[str]) -> list[str]:
@@ -219,7 +217,7 @@ def _refuse_twice(key: str) -> NoReturn:
     raise Misfit("has this key twice").within(key)
 
 
-_SCOPE: Final[dict[str, Any]] = {
+_SCOPE: Final[dict[str, object]] = {
     "tail": _tail,
     "sized_block": _sized_block,
     "float_at": struct.Struct("<f").unpack_from,

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from .meanings import meaning_of
-from .source import Source, indented
+from .generated_source import Source, indented
+from .logical_types import meaning_of
+from .schema import ArraySchema, MapSchema, NamedSchema, ObjectSchema, RecordSchema, ScalarSchema, Schema
 
-Write: TypeAlias = Callable[[Any, bytearray], None]
+Write: TypeAlias = Callable[[Mapping[str, object], bytearray], None]
 """`(datum, bytes so far)`. A union's datum is as the reader gives it: see `body_reader`."""
 
 _VARINT: Final = ["if b < 128: put(b)", "else: tail(b, put)"]
@@ -33,49 +34,54 @@ _PRIMITIVES: Final[dict[str, list[str]]] = {
 }
 
 
-def writer_of(schema: Any, named: Mapping[str, Any]) -> Write:
-    """Make the writer of a parsed schema; `named` has the definitions of its named types."""
+def writer_of(schema: Schema, named: Mapping[str, NamedSchema]) -> Write:
+    """Make the writer of a record's parsed schema; `named` has the definitions of its named types."""
     return _Writing(named).compiled(schema)
 
 
 class _Writing:
     """Writes the source of one schema's writer: a function for each record, array and map."""
 
-    def __init__(self, named: Mapping[str, Any]) -> None:
+    def __init__(self, named: Mapping[str, NamedSchema]) -> None:
         self._named = named
         self._source = Source(_SCOPE)
         self._records: dict[str, str] = {}
 
-    def compiled(self, schema: Any) -> Write:
+    def compiled(self, schema: Schema) -> Write:
         name = self._source.fresh("write")
         self._define(name, self._lines(schema, "v"))
-        return self._source.compile(name)
+        write: Write = self._source.compile(name)
+        return write
 
     def _define(self, name: str, lines: list[str]) -> None:
         self._source.define(f"{name}(v, o)", ["put = o.append", *lines])
 
-    def _lines(self, schema: Any, value: str) -> list[str]:
+    def _lines(self, schema: Schema, value: str) -> list[str]:
         """Write what appends the value of an expression."""
         if isinstance(schema, str) and schema not in _PRIMITIVES:
             schema = self._named[schema]
         if isinstance(schema, str):
             return [f"x = {value}", *_PRIMITIVES[schema]]
-        if isinstance(schema, list):
-            return self._union(schema, value)
-        kind = schema["type"]
-        if kind in _FUNCTIONS:
-            return [f"{_FUNCTIONS[kind](self, schema)}({value}, o)"]
-        return self._scalar(schema, kind, value)
+        return self._union(schema, value) if isinstance(schema, list) else self._object(schema, value)
 
-    def _scalar(self, schema: Mapping[str, Any], kind: Any, value: str) -> list[str]:
-        if kind == "enum":
+    def _object(self, schema: ObjectSchema, value: str) -> list[str]:
+        if schema["type"] == "record" or schema["type"] == "error":
+            return [f"{self._record(schema)}({value}, o)"]
+        if schema["type"] == "array":
+            return [f"{self._array(schema)}({value}, o)"]
+        if schema["type"] == "map":
+            return [f"{self._map(schema)}({value}, o)"]
+        return self._scalar(schema, value)
+
+    def _scalar(self, schema: ScalarSchema, value: str) -> list[str]:
+        if schema["type"] == "enum":
             numbers = {symbol: number << 1 for number, symbol in enumerate(schema["symbols"])}
             return [f"b = {self._source.constant(numbers)}[{value}]", *_VARINT]
         meaning = meaning_of(schema)
         plain = value if meaning is None else f"{self._source.constant(meaning.write)}({value})"
-        return [f"o += {plain}"] if kind == "fixed" else self._lines(kind, plain)
+        return [f"o += {plain}"] if schema["type"] == "fixed" else self._lines(schema["type"], plain)
 
-    def _union(self, branches: list[Any], value: str) -> list[str]:
+    def _union(self, branches: list[Schema], value: str) -> list[str]:
         """The index and the datum, which come as the pair that `body_reader` reads."""
         datum = self._source.fresh("datum")
         others = [(index, schema) for index, schema in enumerate(branches) if schema != "null"]
@@ -91,10 +97,10 @@ class _Writing:
             word = "elif"
         return [*lines, f"else: raise ValueError(f'no branch {{{datum}[0]}}')"] if others else lines
 
-    def _branch(self, index: int, schema: Any, value: str) -> list[str]:
+    def _branch(self, index: int, schema: Schema, value: str) -> list[str]:
         return indented([*_index(index), *self._lines(schema, value)])
 
-    def _record(self, schema: Mapping[str, Any]) -> str:
+    def _record(self, schema: RecordSchema) -> str:
         known = self._records.get(schema["name"])
         if known is not None:
             return known
@@ -102,26 +108,18 @@ class _Writing:
         self._define(name, [line for f in schema["fields"] for line in self._lines(f["type"], f"v[{f['name']!r}]")])
         return name
 
-    def _array(self, schema: Mapping[str, Any]) -> str:
+    def _array(self, schema: ArraySchema) -> str:
         name = self._source.fresh("write_array")
         items = ["if v:", "    b = len(v) << 1", *indented(_VARINT), "    for item in v:"]
         self._define(name, [*items, *indented(indented(self._lines(schema["items"], "item"))), "put(0)"])
         return name
 
-    def _map(self, schema: Mapping[str, Any]) -> str:
+    def _map(self, schema: MapSchema) -> str:
         name = self._source.fresh("write_map")
         parts = ["if v:", "    b = len(v) << 1", *indented(_VARINT), "    for key, part in v.items():"]
         lines = [*self._lines("string", "key"), *self._lines(schema["values"], "part")]
         self._define(name, [*parts, *indented(indented(lines)), "put(0)"])
         return name
-
-
-_FUNCTIONS: Final[dict[Any, Callable[[_Writing, Mapping[str, Any]], str]]] = {
-    "record": _Writing._record,  # of this module's own class
-    "error": _Writing._record,
-    "array": _Writing._array,
-    "map": _Writing._map,
-}
 
 
 def _index(number: int) -> list[str]:
@@ -137,7 +135,7 @@ def _tail(zigzag: int, put: Callable[[int], None]) -> None:
     put(zigzag)
 
 
-_SCOPE: Final[dict[str, Any]] = {
+_SCOPE: Final[dict[str, object]] = {
     "tail": _tail,
     "utf8": str.encode,
     "float_bytes": struct.Struct("<f").pack,

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from ..codec.avro import NAMED, Codec, Schema, kind_of
+from ..codec.codec import Codec
+from ..codec.schema import (
+    EnumSchema,
+    FieldSchema,
+    RecordSchema,
+    Schema,
+    is_named,
+    is_record_schema,
+    kind_of,
+    logical_type,
+)
 
 
 class Compatibility(enum.StrEnum):
@@ -130,7 +140,7 @@ class _Resolution:
             return iter([_type_changed(writer, reader, path)])
         return self._same_kind(writer, reader, path)
 
-    def _from_union(self, writer: list[Any], reader: Schema, path: str) -> Iterator[Break]:
+    def _from_union(self, writer: list[Schema], reader: Schema, path: str) -> Iterator[Break]:
         broken = [list(self.breaks(branch, reader, path)) for branch in writer]
         lost = all(any(not found.by_value for found in branch) for branch in broken)
         for branch, found in zip(writer, broken, strict=True):
@@ -139,7 +149,7 @@ class _Resolution:
                     one, by_value=not lost, explanation=f"for {describe(branch)} values: {one.explanation}"
                 )
 
-    def _into_union(self, writer: Schema, reader: list[Any], path: str) -> Iterator[Break]:
+    def _into_union(self, writer: Schema, reader: list[Schema], path: str) -> Iterator[Break]:
         branch = branch_for(writer, [self._reader.follow(branch) for branch in reader])
         if branch is None:
             yield Break(
@@ -150,19 +160,19 @@ class _Resolution:
         else:
             yield from self.breaks(writer, branch, path)
 
-    def _same_kind(self, writer: Any, reader: Any, path: str) -> Iterator[Break]:
-        kind = kind_of(writer)
-        if kind in {"record", "error"}:
+    def _same_kind(self, writer: Schema, reader: Schema, path: str) -> Iterator[Break]:
+        if is_record_schema(writer) and is_record_schema(reader):
             return self._records(writer, reader, path)
-        if kind == "array":
-            return self.breaks(writer["items"], reader["items"], path)
-        if kind == "map":
-            return self.breaks(writer["values"], reader["values"], path)
-        if kind == "enum":
-            return _symbols(writer, reader, path)
+        if isinstance(writer, dict) and isinstance(reader, dict):
+            if writer["type"] == "array" and reader["type"] == "array":
+                return self.breaks(writer["items"], reader["items"], path)
+            if writer["type"] == "map" and reader["type"] == "map":
+                return self.breaks(writer["values"], reader["values"], path)
+            if writer["type"] == "enum" and reader["type"] == "enum":
+                return _symbols(writer, reader, path)
         return _logical(writer, reader, path)
 
-    def _records(self, writer: dict[str, Any], reader: dict[str, Any], path: str) -> Iterator[Break]:
+    def _records(self, writer: RecordSchema, reader: RecordSchema, path: str) -> Iterator[Break]:
         pair = (writer["name"], reader["name"])
         if pair in self._seen:
             return
@@ -185,7 +195,7 @@ class _Resolution:
         self._seen.discard(pair)
 
 
-def source_of(field: dict[str, Any], written: Any) -> str | None:
+def source_of(field: FieldSchema, written: Container[str]) -> str | None:
     """Find the name under which a reader's field was written: its own, or one of its aliases."""
     names = [field["name"], *field.get("aliases", ())]
     return next((name for name in names if name in written), None)
@@ -203,9 +213,9 @@ def matches(writer: Schema, reader: Schema) -> bool:
     wrote, reads = kind_of(writer), kind_of(reader)
     if wrote != reads:
         return reads in PROMOTIONS.get(wrote, ())
-    if wrote not in NAMED or isinstance(writer, str | list) or isinstance(reader, str | list):
+    if not is_named(writer) or not is_named(reader):
         return True
-    if wrote == "fixed" and writer["size"] != reader["size"]:
+    if writer["type"] == "fixed" and reader["type"] == "fixed" and writer["size"] != reader["size"]:
         return False
     short = writer["name"].rpartition(".")[2]
     aliases = reader.get("aliases", ())
@@ -218,9 +228,10 @@ def describe(schema: Schema) -> str:
         return "union of " + ", ".join(describe(branch) for branch in schema)
     if isinstance(schema, str):
         return schema
-    if schema.get("logicalType") == "decimal":
-        return f"decimal({schema['precision']}, {schema.get('scale', 0)})"
-    return str(schema.get("name") or schema.get("logicalType") or kind_of(schema))
+    logical, precision, scale = _meaning(schema)
+    if logical == "decimal":
+        return f"decimal({precision}, {scale})"
+    return str(schema.get("name") or logical_type(schema) or kind_of(schema))
 
 
 def _type_changed(writer: Schema, reader: Schema, path: str) -> Break:
@@ -232,7 +243,7 @@ def _type_changed(writer: Schema, reader: Schema, path: str) -> Break:
     )
 
 
-def _symbols(writer: dict[str, Any], reader: dict[str, Any], path: str) -> Iterator[Break]:
+def _symbols(writer: EnumSchema, reader: EnumSchema, path: str) -> Iterator[Break]:
     unknown = [symbol for symbol in writer["symbols"] if symbol not in reader["symbols"]]
     if unknown and not reader.get("default"):
         yield Break(
@@ -257,9 +268,9 @@ def _logical(writer: Schema, reader: Schema, path: str) -> Iterator[Break]:
 
 def _meaning(schema: Schema) -> tuple[str, int, int]:
     """Reduce a logical type to what must agree: its name, scale and precision."""
-    logical = schema.get("logicalType") if isinstance(schema, dict) else None
-    if not isinstance(schema, dict) or not isinstance(logical, str) or logical not in _LOGICAL:
+    logical = logical_type(schema)
+    if logical is None or logical not in _LOGICAL:
         return ("", 0, 0)
-    if logical != "decimal":
-        return (str(logical), 0, 0)
-    return ("decimal", int(schema.get("scale", 0)), int(schema["precision"]))
+    if logical == "decimal" and isinstance(schema, dict) and (schema["type"] == "bytes" or schema["type"] == "fixed"):
+        return ("decimal", schema.get("scale", 0), schema["precision"])
+    return (logical, 0, 0)

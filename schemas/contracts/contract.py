@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from ..codec.avro import NOT_A_SCHEMA, SINGLE_OBJECT, Codec, Schema, avro_namespace, require_bounded, unmarked
+from ..codec.bounds import require_bounded
+from ..codec.codec import SINGLE_OBJECT, Codec
+from ..codec.schema import NOT_A_SCHEMA, RecordSchema, Schema, avro_namespace, is_record_schema, unmarked
 from ..errors import ContractRefused, Misfit, PayloadRefused
+from ..json_data import JsonObject
 from ..shapes.annotations import peeled
-from ..shapes.derive import Derivation
-from ..shapes.given import Given, owner_annotations
-from ..shapes.records import RecordShape, is_record
+from ..shapes.derivation import Derivation
+from ..shapes.given_schema import Given, owner_annotations
+from ..shapes.records import RecordClass, RecordDatum, RecordShape, is_record
 from ..shapes.signature import Parameter, parameters_of
 
 
@@ -51,7 +53,7 @@ class Contract:
         self,
         *,
         job_type: str,
-        schema: dict[str, Any],
+        schema: RecordSchema,
         record: RecordShape,
         parameters: list[Parameter],
         whole: str | None,
@@ -61,7 +63,7 @@ class Contract:
         self._whole = whole
         self.parameters = tuple(parameter.name for parameter in parameters)
         self.positional = tuple(parameter.name for parameter in parameters if parameter.positional)
-        self.defaults: Mapping[str, Callable[[], Any]] = {} if whole is not None else record.default_values()
+        self.defaults: Mapping[str, Callable[[], object]] = {} if whole is not None else record.default_values()
         self.codec = Codec(schema)
         require_bounded(self.codec)
         self.header = SINGLE_OBJECT + self.codec.fingerprint
@@ -82,11 +84,10 @@ class Contract:
             derivation = Derivation(avro_namespace(namespace))
             whole = _whole_record(parameters)
             record = derivation.record(whole) if whole else _parameter_record(derivation, job_type, parameters)
-            schema = record.schema(set())
             return cls(
                 job_type=job_type,
-                schema=schema,  # type: ignore[arg-type]  # a record's schema is a dict where it is defined
-                record=record,  # type: ignore[arg-type]  # both ways above make a RecordShape
+                schema=record.definition(set()),
+                record=record,
                 parameters=parameters,
                 whole=parameters[0].name if whole else None,
             )
@@ -95,7 +96,12 @@ class Contract:
 
     @classmethod
     def of_avsc(
-        cls, function: Callable[..., object], source: str | Path | Mapping[str, Any], *, job_type: str, namespace: str
+        cls,
+        function: Callable[..., object],
+        source: str | Path | Mapping[str, object],
+        *,
+        job_type: str,
+        namespace: str,
     ) -> Contract:
         """Take the contract from an `.avsc` file, or from a schema as a dict.
 
@@ -116,7 +122,7 @@ class Contract:
     def __repr__(self) -> str:
         return f"Contract({self.job_type!r}, {self.codec.name}, {self.fingerprint.hex()})"
 
-    def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def payload(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> RecordDatum:
         """Bind the arguments of a call and check them, strictly, into a payload that `encode` takes.
 
         Raises:
@@ -129,7 +135,7 @@ class Contract:
         except Misfit as misfit:
             raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
 
-    def arguments(self, datum: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, datum: RecordDatum) -> tuple[tuple[object, ...], dict[str, object]]:
         """Rebuild the arguments of a call from a decoded datum, which may become part of them.
 
         Raises:
@@ -142,7 +148,7 @@ class Contract:
         except Misfit as misfit:
             raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
 
-    def from_json(self, data: object) -> dict[str, Any]:
+    def from_json(self, data: object) -> RecordDatum:
         """Read a payload from JSON data as a person types it (ISO moments, decimals and UUIDs in quotes).
 
         Bytes are text (UTF-8) or `{"base64": "..."}`; a value of a union with several branches may be given as
@@ -156,7 +162,7 @@ class Contract:
         except Misfit as misfit:
             raise PayloadRefused(self.job_type, misfit.field, misfit.reason) from misfit
 
-    def to_json(self, datum: dict[str, Any]) -> dict[str, Any]:
+    def to_json(self, datum: RecordDatum) -> JsonObject:
         """Show a payload as JSON data that `from_json` reads back to the same payload."""
         return self._record.render(datum)
 
@@ -165,21 +171,21 @@ class Contract:
         path = fields if parameter == self._whole else (parameter, *fields)
         avro: Schema | None = self.codec.root
         for name in path:
-            parts = avro.get("fields", ()) if isinstance(avro, dict) else ()
+            parts = avro["fields"] if avro is not None and is_record_schema(avro) else ()
             avro = next((self.codec.only_branch(part["type"]) for part in parts if part["name"] == name), None)
         return avro
 
-    def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def _bound(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> dict[str, object]:
         if len(args) > len(self.positional):
             raise Misfit(f"takes {len(self.positional)} positional arguments, got {len(args)}")
-        bound = dict(zip(self.positional, args))  # noqa: B905  # there may be fewer; `strict` costs time here
+        bound: dict[str, object] = dict(zip(self.positional, args))  # noqa: B905  # there may be fewer; `strict` costs time here
         if not kwargs:
             return bound
         for name in kwargs.keys() & bound.keys():
             raise Misfit("was given twice, by position and by name").within(name)
         return {**bound, **kwargs}
 
-    def _whole_argument(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _whole_argument(self, name: str, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
         bound = self._bound(args, kwargs) if args else kwargs
         for other in bound.keys() - {name}:
             raise Misfit(f"is not a parameter of the job, which takes {name!r} only").within(other)
@@ -188,7 +194,7 @@ class Contract:
         return bound[name]
 
 
-def _whole_record(parameters: list[Parameter]) -> type[Any] | None:
+def _whole_record(parameters: list[Parameter]) -> RecordClass | None:
     if len(parameters) != 1:
         return None
     bare, _ = peeled(parameters[0].annotation)
@@ -203,10 +209,10 @@ def _parameter_record(derivation: Derivation, job_type: str, parameters: list[Pa
 
 def _given(codec: Codec, parameters: list[Parameter]) -> tuple[RecordShape, str | None]:
     given, root = Given(codec), codec.root
-    names = {field["name"] for field in root["fields"]} if isinstance(root, dict) and "fields" in root else set()
+    names = {field["name"] for field in root["fields"]} if is_record_schema(root) else set()
     if len(parameters) == 1 and parameters[0].name not in names:
         bare, _ = peeled(parameters[0].annotation)
-        if is_record(bare) and isinstance(root, dict):
+        if is_record(bare) and is_record_schema(root):
             return given.record(owner_annotations(root, bare), bare), parameters[0].name
         if getattr(bare, "__origin__", bare) in (dict, Mapping):
             return given.record({}, None), parameters[0].name
@@ -216,7 +222,7 @@ def _given(codec: Codec, parameters: list[Parameter]) -> tuple[RecordShape, str 
     return given.record(annotations, None), None
 
 
-def _codec(schema: dict[str, Any]) -> Codec:
+def _codec(schema: RecordSchema) -> Codec:
     try:
         codec = Codec(schema)
     except NOT_A_SCHEMA as error:
@@ -225,8 +231,10 @@ def _codec(schema: dict[str, Any]) -> Codec:
     return codec
 
 
-def _read_schema(source: str | Path | Mapping[str, Any], namespace: str) -> dict[str, Any]:
-    schema = unmarked(dict(source)) if isinstance(source, Mapping) else json.loads(Path(source).read_text("utf-8"))
+def _read_schema(source: str | Path | Mapping[str, object], namespace: str) -> RecordSchema:
+    schema: RecordSchema = (
+        unmarked(dict(source)) if isinstance(source, Mapping) else json.loads(Path(source).read_text("utf-8"))
+    )
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise Misfit("has a schema that is not a record; a payload is one record")
     if "." not in schema["name"] and not schema.get("namespace") and namespace:

@@ -7,17 +7,22 @@ shares one list among all the records it fills in, so the resolving is done here
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
-from ..codec.avro import Codec, Schema, is_tagged, kind_of
+from ..codec.codec import Codec
+from ..codec.schema import EnumSchema, RecordSchema, Schema, is_record_schema, is_tagged, kind_of
 from ..errors import Misfit
-from ..shapes.given import Given
+from ..shapes.given_schema import Given
+from ..shapes.records import FieldShape, RecordDatum
 from .compatibility import branch_for, describe, matches, source_of
 
-Convert = Callable[[Any], Any]
+T = TypeVar("T")
+
+Convert: TypeAlias = Callable[[Any], Any]
+"""Makes a datum of one schema out of a datum of another. Their types are `Any`: the schemas decide them at run time."""
 
 
-def same(datum: Any) -> Any:
+def same(datum: T) -> T:
     """Leave a datum as it is."""
     return datum
 
@@ -30,13 +35,14 @@ class Resolver:
         self._given = Given(reader)
         self._convert = self._step(writer.root, reader.root)
 
-    def __call__(self, datum: Any) -> Any:
+    def __call__(self, datum: RecordDatum) -> RecordDatum:
         """Convert one datum.
 
         Raises:
             Misfit: this value does not resolve (a union's branch, or an enum's symbol, that the reader does not know).
         """
-        return self._convert(datum)
+        converted: RecordDatum = self._convert(datum)
+        return converted
 
     def _step(self, writer: Schema, reader: Schema) -> Convert:
         writer, reader = self._writer.follow(writer), self._reader.follow(reader)
@@ -48,7 +54,7 @@ class Resolver:
             return _never(writer, reader)
         return self._same_kind(writer, reader)
 
-    def _from_union(self, writer: list[Any], reader: Schema) -> Convert:
+    def _from_union(self, writer: list[Schema], reader: Schema) -> Convert:
         steps = [self._step(branch, reader) for branch in writer]
         of_none = steps[writer.index("null")] if "null" in writer else same
         if is_tagged(writer):
@@ -56,7 +62,7 @@ class Resolver:
         of_other = next((step for step, branch in zip(steps, writer, strict=True) if branch != "null"), same)
         return lambda datum: of_none(None) if datum is None else of_other(datum)
 
-    def _into_union(self, writer: Schema, reader: list[Any]) -> Convert:
+    def _into_union(self, writer: Schema, reader: list[Schema]) -> Convert:
         branches = [self._reader.follow(branch) for branch in reader]
         branch = branch_for(writer, branches)
         if branch is None:
@@ -67,22 +73,22 @@ class Resolver:
         index = next(index for index, other in enumerate(branches) if other is branch)
         return lambda datum: (index, step(datum))
 
-    def _same_kind(self, writer: Any, reader: Any) -> Convert:
-        kind = kind_of(writer)
-        if kind in {"record", "error"}:
+    def _same_kind(self, writer: Schema, reader: Schema) -> Convert:
+        if is_record_schema(writer) and is_record_schema(reader):
             return self._record(writer, reader)
-        if kind == "array":
-            return _each(self._step(writer["items"], reader["items"]))
-        if kind == "map":
-            return _each_value(self._step(writer["values"], reader["values"]))
-        if kind == "enum":
-            return _symbol(writer, reader)
-        return _promotion(kind, kind_of(reader))
+        if isinstance(writer, dict) and isinstance(reader, dict):
+            if writer["type"] == "array" and reader["type"] == "array":
+                return _each(self._step(writer["items"], reader["items"]))
+            if writer["type"] == "map" and reader["type"] == "map":
+                return _each_value(self._step(writer["values"], reader["values"]))
+            if writer["type"] == "enum" and reader["type"] == "enum":
+                return _symbol(writer, reader)
+        return _promotion(kind_of(writer), kind_of(reader))
 
-    def _record(self, writer: dict[str, Any], reader: dict[str, Any]) -> Convert:
+    def _record(self, writer: RecordSchema, reader: RecordSchema) -> Convert:
         written = {field["name"]: field for field in writer["fields"]}
         taken: list[tuple[str, str, Convert]] = []
-        defaults = []
+        defaults: list[FieldShape] = []
         for field in reader["fields"]:
             source = source_of(field, written)
             if source is None:
@@ -90,8 +96,8 @@ class Resolver:
             else:
                 taken.append((field["name"], source, self._step(written[source]["type"], field["type"])))
 
-        def convert(datum: dict[str, Any]) -> dict[str, Any]:
-            done: dict[str, Any] = {}
+        def convert(datum: RecordDatum) -> RecordDatum:
+            done: RecordDatum = {}
             for name, source, step in taken:
                 try:
                     done[name] = step(datum[source])
@@ -105,7 +111,7 @@ class Resolver:
 
 
 def _never(writer: Schema, reader: Schema) -> Convert:
-    def convert(datum: Any) -> Any:
+    def convert(datum: object) -> NoReturn:
         raise Misfit(f"holds {describe(writer)}, which {describe(reader)} does not take")
 
     return convert
@@ -119,7 +125,7 @@ def _each_value(step: Convert) -> Convert:
     return same if step is same else lambda parts: {key: step(part) for key, part in parts.items()}
 
 
-def _symbol(writer: dict[str, Any], reader: dict[str, Any]) -> Convert:
+def _symbol(writer: EnumSchema, reader: EnumSchema) -> Convert:
     known, default = frozenset(reader["symbols"]), reader.get("default")
     if known.issuperset(writer["symbols"]):
         return same

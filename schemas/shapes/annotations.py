@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NewType, get_origin, get_type_hints
+from typing import Annotated, Final, NewType, get_args, get_origin, get_type_hints
 
 from pydantic.fields import FieldInfo
 
-from ..codec.avro import avro_name
+from ..codec.schema import avro_name
 from ..errors import Misfit
+
+_VALUE: Final = "__value__"  # of what the oldest Python here has no type for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class Alias:
     name: str
 
 
-def type_hints(owner: Any) -> dict[str, Any]:
+def type_hints(owner: Callable[..., object] | type) -> dict[str, object]:
     """Resolve annotations, or say which name could not be."""
     try:
         return get_type_hints(owner, include_extras=True)
@@ -47,26 +49,26 @@ def type_hints(owner: Any) -> dict[str, Any]:
         ) from error
 
 
-def peeled(annotation: Any) -> tuple[Any, list[Any]]:
+def peeled(annotation: object) -> tuple[object, list[object]]:
     """Take aliases, NewTypes and Annotated off a type; return it with the metadata found on the way."""
-    metadata: list[Any] = []
+    metadata: list[object] = []
     while True:
         if get_origin(annotation) is Annotated:
-            metadata = [*annotation.__metadata__, *metadata]
-            annotation = annotation.__origin__
+            annotation, *found = get_args(annotation)
+            metadata = [*found, *metadata]
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
         elif type(annotation).__name__ == "TypeAliasType":  # in typing from Python 3.12 on
-            annotation = annotation.__value__
+            annotation = getattr(annotation, _VALUE)
         else:
             return annotation, metadata
 
 
-def aliases_of(metadata: Sequence[Any]) -> list[Alias]:
+def aliases_of(metadata: Sequence[object]) -> list[Alias]:
     return [part for part in metadata if isinstance(part, Alias)]
 
 
-def former_names(annotation: Any) -> tuple[str, ...]:
+def former_names(annotation: object) -> tuple[str, ...]:
     """The names of the aliases in an annotation.
 
     Raises:
@@ -79,7 +81,7 @@ def former_names(annotation: Any) -> tuple[str, ...]:
     return names
 
 
-def digits_of(metadata: Sequence[Any]) -> dict[str, int]:
+def digits_of(metadata: Sequence[object]) -> dict[str, int]:
     """Read precision and scale from Digits, or from pydantic's max_digits and decimal_places."""
     found: dict[str, int] = {}
     for part in metadata:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
 
-from ..codec.avro import Schema
+from ..codec.schema import Schema
 from ..errors import Misfit, seen
-from .shapes import Shape, refuse_other
+from ..json_data import Json
+from .shape import D, Shape, refuse_other
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 class EnumShape:
@@ -28,7 +32,7 @@ class EnumShape:
         defined.add(name)
         return self._avro or {"type": "enum", "name": name, "symbols": self._symbols}
 
-    def check(self, value: Any) -> str:
+    def check(self, value: object) -> str:
         """See Shape."""
         if self._member is None:
             return self.parse(value)
@@ -38,11 +42,11 @@ class EnumShape:
             raise Misfit(f"is {value.name}, which the schema does not list")
         return value.name
 
-    def build(self, datum: str) -> Any:
+    def build(self, datum: str) -> object:
         """See Shape."""
         return datum if self._member is None else self._member[datum]
 
-    def parse(self, data: Any) -> str:
+    def parse(self, data: object) -> str:
         """See Shape."""
         if isinstance(data, str) and data in self._known:
             return str(data)
@@ -56,12 +60,12 @@ class EnumShape:
     undefault = parse
 
 
-class ArrayShape:
+class ArrayShape(Generic[D]):
     """A list, or a tuple of any length, of one shape."""
 
     name: str | None = None
 
-    def __init__(self, item: Shape, value_type: type[list[Any]] | type[tuple[Any, ...]] = list) -> None:
+    def __init__(self, item: Shape[D], value_type: type[list[object]] | type[tuple[object, ...]] = list) -> None:
         self._item, self._type = item, value_type
         self.value_type: type = value_type
         self.plain = item.plain and value_type is list
@@ -70,8 +74,8 @@ class ArrayShape:
         """See Shape."""
         return {"type": "array", "items": self._item.schema(defined)}
 
-    def _each(self, step: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        done: list[Any] = []
+    def _each(self, step: Callable[[S], T], items: Iterable[S]) -> list[T]:
+        done: list[T] = []
         try:
             for item in items:
                 done.append(step(item))
@@ -79,44 +83,44 @@ class ArrayShape:
             raise misfit.within(len(done)) from misfit.__cause__
         return done
 
-    def check(self, value: Any) -> list[Any]:
+    def check(self, value: object) -> list[D]:
         """See Shape."""
         if not isinstance(value, self._type):
             raise refuse_other(value, f"a {self._type.__name__}")
         return self._each(self._item.check, value)
 
-    def build(self, datum: list[Any]) -> Any:
+    def build(self, datum: list[D]) -> object:
         """See Shape."""
         return self._type(self._each(self._item.build, datum))
 
-    def parse(self, data: Any) -> list[Any]:
+    def parse(self, data: object) -> list[D]:
         """See Shape."""
         if not isinstance(data, list):
             raise refuse_other(data, "a list")
         return self._each(self._item.parse, data)
 
-    def render(self, datum: list[Any]) -> list[Any]:
+    def render(self, datum: list[D]) -> Json:
         """See Shape."""
         return [self._item.render(item) for item in datum]
 
-    def default(self, datum: list[Any]) -> list[Any]:
+    def default(self, datum: list[D]) -> Json:
         """See Shape."""
         return [self._item.default(item) for item in datum]
 
-    def undefault(self, default: Any) -> list[Any]:
+    def undefault(self, default: object) -> list[D]:
         """See Shape."""
         if not isinstance(default, list):
             raise refuse_other(default, "a list")
         return self._each(self._item.undefault, default)
 
 
-class MapShape:
+class MapShape(Generic[D]):
     """A dict from text to one shape."""
 
-    value_type = dict
+    value_type: type = dict
     name: str | None = None
 
-    def __init__(self, part: Shape) -> None:
+    def __init__(self, part: Shape[D]) -> None:
         self._part = part
         self.plain = part.plain
 
@@ -124,8 +128,8 @@ class MapShape:
         """See Shape."""
         return {"type": "map", "values": self._part.schema(defined)}
 
-    def _each(self, step: Callable[[Any], Any], parts: Mapping[str, Any]) -> dict[str, Any]:
-        done: dict[str, Any] = {}
+    def _each(self, step: Callable[[S], T], parts: Mapping[str, S]) -> dict[str, T]:
+        done: dict[str, T] = {}
         for key, part in parts.items():
             if not isinstance(key, str):
                 raise Misfit(f"must have text keys, got {seen(key)}")
@@ -138,31 +142,31 @@ class MapShape:
                 raise Misfit("has a key with a lone surrogate, which UTF-8 cannot hold") from error
         return done
 
-    def check(self, value: Any) -> dict[str, Any]:
+    def check(self, value: object) -> dict[str, D]:
         """See Shape."""
         if not isinstance(value, dict):
             raise refuse_other(value, "a dict")
         return self._each(self._part.check, value)
 
-    def build(self, datum: dict[str, Any]) -> dict[str, Any]:
+    def build(self, datum: dict[str, D]) -> object:
         """See Shape."""
         return self._each(self._part.build, datum)
 
-    def parse(self, data: Any) -> dict[str, Any]:
+    def parse(self, data: object) -> dict[str, D]:
         """See Shape."""
         if not isinstance(data, dict):
             raise refuse_other(data, "an object")
         return self._each(self._part.parse, data)
 
-    def render(self, datum: dict[str, Any]) -> dict[str, Any]:
+    def render(self, datum: dict[str, D]) -> Json:
         """See Shape."""
         return {key: self._part.render(part) for key, part in datum.items()}
 
-    def default(self, datum: dict[str, Any]) -> dict[str, Any]:
+    def default(self, datum: dict[str, D]) -> Json:
         """See Shape."""
         return {key: self._part.default(part) for key, part in datum.items()}
 
-    def undefault(self, default: Any) -> dict[str, Any]:
+    def undefault(self, default: object) -> dict[str, D]:
         """See Shape."""
         if not isinstance(default, dict):
             raise refuse_other(default, "an object")

@@ -6,15 +6,18 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, time
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, RootModel
 from pydantic_core import PydanticUndefined
 
 from ..errors import Misfit
 from .annotations import Digits, aliases_of, digits_of, type_hints
-from .records import ABSENT, Absent
-from .shapes import Shape, is_same
+from .records import ABSENT, Absent, RecordClass
+from .shape import D, Shape, is_same
+
+DeclaredField: TypeAlias = tuple[str, object, object]
+"""Name, annotation, and default: a value, a Factory, or Absent."""
 
 _VARIES = Absent("and its default_factory makes another value each time, which no schema can hold: give one")
 
@@ -23,9 +26,9 @@ _VARIES = Absent("and its default_factory makes another value each time, which n
 class Factory:
     """A `default_factory`, which is a default of the schema where it always makes the same value."""
 
-    make: Callable[[], Any]
+    make: Callable[[], object]
 
-    def constant(self, shape: Shape) -> Any:
+    def constant(self, shape: Shape[D]) -> object:
         """The value that it makes each time, or Absent with the reason.
 
         Equal results of two calls are taken for that. Dates and times are not, since they hold for today.
@@ -41,7 +44,7 @@ class Factory:
         return first if is_same(datum, shape.check(second)) and not _is_of_today(datum) else _VARIES
 
 
-def _is_of_today(datum: Any) -> bool:
+def _is_of_today(datum: object) -> bool:
     if isinstance(datum, dict):
         return any(map(_is_of_today, datum.values()))
     if isinstance(datum, list | tuple):
@@ -49,8 +52,8 @@ def _is_of_today(datum: Any) -> bool:
     return isinstance(datum, date | time)
 
 
-def record_fields(owner: type[Any]) -> list[tuple[str, Any, Any]]:
-    """List (name, annotation, default) of a declared record's fields."""
+def record_fields(owner: RecordClass) -> list[DeclaredField]:
+    """List the fields of a declared record."""
     if issubclass(owner, BaseModel):
         return _model_fields(owner)
     hints = type_hints(owner)
@@ -61,7 +64,7 @@ def record_fields(owner: type[Any]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _model_fields(owner: type[BaseModel]) -> list[tuple[str, Any, Any]]:
+def _model_fields(owner: type[BaseModel]) -> list[DeclaredField]:
     if issubclass(owner, RootModel) or owner.model_config.get("extra") == "allow":
         raise Misfit(f"has model {owner.__name__}, whose fields are not all named; name them")
     return [
@@ -75,11 +78,11 @@ def _model_fields(owner: type[BaseModel]) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _default(value: Any, factory: Any) -> Any:
-    if factory not in (None, dataclasses.MISSING):
+def _default(value: object, factory: object) -> object:
+    if callable(factory):
         return Factory(factory)
     return ABSENT if _is_missing(value) else value
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     return value is dataclasses.MISSING or value is PydanticUndefined

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, DecimalException, Inexact, InvalidOperation
-from typing import Any
+from typing import Literal
 from uuid import UUID
 
-from ..codec.meanings import Meaning, exact_context, meaning_of, require_digits
+from ..codec.logical_types import AnyMeaning, exact_context, meaning_of, require_digits
+from ..codec.schema import FixedSchema, PrimitiveSchema, ScalarSchema
 from ..errors import Misfit
-from .shapes import INT, LONG, STRING, Scalar, Step, bytes_default, refuse_other, undefault_bytes
+from .primitives import INT, LONG, STRING, bytes_default, undefault_bytes
+from .shape import AnyScalar, D, Scalar, Step, refuse_other
 
 
-def _check_date(value: Any) -> date:
+def _check_date(value: object) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     raise refuse_other(value, "a date")
@@ -30,8 +32,8 @@ def _in_utc(value: datetime) -> datetime:
         raise Misfit("is out of the range of datetimes once it is in UTC") from error
 
 
-def _moment(unit_us: int) -> Step:
-    def check(value: Any) -> datetime:
+def _moment(unit_us: int) -> Step[datetime]:
+    def check(value: object) -> datetime:
         if not isinstance(value, datetime):
             raise refuse_other(value, "a datetime")
         moment = _in_utc(value)
@@ -42,8 +44,8 @@ def _moment(unit_us: int) -> Step:
     return check
 
 
-def _clock(unit_us: int) -> Step:
-    def check(value: Any) -> time:
+def _clock(unit_us: int) -> Step[time]:
+    def check(value: object) -> time:
         if not isinstance(value, time):
             raise refuse_other(value, "a time")
         if value.tzinfo is not None:
@@ -55,16 +57,16 @@ def _clock(unit_us: int) -> Step:
     return check
 
 
-def _check_uuid(value: Any) -> UUID:
+def _check_uuid(value: object) -> UUID:
     if isinstance(value, UUID):
         return value
     raise refuse_other(value, "a UUID")
 
 
-def parsed(read: Callable[[str], Any], what: str, check: Step) -> Step:
+def parsed(read: Callable[[str], object], what: str, check: Step[D]) -> Step[D]:
     """Make a `parse` that reads text with `read`, then checks the value like any other."""
 
-    def parse(data: Any) -> Any:
+    def parse(data: object) -> D:
         if not isinstance(data, str):
             raise refuse_other(data, what)
         try:
@@ -76,13 +78,13 @@ def parsed(read: Callable[[str], Any], what: str, check: Step) -> Step:
     return parse
 
 
-def _decimal(precision: int, scale: int) -> Step:
+def _decimal(precision: int, scale: int) -> Step[Decimal]:
     require_digits(precision)
     exact = exact_context(precision)
     exact.traps[Inexact] = exact.traps[InvalidOperation] = True
     unit = Decimal((0, (1,), -scale))
 
-    def check(value: Any) -> Decimal:
+    def check(value: object) -> Decimal:
         if not isinstance(value, Decimal):
             raise refuse_other(value, "a Decimal")
         try:
@@ -99,14 +101,15 @@ def _not_finite() -> Decimal:
     raise Misfit("must be a finite Decimal")
 
 
-def decimal(precision: int, scale: int, avro: dict[str, Any] | None = None) -> Scalar:
+def decimal(precision: int, scale: int, avro: PrimitiveSchema | FixedSchema | None = None) -> Scalar[Decimal]:
     """Shape decimals of a precision and scale; `avro` is the schema where it is given, a `bytes` one otherwise."""
     check = _decimal(precision, scale)
-    given = avro or {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
+    plain: PrimitiveSchema = {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
+    given = avro or plain
     meaning = _meaning(given)
     return Scalar(
         avro=given,
-        name=given.get("name"),
+        name=given["name"] if given["type"] == "fixed" else None,
         value_type=Decimal,
         check=check,
         parse=parsed(Decimal, 'a decimal number in quotes, as "12.50"', check),
@@ -116,16 +119,24 @@ def decimal(precision: int, scale: int, avro: dict[str, Any] | None = None) -> S
     )
 
 
-def _meaning(avro: dict[str, Any]) -> Meaning:
+def _meaning(avro: ScalarSchema) -> AnyMeaning:
     meaning = meaning_of(avro)
     assert meaning is not None, avro
     return meaning
 
 
-def _shape(kind: str, logical: str, value_type: type, *, check: Step, parse: Step, render: Step) -> Scalar:
+def _shape(
+    kind: Literal["int", "long", "string"],
+    logical: str,
+    value_type: type[D],
+    *,
+    check: Step[D],
+    parse: Step[D],
+    render: Callable[[D], str],
+) -> Scalar[D]:
     """Shape a logical type of numbers or text, whose defaults are what goes on the wire."""
-    avro = {"type": kind, "logicalType": logical}
-    plain = {"int": INT, "long": LONG, "string": STRING}[kind]
+    avro: PrimitiveSchema = {"type": kind, "logicalType": logical}
+    plain: AnyScalar = STRING if kind == "string" else INT if kind == "int" else LONG
     meaning = _meaning(avro)
     return Scalar(
         avro=avro,
@@ -138,13 +149,13 @@ def _shape(kind: str, logical: str, value_type: type, *, check: Step, parse: Ste
     )
 
 
-def _moment_shape(logical: str, unit_us: int) -> Scalar:
+def _moment_shape(logical: str, unit_us: int) -> Scalar[datetime]:
     check = _moment(unit_us)
     parse = parsed(datetime.fromisoformat, "a moment as 2013-01-31T05:17:00+00:00", check)
     return _shape("long", logical, datetime, check=check, parse=parse, render=datetime.isoformat)
 
 
-def _clock_shape(kind: str, logical: str, unit_us: int) -> Scalar:
+def _clock_shape(kind: Literal["int", "long"], logical: str, unit_us: int) -> Scalar[time]:
     check = _clock(unit_us)
     parse = parsed(time.fromisoformat, "a time of day as 05:17:00", check)
     return _shape(kind, logical, time, check=check, parse=parse, render=time.isoformat)

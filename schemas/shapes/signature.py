@@ -7,7 +7,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType
-from typing import Any
 
 from ..errors import Misfit
 from .annotations import type_hints
@@ -21,12 +20,12 @@ class Parameter:
     """One parameter of a handler; `positional` says that a call may give it by position."""
 
     name: str
-    annotation: Any
-    default: Any
+    annotation: object
+    default: object
     positional: bool
 
 
-def called_function(handler: Any) -> Any:
+def called_function(handler: Handler) -> Handler:
     """The function that a call of the handler enters: behind partials, and `__call__` where it is an instance."""
     while isinstance(handler, functools.partial):
         handler = handler.func
@@ -35,7 +34,7 @@ def called_function(handler: Any) -> Any:
     return handler if hasattr(handler, "__wrapped__") else type(handler).__call__
 
 
-def annotated_function(handler: Any) -> Any:
+def annotated_function(handler: Handler) -> Handler:
     """The function that has the annotations: behind decorators as well."""
     found = called_function(handler)
     while (inner := called_function(inspect.unwrap(found))) is not found:
@@ -58,7 +57,7 @@ def parameters_of(handler: Handler) -> list[Parameter]:
     return [_parameter(parameter, hints) for parameter in found if parameter.name not in bound]
 
 
-def _bound_names(handler: Any) -> set[str]:
+def _bound_names(handler: Handler) -> set[str]:
     names: set[str] = set()
     while True:
         if isinstance(handler, functools.partial):
@@ -70,7 +69,7 @@ def _bound_names(handler: Any) -> set[str]:
             return names
 
 
-def _parameter(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Parameter:
+def _parameter(parameter: inspect.Parameter, hints: Mapping[str, object]) -> Parameter:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         raise Misfit("collects any number of arguments; a payload has named fields").within(parameter.name)
     if parameter.kind is parameter.POSITIONAL_ONLY:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
-from ..codec.avro import Schema, kind_of
+from ..codec.schema import Schema, kind_of
 from ..errors import Misfit
-from .shapes import Shape, is_same
+from ..json_data import Json
+from .shape import AnyShape, is_same
 
 # Order of the branches that are derived, and in which those are tried that are not of a value's own type. Declaration
 # order would not do: typing's caches may hand out `int | str` where `str | int` was written.
 _ORDER: Final = tuple("null boolean long int double float bytes string array map enum fixed record".split())  # noqa: SIM905
 
-_Branch = tuple[int, Shape]
+_Branch: TypeAlias = tuple[int, AnyShape]
+
+T = TypeVar("T")
 
 
 class UnionShape:
@@ -26,10 +29,10 @@ class UnionShape:
     own JSON encoding, because text could be a string, a date or a UUID.
     """
 
-    value_type = object
+    value_type: type = object
     name: str | None = None
 
-    def __init__(self, branches: Sequence[Shape]) -> None:
+    def __init__(self, branches: Sequence[AnyShape]) -> None:
         self.branches = list(branches)
         others = [(index, branch) for index, branch in enumerate(branches) if not _is_null(branch)]
         self._optional = len(others) < len(self.branches)
@@ -45,12 +48,12 @@ class UnionShape:
         """See Shape."""
         return [branch.schema(defined) for branch in self.branches]
 
-    def leading(self, datum: Any) -> UnionShape:
+    def leading(self, datum: object) -> UnionShape:
         """Put the branch of a default first, which is where Avro looks for it; data of it have other indexes."""
         first, _ = self._part(datum)
         return UnionShape([first, *(branch for branch in self.branches if branch is not first)])
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> object:
         """See Shape."""
         if value is None and self._optional:
             return None
@@ -59,9 +62,9 @@ class UnionShape:
         own = self._of_type.get(type(value))
         return self._first(value) if own is None else self._own(own, value)
 
-    def _own(self, branches: list[_Branch], value: Any) -> Any:
+    def _own(self, branches: list[_Branch], value: object) -> object:
         """Take the branch of the value's type; of several, as int and long, the first that gives it back unchanged."""
-        fitting: list[tuple[int, Any]] = []
+        fitting: list[tuple[int, object]] = []
         refusal: Misfit | None = None
         for index, branch in branches:
             try:
@@ -73,7 +76,7 @@ class UnionShape:
                 refusal = refusal or misfit
         return fitting[0] if fitting else self._other(branches, value, refusal)
 
-    def _other(self, refused: list[_Branch], value: Any, refusal: Misfit | None) -> Any:
+    def _other(self, refused: list[_Branch], value: object, refusal: Misfit | None) -> object:
         """Try the branches of other types, as for an int that a Literal beside a float does not list."""
         for index, branch in self._others:
             if (index, branch) not in refused:
@@ -84,13 +87,13 @@ class UnionShape:
         assert refusal is not None
         raise refusal
 
-    def _first(self, value: Any) -> Any:
+    def _first(self, value: object) -> object:
         fitting = self._fitting(lambda branch: branch.check(value), first=True)
         return fitting[0][0], fitting[0][2]
 
-    def _fitting(self, step: Callable[[Shape], Any], *, first: bool = False) -> list[tuple[int, Shape, Any]]:
+    def _fitting(self, step: Callable[[AnyShape], T], *, first: bool = False) -> list[tuple[int, AnyShape, T]]:
         """Find the branches that a step can be done with, at least one."""
-        found: list[tuple[int, Shape, Any]] = []
+        found: list[tuple[int, AnyShape, T]] = []
         refusals: list[Misfit] = []
         for index, branch in self._others:
             try:
@@ -103,7 +106,7 @@ class UnionShape:
             raise Misfit("fits no branch: " + "; ".join(f"{m.field} {m.reason}".strip() for m in refusals))
         return found
 
-    def _part(self, datum: Any) -> tuple[Shape, Any]:
+    def _part(self, datum: Any) -> tuple[AnyShape, object]:  # bare or a pair, as the branches decide
         """Find the branch of a datum, and the datum of that branch."""
         if datum is None and self._optional:
             return next(branch for branch in self.branches if _is_null(branch)), None
@@ -112,12 +115,12 @@ class UnionShape:
         index, inner = datum
         return self.branches[index], inner
 
-    def build(self, datum: Any) -> Any:
+    def build(self, datum: object) -> object:
         """See Shape."""
         branch, inner = self._part(datum)
         return branch.build(inner)
 
-    def parse(self, data: Any) -> Any:
+    def parse(self, data: object) -> object:
         """See Shape."""
         if data is None and self._optional:
             return None
@@ -129,7 +132,7 @@ class UnionShape:
                     return index, branch.parse(data[label(branch)])
         return self._parse_bare(data)
 
-    def _parse_bare(self, data: Any) -> Any:
+    def _parse_bare(self, data: object) -> object:
         """Take the branch that reads JSON as it stands; where two make different values of it, it has to be named."""
         fitting = self._reading(data)
         exact = [found for found in fitting if is_same(found[1].render(found[2]), data)] or fitting
@@ -140,7 +143,7 @@ class UnionShape:
                 raise Misfit(f'could be {one} or {two}; write {{"{one}": ...}} or {{"{two}": ...}}')
         return index, datum
 
-    def _reading(self, data: Any) -> list[tuple[int, Shape, Any]]:
+    def _reading(self, data: object) -> list[tuple[int, AnyShape, object]]:
         """The branches that read JSON as it stands; a dict that none reads was meant to name one."""
         try:
             return self._fitting(lambda branch: branch.parse(data))
@@ -150,18 +153,18 @@ class UnionShape:
             names = " or ".join(f'{{"{label(branch)}": ...}}' for _, branch in self._others)
             raise Misfit(f"{misfit.reason}; to name a branch, write {names}") from misfit
 
-    def render(self, datum: Any) -> Any:
+    def render(self, datum: object) -> Json:
         """See Shape."""
         branch, inner = self._part(datum)
         shown = branch.render(inner)
         return shown if datum is None or self._only is not None else {label(branch): shown}
 
-    def default(self, datum: Any) -> Any:
+    def default(self, datum: object) -> Json:
         """See Shape."""
         branch, inner = self._part(datum)
         return branch.default(inner)
 
-    def undefault(self, default: Any) -> Any:
+    def undefault(self, default: object) -> object:
         """See Shape; Avro's default of a union is one of its first branch, and since 1.12 of any."""
         for index, branch in enumerate(self.branches):
             try:
@@ -172,16 +175,16 @@ class UnionShape:
         raise Misfit("is of none of the union's branches")
 
 
-def _is_null(branch: Shape) -> bool:
+def _is_null(branch: AnyShape) -> bool:
     return branch.value_type is type(None)
 
 
-def rank(branch: Shape) -> tuple[int, str]:
+def rank(branch: AnyShape) -> tuple[int, str]:
     """Where a branch stands in a union that is derived."""
     return _ORDER.index(kind_of(branch.schema(set()))), branch.name or ""
 
 
-def label(branch: Shape) -> str:
+def label(branch: AnyShape) -> str:
     """Name a branch in tagged JSON: its full name, its logical type, or its kind."""
     if branch.name is not None:
         return branch.name

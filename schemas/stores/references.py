@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ..codec.avro import NAMED
+from ..codec.schema import NamedSchema, ObjectSchema, Schema, is_named
 
 
-def inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+def inlined(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
     """Put each definition where its name is first used.
 
     Args:
-        schema: as JSON data.
+        schema: as JSON data; `Codec` checks the result.
         definitions: {full name: schema}; they may use each other.
 
     >>> inlined({"type": "array", "items": "n.Leg"}, {"n.Leg": {"type": "fixed", "name": "n.Leg", "size": 2}})
@@ -21,7 +20,7 @@ def inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     return _put_in(schema, dict(definitions), "")
 
 
-def _put_in(schema: Any, left: dict[str, Any], namespace: str) -> Any:
+def _put_in(schema: Schema, left: dict[str, Schema], namespace: str) -> Schema:
     """Copy a schema; a definition is taken out of `left` where it is put in, since a name is defined once."""
     if isinstance(schema, str):
         name = schema if "." in schema or not namespace else f"{namespace}.{schema}"
@@ -29,19 +28,20 @@ def _put_in(schema: Any, left: dict[str, Any], namespace: str) -> Any:
         return _put_in(left.pop(name), left, "") if name in left else schema
     if isinstance(schema, list):
         return [_put_in(branch, left, namespace) for branch in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if schema.get("type") in NAMED:
-        namespace = _namespace_of(schema, namespace)
-    return {key: _part(key, value, left, namespace) for key, value in schema.items()}
+    return _with_parts(schema, left, _namespace_of(schema, namespace) if is_named(schema) else namespace)
 
 
-def _part(key: str, value: Any, left: dict[str, Any], namespace: str) -> Any:
-    if key == "fields" and isinstance(value, list):
-        return [{**field, "type": _put_in(field.get("type"), left, namespace)} for field in value]
-    return _put_in(value, left, namespace) if key in {"type", "items", "values"} else value
+def _with_parts(schema: ObjectSchema, left: dict[str, Schema], namespace: str) -> ObjectSchema:
+    if schema["type"] == "array":
+        return {**schema, "items": _put_in(schema["items"], left, namespace)}
+    if schema["type"] == "map":
+        return {**schema, "values": _put_in(schema["values"], left, namespace)}
+    if schema["type"] == "record" or schema["type"] == "error":
+        fields = schema.get("fields", [])
+        return {**schema, "fields": [{**field, "type": _put_in(field["type"], left, namespace)} for field in fields]}
+    return schema
 
 
-def _namespace_of(schema: Mapping[str, Any], outer: str) -> str:
-    name = str(schema.get("name", ""))
-    return name.rpartition(".")[0] if "." in name else str(schema.get("namespace", outer))
+def _namespace_of(schema: NamedSchema, outer: str) -> str:
+    name = schema["name"]
+    return name.rpartition(".")[0] if "." in name else schema.get("namespace", outer)

@@ -10,9 +10,10 @@ import importlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ..codec.schema import Schema as AvroSchema
 from ..errors import RegistryMissing, RegistrySettingRefused, RegistryUnreachable
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class RegistryClient:
         found = self._ask(self._client.get_schema, schema_id)
         return None if found is None else self._found(schema_id, found)
 
-    def register(self, subject: str, schema: Mapping[str, Any]) -> int:
+    def register(self, subject: str, schema: AvroSchema) -> int:
         """Register a schema, and return its id.
 
         Raises:
@@ -98,7 +99,7 @@ class RegistryClient:
             raise self._unreachable("it gave no id for a schema; is the path of its address right?")
         return schema_id
 
-    def is_compatible(self, subject: str, schema: Mapping[str, Any]) -> bool:
+    def is_compatible(self, subject: str, schema: AvroSchema) -> bool:
         """Ask whether the registry's own rule for the subject lets a schema in beside the versions there."""
         avro = _as_avro(schema)
         try:
@@ -192,7 +193,7 @@ def _user_info(parts: SplitResult) -> str:
     return user_info if ":" in user_info else f"{user_info}:"
 
 
-def _client(config: dict[str, Any]) -> SchemaRegistryClient:
+def _client(config: dict[str, Option]) -> SchemaRegistryClient:
     try:
         from confluent_kafka.schema_registry import SchemaRegistryClient
     except ImportError as error:
@@ -212,7 +213,7 @@ def _transport_errors() -> tuple[type[Exception], ...]:
     return library.HTTPError, library.InvalidURL
 
 
-def _as_avro(schema: Mapping[str, Any]) -> Schema:
+def _as_avro(schema: AvroSchema) -> Schema:
     from confluent_kafka.schema_registry import Schema
 
     return Schema(json.dumps(schema), "AVRO")

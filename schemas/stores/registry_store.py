@@ -12,16 +12,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from ..codec.avro import CONFLUENT, NOT_A_SCHEMA, REGISTRY_ID_BYTES, Codec
+from ..codec.codec import CONFLUENT, REGISTRY_ID_BYTES, Codec
+from ..codec.schema import NOT_A_SCHEMA, Schema
 from ..contracts.compatibility import Compatibility
 from ..contracts.contract import Contract
 from ..errors import IncompatibleSchema, RegistryUnreachable
 from ..wire_text import LONGEST_DETAIL, wire_text
 from .references import inlined
 from .registry_client import FoundSchema, Option, RegistryClient, RegistryRefusal, subject_of
-from .store import MemoryBook, StoredSchema, registered, require_compatible
+from .store import StoredSchema
+from .versions import MemoryBook, registered, require_compatible
 
 _log = logging.getLogger(__name__)
 
@@ -197,9 +199,9 @@ class RegistrySchemaStore:
             # Payloads from the time before the registry carry the fingerprint instead.
             self._book.also(fingerprint, stored)
 
-    def _whole(self, found: FoundSchema, deadline: float) -> Any:
+    def _whole(self, found: FoundSchema, deadline: float) -> Schema:
         """The schema as JSON data, with the definitions in it that it refers to."""
-        definitions: dict[str, Any] = {}
+        definitions: dict[str, Schema] = {}
         left = dict(found.references)
         while left and len(definitions) < _MOST_REFERENCES:
             name, (subject, number) = left.popitem()
@@ -208,7 +210,7 @@ class RegistrySchemaStore:
             if referred is not None:
                 definitions[name] = json.loads(referred.text)
                 left |= {other: at for other, at in referred.references.items() if other not in definitions}
-        schema = json.loads(found.text)
+        schema: Schema = json.loads(found.text)
         return inlined(schema, definitions) if definitions else schema
 
     def _require_time(self, deadline: float) -> None:

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypedDict
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -30,20 +30,15 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from ..codec.avro import NOT_A_SCHEMA, Codec
+from ..codec.codec import Codec
+from ..codec.schema import NOT_A_SCHEMA, Schema
 from ..contracts.compatibility import Compatibility
 from ..contracts.contract import Contract
 from ..errors import SchemaStoreForbidden, SchemaStoreUnreachable, SchemaTopicMissing, StoreError
 from ..wire_text import LONGEST_DETAIL, wire_text
-from .store import (
-    MemoryBook,
-    StoredSchema,
-    registered,
-    require_compatible,
-    require_registrable,
-    single_object,
-    stored_now,
-)
+from .single_object_store import SingleObjectStore
+from .store import StoredSchema
+from .versions import registered, require_compatible, stored_now
 
 ClientConfig = Mapping[str, str | int | float | bool]
 
@@ -70,7 +65,16 @@ _READING: Final[dict[str, str | int | float | bool]] = {
 _WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True, "linger.ms": 0}
 
 
-class TopicSchemaStore:
+class _SchemaRecord(TypedDict):
+    """A record's value."""
+
+    job_type: str
+    fingerprint: str
+    schema: Schema
+    registered_at: str | None
+
+
+class TopicSchemaStore(SingleObjectStore):
     """Keeps schemas in a compacted topic, and what it read of it in memory. Safe to call from several threads."""
 
     knows_registry_ids: Final = False
@@ -91,9 +95,9 @@ class TopicSchemaStore:
             principal: whom the brokers take the client for, for messages.
             clock: seconds that only grow.
         """
+        super().__init__()
         self._config, self._topic, self._clock = dict(client_config), topic, clock
         self._principal = principal
-        self._book = MemoryBook()
         self._next: dict[int, int] = {}
         self._lock = threading.Lock()
 
@@ -114,29 +118,10 @@ class TopicSchemaStore:
             # Read it back, rather than note it here: the order of versions is the topic's.
             self._read(deadline)
 
-    def require_registrable(self, contract: Contract, compatibility: Compatibility) -> None:
-        """See SchemaStore."""
-        require_registrable(contract, self.versions(contract.job_type), compatibility)
-
-    def frame(self, contract: Contract, body: bytes) -> bytes:
-        """See SchemaStore."""
-        return single_object(contract, body)
-
-    def writer_schema(self, frame_id: bytes | int) -> StoredSchema | None:
-        """See SchemaStore."""
-        return self._book.get(frame_id)
-
-    def versions(self, job_type: str) -> Sequence[StoredSchema]:
-        """See SchemaStore."""
-        return self._book.versions(job_type)
-
     def refresh(self, timeout_s: float) -> None:
         """See SchemaStore."""
         with self._lock:
             self._read(self._clock() + timeout_s)
-
-    def close(self) -> None:
-        """See SchemaStore."""
 
     def _holds(self, contract: Contract) -> bool:
         return registered(contract, self.versions(contract.job_type)) is not None
@@ -251,7 +236,7 @@ def _key(stored: StoredSchema) -> bytes:
 
 
 def _value(stored: StoredSchema) -> bytes:
-    record = {
+    record: _SchemaRecord = {
         "job_type": stored.job_type,
         "fingerprint": _hex(stored.frame_id),
         "schema": stored.schema,
@@ -261,7 +246,7 @@ def _value(stored: StoredSchema) -> bytes:
 
 
 def _stored(value: bytes) -> StoredSchema:
-    record: dict[str, Any] = json.loads(value)
+    record: _SchemaRecord = json.loads(value)
     fingerprint = bytes.fromhex(record["fingerprint"])
     # A record that lies about its fingerprint would have payloads read by the wrong schema.
     if Codec(record["schema"]).fingerprint != fingerprint:
@@ -270,5 +255,5 @@ def _stored(value: bytes) -> StoredSchema:
         job_type=str(record["job_type"]),
         frame_id=fingerprint,
         schema=record["schema"],
-        registered_at=datetime.fromisoformat(record["registered_at"]),
+        registered_at=datetime.fromisoformat(str(record["registered_at"])),
     )

@@ -24,7 +24,9 @@ def test_a_bulk_returns_when_all_are_confirmed(producer: Producer, shop: Shop, c
         key, value = message.key(), message.value()
         assert isinstance(key, bytes)
         assert isinstance(value, bytes)
-        decoded.setdefault(key, []).append(shop.charge.contract.codec.decode(value, 10)["cents"])
+        cents = shop.charge.contract.codec.decode(value, 10)["cents"]
+        assert isinstance(cents, int)
+        decoded.setdefault(key, []).append(cents)
     assert decoded == {f"acc-{k}".encode(): list(range(k, 5_000, 50)) for k in range(50)}
 
 

@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stoker.schemas import Compatibility, check
-from stoker.schemas.codec.avro import Codec
+from stoker.schemas.codec.codec import Codec
+from stoker.schemas.codec.schema import RecordSchema
 from stoker.schemas.contracts.compatibility import unresolved, violations
 from stoker.schemas.contracts.resolution import Resolver
 from stoker.schemas.errors import Misfit
 
 
-def record(*fields: Any, name: str = "R") -> dict[str, Any]:
+def record(*fields: Any, name: str = "R") -> RecordSchema:
     """Make a record of (name, type) or (name, type, default) fields."""
-    made = [dict(zip(("name", "type", "default"), field, strict=False)) for field in fields]
+    made: list[Any] = [dict(zip(("name", "type", "default"), field, strict=False)) for field in fields]
     return {"type": "record", "name": name, "fields": made}
 
 
@@ -159,7 +160,7 @@ DEFAULTS = {"int": 1, "string": "?", "boolean": True}
 
 
 @st.composite
-def schemas(draw: st.DrawFn) -> dict[str, Any]:
+def schemas(draw: st.DrawFn) -> RecordSchema:
     """Draw a record of up to three fields, from few names and types, so that pairs often match."""
     fields = []
     names: set[str] = set()
@@ -228,7 +229,7 @@ def test_resolution_agrees_with_fastavro(data: st.DataObject) -> None:
     writer, reader = data.draw(schemas()), data.draw(schemas())
     datum = data.draw(values(writer))
     out = io.BytesIO()
-    schemaless_writer(out, parse_schema(writer), datum)
+    schemaless_writer(out, parse_schema(dict(writer)), datum)
     ours = stoker_reads(out.getvalue(), Codec(writer), Codec(reader))
     theirs = fastavro_reads(out.getvalue(), writer, reader)
     if ours[0] == "read" or unresolved(Codec(writer), Codec(reader)) == []:

@@ -70,6 +70,8 @@ def test_values_that_a_factory_makes_are_not_shared() -> None:
     """Each payload has a list of its own."""
     contract = contract_of(Order)
     first, second = (contract.arguments(contract.from_json({"number": 7}))[0][0] for _ in range(2))
+    assert isinstance(first, Order)
+    assert isinstance(second, Order)
     first.tags.append("x")
     assert second.tags == ["new"]
 

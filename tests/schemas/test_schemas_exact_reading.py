@@ -25,7 +25,8 @@ from stoker.schemas import (
     SchemaMismatch,
     Undecodable,
 )
-from stoker.schemas.codec.avro import Codec
+from stoker.schemas.codec.codec import Codec
+from stoker.schemas.codec.schema import FieldSchema, Schema
 from stoker.schemas.stores.store import StoredSchema
 
 
@@ -79,7 +80,7 @@ def text(data: bytes) -> bytes:
 
 def read(avro: Any, body: bytes) -> Any:
     """Read a record with one field, `value`."""
-    schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": avro}]}
+    schema: Schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": avro}]}
     return Codec(schema).decode(body, 0)["value"]
 
 
@@ -274,8 +275,9 @@ def test_a_deep_schema_is_read() -> None:
 @pytest.mark.parametrize("others", [1, 63, 64, 127, 200])
 def test_every_branch_of_a_large_union_is_read_as_it_was_written(others: int) -> None:
     """From the 65th branch on, which may be null's, the index takes two bytes."""
-    record = {"type": "record", "fields": [{"name": "x", "type": "long"}]}
-    union = [*({**record, "name": f"N{number}"} for number in range(others)), "null"]
+    x: FieldSchema = {"name": "x", "type": "long"}
+    records: list[Schema] = [{"type": "record", "name": f"N{number}", "fields": [x]} for number in range(others)]
+    union: Schema = [*records, "null"]
     codec = Codec({"type": "record", "name": "R", "fields": [{"name": "value", "type": union}]})
     last: Any = {"x": 5} if others == 1 else (others - 1, {"x": 5})
     for value in (None, last):
@@ -285,7 +287,8 @@ def test_every_branch_of_a_large_union_is_read_as_it_was_written(others: int) ->
 def test_names_of_a_foreign_schema_are_no_source() -> None:
     """Quotes in symbols and namespaces do not end the text in which they stand."""
     leg = {"type": "record", "name": "L", "fields": [{"name": "x", "type": "long"}]}
-    schema = {"type": "record", "name": "R", "doc": "'\"", "fields": [{"name": "value", "type": leg, "aliases": ["x"]}]}
+    field = {"name": "value", "type": leg, "aliases": ["x"]}
+    schema: Any = {"type": "record", "name": "R", "doc": "'\"", "fields": [field]}
     assert Codec(schema).decode(long(7), 0) == {"value": {"x": 7}}
 
 
@@ -323,7 +326,7 @@ def test_a_stored_schema_that_no_reader_can_be_made_of_ends_no_worker(kind: Any)
     def job(value: int) -> None: ...
 
     store = MemorySchemaStore()
-    schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": kind}]}
+    schema: Schema = {"type": "record", "name": "R", "fields": [{"name": "value", "type": kind}]}
     store._book.add(StoredSchema(job_type="j", frame_id=b"12345678", schema=schema, registered_at=None))
     contract = Contract.of_function(job, job_type="j", namespace="n")
     with pytest.raises((Undecodable, SchemaMismatch)):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from stoker.schemas import Contract, ContractRefused, Decoder, Digits, MemorySchemaStore, PayloadRefused
-from stoker.schemas.shapes.shapes import is_same
+from stoker.schemas.shapes.shape import is_same
 from stoker.schemas.stores.store import StoredSchema
 
 patient = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

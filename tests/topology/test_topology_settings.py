@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stoker.schemas import TopicSchemaStore
+from stoker.schemas.codec.schema import Schema
 from stoker.schemas.stores.registry_store import RegistrySchemaStore
 from stoker.topology import ClusterSettings, InvalidDeclaration, NoCluster, Pipeline
 from stoker.topology.cluster.settings import option_name
@@ -71,7 +72,7 @@ def test_the_schema_store_follows_the_settings() -> None:
         ({"type": "string"}, "string"),
     ],
 )
-def test_avro_types_in_words(avro: object, words: str) -> None:
+def test_avro_types_in_words(avro: Schema, words: str) -> None:
     """People read the type, not its JSON."""
     assert type_in_words(avro) == words
 

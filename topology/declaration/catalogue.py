@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named, logical_type
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
 from .pipeline import AnyJobType, Pipeline
@@ -186,13 +186,13 @@ def _key(job: AnyJobType) -> str:
     return f"by {name}" if name.isidentifier() else "by a function"
 
 
-def _field(declared: dict[str, Any]) -> CataloguedField:
+def _field(declared: FieldSchema) -> CataloguedField:
     return CataloguedField(
         name=declared["name"], type=type_in_words(declared["type"]), required="default" not in declared
     )
 
 
-def type_in_words(avro: Any) -> str:
+def type_in_words(avro: Schema) -> str:
     """Write an Avro type for people.
 
     >>> type_in_words(["null", {"type": "array", "items": {"type": "long", "logicalType": "timestamp-micros"}}])
@@ -203,15 +203,12 @@ def type_in_words(avro: Any) -> str:
     if isinstance(avro, list):
         branches = [type_in_words(branch) for branch in avro if branch != "null"]
         return " or ".join([*branches, *(["null"] if "null" in avro else [])])
-    if "logicalType" in avro:
-        return str(avro["logicalType"])
-    return _complex_type_in_words(avro)
+    return logical_type(avro) or _object_in_words(avro)
 
 
-def _complex_type_in_words(avro: dict[str, Any]) -> str:
-    kind = avro["type"]
-    if kind == "array":
+def _object_in_words(avro: ObjectSchema) -> str:
+    if avro["type"] == "array":
         return f"array of {type_in_words(avro['items'])}"
-    if kind == "map":
+    if avro["type"] == "map":
         return f"map of {type_in_words(avro['values'])}"
-    return f"{kind} {avro['name']}" if "name" in avro else type_in_words(kind)
+    return f"{avro['type']} {avro['name']}" if is_named(avro) else avro["type"]

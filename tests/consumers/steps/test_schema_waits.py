@@ -12,11 +12,12 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
 from stoker.schemas import StoredSchema, StoreError
+from stoker.schemas.codec.schema import RecordSchema
 from stoker.schemas.errors import RegistryUnreachable
 from support.scenes.deliveries import EmptyStore, plain_record
 from support.waiting import wait_until
 
-SCHEMA = {"type": "record", "name": "job", "fields": []}
+SCHEMA: RecordSchema = {"type": "record", "name": "job", "fields": []}
 
 
 class Store(EmptyStore):

@@ -15,7 +15,6 @@ from confluent_kafka import Producer as PlainProducer
 from stoker.operations.application import load_pipeline
 from stoker.operations.cli import main
 from stoker.producers import Producer
-from stoker.schemas.stores.store import single_object
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.planning.apply import apply, ensure_topology
@@ -124,7 +123,7 @@ def write_application(guarded: Guarded, namespace: str, folder: Path, monkeypatc
 def _bury(scene: Scene, count: int) -> None:
     """Put dead letters on their topic, by the wire contract alone."""
     contract = scene.pipeline.job_types["do"].contract
-    payload = single_object(contract, contract.encode({"what": "died"}))
+    payload = contract.header + contract.encode({"what": "died"})
     producer = PlainProducer(scene.guarded.administrator.client_config())
     for number in range(count):
         headers: list[tuple[str, str | bytes | None]] = [

@@ -7,14 +7,18 @@ rounded, wrapped or guessed is another value. None of them looks at the thread's
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 from ..errors import Misfit
+from .schema import FixedSchema, PrimitiveSchema, ScalarSchema
+
+W = TypeVar("W")
+V = TypeVar("V")
 
 MAX_DIGITS: Final = 4_000
 """Digits of a decimal at the most: Python writes no whole number of more than 4,300 as text."""
@@ -28,24 +32,31 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meaning:
+class Meaning(Generic[W, V]):
     """One logical type: `read` makes the value and raises Misfit, `write` makes what goes on the wire."""
 
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
+    read: Callable[[W], V]
+    write: Callable[[V], W]
 
 
-def meaning_of(schema: Mapping[str, Any]) -> Meaning | None:
+AnyMeaning: TypeAlias = Meaning[Any, Any]
+"""Of some logical type: which one, the schema tells when the program runs."""
+
+
+def meaning_of(schema: ScalarSchema) -> AnyMeaning | None:
     """Find what a schema's logical type means; None where there is none, or an unknown one, which Avro ignores."""
-    kind, logical = schema["type"], schema.get("logicalType")
+    if schema["type"] == "enum":
+        return None
     if is_decimal(schema):
-        return _decimal(schema["precision"], schema.get("scale", 0), schema.get("size"))
-    return _MEANINGS.get((kind, logical)) if isinstance(kind, str) and isinstance(logical, str) else None
+        size = schema["size"] if schema["type"] == "fixed" else None
+        return _decimal(schema["precision"], schema.get("scale", 0), size)
+    logical = schema.get("logicalType")
+    return _MEANINGS.get((schema["type"], logical)) if isinstance(logical, str) else None
 
 
-def is_decimal(schema: Mapping[str, Any]) -> bool:
+def is_decimal(schema: FixedSchema | PrimitiveSchema) -> bool:
     """Whether a schema's logical type is a decimal that Avro allows; another one means nothing."""
-    if schema.get("logicalType") != "decimal" or schema["type"] not in {"bytes", "fixed"}:
+    if schema.get("logicalType") != "decimal" or schema["type"] not in ("bytes", "fixed"):
         return False
     precision, scale = schema.get("precision"), schema.get("scale", 0)
     return isinstance(precision, int) and isinstance(scale, int) and 0 <= scale <= precision and precision > 0
@@ -66,7 +77,7 @@ def exact_context(precision: int) -> Context:
     return Context(prec=precision, Emin=MIN_EMIN, Emax=MAX_EMAX, clamp=0, traps=[])
 
 
-def _decimal(precision: int, scale: int, size: int | None) -> Meaning:
+def _decimal(precision: int, scale: int, size: int | None) -> Meaning[bytes, Decimal]:
     require_digits(precision)
     limit, exact = 10**precision, exact_context(precision)
 
@@ -90,7 +101,11 @@ def _read_date(days: int) -> date:
         raise Misfit(f"is a date outside of the years 1 to 9999: {days} days from 1970") from error
 
 
-def _moment(unit: timedelta) -> Meaning:
+def _write_date(day: date) -> int:
+    return day.toordinal() - _EPOCH_DAY
+
+
+def _moment(unit: timedelta) -> Meaning[int, datetime]:
     def read(count: int) -> datetime:
         try:
             return _EPOCH + count * unit
@@ -103,7 +118,7 @@ def _moment(unit: timedelta) -> Meaning:
     return Meaning(read=read, write=write)
 
 
-def _clock(unit: timedelta) -> Meaning:
+def _clock(unit: timedelta) -> Meaning[int, time]:
     units_of_day = _DAY // unit
 
     def read(count: int) -> time:
@@ -126,8 +141,8 @@ def _read_uuid(text: str) -> UUID:
     return UUID(text)
 
 
-_MEANINGS: Final[dict[tuple[str, Any], Meaning]] = {
-    ("int", "date"): Meaning(read=_read_date, write=lambda day: day.toordinal() - _EPOCH_DAY),
+_MEANINGS: Final[dict[tuple[str, str], AnyMeaning]] = {
+    ("int", "date"): Meaning(read=_read_date, write=_write_date),
     ("int", "time-millis"): _clock(_MILLISECOND),
     ("long", "time-micros"): _clock(_MICROSECOND),
     ("long", "timestamp-millis"): _moment(_MILLISECOND),

@@ -1,131 +1,33 @@
-"""Shapes of primitive values: how each is written in Avro, checked, and shown as JSON.
-
-A *shape* joins three forms of one value:
-
-    value  what the job's function takes          (a `datetime`, an `Enum` member, a dataclass)
-    datum  what a body is written from            (a `datetime`, the member's name, a dict)
-    JSON   what a person types or reads           ("2013-01-31T05:17:00+00:00", ...)
-
-`check` is value -> datum and never converts what does not fit; `build` is datum -> value; `parse` and `render` go
-from and to JSON. A refusal is a `Misfit`.
-"""
+"""Shapes of Avro's primitives: null, booleans, numbers, text and bytes; and of bytes of a fixed length."""
 
 from __future__ import annotations
 
 import base64
 import math
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
 
-from ..codec.avro import Schema
+from ..codec.schema import FixedSchema, Primitive
 from ..errors import Misfit, seen
-
-Step = Callable[[Any], Any]
+from ..json_data import Json
+from .shape import Scalar, Step, refuse_other
 
 _LONG = (-(2**63), 2**63 - 1)
 _INT = (-(2**31), 2**31 - 1)
 
 
-class Shape(Protocol):
-    """What every shape offers."""
-
-    @property
-    def name(self) -> str | None:
-        """Full Avro name of a named type (record, enum, fixed), else None."""
-
-    @property
-    def value_type(self) -> type:
-        """Python type of the values, by which a union finds the branch of a value."""
-
-    @property
-    def plain(self) -> bool:
-        """Whether value and datum are the same object, so that `build` can be left out."""
-
-    def schema(self, defined: set[str]) -> Schema:
-        """Return the Avro schema; a name already in `defined` is referred to, a new one is added."""
-
-    def check(self, value: Any) -> Any:
-        """Turn a value into a datum, or raise Misfit."""
-
-    def build(self, datum: Any) -> Any:
-        """Turn a datum into a value, or raise Misfit."""
-
-    def parse(self, data: Any) -> Any:
-        """Turn JSON as a person types it into a datum, or raise Misfit."""
-
-    def render(self, datum: Any) -> Any:
-        """Turn a datum into JSON that `parse` reads back."""
-
-    def default(self, datum: Any) -> Any:
-        """Turn a datum into the JSON in which Avro schemas write defaults, or raise Misfit."""
-
-    def undefault(self, default: Any) -> Any:
-        """Turn a default as Avro schemas write it into a datum, or raise Misfit."""
-
-
-def same(value: Any) -> Any:
-    """Leave a value as it is, for the forms that coincide."""
-    return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
-    """A shape made of one function for each direction."""
-
-    avro: Schema
-    value_type: type
-    check: Step
-    parse: Step
-    undefault: Step
-    render: Step = same
-    default: Step = same
-    build: Step = same
-    plain: bool = True
-    name: str | None = None
-
-    def schema(self, defined: set[str]) -> Schema:
-        """Return the Avro schema; fixed types are named, and defined once."""
-        if self.name is None:
-            return self.avro
-        if self.name in defined:
-            return self.name
-        defined.add(self.name)
-        return self.avro
-
-
-def refuse_other(value: object, wanted: str) -> Misfit:
-    """Say what was wanted and what came instead."""
-    if value is None:
-        return Misfit(f"must be {wanted}; None is not allowed here")
-    return Misfit(f"must be {wanted}, got {seen(value)}")
-
-
-def is_same(one: object, other: object) -> bool:
-    """Whether two values are equal in value and in type, and so are all their parts; NaN is the same as NaN."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_same(part, other[key]) for key, part in one.items())
-    return one == other or (one != one and other != other)  # noqa: PLR0124  # only NaN is not itself
-
-
-def _check_null(value: Any) -> None:
+def _check_null(value: object) -> None:
     if value is not None:
         raise refuse_other(value, "None")
 
 
-def _check_bool(value: Any) -> bool:
+def _check_bool(value: object) -> bool:
     if value is True or value is False:
         return bool(value)
     raise refuse_other(value, "a bool")
 
 
-def _whole(low: int, high: int, bits: int) -> Step:
-    def check(value: Any) -> int:
+def _whole(low: int, high: int, bits: int) -> Step[int]:
+    def check(value: object) -> int:
         if type(value) is not int:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise refuse_other(value, "an int")
@@ -137,7 +39,7 @@ def _whole(low: int, high: int, bits: int) -> Step:
     return check
 
 
-def _check_double(value: Any) -> float:
+def _check_double(value: object) -> float:
     if type(value) is float:
         return value
     if isinstance(value, float):
@@ -149,15 +51,15 @@ def _check_double(value: Any) -> float:
     return float(value)
 
 
-def _check_float(value: Any) -> float:
+def _check_float(value: object) -> float:
     number = _check_double(value)
     if math.isfinite(number) and abs(number) > 3.4028234663852886e38:
         raise Misfit("is out of the range of a 32-bit float")
     return float(struct.unpack("<f", struct.pack("<f", number))[0])
 
 
-def _parse_float(check: Step) -> Step:
-    def parse(data: Any) -> float:
+def _parse_float(check: Step[float]) -> Step[float]:
+    def parse(data: object) -> float:
         if data in ("NaN", "Infinity", "-Infinity"):
             return float(data)
         return float(check(data))
@@ -171,7 +73,7 @@ def _render_float(datum: float) -> float | str:
     return "NaN" if math.isnan(datum) else "Infinity" if datum > 0 else "-Infinity"
 
 
-def check_text(value: Any) -> str:
+def check_text(value: object) -> str:
     """Check for text that UTF-8 can hold."""
     if not isinstance(value, str):
         raise refuse_other(value, "a str")
@@ -183,13 +85,13 @@ def check_text(value: Any) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
-def check_bytes(value: Any) -> bytes:
+def check_bytes(value: object) -> bytes:
     if isinstance(value, bytes):
         return bytes(value)
     raise refuse_other(value, "bytes")
 
 
-def parse_bytes(data: Any) -> bytes:
+def parse_bytes(data: object) -> bytes:
     """Read bytes from JSON: text is UTF-8; `{"base64": "..."}` is anything."""
     if isinstance(data, str):
         return check_text(data).encode()
@@ -201,7 +103,7 @@ def parse_bytes(data: Any) -> bytes:
     raise Misfit('must be text or {"base64": "..."}, got ' + seen(data))
 
 
-def render_bytes(datum: bytes) -> str | dict[str, str]:
+def render_bytes(datum: bytes) -> Json:
     """Show bytes as text where they are UTF-8, else as base64."""
     try:
         return datum.decode()
@@ -209,11 +111,11 @@ def render_bytes(datum: bytes) -> str | dict[str, str]:
         return {"base64": base64.b64encode(datum).decode()}
 
 
-def fixed(avro: dict[str, Any]) -> Scalar:
+def fixed(avro: FixedSchema) -> Scalar[bytes]:
     """Shape bytes of a fixed length."""
     size = int(avro["size"])
 
-    def check(value: Any) -> bytes:
+    def check(value: object) -> bytes:
         data = check_bytes(value)
         if len(data) != size:
             raise Misfit(f"must be {size} bytes long, got {len(data)}")
@@ -236,7 +138,7 @@ def bytes_default(datum: bytes) -> str:
     return datum.decode("latin-1")
 
 
-def undefault_bytes(default: Any) -> bytes:
+def undefault_bytes(default: object) -> bytes:
     """Read bytes from a schema's default."""
     try:
         return check_text(default).encode("latin-1")
@@ -250,12 +152,12 @@ def _float_default(datum: float) -> float:
     return datum
 
 
-def _whole_shape(avro: str, bounds: tuple[int, int], bits: int) -> Scalar:
+def _whole_shape(avro: Primitive, bounds: tuple[int, int], bits: int) -> Scalar[int]:
     check = _whole(*bounds, bits)
     return Scalar(avro=avro, value_type=int, check=check, parse=check, undefault=check)
 
 
-def _float_shape(avro: str, check: Step) -> Scalar:
+def _float_shape(avro: Primitive, check: Step[float]) -> Scalar[float]:
     return Scalar(
         avro=avro,
         value_type=float,

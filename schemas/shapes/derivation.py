@@ -13,30 +13,32 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from ..codec.avro import avro_name, kind_of
+from ..codec.schema import avro_name, kind_of
 from ..errors import Misfit
-from . import logical, shapes
+from . import logical, primitives
 from .annotations import Digits, digits_of, former_names, peeled
 from .compound import ArrayShape, EnumShape, MapShape
-from .declared_fields import Factory, record_fields
-from .records import Absent, FieldShape, RecordShape, is_record
-from .shapes import Scalar, Shape, is_same
+from .declared_fields import DeclaredField, Factory, record_fields
+from .records import Absent, FieldShape, RecordClass, RecordShape, is_record
+from .shape import AnyScalar, AnyShape, D, Shape, is_same
 from .unions import UnionShape, label, rank
 
-_SCALARS: dict[Any, Scalar] = {
-    None: shapes.NULL,
-    type(None): shapes.NULL,
-    bool: shapes.BOOLEAN,
-    int: shapes.LONG,
-    float: shapes.DOUBLE,
-    str: shapes.STRING,
-    bytes: shapes.BYTES,
+C = TypeVar("C", bound=type)
+
+_SCALARS: dict[type | None, AnyScalar] = {
+    None: primitives.NULL,
+    type(None): primitives.NULL,
+    bool: primitives.BOOLEAN,
+    int: primitives.LONG,
+    float: primitives.DOUBLE,
+    str: primitives.STRING,
+    bytes: primitives.BYTES,
     date: logical.DATE,
     datetime: logical.MOMENT,
     time: logical.CLOCK,
@@ -47,7 +49,7 @@ _LISTS = frozenset({list, collections.abc.Sequence, collections.abc.MutableSeque
 _MAPS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 _UNIONS = frozenset({Union, types.UnionType})
 
-_INSTEAD: dict[Any, str] = {
+_INSTEAD: dict[object, str] = {
     Any: "name the type: a contract is what other programs rely on",
     object: "name the type: a contract is what other programs rely on",
     timedelta: "use a float of seconds, or an int of milliseconds",
@@ -60,32 +62,32 @@ _INSTEAD: dict[Any, str] = {
 }
 
 
-class Constrained:
+class Constrained(Generic[D]):
     """A shape whose values must also hold what their annotation says, as in `Annotated[int, Field(gt=0)]`."""
 
-    def __init__(self, shape: Shape, adapter: TypeAdapter[Any]) -> None:
+    def __init__(self, shape: Shape[D], adapter: TypeAdapter[object]) -> None:
         self._shape, self._adapter = shape, adapter
         self.name, self.value_type, self.plain = shape.name, shape.value_type, shape.plain
         self.schema, self.build, self.render = shape.schema, shape.build, shape.render
         self.default, self.undefault = shape.default, shape.undefault
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> D:
         """See Shape."""
         datum = self._shape.check(value)
         self._require(value)
         return datum
 
-    def parse(self, data: Any) -> Any:
+    def parse(self, data: object) -> D:
         """See Shape."""
         datum = self._shape.parse(data)
         self._require(self._shape.build(datum))
         return datum
 
-    def leading(self, datum: Any) -> Shape:
+    def leading(self, datum: D) -> AnyShape:
         """See UnionShape."""
         return Constrained(leading(self._shape, datum), self._adapter)
 
-    def _require(self, value: Any) -> None:
+    def _require(self, value: object) -> None:
         try:
             self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
@@ -94,15 +96,15 @@ class Constrained:
             raise Misfit(f"could not be held against its constraint, which raised {type(error).__name__}") from error
 
 
-def _adapter(bare: Any, rules: Sequence[Any]) -> TypeAdapter[Any]:
-    annotation: Any = Annotated[bare, *rules]
+def _adapter(bare: object, rules: Sequence[object]) -> TypeAdapter[object]:
+    annotation: Any = Annotated[bare, *rules]  # made as the program runs, of a type that only then is known
     try:
         return TypeAdapter(annotation)
     except (TypeError, PydanticUserError) as error:
         raise Misfit(f"has a constraint that pydantic does not take: {error}") from error
 
 
-def leading(shape: Shape, datum: Any) -> Shape:
+def leading(shape: AnyShape, datum: object) -> AnyShape:
     """Order the branches of a union so that its default may stand in a schema."""
     return shape.leading(datum) if isinstance(shape, UnionShape | Constrained) else shape
 
@@ -112,13 +114,13 @@ class Derivation:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._shapes: dict[str, tuple[type[Any], Shape | None]] = {}
+        self._shapes: dict[str, tuple[type, AnyShape | None]] = {}
 
     def full_name(self, name: str) -> str:
         """Put a type's name into the contract's namespace."""
         return f"{self._namespace}.{avro_name(name)}" if self._namespace else avro_name(name)
 
-    def shape(self, annotation: Any) -> Shape:
+    def shape(self, annotation: object) -> AnyShape:
         """Find the shape of a type.
 
         Raises:
@@ -129,8 +131,8 @@ class Derivation:
         rules = [part for part in metadata if type(part).__module__.split(".")[0] in {"annotated_types", "pydantic"}]
         return Constrained(shape, _adapter(bare, rules)) if rules else shape
 
-    def fields(self, parts: Iterable[tuple[str, Any, Any]]) -> list[FieldShape]:
-        """Find the shapes of a record's fields, each `(name, annotation, default)`.
+    def fields(self, parts: Iterable[DeclaredField]) -> list[FieldShape]:
+        """Find the shapes of a record's fields.
 
         Raises:
             Misfit: one has no shape, or two claim one name.
@@ -144,7 +146,7 @@ class Derivation:
                 taken.add(alias)
         return found
 
-    def field(self, name: str, annotation: Any, default: Any) -> FieldShape:
+    def field(self, name: str, annotation: object, default: object) -> FieldShape:
         """Find the shape of a parameter or field; `default` is its Python value, a Factory, or Absent."""
         try:
             if avro_name(name) != name:
@@ -168,11 +170,13 @@ class Derivation:
             raise Misfit(f"uses a class named {avro_name(job_type)}, as the payload's own record; rename the class")
         return name
 
-    def record(self, owner: type[Any]) -> Shape:
+    def record(self, owner: RecordClass) -> RecordShape:
         """Find the shape of a declared record, once for each class."""
-        return self._named(owner, self._record)
+        shape = self._named(owner, self._record)
+        assert isinstance(shape, RecordShape)
+        return shape
 
-    def _bare(self, bare: Any) -> Shape:
+    def _bare(self, bare: object) -> AnyShape:
         scalar = _SCALARS.get(bare) if isinstance(bare, type) or bare is None else None
         if scalar is not None:
             return scalar
@@ -186,7 +190,7 @@ class Derivation:
         instead = _INSTEAD.get(bare) if isinstance(bare, collections.abc.Hashable) else None
         raise Misfit(f"has type {shown}, which Avro has no form for" + (f"; {instead}" if instead else ""))
 
-    def _composed(self, origin: Any, args: tuple[Any, ...]) -> Shape:
+    def _composed(self, origin: object, args: tuple[object, ...]) -> AnyShape:
         if origin in _UNIONS:
             return self._union([self.shape(arg) for arg in args])
         if origin is Literal:
@@ -199,10 +203,11 @@ class Derivation:
             if args[0] is not str:
                 raise Misfit("is a mapping whose keys are not str, which Avro has no form for")
             return MapShape(self.shape(args[1]))
-        raise Misfit(f"has type {origin.__name__}, which Avro has no form for; {_INSTEAD.get(origin, 'use a list')}")
+        shown, instead = getattr(origin, "__name__", str(origin)), _INSTEAD.get(origin, "use a list")
+        raise Misfit(f"has type {shown}, which Avro has no form for; {instead}")
 
-    def _union(self, branches: Sequence[Shape]) -> Shape:
-        taken: dict[str, Shape] = {}
+    def _union(self, branches: Sequence[AnyShape]) -> UnionShape:
+        taken: dict[str, AnyShape] = {}
         branches = [part for branch in branches for part in _parts(branch)]
         for branch in branches:
             kind = branch.name or kind_of(branch.schema(set()))
@@ -214,7 +219,7 @@ class Derivation:
             taken[kind] = branch
         return UnionShape(sorted(branches, key=rank))
 
-    def _named(self, owner: type[Any], make: Callable[[type[Any], str], Shape]) -> Shape:
+    def _named(self, owner: C, make: Callable[[C, str], AnyShape]) -> AnyShape:
         name = self.full_name(owner.__name__)
         known, shape = self._shapes.get(name, (owner, None))
         if known is not owner:
@@ -227,7 +232,7 @@ class Derivation:
             self._shapes[name] = (owner, shape)
         return shape
 
-    def _enum(self, owner: type[enum.Enum], name: str) -> Shape:
+    def _enum(self, owner: type[enum.Enum], name: str) -> EnumShape:
         symbols = [member.name for member in owner]
         if issubclass(owner, enum.Flag) or not symbols:
             raise Misfit(f"has type {owner.__name__}, whose members Avro cannot list; use a list of an Enum's members")
@@ -236,30 +241,31 @@ class Derivation:
                 raise Misfit(f"has an Enum member {symbol!r}, which is not a name that Avro allows")
         return EnumShape(name, symbols, owner, None)
 
-    def _record(self, owner: type[Any], name: str) -> Shape:
+    def _record(self, owner: RecordClass, name: str) -> RecordShape:
         return RecordShape(name, self.fields(record_fields(owner)), owner)
 
 
-def _decimal(metadata: Sequence[Any]) -> Shape:
+def _decimal(metadata: Sequence[object]) -> AnyShape:
     digits = Digits(**digits_of(metadata))
     return logical.decimal(digits.precision, digits.scale)
 
 
-def _literal(values: tuple[Any, ...]) -> Shape:
+def _literal(values: tuple[object, ...]) -> AnyShape:
     kinds = {type(value) for value in values}
     if kinds not in ({str}, {int}):
         raise Misfit("is a Literal of other things than only str or only int; use an Enum")
-    plain = shapes.STRING if kinds == {str} else shapes.LONG
+    plain: AnyScalar = primitives.STRING if kinds == {str} else primitives.LONG
 
-    def check(value: Any) -> Any:
-        if plain.check(value) not in values:
+    def check(value: object) -> str | int:
+        datum: str | int = plain.check(value)
+        if datum not in values:
             raise Misfit(f"must be one of {', '.join(map(repr, values))}")
-        return plain.check(value)
+        return datum
 
     return dataclasses.replace(plain, check=check, parse=check)
 
 
-def _parts(branch: Shape) -> list[Shape]:
+def _parts(branch: AnyShape) -> list[AnyShape]:
     """Take a union inside of a union apart, as an alias of one is."""
     if isinstance(branch, UnionShape):
         return branch.branches
@@ -268,7 +274,7 @@ def _parts(branch: Shape) -> list[Shape]:
     return [branch]
 
 
-def _with_default(name: str, shape: Shape, default: Any) -> FieldShape:
+def _with_default(name: str, shape: AnyShape, default: object) -> FieldShape:
     """Make a field whose default, as the schema has it, is read as what was declared."""
     datum = shape.check(default)
     if not is_same(shape.undefault(shape.default(datum)), datum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -12,7 +12,7 @@ class Source:
     Text that comes from a schema must get into a line as its `repr`, or by `constant`.
     """
 
-    def __init__(self, scope: Mapping[str, Any]) -> None:
+    def __init__(self, scope: Mapping[str, object]) -> None:
         """Begin with the names that all lines may use."""
         self._scope = dict(scope)
         self._lines: list[str] = []
@@ -33,11 +33,10 @@ class Source:
         """Add a function."""
         self._lines += [f"def {signature}:", *indented(body)]
 
-    def compile(self, name: str) -> Callable[..., Any]:
+    def compile(self, name: str) -> Any:  # the lines decide what it takes and returns
         """Make the functions, and return one of them."""
         exec(compile("\n".join(self._lines), "<written for an Avro schema>", "exec"), self._scope)  # its own lines
-        function: Callable[..., Any] = self._scope[name]
-        return function
+        return self._scope[name]
 
 
 def indented(lines: Iterable[str]) -> list[str]:
