@@ -26,7 +26,7 @@ from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
 from .inspection.holdups import Holdups
 from .inspection.overview import Overview
-from .inspection.report import QueueTrace
+from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .kafka.clients import (
     events_producer,
@@ -194,9 +194,9 @@ class QueueWorker:
         """What the worker is doing for this queue, for people; called from any thread."""
         return self._overview.snapshot(self._intake.outcomes, self._lag)
 
-    def trace(self) -> QueueTrace:
+    def inspect(self) -> QueueInspection:
         """What its runners, partitions and threads are doing; called from any thread."""
-        return self._overview.trace(self.last_turn_s, self._thread_id)
+        return self._overview.inspect(self.last_turn_s, self._thread_id)
 
     def _turn(self) -> None:
         self.last_turn_s = time.monotonic()

@@ -28,7 +28,7 @@ from ..topology.planning.verify import verify
 from . import log_keys
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
-from .inspection.report import QueueTrace
+from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .isolation import child_flag
 from .queue_worker import QueueWorker
@@ -43,12 +43,12 @@ STUCK_AFTER_S: Final = 60.0
 """A poll thread that has not turned for so long is reported, with its stack, and again each time."""
 GIVE_UP_AFTER_S: Final = 600.0
 """Twice librdkafka's `max.poll.interval.ms`: the partitions are long with others, and only a restart brings it back."""
-TRACE_SIGNAL: Final = signal.SIGUSR1
+INSPECT_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
 WATCH_INTERVAL_S: Final = 0.1
 
-TraceSink = Callable[[Sequence[QueueTrace]], None]
+InspectionSink = Callable[[Sequence[QueueInspection]], None]
 
 
 class Worker:
@@ -69,21 +69,21 @@ class Worker:
         settings: WorkerSettings | None = None,
         *,
         store: SchemaStore | None = None,
-        on_trace: TraceSink | None = None,
-        trace_every_s: float = math.inf,
+        on_inspection: InspectionSink | None = None,
+        inspect_every_s: float = math.inf,
     ) -> None:
         """Verify the topics; nothing is fetched before `run` or `start`.
 
         Args:
-            on_trace: given what every queue is doing, on SIGUSR1 and every `trace_every_s`; None logs it.
+            on_inspection: called with each queue's inspection, on SIGUSR1 and every `inspect_every_s`; None logs it.
         """
         if child_flag.is_child:
             raise WorkerInChild
         fill_descriptors()
         keep_loggers_on()
-        self._on_trace = on_trace or log_traces
-        self._trace_every_s = trace_every_s
-        self._next_trace_s = time.monotonic() + trace_every_s
+        self._on_inspection = on_inspection or log_inspections
+        self._inspect_every_s = inspect_every_s
+        self._inspect_at_s = time.monotonic() + inspect_every_s
         self.settings = settings or WorkerSettings()
         self._pipeline = pipeline
         self._cluster = cluster or ClusterSettings.from_environment()
@@ -169,16 +169,16 @@ class Worker:
         """What this process is doing, queue by queue."""
         return [worker.snapshot() for worker in self._workers]
 
-    def trace(self) -> list[QueueTrace]:
+    def inspect(self) -> list[QueueInspection]:
         """What all runners, partitions and threads are doing, queue by queue; needs none of them to answer."""
-        return [worker.trace() for worker in self._workers]
+        return [worker.inspect() for worker in self._workers]
 
     def _run_one(self, worker: QueueWorker) -> None:
         try:
             worker.run()
         except BaseException as error:  # whatever ends a queue's thread ends the process, and says why
-            trace = None if isinstance(error, NotAuthorized) else error  # a right that is missing is no fault of code
-            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=trace)
+            cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
+            _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=cause)
             self._failure = self._failure or error
             self.stop()
 
@@ -190,8 +190,8 @@ class Worker:
     def _heed_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             PROCESS.handle_signal(number, self._on_signal)
-        signal.signal(TRACE_SIGNAL, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])  # a fleet starts its processes with it blocked
+        signal.signal(INSPECT_SIGNAL, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [INSPECT_SIGNAL])  # a fleet starts its processes with it blocked
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Only note it: a handler runs amid any line of the main thread, where locks may be held.
@@ -207,8 +207,8 @@ class Worker:
         """Do what the signals say that have come since the last look."""
         while self._signals:
             name = self._signals.popleft()
-            if name == TRACE_SIGNAL.name:
-                self._tell_trace()
+            if name == INSPECT_SIGNAL.name:
+                self._hand_out_inspection()
             elif self._stopped.is_set():
                 _LOGGER.warning("second %s: stopping at once", name)
                 self.stop_now()
@@ -219,9 +219,9 @@ class Worker:
     def _watch(self) -> None:
         """Look whether the poll threads turn: a queue must not stand still without a word."""
         now_s = time.monotonic()
-        if now_s >= self._next_trace_s:
-            self._next_trace_s = now_s + self._trace_every_s
-            self._tell_trace()
+        if now_s >= self._inspect_at_s:
+            self._inspect_at_s = now_s + self._inspect_every_s
+            self._hand_out_inspection()
         for worker, thread in zip(self._workers, self._threads, strict=True):
             if now_s - worker.last_turn_s < STUCK_AFTER_S or self._stopped.is_set():
                 self._hanging.pop(worker.queue.name, None)
@@ -241,11 +241,11 @@ class Worker:
             self._has_given_up = True
             self.stop()
 
-    def _tell_trace(self) -> None:
+    def _hand_out_inspection(self) -> None:
         try:
-            self._on_trace(self.trace())
-        except Exception:  # whoever looks at a worker, into a closed pipe say, must not end it
-            _LOGGER.warning("a trace could not be told", exc_info=True)
+            self._on_inspection(self.inspect())
+        except Exception:  # what prints an inspection, into a closed pipe say, must not end the worker
+            _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
 
 
 def report_hanging(queue: str, for_s: float, thread_id: int) -> None:
@@ -256,7 +256,7 @@ def report_hanging(queue: str, for_s: float, thread_id: int) -> None:
     )  # fmt: skip
 
 
-def log_traces(traces: Sequence[QueueTrace]) -> None:
-    """What is done with traces where nobody else wants them."""
-    for trace in traces:
-        _LOGGER.info("trace: %s", asdict(trace), extra={log_keys.QUEUE: trace.queue})
+def log_inspections(inspections: Sequence[QueueInspection]) -> None:
+    """Log inspections, where the worker was given no other sink for them."""
+    for inspection in inspections:
+        _LOGGER.info("inspection: %s", asdict(inspection), extra={log_keys.QUEUE: inspection.queue})

@@ -1,4 +1,4 @@
-"""`Overview`: looks at one queue's worker from outside, for people: figures (`QueueSnapshot`) and `QueueTrace`."""
+"""`Overview`: looks at one queue's worker from outside, for people: figures (`QueueSnapshot`) and `QueueInspection`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..polling.backpressure import Backpressure
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment
 from ..runners.stacks import innermost, thread_frames
-from .report import SLOW_TURN_S, PartitionTrace, QueueTrace, run_traces
+from .queue_inspection import SLOW_TURN_S, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
 
 
@@ -73,12 +73,12 @@ class Overview:
             lost_right=self._rights.in_words(),
         )
 
-    def trace(self, last_turn_s: float, poll_thread_id: int) -> QueueTrace:
+    def inspect(self, last_turn_s: float, poll_thread_id: int) -> QueueInspection:
         """What everything is doing."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
         dog = self._dispatch.watchdog
-        return QueueTrace(
+        return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
             ready=self._dispatch.ready,
@@ -94,7 +94,7 @@ class Overview:
             lost_right=self._rights.in_words(),
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._dispatch.loops(),
-            runs=run_traces(dog.places, now_s),
+            runs=inspect_runs(dog.places, now_s),
             crashed=self._dispatch.isolated.crashed,
             awaiting_schema=self._dispatch.awaiting_schema,
             schema_trouble=self._dispatch.schema_trouble,
@@ -104,9 +104,9 @@ class Overview:
     def _in_order(self) -> list[Assignment]:
         return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))
 
-    def _partition(self, assignment: Assignment, now_s: float) -> PartitionTrace:
+    def _partition(self, assignment: Assignment, now_s: float) -> PartitionInspection:
         offset, since_s = self.lowest.get(assignment, (None, now_s))
-        return PartitionTrace(
+        return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
             state="leaving" if not assignment.is_open else "flowing" if assignment.is_running else "restoring",

@@ -21,7 +21,7 @@ from ..records.job_fields import job_fields
 from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
-from ..runners.event_loop import LoopTrace
+from ..runners.event_loop import LoopInspection
 from ..runners.slots import Slot
 from ..runners.threads import ThreadRunners
 from ..runners.watchdog import Pool, Watchdog
@@ -139,9 +139,9 @@ class Dispatch:
         """Records that could run at once, were a runner free."""
         return self._threads.ready + self.isolated.ready + (self._loop.ready if self._loop is not None else 0)
 
-    def loops(self) -> tuple[LoopTrace, ...]:
+    def loops(self) -> tuple[LoopInspection, ...]:
         """The event loops, and whether they turn."""
-        return () if self._loop is None else tuple(loop.trace() for loop in self._loop.loops)
+        return () if self._loop is None else tuple(loop.inspect() for loop in self._loop.loops)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""

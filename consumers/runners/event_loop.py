@@ -31,7 +31,7 @@ RunOneAsync = Callable[[Record, AsyncSlot], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoopTrace:
+class LoopInspection:
     """One event loop, and for how long it has not turned."""
 
     name: str
@@ -119,10 +119,10 @@ class RunnerLoop:
         """Where the thread is, the innermost last."""
         return thread_frames(self._holder.thread_id)
 
-    def trace(self) -> LoopTrace:
+    def inspect(self) -> LoopInspection:
         """Whether it turns, and where it is if it does not."""
         stack = innermost(self.frames()) if self.blocked_s > BLOCKED_AFTER_S else ()
-        return LoopTrace(name=self.name, blocked_s=self.blocked_s, stack=stack)
+        return LoopInspection(name=self.name, blocked_s=self.blocked_s, stack=stack)
 
     def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""

@@ -78,7 +78,7 @@ LOG_FORMATS: Final = ("auto", "json", "text")
     help="auto: text and a live table on a terminal, JSON lines elsewhere.",
 )
 @click.option(
-    "--trace",
+    "--inspect",
     is_flag=True,
     help="Print every 5 s what each runner, key and partition is doing. SIGUSR1 prints it once.",
 )
@@ -94,7 +94,7 @@ def worker(
     queues: tuple[str, ...],
     processes: int,
     log_format: str,
-    trace: bool,
+    inspect: bool,
     supervised: bool,
     relayed: bool,
     **bounds: int | timedelta | None,
@@ -104,7 +104,7 @@ def worker(
     The first signal lets running jobs end, for --grace at the most; a second one stops at once. Neither costs a job an
     attempt. With --processes, a supervisor starts the processes, replaces those that die, and passes signals on.
 
-    With --trace, or once on SIGUSR1, each runner's job is printed with its stack, and how far each partition is.
+    With --inspect, or once on SIGUSR1, each runner's job is printed with its stack, and how far each partition is.
 
     On a terminal a live table shows the rate, jobs in flight and lag of each queue. Elsewhere the log is one JSON
     object a line, with job_id in each that is about a job.
@@ -136,7 +136,7 @@ def worker(
         app.pipeline.find_queue(name)  # before a broker is started for it
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
-    _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, trace=trace)
+    _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, inspect=inspect)
 
 
 def _log_to_terminal(app: AppContext) -> None:
@@ -164,21 +164,21 @@ def _to_stderr(text: str) -> None:
 
 
 def _run_one(
-    app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, trace: bool
+    app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, inspect: bool
 ) -> None:
     from ...consumers.worker import Worker
-    from ..views.trace_output import TRACE_EVERY_S, json_printer, text_printer
+    from ..views.inspection_output import INSPECT_EVERY_S, json_printer, text_printer
 
     worker = Worker(
         app.pipeline,
         app.start_cluster(),
         settings,
-        on_trace=json_printer(_to_stderr) if log_format == "json" else text_printer(_to_stderr),
-        trace_every_s=TRACE_EVERY_S if trace else math.inf,
+        on_inspection=json_printer(_to_stderr) if log_format == "json" else text_printer(_to_stderr),
+        inspect_every_s=INSPECT_EVERY_S if inspect else math.inf,
     )
     if supervised:
         stop_with_parent(worker)
-    if not on_terminal or trace:
+    if not on_terminal or inspect:
         return worker.run()
     from ..views.live_view import WorkerView, live
 

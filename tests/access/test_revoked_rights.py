@@ -55,7 +55,7 @@ def test_a_worker_outlives_the_loss_of_a_right(  # noqa: PLR0917  # fixtures and
         lame = running.worker.snapshot()[0]
         assert not lame.is_ready
         assert said in lame.lost_right
-        assert said in running.worker.trace()[0].lost_right
+        assert said in running.worker.inspect()[0].lost_right
         guarded.grant(PRINCIPAL, acls(lost))
         wait_until(lambda: "has its rights back" in caplog.text, 40, "the rights to be back")
         _enqueue(scene, "fine")

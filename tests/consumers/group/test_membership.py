@@ -50,7 +50,7 @@ def test_a_worker_too_many_is_spare_and_ready(
         working, spare = wait_until(lambda: roles_of(one, two), 20, "one of them to be spare")
         assert snapshot_of(spare).is_ready
         assert "2 workers share 1 partitions" in snapshot_of(spare).waits_for
-        assert "2 workers share 1 partitions" in spare.worker.trace()[0].hints[0]
+        assert "2 workers share 1 partitions" in spare.worker.inspect()[0].hints[0]
         working.stop()
         wait_until(lambda: snapshot_of(spare).standing == "working", 20, "the spare one to work")
         assert snapshot_of(spare).waits_for == ""
@@ -59,10 +59,10 @@ def test_a_worker_too_many_is_spare_and_ready(
     assert len(told) <= 2, "one for each worker that was spare"
 
 
-def test_what_is_held_is_logged_and_traced(
+def test_what_is_held_is_logged_and_inspected(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A change of partitions is logged with those that are held by then, no change is not, and a trace shows all."""
+    """A change of partitions is logged with those that are held then, no change is not; an inspection shows all."""
     caplog.set_level(logging.INFO, "stoker")
     pipeline, queue = declare_queue(namespace, partitions=2)
 
@@ -76,7 +76,7 @@ def test_what_is_held_is_logged_and_traced(
         with running_worker(pipeline, cluster) as two:
             two.wait_partitions(1)
         one.wait_partitions(2)
-        held = {(found.topic, found.partition) for found in one.worker.trace()[0].partitions}
+        held = {(found.topic, found.partition) for found in one.worker.inspect()[0].partitions}
         assert held == {(topic, number) for topic in (queue.topic, *queue.retry_topics.values()) for number in (0, 1)}
     said = [found.getMessage() for found in caplog.records if found.getMessage().startswith("partitions ")]
     assert "partitions assigned: [0, 1]; this worker holds [0, 1]" in said

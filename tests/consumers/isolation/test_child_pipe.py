@@ -68,7 +68,7 @@ def test_a_message_is_read_as_it_was_written() -> None:
 
 
 def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
-    """Else a trace that is on for long would fill the pipe, and the runner wait there instead of at the limits."""
+    """Else inspections that go on for long would fill the pipe, and the runner wait there instead of at the limits."""
     pipeline, queue, (hold,) = declare(isolated_jobs.hold_the_interpreter, timeout=timedelta(seconds=2))
     with isolated(pipeline, queue) as here:
         job = here.offer(hold, str(tmp_path / "notes"), 60)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.consumers.inspection.report import RunTrace, run_traces
+from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
 from stoker.consumers.isolation.child_run import Killed, Stopped, _Watch
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
@@ -272,7 +272,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     assert here.outcomes == {}
 
 
-def test_a_trace_shows_where_a_child_is(tmp_path: Path) -> None:
+def test_an_inspection_shows_where_a_child_is(tmp_path: Path) -> None:
     """The job's own frames rather than those of the thread that waits for it, and the job is not disturbed."""
     pipeline, queue, (wait, hold) = declare(isolated_jobs.wait_for, isolated_jobs.hold_the_interpreter)
     file, marker = tmp_path / "notes", tmp_path / "marker"
@@ -289,8 +289,8 @@ def test_a_trace_shows_where_a_child_is(tmp_path: Path) -> None:
         assert wait_until(lambda: _shown(here, "does not answer"), 10, "a line that says so")
 
 
-def _shown(here: Isolated, part: str) -> RunTrace | None:
-    (run,) = run_traces(here.runners.places, time.monotonic())
+def _shown(here: Isolated, part: str) -> RunInspection | None:
+    (run,) = inspect_runs(here.runners.places, time.monotonic())
     return run if any(part in line for line in run.stack) else None
 
 

@@ -148,9 +148,9 @@ def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: Cluste
     assert "second SIGINT" not in logged()
 
 
-def _traces() -> list[dict[str, Any]]:
+def _inspections() -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in logged().splitlines() if line.startswith("{") and line.endswith("}")]
-    return [line for line in lines if line["logger"] == "stoker.trace"]
+    return [line for line in lines if line["logger"] == "stoker.inspection"]
 
 
 def test_a_signal_to_a_fleet_makes_each_process_print_what_it_does(shop: Shop) -> None:
@@ -158,26 +158,30 @@ def test_a_signal_to_a_fleet_makes_each_process_print_what_it_does(shop: Shop) -
     with running(shop, "--processes", "2", "--queue", "mails") as fleet:
         wait_until(lambda: len(_started()) == 2, _DEADLINE_S, "two processes")
         fleet.send_signal(signal.SIGUSR1)  # they have begun nothing: it must wait for them, and not end them
-        wait_until(lambda: len({trace["worker"] for trace in _traces()}) == 2, _DEADLINE_S, "both to answer")
+        wait_until(
+            lambda: len({inspection["worker"] for inspection in _inspections()}) == 2, _DEADLINE_S, "both to answer"
+        )
         assert ended(fleet) == ExitCode.OK
     assert len(_started()) == 2
-    assert {trace["queue"] for trace in _traces()} == {"mails"}
-    assert all({"runs", "partitions", "ready", "parked", "held", "hints"} <= trace.keys() for trace in _traces())
+    assert {inspection["queue"] for inspection in _inspections()} == {"mails"}
+    assert all(
+        {"runs", "partitions", "ready", "parked", "held", "hints"} <= inspection.keys() for inspection in _inspections()
+    )
 
 
-def test_a_worker_traces_itself_again_and_again_when_asked_to(shop: Shop) -> None:
-    """With `--trace`, as text for people; the partitions are in it once it has them."""
+def test_a_worker_inspects_itself_again_and_again_when_asked_to(shop: Shop) -> None:
+    """With `--inspect`, as text for people; the partitions are in it once it has them."""
     ours, theirs = pty.openpty()
     shown = b""
-    with running(shop, "--trace", "--queue", "mails", err=theirs) as worker:
+    with running(shop, "--inspect", "--queue", "mails", err=theirs) as worker:
         os.close(theirs)
 
-        def traced() -> bool:
+        def inspected() -> bool:
             nonlocal shown
             shown += os.read(ours, 65_536)
             return b"queue mails on" in shown and b"/0 flowing: " in shown
 
-        wait_until(traced, _DEADLINE_S, "a trace")
+        wait_until(inspected, _DEADLINE_S, "an inspection")
         worker.send_signal(signal.SIGTERM)
         _drain(ours)
         assert worker.wait(_DEADLINE_S) == ExitCode.OK

@@ -1,6 +1,6 @@
-"""`QueueTrace`: what every runner, lane and partition of one queue in a process is doing, for `stoker worker --trace`.
+"""`QueueInspection`: what each runner, lane and partition of one queue in a process does; `stoker worker --inspect`.
 
-It is taken without locks by a thread that runs no jobs, so it can be had where jobs, event loop or poll thread hang.
+A thread that runs no jobs takes it, without locks, so it can be had where jobs, event loop or poll thread hang.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final, Literal
 from ...schemas import wire_text
 from ..isolation.child_slot import ChildSlot
 from ..isolation.pool import ChildCounts
-from ..runners.event_loop import LoopTrace
+from ..runners.event_loop import LoopInspection
 from ..runners.stacks import INNERMOST, innermost
 from ..runners.watchdog import Place, is_stuck
 
@@ -22,7 +22,7 @@ RunState = Literal["running", "ending", "stuck"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunTrace:
+class RunInspection:
     """One job that runs.
 
     Attributes:
@@ -48,7 +48,7 @@ class RunTrace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionTrace:
+class PartitionInspection:
     """One partition of the main topic or of a tier.
 
     Attributes:
@@ -69,7 +69,7 @@ class PartitionTrace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueTrace:
+class QueueInspection:
     """One queue in one process.
 
     Attributes:
@@ -97,9 +97,9 @@ class QueueTrace:
     is_paused: bool
     polled_s: float
     poll_stack: tuple[str, ...]
-    partitions: tuple[PartitionTrace, ...]
-    loops: tuple[LoopTrace, ...]
-    runs: tuple[RunTrace, ...]
+    partitions: tuple[PartitionInspection, ...]
+    loops: tuple[LoopInspection, ...]
+    runs: tuple[RunInspection, ...]
     crashed: int = 0
     awaiting_schema: int = 0
     schema_trouble: str | None = None
@@ -114,17 +114,17 @@ class QueueTrace:
         return tuple(_hints(self))
 
 
-def run_traces(places: Sequence[Place], now_s: float) -> tuple[RunTrace, ...]:
+def inspect_runs(places: Sequence[Place], now_s: float) -> tuple[RunInspection, ...]:
     """The jobs that run in these places, the longest first."""
-    runs = [run for place in places if (run := _run_trace(place, now_s)) is not None]
+    runs = [run for place in places if (run := _inspect_run(place, now_s)) is not None]
     return tuple(sorted(runs, key=lambda run: -run.ran_s))
 
 
-def _run_trace(place: Place, now_s: float) -> RunTrace | None:
+def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
     context = place.context
     if context is None:
         return None
-    return RunTrace(
+    return RunInspection(
         runner=place.name,
         job_id=context.shown_id,
         job_type=context.job_type,
@@ -139,48 +139,48 @@ def _run_trace(place: Place, now_s: float) -> RunTrace | None:
     )
 
 
-def _partition_hints(trace: QueueTrace) -> Iterator[str]:
-    if trace.is_leaving:
+def _partition_hints(inspection: QueueInspection) -> Iterator[str]:
+    if inspection.is_leaving:
         yield "the worker shuts down: it takes no jobs, and waits for those that run"
-    elif not trace.partitions:
-        yield f"no partitions: {trace.waits_for or 'they are about to come'}"
-    if trace.lost_right:
-        yield trace.lost_right
-    restoring = sum(found.state == "restoring" for found in trace.partitions)
+    elif not inspection.partitions:
+        yield f"no partitions: {inspection.waits_for or 'they are about to come'}"
+    if inspection.lost_right:
+        yield inspection.lost_right
+    restoring = sum(found.state == "restoring" for found in inspection.partitions)
     if restoring:
         yield f"{restoring} partitions wait for their ledger and progress to be read"
 
 
-def _hints(trace: QueueTrace) -> Iterator[str]:
-    if trace.polled_s > SLOW_TURN_S:
-        yield f"the poll thread has not turned for {trace.polled_s:.0f} s: nothing is fetched or committed"
-    yield from _partition_hints(trace)
-    for loop in trace.loops:
+def _hints(inspection: QueueInspection) -> Iterator[str]:
+    if inspection.polled_s > SLOW_TURN_S:
+        yield f"the poll thread has not turned for {inspection.polled_s:.0f} s: nothing is fetched or committed"
+    yield from _partition_hints(inspection)
+    for loop in inspection.loops:
         if loop.blocked_s > 1:
             yield f"{loop.name} has not turned for {loop.blocked_s:.0f} s: a job holds it"
-    if trace.stuck:
-        yield f"{trace.stuck} jobs are stuck past their timeout; their keys wait"
-    if trace.is_paused and not trace.is_leaving:
+    if inspection.stuck:
+        yield f"{inspection.stuck} jobs are stuck past their timeout; their keys wait"
+    if inspection.is_paused and not inspection.is_leaving:
         yield "fetching rests: the bounds on jobs in flight are reached"
-    if trace.ready and trace.runs:
-        yield f"{trace.ready} jobs are ready and wait for one of the runners: all are busy, or take them by the handful"
-    yield from _schema_hints(trace)
-    yield from _child_hints(trace)
-    if trace.parked:
-        yield f"{trace.parked} jobs wait behind an earlier one of their key"
+    if inspection.ready and inspection.runs:
+        yield f"{inspection.ready} jobs are ready and wait for a runner: all are busy, or take jobs by the handful"
+    yield from _schema_hints(inspection)
+    yield from _child_hints(inspection)
+    if inspection.parked:
+        yield f"{inspection.parked} jobs wait behind an earlier one of their key"
 
 
-def _schema_hints(trace: QueueTrace) -> Iterator[str]:
-    if trace.awaiting_schema:
-        why = f", and {trace.schema_trouble}" if trace.schema_trouble else ""
-        yield f"{trace.awaiting_schema} jobs wait until the schema store was asked for their schema{why}"
+def _schema_hints(inspection: QueueInspection) -> Iterator[str]:
+    if inspection.awaiting_schema:
+        why = f", and {inspection.schema_trouble}" if inspection.schema_trouble else ""
+        yield f"{inspection.awaiting_schema} jobs wait until the schema store was asked for their schema{why}"
 
 
-def _child_hints(trace: QueueTrace) -> Iterator[str]:
-    children = trace.children or ChildCounts()
+def _child_hints(inspection: QueueInspection) -> Iterator[str]:
+    children = inspection.children or ChildCounts()
     if children.trouble is not None:
         yield f"isolated jobs wait, since no child process can be started: {children.trouble}"
     elif children.starting and not children.idle:
         yield f"{children.starting} child processes start, {children.busy} are busy: isolated jobs may wait for one"
-    if trace.crashed:
-        yield f"{trace.crashed} jobs wait to be run again, since their process has died"
+    if inspection.crashed:
+        yield f"{inspection.crashed} jobs wait to be run again, since their process has died"

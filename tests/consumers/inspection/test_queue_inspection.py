@@ -11,11 +11,11 @@ import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
 from stoker.consumers.errors import WorkerCrashed
-from stoker.consumers.inspection.report import PartitionTrace, QueueTrace, RunTrace
+from stoker.consumers.inspection.queue_inspection import PartitionInspection, QueueInspection, RunInspection
 from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.queue_worker import QueueWorker
-from stoker.consumers.runners.event_loop import LoopTrace
-from stoker.operations.views.trace_output import json_printer, text_printer
+from stoker.consumers.runners.event_loop import LoopInspection
+from stoker.operations.views.inspection_output import json_printer, text_printer
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.watched_runners import hurry, resist
@@ -23,7 +23,7 @@ from support.scenes.worker import Gate, RunningWorker, create, declare_queue, ru
 from support.waiting import wait_until
 
 
-def run(**fields: Any) -> RunTrace:
+def run(**fields: Any) -> RunInspection:
     """A job that runs."""
     known: dict[str, Any] = {
         "runner": "stoker-run-mails-3",
@@ -38,12 +38,12 @@ def run(**fields: Any) -> RunTrace:
         "progress": "3 of 10 (30 %)",
         "stack": ("jobs.py:7 send",),
     }
-    return RunTrace(**{**known, **fields})
+    return RunInspection(**{**known, **fields})
 
 
-def trace(**fields: Any) -> QueueTrace:
+def inspect(**fields: Any) -> QueueInspection:
     """A queue that is at work."""
-    partition = PartitionTrace(
+    partition = PartitionInspection(
         topic="shop.mails", partition=1, state="flowing", committed=40, lowest=42, lowest_for_s=12.0, incomplete=3
     )
     known: dict[str, Any] = {
@@ -61,13 +61,13 @@ def trace(**fields: Any) -> QueueTrace:
         "loops": (),
         "runs": (run(),),
     }
-    return QueueTrace(**{**known, **fields})
+    return QueueInspection(**{**known, **fields})
 
 
-def test_a_trace_reads_as_text() -> None:
+def test_an_inspection_reads_as_text() -> None:
     """Queue, partition, job, deadline, progress and stack, in that order."""
     written: list[str] = []
-    text_printer(written.append)([trace()])
+    text_printer(written.append)([inspect()])
     assert written[0].splitlines() == [
         "queue mails on host-1: 1 running, 0 ready, 0 parked, 0 held, 3 in flight; polled 0.1 s ago",
         "  shop.mails/1 flowing: committed 40, lowest incomplete 42 for 12 s, 3 incomplete",
@@ -77,12 +77,12 @@ def test_a_trace_reads_as_text() -> None:
     ]
 
 
-def test_a_trace_is_one_json_line_for_each_queue() -> None:
+def test_an_inspection_is_one_json_line_for_each_queue() -> None:
     """With the fields that each line of the log has."""
     written: list[str] = []
-    json_printer(written.append, clock=lambda: datetime(2013, 1, 1, tzinfo=UTC))([trace(), trace(queue="bills")])
+    json_printer(written.append, clock=lambda: datetime(2013, 1, 1, tzinfo=UTC))([inspect(), inspect(queue="bills")])
     first, second = map(json.loads, written)
-    assert (first["ts"], first["logger"], first["queue"]) == ("2013-01-01T00:00:00Z", "stoker.trace", "mails")
+    assert (first["ts"], first["logger"], first["queue"]) == ("2013-01-01T00:00:00Z", "stoker.inspection", "mails")
     assert first["runs"][0]["stack"] == ["jobs.py:7 send"]
     assert second["queue"] == "bills"
 
@@ -90,7 +90,7 @@ def test_a_trace_is_one_json_line_for_each_queue() -> None:
 def test_many_jobs_are_cut_short() -> None:
     """Hundreds of stacks help nobody."""
     written: list[str] = []
-    text_printer(written.append)([trace(runs=(run(progress="", stack=()),) * 250)])
+    text_printer(written.append)([inspect(runs=(run(progress="", stack=()),) * 250)])
     assert written[0].endswith("and 150 more jobs that run")
 
 
@@ -107,20 +107,20 @@ def test_many_jobs_are_cut_short() -> None:
         ({"children": ChildCounts(starting=1, trouble="no module shop")}, "no child process can be started: no module"),
         ({"parked": 8}, "8 jobs wait behind an earlier one of their key"),
         (
-            {"loops": (LoopTrace(name="stoker-loop-q", blocked_s=7.0, stack=()),)},
+            {"loops": (LoopInspection(name="stoker-loop-q", blocked_s=7.0, stack=()),)},
             "has not turned for 7 s: a job holds it",
         ),
     ],
 )
-def test_a_trace_says_why_jobs_do_not_run(fields: dict[str, Any], hint: str) -> None:
+def test_an_inspection_says_why_jobs_do_not_run(fields: dict[str, Any], hint: str) -> None:
     """One line for each reason; none where all is well."""
-    assert trace().hints == ()
-    (found,) = trace(**fields).hints
+    assert inspect().hints == ()
+    (found,) = inspect(**fields).hints
     assert hint in found
 
 
 @pytest.mark.expected_errors("is stuck", "has not turned")
-def test_a_trace_shows_stuck_jobs_and_who_holds_the_loop(
+def test_an_inspection_shows_stuck_jobs_and_who_holds_the_loop(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With key, progress and stack; and how long the lowest incomplete offset has been so."""
@@ -143,12 +143,12 @@ def test_a_trace_shows_stuck_jobs_and_who_holds_the_loop(
         producer.enqueue(hold, 1)
         producer.enqueue_many(stand.with_options(key="ada").call(number) for number in range(4))
 
-        def seen() -> QueueTrace | None:
-            (found,) = running.worker.trace()
+        def seen() -> QueueInspection | None:
+            (found,) = running.worker.inspect()
             is_whole = found.stuck and found.loops[0].stack and any(p.lowest_for_s > 0.5 for p in found.partitions)
             return found if is_whole and (len(found.runs), found.parked) == (2, 4) else None
 
-        found = wait_until(seen, 30, "the trace of both that run, and of four that wait")
+        found = wait_until(seen, 30, "the inspection of both that run, and of four that wait")
         let_go.set()
         running.wait_outcomes(Done=6)
     assert found is not None
@@ -166,7 +166,7 @@ def test_a_trace_shows_stuck_jobs_and_who_holds_the_loop(
 def test_a_poll_thread_that_hangs_is_told_with_its_stack(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And again as long as it lasts; a trace shows it too, without asking that thread."""
+    """And again as long as it lasts; an inspection shows it too, without asking that thread."""
     monkeypatch.setattr(worker, "STUCK_AFTER_S", 0.4)
     pipeline, _ = declare_queue(namespace)
     create(pipeline, cluster)
@@ -183,7 +183,7 @@ def test_a_poll_thread_that_hangs_is_told_with_its_stack(
     monkeypatch.setattr(QueueWorker, "_keep_house", hang)
     with running_worker(pipeline, cluster) as running:
         wait_until(lambda: len(told()) >= 2, 30, "two reports")
-        wait_until(lambda: _poll_stack(running), 30, "a trace that shows it")
+        wait_until(lambda: _poll_stack(running), 30, "an inspection that shows it")
         assert any("hang" in line for line in _poll_stack(running))
         gate.open()
     assert "in hang" in told()[0]
@@ -209,7 +209,7 @@ def test_a_worker_whose_poll_thread_hangs_for_good_ends(
         assert not thread.is_alive()
 
 
-def test_a_trace_that_cannot_be_told_does_not_end_the_worker(
+def test_an_inspection_that_cannot_be_printed_does_not_end_the_worker(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody may be at the other end of the pipe."""
@@ -217,22 +217,22 @@ def test_a_trace_that_cannot_be_told_does_not_end_the_worker(
     create(pipeline, cluster)
     tries: list[int] = []
 
-    def fail(_traces: object) -> None:
+    def fail(_inspections: object) -> None:
         tries.append(1)
         raise BrokenPipeError
 
-    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_trace=fail, trace_every_s=0.05))
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_inspection=fail, inspect_every_s=0.05))
     wait_until(lambda: len(tries) >= 2, 30, "two tries")
     running.stop()
     assert any("could not be told" in record.getMessage() for record in caplog.records)
 
 
 def _poll_stack(running: RunningWorker) -> tuple[str, ...]:
-    (found,) = running.worker.trace()
+    (found,) = running.worker.inspect()
     return found.poll_stack
 
 
 def test_a_worker_that_shuts_down_is_not_called_full_or_without_partitions() -> None:
     """At a shutdown fetching rests and partitions go, for no other reason than that."""
-    (hint,) = trace(is_leaving=True, is_paused=True, partitions=(), runs=()).hints
+    (hint,) = inspect(is_leaving=True, is_paused=True, partitions=(), runs=()).hints
     assert hint.startswith("the worker shuts down")
