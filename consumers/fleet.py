@@ -29,7 +29,7 @@ YOUNG_S: Final = 10.0
 """A process that ends before this age makes the next pause longer."""
 WATCH_INTERVAL_S: Final = 0.1
 ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
-"""The latter where the signal came before the process had begun to heed it."""
+"""The latter where the signal came before the process had installed its handlers."""
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
 USAGE_ERROR: Final = 2
@@ -81,7 +81,7 @@ class Fleet:
             for member in self._members:
                 self._look_after(member)
             self._pause()
-            self._obey()
+            self._handle_signals()
         return self._exit_code
 
     def stop(self) -> None:
@@ -150,7 +150,7 @@ class Fleet:
         """Only note it: a handler runs amid any line of the main thread, where locks may be held."""
         self._signals.append(number)
 
-    def _obey(self) -> None:
+    def _handle_signals(self) -> None:
         """Pass on the signals that have come since the last look."""
         while self._signals:
             number = self._signals.popleft()

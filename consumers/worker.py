@@ -122,13 +122,13 @@ class Worker:
             WorkerCrashed: a part of the worker failed on its own; start the process again.
         """
         if threading.current_thread() is threading.main_thread():
-            self._heed_signals()
+            self._install_signal_handlers()
         gc.set_threshold(GC_THRESHOLD)
         self._start(daemon=True)  # so that one that hangs for good does not keep the process from ending
         while any(thread.is_alive() for thread in self._threads) and not self._has_given_up:
             for thread in self._threads:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
-            self._obey()
+            self._handle_signals()
             self._watch()
         self._store.close()
         if self._failure is not None:
@@ -187,7 +187,7 @@ class Worker:
         self._failure = self._failure or refused
         self.stop()
 
-    def _heed_signals(self) -> None:
+    def _install_signal_handlers(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             PROCESS.handle_signal(number, self._on_signal)
         signal.signal(INSPECT_SIGNAL, self._on_signal)
@@ -203,8 +203,8 @@ class Worker:
             for worker in self._workers:
                 worker.excuse_failures()
 
-    def _obey(self) -> None:
-        """Do what the signals say that have come since the last look."""
+    def _handle_signals(self) -> None:
+        """Act on the signals that have come since the last look."""
         while self._signals:
             name = self._signals.popleft()
             if name == INSPECT_SIGNAL.name:

@@ -119,7 +119,7 @@ def worker(
     missing or a worker failed; 2 for an unknown queue or a wrong option; 3 when Kafka cannot be reached.
     """
     if not supervised and threading.current_thread() is threading.main_thread():
-        # Until the worker heeds it, or it would end the process. A fleet's process begins with it blocked instead.
+        # Until the worker handles it, or it would end the process. A fleet's process begins with it blocked instead.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     on_terminal = sys.stderr.isatty() and log_format != "json"
     if log_format == "auto":
