@@ -26,6 +26,7 @@ from ..topology.planning.rights import Duty
 from ..topology.planning.schema_store import schema_store
 from ..topology.planning.verify import verify
 from . import log_keys
+from .assembly import WorkerParts
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
 from .inspection.queue_inspection import QueueInspection
@@ -108,7 +109,7 @@ class Worker:
         self._signals: deque[str] = deque()
 
     def _make(self, queue: Queue) -> QueueWorker:
-        return QueueWorker(self._pipeline, queue, self._cluster, self._store, self.settings)
+        return QueueWorker(WorkerParts(self._pipeline, queue, self._cluster, self._store, self.settings))
 
     def _place_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
@@ -223,7 +224,7 @@ class Worker:
             self._inspect_at_s = now_s + self._inspect_every_s
             self._hand_out_inspection()
         for worker, thread in zip(self._workers, self._threads, strict=True):
-            if now_s - worker.last_turn_s < STUCK_AFTER_S or self._stopped.is_set():
+            if now_s - worker.last_turn_at_s < STUCK_AFTER_S or self._stopped.is_set():
                 self._hanging.pop(worker.queue.name, None)
             else:
                 self._note_hanging(worker, thread, now_s)
@@ -234,7 +235,7 @@ class Worker:
         seen_s, told_s = self._hanging.get(name, (now_s, -math.inf))
         if now_s - told_s >= STUCK_AFTER_S:
             told_s = now_s
-            report_hanging(name, now_s - worker.last_turn_s, thread.ident or 0)
+            report_hanging(name, now_s - worker.last_turn_at_s, thread.ident or 0)
         self._hanging[name] = (seen_s, told_s)
         if now_s - seen_s > GIVE_UP_AFTER_S:
             self._failure = self._failure or WorkerCrashed(name)

@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ...topology import ClusterSettings, NotAuthorized, Queue
+from ...topology import NotAuthorized, Queue
 from ...topology.cluster.kafka_errors import FORBIDDEN
 from .. import log_keys
-from ..kafka.clients import make_consumer
 from ..kafka.group_protocol import (
     CLASSIC_PROTOCOL,
     CONSUMER_PROTOCOL,
-    BrokerWatch,
-    GroupProtocol,
-    first_protocol,
     is_barred,
     refuses_consumer_protocol,
 )
-from ..kafka.outage import WorkerOutage
 from ..partitions.assignments import Assignments
-from ..partitions.commits import Commits
-from ..partitions.restore_thread import Restoring
 from ..polling.backpressure import places
+from ..polling.grace import Grace
 from ..polling.rebalance import Rebalance
-from ..records.assignment import Assignment
+from .connection import GroupConnection
 from .membership import Membership
 from .rights_watch import RightsWatch
 
@@ -51,30 +44,25 @@ class GroupMember:
     def __init__(
         self,
         queue: Queue,
-        cluster: ClusterSettings,
-        worker_id: str,
+        connection: GroupConnection,
         *,
         assignments: Assignments,
-        restoring: Restoring,
         rebalance: Rebalance,
-        commits: Commits,
+        grace: Grace,
         rights: RightsWatch,
         membership: Membership,
-        wait_ended: Callable[[list[Assignment]], None],
     ) -> None:
-        self._queue, self._cluster, self._worker_id = queue, cluster, worker_id
+        self._queue = queue
+        self._connection = connection
         self._assignments = assignments
-        self._restoring = restoring
         self._rebalance = rebalance
-        self._commits = commits
+        self._grace = grace
         self._rights = rights
         self._membership = membership
-        self._wait_ended = wait_ended
-        self._outage = WorkerOutage(queue.name, cluster.bootstrap_servers)
-        self._protocol = first_protocol(cluster)
+        self._protocol = connection.first_protocol()
         self._has_joined = self._is_barred = False
         self._rejoin_at_s = 0.0
-        self.consumer, self._brokers = self._connect(self._protocol)
+        self.consumer, self._brokers = connection.connect(self._protocol)
 
     def join(self) -> None:
         """Ask the group for partitions; they come by the polls that follow."""
@@ -94,11 +82,11 @@ class GroupMember:
 
     def look(self, now_s: float) -> None:
         """See whether an outage is over, and whether this member has partitions; called once a second or so."""
-        self._outage.review()
+        self._connection.outage.review()
         self._membership.look(
             now_s,
             has_partitions=bool(self._assignments.main_partitions),
-            has_brokers=not self._outage.is_total,
+            has_brokers=not self._connection.outage.is_total,
         )
 
     def note_error(self, error: KafkaError) -> None:
@@ -123,19 +111,9 @@ class GroupMember:
     def _note_barred(self, error: KafkaError) -> None:
         """The group may not be joined: a worker that never could ends, one that could waits for the right."""
         if not self._has_joined:
-            raise NotAuthorized(self._cluster.principal, [("Read", f"group {self._queue.group}")])
+            raise NotAuthorized(self._connection.principal, [("Read", f"group {self._queue.group}")])
         self._is_barred = self._is_barred or error.code() == KafkaError._FATAL
         self._rights.alarm()
-
-    def _connect(self, protocol: GroupProtocol) -> tuple[Consumer, BrokerWatch]:
-        return make_consumer(
-            self._cluster,
-            self._queue,
-            self._worker_id,
-            protocol,
-            on_commit=self._commits.note_answer,
-            outage=self._outage,
-        )
 
     def _cannot_join(self) -> bool:
         """Whether a broker lacks the protocol by which we try to join; one that gave us partitions does not."""
@@ -159,18 +137,18 @@ class GroupMember:
 
     def _join_anew(self) -> None:
         self.consumer.close()
-        self.consumer, self._brokers = self._connect(self._protocol)
+        self.consumer, self._brokers = self._connection.connect(self._protocol)
         self.join()
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         self._has_joined = True
-        self._restoring.begin(self._assignments.add(given))
+        self._rebalance.take(given)
         self._protocol.take(consumer, given)
         consumer.pause(given)  # the main topic's until they are restored, the tiers' for good
         self._rebalance.log("assigned", given)
 
     def _on_revoke(self, consumer: Consumer, taken: list[TopicPartition]) -> None:
-        self._rebalance.revoke(consumer, taken, self._wait_ended)
+        self._rebalance.revoke(consumer, taken, self._grace.wait_ended)
         self._protocol.give_back(consumer, taken)
         self._rebalance.log("revoked", taken)
 

@@ -6,7 +6,6 @@ lack of room is waited out, and what was paused is resumed only when half of the
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
@@ -20,6 +19,7 @@ from ..records.assignment import Assignment
 from ..records.record import Record
 from ..settings import WorkerSettings
 from .delayed import HeldRecords
+from .settled import SettledBatches
 
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
@@ -28,7 +28,6 @@ LARGE_JOB_BYTES: Final = 256 * 1024
 FEW_SHARE: Final = 0.25
 FEW_OF_TIERS: Final = 16
 RESUME_SHARE: Final = 0.5
-ROOM_WAIT_S: Final = 0.02
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 ROUNDING_S: Final = 0.001
@@ -38,10 +37,17 @@ MAX_WAIT_FACTOR: Final = 2
 
 
 class Backpressure:
-    """The records in memory of one queue; owned by the poll thread, but for `signal_room`."""
+    """The records in memory of one queue; owned by the poll thread."""
 
-    def __init__(self, assignments: Assignments, settings: WorkerSettings, count_parked: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        assignments: Assignments,
+        settings: WorkerSettings,
+        count_parked: Callable[[], int],
+        settled: SettledBatches,
+    ) -> None:
         self._assignments = assignments
+        self._settled = settled
         self._count_parked = count_parked
         self._max_parked = settings.max_parked
         self._max_in_flight = settings.max_in_flight
@@ -49,7 +55,6 @@ class Backpressure:
         self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
         self._full_tiers: set[Assignment] = set()
         self._full_since_s: float | None = None
-        self._room = threading.Event()
         self._bytes = 0
         self._of_tiers = self._of_tiers_bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
@@ -124,15 +129,6 @@ class Backpressure:
         self._of_tiers_bytes += sign * of_tiers_bytes
         return size_bytes
 
-    def signal_room(self) -> None:
-        """Wake the poll thread where it waits for room; called by the settling thread."""
-        self._room.set()
-
-    def wait_for_change(self) -> None:
-        """Wait a moment for something to be settled."""
-        self._room.wait(ROOM_WAIT_S)
-        self._room.clear()
-
     # ---- a lack of room
 
     def rest(self, consumer: Consumer) -> None:
@@ -146,20 +142,18 @@ class Backpressure:
         elif now_s - self._full_since_s > PAUSE_AFTER_S:
             self.pause(consumer)
         else:
-            self.wait_for_change()
+            self._settled.wait()
 
     def pause(self, consumer: Consumer) -> None:
-        """Let the main topic rest; tiers have a bound of their own."""
+        """Let all partitions of the main topic rest, those that leave included; tiers have a bound of their own."""
         self.is_paused = True
-        consumer.pause(places(self._flowing()))
+        consumer.pause(places(a for a in self._assignments.all() if a.tier is None))
 
     def _resume(self, consumer: Consumer) -> None:
         self.is_paused = False
         self._full_since_s = None
-        consumer.resume(places(self._flowing()))
-
-    def _flowing(self) -> list[Assignment]:
-        return self._assignments.flowing([a for a in self._assignments.all() if a.is_running])
+        running = [a for a in self._assignments.all() if a.is_running]
+        consumer.resume(places(self._assignments.flowing(running)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Let partitions of the main topic flow whose ledgers are restored."""

@@ -1,17 +1,14 @@
-"""`Intake`: takes what the consumers deliver, and notes what was settled; owned by the poll thread, without I/O."""
+"""`Intake`: takes what the consumers deliver; owned by the poll thread, without I/O."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, Message
 
 from ..partitions.assignments import Assignments
-from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
 from ..records.record import Record
-from ..settling.settlement import SettlementBatch
 from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .rebalance import Rebalance
@@ -20,10 +17,7 @@ OnError = Callable[[KafkaError], None]
 
 
 class Intake:
-    """Between the consumers and the lanes: the counting of what comes in and of what is settled.
-
-    `outcomes` counts {outcome's class name: how many}, since the start.
-    """
+    """Between the consumers and the lanes: makes records of messages, and notes their offsets as incomplete."""
 
     def __init__(
         self,
@@ -38,8 +32,6 @@ class Intake:
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
-        self._settled: deque[SettlementBatch] = deque()
-        self.outcomes: Counter[str] = Counter()
 
     def take(self, messages: Iterable[Message], tiers: Consumer) -> None:
         """Take what was fetched; `tiers` is the tiers' consumer."""
@@ -83,22 +75,3 @@ class Intake:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
-
-    def receive_settled(self, batch: SettlementBatch) -> None:
-        """Take what was settled, for `note_settled`; called by the settling thread."""
-        self._settled.append(batch)
-        self._backpressure.signal_room()
-
-    def note_settled(self) -> None:
-        """Count what was settled as complete."""
-        while self._settled:
-            batch = self._settled.popleft()
-            self._backpressure.end(batch.records)
-            for record in batch.done:
-                if record.assignment.is_active:
-                    record.assignment.progress.complete(record.offset)
-            for item in batch.others:
-                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
-                    item.record.assignment.progress.complete(item.record.offset)
-            self._dispatch.note_settled(batch.others)
-            self.outcomes.update(batch.outcomes)

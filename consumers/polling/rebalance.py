@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 from .. import log_keys
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
+from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.progress import OffsetsWentBack
 from .backpressure import Backpressure, places
@@ -25,16 +26,23 @@ class Rebalance:
     def __init__(
         self,
         assignments: Assignments,
+        restoring: Restoring,
         commits: Commits,
         backpressure: Backpressure,
+        *,
         dispatch: Dispatch,
         tiers: TierReader,
     ) -> None:
         self._assignments = assignments
+        self._restoring = restoring
         self._commits = commits
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._tiers = tiers
+
+    def take(self, given: list[TopicPartition]) -> None:
+        """Begin to restore what the group has assigned."""
+        self._restoring.begin(self._assignments.add(given))
 
     def begin_restored(self, consumer: Consumer) -> None:
         """Open what is restored, and let flow what is opened; `consumer` is the group's."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers import queue_worker as module
+from stoker.consumers.assembly import WorkerParts
 from stoker.consumers.kafka.clients import longest_callback_s
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.records.assignment import Assignment
@@ -25,7 +26,7 @@ def worker() -> Iterator[QueueWorker]:
     """A worker that nobody answers; the group would miss it after 0.6 s without a poll."""
     delivery = declare()
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
-    made = QueueWorker(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings())
+    made = QueueWorker(WorkerParts(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings()))
     yield made
     made._member.consumer.close()
     made._tiers.close()
@@ -51,7 +52,7 @@ def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(
     leaving = Assignment(1, "unit.q", 0)
     leaving.in_flight = 1
     began_s = time.monotonic()
-    worker._wait_ended([leaving])
+    worker._member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_s < 5
     assert WorkerSettings().revoke_grace == timedelta(seconds=10)
 

@@ -51,7 +51,7 @@ def test_a_commit_that_was_refused_is_sent_again_though_nothing_changes() -> Non
     """Else the last job of a quiet partition would be delivered once more after a restart."""
     play, process = begin(Shape(), 1)
     run_next(play, process, "done")
-    process.intake.note_settled()
+    process.completion.note_settled()
     process.commit()
     process.answer_commit("refused")
     play.turn(process)
@@ -87,12 +87,12 @@ def test_a_twin_that_comes_late_does_not_pass_for_the_next_attempt() -> None:
     run_next(play, process, "fail", ["unanswered"])
     CLOCK.advance(2.0)
     play.world.settle(process, [], lambda: None)
-    process.intake.note_settled()
+    process.completion.note_settled()
     process.fetch_delayed(1)
     process.take_due()
     assert ready(process) == ["j0"]
     run_next(play, process, "ask")  # for a delay that waits in the same tier
-    process.intake.note_settled()
+    process.completion.note_settled()
     process.fetch_delayed(1)
     assert ready(process) == ["j0"]
     play.world.start(process, 0)
@@ -167,7 +167,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     process.dispatch.excuse.is_given = True
     play.world.end(process, 0, "fail")
     play.world.settle(process, [], lambda: None)
-    process.intake.note_settled()
+    process.completion.note_settled()
     assert ready(process) == ["j1"]
     play.world.start(process, 0)
     assert not process.running

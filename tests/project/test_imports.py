@@ -21,7 +21,7 @@ FOLDERS = {
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
         *("kafka", "records", "ordering", "job", "partitions", "runners", "settling", "steps", "isolation"),
-        *("polling", "group", "inspection", "queue_worker", "worker"),
+        *("polling", "group", "inspection", "assembly", "queue_worker", "worker"),
     ),
     "operations": (
         *("instants", "cluster_view", "application", "contract_check", "inbox", "payload_input", "broker", "views"),

@@ -14,7 +14,7 @@ def check_counts(process: SimProcess) -> None:
     waiting = (
         process.dispatch.parked + len(process.startable) + process.isolated.crashed + process.dispatch.awaiting_schema
     )
-    unnoted = sum(len(group) for group in process.intake._settled)
+    unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
     assert process.dispatch.parked >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"

@@ -89,7 +89,7 @@ class Play:
         """The poll thread turns once, all answers at hand, and what nobody has is assigned to it."""
         for partition in range(PARTITIONS):
             self.world.assign(process, partition, in_parts=False)
-        process.intake.note_settled()
+        process.completion.note_settled()
         while process.unrestored:
             self.world.restore(process)
         process.begin_restored()
@@ -138,7 +138,7 @@ class Play:
             case "restore":
                 self.world.restore(process, lambda: self._meddle(process, picked))
             case "note_settled":
-                process.intake.note_settled()
+                process.completion.note_settled()
             case "fetch":
                 process.fetch(1 + picked % 4)
             case "fetch_delayed":
@@ -202,11 +202,11 @@ class Play:
             process.commit_fates.clear()
 
     def _use_grace(self, process: SimProcess, leaving: list[Assignment], grace: list[Grace]) -> None:
-        process.intake.note_settled()
+        process.completion.note_settled()
         for what in grace:
             if process.is_alive and any(assignment.in_flight for assignment in leaving):
                 self._spend_grace(process, what)
-                process.intake.note_settled()
+                process.completion.note_settled()
 
     def _spend_grace(self, process: SimProcess, what: Grace) -> None:
         match what:

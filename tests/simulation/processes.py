@@ -21,11 +21,14 @@ from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
+from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
+from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
@@ -58,6 +61,17 @@ class Running:
     def record(self) -> Record:
         """Its record."""
         return self.task.record
+
+
+@dataclass(frozen=True, slots=True)
+class Unrestored:
+    """Stands for the thread that restores: assignments wait until the play goes on with it."""
+
+    waiting: deque[list[Assignment]]
+
+    def begin(self, added: list[Assignment]) -> None:
+        """Let them wait."""
+        self.waiting.append(added)
 
 
 @dataclass(eq=False)
@@ -100,13 +114,14 @@ class SimProcess:
         queue, settings = self.queue, self._settings()
         self.assignments = Assignments(queue)
         self.commits = Commits(self.assignments, Spill(queue, self._spilling_producer), settings.commit_interval)
+        self.settled = SettledBatches()
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
             publish_event=self.events.publish,
             worker_id=settings.worker_id,
             make_producer=self._settling_producer,
-            on_settled=self._receive_settled,
+            on_settled=self.settled.put,
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
@@ -128,13 +143,21 @@ class SimProcess:
         self.isolated = SimIsolatedRunners(self.step_context, settings, lambda _record, _slot: None, _raise)
         self.dispatch.isolated = self.isolated
         self.backpressure = Backpressure(
-            self.assignments, settings, lambda: self.dispatch.parked + self.dispatch.awaiting_schema
+            self.assignments, settings, lambda: self.dispatch.parked + self.dispatch.awaiting_schema, self.settled
         )
+        self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
         self.tiers = TierReader(cast(Consumer, self.tier_client))
-        self.rebalance = Rebalance(self.assignments, self.commits, self.backpressure, self.dispatch, self.tiers)
+        self.rebalance = Rebalance(
+            self.assignments,
+            cast(Restoring, Unrestored(self.unrestored)),
+            self.commits,
+            self.backpressure,
+            dispatch=self.dispatch,
+            tiers=self.tiers,
+        )
         self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
         self.failed = SettlementBatch()
 
@@ -153,9 +176,6 @@ class SimProcess:
     def _spilling_producer(self) -> Producer:
         return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
 
-    def _receive_settled(self, batch: SettlementBatch) -> None:
-        self.intake.receive_settled(batch)
-
     def _wait_for_reading(self) -> None:
         self.while_reading()
 
@@ -166,7 +186,7 @@ class SimProcess:
 
     def assign(self, given: list[TopicPartition]) -> None:
         """As `QueueWorker` does when the group gives it partitions."""
-        self.unrestored.append(self.assignments.add(given))
+        self.rebalance.take(given)
         self.group_client.incremental_assign(given)
         self.group_client.pause(given)
 

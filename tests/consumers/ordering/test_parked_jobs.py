@@ -6,6 +6,7 @@ import pytest
 
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import Queue
 from support.scenes.deliveries import plain_record
@@ -25,6 +26,6 @@ def test_parked_jobs_count_unless_they_hold_others_up(in_flight: int, parked: in
     """With the default bounds of 4,000 jobs and 20,000 parked ones."""
     queue = Queue(namespace="unit", name="q")
     assignments = Assignments(queue)
-    backpressure = Backpressure(assignments, WorkerSettings(), lambda: parked)
+    backpressure = Backpressure(assignments, WorkerSettings(), lambda: parked, SettledBatches())
     backpressure.begin([plain_record(offset) for offset in range(in_flight)])
     assert backpressure.may_fetch() is fetches

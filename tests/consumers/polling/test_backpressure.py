@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from stoker.consumers.settings import WorkerSettings
@@ -21,7 +25,8 @@ class Scene:
         self.delivery = declare()
         self.parked = 0
         settings = WorkerSettings(max_in_flight=100, max_parked=200, max_in_flight_bytes=64 * KIB)
-        self.backpressure = Backpressure(Assignments(self.delivery.queue), settings, lambda: self.parked)
+        self.assignments = Assignments(self.delivery.queue)
+        self.backpressure = Backpressure(self.assignments, settings, lambda: self.parked, SettledBatches())
 
     def begin(self, count: int, size_bytes: int = 0) -> list[Record]:
         """Take so many jobs of a size."""
@@ -36,6 +41,26 @@ class Scene:
         records = [self.delivery.record(value=b"x" * size_bytes, assignment=place) for _ in range(count)]
         self.backpressure.begin(records)
         return records
+
+
+class PausedConsumer:
+    """Notes which partitions rest."""
+
+    def __init__(self) -> None:
+        self.paused: set[tuple[str, int]] = set()
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        """Let these rest."""
+        self.paused |= {(place.topic, place.partition) for place in places}
+
+
+def test_partitions_that_leave_are_paused_as_well() -> None:
+    """A shutdown pauses them after they were closed: what is fetched of them would be thrown away, job by job."""
+    scene, consumer = Scene(), PausedConsumer()
+    scene.assignments.add([TopicPartition("unit.q", 0), TopicPartition("unit.q.retry.1s", 0)])
+    scene.assignments.leave_all()
+    scene.backpressure.pause(cast(Consumer, consumer))
+    assert consumer.paused == {("unit.q", 0)}
 
 
 def test_fetching_stops_at_three_quarters_of_the_jobs() -> None:

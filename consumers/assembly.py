@@ -1,0 +1,152 @@
+"""`WorkerParts`: the table of contents of one queue's worker. Each part gets what it needs of those above it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ..schemas import Decoder, SchemaStore
+from ..topology import ClusterSettings, Pipeline, Queue
+from .group.connection import GroupConnection
+from .group.member import GroupMember
+from .group.membership import Membership, view_group
+from .group.rights_watch import RightsWatch, ask_cluster
+from .inspection.holdups import Holdups
+from .inspection.overview import Overview
+from .kafka.clients import (
+    events_producer,
+    lone_producer,
+    longest_callback_s,
+    make_reader,
+    settling_producer,
+    spilling_producer,
+)
+from .partitions.assignments import Assignments
+from .partitions.commits import Commits
+from .partitions.counterparts import find_missing
+from .partitions.restore_thread import Restoring
+from .partitions.spill import Spill
+from .polling.backpressure import Backpressure
+from .polling.completion import Completion
+from .polling.dispatch import Dispatch
+from .polling.grace import Grace
+from .polling.intake import Intake
+from .polling.lag import Lags
+from .polling.poll_thread import PollThread
+from .polling.rebalance import Rebalance
+from .polling.settled import SettledBatches
+from .polling.tier_reader import TierReader
+from .settings import WorkerSettings
+from .settling.event_publisher import EventPublisher
+from .settling.settle import Settler
+from .steps.schema_waits import SchemaWaits
+from .steps.steps import StepContext
+
+
+class WorkerParts:
+    """All parts of one queue's worker, made in the order of their dependencies; none of them runs yet."""
+
+    def __init__(
+        self, pipeline: Pipeline, queue: Queue, cluster: ClusterSettings, store: SchemaStore, settings: WorkerSettings
+    ) -> None:
+        self._pipeline, self._cluster, self._store = pipeline, cluster, store
+        self.queue, self.settings = queue, settings
+        self.poll_thread = PollThread()
+        self._add_partitions()
+        self._add_settling()
+        self._add_running()
+        self._add_counting()
+        self._add_membership()
+        self._add_inspection()
+
+    def _add_partitions(self) -> None:
+        """What the worker knows of its partitions and commits of them, and whether it still has its rights."""
+        self.assignments = Assignments(self.queue)
+        self.rights = RightsWatch(self.queue, ask_cluster(self._pipeline, self.queue, self._cluster))
+        spill = Spill(self.queue, partial(spilling_producer, self._cluster, self.settings.worker_id))
+        self.commits = Commits(self.assignments, spill, self.settings.commit_interval, self.rights.alarm)
+
+    def _add_settling(self) -> None:
+        """What makes outcomes durable, and reports them."""
+        worker_id = self.settings.worker_id
+        make_events_producer = partial(events_producer, self._cluster, worker_id)
+        self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
+        self.settled = SettledBatches()
+        self.settler = Settler(
+            self.queue,
+            publish_event=self.events.publish,
+            worker_id=worker_id,
+            make_producer=partial(settling_producer, self._cluster, worker_id),
+            make_lone_producer=partial(lone_producer, self._cluster, worker_id),
+            on_settled=self.settled.put,
+        )
+
+    def _add_running(self) -> None:
+        """What takes a record through its steps."""
+        waits = SchemaWaits(self._store, self.queue.name)
+        self.decoder = Decoder(self._store, learn=waits.learn)
+        step_context = StepContext(
+            queue=self.queue,
+            job_types=self._pipeline.job_types,
+            decoder=self.decoder,
+            ledgers=self.assignments.ledgers,
+        )
+        self.dispatch = Dispatch(self.queue, step_context, self.settler, self.events, self.settings, waits=waits)
+
+    def _add_counting(self) -> None:
+        """What counts the records in memory, and those that are complete."""
+        self.backpressure = Backpressure(
+            self.assignments,
+            self.settings,
+            lambda: self.dispatch.parked + self.dispatch.awaiting_schema,
+            self.settled,
+        )
+        self.completion = Completion(self.settled, self.backpressure, self.dispatch)
+
+    def _add_membership(self) -> None:
+        """What brings partitions and their records, and gives them back."""
+        queue, cluster, worker_id = self.queue, self._cluster, self.settings.worker_id
+        self.restoring = Restoring(
+            queue,
+            cluster,
+            find_missing=lambda partitions: find_missing(self.settler.producer, queue, partitions),
+            on_restored=self.assignments.receive_restored,
+            on_trouble=self.rights.alarm,
+        )
+        self.tiers = TierReader(make_reader(cluster, queue, f"{worker_id}-tiers", {}))
+        self.rebalance = Rebalance(
+            self.assignments, self.restoring, self.commits, self.backpressure, dispatch=self.dispatch, tiers=self.tiers
+        )
+        grace_s = min(self.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
+        self.grace = Grace(self.poll_thread, self.completion, self.settled, within_s=grace_s)
+        self.membership = Membership(queue, partial(view_group, cluster, queue, worker_id))
+        self.member = GroupMember(
+            queue,
+            GroupConnection(cluster, queue, worker_id, self.commits.note_answer),
+            assignments=self.assignments,
+            rebalance=self.rebalance,
+            grace=self.grace,
+            rights=self.rights,
+            membership=self.membership,
+        )
+        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, self.member.note_error)
+
+    def _add_inspection(self) -> None:
+        """What people see of the worker."""
+        self.lags = Lags()
+        self.overview = Overview(
+            self.queue,
+            self.settings.worker_id,
+            assignments=self.assignments,
+            backpressure=self.backpressure,
+            dispatch=self.dispatch,
+            membership=self.membership,
+            rights=self.rights,
+        )
+        self.holdups = Holdups(
+            self.queue,
+            worker_id=self.settings.worker_id,
+            backpressure=self.backpressure,
+            dispatch=self.dispatch,
+            settler=self.settler,
+            events=self.events,
+        )

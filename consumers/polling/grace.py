@@ -1,0 +1,34 @@
+"""`Grace`: lets the running jobs of partitions that go away end first, so that no job runs a second time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+
+from ..records.assignment import Assignment
+from .completion import Completion
+from .poll_thread import PollThread
+from .settled import SettledBatches
+
+
+class Grace:
+    """Owned by the poll thread, which waits in it."""
+
+    def __init__(
+        self, poll_thread: PollThread, completion: Completion, settled: SettledBatches, *, within_s: float
+    ) -> None:
+        self._poll_thread = poll_thread
+        self._completion = completion
+        self._settled = settled
+        self._within_s = within_s
+
+    def wait_ended(self, leaving: Collection[Assignment]) -> None:
+        """Wait until the running jobs of these have ended and are settled, or the time for that is over."""
+        give_up_at_s = time.monotonic() + self._within_s
+        self._completion.note_settled()
+        while any(a.in_flight for a in leaving) and time.monotonic() < give_up_at_s:
+            if self._poll_thread.is_out_of_time:
+                return
+            self._poll_thread.note_turn()
+            self._settled.wait()
+            self._completion.note_settled()

@@ -1,0 +1,39 @@
+"""`PollThread`: what other parts of a worker see of its poll thread, and what they ask of it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+
+class PollThread:
+    """The state of one queue's poll thread; it writes all but the events, which any thread may set.
+
+    Attributes:
+        ident: of the thread, once it runs.
+        last_turn_at_s: when it turned last, by the monotonic clock.
+        is_stopping: set once the graceful shutdown is asked for.
+        is_stopping_now: set once a shutdown without waiting for running jobs is asked for.
+        leave_at_s: when the shutdown leaves running jobs behind, by the monotonic clock; infinite before one begins.
+    """
+
+    def __init__(self) -> None:
+        self.ident = 0
+        self.last_turn_at_s = time.monotonic()
+        self.is_stopping = threading.Event()
+        self.is_stopping_now = threading.Event()
+        self.leave_at_s = math.inf
+
+    def begin(self) -> None:
+        """Note that the calling thread is the poll thread."""
+        self.ident = threading.get_ident()
+
+    def note_turn(self) -> None:
+        """Note that it turns, or waits within a bound."""
+        self.last_turn_at_s = time.monotonic()
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the shutdown waits for running jobs no more."""
+        return self.is_stopping_now.is_set() or time.monotonic() >= self.leave_at_s

@@ -1,0 +1,40 @@
+"""`SettledBatches`: what was settled, on its way back from the settling thread to the poll thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from ..settling.settlement import SettlementBatch
+
+CHANGE_WAIT_S: Final = 0.02
+"""How long the poll thread waits for a batch before it looks at everything else again."""
+
+
+class SettledBatches:
+    """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
+
+    def __init__(self) -> None:
+        self._batches: deque[SettlementBatch] = deque()
+        self._changed = threading.Event()
+
+    def put(self, batch: SettlementBatch) -> None:
+        """Add a batch, and wake the poll thread where it waits for one."""
+        self._batches.append(batch)
+        self._changed.set()
+
+    def take(self) -> Iterator[SettlementBatch]:
+        """Take out what is there, the oldest first."""
+        while self._batches:
+            yield self._batches.popleft()
+
+    def wait(self) -> None:
+        """Wait a moment for the next batch."""
+        self._changed.wait(CHANGE_WAIT_S)
+        self._changed.clear()
+
+    def wake(self) -> None:
+        """End a `wait` at once; called from any thread."""
+        self._changed.set()
