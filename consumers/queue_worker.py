@@ -152,11 +152,12 @@ class QueueWorker:
         if now_s < self._next_tiers_at_s:
             return False
         delayed = self._tiers.fetch(self._backpressure.tier_room)
+        has_more = bool(delayed)
         self._take(delayed)
-        self._next_tiers_at_s = now_s if delayed else now_s + TIERS_INTERVAL_S
-        return bool(delayed)
+        self._next_tiers_at_s = now_s if has_more else now_s + TIERS_INTERVAL_S
+        return has_more
 
-    def _take(self, messages: Iterable[Message]) -> None:
+    def _take(self, messages: list[Message]) -> None:
         self._intake.take(messages, self._tiers.consumer)
 
     # ---- housekeeping and the end

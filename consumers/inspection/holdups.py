@@ -134,7 +134,7 @@ class Holdups:
         for held in self._backpressure.held_records():
             if held.lane == parked.lane and held.assignment.tier is not None:
                 due = utc(wake_time_s(held, held.assignment.tier))
-                return {"behind": wire_text(held.headers.get(JOB_ID)), "due": due.isoformat()}
+                return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 
 

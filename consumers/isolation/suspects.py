@@ -65,7 +65,7 @@ class Suspects:
         return (
             record.assignment in self._among
             and (record.offset in record.assignment.crashes or is_in_window(record))
-            and record.headers.get(JOB_TYPE) in self._isolable
+            and record.header(JOB_TYPE) in self._isolable
         )
 
 

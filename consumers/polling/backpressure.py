@@ -213,7 +213,7 @@ def wake_time_s(record: Record, tier: timedelta) -> float:
     """
     delay_s = tier.total_seconds()
     began_s = record.timestamp_ms / 1_000
-    value = record.headers.get(wire.DUE)
+    value = record.header(wire.DUE)
     if value is None:
         return began_s + delay_s
     try:

@@ -192,11 +192,11 @@ class Dispatch:
         if self._loop is None:
             self._threads.make_ready(records)
             return
-        for_loop = [record for record in records if record.headers.get(JOB_TYPE) in self._async_names]
+        for_loop = [record for record in records if record.header(JOB_TYPE) in self._async_names]
         if for_loop:
             self._loop.make_ready(for_loop)
         if len(for_loop) < len(records):
-            self._threads.make_ready([r for r in records if r.headers.get(JOB_TYPE) not in self._async_names])
+            self._threads.make_ready([r for r in records if r.header(JOB_TYPE) not in self._async_names])
 
     def _keep_apart(self, records: list[Record]) -> list[Record]:
         """Give isolated jobs and suspects to their runners, and the rest back."""
@@ -204,7 +204,7 @@ class Dispatch:
         apart: list[Record] = []
         others: list[Record] = []
         for record in records:
-            is_apart = record.headers.get(JOB_TYPE) in names or suspects.includes(record)
+            is_apart = record.header(JOB_TYPE) in names or suspects.includes(record)
             (apart if is_apart else others).append(record)
         if apart:
             self.isolated.make_ready(apart)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message
 
@@ -33,9 +33,10 @@ class Intake:
         self._rebalance = rebalance
         self._on_error = on_error
 
-    def take(self, messages: Iterable[Message], tiers: Consumer) -> None:
-        """Take what was fetched; `tiers` is the tiers' consumer."""
+    def take(self, fetched: list[Message], tiers: Consumer) -> None:
+        """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
         runnable, find = [], self._assignments.find
+        messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
         for message in messages:
@@ -75,3 +76,10 @@ class Intake:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
+
+
+def _each_let_go(messages: list[Message]) -> Iterator[Message]:
+    """Yield messages in their order and keep none: each is freed with the next, while its memory is in the cache."""
+    messages.reverse()
+    while messages:
+        yield messages.pop()

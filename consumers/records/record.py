@@ -11,19 +11,22 @@ from confluent_kafka import Message
 
 from ...schemas import wire_text
 from ...topology.wire.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
-from ...topology.wire.ledger_names import deduplication_id
+from ...topology.wire.ledger_names import deduplication_id, name_of
 from .assignment import Assignment, Lane
+from .header_layout import layout_of
 
 LONGEST_PLACE_BYTES: Final = 300
 """A topic's name has 249 characters at the most, its partition and offset 10 and 19 digits."""
 MAX_ATTEMPT: Final = 1_000_000
+_NO_HEADERS: Final[tuple[tuple[str, ...], tuple[bytes, ...]]] = ((), ())
 
 
 class Record:
     """What the job path needs of a Kafka message, read once; mutable by nobody after it was made.
 
     Attributes:
-        headers: {name: value}.
+        layout: where each header stands in `values`.
+        values: of the headers, in their order; an absent value is empty.
         fault: why the headers could not be read at all; None where they could.
         deduplication_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's
             name if a replay published it. None where the record carries no id at all.
@@ -32,48 +35,71 @@ class Record:
     """
 
     __slots__ = (
+        "_headers",
         "_odd_pairs",
         "assignment",
         "deduplication_id",
         "fault",
-        "headers",
         "key",
         "lane",
+        "layout",
         "offset",
         "size_bytes",
         "timestamp_ms",
         "value",
+        "values",
     )
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
         self.fault: str | None = None
+        self._headers: HeaderMap | None = None
+        self._odd_pairs: HeaderList | None = None
         try:
             pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed one has them as a list
         except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
-        headers: HeaderMap = dict(pairs)
-        self._odd_pairs: HeaderList | None = None
+        names: tuple[str, ...]
+        values: tuple[bytes, ...]
+        names, values = zip(*pairs, strict=True) if pairs else _NO_HEADERS
+        self.layout, self.values = layout_of(names), values
         try:
-            is_plain, values = len(headers) == len(pairs), b"".join(headers.values())
-        except TypeError:
-            is_plain, values = False, b""
-        if not is_plain:  # a name twice, or no value: Kafka allows both
-            headers, self._odd_pairs = header_map(pairs), pairs
-            values = b"".join(headers.values())
+            headers_bytes = len(b"".join(self.values)) if self.layout.is_plain else self._index(pairs)
+        except TypeError:  # a header without a value, which Kafka allows
+            headers_bytes = self._index(pairs)
+        key = self.key = message.key()
+        value = self.value = message.value()
         self.assignment = assignment
         self.offset: int = message.offset()  # type: ignore[assignment]  # None only for messages not yet produced
-        self.key: bytes | None = message.key()
-        self.value: bytes | None = message.value()
         self.timestamp_ms: int = message.timestamp()[1]
-        self.headers = headers
-        self.deduplication_id = deduplication_id(headers)
-        self.size_bytes = len(self.value or b"") + len(self.key or b"") + len(values)
-        self.lane: Lane | None = self.key if assignment.keeps_order and self.key is not None else self.deduplication_id
+        at = self.layout.job_id_at
+        self.deduplication_id = deduplication_id(self.headers) if at is None else name_of(self.values[at])
+        self.size_bytes = headers_bytes + (0 if value is None else len(value)) + (0 if key is None else len(key))
+        self.lane: Lane | None = key if assignment.keeps_order and key is not None else self.deduplication_id
+
+    def _index(self, pairs: HeaderList) -> int:
+        """Take headers of which a name comes twice, or has no value; gives their bytes."""
+        self._odd_pairs = pairs
+        headers = self._headers = header_map(pairs)
+        self.layout, self.values = layout_of(tuple(headers)), tuple(headers.values())
+        return len(b"".join(self.values))
+
+    def header(self, name: str) -> bytes | None:
+        """The value of one header; None where it is absent."""
+        at = self.layout.positions.get(name)
+        return None if at is None else self.values[at]
+
+    @property
+    def headers(self) -> HeaderMap:
+        """{name: value}; of a repeated name the last one."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = dict(zip(self.layout.names, self.values, strict=True))
+        return headers
 
     @property
     def pairs(self) -> HeaderList:
         """The headers as they came, in their order."""
-        return list(self.headers.items()) if self._odd_pairs is None else self._odd_pairs
+        return list(zip(self.layout.names, self.values, strict=True)) if self._odd_pairs is None else self._odd_pairs
 
     @property
     def origin(self) -> bytes:
@@ -81,8 +107,8 @@ class Record:
 
         What is longer than any place can be is none of ours; it would make the ledger's names too large to be written.
         """
-        told = self.headers.get(ORIGIN)
-        return told if told and len(told) <= LONGEST_PLACE_BYTES else str(self).encode()
+        named = self.header(ORIGIN)
+        return named if named and len(named) <= LONGEST_PLACE_BYTES else str(self).encode()
 
     def __str__(self) -> str:
         """Where the record stands, as `topic/partition/offset`, the form of the `stoker-origin` header."""

@@ -48,7 +48,7 @@ def _call_sync(task: DecodedJob) -> Result:
     """Call the handler in a context of its own, which holds nothing but the job and its trace."""
     enter_job(task.context)
     try:
-        if TRACE_PARENT in task.record.headers:
+        if TRACE_PARENT in task.record.layout.positions:
             join_trace(task.context)
         return check_returned(task.job_type.handler(*task.args, **task.kwargs), task.job_type)
     except TimeLimitExceeded:
@@ -95,7 +95,7 @@ async def _call_async(task: DecodedJob, holder: Holder) -> Result:
     """Call and await the handler; `in_steps` gives it a context of its own."""
     enter_job(task.context)
     try:
-        if TRACE_PARENT in task.record.headers:
+        if TRACE_PARENT in task.record.layout.positions:
             join_trace(task.context)
         result: Result = check_returned(await _awaited(task), task.job_type)
     except (TimeLimitExceeded, asyncio.CancelledError) as error:

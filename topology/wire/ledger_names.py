@@ -18,11 +18,14 @@ LONGEST_ATTEMPT_BYTES: Final = 50
 def deduplication_id(headers: HeaderMap) -> str | None:
     """Name a record for the ledger; a name of absurd length, which no producer of ours makes, by its digest."""
     name = headers.get(IDEMPOTENCY_KEY) or headers.get(JOB_ID)
+    replay = headers.get(REPLAY)
+    return name_of(replay + b":" + name if replay and name else name)
+
+
+def name_of(name: bytes | None) -> str | None:
+    """The text of a record's name, or its digest where that is too long; None of an empty one."""
     if not name:
         return None
-    replay = headers.get(REPLAY)
-    if replay:
-        name = replay + b":" + name
     text = name.decode("utf-8", "backslashreplace")
     if len(name) > SHORT_NAME_BYTES and max(len(name), len(text)) > LONGEST_NAME_BYTES:
         return f"blake2b:{blake2b(name, digest_size=32).hexdigest()}"

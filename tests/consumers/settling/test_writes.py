@@ -66,8 +66,7 @@ def following(delivery: Delivery, record: Record, outcome: NotDone) -> NextRecor
 def delivered_again(delivery: Delivery, planned: NextRecord) -> Record:
     """The next record as its tier delivers it."""
     place = Assignment(2, planned.topic, 0, tier=TIERS[1])
-    record = delivery.record(assignment=place)
-    record.headers = dict(planned.headers)
+    record = delivery.record(dict(planned.headers), assignment=place)
     assert record.pairs == planned.headers
     return record
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Unpack
@@ -141,3 +141,17 @@ def plain_record(offset: int, lane: str | None = None, assignment: Assignment | 
         timestamp=(1, 0),
     )
     return Record(message, assignment or Assignment(1, "t", 0))
+
+
+def record_of(pairs: Sequence[tuple[str, bytes | None]]) -> Record:
+    """A record with nothing but these headers."""
+    message = Message(
+        topic="t",
+        partition=0,
+        offset=0,
+        key=None,
+        value=None,
+        headers=list(pairs),
+        timestamp=(1, 0),
+    )
+    return Record(message, Assignment(1, "t", 0))

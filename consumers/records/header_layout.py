@@ -1,0 +1,49 @@
+"""`HeaderLayout`: where each header stands among those of a record, found once for all records with the same names.
+
+The records of one producer have the same header names in the same order. A record keeps its values alone, and shares
+the layout with the others: so nothing is indexed anew for each, and the names take no memory.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...topology.wire.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY
+
+MOST_LAYOUTS: Final = 1_000
+"""All are forgotten beyond so many: foreign producers may name headers at random."""
+
+Names = tuple[str, ...]
+
+
+class HeaderLayout:
+    """The header names of a record, in their order.
+
+    Attributes:
+        positions: {name: its index}; the last one of a repeated name, as in Kafka's own clients.
+        is_plain: whether no name comes twice.
+        job_id_at: where the job id stands, if that alone is what the ledger knows the record by; None where an
+            idempotency key or a replay has a part in that.
+    """
+
+    __slots__ = ("is_plain", "job_id_at", "names", "positions")
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.positions = {name: at for at, name in enumerate(names)}
+        self.is_plain = len(self.positions) == len(names)
+        is_named_otherwise = IDEMPOTENCY_KEY in self.positions or REPLAY in self.positions
+        self.job_id_at = None if is_named_otherwise else self.positions.get(JOB_ID)
+
+
+_LAYOUTS: Final[dict[Names, HeaderLayout]] = {}
+
+
+def layout_of(names: Names) -> HeaderLayout:
+    """The layout of these names, made once; called from any thread."""
+    found = _LAYOUTS.get(names)
+    if found is None:
+        if len(_LAYOUTS) >= MOST_LAYOUTS:
+            _LAYOUTS.clear()
+        found = _LAYOUTS[names] = HeaderLayout(names)
+    return found
