@@ -1,4 +1,4 @@
-"""Running jobs: the worker with its lanes, progress, ledger, retry tiers and settling, and what a job may say."""
+"""Running jobs: the worker, and what a job uses of it."""
 
 from .inbox import AlreadyDone
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none

@@ -1,1 +1,1 @@
-"""The databases that users already have: which driver a connection is of, what is asked of it, and Stoker's tables."""
+"""The application's databases: a driver for each kind of connection, and the tables that Stoker keeps there."""

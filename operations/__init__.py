@@ -1,1 +1,1 @@
-"""."""
+"""Running and inspecting Stoker: commands, dead letters, replay, queues, doctor, embedded broker."""

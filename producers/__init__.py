@@ -1,4 +1,4 @@
-"""Everything that puts a job on a topic: producers, records, delivery and its errors."""
+"""Publishing jobs: producers, their records, confirmations and errors."""
 
 from .async_producer import AsyncProducer
 from .delivery import BulkResult, Receipt

@@ -1,4 +1,4 @@
-"""The contracts of jobs: Avro from Python types, payloads checked and encoded, schemas kept and compared."""
+"""The contracts of jobs: Avro schemas from Python types, encoding, decoding, compatibility, schema stores."""
 
 from .contracts.compatibility import Break, Compatibility, check
 from .contracts.contract import Contract

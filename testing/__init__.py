@@ -1,4 +1,4 @@
-"""Testing one's own jobs without Kafka: run a handler as a worker would, and record what a program enqueues."""
+"""Tools to test your own jobs without Kafka: run a job, record what a program enqueues."""
 
 from ..consumers.records.outcomes import Cancelled, Dead, Done, Failure, Outcome, Retried, Snoozed
 from .job_runner import JobRun, JobRunner

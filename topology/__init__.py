@@ -1,4 +1,4 @@
-"""The declared system: pipelines, queues and job types; what the wire calls them; plan, apply and drift."""
+"""The declared system: pipelines, queues, job types, the names of topics, and plan, apply and verify."""
 
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized

@@ -1,1 +1,1 @@
-"""The worker as a member of its consumer group."""
+"""The worker's membership in its consumer group."""

@@ -1,4 +1,4 @@
-"""The inbox: a job's id and its own writes to a database in one transaction, so that its effect happens once."""
+"""The inbox: a job's id and its own writes in one transaction of the application's database."""
 
 from ...databases.errors import (
     AlreadyDone,

@@ -1,1 +1,1 @@
-"""The worker as people see it: figures, the state of each part, hold-ups."""
+"""What people see of a worker: figures, the state of each part, hold-ups."""

@@ -1,1 +1,1 @@
-"""Child processes that run isolated jobs and suspects."""
+"""Child processes for isolated jobs and suspects."""

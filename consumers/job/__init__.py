@@ -1,1 +1,1 @@
-"""What a job sees of the worker and what it may answer."""
+"""The running job: its context, heartbeats and time limit, and what it returned or raised."""

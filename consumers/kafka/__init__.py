@@ -1,1 +1,1 @@
-"""What the worker asks of Kafka's clients: how they are made, and how the end of a log is read."""
+"""The worker's Kafka clients: their options, the group protocol, outages, and the end of a log."""

@@ -1,1 +1,1 @@
-"""Which records may run now: one at a time for each key."""
+"""Lanes: which records may run now, one at a time for each key."""

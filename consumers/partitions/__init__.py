@@ -1,1 +1,1 @@
-"""The partitions that are ours: where they begin, what they remember, and what is committed of them."""
+"""Owned partitions: where they start, their ledger, and what is committed of them."""

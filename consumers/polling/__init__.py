@@ -1,1 +1,1 @@
-"""The poll thread: what it fetches, holds back and hands on."""
+"""The poll thread: it fetches records, holds delayed ones, dispatches ready ones and commits."""

@@ -1,1 +1,1 @@
-"""A delivered record, how far its partition has come, and what became of it."""
+"""A delivered record, the progress of its partition, and its outcome."""

@@ -1,1 +1,1 @@
-"""Where jobs run in this process: threads and event loops, watched for their deadlines."""
+"""Runners in this process: threads and tasks on event loops, and the watchdog of their deadlines."""

@@ -1,1 +1,1 @@
-"""Makes outcomes durable: the next record, the ledger entry, then the event."""
+"""The settler: it writes retries, dead letters, ledger entries and events, and waits for confirmation."""

@@ -1,1 +1,1 @@
-"""The embedded broker: a real Kafka on this machine for one folder."""
+"""The embedded broker: a real Kafka for one folder."""

@@ -1,4 +1,4 @@
-"""The command line, `stoker`: this module holds the root and its options, each command has a module of its own."""
+"""The command line `stoker`: the root with its options, and what all commands share."""
 
 from __future__ import annotations
 

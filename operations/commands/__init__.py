@@ -1,1 +1,1 @@
-"""The commands of `stoker`, a module each."""
+"""The commands of `stoker`, one module each."""

@@ -1,1 +1,1 @@
-"""Is each promise held, as far as can be seen from outside?"""
+"""The doctor: it checks from outside whether each promise is kept."""

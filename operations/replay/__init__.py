@@ -1,1 +1,1 @@
-"""Replay and discard: published in transactions, paced, corrected, audited."""
+"""Replay and discard: in transactions, with corrections, a rate limit and an audit trail."""

@@ -1,1 +1,1 @@
-"""What waits where, how fast it goes, and why it does not."""
+"""What waits in each queue, how fast it moves, and why it does not."""

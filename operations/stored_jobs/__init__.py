@@ -1,1 +1,1 @@
-"""Jobs as they lie on topics: read, selected, counted, dead letters and what was decided about them."""
+"""Jobs on topics: reading, selecting and counting them, dead letters and their dispositions."""

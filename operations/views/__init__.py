@@ -1,1 +1,1 @@
-"""How logs, workers and foreign text appear on a terminal."""
+"""Output for people: live tables, inspections, text and JSON logs, escaped text."""

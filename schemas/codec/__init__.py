@@ -1,1 +1,1 @@
-"""Avro on the wire: canonical form, fingerprints, and bodies read and written exactly."""
+"""Avro on the wire: canonical forms, fingerprints, and generated readers and writers of bodies."""

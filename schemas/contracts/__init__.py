@@ -1,1 +1,1 @@
-"""The contract of a job type, and what it can be read with."""
+"""The contract of a job type: it checks, encodes and decodes payloads, and compares schema versions."""

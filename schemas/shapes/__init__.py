@@ -1,1 +1,1 @@
-"""From Python types and given schemas to shapes: what a value is in Avro, how it is checked and shown."""
+"""Shapes: how each Python type or given schema becomes Avro, and how values are checked and rebuilt."""

@@ -1,1 +1,1 @@
-"""Where schemas are kept: in memory, on a compacted topic, in a Schema Registry."""
+"""Schema stores: in memory, on a compacted topic, or in a Schema Registry."""

@@ -1,1 +1,1 @@
-"""Talking to a cluster: settings, clients, bounded questions, and what their errors mean."""
+"""Connections to a cluster: settings, clients, bounded requests, and the meaning of Kafka's errors."""

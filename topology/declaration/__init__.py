@@ -1,1 +1,1 @@
-"""What an application declares: pipelines, queues, job types, and the topics that they ask for."""
+"""What an application declares: pipelines, queues, job types, retry policies, and the topics they need."""

@@ -1,1 +1,1 @@
-"""Plan, apply and verify: the declaration held against the cluster."""
+"""Plan, apply and verify: the differences between the declaration and the cluster."""

@@ -1,1 +1,1 @@
-"""Names on the wire: topics, groups, headers, ledger entries."""
+"""Names on the wire: topics, groups, headers, names in the ledger."""
