@@ -37,7 +37,7 @@ from .polling.settled import SettledBatches
 from .polling.tier_reader import TierReader
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
-from .settling.settle import Settler
+from .settling.settle import Settler, SettlingClients
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
@@ -73,10 +73,12 @@ class WorkerParts:
         self.settled = SettledBatches()
         self.settler = Settler(
             self.queue,
-            publish_event=self.events.publish,
+            SettlingClients(
+                make_shared=partial(settling_producer, self._cluster, worker_id),
+                make_lone=partial(lone_producer, self._cluster, worker_id),
+            ),
             worker_id=worker_id,
-            make_producer=partial(settling_producer, self._cluster, worker_id),
-            make_lone_producer=partial(lone_producer, self._cluster, worker_id),
+            publish_event=self.events.publish,
             on_settled=self.settled.put,
         )
 

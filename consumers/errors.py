@@ -6,7 +6,7 @@ Unrestorable        (kafka/log_tail.py) ledger or progress cannot be read: their
 OffsetsWentBack     (records/progress.py) a partition is not what it was: its assignment ends, and another begins
 TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
 LoopLost            the same: a job holds the event loop, and others are suspended on it
-GaveUp              (settling/settle.py) a shutdown's time ran out: what was not settled is delivered again
+GaveUp              (settling/batch_writer.py) a shutdown's time ran out: what was not settled is delivered again
 NoCurrentJob        (job/context.py) `current_job()` outside of a worker
 """
 

@@ -9,6 +9,9 @@ any size, and what the settler writes of it must find a form that fits. The form
     a dead letter       in place of a retry that fits no tier
     truncated           a dead letter with as much of the value as fits, which names the place of the original
     bare                the same without the value, and with key and headers cut as well
+
+A record that is not the job itself (`Role.FOLLOWING`) has the first two forms only: half of it would mean
+something else.
 """
 
 from __future__ import annotations
@@ -25,20 +28,20 @@ from ...topology.wire.headers import HeaderList, header_map
 from ..job.failure import make_failure
 from ..records.outcomes import Dead, Failure, Retried
 from ..records.record import Record
+from .outgoing import Form, OutgoingRecord, Role
 from .settlement import Settlement
-from .writes import Body, NextRecord
 
 ALONE_FROM_BYTES: Final = 1_000_000
 """What is larger goes alone at once: uncompressed, it is above the brokers' usual limit or near it."""
 FIRST_CUT_BYTES: Final = 32 * 1024 * 1024
-"""A truncated letter holds half of the value, or so much; then half of that, and so on, until it fits."""
+"""A truncated dead letter holds half of the value, or so much; then half of that, and so on, until it fits."""
 LEAST_CUT_BYTES: Final = 1_024
 BARE_KEY_BYTES: Final = 1_024
 BARE_VALUE_BYTES: Final = 512
 BARE_NAME_BYTES: Final = 100
 BARE_HEADERS: Final = 50
 
-_TELLING: Final = (
+_KEPT_FIRST: Final = (
     wire.JOB_ID,
     wire.JOB_TYPE,
     wire.SOURCE,
@@ -48,55 +51,68 @@ _TELLING: Final = (
     wire.EXPIRES,
     *sorted(wire.RETRY_HEADERS),
 )
-"""What a bare letter keeps of its headers before all others."""
+"""What a bare dead letter keeps of its headers before all others."""
 
 Bury = Callable[[Record, Dead], Settlement]
 
 
 def goes_alone(item: Settlement) -> bool:
-    """Whether the item's record is not written in a batch with others."""
-    following = item.writes.record
-    return following is not None and (following.is_alone or item.record.size_bytes > ALONE_FROM_BYTES)
+    """Whether the item's records are written by themselves, and not in a batch with others."""
+    return any(
+        written.form is not Form.PLAIN or _size_bytes(item.record, written) > ALONE_FROM_BYTES
+        for written in item.unconfirmed
+    )
 
 
-def next_form(item: Settlement, bury: Bury) -> Settlement | None:
-    """What to write in place of an item that was refused; None where no other form of it can help.
+def _size_bytes(record: Record, written: OutgoingRecord) -> int:
+    if written.role is not Role.FOLLOWING:
+        return record.size_bytes
+    return len(written.key or b"") + len(written.value or b"") + sum(len(value) for _, value in written.headers)
+
+
+def refitted(item: Settlement, bury: Bury) -> Settlement | None:
+    """Give a refused item's records the next forms that their topics may take; None where no other form can help.
 
     Args:
-        bury: plans a dead letter.
+        bury: plans a dead letter, which is settled in place of an item whose job fits no tier.
     """
-    following, error = item.writes.record, item.error
-    remedy = None if error is None else remedy_of(error)
-    if following is None or remedy not in (Remedy.SHRINK, Remedy.ALONE):
+    forms = {}
+    for refusal in item.refusals:
+        written, remedy = refusal.written, remedy_of(refusal.error)
+        if written is None or remedy not in (Remedy.SHRINK, Remedy.ALONE):
+            continue
+        form = next_form(item.record, written, remedy)
+        if form is not None:
+            forms[written] = form
+        elif remedy is Remedy.SHRINK and written.role is Role.WAITING:
+            return _buried(item, written, bury)
+    if not forms:
         return None
-    if not following.is_alone:
-        return _written_as(item, replace(following, is_alone=True))
-    return None if remedy is Remedy.ALONE else _smaller(item, following, bury)
+    item.rewrite(forms)
+    return item
 
 
-def _smaller(item: Settlement, following: NextRecord, bury: Bury) -> Settlement | None:
-    bare = [pair for pair in following.headers if pair[0] != wire.ERROR_STACK]
-    if len(bare) < len(following.headers):
-        return _written_as(item, replace(following, headers=bare))
-    if not isinstance(item.outcome, Dead):
-        return _buried(item, following, bury)
-    truncated = _truncated(item.record, following)
-    return None if truncated is None else _written_as(item, truncated)
+def next_form(record: Record, written: OutgoingRecord, remedy: Remedy) -> OutgoingRecord | None:
+    """The next form of one record; None where it has no other."""
+    if written.form is Form.PLAIN:
+        return replace(written, form=Form.ALONE)
+    if remedy is Remedy.ALONE or written.role is Role.FOLLOWING:
+        return None
+    without_stack = [pair for pair in written.headers if pair[0] != wire.ERROR_STACK]
+    if len(without_stack) < len(written.headers):
+        return replace(written, headers=without_stack)
+    return _truncated(record, written) if written.role is Role.DEAD_LETTER else None
 
 
-def _written_as(item: Settlement, form: NextRecord) -> Settlement:
-    return replace(item, writes=replace(item.writes, record=form), error=None)
-
-
-def _buried(item: Settlement, following: NextRecord, bury: Bury) -> Settlement:
-    letter = bury(item.record, Dead(reason="too-large", failure=_why_dead(item, following.topic)))
-    if letter.writes.record is not None:
-        letter = _written_as(letter, replace(letter.writes.record, is_alone=True))
-    return replace(letter, instead_of=item.outcome)
+def _buried(item: Settlement, refused: OutgoingRecord, bury: Bury) -> Settlement:
+    letter = bury(item.record, Dead(reason="too-large", failure=_why_dead(item, refused.topic)))
+    letter.rewrite({written: replace(written, form=Form.ALONE) for written in letter.unconfirmed})
+    letter.instead_of = item.outcome
+    return letter
 
 
 def _why_dead(item: Settlement, topic: str) -> Failure:
-    """The error of the run, where one has failed: it is what has to be mended first."""
+    """The error of the run, where one has failed: it is what has to be fixed first."""
     if isinstance(item.outcome, Retried):
         return item.outcome.failure
     size_bytes, job_type = item.record.size_bytes, item.record.headers.get(wire.JOB_TYPE, b"")
@@ -104,17 +120,16 @@ def _why_dead(item: Settlement, topic: str) -> Failure:
     return make_failure(job_type.decode("utf-8", "replace"), error_type="stoker.RecordTooLarge", message=message)
 
 
-def _truncated(record: Record, letter: NextRecord) -> NextRecord | None:
-    """The letter with less of its record; None where nothing is left to be cut."""
-    body = letter.body
-    if body is None:
-        first = replace(letter, headers=[*letter.headers, *_marks(record)], body=Body(key=record.key, value=b""))
+def _truncated(record: Record, letter: OutgoingRecord) -> OutgoingRecord | None:
+    """The dead letter with less of its record; None where nothing is left to be cut."""
+    if not letter.is_cut:
+        marked = replace(letter, headers=[*letter.headers, *_marks(record)], form=Form.TRUNCATED)
         kept_bytes = min(len(record.value or b"") // 2, FIRST_CUT_BYTES)
-        return _cut(record, _bare(record, first) if _is_wide(record) else first, kept_bytes)
-    if body.value:
-        halved = len(body.value) // 2
+        return _cut(record, _bare(record, marked) if _is_wide(record) else marked, kept_bytes)
+    if letter.value:
+        halved = len(letter.value) // 2
         return _cut(record, letter, halved if halved >= LEAST_CUT_BYTES else 0)
-    return None if body.is_bare else _bare(record, letter)
+    return None if letter.form is Form.BARE else _bare(record, letter)
 
 
 def _marks(record: Record) -> HeaderList:
@@ -126,9 +141,8 @@ def _marks(record: Record) -> HeaderList:
     ]
 
 
-def _cut(record: Record, letter: NextRecord, kept_bytes: int) -> NextRecord:
-    assert letter.body is not None
-    return replace(letter, body=replace(letter.body, value=(record.value or b"")[:kept_bytes]))
+def _cut(record: Record, letter: OutgoingRecord, kept_bytes: int) -> OutgoingRecord:
+    return replace(letter, value=(record.value or b"")[:kept_bytes])
 
 
 def _is_wide(record: Record) -> bool:
@@ -137,17 +151,17 @@ def _is_wide(record: Record) -> bool:
     return record.size_bytes - len(record.value or b"") + names > HEADERS_ALLOWANCE_BYTES
 
 
-def _bare(record: Record, letter: NextRecord) -> NextRecord:
+def _bare(record: Record, letter: OutgoingRecord) -> OutgoingRecord:
     key = record.key if len(record.key or b"") <= BARE_KEY_BYTES else None
-    return replace(letter, headers=_bare_headers(letter.headers), body=Body(key=key, value=b"", is_bare=True))
+    return replace(letter, headers=_bare_headers(letter.headers), key=key, value=b"", form=Form.BARE)
 
 
 def _bare_headers(pairs: Iterable[tuple[str, bytes]]) -> HeaderList:
-    """The headers that tell of the job and its error, then the first others, each with the beginning of its value."""
+    """The headers of the job and its error, then the first others, each with the beginning of its value."""
     named = header_map(pairs)
-    telling = [(name, named[name]) for name in _TELLING if name in named]
-    others = [pair for pair in named.items() if pair[0] not in _TELLING and len(pair[0].encode()) <= BARE_NAME_BYTES]
-    return [(name, value[: _kept(name)]) for name, value in (*telling, *others[:BARE_HEADERS])]
+    kept_first = [(name, named[name]) for name in _KEPT_FIRST if name in named]
+    others = [pair for pair in named.items() if pair[0] not in _KEPT_FIRST and len(pair[0].encode()) <= BARE_NAME_BYTES]
+    return [(name, value[: _kept(name)]) for name, value in (*kept_first, *others[:BARE_HEADERS])]
 
 
 def _kept(name: str) -> int:

@@ -1,6 +1,6 @@
 """`LoneRecords`: writes the records that fit no batch with others, each in the largest form that its topic takes.
 
-It never waits: the settler looks in at each turn, so that a record of a hundred megabytes, or one that takes ten forms
+It never waits: the settler calls it at each turn, so that a record of a hundred megabytes, or one that takes ten forms
 until it fits, holds nobody up.
 """
 
@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.delivery import why_unconfirmed
-from ...schemas import wire_text
 from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
-from ...topology.wire import headers as wire
 from .. import log_keys
+from ..records.job_fields import job_fields
 from ..records.outcomes import Dead
-from .fitting import Bury, goes_alone, next_form
+from .fitting import Bury, goes_alone, refitted
+from .outgoing import OutgoingRecord, Role, produce
 from .settlement import Settlement, SettlementBatch
 
 _LOGGER = logging.getLogger("stoker.settle")
 
 
 class LoneRecords:
-    """The records of one queue that go alone; owned by the settling thread."""
+    """The settlements of one queue whose records go alone; owned by the settling thread.
+
+    Of such a settlement all records go alone, and it is handed back once each of them is answered.
+    """
 
     def __init__(self, queue: Queue, make_producer: Callable[[], Producer], bury: Bury) -> None:
         self._queue = queue
@@ -36,39 +38,43 @@ class LoneRecords:
         self._bury = bury
         self._producer: Producer | None = None
         self._is_finished = False
-        self._to_write: deque[Settlement] = deque()
+        self._to_write: deque[tuple[Settlement, OutgoingRecord]] = deque()
         self._under_way = 0
+        self._unanswered: dict[Settlement, int] = {}
         self._confirmed: list[Settlement] = []
         self._failed: list[Settlement] = []
 
     def __len__(self) -> int:
-        """How many of them are neither confirmed nor failed, or have not been asked for since."""
-        return len(self._to_write) + self._under_way + len(self._confirmed) + len(self._failed)
+        """How many settlements are here: some of their records are unanswered, or the settler has not taken them."""
+        return len(self._unanswered) + len(self._confirmed) + len(self._failed)
 
     def take_out(self, items: Iterable[Settlement]) -> list[Settlement]:
         """Take those that go alone; gives the others."""
         others = []
         for item in items:
             if goes_alone(item):
-                self._write_as(item)
+                self._begin(item)
             else:
                 others.append(item)
         return others
 
     def take_refused(self, item: Settlement) -> bool:
         """Take an item that was refused, where another form of it may be written; False where none can help."""
-        following = next_form(item, self._bury)
-        if following is not None:
-            self._tell_of(item, following)
-            self._write_as(following)
-        return following is not None
+        before, following = item.unconfirmed, refitted(item, self._bury)
+        if following is None:
+            return False
+        self._log_loss(item, before, following)
+        self._begin(following)
+        return True
 
-    def _write_as(self, item: Settlement) -> None:
-        form = item.writes.record
-        if form is None:  # a dead letter that nobody asks for any more, since the partition has left
+    def _begin(self, item: Settlement) -> None:
+        item.refusals.clear()
+        records = item.unconfirmed
+        if records:
+            self._unanswered[item] = len(records)
+            self._to_write.extend((item, written) for written in records)
+        else:  # a dead letter that is not written, since the partition is another worker's by now
             self._confirmed.append(item)
-        else:
-            self._to_write.append(replace(item, writes=replace(item.writes, record=replace(form, is_alone=True))))
 
     def serve(self) -> SettlementBatch:
         """Write, and take the brokers' answers as far as they are here.
@@ -79,7 +85,7 @@ class LoneRecords:
         if self._producer is not None:
             self._producer.poll(0)
         self._replace_if_finished()
-        while self._to_write and self._write(self._to_write[0]):
+        while self._to_write and self._write(*self._to_write[0]):
             self._to_write.popleft()
         confirmed, self._confirmed = self._confirmed, []
         return SettlementBatch(others=confirmed)
@@ -93,60 +99,52 @@ class LoneRecords:
         if self._is_finished and not self._under_way:
             self._producer, self._is_finished = None, False
 
-    def _write(self, item: Settlement) -> bool:
-        """Hand a record to the client; False where its buffer is full of others."""
-        form = item.writes.record
-        if form is None or self._is_finished:
+    def _write(self, item: Settlement, written: OutgoingRecord) -> bool:
+        """Hand a record to the client; False where the client is finished, or its buffer is full of others."""
+        if self._is_finished:
             return False
-        whole = item.record
         try:
             if self._producer is None:
                 self._producer = self._make_producer()
-            self._producer.produce(
-                form.topic,
-                value=whole.value if form.body is None else form.body.value,
-                key=whole.key if form.body is None else form.body.key,
-                headers=form.headers,  # type: ignore[arg-type]  # the stub wants str | bytes values in an invariant list
-                partition=whole.assignment.partition,
-                on_delivery=partial(self._note_answer, item),
-            )
+            produce(self._producer, written, partial(self._note_answer, item, written))
         except (BufferError, KafkaException) as refusal:
             if isinstance(refusal, BufferError) and self._under_way:
                 return False
-            self._end(item, as_error(refusal))
+            self._end(item, written, as_error(refusal))
         else:
             self._under_way += 1
         return True
 
-    def _note_answer(self, item: Settlement, error: KafkaError | None, message: Message) -> None:
+    def _note_answer(
+        self, item: Settlement, written: OutgoingRecord, error: KafkaError | None, message: Message
+    ) -> None:
         self._under_way -= 1
-        self._end(item, why_unconfirmed(error, message))
+        self._end(item, written, why_unconfirmed(error, message))
 
-    def _end(self, item: Settlement, error: KafkaError | None) -> None:
-        item.error = error
-        if error is None:
-            item.writes.record = None
+    def _end(self, item: Settlement, written: OutgoingRecord, error: KafkaError | None) -> None:
+        self._is_finished = self._is_finished or is_fatal(error)
+        item.note_answer(written, error)
+        self._unanswered[item] -= 1
+        if self._unanswered[item]:
+            return
+        del self._unanswered[item]
+        if not item.refusals:
             self._confirmed.append(item)
         elif not self.take_refused(item):
-            self._is_finished = self._is_finished or is_fatal(error)
             self._failed.append(item)
 
-    def _tell_of(self, item: Settlement, following: Settlement) -> None:
-        """Say once what a job loses: its retry, or the whole of its dead letter."""
-        before, after = item.writes.record, following.writes.record
-        if following.instead_of is not item.instead_of:
-            self._warn(item, "job %s is a dead letter (too-large): its record of %d bytes, compressed, does not fit %s")
-        elif after is not None and after.body is not None and (before is None or before.body is None):
+    def _log_loss(self, item: Settlement, before: Sequence[OutgoingRecord], following: Settlement) -> None:
+        """Log once what a job loses: its retry, or the whole of its dead letter."""
+        if following is not item:
+            refused = next(written for written in before if written.role is Role.WAITING)
+            text = "job %s is a dead letter (too-large): its record of %d bytes, compressed, does not fit %s"
+            self._warn(item, text, refused)
+            return
+        cut = [written for written in following.unconfirmed if written.is_cut]
+        if cut and not any(written.is_cut for written in before):
             text = "the dead letter of job %s is truncated: its record of %d bytes, compressed, does not fit %s"
-            self._warn(item, f"{text}. It names the place of the original")
+            self._warn(item, f"{text}. It names the place of the original", cut[0])
 
-    def _warn(self, item: Settlement, text: str) -> None:
-        record, form = item.record, item.writes.record
-        job_id = wire_text(record.headers.get(wire.JOB_ID))
-        extra: dict[str, object] = {
-            log_keys.JOB_ID: job_id,
-            log_keys.QUEUE: self._queue.name,
-            log_keys.RECORD: str(record),
-            log_keys.OUTCOME: Dead.__name__.lower(),
-        }
-        _LOGGER.warning(text, job_id, record.size_bytes, "" if form is None else form.topic, extra=extra)
+    def _warn(self, item: Settlement, text: str, refused: OutgoingRecord) -> None:
+        extra = {**job_fields(item.record, self._queue.name), log_keys.OUTCOME: Dead.__name__.lower()}
+        _LOGGER.warning(text, extra[log_keys.JOB_ID], item.record.size_bytes, refused.topic, extra=extra)

@@ -1,36 +1,103 @@
-"""What is settled together, and what becomes of that which could not be written."""
+"""`Settlement`: one outcome on its way to being durable; `SettlementBatch`: those that are settled together."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError
 
-from ...topology.cluster.kafka_errors import needs_a_person
-from ..records.outcomes import Done, NotDone
+from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
+from ..records.outcomes import Done, Outcome
 from ..records.record import Record
+from .outgoing import OutgoingRecord
 from .writes import Writes
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsToWrite:
+    """The first stage: the brokers have not confirmed these records."""
+
+    records: tuple[OutgoingRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerToWrite:
+    """The second stage: all records are confirmed, and the ledger's entry is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The last stage: all is durable."""
+
+
+Stage = RecordsToWrite | LedgerToWrite | Settled
+"""How far a settlement has come: from one stage to the next, and never back."""
+LEDGER_TO_WRITE = LedgerToWrite()
+SETTLED = Settled()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a record could not be written; `written` is None where it is the ledger's entry."""
+
+    error: KafkaError
+    written: OutgoingRecord | None = None
 
 
 @dataclass(slots=True, eq=False)
 class Settlement:
-    """A record with its outcome, until it is settled.
+    """A record with its outcome, until that is durable.
 
     Attributes:
-        error: why it could not be written.
-        instead_of: the outcome that it replaces, since what that one asks for can never be written; None for most.
+        instead_of: the outcome that this one replaces, since no topic takes its record; None for most.
+        refusals: what could not be written, the last time that it was tried.
     """
 
     record: Record
-    outcome: NotDone
+    outcome: Outcome
     writes: Writes
-    error: KafkaError | None = None
-    instead_of: NotDone | None = None
+    instead_of: Outcome | None = None
+    refusals: list[Refusal] = field(default_factory=list)
+    stage: Stage = field(init=False)
 
-    def fail(self, error: KafkaError) -> None:
-        """Note why it could not be written."""
-        self.error = error
+    def __post_init__(self) -> None:
+        """Begin with the records, or with the ledger where there are none."""
+        self.stage = _stage_of(self.writes.records)
+
+    @property
+    def unconfirmed(self) -> tuple[OutgoingRecord, ...]:
+        """The records that are still to be written."""
+        return self.stage.records if isinstance(self.stage, RecordsToWrite) else ()
+
+    def note_answer(self, written: OutgoingRecord, error: KafkaError | None) -> None:
+        """Take the brokers' answer to one of the records."""
+        if error is None:
+            self.stage = _stage_of(tuple(record for record in self.unconfirmed if record is not written))
+        else:
+            self.refusals.append(Refusal(error, written))
+
+    def refuse(self, error: KafkaError) -> None:
+        """Note why the ledger's entry, or nothing at all, could be written."""
+        self.refusals.append(Refusal(error))
+
+    def rewrite(self, forms: Mapping[OutgoingRecord, OutgoingRecord]) -> None:
+        """Write records in other forms from now on."""
+        self.stage = _stage_of(tuple(forms.get(record, record) for record in self.unconfirmed))
+
+    def finish(self) -> None:
+        """Note that all of it is durable."""
+        self.stage = SETTLED
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether waiting alone cannot help it."""
+        return any(needs_a_person(refusal.error) for refusal in self.refusals)
+
+
+def _stage_of(unconfirmed: tuple[OutgoingRecord, ...]) -> Stage:
+    return RecordsToWrite(unconfirmed) if unconfirmed else LEDGER_TO_WRITE
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +106,7 @@ class SettlementBatch:
 
     Attributes:
         done: of jobs that are done, the most by far, there is nothing but the name to write.
+        others: all other outcomes, and jobs that are done where more than the name is to be written.
         done_error: why `done` could not be written, where this is a batch that failed.
     """
 
@@ -59,25 +127,36 @@ class SettlementBatch:
         """{outcome's class name: how many}."""
         counts = Counter(type(item.outcome).__name__ for item in self.others)
         if self.done:
-            counts[Done.__name__] = len(self.done)
+            counts[Done.__name__] += len(self.done)
         return counts
 
     @property
     def stranded(self) -> int:
         """How many of a batch that failed no waiting can help."""
-        lost = [item for item in self.others if item.error is not None and needs_a_person(item.error)]
-        return len(lost) + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
+        lost = sum(item.is_stranded for item in self.others)
+        return lost + (len(self.done) if self.done_error is not None and needs_a_person(self.done_error) else 0)
+
+    @property
+    def is_client_finished(self) -> bool:
+        """Whether a batch that failed needs another client to be written."""
+        return is_fatal(self.done_error) or any(is_fatal(error) for error in self._errors())
+
+    def _errors(self) -> Iterable[KafkaError]:
+        return (refusal.error for item in self.others for refusal in item.refusals)
 
     @property
     def first_error(self) -> tuple[Record, KafkaError | None, str | None]:
-        """One record of a batch that failed, why, and the topic that it was for; None for the ledger's."""
-        if self.others:
-            first = self.others[0]
-            return first.record, first.error, None if first.writes.record is None else first.writes.record.topic
-        return self.done[0], self.done_error, None
+        """One record of a batch that failed, the error, and the topic that refused it; None for the ledger's."""
+        if not self.others:
+            return self.done[0], self.done_error, None
+        first = self.others[0]
+        if not first.refusals:
+            return first.record, None, None
+        refusal = first.refusals[0]
+        return first.record, refusal.error, None if refusal.written is None else refusal.written.topic
 
 
 def merged(first: SettlementBatch, second: SettlementBatch) -> SettlementBatch:
-    """Two groups that failed, as one."""
+    """Two batches that failed, as one."""
     error = first.done_error or second.done_error
     return SettlementBatch([*first.done, *second.done], [*first.others, *second.others], error)

@@ -36,7 +36,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
-from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
@@ -118,9 +118,9 @@ class SimProcess:
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
-            publish_event=self.events.publish,
+            SettlingClients(make_shared=self._settling_producer, make_lone=self._settling_producer),
             worker_id=settings.worker_id,
-            make_producer=self._settling_producer,
+            publish_event=self.events.publish,
             on_settled=self.settled.put,
             clock=CLOCK.time,
         )

@@ -201,10 +201,10 @@ def test_an_empty_origin_is_none() -> None:
     scene = Scene()
     job = scene.delivery.record({"stoker-origin": b""}, key=b"k", offset=0, assignment=scene.main)
     writes = plan_writes(job, failed(), queue=scene.delivery.queue, worker_id="w", now=NOW)
-    assert writes.record is not None
+    (following,) = writes.records
     scene.lanes.add([job, scene.job(1)])
     scene.finish(job, failed())
-    retry = scene.delivery.record(dict(writes.record.headers), key=b"k", offset=100, assignment=scene.tier)
+    retry = scene.delivery.record(dict(following.headers), key=b"k", offset=100, assignment=scene.tier)
     scene.lanes.add([retry])
     scene.finish(retry, DONE)
     assert scene.offsets() == [0, 100, 1]

@@ -45,7 +45,6 @@ def test_headers_that_stand_twice_travel_along_as_they_came() -> None:
         [("ce_id", b"1"), ("tenant", b"a"), (wire.REASON, b"x"), ("tenant", b"b"), (wire.REASON, b"y")]
     )
     outcome = Snoozed(due=datetime(2013, 1, 1, tzinfo=UTC), tier=delivery.queue.tiers[0])
-    following = plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=outcome.due).record
-    assert following is not None
+    (following,) = plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=outcome.due).records
     assert [value for name, value in following.headers if name == "tenant"] == [b"a", b"b"]
     assert [value for name, value in following.headers if name == wire.REASON] == [b"snoozed"]

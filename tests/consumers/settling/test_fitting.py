@@ -18,9 +18,9 @@ from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Record
-from stoker.consumers.settling import settle
+from stoker.consumers.settling import settle, trouble
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
-from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -105,10 +105,11 @@ class Settling:
         self.items: list[Settlement] = []
         self.settler = Settler(
             delivery.queue,
-            publish_event=lambda _event: None,
+            SettlingClients(
+                make_shared=lambda: cast(Producer, self.shared), make_lone=lambda: cast(Producer, self.lone)
+            ),
             worker_id="w1",
-            make_producer=lambda: cast(Producer, self.shared),
-            make_lone_producer=lambda: cast(Producer, self.lone),
+            publish_event=lambda _event: None,
             on_settled=self._note,
         )
 
@@ -299,7 +300,7 @@ def test_trouble_is_told_at_once_and_again_while_it_lasts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every minute, here every tenth of a second, with count, job, topic and cause; and its end once."""
-    monkeypatch.setattr(settle, "REPORT_EVERY_S", 0.1)
+    monkeypatch.setattr(trouble, "REPORT_EVERY_S", 0.1)
     monkeypatch.setattr(settle, "RETRY_PAUSE_S", 0.01)
     delivery, refused = declare(), [True]
 

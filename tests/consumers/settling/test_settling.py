@@ -16,7 +16,7 @@ from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.event_publisher import Event
-from stoker.consumers.settling.settle import Settler
+from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
@@ -56,6 +56,7 @@ class UnreliableProducer:
                 self.confirmed.append((topic, key))
                 if topic.endswith(".ledger"):
                     self.remembered.update(names_of(key or b"", value))
+                on_delivery(None, Message(topic=topic, key=key, offset=len(self.confirmed)))
         self._pending.clear()
         return 0
 
@@ -73,11 +74,14 @@ class Settling:
         self.events: list[Event] = []
         self.settler = Settler(
             delivery.queue,
-            publish_event=self.events.append,
+            SettlingClients(make_shared=self._client, make_lone=self._client),
             worker_id="w1",
-            make_producer=lambda: cast(Producer, self.producer),
+            publish_event=self.events.append,
             on_settled=self._note,
         )
+
+    def _client(self) -> Producer:
+        return cast(Producer, self.producer)
 
     def _note(self, batch: SettlementBatch) -> None:
         self.settled += batch.records

@@ -22,7 +22,8 @@ from stoker.consumers.records.outcomes import (
     Snoozed,
 )
 from stoker.consumers.records.record import Record
-from stoker.consumers.settling.writes import NextRecord, Writes, plan_writes
+from stoker.consumers.settling.outgoing import OutgoingRecord
+from stoker.consumers.settling.writes import Writes, plan_writes
 from stoker.schemas import encode_own
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import MOVED
@@ -56,14 +57,13 @@ def written(delivery: Delivery, record: Record, outcome: NotDone) -> Writes:
     return plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=NOW)
 
 
-def following(delivery: Delivery, record: Record, outcome: NotDone) -> NextRecord:
+def following(delivery: Delivery, record: Record, outcome: NotDone) -> OutgoingRecord:
     """The job's next record."""
-    planned = written(delivery, record, outcome).record
-    assert planned is not None
+    (planned,) = written(delivery, record, outcome).records
     return planned
 
 
-def delivered_again(delivery: Delivery, planned: NextRecord) -> Record:
+def delivered_again(delivery: Delivery, planned: OutgoingRecord) -> Record:
     """The next record as its tier delivers it."""
     place = Assignment(2, planned.topic, 0, tier=TIERS[1])
     record = delivery.record(dict(planned.headers), assignment=place)
@@ -88,7 +88,7 @@ def test_each_outcome_goes_where_it_belongs(name: str, topic: str | None) -> Non
     """To a tier, to the dead letters, or nowhere."""
     delivery = declare()
     planned = written(delivery, delivery.record(), OUTCOMES[name])
-    assert (planned.record.topic if planned.record else None) == topic
+    assert [following.topic for following in planned.records] == ([] if topic is None else [topic])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_result_of_a_revoked_partition_writes_only_what_is_true_whoever_owns
     record.assignment.end()
     for name, outcome in OUTCOMES.items():
         planned = written(delivery, record, outcome)
-        assert planned.record is None
+        assert planned.records == ()
         assert (planned.ledger is not None) == (name == "cancelled")
 
 
@@ -188,8 +188,8 @@ def test_a_retry_replaces_what_the_retry_before_it_said() -> None:
     later = plan_writes(
         record, retried(3, KeyError("other")), queue=delivery.queue, worker_id="w2", now=NOW + timedelta(hours=1)
     )
-    assert later.record is not None
-    headers = dict(later.record.headers)
+    (following_later,) = later.records
+    headers = dict(following_later.headers)
     assert (headers[wire.ATTEMPT], headers[wire.ERROR_TYPE], headers[wire.WORKER]) == (b"3", b"KeyError", b"w2")
     assert headers[wire.FIRST_FAILED] == wire.format_instant(NOW)
     assert headers[wire.ORIGIN] == b"unit.q/0/7"

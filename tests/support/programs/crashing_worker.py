@@ -10,15 +10,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 from stoker.consumers import Worker, WorkerSettings, current_job
 from stoker.consumers.records.outcomes import Retried
+from stoker.consumers.settling.batch_writer import BatchWriter
 from stoker.consumers.settling.settle import Settler
-from stoker.consumers.settling.settlement import SettlementBatch
+from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.declaration.retries import RetryPolicy
@@ -60,7 +61,7 @@ def die_at(place: str) -> None:
     if place == "ran":
         _before(Settler, "hand_in", lambda _settler, _record, outcome: isinstance(outcome, Retried))
     elif place == "moved":
-        _before(Settler, "_publish_entries", lambda _settler, batch: any(isinstance(i.outcome, Retried) for i in batch))
+        _before(BatchWriter, "_publish_entries", lambda _writer, items: _has_retried(items))
     elif place == "remembered":
         make = Settler.__init__
 
@@ -71,7 +72,11 @@ def die_at(place: str) -> None:
 
 
 def _any_retried(batch: SettlementBatch) -> bool:
-    return any(isinstance(item.outcome, Retried) for item in batch.others)
+    return _has_retried(batch.others)
+
+
+def _has_retried(items: Iterable[Settlement]) -> bool:
+    return any(isinstance(item.outcome, Retried) for item in items)
 
 
 def _before(owner: type, name: str, is_the_place: Callable[..., bool]) -> None:

@@ -1,0 +1,170 @@
+"""`BatchWriter`: writes a batch of settlements in two phases, each ended by a flush.
+
+    1. the records that follow the outcomes: retries, dead letters, whatever else `writers.py` lists
+    2. the ledger's entries, of those settlements alone whose records the brokers have all confirmed
+
+A crash between the two leaves a second record of the same attempt in a tier, which the ledger stops when its twin has
+run. The other way round, a crash would lose the job: the ledger would have it for settled, and no record of it would be
+left. What is confirmed is not written again when the rest of its settlement is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.delivery import why_unconfirmed
+from ...topology import Queue
+from ...topology.cluster.kafka_errors import Remedy, as_error, remedy_of
+from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, entry_record
+from ..records.record import Record
+from .outgoing import OutgoingRecord, produce
+from .settlement import SETTLED, LedgerToWrite, Settlement, SettlementBatch
+from .writes import utc
+
+STILL_WAITING_S: Final = 5.0
+"""How long the brokers may take to confirm before the worker logs it."""
+
+ProducerFactory = Callable[[], Producer]
+_FailedNames = tuple[list[Record], KafkaError]
+
+
+class BatchWriter:
+    """Writes the batches of one queue; owned by the settling thread.
+
+    Attributes:
+        producer: the client that writes them.
+        give_up_at_s: the `time.monotonic()` at which a shutdown waits for the brokers no longer.
+    """
+
+    def __init__(
+        self, queue: Queue, make_producer: ProducerFactory, clock: Callable[[], float], on_silence: Callable[[], None]
+    ) -> None:
+        self._queue = queue
+        self._make_producer = make_producer
+        self._clock = clock
+        self._on_silence = on_silence
+        self._names_in_a_batch = BATCH_NAMES
+        self.producer = make_producer()
+        self.give_up_at_s = float("inf")
+
+    def replace_client(self) -> None:
+        """Go on with another client, since this one is finished."""
+        self.producer = self._make_producer()
+
+    def write(self, batch: SettlementBatch) -> SettlementBatch:
+        """Write a batch, and remove from it what could not be written.
+
+        Returns:
+            That, with the reasons.
+
+        Raises:
+            GaveUp: a shutdown's time ran out.
+        """
+        for item in batch.others:
+            item.refusals.clear()
+        try:
+            self._write_records(batch.others)
+            undone, done_error = self._write_ledger(batch)
+        except KafkaException as failure:  # a fatal error of the client ends a flush in this way
+            undone, done_error = batch.done, as_error(failure)
+            for item in batch.others:
+                item.refuse(done_error)
+        return _taken_out(batch, undone, done_error)
+
+    # ---- the first phase
+
+    def _write_records(self, items: Iterable[Settlement]) -> None:
+        unconfirmed = [(item, written) for item in items for written in item.unconfirmed]
+        for item, written in unconfirmed:
+            self._publish_record(item, written)
+        if unconfirmed:
+            self._wait_confirmed()
+
+    def _publish_record(self, item: Settlement, written: OutgoingRecord) -> None:
+        try:
+            produce(self.producer, written, partial(_note_answer, item, written))
+        except (BufferError, KafkaException) as failure:
+            item.note_answer(written, as_error(failure))
+
+    # ---- the second phase
+
+    def _write_ledger(self, batch: SettlementBatch) -> tuple[list[Record], KafkaError | None]:
+        """Write the names; gives the done jobs whose names could not be written, and why."""
+        remembered = [item for item in batch.others if isinstance(item.stage, LedgerToWrite)]
+        failed = self._publish_names(batch.done)
+        self._publish_entries(remembered)
+        self._wait_confirmed()
+        for item in remembered:
+            if not item.refusals:
+                item.finish()
+        if any(remedy_of(error) is Remedy.SHRINK for _, error in failed):
+            self._names_in_a_batch = max(1, self._names_in_a_batch // 2)
+        return [record for records, _ in failed for record in records], failed[0][1] if failed else None
+
+    def _publish_names(self, done: Iterable[Record]) -> list[_FailedNames]:
+        """Publish the names of done jobs; what cannot be written is in the list once all is confirmed or failed."""
+        by_partition: defaultdict[int, list[Record]] = defaultdict(list)
+        for record in done:
+            by_partition[record.assignment.partition].append(record)
+        failed: list[_FailedNames] = []
+        for partition, records in by_partition.items():
+            for start in range(0, len(records), self._names_in_a_batch):
+                self._publish_batch(partition, records[start : start + self._names_in_a_batch], failed)
+        return failed
+
+    def _publish_batch(self, partition: int, records: list[Record], failed: list[_FailedNames]) -> None:
+        names = [record.deduplication_id for record in records if record.deduplication_id is not None]
+        entry = batch_record(names, utc(self._clock()))
+        self._publish_ledger(partition, entry, lambda error: failed.append((records, error)))
+
+    def _publish_entries(self, items: Iterable[Settlement]) -> None:
+        for item in items:
+            if item.writes.ledger is not None:
+                entry = entry_record(*item.writes.ledger, utc(self._clock()))
+                self._publish_ledger(item.record.assignment.partition, entry, item.refuse)
+
+    def _publish_ledger(self, partition: int, entry: KeyAndValue, on_failure: Callable[[KafkaError], None]) -> None:
+        def note(error: KafkaError | None, message: Message) -> None:
+            fault = why_unconfirmed(error, message)
+            if fault is not None:
+                on_failure(fault)
+
+        key, value = entry
+        try:
+            self.producer.produce(self._queue.ledger_topic, key=key, value=value, partition=partition, on_delivery=note)
+        except (BufferError, KafkaException) as failure:
+            on_failure(as_error(failure))
+
+    def _wait_confirmed(self) -> None:
+        """Wait until everything published is confirmed or failed; librdkafka bounds that by `message.timeout.ms`."""
+        while self.producer.flush(STILL_WAITING_S):
+            self._on_silence()
+            if time.monotonic() > self.give_up_at_s:
+                raise GaveUp(self._queue.name)
+
+
+class GaveUp(Exception):
+    """A shutdown's time ran out while the brokers did not confirm; what was not settled will be delivered again."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r}: the brokers did not confirm the last outcomes before the shutdown's end")
+
+
+def _note_answer(item: Settlement, written: OutgoingRecord, error: KafkaError | None, message: Message) -> None:
+    item.note_answer(written, why_unconfirmed(error, message))
+
+
+def _taken_out(batch: SettlementBatch, undone: list[Record], done_error: KafkaError | None) -> SettlementBatch:
+    """Remove from a batch what is not settled."""
+    failed = SettlementBatch(undone, [item for item in batch.others if item.stage is not SETTLED], done_error)
+    if undone:
+        repeated = set(undone)
+        batch.done = [record for record in batch.done if record not in repeated]
+    batch.others = [item for item in batch.others if item.stage is SETTLED]
+    return failed

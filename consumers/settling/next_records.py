@@ -1,0 +1,124 @@
+"""The job's own next record: in a retry tier or among the dead letters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from ...topology import Queue
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import HeaderList
+from ...topology.wire.ledger_names import LONGEST_ATTEMPT_BYTES
+from ..records.outcomes import Dead, Deferred, Failure, Outcome, Rescheduled, Retried, Snoozed
+from ..records.record import Record, first_failed
+from .outgoing import OutgoingRecord, Role
+
+LONGEST_REASON_BYTES: Final = 50
+"""Of a word that is not one of ours, and travels on with a record that waits."""
+
+_DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
+"""What changes when a record moves on without having failed: its attempt and its last error stay."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlingContext:
+    """What a writer of records knows beside the record and its outcome."""
+
+    queue: Queue
+    worker_id: str
+    now: datetime
+
+
+def next_record(record: Record, outcome: Outcome, context: SettlingContext) -> Sequence[OutgoingRecord]:
+    """Plan the record in which the job goes on; none where it does not."""
+    match outcome:
+        case Retried():
+            return [_next_attempt(record, outcome, context)]
+        case Dead():
+            return [_dead_letter(record, outcome, context)]
+        case Snoozed():
+            return [_waiting(record, outcome, "snoozed", context)]
+        case Deferred(reason=reason):
+            return [_waiting(record, outcome, reason, context)]
+        case Rescheduled():
+            return [_waiting(record, outcome, None, context)]
+        case _:
+            return []
+
+
+def _next_attempt(record: Record, outcome: Retried, context: SettlingContext) -> OutgoingRecord:
+    added = [
+        (wire.ATTEMPT, b"%d" % outcome.next_attempt),
+        (wire.DUE, wire.format_instant(outcome.due)),
+        *_failure(record, outcome.failure, "failed", context),
+    ]
+    headers = wire.replace_headers(record.pairs, drop=wire.RETRY_HEADERS, add=added)
+    return _job(record, context.queue.retry_topics[outcome.tier], headers, Role.WAITING)
+
+
+def _dead_letter(record: Record, outcome: Dead, context: SettlingContext) -> OutgoingRecord:
+    attempt = record.headers.get(wire.ATTEMPT, b"1")[:LONGEST_ATTEMPT_BYTES]
+    added = [(wire.ATTEMPT, attempt), *_failure(record, outcome.failure, outcome.reason, context)]
+    if outcome.crashes:
+        added.append((wire.CRASHES, b"%d" % outcome.crashes))
+    headers = wire.replace_headers(record.pairs, drop=wire.RETRY_HEADERS, add=added)
+    return _job(record, context.queue.dead_topic, headers, Role.DEAD_LETTER)
+
+
+def _waiting(
+    record: Record, outcome: Snoozed | Deferred | Rescheduled, reason: str | None, context: SettlingContext
+) -> OutgoingRecord:
+    came_for = record.headers.get(wire.REASON, b"delayed")[:LONGEST_REASON_BYTES]
+    since = _first_failed(record, context) if isinstance(outcome, Deferred) else _failed_before(record, context)
+    added = [
+        (wire.DUE, wire.format_instant(outcome.due)),
+        (wire.REASON, came_for if reason is None else reason.encode()),
+        *since,
+        *_provenance(record, context),
+    ]
+    headers = wire.replace_headers(record.pairs, drop=_DUE_ONLY, add=added)
+    return _job(record, context.queue.retry_topics[outcome.tier], headers, Role.WAITING)
+
+
+def _job(record: Record, topic: str, headers: HeaderList, role: Role) -> OutgoingRecord:
+    """The job with its own key and bytes, in its own partition."""
+    partition = record.assignment.partition
+    return OutgoingRecord(
+        topic=topic, partition=partition, key=record.key, value=record.value, headers=headers, role=role
+    )
+
+
+def _failure(record: Record, failure: Failure, reason: str, context: SettlingContext) -> HeaderList:
+    return [
+        *_first_failed(record, context),
+        (wire.ERROR_TYPE, utf8(failure.error_type)),
+        (wire.ERROR_MESSAGE, utf8(failure.message)),
+        (wire.ERROR_STACK, utf8(failure.stack)),
+        (wire.ERROR_FINGERPRINT, failure.fingerprint.encode()),
+        (wire.REASON, reason.encode()),
+        *_provenance(record, context),
+    ]
+
+
+def _provenance(record: Record, context: SettlingContext) -> HeaderList:
+    return [(wire.ORIGIN, record.origin), (wire.WORKER, utf8(context.worker_id))]
+
+
+def _first_failed(record: Record, context: SettlingContext) -> HeaderList:
+    return _failed_before(record, context) or [(wire.FIRST_FAILED, wire.format_instant(context.now))]
+
+
+def _failed_before(record: Record, context: SettlingContext) -> HeaderList:
+    """When the job first failed, by its record.
+
+    What is no instant, or lies ahead, is left out: a job that is deferred until seven days later would never end.
+    """
+    since = first_failed(record.headers)
+    return [] if since is None or since > context.now else [(wire.FIRST_FAILED, wire.format_instant(since))]
+
+
+def utf8(text: str) -> bytes:
+    """Text as the wire has it; what is no UTF-8 is escaped."""
+    return text.encode("utf-8", "backslashreplace")

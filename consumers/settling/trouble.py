@@ -1,0 +1,71 @@
+"""`TroubleLog`: what the log has of outcomes that the brokers do not take."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from ...topology import Queue
+from .. import log_keys
+from ..records.job_fields import job_fields
+from ..records.record import Record
+from .settlement import SettlementBatch
+
+_LOGGER = logging.getLogger("stoker.settle")
+
+REPORT_EVERY_S: Final = 60.0
+"""How often each sort of trouble is logged while it lasts."""
+
+_IN_VAIN: Final = (
+    "waiting does not help: fix what the brokers refuse (`stoker doctor` looks at topics, limits and rights). Until "
+    "then they stay uncommitted, and are tried again"
+)
+
+
+class TroubleLog:
+    """Logs each sort of trouble at once, again every minute while it lasts, and its end."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._began_at_s: float | None = None
+        self._logged_at_s: dict[str, float] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the brokers do not take outcomes at this moment."""
+        return self._began_at_s is not None
+
+    def note_silence(self, lasted_s: float) -> None:
+        """Log that the brokers have not confirmed for so long."""
+        self._note("the brokers have not confirmed outcomes for %g s; jobs wait, none is lost", lasted_s)
+
+    def note_failed(self, failed: SettlementBatch) -> None:
+        """Log that these outcomes could not be written."""
+        record, error, topic = failed.first_error
+        self._note(
+            "outcomes of %d jobs cannot be written, first that of %s to %s: %s; %s",
+            len(failed), record, topic or self._queue.ledger_topic,
+            "no answer" if error is None else error.str(),
+            _IN_VAIN if failed.stranded else "they stay uncommitted, trying again",
+            first=record,
+        )  # fmt: skip
+
+    def note_end(self) -> None:
+        """Log that outcomes are written again, if there was trouble."""
+        if self._began_at_s is not None:
+            lasted_s = time.monotonic() - self._began_at_s
+            self._began_at_s = None
+            extra = {log_keys.QUEUE: self._queue.name}
+            _LOGGER.warning("outcomes can be written again, after %.1f s", lasted_s, extra=extra)
+
+    def _note(self, message: str, *args: object, first: Record | None = None) -> None:
+        now_s = time.monotonic()
+        if self._began_at_s is None:
+            self._began_at_s = now_s
+            self._logged_at_s.clear()
+        if now_s - self._logged_at_s.get(message, -REPORT_EVERY_S) < REPORT_EVERY_S:
+            return
+        self._logged_at_s[message] = now_s
+        extra = {log_keys.QUEUE: self._queue.name} if first is None else job_fields(first, self._queue.name)
+        _LOGGER.error(message, *args, extra=extra)
