@@ -15,7 +15,7 @@ from part import Part, Result, Say, only_job, only_queue
 from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline
-from stoker.topology.declaration.pipeline import AnyJobType
+from stoker.topology.declaration.job_type import AnyJobType
 from stoker.topology.planning.schema_store import schema_store
 
 BATCH: Final = 500

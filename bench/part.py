@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from jobs import Kind, Note, declare
 
 from stoker.topology import ClusterSettings, Pipeline, Queue
-from stoker.topology.declaration.pipeline import AnyJobType
+from stoker.topology.declaration.job_type import AnyJobType
 
 Result = dict[str, float | list[float]]
 Say = Callable[[], None]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..schemas import Compatibility, Finding, IncompatibleSchema, SchemaStore, StoredSchema, compare, load
 from ..schemas.codec.schema import RecordSchema
 from ..topology import ClusterSettings, Pipeline
-from ..topology.declaration.pipeline import AnyJobType
+from ..topology.declaration.job_type import AnyJobType
 from ..topology.planning.contracts import STORE_TIMEOUT_S
 from ..topology.planning.schema_store import schema_store
 

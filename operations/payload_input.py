@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from ..schemas import Contract, PayloadRefused
 from ..topology import JobCall
-from ..topology.declaration.job_type import CallOptions
-from ..topology.declaration.pipeline import AnyJobType
+from ..topology.declaration.job_type import AnyJobType, CallOptions
 
 _JSON_PRIMITIVES: Final = frozenset({"int", "long", "float", "double", "boolean"})
 _JSON_CONTAINERS: Final = frozenset({"array", "map", "record"})

@@ -16,8 +16,8 @@ from typing import Final, ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
 from ..topology.cluster.settings import ClusterSettings
-from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
-from ..topology.declaration.pipeline import AnyJobType, Pipeline
+from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall, JobType
+from ..topology.declaration.pipeline import Pipeline
 from .bulk import BulkRun
 from .delivery import BulkResult, Receipt
 from .publisher import Outcome, Publisher

@@ -7,10 +7,11 @@ from array import array
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from ..topology.declaration.job_type import JobCall
-from ..topology.declaration.pipeline import AnyJobType
+from confluent_kafka import KafkaError, Message
+
+from ..topology.declaration.job_type import AnyJobType, JobCall
 from .connection import Connection
 from .delivery import BulkResult, delivery_error, why_unconfirmed
 from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
@@ -104,7 +105,7 @@ class BulkRun:
         self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
 
     def _note_delivery(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
-        self, index: int, job_type: str, job_id: str, topic: str, error: Any, message: Any
+        self, index: int, job_type: str, job_id: str, topic: str, error: KafkaError | None, message: Message
     ) -> None:
         fault = why_unconfirmed(error, message)
         if fault is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -102,7 +102,7 @@ def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
 class LogRelay:
     """Takes librdkafka's log lines; it calls `log` like a `logging.Logger`'s."""
 
-    def __init__(self, config: Mapping[str, Any], logger: logging.Logger = logger) -> None:
+    def __init__(self, config: Mapping[str, object], logger: logging.Logger = logger) -> None:
         self._logger = logger
         self._secrets = [str(value) for name, value in config.items() if is_secret(name) and value]
 
@@ -143,7 +143,7 @@ class Outage:
         self.cause: KafkaError | None = None
         self.fatal: KafkaError | None = None
 
-    def note(self, error: Any) -> None:
+    def note(self, error: KafkaError) -> None:
         """Take an error event of the client; librdkafka repeats them every second or so while they last."""
         if error.fatal():
             self.fatal = error

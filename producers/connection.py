@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from ..topology.cluster.settings import Option, principal_of
 from .client import Outage, connect
@@ -13,8 +12,8 @@ from .delivery import delivery_error, start_error
 from .errors import UnreachableAtStart
 from .record import Record
 
-OnDelivery = Callable[[Any, Any], None]
-"""librdkafka's callback: (KafkaError or None, Message)."""
+OnDelivery = Callable[[KafkaError | None, Message], None]
+"""librdkafka's callback."""
 
 
 class Connection:

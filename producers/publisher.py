@@ -8,13 +8,15 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
+
+from confluent_kafka import KafkaError, Message
 
 from ..schemas import SchemaStore
 from ..topology.cluster.clients import ClientOptionRefused
 from ..topology.cluster.settings import ClusterSettings, Option
-from ..topology.declaration.job_type import JobCall
-from ..topology.declaration.pipeline import AnyJobType, Pipeline
+from ..topology.declaration.job_type import AnyJobType, JobCall
+from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection
@@ -251,7 +253,7 @@ def _bounds(settings: ProducerSettings) -> dict[str, int]:
 
 
 def _report(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
-    connection: Connection, job_id: str, topic: str, settle: Settle, error: Any, message: Any
+    connection: Connection, job_id: str, topic: str, settle: Settle, error: KafkaError | None, message: Message
 ) -> None:
     """Turn librdkafka's delivery report into the job's outcome."""
     fault = why_unconfirmed(error, message)
@@ -259,4 +261,5 @@ def _report(  # noqa: PLR0917  # librdkafka gives the last two by position, and 
         settle(delivery_error(fault, job_id, topic, connection.outage))
         return
     connection.outage.end()
-    settle(Receipt(job_id=job_id, topic=topic, partition=message.partition(), offset=message.offset()))
+    # A confirmed record has both numbers, for which the client's types allow None.
+    settle(Receipt(job_id=job_id, topic=topic, partition=message.partition() or 0, offset=message.offset() or 0))

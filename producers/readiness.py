@@ -23,7 +23,8 @@ from ..topology.cluster.admin import Administration
 from ..topology.cluster.clients import ClientOptionRefused
 from ..topology.cluster.settings import ClusterSettings, ClusterUnreachable
 from ..topology.cluster.settings import NotAuthorized as AdministrationRefused
-from ..topology.declaration.pipeline import AnyJobType, Pipeline
+from ..topology.declaration.job_type import AnyJobType
+from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.access import require_on_topics
 from ..topology.planning.rights import Operation, Resource, Right
 from ..topology.planning.verify import VERIFY_TIMEOUT_S, TopologyMismatch, verify

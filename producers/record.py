@@ -12,9 +12,8 @@ from confluent_kafka import murmur2
 
 from .. import schemas
 from ..schemas import SchemaStore
-from ..topology.declaration.job_type import NO_OPTIONS, CallOptions, JobCall
+from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions, JobCall
 from ..topology.declaration.ordering_key import KeyNotFound
-from ..topology.declaration.pipeline import AnyJobType
 from ..topology.wire import headers as wire
 from .call_options import check_headers, check_id, check_key, check_source
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from confluent_kafka import Message
 
@@ -114,14 +114,13 @@ class JobRunner:
         topic = call.job_type.queue.topic
         built = RecordBuilder(store, SOURCE, {topic: 1}, lambda: int(enqueued_s * 1e9)).build(call)
         attempt = [(wire.ATTEMPT, b"%d" % self.attempt)] if self.attempt > 1 else []
-        pairs: Any = [*built.headers, *attempt]
         message = Message(
             topic=topic,
             partition=0,
             offset=0,
             key=built.key,
             value=built.value,
-            headers=pairs,
+            headers=[*built.headers, *attempt],
             timestamp=(1, int(enqueued_s * 1e3)),
         )
         return Record(message, Assignment(1, topic, 0))

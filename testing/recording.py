@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Final, ParamSpec, Self, TypeVar
 
 from ..producers import BulkResult, EnqueueError, Receipt
 from ..producers.errors import BulkFailed, FailedCall, ProducerClosed
@@ -16,8 +16,7 @@ from ..producers.readiness import Readiness
 from ..producers.record import RecordBuilder
 from ..schemas.stores.memory_store import MemorySchemaStore
 from ..topology import JobType, Pipeline
-from ..topology.declaration.job_type import ConfiguredJob, JobCall
-from ..topology.declaration.pipeline import AnyJobType
+from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,8 +36,8 @@ class RecordedJob:
     """
 
     job_type: AnyJobType
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
     key: str | None
     job_id: str
     headers: dict[str, bytes]

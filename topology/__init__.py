@@ -2,7 +2,7 @@
 
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
-from .declaration.job_type import CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
+from .declaration.job_type import AnyJobType, CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
 from .declaration.pipeline import Pipeline, UnknownName
 from .declaration.queue import LedgerWindow, Queue
 from .declaration.retries import RetryPolicy
@@ -13,6 +13,7 @@ from .planning.verify import TopologyMismatch
 
 __all__ = [
     "Allowed",
+    "AnyJobType",
     "Applied",
     "ApplyFailed",
     "CallOptions",

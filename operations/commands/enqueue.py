@@ -16,8 +16,7 @@ from ..cli.output import echo_line, print_json
 from ..cli.parameters import FromNow
 
 if TYPE_CHECKING:
-    from ...topology.declaration.job_type import CallOptions
-    from ...topology.declaration.pipeline import AnyJobType
+    from ...topology.declaration.job_type import AnyJobType, CallOptions
 
 
 def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:

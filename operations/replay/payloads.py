@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ...schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
 from ...topology import Pipeline, UnknownName
-from ...topology.declaration.pipeline import AnyJobType
+from ...topology.declaration.job_type import AnyJobType
 from ...topology.planning.contracts import STORE_TIMEOUT_S
 from ..stored_jobs.errors import RefusedEdit
 from ..stored_jobs.job_record import JobRecord

@@ -22,9 +22,9 @@ ASKING = """
 import sys
 from pathlib import Path
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.queues import inspect_queues, take_look
+from stoker.operations.status.queues import inspect_queues, take_look
 from stoker.topology import ClusterSettings
-from stoker.topology.admin import Administration
+from stoker.topology.cluster.admin import Administration
 from stoker.topology.cluster import ClusterUnreachable
 from support.scenes.declarations import shop
 

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 from confluent_kafka import KafkaError
 from stoker.topology import ClusterSettings
-from stoker.topology.group_descriptions import describe_groups
+from stoker.topology.cluster.group_descriptions import describe_groups
 
 cluster, group, over = ClusterSettings(bootstrap_servers=sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 print("asking", flush=True)

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from enum import Enum
+from typing import Final, TypeVar
 
 from confluent_kafka import (
     KafkaError,
@@ -18,7 +19,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
-    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -39,6 +39,7 @@ from .kafka_errors import FORBIDDEN
 from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 ADMIN_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
@@ -92,7 +93,7 @@ class Administration:
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ADMIN_TIMEOUT_S) -> None:
         self._cluster, self._timeout_s = cluster, timeout_s
         self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
-        config: dict[str, Any] = {
+        config: dict[str, object] = {
             **cluster.client_config(log_level=2, client_id="stoker-admin"),
             "error_cb": self._note,
             "logger": logging.getLogger("stoker.kafka"),
@@ -208,7 +209,7 @@ class Administration:
             held[at[0]] += end - max(committed.get(at, 0), starts[at])
         return held
 
-    def _offsets(self, wanted: Iterable[TopicPartition], which: Any) -> dict[tuple[str, int], int]:
+    def _offsets(self, wanted: Iterable[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
         futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._timeout_s)
         answers, errors = self._gather({(at.topic, at.partition): future for at, future in futures.items()})
         self._raise_unless({topic: error for (topic, _), error in errors.items()}, set(), "Describe")
@@ -275,8 +276,8 @@ class Administration:
         _, errors = self._gather(self._admin.delete_topics(list(names), request_timeout=self._timeout_s))
         return self._failures(errors, {KafkaError.UNKNOWN_TOPIC_OR_PART}, "Delete")
 
-    def _gather(self, futures: Mapping[K, Future[Any]]) -> tuple[dict[K, Any], dict[K, KafkaError]]:
-        answers: dict[K, Any] = {}
+    def _gather(self, futures: Mapping[K, Future[V]]) -> tuple[dict[K, V], dict[K, KafkaError]]:
+        answers: dict[K, V] = {}
         errors: dict[K, KafkaError] = {}
         give_up = time.monotonic() + self._timeout_s + _GRACE_S
         for key, future in futures.items():
@@ -326,7 +327,7 @@ class Administration:
         }
 
 
-def _operations(found: Iterable[AclOperation] | None) -> frozenset[str] | None:
+def _operations(found: Iterable[Enum] | None) -> frozenset[str] | None:
     """Kafka's names of operations, in the form in which they are granted, such as `DescribeConfigs`."""
     if found is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -12,6 +12,8 @@ from .settings import REDACTED, ClusterSettings, is_secret
 
 Client = TypeVar("Client")
 
+_ClientClass: TypeAlias = Callable[[dict[str, Any]], Client]
+"""A class of clients; each has a type of its own for its options."""
 _IS_FILE: Final = ".location"
 
 
@@ -31,7 +33,7 @@ class ClientOptionRefused(Exception):
         self.option, self.reason = option, reason
 
 
-def make_client(kind: Callable[[dict[str, Any]], Client], config: Mapping[str, Any]) -> Client:
+def make_client(kind: _ClientClass[Client], config: Mapping[str, object]) -> Client:
     """Make a consumer, producer or admin client.
 
     Raises:
@@ -44,7 +46,7 @@ def make_client(kind: Callable[[dict[str, Any]], Client], config: Mapping[str, A
     raise fault  # without a cause, which may show values
 
 
-def refused_option(refusal: Exception, config: Mapping[str, Any]) -> ClientOptionRefused:
+def refused_option(refusal: Exception, config: Mapping[str, object]) -> ClientOptionRefused:
     """Say which option the client does not take, and why."""
     said = refusal.args[0].str() if isinstance(refusal, KafkaException) else str(refusal)
     fault = masked(said.strip(), config)
@@ -52,7 +54,7 @@ def refused_option(refusal: Exception, config: Mapping[str, Any]) -> ClientOptio
     return ClientOptionRefused(option, _unreadable(option, config) or fault)
 
 
-def _unreadable(option: str, config: Mapping[str, Any]) -> str | None:
+def _unreadable(option: str, config: Mapping[str, object]) -> str | None:
     """Why the file that an option names cannot be read; the client says no more than `system lib`."""
     if not option.endswith(_IS_FILE):
         return None
@@ -64,7 +66,7 @@ def _unreadable(option: str, config: Mapping[str, Any]) -> str | None:
         return f"{path} cannot be read: {failed.strerror}"
 
 
-def masked(text: str, config: Mapping[str, Any]) -> str:
+def masked(text: str, config: Mapping[str, object]) -> str:
     """The text without any of the configured secrets."""
     for name, value in config.items():
         if is_secret(name) and value and isinstance(value, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -53,7 +53,7 @@ def committed_offsets(
     """
     if not places:
         return {}
-    config: dict[str, Any] = {
+    config: dict[str, object] = {
         **cluster.reader_config(log_level=2),
         "group.id": group,
         "enable.auto.commit": False,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -27,8 +27,8 @@ MOMENTARY: Final = frozenset(
 _CLIENT_LIMIT_S: Final = 3_600.0
 _ASK_AGAIN_S: Final = 0.2
 
-Answer = Any | KafkaError
-"""A description, whose type the client leaves open, or why there is none."""
+Answer: TypeAlias = Any | KafkaError
+"""A description, whose class the client does not export, or why there is none."""
 
 
 def describe_groups(
@@ -49,7 +49,7 @@ def describe_groups(
     Returns:
         {group: its description, or the error}; an answer that does not come within `timeout_s` is `_TIMED_OUT`.
     """
-    config: dict[str, Any] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_complaint}
+    config: dict[str, object] = {**cluster.client_config(log_level=2, client_id=client_id), "error_cb": on_complaint}
     admin, give_up_s = make_client(AdminClient, config), time.monotonic() + timeout_s
     answers: dict[str, Answer] = {}
     missing = list(groups)
@@ -71,10 +71,11 @@ def _is_momentary(answer: Answer) -> bool:
     return isinstance(answer, KafkaError) and answer.code() in MOMENTARY
 
 
-def _wait(future: Future[Any], give_up_s: float) -> Answer:
+def _wait(future: Future[Answer], give_up_s: float) -> Answer:
     try:
         return future.result(timeout=max(0.0, give_up_s - time.monotonic()))
     except FutureTimeout:
         return KafkaError(KafkaError._TIMED_OUT, "the group's coordinator did not answer in time")
     except KafkaException as failed:
-        return failed.args[0]
+        error: KafkaError = failed.args[0]
+        return error

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named, logical_type
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
-from .pipeline import AnyJobType, Pipeline
+from .job_type import AnyJobType
+from .pipeline import Pipeline
 from .queue import Queue
 from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics
 

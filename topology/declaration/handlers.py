@@ -7,7 +7,8 @@ import collections.abc
 import concurrent.futures
 import functools
 import inspect
-from typing import Any, Final, get_origin, get_type_hints
+from collections.abc import Callable
+from typing import Final, get_origin, get_type_hints
 
 from ...schemas.shapes.signature import annotated_function, called_function
 
@@ -21,20 +22,20 @@ _PUT_OFF: Final = (
 """Types of what is not work done, but work that somebody else has to do."""
 
 
-def handler_name(handler: Any) -> str | None:
+def handler_name(handler: object) -> str | None:
     """The name that a handler has of its own; partials and instances have none, and neither have lambdas."""
     name = getattr(handler, "__name__", None)
     return name if isinstance(name, str) and name != "<lambda>" else None
 
 
-def handler_summary(handler: Any) -> str:
+def handler_summary(handler: object) -> str:
     """The first line of a handler's docstring; of a partial, its function's."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     return (getattr(handler, "__doc__", None) or "").strip().partition("\n")[0]
 
 
-def handler_faults(handler: Any) -> list[str]:
+def handler_faults(handler: object) -> list[str]:
     """List why something cannot be a handler; empty when it can."""
     if not callable(handler):
         return [f"its handler is of type {type(handler).__name__}, which cannot be called; decorate a function"]
@@ -49,7 +50,7 @@ def handler_faults(handler: Any) -> list[str]:
     return []
 
 
-def _promised(called: Any) -> str | None:
+def _promised(called: Callable[..., object]) -> str | None:
     """What a handler is annotated to return, where that is work not done; behind a decorator nothing is known."""
     if annotated_function(called) is not called:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 Isolation = Literal["process"]
 
@@ -12,7 +12,7 @@ LEAST_MEMORY_LIMIT_BYTES: Final = 32 * 1024 * 1024
 
 
 def isolation_faults(
-    handler: Callable[..., Any], isolation: Isolation | None, memory_limit_bytes: int | None
+    handler: Callable[..., object], isolation: Isolation | None, memory_limit_bytes: int | None
 ) -> list[str]:
     """List what is wrong with a job type's isolation; empty when all is well."""
     if isolation is None:
@@ -32,7 +32,7 @@ def isolation_faults(
     return faults
 
 
-def why_not_importable(handler: Callable[..., Any]) -> str | None:
+def why_not_importable(handler: Callable[..., object]) -> str | None:
     """Say why another process cannot find the handler by module and qualified name; None where its name allows it."""
     module, qualname = getattr(handler, "__module__", None), getattr(handler, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(qualname, str):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import WRAPPER_ASSIGNMENTS, cached_property
-from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
@@ -52,9 +52,9 @@ NO_OPTIONS = CallOptions()
 class JobCall:
     """One call of a job type with its arguments, to be enqueued; not frozen, since bulk makes one for each job."""
 
-    job_type: JobType[Any, Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    job_type: AnyJobType
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
     options: CallOptions = NO_OPTIONS
 
     @property
@@ -209,6 +209,10 @@ class JobType(Generic[P, R]):
             headers=headers or {},
         )
         return ConfiguredJob(job_type=self, options=options)
+
+
+AnyJobType: TypeAlias = JobType[Any, Any]
+"""A job type as tables hold it. Which parameters its handler has, its contract decides when the program runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

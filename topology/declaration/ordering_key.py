@@ -10,15 +10,16 @@ import enum
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from ...schemas import Contract
+from ...schemas.codec.schema import Schema, kind_of, logical_type
 
 KeyDeclaration: TypeAlias = Callable[..., str | None] | str
 """What `Pipeline.job(key=…)` takes: a function of some of the job's arguments, or a path, `order.customer_id`."""
 
-Arguments: TypeAlias = tuple[Any, ...]
+Arguments: TypeAlias = tuple[object, ...]
 
 _NAMED: Final = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
@@ -51,9 +52,9 @@ class _Argument:
 
     name: str
     position: int | None
-    default: Callable[[], Any] | None
+    default: Callable[[], object] | None
 
-    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
+    def of(self, args: Arguments, kwargs: Mapping[str, object]) -> object:
         if self.position is not None and self.position < len(args):
             return args[self.position]
         if self.name in kwargs:
@@ -75,7 +76,7 @@ class KeyFunction:
         is_alike = contract.positional == contract.parameters == tuple(parameter.name for parameter in wanted)
         self._count = len(wanted) if is_alike and {p.kind for p in wanted} <= {_POSITIONAL, _EITHER} else -1
 
-    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> str | None:
+    def of(self, args: Arguments, kwargs: Mapping[str, object]) -> str | None:
         """Make the key of a call's arguments.
 
         Raises:
@@ -95,7 +96,7 @@ def _argument(name: str, contract: Contract) -> _Argument:
     return _Argument(name, position, contract.defaults.get(name))
 
 
-def _signature(function: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+def _signature(function: Callable[..., object]) -> Sequence[inspect.Parameter]:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise Unfit("is an async function; a key is made before anything is awaited, so write it with `def`")
     try:
@@ -140,7 +141,7 @@ class KeyPath:
         _require_keyed(path, contract.type_at(first, *self._fields))
         self._argument = _argument(first, contract)
 
-    def of(self, args: Arguments, kwargs: Mapping[str, Any]) -> str | None:
+    def of(self, args: Arguments, kwargs: Mapping[str, object]) -> str | None:
         """Make the key of a call's arguments; None where the value is, or an optional record on the way.
 
         Raises:
@@ -152,7 +153,7 @@ class KeyPath:
         return _text(value)
 
 
-def _text(value: Any) -> str | None:
+def _text(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, enum.Enum):
@@ -171,12 +172,10 @@ def _unknown(path: str, first: str, contract: Contract) -> str:
     return f"begins with {first!r}, which is no parameter of the job; {_has(contract.parameters)}"
 
 
-def _require_keyed(path: str, avro: Any) -> None:
+def _require_keyed(path: str, avro: Schema | None) -> None:
     if avro is None:
         raise Unfit(f"leads to no field: follow records from field to field, each written in {path!r}")
-    kind = avro["type"] if isinstance(avro, Mapping) else avro
-    logical = avro.get("logicalType") if isinstance(avro, Mapping) else None
-    if kind not in _KEYED or logical not in {None, "uuid"}:
+    if kind_of(avro) not in _KEYED or logical_type(avro) not in {None, "uuid"}:
         raise Unfit("is neither text, an int, a UUID nor an Enum; make text of it with a function")
 
 
@@ -189,7 +188,7 @@ def ordering_key(declared: KeyDeclaration, contract: Contract) -> KeyFunction | 
     return KeyPath(declared, contract) if isinstance(declared, str) else KeyFunction(declared, contract)
 
 
-def key_faults(declared: Any, contract: Contract) -> list[str]:
+def key_faults(declared: object, contract: Contract) -> list[str]:
     """List what is wrong with a declared key; empty when all is well."""
     if declared is None:
         return []

@@ -7,21 +7,19 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import ParamSpec, TypedDict, TypeVar, Unpack
 
 from ...schemas import Compatibility, Contract
 from ..wire import names
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
-from .job_type import InvalidDeclaration, JobType
+from .job_type import AnyJobType, InvalidDeclaration, JobType
 from .ordering_key import KeyDeclaration
 from .queue import LedgerWindow, Ordering, Queue
 from .retries import RetryPolicy
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-AnyJobType = JobType[Any, Any]
 
 
 class QueueShape(TypedDict, total=False):
@@ -118,7 +116,7 @@ class Pipeline:
         max_payload_bytes: int | None = None,
         isolation: Isolation | None = None,
         memory_limit_bytes: int | None = None,
-        schema: Path | Mapping[str, Any] | None = None,
+        schema: Path | Mapping[str, object] | None = None,
         compatibility: Compatibility = Compatibility.BACKWARD,
         owner: str = "",
         description: str = "",
@@ -162,7 +160,7 @@ class Pipeline:
         return declare
 
     def _contract(
-        self, function: Callable[..., Any], job_name: str, schema: Path | Mapping[str, Any] | None
+        self, function: Callable[..., object], job_name: str, schema: Path | Mapping[str, object] | None
     ) -> Contract:
         if schema is None:
             return Contract.of_function(function, job_type=job_name, namespace=self.namespace)

@@ -7,7 +7,8 @@ from typing import Final
 
 from ...schemas import IncompatibleSchema, SchemaStore
 from ..cluster.settings import ClusterSettings
-from ..declaration.pipeline import AnyJobType, Pipeline
+from ..declaration.job_type import AnyJobType
+from ..declaration.pipeline import Pipeline
 from .schema_store import schema_store
 
 STORE_TIMEOUT_S: Final = 10.0
