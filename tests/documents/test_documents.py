@@ -178,6 +178,14 @@ def test_the_glossary_is_in_order() -> None:
     assert [word.lower() for word in words] == sorted({word.lower() for word in words})
 
 
+def test_the_architecture_lists_every_folder_of_the_package() -> None:
+    """The table of contents is complete: a reader finds each folder in it, once."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (?:\*\*)?`([a-z_/]+)/`(?:\*\*)? \|", text, re.MULTILINE)
+    folders = [path.parent for room in ROOMS for path in (ROOT / room).rglob("__init__.py")]
+    assert sorted(listed) == sorted(folder.relative_to(ROOT).as_posix() for folder in folders)
+
+
 def test_the_architecture_names_files_and_functions_that_exist() -> None:
     """Whoever reads the way of a job finds each file where it is named, and each function in it."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
