@@ -17,6 +17,7 @@ from typing import Final, Literal
 from ...schemas import wire_text
 from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID, JOB_TYPE
+from ..isolation.runners import IsolatedRunners
 from ..job.context import JobContext
 from ..polling.backpressure import Backpressure, wake_time_s
 from ..polling.dispatch import Dispatch
@@ -103,7 +104,8 @@ class Holdups:
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, JobContext]) -> Iterator[Holdup]:
         parked = {spot_of(record): record for record in self._dispatch.parked_records() if spot_of(record) in waiting}
-        crashed = {spot_of(record): record for record in self._dispatch.isolated.crashed_records()}
+        isolated = self._dispatch.runners.of(IsolatedRunners)
+        crashed = {} if isolated is None else {spot_of(record): record for record in isolated.paused_records()}
         held = {spot_of(record) for record in self._backpressure.held_records()}
         schemaless = {spot_of(record): record for record in self._dispatch.schemaless_records()}
         for spot, since_s in waiting.items():

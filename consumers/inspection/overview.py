@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from ...topology import Queue
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
+from ..isolation.pool import ChildCounts
+from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment
+from ..runners.async_runners import AsyncRunners
+from ..runners.event_loop import LoopInspection
 from ..runners.stacks import innermost, thread_frames
 from .queue_inspection import SLOW_TURN_S, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
@@ -67,7 +71,7 @@ class Overview:
             partitions=self._assignments.main_partitions,
             lag=lag,
             is_paused=self._backpressure.is_paused,
-            children=self._dispatch.isolated.counts(),
+            children=self._children(),
             standing=self._membership.judgement.standing,
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
@@ -77,7 +81,7 @@ class Overview:
         """What everything is doing."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
-        dog = self._dispatch.watchdog
+        dog, isolated = self._dispatch.watchdog, self._dispatch.runners.of(IsolatedRunners)
         return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
@@ -93,13 +97,22 @@ class Overview:
             waits_for=self._membership.judgement.why,
             lost_right=self._rights.in_words(),
             is_leaving=self._membership.judgement.standing == "leaving",
-            loops=self._dispatch.loops(),
+            loops=self._loops(),
             runs=inspect_runs(dog.places, now_s),
-            crashed=self._dispatch.isolated.crashed,
+            crashed=0 if isolated is None else isolated.paused,
             awaiting_schema=self._dispatch.awaiting_schema,
             schema_trouble=self._dispatch.schema_trouble,
-            children=self._dispatch.isolated.counts(),
+            children=self._children(),
         )
+
+    def _children(self) -> ChildCounts | None:
+        isolated = self._dispatch.runners.of(IsolatedRunners)
+        return None if isolated is None else isolated.counts()
+
+    def _loops(self) -> tuple[LoopInspection, ...]:
+        """The event loops, and whether they turn."""
+        runners = self._dispatch.runners.of(AsyncRunners)
+        return () if runners is None else tuple(loop.inspect() for loop in runners.loops)
 
     def _in_order(self) -> list[Assignment]:
         return sorted(self._assignments.all(), key=lambda found: (found.topic, found.partition))

@@ -12,16 +12,18 @@ import multiprocessing.spawn
 import os
 import pickle
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from ...topology import InvalidDeclaration, JobType
 from ...topology.declaration.isolation import why_not_importable
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
+from ..runners.kinds import Runners
 from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
@@ -32,7 +34,7 @@ from .child_slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
 from .messages import HandlerAddress, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
-from .suspects import crashes_before
+from .suspects import Suspects, crashes_before
 
 _LOGGER = logging.getLogger("stoker.isolation")
 
@@ -40,28 +42,33 @@ AnyJobType = JobType[Any, Any]
 MAIN_MODULE: Final = "__main__"
 
 
-class IsolatedRunners:
+class IsolatedRunners(Runners[Slot]):
     """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`.
 
-    Any record can be given to them whose handler a child can find, of an isolated type or not. Threads and children
-    are started with `start`, or else when the first record comes.
+    They take the jobs of isolated types, and suspects. Threads and children are started with `start` where the queue
+    has isolated types, or else when the first record comes.
     """
+
+    crashed: BaseException | None = None
 
     def __init__(
         self,
         step_context: StepContext,
         settings: WorkerSettings,
         run_one: RunOne,
-        on_crash: Callable[[BaseException], None],
     ) -> None:
         self._step_context = step_context
+        isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
+        self._names = frozenset(job_type.name.encode() for job_type in isolated)
+        self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
         self.addresses = addresses_of(step_context.job_types)
+        self._suspects = Suspects(step_context.queue, [name.encode() for name in self.addresses])
         size = settings.isolated_concurrency
         self._pool = ChildPool(
             make_setup(step_context, self.addresses),
             size=size,
             recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
-            on_crash=on_crash,
+            on_crash=self._note_crash,
         )
         self._threads = ThreadRunners(size, run_one, f"{step_context.queue.name}-isolated", ChildSlot)
         self._lock = threading.Lock()
@@ -74,15 +81,28 @@ class IsolatedRunners:
         """One for each job that may run at once."""
         return self._threads.places
 
-    def look(self, now_s: float) -> None:
-        """Children are looked after by the threads that wait for them, and by the pool's keeper."""
+    def own(self, records: list[Record]) -> list[Record]:
+        """Jobs of isolated types, and suspects."""
+        names, suspects = self._names, self._suspects
+        if not names and not suspects:
+            return []
+        return [r for r in records if r.header(JOB_TYPE) in names or suspects.includes(r)]
 
-    def replace(self, place: Slot) -> bool:
-        """A child can be killed, so none is ever stuck."""
-        return True
+    def begin(self, assignment: Assignment) -> None:
+        """See whether any of its jobs are suspects."""
+        self._suspects.begin(assignment)
+
+    def note_settled(self) -> None:
+        """Forget suspects that are settled."""
+        if self._suspects:
+            self._suspects.forget_cleared()
 
     def start(self) -> None:
-        """Start threads and children, unless that was done already."""
+        """Start threads and children, where the queue has isolated job types."""
+        if self._is_expected:
+            self._start()
+
+    def _start(self) -> None:
         with self._lock:
             if self._is_started or self._pool.is_stopping:
                 return
@@ -92,11 +112,12 @@ class IsolatedRunners:
 
     def make_ready(self, records: list[Record]) -> None:
         """Offer records of different lanes to the runners."""
-        self.start()
+        self._start()
         self._threads.make_ready(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
+        self._suspects.end(assignments)
         with self._lock:
             waiting = [record for record in self._paused if record.assignment in assignments]
             for record in waiting:
@@ -104,8 +125,8 @@ class IsolatedRunners:
                 self._deaths.pop(record, None)
         return waiting + self._threads.drop(assignments)
 
-    def stop(self) -> None:
-        """Cut short what runs, at no attempt's cost, and end all children."""
+    def interrupt(self, within_s: float) -> None:
+        """Start no further record, cut short what runs, at no attempt's cost, and end all children."""
         self._threads.stop()
         with self._lock:
             for timer in self._paused.values():
@@ -119,11 +140,11 @@ class IsolatedRunners:
         return self._threads.ready
 
     @property
-    def crashed(self) -> int:
+    def paused(self) -> int:
         """Records that wait a little, since their child has died."""
         return len(self._paused)
 
-    def crashed_records(self) -> list[Record]:
+    def paused_records(self) -> list[Record]:
         """The records that wait a little, since their child has died."""
         with self._lock:
             return list(self._paused)
@@ -177,6 +198,9 @@ class IsolatedRunners:
                 return ending
 
     # ---- crashes
+
+    def _note_crash(self, error: BaseException) -> None:
+        self.crashed = error
 
     def _after_crash(self, task: DecodedJob, died: ChildDied) -> Outcome | None:
         record, limit = task.record, self._step_context.queue.crash_limit

@@ -13,12 +13,14 @@ from collections.abc import Collection
 from itertools import count
 from typing import Final
 
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..errors import LoopLost, TooManyStuck
 from ..records.assignment import Assignment
 from ..records.record import Record, take_out
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
+from .kinds import Runners
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
@@ -31,10 +33,14 @@ UNKNOWN_LOST_AFTER_S: Final = 60.0
 """The same from the begin, for what has no timeout: tasks that a job has started."""
 
 
-class AsyncRunners:
-    """At most `size` async jobs at once, and as many on each replacement loop; `run_one` as `RunnerLoop` asks."""
+class AsyncRunners(Runners[AsyncSlot]):
+    """At most `size` async jobs at once, and as many on each replacement loop; `run_one` as `RunnerLoop` asks.
 
-    def __init__(self, size: int, run_one: RunOneAsync, name: str) -> None:
+    They take the jobs of the types in `job_types`, named as on the wire; all, where it is empty.
+    """
+
+    def __init__(self, size: int, run_one: RunOneAsync, name: str, job_types: Collection[bytes] = ()) -> None:
+        self._job_types = job_types
         self._size = size
         self._run_one = run_one
         self._name = name
@@ -52,6 +58,11 @@ class AsyncRunners:
     def start(self) -> None:
         """Start the loop's thread."""
         self._loops[0].start()
+
+    def own(self, records: list[Record]) -> list[Record]:
+        """Jobs of async types."""
+        names = self._job_types
+        return [record for record in records if record.header(JOB_TYPE) in names] if names else records
 
     @property
     def crashed(self) -> BaseException | None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from ..records.assignment import Assignment
 from ..records.record import Record, take_out
+from .kinds import Runners
 from .slots import Slot
 
 MAX_HANDFUL: Final = 64
@@ -28,7 +29,7 @@ FEW: Final = 2
 RunOne = Callable[[Record, Slot], None]
 
 
-class ThreadRunners:
+class ThreadRunners(Runners[Slot]):
     """A fixed number of threads, and as many again at most in place of those whose jobs are stuck.
 
     `run_one` must not raise.
@@ -92,9 +93,6 @@ class ThreadRunners:
                 dropped += take_out(queue, assignments)
         return dropped
 
-    def look(self, now_s: float) -> None:
-        """Threads need no looking after."""
-
     def replace(self, place: Slot) -> bool:
         """Start another runner in place of one whose job is stuck; that one ends when its job does.
 
@@ -111,6 +109,10 @@ class ThreadRunners:
             thread = self._make_runner()
         thread.start()
         return True
+
+    def interrupt(self, within_s: float) -> None:
+        """Start no further record; jobs that run go on until they end."""
+        self.stop()
 
     def stop(self) -> None:
         """Start no further record; jobs that run go on until they end."""

@@ -12,7 +12,7 @@ from stoker.consumers.records.outcomes import Snoozed
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
     waiting = (
-        process.dispatch.parked + len(process.startable) + process.isolated.crashed + process.dispatch.awaiting_schema
+        process.dispatch.parked + len(process.startable) + process.isolated.paused + process.dispatch.awaiting_schema
     )
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted

@@ -14,6 +14,7 @@ from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record, take_out
+from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.steps.steps import DecodedJob, Result, decide
@@ -21,11 +22,20 @@ from stoker.consumers.steps.steps import DecodedJob, Result, decide
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 
 
-class ReadyRecords:
+class ReadyRecords(Runners[Slot]):
     """In place of the runners: keeps what is ready until the simulation starts it."""
+
+    places = ()
+    ready = 0
 
     def __init__(self) -> None:
         self.records: deque[Record] = deque()
+
+    def start(self) -> None:
+        """There are no threads."""
+
+    def interrupt(self, within_s: float) -> None:
+        """Nor anything to cut short."""
 
     def make_ready(self, records: list[Record]) -> None:
         """Take ready records."""
@@ -59,7 +69,7 @@ class SimIsolatedRunners(IsolatedRunners):
         self.ready_records = ReadyRecords()
         self._threads = cast(ThreadRunners, self.ready_records)
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """There are no threads and no processes."""
 
     def end(self, task: DecodedJob, result: Result | ChildDied) -> Outcome | None:

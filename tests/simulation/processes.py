@@ -28,12 +28,13 @@ from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.intake import Intake
 from stoker.consumers.polling.rebalance import Rebalance
+from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
-from stoker.consumers.runners.threads import ThreadRunners
+from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
@@ -134,14 +135,19 @@ class SimProcess:
             clock=CLOCK.time,
             chance=lambda: self.chance,
         )
-        self.dispatch = Dispatch(queue, self.step_context, self.settler, self.events, settings, waits=self.waits)
+        self.ready = ReadyRecords()
+        self.dispatch = Dispatch(
+            queue,
+            self.step_context,
+            self.settler,
+            self.events,
+            settings,
+            waits=self.waits,
+            make_runners=self._make_runners,
+        )
         self.waits._release, self.waits._put_off = self.dispatch._make_ready, self.dispatch._put_off
         self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self.ready = ReadyRecords()
-        self.dispatch._threads = cast(ThreadRunners, self.ready)
-        self.isolated = SimIsolatedRunners(self.step_context, settings, lambda _record, _slot: None, _raise)
-        self.dispatch.isolated = self.isolated
         self.backpressure = Backpressure(
             self.assignments, settings, lambda: self.dispatch.parked + self.dispatch.awaiting_schema, self.settled
         )
@@ -160,6 +166,10 @@ class SimProcess:
         )
         self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
         self.failed = SettlementBatch()
+
+    def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
+        self.isolated = SimIsolatedRunners(parts.step_context, parts.settings, lambda _record, _slot: None)
+        return [self.isolated, self.ready]
 
     def _settings(self) -> WorkerSettings:
         return WorkerSettings(
@@ -327,10 +337,6 @@ class SimProcess:
 def _until_ended(task: DecodedJob) -> Generator[DecodedJob, Result | ChildDied, Result | ChildDied]:
     """Let the simulation decide when a run ends, and how."""
     return (yield task)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def _refuse(error: KafkaError) -> None:

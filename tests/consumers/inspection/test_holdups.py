@@ -50,7 +50,7 @@ class Scene:
             watchdog=SimpleNamespace(places=self.places),
             parked_records=self.lanes.parked_records,
             awaited_tier=self.lanes.awaited_tier,
-            isolated=SimpleNamespace(crashed_records=lambda: self.crashed),
+            runners=SimpleNamespace(of=lambda _kind: SimpleNamespace(paused_records=lambda: self.crashed)),
             schemaless_records=lambda: self.schemaless,
             schema_trouble="no leader",
         )

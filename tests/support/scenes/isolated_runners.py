@@ -103,15 +103,14 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
             crashes.append(error)
             raise
 
-    runners = IsolatedRunners(
-        step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, crashes.append
-    )
+    runners = IsolatedRunners(step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one)
     assignment = Assignment(1, queue.topic, 0)
     try:
         yield Isolated(queue, step_context, assignment, runners, outcomes)
     finally:
-        runners.stop()
+        runners.interrupt(0.0)
     assert not crashes
+    assert runners.crashed is None
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("stoker-children")]
 
 

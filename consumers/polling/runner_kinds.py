@@ -1,0 +1,83 @@
+"""`make_runners`: which kinds of runners a queue has. A new kind is a class in a file of its own, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from ...topology import JobType
+from ..isolation.runners import IsolatedRunners
+from ..records.record import Record
+from ..runners.async_runners import AsyncRunners
+from ..runners.async_slots import AsyncSlot
+from ..runners.kinds import Runners
+from ..runners.slots import Slot
+from ..runners.threads import RunOne, ThreadRunners
+from ..settings import WorkerSettings
+from ..steps.pipe import Pipe, Run
+from ..steps.run import run_async, run_sync
+from ..steps.steps import Decided, DecodedJob, Result, StepContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerParts:
+    """What runners are made of; `pipe` is to carry each of their records."""
+
+    step_context: StepContext
+    settings: WorkerSettings
+    pipe: Pipe
+
+
+MakeRunners = Callable[[RunnerParts], list[Runners[Any]]]
+
+
+def make_runners(parts: RunnerParts) -> list[Runners[Any]]:
+    """All kinds, in the order in which each is asked for its records; the last one takes all that is left."""
+    return [isolated_runners(parts), *async_runners(parts), thread_runners(parts)]
+
+
+def thread_runners(parts: RunnerParts) -> ThreadRunners:
+    """Threads for sync jobs."""
+    return ThreadRunners(parts.settings.concurrency, to_the_end(parts.pipe, run_sync), parts.step_context.queue.name)
+
+
+def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
+    """An event loop for async jobs, where there are any."""
+    names = _names(parts, lambda job_type: job_type.is_async)
+    if not names:
+        return []
+    pipe = parts.pipe
+
+    def run_on_loop(job: DecodedJob, slot: AsyncSlot) -> Coroutine[Any, Any, Result]:
+        return run_async(job, slot, pipe.stops)
+
+    def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
+        return pipe.carry_async(record, slot, run_on_loop)
+
+    return [AsyncRunners(parts.settings.async_concurrency, run_one, parts.step_context.queue.name, names)]
+
+
+def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
+    """Child processes for isolated jobs, and for those that may have killed a worker."""
+
+    def run_in_child(job: DecodedJob, slot: Slot) -> Decided:
+        return Decided(isolated.outcome(job, slot))
+
+    isolated = IsolatedRunners(parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child))
+    return isolated
+
+
+def to_the_end(pipe: Pipe, run: Run[Slot]) -> RunOne:
+    """Carry records in a thread; `run` is no coroutine, so that the pipe does not suspend."""
+
+    def run_one(record: Record, slot: Slot) -> None:
+        for _ in pipe.carry(record, slot, run):
+            pass
+
+    return run_one
+
+
+def _names(parts: RunnerParts, is_of_kind: Callable[[JobType[..., Any]], bool]) -> frozenset[bytes]:
+    """The job types of a kind, as on the wire."""
+    return frozenset(name.encode() for name, found in parts.step_context.job_types.items() if is_of_kind(found))

@@ -1,0 +1,124 @@
+"""`Runners`: what all kinds of runners have in common; `RunnerRow`: the kinds of one queue, in their order."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ..records.assignment import Assignment
+from ..records.record import Record
+from .watchdog import Place, Pool
+
+PlaceT = TypeVar("PlaceT", bound=Place)
+KindT = TypeVar("KindT", bound="Runners[Any]")
+
+
+class Runners(Pool[PlaceT], Protocol[PlaceT]):
+    """Runners of one kind. What has a body here holds for each kind that does not replace it."""
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why its jobs cannot go on; None while they can."""
+        return None
+
+    def own(self, records: list[Record]) -> list[Record]:
+        """Those of these records that this kind runs: all, unless it is choosy."""
+        return records
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the threads."""
+
+    @abstractmethod
+    def make_ready(self, records: list[Record]) -> None:
+        """Offer records of different lanes to the runners; called from any thread."""
+
+    @abstractmethod
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of partitions that are being given away, as far as they have not begun."""
+
+    @abstractmethod
+    def interrupt(self, within_s: float) -> None:
+        """Start no further record, and cut short what runs, as far as that can be done."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> int:
+        """Records that could run at once, were a runner free."""
+
+    def begin(self, assignment: Assignment) -> None:
+        """Note a restored assignment, before any of its records is ready."""
+        return
+
+    def note_settled(self) -> None:
+        """Look again at what the assignments hold, now that outcomes are settled."""
+        return
+
+    def look(self, now_s: float) -> None:
+        """Look after what is not in a place, such as an event loop that does not turn."""
+        return
+
+    def replace(self, place: PlaceT) -> bool:
+        """Let another runner work in place of one that is stuck; False when there are as many as may be."""
+        return True
+
+
+class RunnerRow:
+    """The runners of one queue. Each kind is asked in turn for its records, so the last one takes all that is left."""
+
+    def __init__(self, kinds: Sequence[Runners[Any]]) -> None:
+        self._kinds = kinds
+
+    def __iter__(self) -> Iterator[Runners[Any]]:
+        return iter(self._kinds)
+
+    def of(self, kind: type[KindT]) -> KindT | None:
+        """The runners of one kind; None where this queue has none."""
+        return next((runners for runners in self._kinds if isinstance(runners, kind)), None)
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """Why jobs cannot go on; None while they can."""
+        return next((runners.crashed for runners in self._kinds if runners.crashed is not None), None)
+
+    @property
+    def ready(self) -> int:
+        """Records that could run at once, were a runner free."""
+        return sum(runners.ready for runners in self._kinds)
+
+    def start(self) -> None:
+        """Start all threads."""
+        for runners in self._kinds:
+            runners.start()
+
+    def begin(self, assignment: Assignment) -> None:
+        """Note a restored assignment, before any of its records is ready."""
+        for runners in self._kinds:
+            runners.begin(assignment)
+
+    def note_settled(self) -> None:
+        """Note that outcomes other than success were settled."""
+        for runners in self._kinds:
+            runners.note_settled()
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Give each record to the first kind that takes it."""
+        for runners in self._kinds:
+            own = runners.own(records)
+            if not own:
+                continue
+            runners.make_ready(own)
+            if len(own) == len(records):
+                return
+            taken = set(own)
+            records = [record for record in records if record not in taken]
+
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take back the records of these assignments that have not begun."""
+        return [record for runners in self._kinds for record in runners.drop(assignments)]
+
+    def interrupt(self, within_s: float) -> None:
+        """Start no further record, and cut short what runs, as far as that can be done."""
+        for runners in reversed(self._kinds):
+            runners.interrupt(within_s)
