@@ -21,6 +21,7 @@ from .assembly import WorkerParts
 from .errors import WorkerCrashed
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
+from .records.source import Reader
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -173,7 +174,7 @@ class QueueWorker:
             self._member.look(now_s)
             self._holdups.report(self._overview.lowest, now_s)
             self._events.poll()
-            readers = {None: self._member.consumer} | dict.fromkeys(self.queue.tiers, self._tiers.consumer)
+            readers = {Reader.GROUP: self._member.consumer, Reader.TIERS: self._tiers.consumer}
             self._lag = self._lags.measure(readers, self._assignments.all(), is_resting=self._backpressure.is_resting)
 
     def _wind_down(self) -> None:

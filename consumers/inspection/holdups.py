@@ -23,6 +23,7 @@ from ..polling.backpressure import Backpressure, wake_time_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record, attempt_or_1
+from ..records.source import Tier
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import Event, EventPublisher
 from ..settling.settle import Settler
@@ -134,8 +135,9 @@ class Holdups:
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The retry that a parked record waits for, where the worker holds it already."""
         for held in self._backpressure.held_records():
-            if held.lane == parked.lane and held.assignment.tier is not None:
-                due = utc(wake_time_s(held, held.assignment.tier))
+            source = held.assignment.source
+            if held.lane == parked.lane and isinstance(source, Tier):
+                due = utc(wake_time_s(held, source.delay))
                 return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 

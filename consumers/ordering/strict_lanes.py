@@ -18,6 +18,7 @@ from threading import Lock
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
+from ..records.source import Tier
 from .lanes import MakeReady
 from .pending_retries import awaited_after, awaited_as
 
@@ -89,11 +90,11 @@ class StrictLanes:
                     ready.append(record)
                     continue
                 lane = self._lane(record.lane)
-                if record.assignment.tier is None:
-                    lane.behind.append(record)
-                else:
+                if record.assignment.source.goes_ahead:
                     lane.ahead.append(record)
                     self._await_no_more(record.lane, awaited_as(record))
+                else:
+                    lane.behind.append(record)
                 self.parked += 1
                 ready += self._advance(record.lane, lane)
         if ready:
@@ -142,7 +143,7 @@ class StrictLanes:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
         dropped: list[Record] = []
-        gone = {(a.tier, a.partition) for a in assignments if a.tier is not None}
+        gone = {(a.source.delay, a.partition) for a in assignments if isinstance(a.source, Tier)}
         with self._lock:
             touched = self._forget_awaited(gone)
             for key, lane in self._lanes.items():

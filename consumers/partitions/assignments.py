@@ -17,6 +17,7 @@ from confluent_kafka import Message, TopicPartition
 from ...topology import Queue
 from ..records.assignment import Assignment
 from ..records.partition_state import PartitionState
+from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
 from .start_positions import Beginning
@@ -30,7 +31,7 @@ class Assignments:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
+        self._sources = sources_of(queue)
         self._numbers = count(1)
         self._by_place: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
@@ -70,7 +71,7 @@ class Assignments:
             next(self._numbers),
             place.topic,
             place.partition,
-            tier=self._tiers.get(place.topic),
+            source=self._sources[place.topic],
             keeps_order=self._queue.ordering != "none",
         )
         self._by_place[place.topic, place.partition] = assignment
@@ -101,13 +102,12 @@ class Assignments:
         Where order is strict, only once all of its tiers are here and open: they say which keys have to wait.
         """
         if self._queue.ordering != "strict":
-            return [a for a in opened if a.tier is None]
+            return [a for a in opened if a.source.reader is Reader.GROUP]
         return [a for number in {a.partition for a in opened} if (a := self._whole(number)) is not None]
 
     def _whole(self, partition: int) -> Assignment | None:
         """The partition of the main topic, if it and all of its tiers are open."""
-        topics = [self._queue.topic, *self._tiers]
-        found = [self.find(topic, partition) for topic in topics]
+        found = [self.find(topic, partition) for topic in self._sources]
         return found[0] if all(a is not None and a.is_running for a in found) else None
 
     def _begin(self, assignment: Assignment, beginning: Beginning) -> None:

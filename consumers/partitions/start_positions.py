@@ -68,7 +68,7 @@ def find_beginnings(
         at = place.topic, place.partition
         assignment = by_place[at]
         beginning = _Former(consumer, queue, place, should_stop).beginning(lows[at], highs[at])
-        if queue.ordering == "strict" and assignment.tier is not None:
+        if queue.ordering == "strict" and assignment.source.goes_ahead:
             awaited = read_awaited(consumer, assignment, beginning.state, highs[at], should_stop)
             beginning = replace(beginning, awaited=awaited)
         found[assignment] = beginning

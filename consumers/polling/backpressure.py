@@ -17,6 +17,7 @@ from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
+from ..records.source import Reader, Tier
 from ..settings import WorkerSettings
 from .delayed import HeldRecords
 from .settled import SettledBatches
@@ -120,7 +121,7 @@ class Backpressure:
             size_bytes += record.size_bytes
             assignment = record.assignment
             assignment.in_flight += sign
-            if assignment.tier is not None:
+            if assignment.source.is_delayed:
                 of_tiers += 1
                 of_tiers_bytes += record.size_bytes
         self.in_flight += sign * len(records)
@@ -147,7 +148,7 @@ class Backpressure:
     def pause(self, consumer: Consumer) -> None:
         """Let all partitions of the main topic rest, those that leave included; tiers have a bound of their own."""
         self.is_paused = True
-        consumer.pause(places(a for a in self._assignments.all() if a.tier is None))
+        consumer.pause(places(a for a in self._assignments.all() if a.source.reader is Reader.GROUP))
 
     def _resume(self, consumer: Consumer) -> None:
         self.is_paused = False
@@ -171,9 +172,9 @@ class Backpressure:
     def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
         """Keep a tier's record until its time comes; False if that is now. `consumer` is the tiers'."""
         assignment = record.assignment
-        if assignment.tier is None:
+        if not isinstance(assignment.source, Tier):
             return False
-        until_s = wake_time_s(record, assignment.tier)
+        until_s = wake_time_s(record, assignment.source.delay)
         if until_s <= time.time():
             return False
         self._held.hold(record, until_s)
@@ -206,12 +207,12 @@ def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     return [TopicPartition(a.topic, a.partition) for a in assignments]
 
 
-def wake_time_s(record: Record, tier: timedelta) -> float:
+def wake_time_s(record: Record, delay: timedelta) -> float:
     """The epoch time at which a record of a tier is to be looked at: when it is due, or when its tier's delay is over.
 
     A due time that cannot be read is no reason to wait: decoding will refuse the record.
     """
-    delay_s = tier.total_seconds()
+    delay_s = delay.total_seconds()
     began_s = record.timestamp_ms / 1_000
     value = record.header(wire.DUE)
     if value is None:

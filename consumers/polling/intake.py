@@ -53,7 +53,7 @@ class Intake:
                 assignment = self._rebalance.begin_anew(assignment, cause)
                 record = Record(message, assignment)
                 assignment.progress.take(record.offset)
-            if assignment.tier is None or not self._backpressure.hold_if_early(tiers, record):
+            if not assignment.source.is_delayed or not self._backpressure.hold_if_early(tiers, record):
                 runnable.append(record)
         self._start(runnable)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..records.assignment import Assignment
+from ..records.source import Reader
 
 ASK_TIMEOUT_S: Final = 0.5
 
@@ -26,15 +26,15 @@ class Lags:
         self._next = 0
 
     def measure(
-        self, readers: Mapping[timedelta | None, Consumer], assignments: Sequence[Assignment], *, is_resting: bool
+        self, readers: Mapping[Reader, Consumer], assignments: Sequence[Assignment], *, is_resting: bool
     ) -> int:
-        """Records that are not complete, as far as the ends are known; `readers` are those of main topic and tiers."""
+        """Records that are not complete, as far as the ends are known; `readers` has the consumer of each source."""
         if is_resting and assignments:
             self._next = (self._next + 1) % len(assignments)
-            self._ask(readers[assignments[self._next].tier], assignments[self._next])
+            self._ask(readers[assignments[self._next].source.reader], assignments[self._next])
         elif self._asked:
             self._asked.clear()
-        return sum(self._lag(readers[assignment.tier], assignment) for assignment in assignments)
+        return sum(self._lag(readers[assignment.source.reader], assignment) for assignment in assignments)
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
         with suppress(KafkaException):  # an outage is told elsewhere; the last figure stays

@@ -13,6 +13,7 @@ from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.progress import OffsetsWentBack
+from ..records.source import Reader
 from .backpressure import Backpressure, places
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
@@ -55,7 +56,7 @@ class Rebalance:
                 assignment.note_opened()
                 self._dispatch.begin(assignment)
             self._backpressure.admit(consumer, self._assignments.flowing(opened))
-            self._tiers.begin(starts([a for a in opened if a.tier is not None]))
+            self._tiers.begin(starts([a for a in opened if a.source.reader is Reader.TIERS]))
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
         """Go on with a partition whose offsets went back: what was known of it is void; what runs of it may end."""
@@ -66,7 +67,7 @@ class Rebalance:
         )  # fmt: skip
         assignment = self._assignments.begin_anew(former, cause.offset)
         self.take_back([former])
-        if assignment.tier is not None:
+        if assignment.source.reader is Reader.TIERS:
             self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
         return assignment
 

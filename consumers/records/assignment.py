@@ -8,10 +8,11 @@ from enum import Enum
 from typing import Final
 
 from .progress import Progress
+from .source import MAIN, Source
 
 Lane = bytes | str
-Awaited = tuple[timedelta | None, int, bytes, int]
-"""Tier, partition, origin and attempt of a record that waits in a tier."""
+Awaited = tuple[timedelta, int, bytes, int]
+"""Delay of the tier, partition, origin and attempt of a record that waits in a tier."""
 
 
 class AssignmentState(Enum):
@@ -64,7 +65,7 @@ class Assignment:
 
     Attributes:
         number: counts up over all assignments of this process; a result of an older one is settled as late.
-        tier: the delay of the retry tier; None for the main topic.
+        source: which of the queue's topics it is of.
         keeps_order: whether records of one key run one at a time.
         state: where it is in its life; the transitions below change it, and nothing else does.
         is_open: whether its records may still be started, which every record asks: so it is an attribute, derived of
@@ -93,20 +94,20 @@ class Assignment:
         "number",
         "partition",
         "progress",
+        "source",
         "spilled_at",
         "state",
-        "tier",
         "topic",
         "window_end",
     )
 
     def __init__(
-        self, number: int, topic: str, partition: int, *, tier: timedelta | None = None, keeps_order: bool = True
+        self, number: int, topic: str, partition: int, *, source: Source = MAIN, keeps_order: bool = True
     ) -> None:
         self.number = number
         self.topic = topic
         self.partition = partition
-        self.tier = tier
+        self.source = source
         self.keeps_order = keeps_order
         self.state = AssignmentState.RESTORING
         self.is_open = self.is_active = True

@@ -12,6 +12,7 @@ from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
+from stoker.consumers.records.source import MAIN, Tier
 from stoker.topology.wire.headers import JOB_ID
 
 KEYED = 0
@@ -185,5 +186,5 @@ def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None
     assert not process.startable
     play.world.settle(process, [], lambda: None)
     main, tier = play.world.account.jobs["j0"].records
-    assert (main.record.assignment.tier, tier.record.assignment.tier) == (None, TIERS[1])
+    assert (main.record.assignment.source, tier.record.assignment.source) == (MAIN, Tier(TIERS[1]))
     play.finish()

@@ -18,6 +18,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
+from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
 from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
@@ -102,7 +103,7 @@ class Account:
         self._remembers = remembers
         self._tells = tells
         self._queue = queue
-        self._tiers = {topic: tier for tier, topic in queue.retry_topics.items()}
+        self._sources = sources_of(queue)
         self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
         self._remembered: dict[SimProcess, dict[str, float]] = defaultdict(dict)
         self.jobs: dict[str, Job] = {}
@@ -140,7 +141,7 @@ class Account:
         return self.jobs[job_id.decode() if isinstance(job_id, bytes) else str(job_id)]
 
     def _note_told(self, message: Message, place: Place) -> None:
-        record = Record(message, Assignment(0, *place, tier=self._tiers.get(place[0])))
+        record = Record(message, Assignment(0, *place, source=self._sources.get(place[0], MAIN)))
         names = frozenset({record.deduplication_id or "", tried_name(record), moved_name(record)})
         told = Told(record, place, names)
         self.told[place][record.offset] = told

@@ -14,6 +14,7 @@ from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, cu
 from stoker.consumers.inbox import EnteredTwice, Inbox
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
+from stoker.consumers.records.source import MAIN, Tier
 from stoker.consumers.steps.steps import Raised, decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
@@ -67,7 +68,7 @@ def test_a_job_is_the_same_in_every_attempt_and_on_every_topic(
     """By its idempotency key, or else its id, within its queue; a replay is another, since it runs again on purpose."""
     delivery = declare()
     topic = delivery.queue.topic if tier is None else delivery.queue.retry_topics[tier]
-    record = delivery.record(headers, assignment=Assignment(1, topic, 0, tier=tier))
+    record = delivery.record(headers, assignment=Assignment(1, topic, 0, source=MAIN if tier is None else Tier(tier)))
     with effect(file, JobContext("job-1", "work", "q", 1, 5, record)):
         pass
     with closing(sqlite3.connect(file)) as connection:

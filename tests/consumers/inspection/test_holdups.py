@@ -19,6 +19,7 @@ from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.event_publisher import Event
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.declaration.job_type import RunLimits
@@ -112,7 +113,7 @@ def test_a_stuck_job_is_reported_wherever_it_is() -> None:
 def test_a_job_behind_another_one_of_its_key_names_that(make: Any) -> None:
     """It waits for a retry that runs, or in a lane that stands still for another reason."""
     scene = make()
-    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[0]], 0, tier=TIERS[0])
+    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[0]], 0, source=Tier(TIERS[0]))
     ahead = scene.delivery.record({"ce_id": b"ahead"}, key=b"k", offset=3, assignment=tier)
     parked = scene.delivery.record(key=b"k")
     scene.lanes.add([ahead])
@@ -130,7 +131,7 @@ def test_a_strict_key_names_the_retry_it_waits_for() -> None:
     scene.lanes.expect(failing, RETRIED)
     scene.lanes.finish(failing, RETRIED)
     assert scene.report(parked) == [("awaiting-retry", 7, {"tier": "1s"})]
-    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[0]], 0, tier=TIERS[0])
+    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[0]], 0, source=Tier(TIERS[0]))
     scene.held.append(scene.delivery.record(key=b"k", offset=0, assignment=tier))
     expected = {"tier": "1s", "behind": "job-1"}
     assert scene.report(parked, now_s=NOW_S + 5) == [("awaiting-retry", 7, expected)]
@@ -140,7 +141,7 @@ def test_a_strict_key_names_the_retry_it_waits_for() -> None:
 def test_what_waits_in_its_tier_holds_up_nothing() -> None:
     """A retry that is not due yet is where it should be."""
     scene = key_order()
-    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[1]], 0, tier=TIERS[1])
+    tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[1]], 0, source=Tier(TIERS[1]))
     held = scene.delivery.record(assignment=tier)
     scene.held.append(held)
     assert scene.report(held) == []

@@ -17,6 +17,7 @@ from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Dead, Outcome, Retried
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
@@ -37,7 +38,7 @@ class Scene:
         self.ready: list[Record] = []
         self.lanes = StrictLanes(self.ready.extend)
         self.main = Assignment(1, "unit.q", 0)
-        self.tier = Assignment(2, "unit.q.retry.1s", 0, tier=TIERS[0])
+        self.tier = Assignment(2, "unit.q.retry.1s", 0, source=Tier(TIERS[0]))
 
     def job(self, offset: int, key: bytes = b"k") -> Record:
         """A job of the main topic."""

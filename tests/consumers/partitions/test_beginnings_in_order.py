@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.partitions.start_positions import find_beginnings
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.source import Tier
 from stoker.topology import ClusterSettings, Queue
 from support.scenes.worker import Raw, committed, create, declare_queue, publish_raw
 from support.waiting import wait_until
@@ -50,7 +51,7 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
     create(pipeline, cluster)
     wait_until(lambda: is_coordinated(cluster, queue), what="a coordinator of the group, which a new broker lacks")
     publish_raw(cluster, queue.topic, [Raw(value=b"", headers=HEADERS, key=KEY)])
-    main, tier = Assignment(1, queue.topic, 0), Assignment(2, queue.retry_topics[TIER], 0, tier=TIER)
+    main, tier = Assignment(1, queue.topic, 0), Assignment(2, queue.retry_topics[TIER], 0, source=Tier(TIER))
     consumer = make_reader(cluster, queue, "test", {})
     try:
         asked = Interrupted(consumer, question, lambda: move_to_tier(cluster, queue))

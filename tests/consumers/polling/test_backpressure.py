@@ -12,6 +12,7 @@ from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Tier
 from stoker.consumers.settings import WorkerSettings
 from support.scenes.deliveries import declare
 
@@ -37,7 +38,7 @@ class Scene:
     def begin_delayed(self, count: int, size_bytes: int = 0) -> list[Record]:
         """The same, of a tier."""
         tier = self.delivery.queue.tiers[0]
-        place = Assignment(2, self.delivery.queue.retry_topics[tier], 0, tier=tier)
+        place = Assignment(2, self.delivery.queue.retry_topics[tier], 0, source=Tier(tier))
         records = [self.delivery.record(value=b"x" * size_bytes, assignment=place) for _ in range(count)]
         self.backpressure.begin(records)
         return records

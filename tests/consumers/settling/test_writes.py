@@ -22,6 +22,7 @@ from stoker.consumers.records.outcomes import (
     Snoozed,
 )
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
 from stoker.schemas import encode_own
@@ -65,7 +66,7 @@ def following(delivery: Delivery, record: Record, outcome: NotDone) -> OutgoingR
 
 def delivered_again(delivery: Delivery, planned: OutgoingRecord) -> Record:
     """The next record as its tier delivers it."""
-    place = Assignment(2, planned.topic, 0, tier=TIERS[1])
+    place = Assignment(2, planned.topic, 0, source=Tier(TIERS[1]))
     record = delivery.record(dict(planned.headers), assignment=place)
     assert record.pairs == planned.headers
     return record
