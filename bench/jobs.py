@@ -14,7 +14,7 @@ from stoker.consumers import current_job
 from stoker.topology import Pipeline, Queue, RetryPolicy
 from stoker.topology.wire import headers as wire
 
-Kind = Literal["sync", "async", "slow", "stamped", "failing"]
+Kind = Literal["sync", "async", "brief", "slow", "stamped", "failing"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Note = Callable[[float], None]
 """Takes what a handler measured, in seconds."""
@@ -22,6 +22,7 @@ Note = Callable[[float], None]
 QUEUE: Final = "jobs"
 PARTITIONS: Final = 8
 KEYS: Final = 5_000
+BRIEF_S: Final = 0.01
 SLOW_S: Final = 0.5
 TIER: Final = timedelta(seconds=1)
 
@@ -34,7 +35,7 @@ def declare(namespace: str, kind: Kind, note: Note = lambda _seconds: None) -> P
     """The pipeline of one measurement."""
     pipeline = Pipeline(namespace)
     queue = pipeline.queue(QUEUE, partitions=PARTITIONS, tiers=(TIER,))
-    if kind in {"sync", "async", "slow"}:
+    if kind in {"sync", "async", "brief", "slow"}:
         _declare_orders(pipeline, queue, kind)
     else:
         _declare_timed(pipeline, queue, kind, note)
@@ -54,6 +55,10 @@ def _declare_orders(pipeline: Pipeline, queue: Queue, kind: Kind) -> None:
     async def nothing_async(order: int, customer: str, amount: float) -> None:
         """Do nothing, as a coroutine."""
 
+    def brief(order: int, customer: str, amount: float) -> None:
+        """Take as long as a question to a database nearby."""
+        time.sleep(BRIEF_S)
+
     def slow(order: int, customer: str, amount: float) -> None:
         """Take so long that a backlog stays."""
         time.sleep(SLOW_S)
@@ -61,7 +66,7 @@ def _declare_orders(pipeline: Pipeline, queue: Queue, kind: Kind) -> None:
     if kind == "async":
         job(nothing_async)
     else:
-        job(slow if kind == "slow" else nothing)
+        job({"brief": brief, "slow": slow}.get(kind, nothing))
 
 
 def _declare_timed(pipeline: Pipeline, queue: Queue, kind: Kind, note: Note) -> None:

@@ -11,12 +11,12 @@ from app import NAMESPACE_VARIABLE
 from backlog import Backlog
 from cluster import Site
 from figures import Figure, Measure, Sizes, Target, Values, percentile
-from jobs import KEYS, PARTITIONS, TIER, Kind
+from jobs import BRIEF_S, KEYS, PARTITIONS, TIER, Kind
 from part import Part, Result, only_queue
 from processes import do, started, stoker
 from resident import ResidentPeak
 from sending import WARM_UP
-from working import LANES
+from working import BRIEF_LANES, LANES
 
 from stoker.topology import Pipeline
 
@@ -26,6 +26,9 @@ PER_SECOND: Final = 20
 IDLE_S: Final = 3.0
 BACKLOG_S: Final = 10.0
 START_TIMEOUT_S: Final = 30.0
+BRIEF_SHARE: Final = 8
+"""One in so many of the jobs of a backlog is measured of those that wait: they take so much longer."""
+CEILING_PER_S: Final = BRIEF_LANES / BRIEF_S
 _LOOK_S: Final = 0.1
 
 
@@ -47,6 +50,14 @@ def _drain(kind: Kind) -> Callable[[Site, Sizes, int], Values]:
         return {"rate": rate, "bare": bare_rate, "ratio": rate / bare_rate, **others}
 
     return run
+
+
+def _brief(site: Site, sizes: Sizes, number: int) -> Values:
+    with site.topics("brief") as pipeline:
+        tell = _teller(site, pipeline, "brief", max(100, sizes.jobs // BRIEF_SHARE))
+        tell("bulk")
+        rate = _number(tell("drain"), "settled_per_s")
+    return {"rate": rate, "ceiling": CEILING_PER_S, "share": rate / CEILING_PER_S}
 
 
 def _bulk(site: Site, sizes: Sizes, number: int) -> Values:
@@ -184,6 +195,19 @@ WORKER: Final = Measure(
 ASYNC: Final = Measure(
     name="async", title=_drain_title("async"), figures=_drain_figures(None, None), run=_drain("async")
 )
+BRIEF: Final = Measure(
+    name="brief",
+    title=lambda sizes: (
+        f"one worker process through {max(100, sizes.jobs // BRIEF_SHARE):,} waiting sync jobs that sleep for "
+        f"{BRIEF_S * 1e3:g} ms, {BRIEF_LANES} lanes"
+    ),
+    figures=(
+        Figure(name="rate", label="jobs/s, settled", unit="/s"),
+        Figure(name="ceiling", label="jobs/s, lanes ÷ sleep", unit="/s"),
+        Figure(name="share", label="share of the ceiling", unit="ratio"),
+    ),
+    run=_brief,
+)
 BULK: Final = Measure(
     name="bulk",
     title=lambda sizes: (
@@ -246,4 +270,4 @@ RETRY: Final = Measure(
     ),
     run=_retry,
 )
-MEASURES: Final = (WORKER, ASYNC, BULK, MEMORY, LATENCY, RETRY)
+MEASURES: Final = (WORKER, ASYNC, BRIEF, BULK, MEMORY, LATENCY, RETRY)

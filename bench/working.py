@@ -16,6 +16,8 @@ from stoker.consumers import Worker, WorkerSettings
 from stoker.topology import Pipeline
 
 LANES: Final = 16
+BRIEF_LANES: Final = 32
+"""For jobs that wait: a lane is a thread."""
 PATIENCE_S: Final = 60.0
 _LOOK_S: Final = 0.02
 _RSS_UNIT_BYTES: Final = 1_024  # Linux counts in KiB
@@ -31,7 +33,8 @@ class WorkerStoodStill(Exception):
 def drain(part: Part, _say: Say) -> Result:
     """Work through the backlog; timed from the last look at which nothing was settled until all is committed."""
     pipeline = part.pipeline()
-    worker = Worker(pipeline, part.cluster, WorkerSettings(concurrency=LANES))
+    lanes = BRIEF_LANES if part.kind == "brief" else LANES
+    worker = Worker(pipeline, part.cluster, WorkerSettings(concurrency=lanes))
     return _run_watched(worker, lambda: _drained(part, pipeline, worker))
 
 
