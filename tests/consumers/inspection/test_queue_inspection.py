@@ -224,7 +224,7 @@ def test_an_inspection_that_cannot_be_printed_does_not_end_the_worker(
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_inspection=fail, inspect_every_s=0.05))
     wait_until(lambda: len(tries) >= 2, 30, "two tries")
     running.stop()
-    assert any("could not be told" in record.getMessage() for record in caplog.records)
+    assert any("could not print its inspection" in record.getMessage() for record in caplog.records)
 
 
 def _poll_stack(running: RunningWorker) -> tuple[str, ...]:
