@@ -52,7 +52,7 @@ class ImportFailed(ApplicationError):
 
     def __init__(self, module: str, cause: BaseException) -> None:
         self.module, self.report = module, _own_traceback(cause)
-        super().__init__(f"importing {module!r} failed in its own code; mend this and try again:\n\n{self.report}")
+        super().__init__(f"importing {module!r} failed in its own code; fix this and try again:\n\n{self.report}")
 
 
 class AttributeMissing(ApplicationError):

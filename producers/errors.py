@@ -1,11 +1,11 @@
 """What can go wrong when a job is enqueued; `except EnqueueError` catches all of it.
 
     EnqueueError
-    ├── CallRefused               the call cannot be sent as it is: mend the call; nothing was sent
+    ├── CallRefused               the call cannot be sent as it is: fix the call; nothing was sent
     │   ├── PayloadRefused        a value does not fit the contract (is also `schemas.PayloadRefused`)
     │   ├── PayloadTooLarge       the payload is above the job type's limit
     │   └── OptionRefused         a key, id, expiry, source or header is not allowed
-    ├── NotReady                  the cluster is not as the pipeline declares: mend it; nothing was sent
+    ├── NotReady                  the cluster is not as the pipeline declares: fix it; nothing was sent
     │   ├── TopologyNotReady      topics are missing or of another shape
     │   ├── ContractNotReady      the contract could not be registered, so no worker could decode the job
     │   └── RegistryUnreachable   the Schema Registry did not answer: try again later
@@ -95,7 +95,7 @@ class NotReady(EnqueueError):
 
 
 class TopologyNotReady(NotReady):
-    """Topics are missing or of another shape; the reason names the command that mends it."""
+    """Topics are missing or of another shape; the reason names the command that fixes it."""
 
 
 class ContractNotReady(NotReady):
@@ -180,7 +180,7 @@ class NotAuthorized(_OfJob):
     def __str__(self) -> str:
         return self._say(
             "the brokers refuse these credentials, or their right to write; it was not published. Grant the right, or "
-            "mend the SASL options"
+            "fix the SASL options"
         )
 
 
@@ -274,7 +274,7 @@ class SettingRefused(EnqueueError):
 
     def __str__(self) -> str:
         return (
-            f"client option {self.option!r}: {self.reason}. Mend it where it is given: `--option`, a STOKER_KAFKA_* "
+            f"client option {self.option!r}: {self.reason}. Fix it where it is given: `--option`, a STOKER_KAFKA_* "
             "variable, or ClusterSettings.options"
         )
 

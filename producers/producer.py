@@ -68,7 +68,7 @@ class Producer:
         """Verify that the topics are as declared; the first call does it otherwise.
 
         Raises:
-            TopologyNotReady: they are not; the message names the command which mends it.
+            TopologyNotReady: they are not; the message names the command which fixes it.
             UnreachableAtStart: no broker answers.
         """
         self._publisher.check_usable()

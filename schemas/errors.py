@@ -1,8 +1,8 @@
 """What can go wrong with a contract, a payload or a schema store.
 
     SchemaError
-    ├── ContractRefused         a declaration cannot become a contract: mend the code
-    ├── PayloadRefused          a value does not fit the contract: mend the call, nothing was sent
+    ├── ContractRefused         a declaration cannot become a contract: fix the code
+    ├── PayloadRefused          a value does not fit the contract: fix the call, nothing was sent
     ├── IncompatibleSchema      a changed contract breaks readers or writers of the versions in the cluster
     ├── DecodeError
     │   ├── Undecodable         the bytes are not a payload: dead letter
@@ -65,7 +65,7 @@ class IncompatibleSchema(SchemaError):
         where = f" at field {self.field!r}" if self.field else ""
         return (
             f"job type {self.job_type!r}: the contract breaks {self.rule}{where}: {self.explanation}; "
-            "run `stoker schemas check`, then mend the contract or give the changed job a new type"
+            "run `stoker schemas check`, then fix the contract or give the changed job a new type"
         )
 
 

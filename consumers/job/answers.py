@@ -6,7 +6,7 @@ value, and the job is done, unless the value is work that nobody would do: that 
 Of an exception group, such as a `TaskGroup` raises, all errors in it count, at any depth:
 
 1. Errors that count as done (ignored ones, `AlreadyDone`) drop out. If nothing is left, the job is done.
-2. A permanent error among them makes the job a dead letter: no further attempt can mend that part of it.
+2. A permanent error among them makes the job a dead letter: no further attempt can fix that part of it.
 3. Else a `Discard` among them discards the job.
 4. Else, if all are `Snooze`, the job is snoozed, for the longest of their delays.
 5. Else the run has failed, and is tried again after the longest delay of a `Retry` among them, or the policy's own.

@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ...topology import Queue
-from ...topology.planning.partition_counts import mending
+from ...topology.planning.partition_counts import how_to_fix
 from ..kafka.log_tail import Unrestorable
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -38,12 +38,12 @@ class CounterpartsMissing:
     others: Mapping[str, int]
 
     def __str__(self) -> str:
-        """What waits, why, and what mends it."""
+        """What waits, why, and how to fix it."""
         numbers = ", ".join(map(str, sorted(self.partitions)))
         others = ", ".join(f"{topic} has {count}" for topic, count in self.others.items())
         return (
             f"jobs of {self.queue.topic}, partitions {numbers}, do not start, since their outcomes could not be "
-            f"written: it has {self.main_count} partitions, {others}; {mending(self.queue, self.main_count)}, and "
+            f"written: it has {self.main_count} partitions, {others}; {how_to_fix(self.queue, self.main_count)}, and "
             "the worker goes on by itself"
         )
 

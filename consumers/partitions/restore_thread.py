@@ -19,7 +19,7 @@ _LOGGER = logging.getLogger("stoker.ledger")
 
 RETRY_PAUSE_S: Final = 0.25
 MENDING_PAUSE_S: Final = 1.0
-"""Between two looks for what a person has to mend."""
+"""Between two looks for what a person has to fix."""
 LOUD_AFTER_S: Final = 5.0
 """A leader that moves is back in a moment."""
 REPEAT_S: Final = 60.0

@@ -61,7 +61,7 @@ class BrokerFolderFailed(BrokerError):
     def __init__(self, folder: Path, cause: OSError) -> None:
         super().__init__(
             f"the embedded broker cannot use its folder {folder}: {cause.strerror or cause}. "
-            "Free space or mend its permissions, or set STOKER_HOME to a folder you can write"
+            "Free space or fix its permissions, or set STOKER_HOME to a folder you can write"
         )
         self.folder = folder
 

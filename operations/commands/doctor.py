@@ -35,7 +35,7 @@ MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": 
 @pass_app
 @click.pass_context
 def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool, timeout: timedelta) -> None:
-    """Check from outside that each promise is held, and say how to mend those that are not.
+    """Check from outside that each promise is held, and say how to fix those that are not.
 
     Looks at the cluster, its schemas, and each queue's topics, progress, workers and dead letters; changes nothing.
 
@@ -71,11 +71,11 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
 def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
     for place, there in groupby(findings, lambda finding: finding.place):
         echo_line(styled(place if place == "cluster" else f"queue {place}", bold=True))
-        for mend, alike in groupby(there, lambda finding: finding.mend):
+        for fix, alike in groupby(there, lambda finding: finding.fix):
             for finding in alike:
                 mark, colour = MARKS[finding.verdict.value]
-                echo_line("  ", styled(mark, fg=colour), f" {finding.promise:<3} {finding.said}")
-            if mend:
-                echo_line(f"        → {mend}")
+                echo_line("  ", styled(mark, fg=colour), f" {finding.promise:<3} {finding.observed}")
+            if fix:
+                echo_line(f"        → {fix}")
     echo_line()
     echo_line(" · ".join(f"{counts[verdict]} {verdict}" for verdict in MARKS))

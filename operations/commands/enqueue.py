@@ -143,4 +143,4 @@ def _publish_lines(
     else:
         echo_line(f"{result.confirmed:,} {job_type.name} jobs were published and confirmed")
     if refused:
-        raise Failure(f"{len(refused):,} lines were refused and left out; mend and send those alone", ExitCode.FINDING)
+        raise Failure(f"{len(refused):,} lines were refused and left out; fix and send those alone", ExitCode.FINDING)

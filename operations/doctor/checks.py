@@ -1,4 +1,4 @@
-"""The doctor: looks from outside whether each promise is held, and says what mends the ones that are not.
+"""The doctor: looks from outside whether each promise is held, and says how to fix the ones that are not.
 
 Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge what was told, this module joins them.
 """
@@ -101,8 +101,8 @@ def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: flo
 
 def _check_events(pipeline: Pipeline, facts: Facts) -> Iterator[Finding]:
     if not facts.has(pipeline.events_topic):
-        said = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and hold-ups"
-        yield broken("P10", CLUSTER, said, "run `stoker topology apply`")
+        observed = f"{pipeline.events_topic} is missing: jobs run, and nobody hears of retries, deaths and hold-ups"
+        yield broken("P10", CLUSTER, observed, "run `stoker topology apply`")
 
 
 def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, timeout_s: float) -> Iterator[Finding]:
@@ -113,17 +113,17 @@ def _check_schemas(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts, t
         store = schema_store(pipeline, cluster)
         try:
             refusals = refused_contracts(pipeline, store, timeout_s=timeout_s)
-            yield from (broken("P9", CLUSTER, str(refusal), _MEND_CONTRACT) for refusal in refusals)
+            yield from (broken("P9", CLUSTER, str(refusal), _FIX_CONTRACT) for refusal in refusals)
             yield _contracts(pipeline, store)
         finally:
             store.close()
     except StoreError as error:
         yield broken(
-            "P9", CLUSTER, str(error), "mend the schema store: jobs wait whose schema a worker does not know already"
+            "P9", CLUSTER, str(error), "fix the schema store: jobs wait whose schema a worker does not know already"
         )
 
 
-_MEND_CONTRACT: Final = "workers and producers do not start with it: mend the contract, or give the job a new type"
+_FIX_CONTRACT: Final = "workers and producers do not start with it: fix the contract, or give the job a new type"
 
 
 def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:

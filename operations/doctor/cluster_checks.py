@@ -21,8 +21,8 @@ SKEW: Final = timedelta(seconds=2)
 SLOW_SESSION: Final = timedelta(seconds=60)
 
 
-_MENDING: Final = (
-    "see that it runs (`stoker broker status` for the embedded one); mend its address, or the TLS and SASL options"
+_HOW_TO_FIX: Final = (
+    "see that it runs (`stoker broker status` for the embedded one); fix its address, or the TLS and SASL options"
 )
 
 
@@ -32,7 +32,7 @@ def unreachable(error: ClusterUnreachable) -> Finding:
         "",
         CLUSTER,
         f"Kafka at {error.bootstrap_servers} does not answer ({error.reason})",
-        error.mending or _MENDING,
+        error.fix or _HOW_TO_FIX,
     )
 
 
@@ -105,8 +105,8 @@ def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
 
 def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
     if fewest < 2:
-        mend = "fine for development; in production, have three brokers and declare replication=3"
-        return at_risk("P1", CLUSTER, "each record has one copy: what was enqueued lives as long as one disk", mend)
+        fix = "fine for development; in production, have three brokers and declare replication=3"
+        return at_risk("P1", CLUSTER, "each record has one copy: what was enqueued lives as long as one disk", fix)
     loose = [topic for topic in topics if facts.topic_configs.get(topic, {}).get("min.insync.replicas") == "1"]
     if loose:
         return at_risk(
@@ -140,15 +140,15 @@ def _clocks(facts: Facts) -> Finding:
     seen = [head for head in facts.heads.values() if head is not None]
     if not seen:
         return unknown("P6", CLUSTER, "clocks can be compared only while jobs wait")
-    mend = "keep the clocks of brokers, producers, workers and this machine in step (NTP)"
+    fix = "keep the clocks of brokers, producers, workers and this machine in step (NTP)"
     ahead = max(head.at for head in seen) - facts.now
     if ahead > SKEW:
-        said = f"the brokers' clock is {ahead.total_seconds():.0f} s ahead of this machine's, so due times differ"
-        return broken("P6", CLUSTER, said, mend)
+        observed = f"the brokers' clock is {ahead.total_seconds():.0f} s ahead of this machine's, so due times differ"
+        return broken("P6", CLUSTER, observed, fix)
     hasty = max((enqueued - head.at for head in seen if (enqueued := _enqueued(head)) is not None), default=-SKEW)
     if hasty > SKEW:
-        said = f"a producer's clock is {hasty.total_seconds():.0f} s ahead of the brokers', so due times differ"
-        return broken("P6", CLUSTER, said, mend)
+        observed = f"a producer's clock is {hasty.total_seconds():.0f} s ahead of the brokers', so due times differ"
+        return broken("P6", CLUSTER, observed, fix)
     return held("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
 
 
@@ -168,12 +168,15 @@ def check_session(facts: Facts, queue: Queue) -> Finding:
     if written is None:
         return unknown("P8", queue.name, "the cluster does not tell its session timeout")
     session = timedelta(milliseconds=int(written))
-    said = f"a killed worker's partitions move on after {format_duration(session)}"
+    observed = f"a killed worker's partitions move on after {format_duration(session)}"
     if session >= SLOW_SESSION:
         return at_risk(
-            "P8", queue.name, said, "declare a shorter `session_timeout` of the queue, and run `stoker topology apply`"
+            "P8",
+            queue.name,
+            observed,
+            "declare a shorter `session_timeout` of the queue, and run `stoker topology apply`",
         )
-    return held("P8", queue.name, said)
+    return held("P8", queue.name, observed)
 
 
 def _some(names: list[str]) -> str:

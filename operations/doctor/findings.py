@@ -1,4 +1,4 @@
-"""What the doctor says: one finding for each promise and place, with a verdict and how to mend it."""
+"""What the doctor says: one finding for each promise and place, with a verdict and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ class Finding:
     Attributes:
         promise: `P1` to `P11` of the guarantees, or empty for what all of them stand on.
         place: `cluster`, a queue's or a job type's name.
-        said: what was seen, in one line.
-        mend: what to do about it; empty when there is nothing to do.
+        observed: what the doctor saw, in one line.
+        fix: what to do about it; empty when there is nothing to do.
     """
 
     verdict: Verdict
     promise: str
     place: str
-    said: str
-    mend: str = ""
+    observed: str
+    fix: str = ""
 
 
-def held(promise: str, place: str, said: str) -> Finding:
+def held(promise: str, place: str, observed: str) -> Finding:
     """All is well."""
-    return Finding(verdict=Verdict.HELD, promise=promise, place=place, said=said)
+    return Finding(verdict=Verdict.HELD, promise=promise, place=place, observed=observed)
 
 
-def at_risk(promise: str, place: str, said: str, mend: str) -> Finding:
+def at_risk(promise: str, place: str, observed: str, fix: str) -> Finding:
     """It holds, but one mishap from outside would break it."""
-    return Finding(verdict=Verdict.AT_RISK, promise=promise, place=place, said=said, mend=mend)
+    return Finding(verdict=Verdict.AT_RISK, promise=promise, place=place, observed=observed, fix=fix)
 
 
-def broken(promise: str, place: str, said: str, mend: str) -> Finding:
+def broken(promise: str, place: str, observed: str, fix: str) -> Finding:
     """It does not hold."""
-    return Finding(verdict=Verdict.BROKEN, promise=promise, place=place, said=said, mend=mend)
+    return Finding(verdict=Verdict.BROKEN, promise=promise, place=place, observed=observed, fix=fix)
 
 
-def unknown(promise: str, place: str, said: str, mend: str = "") -> Finding:
+def unknown(promise: str, place: str, observed: str, fix: str = "") -> Finding:
     """It could not be found out."""
-    return Finding(verdict=Verdict.UNKNOWN, promise=promise, place=place, said=said, mend=mend)
+    return Finding(verdict=Verdict.UNKNOWN, promise=promise, place=place, observed=observed, fix=fix)

@@ -80,11 +80,13 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not waiting:
         return
     age, kept = facts.now - min(job.at for job in waiting), _kept(facts, queue)
-    said = f"the oldest job has waited for {rounded(age)}, and jobs are kept for {format_duration(kept)}"
+    observed = f"the oldest job has waited for {rounded(age)}, and jobs are kept for {format_duration(kept)}"
     if age > kept * NEAR:
-        yield broken("P1", queue.name, f"{said}: it is about to be lost", "run workers, or raise the retention at once")
+        yield broken(
+            "P1", queue.name, f"{observed}: it is about to be lost", "run workers, or raise the retention at once"
+        )
     else:
-        yield held("P1", queue.name, said)
+        yield held("P1", queue.name, observed)
 
 
 def _kept(facts: Facts, queue: Queue) -> timedelta:
@@ -181,13 +183,16 @@ def _overdue(facts: Facts, queue: Queue) -> Finding:
     overdue = facts.now - min(due, default=facts.now)
     if overdue <= LATE:
         return held("P6", queue.name, "no retry is overdue")
-    said = f"the oldest retry is overdue by {rounded(overdue)}"
+    observed = f"the oldest retry is overdue by {rounded(overdue)}"
     if not facts.groups[queue.group].members:
         return broken(
-            "P6", queue.name, f"{said}, since no worker runs", f"start one: `stoker worker --queue {queue.name}`"
+            "P6", queue.name, f"{observed}, since no worker runs", f"start one: `stoker worker --queue {queue.name}`"
         )
     return broken(
-        "P6", queue.name, said, f"see `stoker queues {queue.name}`: more workers, or find the job that holds them up"
+        "P6",
+        queue.name,
+        observed,
+        f"see `stoker queues {queue.name}`: more workers, or find the job that holds them up",
     )
 
 
@@ -219,10 +224,10 @@ def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
     reports = facts.holdups.believed(queue, facts.groups[queue.group], committed)
     for report in reports:
         if report.state == "unsettled":
-            mend = "the worker's log names the error; see to the topics' limits, the rights and the brokers"
-            yield broken("P10", queue.name, report.sentence(facts.now), mend)
+            fix = "the worker's log names the error; see to the topics' limits, the rights and the brokers"
+            yield broken("P10", queue.name, report.sentence(facts.now), fix)
     for still in unexplained(facts.standstills, job_topics(queue), {report.partition for report in reports}):
-        yield broken("P10", queue.name, f"{still.sentence(facts.now)}; no worker reports why", still.mend)
+        yield broken("P10", queue.name, f"{still.sentence(facts.now)}; no worker reports why", still.fix)
 
 
 def _strangers(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
@@ -277,5 +282,5 @@ def _recent_deaths(queue: Queue, recent: RecentDeadLetters | None) -> Finding:
         "P10",
         queue.name,
         f"{died} in the last hour, {recent.open:,} of them open",
-        f"see why with `stoker dead list {queue.name}`, mend the cause, then replay them",
+        f"see why with `stoker dead list {queue.name}`, fix the cause, then replay them",
     )

@@ -149,7 +149,7 @@ class PayloadEditor:
         except _NotAnObject as wrong:
             return _refusal(record, wrong.path, "is inside something that has no fields")
         except DecodeError as unreadable:
-            return LeftOut(reason=f"{unreadable}; only a whole new payload can mend it")
+            return LeftOut(reason=f"{unreadable}; only a whole new payload can fix it")
         if len(body) > job_type.max_payload_bytes:
             return _refusal(record, "", f"has {len(body)} bytes, more than the limit of {job_type.max_payload_bytes}")
         self._require_registrable(job_type)

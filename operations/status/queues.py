@@ -73,7 +73,7 @@ class QueueStatus:
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one look was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
-        obstacles: why waiting jobs do not run, each with what mends it; empty when they do or nothing waits.
+        obstacles: why waiting jobs do not run, each with how to fix it; empty when they do or nothing waits.
     """
 
     name: str

@@ -43,7 +43,7 @@ class Standstill:
         return f"{topic}/{number} stands still at offset {self.offset}, {record}, with {self.behind:,} more behind it"
 
     @property
-    def mend(self) -> str:
+    def fix(self) -> str:
         """Where to look next."""
         topic, number = self.partition
         return (

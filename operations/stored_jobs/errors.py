@@ -69,7 +69,7 @@ class PublishFailed(StoredJobsError):
     def __init__(self, transactional_id: str, reason: str) -> None:
         super().__init__(
             f"publishing as {transactional_id!r} failed: {reason}. What was committed stands; "
-            "mend the cause and start again: nothing is published twice"
+            "fix the cause and start again: nothing is published twice"
         )
         self.transactional_id, self.reason = transactional_id, reason
 

@@ -75,12 +75,12 @@ def _wrong(guarded: Guarded, foreign: Authority) -> dict[str, tuple[ClusterSetti
         "wrong password": (
             guarded.user("ada", **{"sasl.password": "not-the-word"}),
             "Authentication failed",
-            "mend sasl.username, sasl.password",
+            "fix sasl.username, sasl.password",
         ),
         "wrong SCRAM password": (
             guarded.user("ada", "SCRAM-SHA-256", **{"sasl.password": "not-the-word"}),
             "Authentication failed",
-            "mend sasl.username, sasl.password",
+            "fix sasl.username, sasl.password",
         ),
         "unknown mechanism": (
             guarded.user("ada", "SCRAM-SHA-1"),
@@ -111,13 +111,13 @@ WRONG = [
 
 @pytest.mark.parametrize("what", WRONG)
 def test_brokers_that_do_not_answer_are_explained(guarded: Guarded, tmp_path: Path, what: str) -> None:
-    """The error says what was met and what mends it, within the given time, and holds no secret."""
-    cluster, met, mending = _wrong(guarded, make_authority(tmp_path))[what]
+    """The error says what was met and how to fix it, within the given time, and holds no secret."""
+    cluster, met, fix = _wrong(guarded, make_authority(tmp_path))[what]
     with pytest.raises(ClusterUnreachable) as silence:
         Administration(cluster, timeout_s=1.5).all_topics()
     said = str(silence.value)
     assert met in said
-    assert mending in said
+    assert fix in said
     assert "not-the-word" not in said
     assert password_of("ada") not in said
 
@@ -239,7 +239,7 @@ def test_a_command_tells_of_a_wrong_password_and_hides_it(
     root = ["-A", scene.application, "--bootstrap-servers", guarded.sasl, *given]
     done = CliRunner().invoke(main, [*root, "doctor", "--timeout", "1s"])
     assert done.exit_code == 3, done.output
-    assert "mend sasl.username, sasl.password" in done.output
+    assert "fix sasl.username, sasl.password" in done.output
     assert "not-the-word" not in done.output
 
 
@@ -252,7 +252,7 @@ def test_the_principal_of_a_certificate_is_said_to_be_its_subject(guarded: Guard
 def _assert_told(said: str, option: str, reason: str) -> None:
     assert option in said
     assert reason in said
-    assert "Mend it where it is given: `--option`" in said
+    assert "Fix it where it is given: `--option`" in said
     assert "top-secret" not in said
 
 

@@ -170,7 +170,7 @@ def test_an_incompatible_contract_is_told_before_the_first_job(
 
 
 def test_a_topic_deleted_under_the_producer_is_told_as_unknown(shop: Shop, cluster: ClusterSettings) -> None:
-    """A topic that is gone fails the job within the bound, naming the command that mends it."""
+    """A topic that is gone fails the job within the bound, naming the command that fixes it."""
     with Producer(shop.pipeline, cluster, confirm_timeout=timedelta(seconds=15)) as producer:
         producer.enqueue(shop.send_receipt, 0, "a")  # from here on the producer takes the topic for granted
         administration = Administration(cluster)

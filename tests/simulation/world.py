@@ -36,7 +36,7 @@ KEYS: Sequence[tuple[bytes | None, int]] = ((b"a", 0), (b"b", 0), (b"c", 1), (No
 
 
 class PermanentError(Exception):
-    """No further attempt can mend it."""
+    """No further attempt can fix it."""
 
 
 RESULTS: dict[Ending, Callable[[], Result]] = {

@@ -56,7 +56,7 @@ def test_what_differs_is_a_change_and_brokers_without_such_settings_are_told_of(
 
 
 def test_apply_sets_it_once(cluster: ClusterSettings, namespace: str) -> None:
-    """After apply it holds on the brokers, the next plan is empty, and a change by hand is seen and mended."""
+    """After apply it holds on the brokers, the next plan is empty, and a change by hand is seen and fixed."""
     pipeline = shop(namespace, session_timeout=FOUR_SECONDS)
     group = pipeline.find_queue("mails").group
     planned = ensure_topology(pipeline, cluster)

@@ -142,7 +142,7 @@ def test_shorter_retention_is_done_when_its_owner_is_named(topic: str, owner: st
 
 
 def test_copies_are_compared_only_when_they_are_declared() -> None:
-    """A declared replication that is not met is drift, with the tool that mends it; None leaves it to the cluster."""
+    """A declared replication that is not met is drift, with the tool that fixes it; None leaves it to the cluster."""
     (found, *_) = plan_for(shop(replication=3), Inventory(topics=as_declared(shop()))).of(Group.DRIFT)
     assert (found.setting, found.found, found.declared) == ("replication", "1", "3")
     assert "kafka-reassign-partitions" in found.line()

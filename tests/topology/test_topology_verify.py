@@ -73,7 +73,7 @@ def test_disagreement_about_a_repartition_names_its_flag() -> None:
     topics = as_declared(shop(partitions=2))
     topics[f"{MAIN}.dead"] = TopicState(partitions=4, replication=1)
     (found,) = _findings(shop(partitions=4), topics)
-    assert "`stoker topology apply --allow-repartition mails` mends it" in found
+    assert "`stoker topology apply --allow-repartition mails` fixes it" in found
 
 
 def test_an_applied_topology_is_verified(cluster: ClusterSettings, namespace: str) -> None:

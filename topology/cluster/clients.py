@@ -27,7 +27,7 @@ class ClientOptionRefused(Exception):
 
     def __init__(self, option: str, reason: str) -> None:
         super().__init__(
-            f"the client option {option!r} cannot be used: {reason}. Mend it where it is given: `--option`, a "
+            f"the client option {option!r} cannot be used: {reason}. Fix it where it is given: `--option`, a "
             "STOKER_KAFKA_* variable, or ClusterSettings.options; librdkafka's CONFIGURATION.md has all options"
         )
         self.option, self.reason = option, reason

@@ -31,7 +31,7 @@ _HINTS: Final = (
         "this client wants to log in and the port has no login: use the brokers' SASL port, or take SASL out of "
         "security.protocol",
     ),
-    ("uthentication", "the brokers refuse this user or password: mend sasl.username, sasl.password and sasl.mechanism"),
+    ("uthentication", "the brokers refuse this user or password: fix sasl.username, sasl.password and sasl.mechanism"),
     (
         "certificate required",
         "the brokers want a certificate of this client: set ssl.certificate.location and ssl.key.location",
@@ -40,9 +40,9 @@ _HINTS: Final = (
         "alert",
         "the brokers refuse this client's certificate: use one that is signed by an authority which they trust",
     ),
-    ("resolve", "mend the host's name in the address, or the name service"),
+    ("resolve", "fix the host's name in the address, or the name service"),
 )
-"""(part of the client's complaint, what mends it), the first one that fits."""
+"""(part of the client's complaint, how to fix it), the first one that fits."""
 
 
 def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterUnreachable:
@@ -52,12 +52,12 @@ def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterU
     reason = next(iter(telling or told), "no answer in time")
     if any("certificate verify failed" in complaint for complaint in telling):
         return ClusterUnreachable(cluster.bootstrap_servers, *_distrust(cluster, reason))
-    hint = next((mending for word, mending in _HINTS if any(word in complaint for complaint in telling)), None)
+    hint = next((fix for word, fix in _HINTS if any(word in complaint for complaint in telling)), None)
     return ClusterUnreachable(cluster.bootstrap_servers, reason, hint or _ask_port(cluster))
 
 
 def _distrust(cluster: ClusterSettings, reason: str) -> tuple[str, str]:
-    """(reason, what mends it) of a broker's certificate that this client does not trust."""
+    """(reason, how to fix it) of a broker's certificate that this client does not trust."""
     authority = cluster.options.get("ssl.ca.location")
     try:
         trusted = ssl.create_default_context(cafile=None if authority is None else str(authority))
@@ -72,7 +72,7 @@ def _distrust(cluster: ClusterSettings, reason: str) -> tuple[str, str]:
 
 
 def _ask_port(cluster: ClusterSettings) -> str | None:
-    """What mends a silence that the client cannot explain; None where the port tells nothing either."""
+    """What fixes a silence that the client cannot explain; None where the port tells nothing either."""
     protocol = str(cluster.options.get("security.protocol", "plaintext")).upper()
     if "SSL" in protocol:
         return None

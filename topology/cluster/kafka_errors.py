@@ -19,8 +19,8 @@ class Remedy(Enum):
     WAIT: nothing needs to be done, it heals by itself, as an election does.
     SHRINK: the record is too large, and stays so: only a smaller form of it can be written.
     ALONE: a record of the batch is refused for what it is: written alone, the others succeed.
-    REPAIR: a person must mend a topic, a broker or a setting.
-    GRANT: a person must grant a right, or mend the credentials.
+    REPAIR: a person must fix a topic, a broker or a setting.
+    GRANT: a person must grant a right, or fix the credentials.
     NEW_CLIENT: this client is finished; another one may succeed.
     NEW_CODE: the request makes no sense to the brokers, or to the client; only another version of a program helps.
     NONE: it is no failure, but a signal.
@@ -273,7 +273,7 @@ def codes_of(*remedies: Remedy) -> frozenset[int]:
 
 
 def needs_a_person(error: KafkaError) -> bool:
-    """Whether waiting alone will not do, nor another form or client: a person must mend something first."""
+    """Whether waiting alone will not do, nor another form or client: a person must fix something first."""
     return remedy_of(error) not in (Remedy.WAIT, Remedy.NEW_CLIENT, Remedy.NONE)
 
 

@@ -47,16 +47,16 @@ class ClusterUnreachable(Exception):
     Attributes:
         bootstrap_servers: the address that was tried.
         reason: the client's last complaint.
-        mending: what to do about it; None where that is not known.
+        fix: what to do about it; None where that is not known.
     """
 
-    def __init__(self, bootstrap_servers: str, reason: str, mending: str | None = None) -> None:
-        what_to_do = mending or (
+    def __init__(self, bootstrap_servers: str, reason: str, fix: str | None = None) -> None:
+        what_to_do = fix or (
             "check that it runs (`stoker broker status` for the embedded one), that this address and port can be "
             "reached from here, and the TLS and SASL options if it wants any"
         )
         super().__init__(f"Kafka at {bootstrap_servers} does not answer ({reason}): {what_to_do}")
-        self.bootstrap_servers, self.reason, self.mending = bootstrap_servers, reason, mending
+        self.bootstrap_servers, self.reason, self.fix = bootstrap_servers, reason, fix
 
 
 class NotAuthorized(Exception):

@@ -22,7 +22,7 @@ class RetryPolicy:
             waits in tier n, and the last tier repeats.
         jitter: share of the delay that is added at random, 0 to 1, so that jobs that failed together do not return
             together. Never subtracted: a retry is never early.
-        permanent: errors that no further attempt can mend; they go to the dead letters at once.
+        permanent: errors that no further attempt can fix; they go to the dead letters at once.
         ignored: errors that count as done.
     """
 

@@ -37,7 +37,7 @@ _LOOK_AGAIN_S: Final = 0.05
 
 
 class ApplyFailed(Exception):
-    """Some steps failed and the rest is done; mend the causes and apply again, which does what is left.
+    """Some steps failed and the rest is done; fix the causes and apply again, which does what is left.
 
     Attributes:
         failures: {topic: why}.
@@ -47,7 +47,7 @@ class ApplyFailed(Exception):
         listed = "".join(f"\n  - {topic}: {reason}" for topic, reason in failures.items())
         super().__init__(
             f"these topics could not be brought to what is declared:{listed}\n"
-            "The others are done. Mend the causes and run `stoker topology apply` again: it does what is left."
+            "The others are done. Fix the causes and run `stoker topology apply` again: it does what is left."
         )
         self.failures = dict(failures)
 

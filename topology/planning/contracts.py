@@ -15,7 +15,7 @@ STORE_TIMEOUT_S: Final = 10.0
 
 
 class ContractsRefused(Exception):
-    """Contracts cannot be registered beside the versions of them that the cluster holds; mend them, then start again.
+    """Contracts cannot be registered beside the versions of them that the cluster holds; fix them, then start again.
 
     Attributes:
         refusals: one for each refused contract.

@@ -141,7 +141,7 @@ NOTHING: Final = Allowed()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All differences between a declaration and a cluster, with the steps that mend them.
+    """All differences between a declaration and a cluster, with the steps that fix them.
 
     Attributes:
         contracts: those that the cluster would refuse to register.

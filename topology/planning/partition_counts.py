@@ -34,12 +34,12 @@ def partition_findings(
     return [_growth(queue, name, count, "allowed, although it moves keys") for name, count in too_few.items()]
 
 
-def mending(queue: Queue, main_count: int) -> str:
+def how_to_fix(queue: Queue, main_count: int) -> str:
     """Say what brings a queue's other topics to as many partitions as its main topic has."""
     if main_count > queue.partitions:
-        return f"declare partitions={main_count} for queue {queue.name!r} and run `{APPLY}`, which mends it"
+        return f"declare partitions={main_count} for queue {queue.name!r} and run `{APPLY}`, which fixes it"
     flag = f" --allow-repartition {queue.name}" if main_count < queue.partitions else ""
-    return f"`{APPLY}{flag}` mends it"
+    return f"`{APPLY}{flag}` fixes it"
 
 
 def blocks_creation(queue: Queue, findings: Sequence[Finding], inventory: Inventory) -> bool:

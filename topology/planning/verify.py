@@ -16,7 +16,7 @@ from ..declaration.topics import HOLDS_JOBS, Role, TopicSpec, pipeline_topics, q
 from ..durations import format_retention
 from .access import require_on_topics
 from .inventory import Inventory, TopicState, read_topics
-from .partition_counts import APPLY, mending
+from .partition_counts import APPLY, how_to_fix
 from .rights import Duty, rights_for
 
 VERIFY_TIMEOUT_S: Final = 10.0
@@ -30,7 +30,7 @@ class TopologyMismatch(Exception):
     """The cluster's topics do not carry what is declared; apply the topology, then start again.
 
     Attributes:
-        findings: what is wrong, one sentence each, with the command that mends it where it is another than `apply`.
+        findings: what is wrong, one sentence each, with the command that fixes it where it is another than `apply`.
     """
 
     def __init__(self, namespace: str, findings: list[str]) -> None:
@@ -94,7 +94,7 @@ def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: I
     expected = counts.get(queue.topic)
     if expected is None:
         return []
-    remedy = "" if expected == queue.partitions else f"; {mending(queue, expected)}"
+    remedy = "" if expected == queue.partitions else f"; {how_to_fix(queue, expected)}"
     return [
         f"topic {name} has {_partitions(count)}, the main topic {queue.topic} has {expected}{remedy}"
         for name, count in counts.items()

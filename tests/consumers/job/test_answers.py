@@ -226,7 +226,7 @@ def test_what_cannot_be_looked_at_is_a_plain_value() -> None:
 
 
 def test_a_permanent_error_in_a_group_skips_the_tiers() -> None:
-    """No further attempt can mend that part, whatever else is in the group."""
+    """No further attempt can fix that part, whatever else is in the group."""
     assert kinds_of(Refused()) == {Dead}
     assert kinds_of(ValueError(), Refused(), Discard("no")) == {Dead}
     assert kinds_of(Snooze(SOON), Refused()) == {Dead}

@@ -151,12 +151,12 @@ def test_outcomes_are_written_soon_to_topics_made_anew(cluster: ClusterSettings,
     ("declared", "main", "command"),
     [
         (2, 4, "declare partitions=4 for queue 'work' and run `stoker topology apply`"),
-        (4, 4, "`stoker topology apply` mends it"),
-        (6, 4, "`stoker topology apply --allow-repartition work` mends it"),
+        (4, 4, "`stoker topology apply` fixes it"),
+        (6, 4, "`stoker topology apply --allow-repartition work` fixes it"),
     ],
 )
 def test_the_message_names_the_command_that_mends_it(declared: int, main: int, command: str) -> None:
-    """What mends too few partitions depends on what is declared and on what the main topic has."""
+    """What fixes too few partitions depends on what is declared and on what the main topic has."""
     _, queue = declare_queue("grown", partitions=declared)
     counts = {queue.topic: main, queue.ledger_topic: 2, queue.dead_topic: main}
     missing = missing_among(queue, counts, range(main))

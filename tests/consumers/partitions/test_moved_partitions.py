@@ -159,13 +159,13 @@ def test_an_operator_who_moves_offsets_forward_skips_jobs(scene: Scene) -> None:
 def test_an_offset_beyond_the_end_is_told_of_and_all_records_are_run(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So it looks when brokers have lost records: nothing that is there is passed over, and the offset is mended."""
+    """So it looks when brokers have lost records: nothing that is there is passed over, and the offset is fixed."""
     scene.enqueue(*range(5))
     scene.work_off()
     delete_records(scene.cluster, scene.queue.ledger_topic)
     move_group(scene.cluster, scene.queue, 100)
     with caplog.at_level(logging.WARNING, "stoker.progress"), running_worker(scene.pipeline, scene.cluster):
-        wait_until(lambda: commit_of(scene.cluster, scene.queue).offset == 5, DEADLINE_S, "the offset to be mended")
+        wait_until(lambda: commit_of(scene.cluster, scene.queue).offset == 5, DEADLINE_S, "the offset to be fixed")
     assert scene.journal.times() == dict.fromkeys(range(5), 2)
     assert "the committed offset 100 lies beyond the end, 5" in caplog.text
 

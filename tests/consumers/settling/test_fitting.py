@@ -248,7 +248,7 @@ def test_what_is_large_goes_alone_at_once(size: int) -> None:
 
 @pytest.mark.expected_errors("waiting does not help")
 def test_where_nothing_fits_it_is_told_and_kept_and_the_others_go_on() -> None:
-    """A topic that takes no record at all is a person's to mend: nothing is settled, and a shutdown does not wait."""
+    """A topic that takes no record at all is a person's to fix: nothing is settled, and a shutdown does not wait."""
     delivery = declare()
     record, fine = delivery.record({"x": b"y"}, offset=1), delivery.record({"ce_id": b"fine"}, offset=2)
     with settling(delivery, at_most(10, DEAD_TOPIC)) as scene:
@@ -263,20 +263,20 @@ def test_where_nothing_fits_it_is_told_and_kept_and_the_others_go_on() -> None:
 
 @pytest.mark.expected_errors("cannot be written")
 def test_a_refusal_that_is_not_about_size_cuts_nothing() -> None:
-    """A topic that is compacted refuses a letter without a key: it goes alone, whole, until the topic is mended."""
-    delivery, mended = declare(), list[bool]()
+    """A topic that is compacted refuses a letter without a key: it goes alone, whole, until the topic is fixed."""
+    delivery, fixed = declare(), list[bool]()
     bad, keyed = delivery.record(offset=1), delivery.record({"ce_id": b"keyed"}, key=b"k", offset=2)
 
     def judge(written: Written) -> int | None:
         keyless = written.topic == DEAD_TOPIC and written.key is None
-        return KafkaError.INVALID_RECORD if keyless and not mended else None
+        return KafkaError.INVALID_RECORD if keyless and not fixed else None
 
     with settling(delivery, judge) as scene:
         scene.settler.hand_in(bad, DEAD)
         scene.settler.hand_in(keyed, DEAD)
         scene.wait_settled(keyed)
         wait_until(lambda: scene.settler.stranded == 1)
-        mended.append(True)
+        fixed.append(True)
         scene.wait_settled(keyed, bad)
     assert {written.value for written in scene.on(DEAD_TOPIC)} == {delivery.payload()}
     assert all(wire.ERROR_STACK in written.named for written in scene.on(DEAD_TOPIC))

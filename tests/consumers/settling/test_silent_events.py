@@ -128,7 +128,7 @@ def test_workers_and_producers_start_without_the_events_topic(cluster: ClusterSe
     assert jobs_s < SOON_S
     assert end_s < SOON_S / 2
     told = [found for found in examine(pipeline, cluster) if found.verdict is Verdict.BROKEN]
-    assert [found.said.split(":")[0] for found in told] == [f"{pipeline.events_topic} is missing"]
+    assert [found.observed.split(":")[0] for found in told] == [f"{pipeline.events_topic} is missing"]
 
 
 def check_report(caplog: pytest.LogCaptureFixture) -> None:

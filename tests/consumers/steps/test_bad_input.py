@@ -203,7 +203,7 @@ def test_an_unknown_schema_waits_until_it_is_known(cluster: ClusterSettings, nam
 def test_an_unwritable_dead_letter_topic_stops_the_commit_not_the_worker(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the dead letters cannot be written nothing is lost, the worker says so, and it mends itself."""
+    """While the dead letters cannot be written nothing is lost, the worker says so, and it fixes itself."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()
     act = declare_act(pipeline, queue, journal)

@@ -93,7 +93,7 @@ def test_a_job_whose_attempts_are_spent_is_dead(attempt: int, kind: type) -> Non
 
 
 def test_a_permanent_error_skips_the_tiers() -> None:
-    """No further attempt can mend it; its subclasses count as well."""
+    """No further attempt can fix it; its subclasses count as well."""
     outcome = decided(Raised(FileNotFoundError("gone")), permanent=(OSError,))
     assert isinstance(outcome, Dead)
     assert outcome.reason == "permanent"

@@ -41,7 +41,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> Sho
 def test_a_wrong_application_is_told_with_the_way_out(
     namespace: str, written: str | None, error: type[ApplicationError], hint: str
 ) -> None:
-    """Each mistake has its own error, and a hint that mends it."""
+    """Each mistake has its own error, and a hint that fixes it."""
     with pytest.raises(error) as caught:
         load_pipeline(written and written.format(namespace))
     assert hint.format(namespace) in str(caught.value)

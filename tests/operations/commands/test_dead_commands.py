@@ -207,8 +207,8 @@ def test_a_dry_run_shows_each_correction_before_and_after(shop: Shop, cluster: C
 
     payload = shop.folder / "payload.json"
     payload.write_text('{"order_id": 5}')
-    mended = shop.stoker("dead", "replay", "mails", "job-5", "--payload", str(payload), "--dry-run")
-    assert "job-5: payload: (absent) → " in mended.stdout
+    fixed = shop.stoker("dead", "replay", "mails", "job-5", "--payload", str(payload), "--dry-run")
+    assert "job-5: payload: (absent) → " in fixed.stdout
     assert jobs(shop, cluster) == []
 
 

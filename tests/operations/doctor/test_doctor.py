@@ -188,7 +188,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "P10",
         "7 jobs became dead letters in the last hour, 4 of them open",
     ),
-    "died and mended": (
+    "died and fixed": (
         lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=0, oldest_open=None)}),
         Verdict.HELD,
         "P10",
@@ -267,10 +267,10 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_wrong_fact_is_found(case: str) -> None:
     """Each way in which a promise can fail from outside has a finding with its verdict, and what to do about it."""
-    make, verdict, promise, said = CASES[case]
-    found = [finding for finding in findings(make()) if said in finding.said]
+    make, verdict, promise, observed = CASES[case]
+    found = [finding for finding in findings(make()) if observed in finding.observed]
     assert [(finding.verdict, finding.promise) for finding in found] == [(verdict, promise)]
-    assert verdict in (Verdict.HELD, Verdict.UNKNOWN) or found[0].mend
+    assert verdict in (Verdict.HELD, Verdict.UNKNOWN) or found[0].fix
 
 
 @pytest.mark.parametrize(
@@ -282,13 +282,13 @@ def test_options_that_weaken_a_promise_are_found(options: dict[str, str | bool],
     weak = ClusterSettings(bootstrap_servers="a:9092", options=options)
     [found] = [finding for finding in findings(facts(), weak) if finding.verdict is Verdict.BROKEN]
     assert found.promise == promise
-    assert next(iter(options)) in found.said
+    assert next(iter(options)) in found.observed
 
 
 def test_a_queue_without_topics_is_one_finding() -> None:
     """Before the topology is applied, the doctor does not list what follows from it."""
     [found] = check_queue(with_look(counts={}), MAILS, PIPELINE)
-    assert found.said == "none of its topics exist"
+    assert found.observed == "none of its topics exist"
 
 
 def mark_of(line: str) -> str:
@@ -327,8 +327,8 @@ def test_missing_topics_are_broken(
     """Before the topology is applied, the doctor says which topics are missing and what makes them."""
     pipeline = make_shop(tmp_path, monkeypatch, namespace).pipeline
     found = [finding for finding in examine(pipeline, cluster) if finding.verdict is Verdict.BROKEN]
-    assert any(f"{namespace}.mails" in finding.said for finding in found)
-    assert all("stoker topology" in finding.mend for finding in found)
+    assert any(f"{namespace}.mails" in finding.observed for finding in found)
+    assert all("stoker topology" in finding.fix for finding in found)
 
 
 def test_an_unreachable_cluster_leaves_the_promises_unknown(shop_down: Shop) -> None:

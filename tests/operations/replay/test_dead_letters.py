@@ -152,14 +152,14 @@ def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
     """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
     bench = replace(bench, store=MemorySchemaStore())
     bench.bury([Grave(order=1)])
-    manager, request = replaying(bench, Edits(fields={"note": "mended"})), Request(selection=ALL)
+    manager, request = replaying(bench, Edits(fields={"note": "fixed"})), Request(selection=ALL)
     forecast = manager.forecast(request)
-    assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "mended"']
+    assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "fixed"']
     assert list(bench.store.versions("charge")) == []
 
     manager.carry_out(request, forecast, Pace())
     assert [stored.schema for stored in bench.store.versions("charge")] == [bench.charge.contract.schema]
-    assert main_records(bench)["job-1"].value == bench.payload(1, "mended")
+    assert main_records(bench)["job-1"].value == bench.payload(1, "fixed")
 
 
 def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(bench: Bench) -> None:
@@ -172,7 +172,7 @@ def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(benc
     bench.store.register(Contract.of_function(charge, job_type="charge", namespace=bench.pipeline.namespace))
     bench.bury([Grave(order=1)])
     with pytest.raises(IncompatibleSchema):
-        replaying(bench, Edits(fields={"note": "mended"})).forecast(Request(selection=ALL))
+        replaying(bench, Edits(fields={"note": "fixed"})).forecast(Request(selection=ALL))
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_a_stuck_job_a_long_one_and_a_strict_key_are_told_apart(cluster: Cluster
         wait_until(lambda: _states(scene, view) == EXPECTED, 30, "all three to be reported")
         told = {name: " ".join(status.obstacles) for name, status in scene.statuses(view).items()}
         broken = {
-            queue.name: [f.said for f in check_queue(facts, queue, scene.pipeline) if f.verdict is Verdict.BROKEN]
+            queue.name: [f.observed for f in check_queue(facts, queue, scene.pipeline) if f.verdict is Verdict.BROKEN]
             for facts in [gather(view, scene.pipeline)]
             for queue in scene.queues
         }
@@ -163,7 +163,7 @@ def test_events_that_cannot_be_read_are_told_instead(cluster: ClusterSettings, n
     assert "no progress" in said
     assert f"{topic} is missing" in said
     assert topic in meanwhile.fault
-    assert f"{topic} is missing" in unknown.said
+    assert f"{topic} is missing" in unknown.observed
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_what_is_said_of_it() -> None:
     still = Standstill(partition=PART, offset=17, behind=1_204, since=NOW - timedelta(minutes=5))
     assert still.sentence(NOW) == "shop.mails/0 stands still at offset 17, ready for 5m, with 1,204 more behind it"
     assert "which could not be read" in replace(still, since=None).sentence(NOW)
-    assert "shop.mails/0/17" in still.mend
+    assert "shop.mails/0/17" in still.fix
     assert unexplained([still], ["shop.mails"], []) == [still]
     assert unexplained([still], ["shop.mails"], [PART]) == unexplained([still], ["shop.other"], []) == []
 
@@ -99,13 +99,15 @@ def test_a_silent_standstill_is_broken(cluster: ClusterSettings, namespace: str)
     view = ClusterView(cluster)
     with silent_member(cluster, queue) as silent:
         commit(silent, queue.topic, 2)
-        said = f"{queue.topic}/0 stands still at offset 2"
-        wait_until(lambda: any(said in finding.said for finding in broken(view, pipeline)), 20, "the doctor's finding")
+        observed = f"{queue.topic}/0 stands still at offset 2"
+        wait_until(
+            lambda: any(observed in finding.observed for finding in broken(view, pipeline)), 20, "the doctor's finding"
+        )
         before = take_look(view, [queue])
         [status] = inspect_queues(view, [queue], take_look(view, [queue]), before)
-        assert any(f"{said}, ready for" in one and "2 more behind it" in one for one in status.obstacles)
+        assert any(f"{observed}, ready for" in one and "2 more behind it" in one for one in status.obstacles)
         commit(silent, queue.topic, 5)
-        assert not any("stands still" in finding.said for finding in broken(view, pipeline))
+        assert not any("stands still" in finding.observed for finding in broken(view, pipeline))
 
 
 @pytest.mark.expected_errors("cannot be written")
@@ -123,6 +125,8 @@ def test_an_outcome_that_cannot_be_written_is_broken(cluster: ClusterSettings, n
     with running_worker(pipeline, cluster):
         Administration(cluster).set_configs({queue.dead_topic: {"cleanup.policy": "compact"}})
         publish_raw(cluster, queue.topic, [Raw(value=b"junk", headers=[("ce_id", b"b"), ("ce_type", b"act")])])
-        said = "the outcome of the job at"
-        found = wait_until(lambda: [one for one in broken(view, pipeline) if said in one.said], 30, "the finding")
-    assert f"{queue.topic}/0/0" in found[0].said
+        observed = "the outcome of the job at"
+        found = wait_until(
+            lambda: [one for one in broken(view, pipeline) if observed in one.observed], 30, "the finding"
+        )
+    assert f"{queue.topic}/0/0" in found[0].observed

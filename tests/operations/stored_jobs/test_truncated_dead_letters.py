@@ -71,9 +71,9 @@ def test_a_correction_is_made_in_the_original(bench: Bench) -> None:
     """`--set` changes a field of the whole payload."""
     bench.enqueue([1])
     bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
-    replay(bench, Edits(fields={"note": "mended"}))
+    replay(bench, Edits(fields={"note": "fixed"}))
     (job,) = replayed(bench)
-    assert job.value == bench.payload(1, "mended")
+    assert job.value == bench.payload(1, "fixed")
 
 
 @pytest.mark.parametrize("unread", [False, True])
