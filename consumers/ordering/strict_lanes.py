@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
-from threading import Lock
 
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
 from ..records.source import Tier
-from .lanes import MakeReady
+from .lanes import Lanes, MakeReady, SettledRecord
 from .pending_retries import awaited_after, awaited_as
 
 
@@ -50,18 +49,13 @@ class _Lane:
         return None
 
 
-class StrictLanes:
-    """Decides which records may run now, as `Lanes` does for other queues; safe to call from all threads.
-
-    `parked` counts the records that wait behind others of their key.
-    """
+class StrictLanes(Lanes):
+    """The lanes of a queue with `ordering="strict"`."""
 
     def __init__(self, make_ready: MakeReady) -> None:
-        self._make_ready = make_ready
-        self._lock = Lock()
+        super().__init__(make_ready)
         self._lanes: dict[Lane, _Lane] = {}
         self._awaited: dict[Lane, list[Awaited]] = {}
-        self.parked = 0
 
     def parked_records(self) -> list[Record]:
         """Those that wait behind others of their key."""
@@ -108,8 +102,14 @@ class StrictLanes:
                 if record.assignment.is_open:
                     self._awaited.setdefault(record.key, []).append(awaited)
 
-    def expect_no_more(self, record: Record, outcome: Outcome) -> None:
-        """Let the lane go on of a job that was to go on in a tier, and does not."""
+    def note_settled(self, settled: Iterable[SettledRecord]) -> None:
+        """Let the lanes of these go on. A job that was to go on in a tier, and does not, is awaited no more."""
+        for item in settled:
+            if item.instead_of is not None and item.record.assignment.is_active:
+                self._expect_no_more(item.record, item.instead_of)
+            self.release(item.record)
+
+    def _expect_no_more(self, record: Record, outcome: Outcome) -> None:
         awaited = awaited_after(record, outcome)
         if awaited is None or record.key is None:
             return
@@ -122,8 +122,8 @@ class StrictLanes:
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Note that a record in hand has run; where its job is done, the next one of its lane becomes ready.
 
-        A job that goes on in a tier has suspended its lane. Any other end is followed by `release`, when it is settled:
-        were a dead letter lost in a crash, its job would run again after the next one of its key.
+        A job that goes on in a tier has suspended its lane. After any other end the lane waits for `note_settled`: were
+        a dead letter lost in a crash, its job would run again after the next one of its key.
         """
         if outcome is DONE or outcome is SKIPPED or awaited_after(record, outcome) is not None:
             self.release(record)

@@ -11,7 +11,7 @@ from typing import Final
 from ...topology import Queue
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress
-from ..ordering.lanes import Lanes
+from ..ordering.key_lanes import KeyLanes
 from ..ordering.strict_lanes import StrictLanes
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
@@ -62,7 +62,7 @@ class Dispatch:
         self._events = events
         self._worker_id = settings.worker_id
         self._failure: BaseException | None = None
-        self._lanes = (StrictLanes if queue.ordering == "strict" else Lanes)(self._make_ready)
+        self._lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
         self.excuse = Excuse(queue)
         self.pipe = Pipe(
             step_context,
@@ -128,11 +128,7 @@ class Dispatch:
     def note_settled(self, settled: Iterable[Settlement]) -> None:
         """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
         self.runners.note_settled()
-        if isinstance(self._lanes, StrictLanes):
-            for item in settled:
-                if item.instead_of is not None and item.record.assignment.is_active:
-                    self._lanes.expect_no_more(item.record, item.instead_of)
-                self._lanes.release(item.record)
+        self._lanes.note_settled(settled)
 
     def take(self, records: list[Record]) -> None:
         """Run these as soon as their lanes allow."""

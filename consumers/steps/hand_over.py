@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from ...topology import Queue
 from ..ordering.lanes import Lanes
-from ..ordering.strict_lanes import StrictLanes
 from ..partitions.ledger import Ledger, tried_name
 from ..records.outcomes import DONE, Dead, Deferred, Outcome, Retried, is_lasting
 from ..records.record import Record
@@ -22,7 +21,7 @@ class HandOver:
         self,
         queue: Queue,
         ledgers: Mapping[int, Ledger],
-        lanes: Lanes | StrictLanes,
+        lanes: Lanes,
         settler: Settler,
         excuse: Excuse,
     ) -> None:

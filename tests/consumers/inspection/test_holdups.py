@@ -14,7 +14,7 @@ from stoker.consumers.inspection import holdups as module
 from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
-from stoker.consumers.ordering.lanes import Lanes
+from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
@@ -37,7 +37,7 @@ class Scene:
     """What the parts of a worker tell, with lanes of its own."""
 
     delivery: Delivery
-    lanes: Lanes | StrictLanes
+    lanes: KeyLanes | StrictLanes
     places: list[Any] = field(default_factory=list)
     held: list[Record] = field(default_factory=list)
     crashed: list[Record] = field(default_factory=list)
@@ -85,7 +85,7 @@ def told(event: Mapping[str, Any]) -> dict[str, str]:
 
 def key_order() -> Scene:
     """A queue that keeps the order of keys."""
-    return Scene(declare(), Lanes(lambda _records: None))
+    return Scene(declare(), KeyLanes(lambda _records: None))
 
 
 def strict_order() -> Scene:

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from stoker.consumers.ordering.lanes import Lanes
+from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
 from support.scenes.deliveries import declare, plain_record
@@ -22,7 +22,7 @@ class LanesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ready: list[Record] = []
-        self.lanes = Lanes(self.ready.extend)
+        self.lanes = KeyLanes(self.ready.extend)
         self.offset = 0
         self.expected: defaultdict[object, list[int]] = defaultdict(list)
         self.places = [Assignment(1, "t", 0), Assignment(2, "t", 1)]
@@ -83,7 +83,7 @@ TestLanes = LanesMachine.TestCase
 def test_repetitions_of_a_job_without_key_share_a_lane() -> None:
     """Two records of one job id must not run beside each other, or both would pass the ledger."""
     delivery, ready = declare(), list[Record]()
-    lanes = Lanes(ready.extend)
+    lanes = KeyLanes(ready.extend)
     first, twin = delivery.record(offset=1), delivery.record(offset=2)
     lanes.add([first, twin, delivery.record({"ce_id": b"another"}, offset=3)])
     assert [record.offset for record in ready] == [1, 3]
@@ -94,7 +94,7 @@ def test_repetitions_of_a_job_without_key_share_a_lane() -> None:
 def test_a_queue_without_order_spreads_the_jobs_of_one_key() -> None:
     """With ordering "none" a key binds nothing."""
     delivery, ready = declare(ordering="none"), list[Record]()
-    lanes = Lanes(ready.extend)
+    lanes = KeyLanes(ready.extend)
     lanes.add([delivery.record({"ce_id": b"%d" % n}, key=b"k", offset=n) for n in range(3)])
     assert len(ready) == 3
 
@@ -102,7 +102,7 @@ def test_a_queue_without_order_spreads_the_jobs_of_one_key() -> None:
 def test_a_record_with_neither_key_nor_id_waits_for_nobody() -> None:
     """Such records have no lane at all."""
     delivery, ready = declare(), list[Record]()
-    lanes = Lanes(ready.extend)
+    lanes = KeyLanes(ready.extend)
     records = [delivery.record({"ce_id": b""}, offset=n) for n in range(3)]
     lanes.add(records)
     assert len(ready) == 3
