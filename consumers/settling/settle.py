@@ -27,6 +27,7 @@ from ..records.record import Record
 from .batch_writer import STILL_WAITING_S, BatchWriter, GaveUp, ProducerFactory
 from .event_publisher import Event
 from .lone_records import LoneRecords
+from .repetitions import Repetitions
 from .settlement import Settlement, SettlementBatch, merged
 from .trouble import TroubleLog
 from .writers import WRITERS, Writer
@@ -78,6 +79,7 @@ class Settler:
             queue, clients.make_shared, clock, lambda: self._trouble.note_silence(STILL_WAITING_S)
         )
         self._lone = LoneRecords(queue, clients.make_lone, self._plan)
+        self._repetitions = Repetitions()
         self._done: deque[Record] = deque()
         self._others: deque[tuple[Record, Outcome]] = deque()
         done_is_followed = any(Done in writer.follows for writer in writers)
@@ -128,7 +130,7 @@ class Settler:
         failed = SettlementBatch()
         try:
             while not (self._stopping.is_set() and self._has_ended(failed)):
-                self._wake.wait(LOOK_IN_S if self._lone else RETRY_PAUSE_S if failed else None)
+                self._wake.wait(self._pause_s(failed))
                 self._wake.clear()
                 self._gather_company()
                 failed = self.settle_next(failed)
@@ -139,6 +141,10 @@ class Settler:
         except BaseException as error:  # the worker must not live on without its settling: it sees this and stops
             self.crashed = error
             raise
+
+    def _pause_s(self, failed: SettlementBatch) -> float | None:
+        """How long to wait for new outcomes; without an end where there is nothing else to do."""
+        return LOOK_IN_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
 
     def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
         """Settle what was handed in, and once more what has failed before; give what has failed."""
@@ -156,7 +162,7 @@ class Settler:
         self._last_batch_at_s = time.monotonic()
 
     def _has_ended(self, failed: SettlementBatch) -> bool:
-        unsettled = self._done or self._others or self._lone or len(failed) > self.stranded
+        unsettled = self._done or self._others or self._lone or self._repetitions or len(failed) > self.stranded
         return not unsettled or time.monotonic() > self._batch_writer.give_up_at_s
 
     def _repeat_if_due(self, failed: SettlementBatch) -> SettlementBatch:
@@ -171,7 +177,8 @@ class Settler:
         others = [self._others.popleft() for _ in range(min(len(self._others), BATCH_LIMIT))]
         planned = [self._plan(record, outcome) for record, outcome in others]
         done += [item.record for item in planned if _is_name_alone(item)]
-        return SettlementBatch(done, [item for item in planned if not _is_name_alone(item)])
+        planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
+        return SettlementBatch(done, [*self._repetitions.release(), *planned])
 
     def _plan(self, record: Record, outcome: Outcome) -> Settlement:
         writes = plan_writes(

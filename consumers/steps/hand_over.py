@@ -34,13 +34,13 @@ class HandOver:
     def end(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._ledgers.get(record.assignment.partition)
-        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
-            ledger.add_job(record.deduplication_id)
         if outcome is not DONE:
             outcome = self._excuse.applied(record, outcome)
             self._lanes.expect(record, outcome)
             self._note_setback(record, outcome, ledger)
-        self._settler.hand_in(record, outcome)
+        self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
+        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
+            ledger.add_job(record.deduplication_id)
         self._lanes.finish(record, outcome)
 
     def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from simulation.clients import Fate
-from simulation.commands import Enqueue
+from simulation.commands import Enqueue, Revoke
 from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
@@ -187,4 +187,21 @@ def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None
     play.world.settle(process, [], lambda: None)
     main, tier = play.world.account.jobs["j0"].records
     assert (main.record.assignment.source, tier.record.assignment.source) == (MAIN, Tier(TIERS[1]))
+    play.finish()
+
+
+@pytest.mark.expected_errors("cannot be written")
+def test_a_repetition_is_not_settled_before_the_records_that_follow_its_job() -> None:
+    """The partition goes and comes back while they cannot be written; then the worker dies. The job is skipped, since
+    the worker knows that it is done, but its offset must not be committed: who else would write them?"""
+    play, process = begin(Shape(is_followed=True), 1)
+    run_next(play, process, "done", ["refused"])
+    play.carry_out(Revoke(0, [], "done"))
+    play.turn(process)
+    play.turn(process)
+    assert len(process.startable) == 1
+    play.world.start(process, 0)
+    play.world.settle(process, ["refused"], lambda: None)
+    play.turn(process)
+    play.world.kill(process)
     play.finish()

@@ -35,6 +35,8 @@ SHAPES = {
     "a registry that is away, and topics that refuse large records": Shape(newer_every=2, large_every=3),
     "the same with strict ordering": Shape(ordering="strict", newer_every=3, large_every=2),
     "jobs that kill processes": Shape(deadly_every=4),
+    "outcomes that write a second record": Shape(is_followed=True),
+    "a second record in strict order, and large ones": Shape(is_followed=True, ordering="strict", large_every=4),
     "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
 }
 SEEDS = 100

@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
+from simulation.followers import FOLLOWED_TOPIC
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
@@ -20,8 +21,10 @@ from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
+from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
+from stoker.topology.wire.ledger_names import MOVED
 
 
 @dataclass(eq=False)
@@ -92,22 +95,27 @@ class Account:
 
     Attributes:
         remembers, tells: whether ledgers hold all that happens here, and whether commits can say who is at work.
+        followed: the names of which a second record was written, where ends of jobs write one.
         durable: {name on the ledger's topic: the step at which it came there}.
         seen: {assignment: the step at which what it needs was read}.
         deaths: whom jobs have killed.
         is_disturbed: whether anything happened after which a job may run twice.
     """
 
-    def __init__(self, brokers: SimBrokers, queue: Queue, *, remembers: bool, tells: bool) -> None:
+    def __init__(
+        self, brokers: SimBrokers, queue: Queue, *, remembers: bool, tells: bool, is_followed: bool = False
+    ) -> None:
         self._brokers = brokers
         self._remembers = remembers
         self._tells = tells
+        self._is_followed = is_followed
         self._queue = queue
         self._sources = sources_of(queue)
         self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
         self._remembered: dict[SimProcess, dict[str, float]] = defaultdict(dict)
         self.jobs: dict[str, Job] = {}
         self.told: defaultdict[Place, dict[int, Told]] = defaultdict(dict)
+        self.followed: set[str] = set()
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
         self.complete_before: dict[Assignment, PartitionState] = {}
@@ -123,9 +131,9 @@ class Account:
         self.step += 1
         topic, partition = message.topic() or "", message.partition() or 0
         if topic == self._queue.ledger_topic:
-            key = message.key() or b""
-            for name in names_of(key if isinstance(key, bytes) else key.encode(), message.value() or b""):
-                self.durable.setdefault((partition, name), self.step)
+            self._note_durable(message, partition)
+        elif topic == FOLLOWED_TOPIC:
+            self.followed.add(str(message.key() or b"", "utf-8"))
         elif topic == self._queue.dead_topic:
             self._job(message).is_buried = True
             if dict(message.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
@@ -135,6 +143,14 @@ class Account:
             self._check_all_committed(partition)
         else:
             self._note_told(message, (topic, partition))
+
+    def _note_durable(self, message: Message, partition: int) -> None:
+        key = message.key() or b""
+        key, value = key if isinstance(key, bytes) else key.encode(), message.value() or b""
+        for name in names_of(key, value):
+            self.durable.setdefault((partition, name), self.step)
+            if self._is_followed and _has_ended(name, value):
+                assert name in self.followed, f"the ledger has {name}, and the record that is to follow it is not there"
 
     def _job(self, message: Message) -> Job:
         job_id = dict(message.headers() or [])[JOB_ID]
@@ -322,3 +338,18 @@ class Account:
         is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
         if is_lasting and record.assignment.partition in process.assignments.ledgers:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
+
+
+def _has_ended(name: str, value: bytes) -> bool:
+    """Whether an entry of the ledger is of a job that is done, or of an attempt that has failed."""
+    return name.rpartition("@")[2].count("#") == 1 if _is_moved(name) else not _is_cancelled(value)
+
+
+def _is_moved(name: str) -> bool:
+    """Whether the name is of a record or an attempt."""
+    return name.startswith(MOVED)
+
+
+def _is_cancelled(value: bytes) -> bool:
+    """Whether an entry is of a job that discarded itself."""
+    return is_own("LedgerEntry", value) and decode_own("LedgerEntry", value)["outcome"] == "cancelled"

@@ -6,7 +6,7 @@ from collections import Counter
 
 from simulation.processes import SimProcess
 from simulation.world import World
-from stoker.consumers.records.outcomes import Snoozed
+from stoker.consumers.records.outcomes import Done, Snoozed
 
 
 def check_counts(process: SimProcess) -> None:
@@ -29,6 +29,8 @@ def check_rest(world: World) -> None:
     """All jobs have ended, all offsets are committed, and nothing is left anywhere."""
     for job in world.account.jobs.values():
         assert job.is_over, f"{job.job_id} is lost"
+        if world.shape.is_followed and set(job.ends) == {Done.__name__}:
+            assert job.job_id in world.account.followed, f"{job.job_id} is done, and what follows that is lost"
         if not (world.account.is_disturbed or job.is_repeated):
             assert len(job.ends) == 1, f"{job.job_id} ended as {job.ends}"
             counted = Counter(run.attempt for run in job.runs if not (run.is_cut or isinstance(run.outcome, Snoozed)))

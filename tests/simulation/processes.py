@@ -39,6 +39,7 @@ from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
+from stoker.consumers.settling.writers import WRITERS, Writer
 from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
 from stoker.schemas import Decoder
@@ -96,6 +97,7 @@ class SimProcess:
     registry: SimRegistry
     number: int
     chance: float = 0.0
+    writers: Sequence[Writer] = WRITERS
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
     while_waiting: Callable[[], None] = lambda: None
@@ -123,6 +125,7 @@ class SimProcess:
             worker_id=settings.worker_id,
             publish_event=self.events.publish,
             on_settled=self.settled.put,
+            writers=self.writers,
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
@@ -330,7 +333,9 @@ class SimProcess:
     @property
     def unsettled(self) -> int:
         """What has ended and was not settled."""
-        return len(self.settler._done) + len(self.settler._others) + len(self.settler._lone) + len(self.failed)
+        settler = self.settler
+        held = len(settler._lone) + len(settler._repetitions)
+        return len(settler._done) + len(settler._others) + held + len(self.failed)
 
 
 @types.coroutine

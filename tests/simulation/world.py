@@ -14,12 +14,14 @@ from simulation.account import Account
 from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
+from simulation.followers import FOLLOWED_WRITERS
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
 from stoker.consumers.isolation.suspects import SUSPECT_AFTER
 from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.settling.writers import WRITERS
 from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.steps import RETURNED_NOTHING, DecodedJob, Raised, Result
 from stoker.schemas import Contract
@@ -60,6 +62,7 @@ class Shape:
         deadly_every: which jobs kill the process that they run in; 0 for none.
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
+        is_followed: whether ends of jobs write a second record.
         spills_beyond: what the processes believe that they take; None leaves that to find out.
     """
 
@@ -67,6 +70,7 @@ class Shape:
     metadata_limit: int = 4_096
     spills_beyond: int | None = None
     is_forgetful: bool = False
+    is_followed: bool = False
     deadly_every: int = 0
     large_every: int = 0
     newer_every: int = 0
@@ -113,7 +117,7 @@ class World:
         declared = _DECLARED[shape.ordering, shape.is_forgetful]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
-        self._shape = shape
+        self.shape = shape
         self.brokers = SimBrokers(shape.metadata_limit)
         if shape.large_every:
             self.brokers.limits = dict.fromkeys(self.queue.retry_topics.values(), TIER_BYTES)
@@ -124,6 +128,7 @@ class World:
             self.queue,
             remembers=not shape.is_forgetful,
             tells=shape.metadata_limit >= LEAST_METADATA,
+            is_followed=shape.is_followed,
         )
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
@@ -141,11 +146,11 @@ class World:
             headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
         if expires_in_s is not None:
             headers.append((wire.EXPIRES, wire.format_instant(utc(CLOCK.time() + expires_in_s))))
-        if self._is_nth(self._shape.deadly_every):
+        if self._is_nth(self.shape.deadly_every):
             self.account.deaths.deadly.add(job_id.encode())
-        if large := self._is_nth(self._shape.large_every):
+        if large := self._is_nth(self.shape.large_every):
             headers.append(("x-large", b"x" * (TIER_BYTES if large % 2 else DEAD_LETTER_BYTES)))
-        value = NEWER_VALUE if self._is_nth(self._shape.newer_every) else VALUE
+        value = NEWER_VALUE if self._is_nth(self.shape.newer_every) else VALUE
         self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
         self.brokers.append(self.queue.topic, partition, key, value, headers)
 
@@ -205,9 +210,12 @@ class World:
 
     def join(self, chance: float) -> SimProcess:
         """Start a process."""
-        process = SimProcess(self.brokers, self._pipeline, self.queue, self.registry, next(self._numbers), chance)
-        if self._shape.spills_beyond is not None:
-            process.commits._max_characters = self._shape.spills_beyond
+        writers = FOLLOWED_WRITERS if self.shape.is_followed else WRITERS
+        process = SimProcess(
+            self.brokers, self._pipeline, self.queue, self.registry, next(self._numbers), chance, writers
+        )
+        if self.shape.spills_beyond is not None:
+            process.commits._max_characters = self.shape.spills_beyond
         self.processes.append(process)
         return process
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -12,18 +12,32 @@ import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.partitions.ledger_records import names_of
-from stoker.consumers.records.outcomes import DONE, Outcome, Retried
+from stoker.consumers.records.outcomes import DONE, Done, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.event_publisher import Event
+from stoker.consumers.settling.next_records import SettlingContext
+from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
+from stoker.consumers.settling.writers import WRITERS, Writer
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
 
 RETRIED = Retried(
     due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=describe_failure("work", ValueError("x"))
 )
+
+
+def announce(record: Record, outcome: Outcome, context: SettlingContext) -> Sequence[OutgoingRecord]:
+    """A second record, made up: the outcome of each even offset."""
+    key, place = type(outcome).__name__.encode(), record.assignment.partition
+    told = OutgoingRecord(topic="unit.told", partition=place, key=key, value=b"", headers=[])
+    return [] if record.offset % 2 else [told]
+
+
+ANNOUNCED = (*WRITERS, Writer(follows=(Done, Retried), plan=announce))
 
 
 class UnreliableProducer:
@@ -68,7 +82,7 @@ class UnreliableProducer:
 class Settling:
     """A settler on such a producer, and what it said was settled."""
 
-    def __init__(self, delivery: Delivery, refused: set[str]) -> None:
+    def __init__(self, delivery: Delivery, refused: set[str], writers: Sequence[Writer]) -> None:
         self.producer = UnreliableProducer(refused)
         self.settled: list[Record] = []
         self.events: list[Event] = []
@@ -78,6 +92,7 @@ class Settling:
             worker_id="w1",
             publish_event=self.events.append,
             on_settled=self._note,
+            writers=writers,
         )
 
     def _client(self) -> Producer:
@@ -92,9 +107,9 @@ class Settling:
 
 
 @contextmanager
-def settling(delivery: Delivery, refused: set[str]) -> Iterator[Settling]:
+def settling(delivery: Delivery, refused: set[str], writers: Sequence[Writer] = WRITERS) -> Iterator[Settling]:
     """A started settler, ended afterwards."""
-    made = Settling(delivery, refused)
+    made = Settling(delivery, refused, writers)
     made.settler.start()
     yield made
     made.settler.stop(timedelta(seconds=5))
@@ -220,3 +235,37 @@ def test_under_steady_load_failed_writes_are_told_and_repeated(caplog: pytest.Lo
         finally:
             finished.set()
             loading.join()
+
+
+def test_each_record_of_an_outcome_is_confirmed_before_its_ledger_entry() -> None:
+    """Also of a job that is done; one that nothing follows goes into a batch of names, as ever."""
+    delivery = declare()
+    done, failed, plain = (delivery.record({"ce_id": b"%d" % number}, offset=number) for number in (2, 4, 5))
+    with settling(delivery, set(), ANNOUNCED) as scene:
+        for record, outcome in ((done, DONE), (failed, RETRIED), (plain, DONE)):
+            scene.hand_in(record, outcome)
+        wait_until(lambda: set(scene.settled) == {done, failed, plain})
+    confirmed = scene.producer.confirmed
+    assert confirmed.index(("unit.told", b"Done")) < confirmed.index(("unit.q.ledger", b"2"))
+    entry = ("unit.q.ledger", tried_name(failed).encode())
+    assert max(confirmed.index(("unit.told", b"Retried")), confirmed.index(("unit.q.retry.1s", None))) < (
+        confirmed.index(entry)
+    )
+    assert {"2", "5"} < scene.producer.remembered
+    assert any((key or b"").startswith(b"batch:") for topic, key in confirmed)
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize("refused", ["unit.told", "unit.q.retry.1s"])
+def test_of_several_records_only_those_that_are_not_confirmed_are_written_again(refused: str) -> None:
+    """The ledger waits for all of them, and none is there twice."""
+    delivery = declare()
+    with settling(delivery, {refused}, ANNOUNCED) as scene:
+        record = delivery.record(offset=2)
+        scene.hand_in(record, RETRIED)
+        wait_until(lambda: scene.producer.refusals >= 3, what="two repetitions")
+        assert (scene.settled, scene.producer.remembered) == ([], set())
+        scene.producer.refused.clear()
+        wait_until(lambda: scene.settled == [record])
+    assert (scene.producer.count("unit.told"), scene.producer.count("unit.q.retry.1s")) == (1, 1)
+    assert scene.producer.confirmed[-1][0] == "unit.q.ledger"
