@@ -1,4 +1,4 @@
-"""Figures, their targets, and what several rounds say about them."""
+"""Figures, their targets, and their statistics over several rounds."""
 
 from __future__ import annotations
 

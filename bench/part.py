@@ -1,4 +1,4 @@
-"""`Part`: what one process of a measurement is told, and how it answers: JSON in its arguments, JSON lines out."""
+"""`Part`: what one process of a measurement gets and returns: JSON in its arguments, JSON lines out."""
 
 from __future__ import annotations
 

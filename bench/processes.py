@@ -37,7 +37,7 @@ class PartProcess:
         self._part, self._process, self._log = part, process, log
 
     def wait_ready(self) -> None:
-        """Wait until it says that it is ready.
+        """Wait until it reports that it is ready.
 
         Raises:
             PartFailed: it ended instead.

@@ -1,4 +1,4 @@
-"""Which driver a connection is of, told by the names of its classes, so that nothing is imported that is not there."""
+"""Finds the driver of a connection by the names of its classes, and so imports nothing that is not installed."""
 
 from __future__ import annotations
 

@@ -88,5 +88,5 @@ def sql_state(error: BaseException) -> str | None:
 
 
 def is_table_missing(error: BaseException) -> bool:
-    """Whether a driver's error says that the inbox's table is not there, in the words of either database."""
+    """Whether a driver's error means that the inbox's table does not exist, for either database."""
     return sql_state(error) == _TABLE_UNDEFINED or "no such table" in str(error)

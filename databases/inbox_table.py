@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS {schema}{index} ON {bare_table} (done_at);
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statements:
-    """What the inbox says to a database, with the driver's own marks for the values.
+    """The inbox's statements to a database, with the driver's own marks for the values.
 
     Attributes:
         enter: insert (queue, job, step); touches no row if there is one already.

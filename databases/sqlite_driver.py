@@ -16,7 +16,7 @@ class SqliteDriver(Driver):
     """A connection in any mode of transaction control; the inbox always commits.
 
     SQLite lets one writer in at a time. `BEGIN IMMEDIATE` waits for that at the entry, for the connection's `timeout`,
-    instead of failing in the middle. The savepoint tells at the end whether the block's code has committed meanwhile.
+    instead of failing in the middle. The savepoint shows at the end whether the block's code has committed meanwhile.
     """
 
     marker = "?"
@@ -35,7 +35,7 @@ class SqliteDriver(Driver):
     def _in_transaction(self) -> bool:
         try:
             return bool(self._connection.in_transaction)
-        except (sqlite3.ProgrammingError, ValueError) as refused:  # as sqlite3 and aiosqlite say it
+        except (sqlite3.ProgrammingError, ValueError) as refused:  # of sqlite3 and aiosqlite
             raise ConnectionClosed from refused
 
     async def execute(self, sql: str, values: Sequence[object]) -> int:

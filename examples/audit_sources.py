@@ -21,7 +21,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without saying so
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported without `__all__`
 
 from examples.flight_data import MISSING, FlightFile, Row
 from stoker.topology import ClusterSettings
@@ -34,7 +34,7 @@ Place = tuple[str, int]
 
 
 class TopicsUnread(Exception):
-    """The brokers did not hand out all that their topics hold; nothing can be said of the balance."""
+    """The brokers did not return everything that their topics hold, so there is no balance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ class OnTopics:
     """What the topics hold; of each job, once.
 
     Attributes:
-        enqueued: jobs on the main topic, whoever put them there.
+        enqueued: jobs on the main topic, from any publisher.
         waiting: jobs on the main topic and the tiers that the group has not completed.
         dead: jobs with an open dead letter.
         dead_letters: open ones; more than jobs, where a kill made a job's retry be written twice.

@@ -1,7 +1,7 @@
 """The application's database: what the passengers of each flight may claim, in one SQLite file.
 
 Several worker processes write to it, and a job may run more than once; a claim is booked once all the same, because
-the flight is its primary key. `seq` grows with each claim that is booked, so it tells their order afterwards.
+the flight is its primary key. `seq` grows with each claim that is booked, so it shows their order afterwards.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Claim:
         flown_on: the day as it was planned, `2013-01-31`.
         departs: the planned time of departure, 1725 for 17:25.
         verdict: why, in a word or two.
-        attempt, replay: of the run that found it, as the worker tells.
+        attempt, replay: of the run that found it, from the worker.
     """
 
     flight_id: str

@@ -39,7 +39,7 @@ FAILURES: Final = (
     *(DemoFailed, WorkersEnded, YearUnavailable, TopicsUnread),
     *(BrokerError, EnqueueError, KafkaException, sqlite3.Error, subprocess.TimeoutExpired),
 )
-"""What may go wrong outside; each says what to do in its message."""
+"""Errors from outside; the message of each has what to do."""
 
 
 @click.command()
@@ -79,7 +79,7 @@ def _run(limit: int | None, *, year: bool, keep: bool) -> None:
 
 
 def _describe(file: FlightFile) -> int:
-    title("1. The input: departures from New York in 2013, as the US Bureau of Transportation Statistics tells of them")
+    title("1. The input: departures from New York in 2013, by the US Bureau of Transportation Statistics")
     rows = incomplete = 0
     planes = set[str]()
     for row in file.rows():

@@ -35,7 +35,7 @@ COMMAND_TIMEOUT_S: Final = 120.0
 
 
 class DemoFailed(Exception):
-    """Something did not go as it must; the message says what, and where to look."""
+    """A check of the demo failed; the message has what, and where to look."""
 
 
 class BalanceOff(DemoFailed):
@@ -70,7 +70,7 @@ class Run:
         return QueueTopics(self.cluster, self.namespace, QUEUE)
 
     def environment(self) -> dict[str, str]:
-        """What this process and all that it starts are told, beside what they inherit."""
+        """The environment variables of this process and its children, beside those that they inherit."""
         return {
             BOOTSTRAP_VARIABLE: self.cluster.bootstrap_servers,
             NAMESPACE_VARIABLE: self.namespace,
@@ -84,7 +84,7 @@ def title(text: str) -> None:
 
 
 def stoker(app: str, *arguments: str) -> None:
-    """Call the command line, as a person would, and show what it says.
+    """Call the command line, as a person would, and show its output.
 
     Raises:
         DemoFailed: it did not end with 0.
@@ -180,7 +180,7 @@ def _watch(run: Run, fleet: Workers, has_come: Callable[[int, int], bool]) -> No
     """Show the progress until the moment has come.
 
     Args:
-        has_come: told the flights done, from SQLite, and the records waiting, from the topics.
+        has_come: takes the flights done, from SQLite, and the records waiting, from the topics.
 
     Raises:
         DemoFailed: nothing has moved for a long time.

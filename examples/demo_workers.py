@@ -18,7 +18,7 @@ _LAST_LINES: Final = 5
 
 
 class WorkersEnded(Exception):
-    """The fleet ended although nobody asked it to; its log says why."""
+    """The fleet ended by itself; its log has the reason."""
 
     def __init__(self, code: int, log: Path) -> None:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -68,7 +68,7 @@ def workers(command: list[str], log: Path) -> Iterator[Workers]:
 
 
 def kill(process_id: int) -> None:
-    """End a process as a power cut would: it has no chance to finish, commit or say good-bye."""
+    """End a process as a power cut would: it has no chance to finish, commit or leave its group."""
     os.kill(process_id, signal.SIGKILL)
 
 

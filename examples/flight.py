@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flight:
-    """A departure as the US Bureau of Transportation Statistics tells of it.
+    """A departure in the data of the US Bureau of Transportation Statistics.
 
     Attributes:
         sched_dep_time, dep_time: local time of day, 1725 for 17:25; a cancelled flight never departed.

@@ -36,7 +36,7 @@ AnyCalls = Iterable[JobCall] | AsyncIterable[JobCall]
 
 
 class AsyncProducer:
-    """Enqueues the jobs of a pipeline from one event loop; `Producer` says what the arguments and errors mean.
+    """Enqueues the jobs of a pipeline from one event loop; `Producer` documents the arguments and errors.
 
     A call that is cancelled while it waits may have been published all the same.
     """

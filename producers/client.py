@@ -34,7 +34,7 @@ _DEFAULTS: Final[Mapping[str, Option]] = {
     "batch.size": 1_000_000,
     # Above it, so that it is the broker who limits a record, and the limit is raised in one place.
     "message.max.bytes": 16_000_000,
-    # A topic that is not there is told within this time; the default of 30 s would outlast the wait for a confirmation.
+    # A missing topic is reported within this time; the default of 30 s would outlast the wait for a confirmation.
     "topic.metadata.propagation.max.ms": 5_000,
     # Topics may grow, or be made anew, under a running client; the default of 5 min is how long it would not know.
     "topic.metadata.refresh.interval.ms": 10_000,
@@ -46,7 +46,7 @@ _DEFAULTS: Final[Mapping[str, Option]] = {
 LARGE_RECORDS: Final[Mapping[str, Option]] = {
     # Brokers measure what is left after compression.
     "compression.type": "zstd",
-    # What other clients take as well: librdkafka refuses to decompress more, unless it is told to.
+    # What other clients take as well: librdkafka refuses to decompress more by default.
     "message.max.bytes": 100_000_000,
 }
 """For clients that write again what others have published, of any size; they win over the cluster's options."""
@@ -113,14 +113,14 @@ class LogRelay:
         return line
 
     def log(self, level: int, form: str, *values: object) -> None:
-        """Pass a line on; lines about lost connections are details, since `Outage` tells of them once."""
+        """Pass a line on; lines about lost connections are details, since `Outage` reports them once."""
         line = form % values
         is_detail = any(word in values for word in ("FAIL", "ERROR", "GETPID")) or _OF_OTHER_CLIENTS in line
         self._logger.log(logging.DEBUG if is_detail else level, "%s", self.masked(line))
 
 
 class Outage:
-    """What a client last said about its brokers, told once when it begins and once when it ends."""
+    """An outage of a client's brokers: logged once when it begins and once when it ends."""
 
     def __init__(
         self,

@@ -44,7 +44,7 @@ class Connection:
             False: the buffer is full and the record was not taken.
 
         Raises:
-            EnqueueError: librdkafka refuses the record at once; the class says why.
+            EnqueueError: librdkafka refuses the record at once; the class is the reason.
         """
         topic, key, value, headers, partition, job_id = record
         try:
@@ -54,12 +54,12 @@ class Connection:
         except KafkaException as refusal:
             error: KafkaError = refusal.args[0]
             if error.fatal() or error.code() == KafkaError._FATAL:
-                self.outage.fatal = error  # no event tells of it when the client was broken before
+                self.outage.fatal = error  # no event reports it if the client was broken before
             raise delivery_error(error, job_id, topic, self.outage) from refusal
         return True
 
     def ask(self, topic: str, timeout_s: float) -> None:
-        """Have the brokers say who leads the topic's partitions.
+        """Ask the brokers for the leaders of the topic's partitions.
 
         Raises:
             EnqueueError: they do not answer in time, or a partition has no leader, or they refuse.

@@ -82,7 +82,7 @@ def delivery_error(error: KafkaError, job_id: str, topic: str, outage: Outage) -
     """Say what a delivery report's error means to the caller.
 
     Args:
-        outage: what the client knows about its brokers, which tells refused credentials from silence.
+        outage: what the client knows about its brokers, to distinguish refused credentials from silence.
     """
     return _error_class(error.code(), outage)(job_id, topic, _reason(error, topic, outage))
 

@@ -18,7 +18,7 @@
     │   └── NotAuthorizedAtStart  a right is missing before the first job: nothing was sent
     ├── DeliveryFailed            the brokers refused it for another reason: perhaps sent
     ├── Unconfirmed               `flush` or `close` ended with jobs unconfirmed: perhaps sent
-    ├── BulkFailed                some jobs of `enqueue_many` failed; says which
+    ├── BulkFailed                some jobs of `enqueue_many` failed; lists which
     ├── SettingRefused            a client option breaks a promise, or does not exist
     ├── ProducerClosed            the producer was closed before the call
     ├── ProducerForked            the producer was made before `os.fork`: make one in the child
@@ -112,7 +112,7 @@ class _OfJob(EnqueueError):
     Attributes:
         job_id: use it again to enqueue the job a second time.
         topic: where it was to go.
-        reason: what the client or broker said.
+        reason: the client's or broker's message.
     """
 
     def __init__(self, job_id: str, topic: str, reason: str) -> None:
@@ -205,7 +205,7 @@ class DeliveryFailed(_OfJob):
 
 
 class Unconfirmed(EnqueueError):
-    """`flush` or `close` ran out of time with jobs unconfirmed; their futures tell which."""
+    """`flush` or `close` ran out of time with jobs unconfirmed; their futures show which."""
 
     maybe_published = True
     is_temporary = True

@@ -37,8 +37,8 @@ class Producer:
     Args:
         pipeline: what may be enqueued.
         cluster: where; None reads the environment.
-        source: the publishing service as CloudEvents says it, such as `/shop/checkout`.
-        store: where contracts are registered; None takes what the cluster settings say, and closes it at the end.
+        source: the publishing service, the `source` of CloudEvents, such as `/shop/checkout`.
+        store: where contracts are registered; None makes the one of the cluster settings, and closes it at the end.
         confirm_timeout: how long the brokers may take to confirm a job.
         lazy: whether `with` asks nothing of the brokers, so that a program starts while they are away. The first job
             verifies the topics then.
@@ -103,7 +103,7 @@ class Producer:
             args, kwargs: the job's own parameters.
 
         Raises:
-            EnqueueError: it could not be; `errors` has the tree, and each error says whether it may be published.
+            EnqueueError: it could not be; `errors` has the tree; `maybe_published`: whether the job may be published.
         """
         return self.send(job.call(*args, **kwargs))
 
@@ -157,7 +157,7 @@ class Producer:
             max_in_flight: unconfirmed jobs at the most; None takes `max_buffered_jobs`.
 
         Raises:
-            BulkFailed: some calls failed; it says which, and how many are confirmed.
+            BulkFailed: some calls failed; it lists which, and how many are confirmed.
         """
         if self._publisher.is_reader:
             raise WouldDeadlock
@@ -188,7 +188,7 @@ def _settle(future: Future[Receipt], outcome: Outcome) -> None:
 
 
 def _settle_and_tell(future: Future[Receipt], outcome: Outcome) -> None:
-    """Log a failure as well, since nothing else tells of one when the caller never looks at the future."""
+    """Log a failure as well: nothing else reports it if the caller never looks at the future."""
     if isinstance(outcome, EnqueueError):
         logger.warning("%s", outcome)
     _settle(future, outcome)

@@ -46,7 +46,7 @@ class ClusterCheck(Protocol):
         """Compare the topics with what is declared.
 
         Raises:
-            TopologyNotReady, UnreachableAtStart, NotAuthorizedAtStart: they differ, or the cluster does not say.
+            TopologyNotReady, UnreachableAtStart, NotAuthorizedAtStart: they differ, or the cluster does not answer.
         """
 
     def partitions(self, topic: str) -> int:

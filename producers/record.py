@@ -47,7 +47,7 @@ class RecordBuilder:
 
     Args:
         store: frames payloads with the id of their schema; the contract must be registered before.
-        source: what goes out as `ce_source` unless a call says otherwise.
+        source: what goes out as `ce_source` unless a call sets another.
         partitions: {topic: partitions it has}, for jobs that are placed by their identity.
         clock: what goes out as `ce_time`.
     """
@@ -146,7 +146,7 @@ def _job_id(job_type: AnyJobType, options: CallOptions) -> str:
 
 
 def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, as Java's default partitioner and librdkafka's `murmur2_random` say.
+    """The partition of a key, as Java's default partitioner and librdkafka's `murmur2_random` choose it.
 
     >>> partition_of(b"foobar", 1000)
     166

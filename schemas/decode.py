@@ -1,4 +1,4 @@
-"""From the bytes of a record's value to a datum of the reader's contract, whoever wrote them."""
+"""From the bytes of a record's value to a datum of the reader's contract, for any writer's schema."""
 
 from __future__ import annotations
 

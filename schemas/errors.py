@@ -102,7 +102,7 @@ class UnknownSchema(DecodeError):
 class SchemaMismatch(DecodeError):
     """The writer's schema is known, but what it wrote does not resolve to the reader's schema.
 
-    `newer` says that the store holds the writer's schema as later than the reader's: a newer worker
+    `newer`: the store holds the writer's schema as later than the reader's: a newer worker
     will know it, so defer the job.
     """
 
@@ -199,7 +199,7 @@ class Misfit(Exception):
 
     def within(self, step: str | int) -> Misfit:
         """Note the field (or index) that contains what was refused."""
-        self._path.insert(0, wire_text(str(step)))  # of a map it is a key, from whoever wrote it
+        self._path.insert(0, wire_text(str(step)))  # of a map it is a key, which a foreign publisher may have written
         return self
 
     @property

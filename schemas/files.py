@@ -37,7 +37,7 @@ class SchemaFileBroken(SchemaError):
 class Finding:
     """One difference that `stoker schemas check` reports.
 
-    `against` says what the code was compared with. `rule` is "drift" for files; for the cluster, the rule of
+    `against`: what the code was compared with. `rule` is "drift" for files; for the cluster, the rule of
     compatibility that breaks. `field` is its dotted path, "" for the contract as a whole.
     """
 

@@ -58,7 +58,7 @@ class Codec:
         return self.follow(next((branch for branch in schema if branch != "null"), "null"))
 
     def prepare_reading(self) -> None:
-        """Make the reader now, so that a schema of which none can be made is told before a body is.
+        """Make the reader now, so that a schema without one raises before a body is read.
 
         Raises:
             Misfit: it is nested or branched too far, or means a decimal of too many digits.

@@ -57,7 +57,7 @@ class Compatibility(enum.StrEnum):
 class Break:
     """One place where a reader cannot take what a writer wrote.
 
-    `field` is the dotted path, "" for the record itself. `by_value` says that only some values break: data without
+    `field` is the dotted path, "" for the record itself. `by_value`: only some values break: data without
     them still resolve.
     """
 

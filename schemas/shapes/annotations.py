@@ -1,4 +1,4 @@
-"""What annotations say of a value beside its Python type: digits of decimals, former names, and how they are read."""
+"""What annotations add to a Python type: digits of decimals, former names, and how they are read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Alias:
 
 
 def type_hints(owner: Callable[..., object] | type) -> dict[str, object]:
-    """Resolve annotations, or say which name could not be."""
+    """Resolve annotations, or name the one that cannot be resolved."""
     try:
         return get_type_hints(owner, include_extras=True)
     except NameError as error:

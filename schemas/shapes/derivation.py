@@ -63,7 +63,7 @@ _INSTEAD: dict[object, str] = {
 
 
 class Constrained(Generic[D]):
-    """A shape whose values must also hold what their annotation says, as in `Annotated[int, Field(gt=0)]`."""
+    """A shape whose values must also meet the constraints of their annotation, as in `Annotated[int, Field(gt=0)]`."""
 
     def __init__(self, shape: Shape[D], adapter: TypeAdapter[object]) -> None:
         self._shape, self._adapter = shape, adapter

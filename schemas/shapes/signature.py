@@ -17,7 +17,7 @@ Handler = Callable[..., object]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One parameter of a handler; `positional` says that a call may give it by position."""
+    """One parameter of a handler; `positional`: a call may give it by position."""
 
     name: str
     annotation: object

@@ -220,7 +220,7 @@ def _as_avro(schema: AvroSchema) -> Schema:
 
 
 def _is_not_found(answer: SchemaRegistryError) -> bool:
-    """Whether the registry itself says so: its codes are 40401 for subjects, 40402 for versions, 40403 for schemas."""
+    """Whether the registry itself answered: its codes are 40401 for subjects, 40402 for versions, 40403 for schemas."""
     code = answer.error_code
     return answer.http_status_code == _NOT_FOUND and isinstance(code, int) and code // 100 == _NOT_FOUND
 

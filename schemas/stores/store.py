@@ -29,7 +29,7 @@ class StoredSchema:
 class SchemaStore(Protocol):
     """Where the writers' schemas are kept for the readers. Safe to call from several threads.
 
-    `knows_registry_ids` says whether a Schema Registry's ids, which Confluent framing carries, can mean anything here.
+    `knows_registry_ids`: whether this store can resolve the ids of a Schema Registry, which Confluent framing carries.
     """
 
     @property

@@ -47,10 +47,10 @@ _log = logging.getLogger(__name__)
 _REGISTER_TIMEOUT_S: Final = 15.0
 _POLL_S: Final = 0.5
 _FORBIDDEN: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
-"""The latter is what a client is told that wants to write, and may write to no topic at all."""
+"""Brokers answer the latter to a client that may write to no topic at all."""
 _MISSING: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
 
-# Failures are raised, with what the client said about them; its own lines on stderr would repeat them.
+# Failures are raised with the client's message; its own lines on stderr would repeat them.
 _QUIET: Final[dict[str, str | int | float | bool]] = {"log_level": 0}
 
 _READING: Final[dict[str, str | int | float | bool]] = {
@@ -59,7 +59,7 @@ _READING: Final[dict[str, str | int | float | bool]] = {
     "enable.partition.eof": True,
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
-    # The end of a partition is only told after an empty fetch: do not let the broker hold it back.
+    # The client reports the end of a partition only after an empty fetch: do not let the broker hold it back.
     "fetch.wait.max.ms": 10,
 }
 _WRITING: Final[dict[str, str | int | float | bool]] = {"acks": "all", "enable.idempotence": True, "linger.ms": 0}
@@ -134,7 +134,7 @@ class TopicSchemaStore(SingleObjectStore):
         try:
             self._read_to_end(consumer, deadline)
         except (KafkaException, TimeoutError) as error:
-            consumer.poll(0)  # lets the client say what its troubles were
+            consumer.poll(0)  # lets the client report its errors
             raise self._failure(error, troubles, "Read") from error
         finally:
             consumer.close()

@@ -1,4 +1,4 @@
-"""Bounded calls to a cluster's administration, whose failures are errors that say what to do."""
+"""Bounded calls to a cluster's administration, whose failures are errors with the way to fix them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
@@ -64,7 +64,7 @@ _GROUPLESS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundTopic:
-    """A topic as the cluster's metadata tells of it.
+    """A topic in the cluster's metadata.
 
     Attributes:
         replication: the fewest copies that one of its partitions has.
@@ -155,7 +155,7 @@ class Administration:
         return refused | {name: _operations(topic.authorized_operations) for name, topic in answers.items()}
 
     def allowed_on_group(self, group: str) -> frozenset[str] | None:
-        """The operations that this client may do with a consumer group; None where the brokers do not say."""
+        """The operations that this client may do with a consumer group; None if the brokers do not report them."""
         answer = describe_groups(
             self._cluster, [group], self._timeout_s, with_operations=True, on_complaint=self._note
         )[group]
@@ -314,7 +314,7 @@ class Administration:
         return NotAuthorized(self._cluster.principal, missing)
 
     def _unreachable(self, error: KafkaError) -> ClusterUnreachable:
-        self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
+        self._admin.poll(0)  # delivers the connection's own errors, which explain more than a timeout does
         return unreachable(self._cluster, [*self._complaints, error.str()])
 
     def _failures(
@@ -342,7 +342,7 @@ def _found_configs(entries: Iterable[ConfigEntry]) -> FoundConfigs:
     known = [entry for entry in entries if entry.value is not None]
     return FoundConfigs(
         values={entry.name: str(entry.value) for entry in known},
-        # The client hands the source out as a bare number, whatever its annotation says.
+        # The client returns the source as a bare number, against its annotation.
         overrides=frozenset(
             entry.name for entry in known if ConfigSource(entry.source) is ConfigSource.DYNAMIC_TOPIC_CONFIG
         ),

@@ -55,7 +55,7 @@ def refused_option(refusal: Exception, config: Mapping[str, object]) -> ClientOp
 
 
 def _unreadable(option: str, config: Mapping[str, object]) -> str | None:
-    """Why the file that an option names cannot be read; the client says no more than `system lib`."""
+    """Why the file that an option names cannot be read; the client reports no more than `system lib`."""
     if not option.endswith(_IS_FILE):
         return None
     path = str(config[option])

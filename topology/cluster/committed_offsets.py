@@ -43,7 +43,7 @@ def committed_offsets(
     """Ask how far a group has committed; a coordinator that is about to come or go is asked again.
 
     Args:
-        on_complaint: told what the client says of its connections.
+        on_complaint: takes the client's messages about its connections.
 
     Returns:
         {place: first offset that is not committed}; a place without a commit is left out.

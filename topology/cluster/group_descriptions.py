@@ -44,7 +44,7 @@ def describe_groups(
 
     Args:
         with_operations: asks for the operations, too, that this client may do with each.
-        on_complaint: told what the client says of its connections.
+        on_complaint: takes the client's messages about its connections.
 
     Returns:
         {group: its description, or the error}; an answer that does not come within `timeout_s` is `_TIMED_OUT`.

@@ -1,4 +1,4 @@
-"""Why brokers do not answer, as far as it can be told from outside: the wrong protocol, name, password or certificate.
+"""Why brokers do not answer, as far as it can be found from outside: the wrong protocol, name, password or certificate.
 
 Kafka's client reports some of these as "all brokers are down". What it says itself comes first; where that leaves the
 cause open, the port is asked once how it wants to be spoken to. Nothing but a TLS handshake is ever sent.
@@ -46,7 +46,7 @@ _HINTS: Final = (
 
 
 def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterUnreachable:
-    """The error for brokers that do not answer, with the most telling of the client's complaints."""
+    """The error for brokers that do not answer, with the most specific of the client's complaints."""
     told = [_AFTER.sub("", masked(complaint, cluster.options)) for complaint in complaints]
     telling = [complaint for complaint in told if not any(word in complaint for word in _SAYS_NOTHING)]
     reason = next(iter(telling or told), "no answer in time")

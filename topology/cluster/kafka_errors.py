@@ -284,5 +284,5 @@ def as_error(failure: BufferError | KafkaException) -> KafkaError:
 
 
 def is_fatal(error: KafkaError | None) -> bool:
-    """Whether the client that said so cannot be used any more."""
+    """Whether the client that reported it cannot be used any more."""
     return error is not None and remedy_of(error) is Remedy.NEW_CLIENT

@@ -31,7 +31,7 @@ _WITH_UNDERSCORE: Final = frozenset({"log_level"})
 
 
 class NoCluster(Exception):
-    """Neither a setting nor a running embedded broker says where Kafka is."""
+    """No cluster is configured, and no embedded broker runs for this folder."""
 
     def __init__(self, looked_at: Path) -> None:
         super().__init__(
@@ -63,7 +63,7 @@ class NotAuthorized(Exception):
     """The cluster knows this client, and forbids it an operation; an administrator must grant the ACL.
 
     Attributes:
-        principal: whom the cluster forbids it, such as `User:ada`; where that is not known, words that say so.
+        principal: who lacks the right, such as `User:ada`; if unknown, a phrase.
         missing: what must be granted, (operation, resource) each, such as `("Read", "topic shop.mails")`.
     """
 
@@ -135,7 +135,7 @@ class ClusterSettings:
 
     @property
     def principal(self) -> str:
-        """Whom the brokers take this client for, as far as the options say."""
+        """The principal of this client at the brokers, as far as its options show it."""
         return principal_of(self.options)
 
     def shown(self) -> dict[str, Option]:
@@ -169,7 +169,7 @@ class ClusterSettings:
 
 
 def principal_of(options: Mapping[str, Option]) -> str:
-    """Whom brokers take a client for, as far as its options say; they may map names to others.
+    """The principal of a client at the brokers, as far as its options show it; brokers may map names to others.
 
     >>> principal_of({"security.protocol": "SASL_SSL", "sasl.username": "ada"}), principal_of({})
     ('User:ada', 'User:ANONYMOUS')
@@ -192,7 +192,7 @@ def _options_from(values: Mapping[str, str]) -> dict[str, Option]:
 
 
 def embedded_address() -> str | None:
-    """The address of this project's embedded broker, if its state file says that it runs."""
+    """The address of this project's embedded broker, if it runs by its state file."""
     state_file = home_folder() / "broker" / "broker.json"
     try:
         state = json.loads(state_file.read_text())

@@ -15,7 +15,7 @@ from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedField:
-    """One field of a payload; `type` is its Avro type in words, and `required` says that it has no default."""
+    """One field of a payload; `type` is its Avro type in words; a `required` one has no default."""
 
     name: str
     type: str
@@ -24,7 +24,7 @@ class CataloguedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
-    """One job type. `tiers` are those that its failures climb, as in topic names; `key` says where keys come from.
+    """One job type. `tiers` are those that its failures climb, as in topic names; `key`: where keys come from.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """

@@ -56,7 +56,7 @@ def _promised(called: Callable[..., object]) -> str | None:
         return None
     try:
         returned = get_type_hints(called).get("return")
-    except Exception:  # noqa: BLE001  # annotations are the user's expressions; the contract says what is wrong with them
+    except Exception:  # noqa: BLE001  # annotations are the user's expressions; the contract reports what is wrong with them
         return None
     kind = get_origin(returned) or returned
     return kind.__name__ if isinstance(kind, type) and issubclass(kind, _PUT_OFF) else None

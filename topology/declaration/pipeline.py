@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class QueueShape(TypedDict, total=False):
-    """The options of `Pipeline.queue`; `Queue` says what each one means."""
+    """The options of `Pipeline.queue`; `Queue` documents each."""
 
     partitions: int
     replication: int | None
@@ -85,11 +85,11 @@ class Pipeline:
 
     @property
     def events_topic(self) -> str:
-        """The topic that tells the life of jobs."""
+        """The topic of events."""
         return names.events_topic(self.namespace)
 
     def queue(self, name: str, **shape: Unpack[QueueShape]) -> Queue:
-        """Declare a queue; `Queue` says what each option means.
+        """Declare a queue; `Queue` documents each option.
 
         Raises:
             InvalidDeclaration: the values cannot be, or the name is taken.
@@ -121,7 +121,7 @@ class Pipeline:
         owner: str = "",
         description: str = "",
     ) -> Callable[[Callable[P, R]], JobType[P, R]]:
-        """Declare the decorated function as a job type of the queue; `JobType` says what each option means.
+        """Declare the decorated function as a job type of the queue; `JobType` documents each option.
 
         Args:
             queue: where its jobs go; one of this pipeline's.

@@ -157,7 +157,7 @@ def _ledger_configs(queue: Queue) -> dict[str, str]:
 
 
 def _progress_configs(queue: Queue) -> dict[str, str]:
-    """Nothing of it is ever too old: it says what is complete of a partition, however long that takes."""
+    """Its records never expire: they record what is complete of a partition, however long that takes."""
     return {
         "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),

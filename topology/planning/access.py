@@ -13,7 +13,7 @@ from ..declaration.topics import pipeline_topics, queue_topics
 from .rights import Duty, Resource, Right, rights_for
 
 Allowed = Mapping[str, frozenset[str] | None]
-"""{topic: operations that are allowed on it}, as `Administration.allowed` tells."""
+"""{topic: operations that are allowed on it}, as `Administration.allowed` returns it."""
 
 _WHOLE: Final = 1
 """A prefix that more topics than this lack is named as the prefix."""
@@ -29,7 +29,7 @@ def require_rights(
 ) -> None:
     """See that the client may do to the topics what a part of Stoker does with these queues (all, unless given).
 
-    Kafka does not tell beforehand what is allowed on groups and transactional ids, nor on topics that do not exist.
+    Kafka does not report beforehand what is allowed on groups and transactional ids, nor on topics that do not exist.
 
     Raises:
         NotAuthorized: it may not; all that is missing on topics is named at once.

@@ -1,4 +1,4 @@
-"""Apply a plan: create, grow and set what it says, wait until the topics can be used, then register the contracts.
+"""Apply a plan: create, grow and configure its topics, wait until the topics can be used, then register the contracts.
 
 Everything here may be done twice, by two at once, or again after it stopped half-way.
 """
@@ -88,7 +88,7 @@ def ensure_topology(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allow
         TopologyRefused: something is refused, and nothing was done.
         ApplyFailed: some steps failed.
         IncompatibleSchema: a contract breaks its rule; topics and the contracts before it are done.
-        ClusterUnreachable, NotAuthorized: the cluster does not say.
+        ClusterUnreachable, NotAuthorized: the cluster does not answer.
     """
     planned = plan_topics(pipeline, cluster, allowed)
     if planned.refused:

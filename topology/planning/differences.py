@@ -1,4 +1,4 @@
-"""The rules of planning: what apply fixes, what it refuses without permission, what it only tells of. Pure."""
+"""The rules of planning: what apply fixes, what it refuses without permission, what it only reports. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning: compare the declaration with an inventory of the cluster, and say what apply would do and why."""
+"""Planning: compare the declaration with an inventory of the cluster, and plan what apply does and why."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .rights import Duty, rights_for
 
 
 def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
-    """Read the cluster and say what apply would do, to topics and with contracts; nothing is changed.
+    """Read the cluster and plan what apply would do, to topics and with contracts; change nothing.
 
     Raises:
         UnknownName: something is allowed for a queue that is not declared.
-        ClusterUnreachable, NotAuthorized: the cluster does not say.
-        StoreError: the schema store does not say whether it takes the contracts.
+        ClusterUnreachable, NotAuthorized: the cluster does not answer.
+        StoreError: the schema store does not answer whether it takes the contracts.
     """
     planned = plan_topics(pipeline, cluster, allowed)
     created = (step.spec.name for step in planned.steps if isinstance(step, CreateTopic))

@@ -1,6 +1,6 @@
 """The check at the start of workers and producers: are the topics there, and can they carry what is declared?
 
-Only what would lose, misplace or refuse jobs counts; other drift is for `stoker topology plan` to tell.
+Only what would lose, misplace or refuse jobs counts; `stoker topology plan` shows other drift.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def verify(
     Raises:
         TopologyMismatch: they cannot; all findings together.
         UnknownName: the pipeline has no such queue.
-        ClusterUnreachable, NotAuthorized: the cluster does not say.
+        ClusterUnreachable, NotAuthorized: the cluster does not answer.
     """
     queues = [pipeline.find_queue(name) for name in queue_names or pipeline.queues]
     with_schemas = cluster.schema_registry_url is None

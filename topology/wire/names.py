@@ -80,7 +80,7 @@ def schemas_topic(namespace: str) -> str:
 
 
 def events_topic(namespace: str) -> str:
-    """Name the topic that tells the life of jobs."""
+    """Name the topic of events."""
     return f"{namespace}{EVENTS_SUFFIX}"
 
 
