@@ -57,7 +57,7 @@ bench: $(READY) ## measure throughput and latency beside a bare client, in the s
 broker: $(READY) ## start this folder's embedded Kafka and print its address
 	$(BIN)/stoker broker start $(ARGS)
 
-format: $(READY) ## format the code and mend what the linter can
+format: $(READY) ## format the code and fix what the linter can
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
