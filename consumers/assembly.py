@@ -6,6 +6,8 @@ from functools import partial
 
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
+from .gates.declared import make_gates
+from .gates.gate_row import GateRow
 from .group.connection import GroupConnection
 from .group.member import GroupMember
 from .group.membership import Membership, view_group
@@ -84,7 +86,8 @@ class WorkerParts:
 
     def _add_running(self) -> None:
         """What takes a record through its steps."""
-        waits = SchemaWaits(self._store, self.queue.name)
+        gates = GateRow(make_gates(self.queue))
+        waits = SchemaWaits(self._store, self.queue.name, gates)
         self.decoder = Decoder(self._store, learn=waits.learn)
         step_context = StepContext(
             queue=self.queue,
@@ -92,14 +95,16 @@ class WorkerParts:
             decoder=self.decoder,
             ledgers=self.assignments.ledgers,
         )
-        self.dispatch = Dispatch(self.queue, step_context, self.settler, self.events, self.settings, waits=waits)
+        self.dispatch = Dispatch(
+            self.queue, step_context, self.settler, self.events, self.settings, gates=gates, waits=waits
+        )
 
     def _add_counting(self) -> None:
         """What counts the records in memory, and those that are complete."""
         self.backpressure = Backpressure(
             self.assignments,
             self.settings,
-            lambda: self.dispatch.parked + self.dispatch.awaiting_schema,
+            lambda: self.dispatch.parked + self.dispatch.gates.count,
             self.settled,
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)

@@ -131,7 +131,7 @@ class QueueWorker:
     # ---- intake
 
     def _poll_timeout_s(self) -> float:
-        due_s = self._backpressure.next_due_s
+        due_s = min(filter(None, (self._backpressure.next_due_s, self._dispatch.gates.next_at_s)), default=None)
         if self._commits.is_opening:
             return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
         return POLL_TIMEOUT_S if due_s is None else min(POLL_TIMEOUT_S, max(0.0, due_s - time.time()))

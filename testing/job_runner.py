@@ -9,6 +9,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from confluent_kafka import Message
 
+from ..consumers.gates.gate import Wait
 from ..consumers.records.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
@@ -17,7 +18,6 @@ from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
 from ..consumers.steps.run import run_async, run_sync
-from ..consumers.steps.schema_waits import FrameId
 from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
@@ -156,8 +156,8 @@ class _Trial:
         self._outcome = outcome
 
 
-def _refuse_to_hold(record: Record, frame_id: FrameId) -> bool:
-    raise AssertionError(f"{record}: the store holds schema {frame_id!r}")
+def _refuse_to_hold(record: Record, wait: Wait) -> bool:
+    raise AssertionError(f"{record}: the store holds its schema, and no gate was asked: {wait}")
 
 
 def _raise(_record: Record, error: BaseException) -> None:

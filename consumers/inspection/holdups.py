@@ -38,8 +38,8 @@ MOST_REPORTS: Final = 20
 
 Spot = tuple[Assignment, int]
 """Where a record stands: its assignment and offset."""
-State = Literal["running", "stuck", "behind", "awaiting-retry", "awaiting-schema", "crashed", "unsettled", "ready"]
-"""`reason` of the event; `docs/wire-contract.md` says what each means."""
+State = Literal["running", "stuck", "behind", "awaiting-retry", "crashed", "unsettled", "ready"]
+"""`reason` of the event, or else the word of a gate; `docs/wire-contract.md` says what each means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Holdup:
     """
 
     spot: Spot
-    state: State
+    state: State | str
     since_s: float
     record: Record | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
@@ -108,17 +108,15 @@ class Holdups:
         isolated = self._dispatch.runners.of(IsolatedRunners)
         crashed = {} if isolated is None else {spot_of(record): record for record in isolated.paused_records()}
         held = {spot_of(record) for record in self._backpressure.held_records()}
-        schemaless = {spot_of(record): record for record in self._dispatch.schemaless_records()}
+        gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
             elif spot in crashed:
                 yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
-            elif spot in schemaless:
-                record, why = schemaless[spot], self._dispatch.schema_trouble or "it is being asked for"
-                yield Holdup(
-                    spot=spot, state="awaiting-schema", since_s=since_s, record=record, detail={"trouble": why}
-                )
+            elif spot in gated:
+                record, why = gated[spot]
+                yield Holdup(spot=spot, state=why.word, since_s=since_s, record=record, detail=why.detail)
             elif spot not in held:  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)

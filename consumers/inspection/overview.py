@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from ...topology import Queue
 from ..group.membership import Membership
@@ -17,8 +19,11 @@ from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection
 from ..runners.stacks import innermost, thread_frames
-from .queue_inspection import SLOW_TURN_S, PartitionInspection, QueueInspection, inspect_runs
+from .queue_inspection import SLOW_TURN_S, GateInspection, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
+
+MOST_REASONS: Final = 10
+"""So many reasons to wait are shown, those of the most jobs."""
 
 
 class Overview:
@@ -101,8 +106,15 @@ class Overview:
             runs=inspect_runs(dog.places, now_s),
             crashed=0 if isolated is None else isolated.paused,
             awaiting_schema=self._dispatch.awaiting_schema,
-            schema_trouble=self._dispatch.schema_trouble,
+            gated=self._gated(),
             children=self._children(),
+        )
+
+    def _gated(self) -> tuple[GateInspection, ...]:
+        counts = Counter((why.word, *why.detail.values()) for why in self._dispatch.gates.waiting().values())
+        return tuple(
+            GateInspection(word=word, count=count, detail=", ".join(detail))
+            for (word, *detail), count in counts.most_common(MOST_REASONS)
         )
 
     def _children(self) -> ChildCounts | None:

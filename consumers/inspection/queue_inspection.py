@@ -69,6 +69,15 @@ class PartitionInspection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateInspection:
+    """Jobs that wait at the gates for one reason: in a word, how many, and what ends that for people."""
+
+    word: str
+    count: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueInspection:
     """One queue in one process.
 
@@ -78,8 +87,8 @@ class QueueInspection:
         held: delayed jobs that are not to be looked at yet.
         in_flight: jobs taken and not yet settled.
         crashed: jobs that wait a little before they run again, since their process has died.
-        awaiting_schema: jobs that wait until the schema store was asked for their schema; `schema_trouble` is why it
-            cannot be asked, None while it can.
+        gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
+            store was asked for their schema.
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
         lost_right: what the brokers do not let it do any more; empty where all is allowed.
@@ -102,7 +111,7 @@ class QueueInspection:
     runs: tuple[RunInspection, ...]
     crashed: int = 0
     awaiting_schema: int = 0
-    schema_trouble: str | None = None
+    gated: tuple[GateInspection, ...] = ()
     children: ChildCounts | None = None
     waits_for: str = ""
     lost_right: str = ""
@@ -164,16 +173,15 @@ def _hints(inspection: QueueInspection) -> Iterator[str]:
         yield "fetching rests: the bounds on jobs in flight are reached"
     if inspection.ready and inspection.runs:
         yield f"{inspection.ready} jobs are ready and wait for a runner: all are busy, or take jobs by the handful"
-    yield from _schema_hints(inspection)
+    yield from _gate_hints(inspection)
     yield from _child_hints(inspection)
     if inspection.parked:
         yield f"{inspection.parked} jobs wait behind an earlier one of their key"
 
 
-def _schema_hints(inspection: QueueInspection) -> Iterator[str]:
-    if inspection.awaiting_schema:
-        why = f", and {inspection.schema_trouble}" if inspection.schema_trouble else ""
-        yield f"{inspection.awaiting_schema} jobs wait until the schema store was asked for their schema{why}"
+def _gate_hints(inspection: QueueInspection) -> Iterator[str]:
+    for gated in inspection.gated:
+        yield f"{gated.count} jobs may not start now ({gated.word}): {gated.detail}"
 
 
 def _child_hints(inspection: QueueInspection) -> Iterator[str]:

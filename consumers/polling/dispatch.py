@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from ...topology import Queue
+from ..gates.gate_row import GateRow
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress
 from ..ordering.key_lanes import KeyLanes
@@ -26,7 +27,7 @@ from ..settling.settlement import Settlement
 from ..settling.writes import progress_event, utc
 from ..steps.hand_over import HandOver
 from ..steps.pipe import Pipe
-from ..steps.schema_waits import SchemaWaits
+from ..steps.schema_waits import AwaitedSchema, SchemaWaits
 from ..steps.steps import Decided, DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners
 
@@ -40,6 +41,7 @@ class Dispatch:
 
     Attributes:
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
+        gates: hold back what may not start now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
         watchdog: looks at all runs.
@@ -53,10 +55,12 @@ class Dispatch:
         events: EventPublisher,
         settings: WorkerSettings,
         *,
+        gates: GateRow,
         waits: SchemaWaits,
         make_runners: MakeRunners = make_runners,
     ) -> None:
         self._queue = queue
+        self.gates = gates
         self._waits = waits
         self._settler = settler
         self._events = events
@@ -67,7 +71,7 @@ class Dispatch:
         self.pipe = Pipe(
             step_context,
             settle=HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse).end,
-            hold=waits.hold,
+            hold=gates.hold,
             fail=self._fail,
             excuse=self.excuse,
         )
@@ -78,7 +82,8 @@ class Dispatch:
     def start(self) -> None:
         """Start all threads."""
         self._settler.start()
-        self._waits.start(self._make_ready, self._put_off)
+        self.gates.start(self._make_ready)
+        self._waits.start(self._put_off)
         self.watchdog.start()
         self.runners.start()
 
@@ -103,16 +108,7 @@ class Dispatch:
     @property
     def awaiting_schema(self) -> int:
         """Records that wait until the schema store was asked for their schema."""
-        return self._waits.waiting
-
-    def schemaless_records(self) -> list[Record]:
-        """The same, each of them."""
-        return self._waits.records()
-
-    @property
-    def schema_trouble(self) -> str | None:
-        """Why the schema store cannot be asked; None while it can."""
-        return self._waits.trouble
+        return self.gates.count_of(AwaitedSchema)
 
     @property
     def ready(self) -> int:
@@ -137,7 +133,7 @@ class Dispatch:
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
         parked = self._lanes.drop(assignments)
-        ready = self.runners.drop(assignments) + self._waits.drop(assignments)
+        ready = self.runners.drop(assignments) + self.gates.drop(assignments)
         for record in ready:
             self._lanes.release(record)
         return parked + ready
@@ -146,12 +142,16 @@ class Dispatch:
         """Cut short what still runs, settle what has ended."""
         self.pipe.is_stopping = True
         self._waits.stop()
+        self.gates.stop()
         self.watchdog.stop()
         self.runners.interrupt(INTERRUPT_WITHIN_S)
         self._settler.stop(settle_within)
 
     def _make_ready(self, records: list[Record]) -> None:
-        self.runners.make_ready(records)
+        if self.gates:
+            records = self.gates.admit(records)
+        if records:
+            self.runners.make_ready(records)
 
     def _put_off(self, records: list[Record]) -> None:
         """End what nothing can be run of, without a runner: the schema store does not know their schemas."""

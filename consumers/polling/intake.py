@@ -58,7 +58,8 @@ class Intake:
         self._start(runnable)
 
     def take_due(self, tiers: Consumer) -> None:
-        """Take the delayed records whose time has come."""
+        """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
+        self._dispatch.gates.ask_again()
         self._start(self._backpressure.release_due(tiers))
 
     def _start(self, records: list[Record]) -> None:

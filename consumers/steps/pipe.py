@@ -7,11 +7,11 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar, cast
 
+from ..gates.gate import Wait
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..settling.excuse import Excuse
 from . import steps
-from .schema_waits import AwaitedSchema, FrameId
 from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, Stopped, decide
 
 PlaceT = TypeVar("PlaceT")
@@ -26,7 +26,7 @@ class Pipe:
 
     Args:
         settle: takes each outcome.
-        hold: keeps a record until its schema was asked for; False where its partition is given away.
+        hold: keeps a record that has to wait at the gates; False where its partition is given away.
         fail: takes a fault of the worker's own, with the record that met it.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pipe:
         step_context: StepContext,
         *,
         settle: Callable[[Record, Outcome], None],
-        hold: Callable[[Record, FrameId], bool],
+        hold: Callable[[Record, Wait], bool],
         fail: Callable[[Record, BaseException], None],
         excuse: Excuse,
     ) -> None:
@@ -87,8 +87,8 @@ class Pipe:
         return INTERRUPTED if self._excuse.is_given else steps.claim(record, self._step_context)
 
     def _decode(self, record: Record) -> DecodedJob | Outcome | None:
-        """None where the record waits for its schema: it is made ready again."""
+        """None where the record waits at the gates: it is made ready again."""
         job = steps.decode(record, self._step_context)
-        if not isinstance(job, AwaitedSchema):
+        if not isinstance(job, Wait):
             return job
-        return None if self._hold(record, job.frame_id) else INTERRUPTED
+        return None if self._hold(record, job) else INTERRUPTED

@@ -1,4 +1,4 @@
-"""`SchemaWaits`: records wait here while the schema store is asked for the schema that they were written with.
+"""`SchemaWaits`: asks the schema store for the schemas of records that wait for theirs at the gates.
 
 A schema that cannot be asked for is not an unknown one. While the store does not answer, its records wait in memory, in
 their lanes, at the cost of neither an attempt nor the time after which unknown schemas are dead letters; all others go
@@ -10,15 +10,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...schemas import SchemaStore, StoreError
 from .. import log_keys
-from ..records.assignment import Assignment
-from ..records.record import Record, take_out
+from ..gates.gate import Why
+from ..gates.gate_row import GateRow
+from ..records.record import Record
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -38,50 +38,51 @@ FrameId = bytes | int
 Receive = Callable[[list[Record]], None]
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitedSchema:
+    """The `Why` of records whose schema is not at hand."""
+
+    frame_id: FrameId
+    trouble: Callable[[], str | None] = field(default=lambda: None, compare=False, repr=False)
+
+    @property
+    def word(self) -> str:
+        """In a word."""
+        return "awaiting-schema"
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """Why the schema store could not be asked."""
+        return {"trouble": self.trouble() or "it is being asked for"}
+
+
 class SchemaAwaited(Exception):
     """The schema is not at hand: the record waits until the store was asked for it."""
 
-    def __init__(self, frame_id: FrameId) -> None:
-        super().__init__(frame_id)
-        self.frame_id = frame_id
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitedSchema:
-    """What decoding gives for a record whose schema is not at hand."""
-
-    frame_id: FrameId
+    def __init__(self, why: AwaitedSchema) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class SchemaWaits:
-    """The waiting records of one queue. Safe to call from several threads.
+    """Asks for one queue; its records wait in `gates`. Safe to call from several threads.
 
     Attributes:
         crashed: what its thread failed with; None while all is well.
     """
 
-    def __init__(self, store: SchemaStore, queue: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._queue, self._clock = store, queue, clock
+    def __init__(
+        self, store: SchemaStore, queue: str, gates: GateRow, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store, self._queue, self._gates, self._clock = store, queue, gates, clock
         self._changed = threading.Condition()
-        self._held: dict[FrameId, deque[Record]] = {}
         self._unknown: dict[FrameId, float] = {}
         self._outage: StoreError | None = None
         self._said_s = float("-inf")
         self._is_stopping = False
-        self._release: Receive = lambda _records: None
         self._put_off: Receive = lambda _records: None
         self._thread = threading.Thread(target=self._run, name=f"stoker-schemas-{queue}", daemon=True)
         self.crashed: BaseException | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Records that wait here."""
-        return sum(map(len, list(self._held.values()))) if self._held else 0
-
-    def records(self) -> list[Record]:
-        """The same, each of them."""
-        with self._changed:
-            return [record for records in self._held.values() for record in records]
 
     @property
     def trouble(self) -> str | None:
@@ -89,9 +90,10 @@ class SchemaWaits:
         outage = self._outage
         return None if outage is None else str(outage)
 
-    def start(self, release: Receive, put_off: Receive) -> None:
-        """Begin to ask; `release` is given the records that can be decoded, `put_off` those of unknown schemas."""
-        self._release, self._put_off = release, put_off
+    def start(self, put_off: Receive) -> None:
+        """Begin to ask; `put_off` is given the records of unknown schemas."""
+        self._put_off = put_off
+        self._gates.listen(self._note_waiting)
         self._thread.start()
 
     def stop(self) -> None:
@@ -110,28 +112,18 @@ class SchemaWaits:
             unknown_s = self._unknown.get(frame_id)
             if unknown_s is not None and self._clock() - unknown_s < UNKNOWN_FOR_S:
                 return
-            is_flood = len(self._held) >= MAX_SCHEMAS and frame_id not in self._held and self._outage is None
+            asked = self._frames()
+            is_flood = len(asked) >= MAX_SCHEMAS and frame_id not in asked and self._outage is None
         if not is_flood:
-            raise SchemaAwaited(frame_id)
+            raise SchemaAwaited(AwaitedSchema(frame_id, lambda: self.trouble))
 
-    def hold(self, record: Record, frame_id: FrameId) -> bool:
-        """Keep a record until the store was asked for its schema; False where its partition is given away."""
+    def _frames(self) -> list[FrameId]:
+        """The schemas that records wait for."""
+        return [why.frame_id for why in self._gates.whys() if isinstance(why, AwaitedSchema)]
+
+    def _note_waiting(self, _why: Why) -> None:
         with self._changed:
-            if self._is_stopping or not record.assignment.is_open:
-                return False
-            self._held.setdefault(frame_id, deque()).append(record)
             self._changed.notify()
-            return True
-
-    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
-        """Take out the records of partitions that are being given away."""
-        dropped: list[Record] = []
-        with self._changed:
-            for frame_id, records in list(self._held.items()):
-                dropped += take_out(records, assignments)
-                if not records:
-                    del self._held[frame_id]
-        return dropped
 
     # ---- the thread that asks
 
@@ -152,9 +144,9 @@ class SchemaWaits:
     def _next_frames(self) -> list[FrameId]:
         """Wait for something to ask for; empty at the end."""
         with self._changed:
-            while not self._held and not self._is_stopping:
+            while not (frames := self._frames()) and not self._is_stopping:
                 self._changed.wait()
-            return [] if self._is_stopping else list(self._held)[:MAX_SCHEMAS]
+            return [] if self._is_stopping else frames[:MAX_SCHEMAS]
 
     def _rest(self, for_s: float) -> None:
         with self._changed:
@@ -172,18 +164,15 @@ class SchemaWaits:
             return False
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
-        self._put_off(self._taken_out(unknown))  # at once: a runner may be free only when the answer holds no more
+        self._put_off(
+            self._gates.take(map(AwaitedSchema, unknown))
+        )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
         return True
 
     def _let_go(self, frames: list[FrameId]) -> None:
-        released = self._taken_out(frames)
-        if released:
-            self._release(released)
-
-    def _taken_out(self, frames: list[FrameId]) -> list[Record]:
-        with self._changed:
-            return [record for frame_id in frames for record in self._held.pop(frame_id, ())]
+        for frame_id in frames:
+            self._gates.open(AwaitedSchema(frame_id))
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()
@@ -200,9 +189,9 @@ class SchemaWaits:
         self._outage, now_s = error, self._clock()
         if now_s - self._said_s < SAY_AGAIN_S:
             return
-        self._said_s = now_s
+        self._said_s, waiting = now_s, self._gates.count_of(AwaitedSchema)
         _LOGGER.warning(
             "%d jobs of queue %r wait for their schema: %s. They wait until it answers, and lose no attempt by that; "
-            "jobs whose schema is known go on", self.waiting, self._queue, error,
-            extra={log_keys.QUEUE: self._queue, log_keys.COUNT: self.waiting},
+            "jobs whose schema is known go on", waiting, self._queue, error,
+            extra={log_keys.QUEUE: self._queue, log_keys.COUNT: waiting},
         )  # fmt: skip

@@ -17,6 +17,7 @@ from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, 
 from ...topology import JobType, Queue
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
+from ..gates.gate import Wait
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
 from ..job.context import JobContext
 from ..job.failure import make_failure
@@ -36,7 +37,7 @@ from ..records.outcomes import (
     Snoozed,
 )
 from ..records.record import Record, attempt_of, first_failed
-from .schema_waits import AwaitedSchema, SchemaAwaited
+from .schema_waits import SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)
 DEFER_LIMIT = timedelta(days=7)
@@ -111,7 +112,7 @@ def claim(record: Record, step_context: StepContext) -> Outcome | None:
     return SKIPPED if ledger is not None and ledger.is_settled(record) else None
 
 
-def decode(record: Record, step_context: StepContext) -> DecodedJob | AwaitedSchema | Outcome:
+def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Outcome:
     """Read headers and payload; what cannot be read is dead, what may be readable elsewhere is deferred.
 
     A record whose schema is not at hand is neither before the store was asked for it.
@@ -146,11 +147,11 @@ def _refuse(name: str) -> Never:
 
 def _decode_payload(
     record: Record, job_type: JobType[Any, Any], context: JobContext, step_context: StepContext
-) -> DecodedJob | AwaitedSchema | Outcome:
+) -> DecodedJob | Wait | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
     except SchemaAwaited as awaited:
-        return AwaitedSchema(awaited.frame_id)
+        return Wait(until_at_s=None, why=awaited.why)
     except UnknownSchema as error:
         return _defer(record, step_context, "unknown-schema", str(error))
     except SchemaMismatch as error:

@@ -5,8 +5,8 @@ Everything between librdkafka and the handlers is the worker's own code; threads
 lost; nothing is committed whose outcome is not durable; what was complete or done does not run again; keys keep their
 order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; jobs that kill what
 they run in are quarantined, before they have killed many, and nobody else is; records that no topic takes as they are
-end in the dead letters; those of an unknown schema wait while it cannot be asked for; all counts return to zero. In
-every play the events' topic is silent for good: what may run, runs all the same.
+end in the dead letters; those of an unknown schema wait while it cannot be asked for, others while their gate is
+closed; all counts return to zero. In every play the events' topic is silent for good: what may run, runs all the same.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ SHAPES = {
     "outcomes that write a second record": Shape(is_followed=True),
     "a second record in strict order, and large ones": Shape(is_followed=True, ordering="strict", large_every=4),
     "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
+    "gates that close and open, jobs that kill processes": Shape(is_gated=True, deadly_every=6),
+    "strict ordering, gates that close and open, a registry that is away": Shape(
+        ordering="strict", is_gated=True, newer_every=3
+    ),
 }
 SEEDS = 100
 SOAK_SEEDS = 5_000

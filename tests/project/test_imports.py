@@ -20,7 +20,7 @@ FOLDERS = {
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
-        *("kafka", "records", "ordering", "job", "partitions", "runners", "settling", "steps", "isolation"),
+        *("kafka", "records", "ordering", "gates", "job", "partitions", "runners", "settling", "steps", "isolation"),
         *("polling", "group", "inspection", "assembly", "queue_worker", "worker"),
     ),
     "operations": (

@@ -11,9 +11,7 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = (
-        process.dispatch.parked + len(process.startable) + process.isolated.paused + process.dispatch.awaiting_schema
-    )
+    waiting = process.dispatch.parked + len(process.startable) + process.isolated.paused + process.gates.count
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
     assert process.dispatch.parked >= 0

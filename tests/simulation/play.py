@@ -146,6 +146,8 @@ class Play:
             case "take":
                 if process.ready.records:
                     process.take(process.ready.records[picked % len(process.ready.records)])
+            case "gate":
+                process.change_gate(picked)
             case "answer":
                 if process.unanswered:
                     process.answer_commit(COMMIT_FATES[picked % len(COMMIT_FATES)])
@@ -226,6 +228,7 @@ class Play:
         self.world.set_registry(is_away=False, has_newer=True)
         for process in self.world.processes:
             self._notice(process)
+            process.open_gate()
         self._stand_still()
         self._drain()
         check_rest(self.world)
@@ -278,7 +281,10 @@ class Play:
         self.turn(process)
         self.turn(process)
         self.check()
-        due_s = min(filter(None, [process.backpressure.next_due_s, process.isolated.next_due_s]), default=None)
+        due_s = min(
+            filter(None, [process.backpressure.next_due_s, process.isolated.next_due_s, process.gates.next_at_s]),
+            default=None,
+        )
         if due_s is not None:
             CLOCK.advance(max(0.0, due_s - CLOCK.time()) + 0.01)
         return due_s

@@ -15,8 +15,11 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
+from simulation.gates import SimGate
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
+from stoker.consumers.gates.gate import Closed
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -98,6 +101,7 @@ class SimProcess:
     number: int
     chance: float = 0.0
     writers: Sequence[Writer] = WRITERS
+    gate: SimGate | None = None
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
     while_waiting: Callable[[], None] = lambda: None
@@ -129,7 +133,8 @@ class SimProcess:
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
-        self.waits = SchemaWaits(store, queue.name, clock=CLOCK.time)
+        self.gates = GateRow([] if self.gate is None else [self.gate], clock=CLOCK.time)
+        self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
         self.step_context = StepContext(
             queue=queue,
             job_types=self.pipeline.job_types,
@@ -145,14 +150,16 @@ class SimProcess:
             self.settler,
             self.events,
             settings,
+            gates=self.gates,
             waits=self.waits,
             make_runners=self._make_runners,
         )
-        self.waits._release, self.waits._put_off = self.dispatch._make_ready, self.dispatch._put_off
+        self.gates.start(self.dispatch._make_ready)
+        self.waits._put_off = self.dispatch._put_off
         self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
         self.backpressure = Backpressure(
-            self.assignments, settings, lambda: self.dispatch.parked + self.dispatch.awaiting_schema, self.settled
+            self.assignments, settings, lambda: self.dispatch.parked + self.gates.count, self.settled
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
@@ -311,10 +318,24 @@ class SimProcess:
         self.ended[record] = outcome
         self._hand_over(record, outcome)
 
+    def change_gate(self, choice: int) -> None:
+        """The gate closes for a key, or opens."""
+        if self.gate is not None:
+            self._open(self.gate.change(choice))
+
+    def open_gate(self) -> None:
+        """The gate opens for all."""
+        if self.gate is not None:
+            self._open(self.gate.open_all())
+
+    def _open(self, reasons: Sequence[Closed]) -> None:
+        for why in reasons:
+            self.gates.open(why)
+
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
         before = set(self.ended)
-        if self.waits.waiting:
+        if self.dispatch.awaiting_schema:
             self.waits._ask(self.waits._next_frames())
         assert self.dispatch.crashed is None
         return [(record, self.ended.pop(record)) for record in set(self.ended) - before]

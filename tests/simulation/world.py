@@ -15,6 +15,7 @@ from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.followers import FOLLOWED_WRITERS
+from simulation.gates import SimGate
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
@@ -63,6 +64,7 @@ class Shape:
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
         is_followed: whether ends of jobs write a second record.
+        is_gated: whether each process has a gate that closes and opens by chance.
         spills_beyond: what the processes believe that they take; None leaves that to find out.
     """
 
@@ -74,6 +76,7 @@ class Shape:
     deadly_every: int = 0
     large_every: int = 0
     newer_every: int = 0
+    is_gated: bool = False
 
 
 def work(number: int) -> None:
@@ -210,9 +213,15 @@ class World:
 
     def join(self, chance: float) -> SimProcess:
         """Start a process."""
-        writers = FOLLOWED_WRITERS if self.shape.is_followed else WRITERS
         process = SimProcess(
-            self.brokers, self._pipeline, self.queue, self.registry, next(self._numbers), chance, writers
+            self.brokers,
+            self._pipeline,
+            self.queue,
+            self.registry,
+            next(self._numbers),
+            chance,
+            writers=FOLLOWED_WRITERS if self.shape.is_followed else WRITERS,
+            gate=SimGate() if self.shape.is_gated else None,
         )
         if self.shape.spills_beyond is not None:
             process.commits._max_characters = self.shape.spills_beyond

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from stoker.consumers.gates.gate import Why
 from stoker.consumers.inspection import holdups as module
 from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
 from stoker.consumers.job.context import JobContext
@@ -21,6 +22,7 @@ from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.event_publisher import Event
+from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.schemas import decode_own, encode_own
 from stoker.topology.declaration.job_type import RunLimits
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -41,7 +43,7 @@ class Scene:
     places: list[Any] = field(default_factory=list)
     held: list[Record] = field(default_factory=list)
     crashed: list[Record] = field(default_factory=list)
-    schemaless: list[Record] = field(default_factory=list)
+    gated: dict[Record, Why] = field(default_factory=dict)
     is_in_trouble: bool = False
     events: list[Event] = field(default_factory=list)
 
@@ -52,8 +54,7 @@ class Scene:
             parked_records=self.lanes.parked_records,
             awaited_tier=self.lanes.awaited_tier,
             runners=SimpleNamespace(of=lambda _kind: SimpleNamespace(paused_records=lambda: self.crashed)),
-            schemaless_records=lambda: self.schemaless,
-            schema_trouble="no leader",
+            gates=SimpleNamespace(waiting=lambda: self.gated),
         )
         self.holdups = Holdups(
             self.delivery.queue,
@@ -162,7 +163,7 @@ def test_a_job_that_waits_for_its_schema_says_why() -> None:
     """An outage of the schema store is no lack of runners."""
     scene = key_order()
     record = scene.delivery.record()
-    scene.schemaless.append(record)
+    scene.gated[record] = AwaitedSchema(b"", lambda: "no leader")
     assert scene.report(record) == [("awaiting-schema", 7, {"trouble": "no leader"})]
 
 

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from stoker.consumers.gates.gate import Wait
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
-from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, SchemaAwaited, SchemaWaits
+from stoker.consumers.steps.schema_waits import MAX_SCHEMAS, AwaitedSchema, SchemaAwaited, SchemaWaits
 from stoker.schemas import StoredSchema, StoreError
 from stoker.schemas.codec.schema import RecordSchema
 from stoker.schemas.errors import RegistryUnreachable
@@ -46,19 +48,26 @@ class Store(EmptyStore):
         self.learned |= self.known
 
 
+def awaits(frame_id: bytes | int) -> Wait:
+    """What decoding gives for a record of this schema."""
+    return Wait(until_at_s=None, why=AwaitedSchema(frame_id))
+
+
 class Scene:
     """The waits of one queue, and what they have released."""
 
     def __init__(self) -> None:
         self.store, self.now_s = Store(), 0.0
         self.released, self.put_off = list[Record](), list[Record]()
-        self.waits = SchemaWaits(self.store, "q", clock=lambda: self.now_s)
+        self.gates = GateRow()
+        self.gates.start(self.released.extend)
+        self.waits = SchemaWaits(self.store, "q", self.gates, clock=lambda: self.now_s)
         self.assignment = Assignment(1, "t", 0)
 
     def hold(self, *frames: bytes | int) -> list[Record]:
         """Hold a record of each schema."""
         records = [plain_record(number, None, self.assignment) for number, _ in enumerate(frames)]
-        assert all(self.waits.hold(record, frame) for record, frame in zip(records, frames, strict=True))
+        assert all(self.gates.hold(record, awaits(frame)) for record, frame in zip(records, frames, strict=True))
         return records
 
     def is_unknown(self, frame_id: bytes | int) -> bool:
@@ -74,7 +83,7 @@ class Scene:
 def scene() -> Iterator[Scene]:
     """Waits that ask."""
     scene = Scene()
-    scene.waits.start(scene.released.extend, scene.put_off.extend)
+    scene.waits.start(scene.put_off.extend)
     yield scene
     scene.store.may_answer.set()
     scene.waits.stop()
@@ -102,7 +111,7 @@ def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, capl
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     scene.hold(1, 2)
     wait_until(lambda: scene.store.asked >= 3)
-    assert (scene.released, scene.waits.waiting, scene.is_unknown(1)) == ([], 2, False)
+    assert (scene.released, scene.gates.count, scene.is_unknown(1)) == ([], 2, False)
     assert "no leader" in str(scene.waits.trouble)
     scene.store.failure = None
     wait_until(lambda: len(scene.put_off) == 2, 20)
@@ -116,7 +125,7 @@ def test_what_the_store_has_learned_is_released_also_if_it_fails_at_others(scene
     (_, known) = scene.hold(1, 2)
     scene.store.learned = {2}
     wait_until(lambda: scene.released == [known])
-    assert scene.waits.waiting == 1
+    assert scene.gates.count == 1
 
 
 def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None:
@@ -124,9 +133,9 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     records = scene.hold(1, 2)
     scene.assignment.leave()
-    assert sorted(r.offset for r in scene.waits.drop([scene.assignment])) == [r.offset for r in records]
-    assert not scene.waits.hold(records[0], 1)
-    assert scene.waits.waiting == 0
+    assert sorted(r.offset for r in scene.gates.drop([scene.assignment])) == [r.offset for r in records]
+    assert not scene.gates.hold(records[0], awaits(1))
+    assert scene.gates.count == 0
 
 
 def test_a_flood_of_schemas_that_nobody_knows_is_put_off_unasked(scene: Scene) -> None:
@@ -144,6 +153,6 @@ def test_a_fault_of_its_own_is_told_so_that_the_worker_stops() -> None:
     """Else its records would wait for ever, in silence."""
     scene = Scene()
     scene.store.failure = ValueError("a bug")  # type: ignore[assignment]
-    scene.waits.start(scene.released.extend, scene.put_off.extend)
+    scene.waits.start(scene.put_off.extend)
     scene.hold(1)
     wait_until(lambda: isinstance(scene.waits.crashed, ValueError))

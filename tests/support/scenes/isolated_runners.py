@@ -13,12 +13,12 @@ import psutil
 from confluent_kafka import Message
 
 from stoker.consumers import WorkerSettings
+from stoker.consumers.gates.gate import Wait
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
@@ -95,7 +95,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
     def run_one(record: Record, slot: Slot) -> None:
         try:
             task = decode(record, step_context)
-            assert not isinstance(task, AwaitedSchema)
+            assert not isinstance(task, Wait)
             outcome = runners.outcome(task, slot) if isinstance(task, DecodedJob) else task
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome

@@ -1,0 +1,1 @@
+"""Gates: what holds back a ready job for now, and why."""

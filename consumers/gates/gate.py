@@ -1,0 +1,73 @@
+"""`Gate`: one reason why a ready record may not start now, such as a pause or a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..records.record import Record
+
+
+class Why(Protocol):
+    """Why a record waits. Hashable: equal ones are opened together."""
+
+    @property
+    def word(self) -> str:
+        """The reason in a word, as events and commands show it: `paused`."""
+        ...
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """What else people should know; `opens` is what ends the wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The `Why` of most gates.
+
+    Attributes:
+        word: the reason in a word: `paused`.
+        opens: what ends the wait, for people: "ann resumes the queue".
+    """
+
+    word: str
+    opens: str
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """What ends the wait."""
+        return {"opens": self.opens}
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The record may start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """The record waits.
+
+    Attributes:
+        until_at_s: epoch time at which the gates are asked again; None where only `GateRow.open` ends the wait.
+        why: what `open` is called with.
+    """
+
+    until_at_s: float | None
+    why: Why
+
+
+START = Start()
+
+
+class Gate(Protocol):
+    """Decides which records may start; asked by all threads, and never blocks.
+
+    A gate that opens calls `GateRow.open` with the reason, after it has begun to answer `START`.
+    """
+
+    def may_start(self, record: Record, now_s: float) -> Start | Wait:
+        """Say whether this record may start at the epoch time `now_s`; without effect, since it may be asked again."""
+        ...

@@ -1,0 +1,149 @@
+"""Gates: a ready record that may not start waits, with a reason, until its gate opens or its time has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stoker.consumers.gates.gate import START, Closed, Start, Wait, Why
+from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
+from support.scenes.deliveries import plain_record
+
+ODD = Closed("odd", "the odd ones are let in")
+
+
+@dataclass
+class OddGate:
+    """Lets odd offsets wait while it is closed, until a time if it is given one; opens by itself at that time."""
+
+    is_closed: bool = True
+    until_at_s: float | None = None
+    asked: int = 0
+
+    def may_start(self, record: Record, now_s: float) -> Start | Wait:
+        """Odd ones may not."""
+        self.asked += 1
+        is_late = self.until_at_s is not None and now_s >= self.until_at_s
+        if not self.is_closed or is_late or record.offset % 2 == 0:
+            return START
+        return Wait(until_at_s=self.until_at_s, why=ODD)
+
+
+@dataclass
+class Scene:
+    """A row whose released records are asked for again, as the dispatch does; `started` are those that may start."""
+
+    gate: OddGate = field(default_factory=OddGate)
+    now_s: float = 100.0
+    started: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin."""
+        self.assignment = Assignment(1, "t", 0)
+        self.row = GateRow([self.gate], clock=lambda: self.now_s)
+        self.row.start(self.make_ready)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """As the dispatch does."""
+        self.started += [record.offset for record in self.row.admit(records)]
+
+    def take(self, *offsets: int) -> list[Record]:
+        """Make records ready."""
+        records = [plain_record(offset, None, self.assignment) for offset in offsets]
+        self.make_ready(records)
+        return records
+
+
+def test_a_row_without_gates_is_false_and_asks_nothing() -> None:
+    """So that a queue without gates pays one look for a whole handful."""
+    assert not GateRow()
+    assert Scene().row
+
+
+def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
+    """Others start; what opens asks all gates again."""
+    scene = Scene()
+    _, first, _, second = scene.take(2, 3, 4, 5)
+    assert scene.started == [2, 4]
+    assert (scene.row.count, scene.row.waiting()) == (2, {first: ODD, second: ODD})
+    scene.row.open(ODD)
+    assert (scene.started, scene.row.count) == ([2, 4], 2), "it is still closed"
+    scene.gate.is_closed = False
+    scene.row.open(ODD)
+    assert (scene.started, scene.row.count, scene.row.whys()) == ([2, 4, 3, 5], 0, [])
+
+
+def test_a_record_that_waits_for_a_time_is_asked_for_again_then_and_not_before() -> None:
+    """Ten seconds, at a clock that the test moves."""
+    scene = Scene(OddGate(until_at_s=110.0))
+    scene.take(1)
+    assert (scene.started, scene.row.next_at_s) == ([], 110.0)
+    scene.now_s = 109.9
+    scene.row.ask_again()
+    assert scene.started == []
+    scene.now_s = 110.0
+    scene.row.ask_again()
+    assert (scene.started, scene.row.count) == ([1], 0)
+    assert scene.row.next_at_s is None
+
+
+def test_what_was_released_before_its_time_is_not_released_twice() -> None:
+    """It would run twice at once."""
+    scene = Scene(OddGate(until_at_s=110.0))
+    scene.take(1)
+    scene.gate.is_closed = False
+    scene.row.open(ODD)
+    scene.now_s = 120.0
+    scene.row.ask_again()
+    assert scene.started == [1]
+
+
+def test_a_gate_that_opens_while_it_is_asked_keeps_no_record() -> None:
+    """Its signal finds nothing held yet, and would never come again."""
+
+    class Opening(OddGate):
+        def may_start(self, record: Record, now_s: float) -> Start | Wait:
+            answer = super().may_start(record, now_s)
+            if self.asked == 1:
+                self.is_closed = False
+                scene.row.open(ODD)
+            return answer
+
+    scene = Scene(Opening())
+    scene.take(1)
+    assert (scene.started, scene.gate.asked) == ([1], 2)
+
+
+def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() -> None:
+    """The next owner gets them; a shutdown waits for none of them."""
+    scene = Scene(OddGate(until_at_s=110.0))
+    other = plain_record(7, None, Assignment(2, "t", 1))
+    (record,) = scene.take(1)
+    scene.make_ready([other])
+    scene.assignment.leave()
+    assert scene.row.drop([scene.assignment]) == [record]
+    assert (scene.row.count, scene.row.waiting()) == (1, {other: ODD})
+    assert scene.row.admit([record]) == [record], "the next step ends it"
+    assert not scene.row.hold(record, Wait(until_at_s=None, why=ODD))
+
+
+def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
+    """Also where no gate is declared; whoever listens hears of it."""
+    scene, heard = Scene(), list[Why]()
+    record = plain_record(2, None, scene.assignment)
+    scene.row.listen(heard.append)
+    assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
+    assert (heard, scene.row.count_of(Closed)) == ([ODD], 1)
+    scene.row.open(ODD)
+    assert scene.started == [2]
+
+
+def test_a_row_that_was_stopped_holds_nothing() -> None:
+    """What waits is delivered again."""
+    scene = Scene(OddGate(until_at_s=110.0))
+    scene.take(1)
+    scene.row.stop()
+    assert (scene.row.count, scene.row.next_at_s) == (0, None)
+    scene.row.open(ODD)
+    assert scene.started == []
