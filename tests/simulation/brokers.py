@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, Message, TopicPartition
@@ -18,21 +18,54 @@ OnAppend = Callable[[Message], None]
 
 @dataclass
 class Log:
-    """One partition; offsets of records that are gone, and of transactions' markers, are missing from it."""
+    """One partition; offsets of records that are gone, and of transactions' markers, are missing from it.
+
+    Attributes:
+        low: the first offset that is not cut off; high: the one that the next record gets.
+        open_at: where the transaction began that has not ended; None where all have.
+    """
 
     records: dict[int, Message] = field(default_factory=dict)
     low: int = 0
     high: int = 0
+    open_at: int | None = None
+
+    @property
+    def end(self) -> int:
+        """How far it can be read: as Kafka's last stable offset, since consumers see committed records alone."""
+        return self.high if self.open_at is None else self.open_at
 
     def read(self, position: int, limit: int) -> tuple[list[Message], int]:
         """Records from a position on, and the position behind them."""
         found: list[Message] = []
         at = max(position, self.low)
-        while at < self.high and len(found) < limit:
+        while at < self.end and len(found) < limit:
             if at in self.records:
                 found.append(self.records[at])
             at += 1
         return found, at
+
+    def begin_transaction(self) -> None:
+        """Nothing that is written from now on can be read before the transaction has ended."""
+        assert self.open_at is None
+        self.open_at = self.high
+
+    def end_transaction(self, aborted: Iterable[int] = ()) -> None:
+        """Its marker takes an offset; records of it that were aborted are never seen."""
+        for offset in aborted:
+            del self.records[offset]
+        self.open_at = None
+        self.high += 1
+
+    def cut(self, before: int) -> None:
+        """Retention removes everything below an offset."""
+        self.low = max(self.low, before)
+        self.records = {offset: message for offset, message in self.records.items() if offset >= self.low}
+
+    def compact(self) -> None:
+        """Of each key the last record is left, at its offset."""
+        last = {message.key(): offset for offset, message in sorted(self.records.items())}
+        self.records = {offset: self.records[offset] for offset in sorted(last.values())}
 
 
 class SimBrokers:
@@ -42,6 +75,7 @@ class SimBrokers:
         metadata_limit: characters of metadata that a commit may have, less one.
         committed: the group's offsets, with metadata.
         limits: {topic: bytes of a record that it takes}; no limit where it has none.
+        fenced: the members that the group takes for dead: it refuses their commits.
         read_from: the offsets at which consumers that assigned themselves began.
     """
 
@@ -50,6 +84,7 @@ class SimBrokers:
         self.logs: defaultdict[Place, Log] = defaultdict(Log)
         self.limits: dict[str, int] = {}
         self.committed: dict[Place, Committed] = {}
+        self.fenced: set[object] = set()
         self.read_from: defaultdict[Place, list[int]] = defaultdict(list)
         self.on_append: OnAppend = lambda _message: None
         self.on_commit: Callable[[Place], None] = lambda _place: None
@@ -65,7 +100,7 @@ class SimBrokers:
             offset=log.high,
             key=key.encode() if isinstance(key, str) else key,
             value=value,
-            headers=headers,  # type: ignore[arg-type]  # the stub's list is invariant
+            headers=headers or None,  # type: ignore[arg-type]  # the stub's list is invariant
             timestamp=(1, int(CLOCK.time() * 1_000)),
         )
         log.records[log.high] = message
@@ -73,13 +108,14 @@ class SimBrokers:
         self.on_append(message)
         return message
 
-    def takes(self, topic: str, value: bytes | None, headers: HeaderList) -> bool:
-        """Whether a record is not too large for its topic."""
-        size_bytes = len(value or b"") + sum(len(part) for _, part in headers)
+    def takes(self, topic: str, size_bytes: int) -> bool:
+        """Whether a batch of so many bytes is not too large for a topic."""
         return size_bytes <= self.limits.get(topic, size_bytes)
 
-    def commit(self, places: list[TopicPartition]) -> KafkaError | None:
-        """Take a commit, but for partitions whose metadata is too large."""
+    def commit(self, places: list[TopicPartition], member: object) -> KafkaError | None:
+        """Take a member's commit, but for partitions whose metadata is too large."""
+        if member in self.fenced:
+            return KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
         error = None
         for place in places:
             if len(place.metadata or "") >= self.metadata_limit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -84,9 +84,9 @@ class SimConsumer:
                 self._positions[place] = log.low  # auto.offset.reset
             read, self._positions[place] = log.read(self._positions[place], limit - len(found))
             found += read
-            if self._positions[place] >= log.high and self._ends_told.get(place) != log.high and len(found) < limit:
-                self._ends_told[place] = log.high
-                found.append(_end_of(place, log.high))
+            if self._positions[place] >= log.end and self._ends_told.get(place) != log.end and len(found) < limit:
+                self._ends_told[place] = log.end
+                found.append(_end_of(place, log.end))
         return found
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
@@ -101,7 +101,7 @@ class SimConsumer:
     def get_watermark_offsets(self, at: TopicPartition, timeout: float = 0.0, cached: bool = False) -> tuple[int, int]:
         """Where a partition begins and ends."""
         log = self._brokers.logs[at.topic, at.partition]
-        return log.low, log.high
+        return log.low, log.end
 
     def offsets_for_times(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """Where partitions begin or end."""
@@ -110,16 +110,16 @@ class SimConsumer:
 
     def _edge(self, at: TopicPartition) -> int:
         log = self._brokers.logs[at.topic, at.partition]
-        return log.low if at.offset == EARLIEST else log.high
+        return log.low if at.offset == EARLIEST else log.end
 
     def committed(self, asked: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         """The group's offsets."""
         self._while_reading()
-        none = (-1001, "")
-        return [
-            TopicPartition(at.topic, at.partition, *self._brokers.committed.get((at.topic, at.partition), none))
-            for at in asked
-        ]
+        return [self._committed(at.topic, at.partition) for at in asked]
+
+    def _committed(self, topic: str, partition: int) -> TopicPartition:
+        found = self._brokers.committed.get((topic, partition))
+        return TopicPartition(topic, partition, -1_001) if found is None else TopicPartition(topic, partition, *found)
 
 
 def _end_of(place: Place, offset: int) -> Message:
@@ -128,7 +128,7 @@ def _end_of(place: Place, offset: int) -> Message:
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pending:
     topic: str
     partition: int
@@ -137,21 +137,28 @@ class _Pending:
     headers: HeaderList
     on_delivery: Callable[[KafkaError | None, Message], None] | None
 
+    @property
+    def size_bytes(self) -> int:
+        """What it weighs in a batch, about."""
+        return len(self.value or b"") + sum(len(part) for _, part in self.headers)
+
 
 class SimProducer:
     """A producer; `fates` says what becomes of its next writes, "done" where it says nothing.
 
-    `while_waiting` lets others move while this one waits for its answers. A topic without partitions of ours, such as
-    that of the events, stays silent for good: its records are never answered, and soon fill what the client holds.
+    What is written to a partition between two flushes is one batch, which a topic takes or refuses as a whole; of a
+    lone producer, each record is. `while_waiting` lets others move while this one waits for its answers. A topic
+    without partitions of ours, such as that of the events, stays silent for good: its records are never answered, and
+    soon fill what the client holds.
     """
 
     def __init__(
-        self, brokers: SimBrokers, fates: deque[Fate], while_waiting: Callable[[], None], *, reports: str
+        self, brokers: SimBrokers, fates: deque[Fate], while_waiting: Callable[[], None], *, is_lone: bool = False
     ) -> None:
         self._brokers = brokers
         self._fates = fates
         self._while_waiting = while_waiting
-        self._reports_success = reports == "all"
+        self._is_lone = is_lone
         self._pending: list[_Pending] = []
         self._confirmed: dict[int, HeaderList] = {}
         self._unanswered = 0
@@ -181,8 +188,10 @@ class SimProducer:
 
     def flush(self, timeout_s: float) -> int:
         """Have everything answered that will be; how much is not when the time is over."""
+        too_large = self._find_too_large()
         while self._pending:
-            self._write(self._pending.pop(0))
+            pending = self._pending.pop(0)
+            self._write(pending, is_too_large=pending in too_large)
         self._while_waiting()
         if self._unanswered and timeout_s > 0:
             CLOCK.advance(timeout_s)
@@ -190,16 +199,25 @@ class SimProducer:
             assert self._waited_in_vain < PATIENCE, "work that may go on waits for a topic that stays silent for good"
         return self._unanswered
 
-    def _write(self, pending: _Pending) -> None:
+    def _find_too_large(self) -> set[_Pending]:
+        batches: defaultdict[object, list[_Pending]] = defaultdict(list)
+        for pending in self._pending:
+            batches[pending if self._is_lone else (pending.topic, pending.partition)].append(pending)
+        found: set[_Pending] = set()
+        for batch in batches.values():
+            if not self._brokers.takes(batch[0].topic, sum(pending.size_bytes for pending in batch)):
+                found.update(batch)
+        return found
+
+    def _write(self, pending: _Pending, *, is_too_large: bool) -> None:
         fate = self._fates.popleft() if self._fates else "done"
         if pending.headers:
             assert id(pending.headers) not in self._confirmed, f"{pending} is confirmed and written again"
-            if fate == "done" and self._brokers.takes(pending.topic, pending.value, pending.headers):
+            if fate == "done" and not is_too_large:
                 self._confirmed[id(pending.headers)] = pending.headers
         if fate == "killed":
             raise ProcessKilled
         written = Message(topic=pending.topic, partition=pending.partition, offset=-1)
-        is_too_large = not self._brokers.takes(pending.topic, pending.value, pending.headers)
         if fate != "refused" and not is_too_large:
             written = self._brokers.append(
                 pending.topic, pending.partition, pending.key, pending.value, pending.headers
@@ -207,5 +225,5 @@ class SimProducer:
         error = None if fate == "done" else KafkaError(KafkaError._MSG_TIMED_OUT)
         if is_too_large:
             error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-        if pending.on_delivery is not None and (error is not None or self._reports_success):
+        if pending.on_delivery is not None:
             pending.on_delivery(error, written)

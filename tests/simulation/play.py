@@ -226,6 +226,7 @@ class Play:
     def finish(self) -> None:
         """All faults end, and everything comes to rest."""
         self.world.set_registry(is_away=False, has_newer=True)
+        self.world.end_transactions()
         for process in self.world.processes:
             self._notice(process)
             process.open_gate()

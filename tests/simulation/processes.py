@@ -48,10 +48,8 @@ from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContex
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 
-ANSWERS = {
-    "refused": KafkaError(KafkaError.UNKNOWN_MEMBER_ID),
-    "unanswered": KafkaError(KafkaError.REQUEST_TIMED_OUT),
-}
+REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
+UNANSWERED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +89,6 @@ class SimProcess:
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run; `frozen`: those of them that do not end.
         ended: outcomes that were handed over and not yet noted.
-        is_fenced: whether the group takes it for dead: its commits are refused until it notices.
     """
 
     brokers: SimBrokers
@@ -112,7 +109,6 @@ class SimProcess:
     running: list[Running] = field(default_factory=list)
     frozen: list[Running] = field(default_factory=list)
     ended: dict[Record, Outcome] = field(default_factory=dict)
-    is_fenced: bool = False
     is_settling: bool = False
     is_alive: bool = True
 
@@ -125,7 +121,7 @@ class SimProcess:
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
-            SettlingClients(make_shared=self._settling_producer, make_lone=self._settling_producer),
+            SettlingClients(make_shared=self._settling_producer, make_lone=self._lone_producer),
             worker_id=settings.worker_id,
             publish_event=self.events.publish,
             on_settled=self.settled.put,
@@ -177,6 +173,11 @@ class SimProcess:
         self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
         self.failed = SettlementBatch()
 
+    @property
+    def is_fenced(self) -> bool:
+        """Whether the group takes it for dead: its commits are refused until it notices."""
+        return self in self.brokers.fenced
+
     def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
         self.isolated = SimIsolatedRunners(parts.step_context, parts.settings, lambda _record, _slot: None)
         return [self.isolated, self.ready]
@@ -187,14 +188,16 @@ class SimProcess:
         )
 
     def _settling_producer(self) -> Producer:
-        made = SimProducer(self.brokers, self.fates, self._wait_for_answers, reports="all")
-        return cast(Producer, made)
+        return cast(Producer, SimProducer(self.brokers, self.fates, self._wait_for_answers))
+
+    def _lone_producer(self) -> Producer:
+        return cast(Producer, SimProducer(self.brokers, self.fates, self._wait_for_answers, is_lone=True))
 
     def _events_producer(self) -> Producer:
-        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
+        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None))
 
     def _spilling_producer(self) -> Producer:
-        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None, reports="all"))
+        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None))
 
     def _wait_for_reading(self) -> None:
         self.while_reading()
@@ -251,7 +254,7 @@ class SimProcess:
         taken = [TopicPartition(a.topic, a.partition) for a in self.assignments.all()]
         self.rebalance.lose(taken)
         self.group_client.incremental_unassign(taken)
-        self.is_fenced = False
+        self.brokers.fenced.discard(self)
 
     # ---- commits
 
@@ -273,10 +276,10 @@ class SimProcess:
         return self._commit(places, self.commit_fates.popleft() if self.commit_fates else "done")
 
     def _commit(self, places: list[TopicPartition], fate: Fate) -> KafkaError | None:
-        if self.is_fenced:
-            fate = "refused"
-        error = None if fate == "refused" else self.brokers.commit(places)
-        return ANSWERS.get(fate, error)
+        if fate == "refused":
+            return REFUSED
+        refusal = self.brokers.commit(places, self)
+        return UNANSWERED if fate == "unanswered" and not self.is_fenced else refusal
 
     # ---- what the runners and the settling thread do
 

@@ -136,7 +136,7 @@ class World:
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
         self._numbers = count(1)
-        self._topics = [self.queue.topic, *self.queue.retry_topics.values()]
+        self.topics = [self.queue.topic, *self.queue.retry_topics.values()]
 
     # ---- producers and operators
 
@@ -174,7 +174,31 @@ class World:
 
     def leave_gap(self, choice: int) -> None:
         """A transaction's marker takes an offset."""
-        self.brokers.logs[self._place(choice)].high += 1
+        log = self.brokers.logs[self._place(choice)]
+        if log.open_at is None:
+            log.begin_transaction()
+            log.end_transaction()
+
+    def hold_reads(self, choice: int) -> None:
+        """A replay's transaction begins, or ends: what is written meanwhile is read only when it has ended.
+
+        On the main topic, since tiers are written by workers alone, which have none.
+        """
+        log = self.brokers.logs[self.queue.topic, choice % PARTITIONS]
+        if log.open_at is None:
+            log.begin_transaction()
+        else:
+            log.end_transaction()
+
+    def end_transactions(self) -> None:
+        """All that are open end."""
+        for log in self.brokers.logs.values():
+            if log.open_at is not None:
+                log.end_transaction()
+
+    def compact_progress(self, choice: int) -> None:
+        """Of the progress topic of one partition, the last record of each key is left."""
+        self.brokers.logs[self.queue.progress_topic, choice % PARTITIONS].compact()
 
     def remove_complete(self, choice: int) -> None:
         """Compaction or retention removes a record that is complete."""
@@ -188,8 +212,7 @@ class World:
         """Retention removes everything below the committed offset."""
         place = self._place(choice)
         log = self.brokers.logs[place]
-        log.low = max(log.low, min(self.brokers.committed.get(place, (0, ""))[0], log.high))
-        log.records = {offset: message for offset, message in log.records.items() if offset >= log.low}
+        log.cut(min(self.brokers.committed.get(place, (0, ""))[0], log.high))
 
     def rewind(self, choice: int) -> None:
         """An operator sets a partition's offset back, which the group allows only while it is nobody's."""
@@ -207,7 +230,7 @@ class World:
         self.set_registry(is_away=not self.registry.is_away, has_newer=choice % 3 == 0)
 
     def _place(self, choice: int) -> Place:
-        return self._topics[choice % len(self._topics)], choice // 3 % PARTITIONS
+        return self.topics[choice % len(self.topics)], choice // 3 % PARTITIONS
 
     # ---- processes and the group
 
@@ -233,7 +256,7 @@ class World:
         if partition in self.owners or process.is_fenced or not process.is_alive:
             return
         self.owners[partition] = process
-        given = [TopicPartition(topic, partition) for topic in self._topics]
+        given = [TopicPartition(topic, partition) for topic in self.topics]
         for part in [[place] for place in given] if in_parts else [given]:
             process.assign(part)
 
@@ -257,7 +280,7 @@ class World:
                 self.account.is_disturbed |= any(assignment.in_flight for assignment in leaving)
 
             try:
-                process.revoke([TopicPartition(topic, partition) for topic in self._topics], wait)
+                process.revoke([TopicPartition(topic, partition) for topic in self.topics], wait)
                 del self.owners[partition]
             except ProcessKilled:
                 self.kill(process)
@@ -273,7 +296,7 @@ class World:
         for partition in lost:
             del self.owners[partition]
         if lost and process.is_alive:
-            process.is_fenced = True
+            self.brokers.fenced.add(process)
             self.account.is_disturbed = True
 
     def kill(self, process: SimProcess) -> None:
