@@ -25,7 +25,7 @@ from stoker.operations.cluster_view import ClusterView
 from stoker.operations.status.queues import inspect_queues, take_look
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
-from stoker.topology.cluster import ClusterUnreachable
+from stoker.topology.cluster.settings import ClusterUnreachable
 from support.scenes.declarations import shop
 
 cluster = ClusterSettings(bootstrap_servers=sys.argv[1])
