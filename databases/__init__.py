@@ -1,1 +1,38 @@
-"""The application's databases: a driver for each kind of connection, and the tables that Stoker keeps there."""
+"""The databases that users already have: which driver a connection is of, what is asked of it, and Stoker's tables."""
+
+from .detection import find_driver
+from .driver import Driver, Row, is_table_missing, run_at_once, settled, sql_state
+from .errors import (
+    AutocommitConnection,
+    ConnectionClosed,
+    DatabaseError,
+    InvalidTableName,
+    TransactionAborted,
+    TransactionEnded,
+    UnsupportedConnection,
+    WrongBlock,
+)
+from .sql import Dialect, Marker, marked, quoted, table_parts
+
+__all__ = [
+    "AutocommitConnection",
+    "ConnectionClosed",
+    "DatabaseError",
+    "Dialect",
+    "Driver",
+    "InvalidTableName",
+    "Marker",
+    "Row",
+    "TransactionAborted",
+    "TransactionEnded",
+    "UnsupportedConnection",
+    "WrongBlock",
+    "find_driver",
+    "is_table_missing",
+    "marked",
+    "quoted",
+    "run_at_once",
+    "settled",
+    "sql_state",
+    "table_parts",
+]

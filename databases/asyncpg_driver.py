@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from .driver import Driver
+from .driver import Driver, Row, SyncOrAsync
 from .errors import ConnectionClosed
 
 _SAVEPOINT = "stoker_inbox"
@@ -17,9 +16,9 @@ class AsyncpgDriver(Driver):
     marker = "$n"
     is_async = True
 
-    def __init__(self, connection: Any) -> None:  # asyncpg ships no types, and a pool's proxy has none at all
+    def __init__(self, connection: SyncOrAsync) -> None:  # a connection, or a pool's proxy of one
         self._connection = connection
-        self._transaction: Any = None
+        self._transaction: SyncOrAsync = None
 
     async def begin(self) -> None:
         """Begin a transaction, or set a savepoint by hand, since the caller's transaction may be begun by hand."""
@@ -37,7 +36,7 @@ class AsyncpgDriver(Driver):
         """Run a statement; asyncpg gives its tag, such as `INSERT 0 1`."""
         return int((await self._connection.execute(sql, *values)).rpartition(" ")[2])
 
-    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+    async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
         """Run a query."""
         row = await self._connection.fetchrow(sql, *values)
         return None if row is None else tuple(row)

@@ -1,11 +1,11 @@
-"""What an inbox asks of a database driver, and how one piece of code serves sync and async drivers alike.
+"""What Stoker asks of a database driver, and how one piece of code serves sync and async drivers alike.
 
 A driver's methods are coroutines. Those of a sync driver never wait, so `run_at_once` runs them to their end without an
 event loop; those of an async driver are awaited. `settled` lets one line call either.
 
-Who ends the transaction: a `with` block of the driver's own that encloses the inbox (`with connection.transaction()` of
-psycopg, any transaction of asyncpg, `with connection.begin()` of SQLAlchemy) ends it, and the inbox is a savepoint in
-it. In any other case the inbox does, also where the driver has begun a transaction by itself before.
+Who ends the transaction: a `with` block of the driver's own that encloses Stoker's (`with connection.transaction()` of
+psycopg, any transaction of asyncpg, `with connection.begin()` of SQLAlchemy) ends it, and Stoker's block is a savepoint
+in it. In any other case Stoker's block does, also where the driver has begun a transaction by itself before.
 """
 
 from __future__ import annotations
@@ -13,11 +13,17 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine, Sequence
-from typing import Any, ClassVar, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar, cast
 
-from .inbox_table import Dialect, Marker
+from .sql import Dialect, Marker
 
 T = TypeVar("T")
+
+Row: TypeAlias = tuple[Any, ...]
+"""A row's values. The statement decides their types, which no driver knows."""
+SyncOrAsync: TypeAlias = Any
+"""A driver's object of its sync or its async kind, which have the same methods and no type in common."""
+
 _TABLE_UNDEFINED: Final = "42P01"
 
 
@@ -43,7 +49,7 @@ class Driver(ABC):
         """Open a transaction, or a savepoint in the one that is open.
 
         Raises:
-            InboxError: the connection is of no use.
+            DatabaseError: the connection is of no use.
         """
 
     @abstractmethod
@@ -51,7 +57,7 @@ class Driver(ABC):
         """Run a statement; gives how many rows it touched."""
 
     @abstractmethod
-    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+    async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
         """Run a query; gives its first row."""
 
     @abstractmethod
@@ -63,7 +69,7 @@ class Driver(ABC):
         """Undo the block's writes, and whatever else is in the transaction unless the caller's own block ends it."""
 
 
-def run_at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_at_once(coroutine: Coroutine[object, None, T]) -> T:
     """Run a sync driver's coroutine, which has nothing to wait for."""
     try:
         coroutine.send(None)
@@ -88,5 +94,5 @@ def sql_state(error: BaseException) -> str | None:
 
 
 def is_table_missing(error: BaseException) -> bool:
-    """Whether a driver's error means that the inbox's table does not exist, for either database."""
+    """Whether a driver's error means that a table does not exist, for either database."""
     return sql_state(error) == _TABLE_UNDEFINED or "no such table" in str(error)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from typing import Final
 
-from .errors import InvalidInboxName
+from .sql import LONGEST_NAME, Dialect, Marker, marked, quoted, table_parts
 
 DEFAULT_TABLE: Final = "stoker_inbox"
-Dialect = Literal["postgresql", "sqlite"]
-Marker = Literal["%s", "$n", ":pn", "?"]
-"""How a driver marks the places of values."""
-
-LONGEST_NAME: Final = 63
-_PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _POSTGRESQL: Final = """\
 CREATE TABLE IF NOT EXISTS {table} (
@@ -56,31 +49,6 @@ class Statements:
     keep: str
 
 
-def table_parts(table: str) -> tuple[str | None, str]:
-    """Part `schema.table` into both; the schema is None where none is named.
-
-    Raises:
-        InvalidInboxName: a part is no plain identifier.
-    """
-    parts = table.split(".")
-    if len(parts) > 2 or not all(_PART.fullmatch(part) and len(part) <= LONGEST_NAME for part in parts):
-        raise InvalidInboxName(
-            f"{table!r} cannot name the inbox's table: use `table` or `schema.table`, of letters, digits and '_', "
-            f"each part beginning with no digit and of at most {LONGEST_NAME} characters"
-        )
-    return (parts[0], parts[1]) if len(parts) == 2 else (None, parts[0])
-
-
-def quoted(table: str) -> str:
-    """The table's name as SQL takes it, upper and lower case kept.
-
-    >>> quoted("jobs.Inbox")
-    '"jobs"."Inbox"'
-    """
-    schema, name = table_parts(table)
-    return f'"{name}"' if schema is None else f'"{schema}"."{name}"'
-
-
 def table_ddl(dialect: Dialect, table: str = DEFAULT_TABLE) -> str:
     """The statements that create the inbox's table, which change nothing where it is there; for migrations."""
     schema, name = table_parts(table)
@@ -96,16 +64,7 @@ def statements(table: str, marker: Marker) -> Statements:
     """The statements for one table and one kind of driver."""
     name = quoted(table)
     return Statements(
-        enter=_marked(f"INSERT INTO {name} (queue, job, step) VALUES (@1, @2, @3) ON CONFLICT DO NOTHING", marker),
-        find=_marked(f"SELECT result, done_at FROM {name} WHERE queue = @1 AND job = @2 AND step = @3", marker),
-        keep=_marked(f"UPDATE {name} SET result = @1 WHERE queue = @2 AND job = @3 AND step = @4", marker),
+        enter=marked(f"INSERT INTO {name} (queue, job, step) VALUES (@1, @2, @3) ON CONFLICT DO NOTHING", marker),
+        find=marked(f"SELECT result, done_at FROM {name} WHERE queue = @1 AND job = @2 AND step = @3", marker),
+        keep=marked(f"UPDATE {name} SET result = @1 WHERE queue = @2 AND job = @3 AND step = @4", marker),
     )
-
-
-def _marked(sql: str, marker: Marker) -> str:
-    """Put the driver's marks in place of `@1`, `@2`, ….
-
-    >>> _marked("a = @1 AND b = @2", "$n")
-    'a = $1 AND b = $2'
-    """
-    return re.sub(r"@(\d)", lambda found: marker.replace("n", found[1]), sql)

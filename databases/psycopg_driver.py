@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from .driver import Driver, settled
+from .driver import Driver, Row, SyncOrAsync, settled
 from .errors import ConnectionClosed, TransactionAborted
 
 
@@ -18,9 +17,9 @@ class PsycopgDriver(Driver):
 
     marker = "%s"
 
-    def __init__(self, connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: psycopg.Connection[Row] | psycopg.AsyncConnection[Row]) -> None:
         self._connection = connection
-        self._block: Any = None  # psycopg types the managers of sync and async transactions apart
+        self._block: SyncOrAsync = None
         self.is_async = isinstance(connection, psycopg.AsyncConnection)
 
     async def begin(self) -> None:
@@ -39,14 +38,14 @@ class PsycopgDriver(Driver):
         """Run a statement."""
         return int((await self._run(sql, values)).rowcount)
 
-    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+    async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
         """Run a query."""
-        row: tuple[Any, ...] | None = await settled((await self._run(sql, values)).fetchone())
+        row: Row | None = await settled((await self._run(sql, values)).fetchone())
         return row
 
-    async def _run(self, sql: str, values: Sequence[object]) -> Any:
+    async def _run(self, sql: str, values: Sequence[object]) -> SyncOrAsync:
         """With a plain cursor, since the connection's own may be of any kind."""
-        cursor: Any
+        cursor: SyncOrAsync
         if isinstance(self._connection, psycopg.AsyncConnection):
             cursor = psycopg.AsyncCursor(self._connection, row_factory=tuple_row)
         else:
@@ -72,7 +71,7 @@ class PsycopgDriver(Driver):
         what = (None, None, None) if error is None else (type(error), error, error.__traceback__)
         await settled(block.__aexit__(*what) if self.is_async else block.__exit__(*what))
 
-    async def _end(self, end: Any) -> None:
+    async def _end(self, end: Callable[[], Awaitable[None] | None]) -> None:
         """Commit or roll back; inside of a block of the caller's, psycopg refuses that before it sends anything."""
         try:
             await settled(end())

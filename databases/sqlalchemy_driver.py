@@ -6,6 +6,7 @@ The async kinds run the sync kinds' calls in `run_sync`, as SQLAlchemy itself do
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
@@ -13,7 +14,7 @@ from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from .driver import Driver, settled
+from .driver import Driver, Row, SyncOrAsync, settled
 from .errors import (
     AutocommitConnection,
     ConnectionClosed,
@@ -27,18 +28,18 @@ Subject = Connection | Session
 
 
 class SqlAlchemyDriver(Driver):
-    """Any of SQLAlchemy's ways to a database; which one, `begin` finds out."""
+    """One of SQLAlchemy's ways to a database; which one, `begin` finds out."""
 
     marker = ":pn"
 
-    def __init__(self, given: Any) -> None:
+    def __init__(self, given: SyncOrAsync) -> None:
         self._given = given() if isinstance(given, scoped_session | async_scoped_session) else given
         self.is_async = isinstance(self._given, AsyncConnection | AsyncSession)
-        self._block: Any = None
+        self._block: SyncOrAsync = None
 
     async def _call(self, act: Callable[[Subject], T]) -> T:
         """Call something with the sync connection or session, in SQLAlchemy's greenlet where need be."""
-        given: Any = self._given
+        given = self._given
         answer: Awaitable[T] | T = given.run_sync(act) if self.is_async else act(given)
         return await settled(answer)
 
@@ -68,7 +69,7 @@ class SqlAlchemyDriver(Driver):
         if not self.is_own:
             self._enter(subject.begin_nested())
 
-    def _enter(self, block: Any) -> None:
+    def _enter(self, block: AbstractContextManager[object]) -> None:
         block.__enter__()
         self._block = block
 
@@ -82,7 +83,7 @@ class SqlAlchemyDriver(Driver):
         name, pooled = connection.dialect.name, connection.connection
         if name == "sqlite":
             self.dialect = "sqlite"
-            driver: Any = pooled.driver_connection
+            driver: SyncOrAsync = pooled.driver_connection
             if not driver.in_transaction:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
         elif name != "postgresql":
@@ -94,7 +95,7 @@ class SqlAlchemyDriver(Driver):
         """Run a statement."""
         return await self._call(lambda subject: int(_run(subject, sql, values).rowcount))
 
-    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+    async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
         """Run a query."""
         row = await self._call(lambda subject: _run(subject, sql, values).first())
         return None if row is None else tuple(row)
@@ -124,5 +125,5 @@ def _connection(subject: Subject) -> Connection:
     return subject if isinstance(subject, Connection) else subject.connection()
 
 
-def _run(subject: Subject, sql: str, values: Sequence[object]) -> Any:
+def _run(subject: Subject, sql: str, values: Sequence[object]) -> Any:  # a session types it without its rowcount
     return subject.execute(text(sql), {f"p{number}": value for number, value in enumerate(values, 1)})

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
-from .driver import Driver, settled
+from .driver import Driver, Row, SyncOrAsync, settled
 from .errors import ConnectionClosed, TransactionEnded
 
 _SAVEPOINT = "stoker_inbox"
@@ -22,7 +21,7 @@ class SqliteDriver(Driver):
     marker = "?"
     dialect = "sqlite"
 
-    def __init__(self, connection: Any) -> None:  # sqlite3's or aiosqlite's, whose methods are the same but awaited
+    def __init__(self, connection: SyncOrAsync) -> None:
         self._connection = connection
         self.is_async = not isinstance(connection, sqlite3.Connection)
 
@@ -45,12 +44,12 @@ class SqliteDriver(Driver):
         await settled(cursor.close())
         return touched
 
-    async def fetch(self, sql: str, values: Sequence[object]) -> tuple[Any, ...] | None:
+    async def fetch(self, sql: str, values: Sequence[object]) -> Row | None:
         """Run a query; with plain rows, whatever kind the connection makes."""
         cursor = await settled(self._connection.cursor())
         cursor.row_factory = None
         await settled(cursor.execute(sql, values))
-        row: tuple[Any, ...] | None = await settled(cursor.fetchone())
+        row: Row | None = await settled(cursor.fetchone())
         await settled(cursor.close())
         return row
 

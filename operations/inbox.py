@@ -12,8 +12,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from ..consumers.inbox import DEFAULT_TABLE, Dialect, InboxTableMissing, table_ddl
-from ..databases.driver import is_table_missing
-from ..databases.inbox_table import quoted, table_parts
+from ..databases import is_table_missing, quoted, table_parts
 
 BATCH_ROWS: Final = 5_000
 CONNECT_TIMEOUT_S: Final = 10
@@ -166,7 +165,7 @@ def open_table(url: str, table: str = DEFAULT_TABLE) -> Iterator[InboxTable]:
         InboxUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
         InboxDriverMissing: psycopg is not installed.
         InboxUnreachable: the database does not answer, or lets nobody in.
-        InvalidInboxName: a table cannot be called so.
+        InvalidTableName: a table cannot be called so.
     """
     table_parts(table)
     dialect = dialect_of(url)

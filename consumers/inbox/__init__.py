@@ -1,20 +1,18 @@
 """The inbox: a job's id and its own writes in one transaction of the application's database."""
 
-from ...databases.errors import (
-    AlreadyDone,
+from ...databases import (
     AutocommitConnection,
     ConnectionClosed,
-    EnteredTwice,
-    InboxError,
-    InboxTableMissing,
-    InvalidInboxName,
-    ResultRefused,
+    DatabaseError,
+    Dialect,
+    InvalidTableName,
     TransactionAborted,
     TransactionEnded,
     UnsupportedConnection,
     WrongBlock,
 )
-from ...databases.inbox_table import DEFAULT_TABLE, Dialect, table_ddl
+from ...databases.inbox_table import DEFAULT_TABLE, table_ddl
+from .errors import AlreadyDone, EnteredTwice, InboxError, InboxTableMissing, InvalidStepName, ResultRefused
 from .identity import Identity, identify
 from .inbox import RESULT_LIMIT_BYTES, Inbox, open_inbox
 
@@ -24,13 +22,15 @@ __all__ = [
     "AlreadyDone",
     "AutocommitConnection",
     "ConnectionClosed",
+    "DatabaseError",
     "Dialect",
     "EnteredTwice",
     "Identity",
     "Inbox",
     "InboxError",
     "InboxTableMissing",
-    "InvalidInboxName",
+    "InvalidStepName",
+    "InvalidTableName",
     "ResultRefused",
     "TransactionAborted",
     "TransactionEnded",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from ...databases.errors import InvalidInboxName
+from .errors import InvalidStepName
 
 LONGEST_JOB_BYTES: Final = 1_000
 LONGEST_STEP_BYTES: Final = 200
@@ -37,10 +37,10 @@ def identify(queue: str, deduplication_id: str, step: str = "") -> Identity:
     """Name a job for the inbox, by a digest where an index would not take the name, as only a foreign publisher's.
 
     Raises:
-        InvalidInboxName: the step's name is too long or holds a NUL.
+        InvalidStepName: the step's name is too long or holds a NUL.
     """
     if "\0" in step or len(step.encode()) > LONGEST_STEP_BYTES:
-        raise InvalidInboxName(f"a step's name has at most {LONGEST_STEP_BYTES} bytes and no NUL, not {step[:40]!r}…")
+        raise InvalidStepName(deduplication_id, step, LONGEST_STEP_BYTES)
     encoded = deduplication_id.encode()
     if len(encoded) > LONGEST_JOB_BYTES or b"\0" in encoded:
         return Identity(queue, f"blake2b:{blake2b(encoded, digest_size=32).hexdigest()}", step)

@@ -10,19 +10,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
-from ...databases.detection import find_driver
-from ...databases.driver import is_table_missing, run_at_once, sql_state
-from ...databases.errors import (
-    AlreadyDone,
-    EnteredTwice,
-    InboxTableMissing,
-    ResultRefused,
-    TransactionAborted,
-    WrongBlock,
-)
+from ...databases import TransactionAborted, WrongBlock, find_driver, is_table_missing, run_at_once, sql_state
 from ...databases.inbox_table import DEFAULT_TABLE, statements
+from .errors import AlreadyDone, EnteredTwice, InboxTableMissing, ResultRefused
 from .identity import Identity, identify
 
 RESULT_LIMIT_BYTES: Final = 64 * 1024
@@ -70,7 +62,7 @@ class Inbox:
 
         Raises:
             AlreadyDone: an earlier run has committed this block.
-            InboxError: what is wrong, and what to do; nothing was written.
+            DatabaseError: what is wrong, and what to do; nothing was written.
         """
         self._check_block(is_async=False)
         run_at_once(self._enter())
@@ -180,12 +172,12 @@ def open_inbox(
 
     Raises:
         UnsupportedConnection: the connection is of no driver that is known.
-        InvalidInboxName: table or step cannot be called so.
+        InvalidTableName, InvalidStepName: table or step cannot be called so.
     """
     return Inbox(connection, identify(queue, job, step), table=table, entered={} if entered is None else entered)
 
 
-def _instant(told: Any) -> datetime | None:
+def _instant(told: object) -> datetime | None:
     """When the first run entered: PostgreSQL's drivers give an instant, SQLite its text."""
     if isinstance(told, str):
         told = datetime.fromisoformat(told)

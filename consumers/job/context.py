@@ -164,7 +164,7 @@ class JobContext:
 
         Raises:
             UnsupportedConnection: the connection is of no driver that is known.
-            InvalidInboxName: table or step cannot be called so.
+            InvalidTableName, InvalidStepName: table or step cannot be called so.
         """
         try:
             entered = self._entered

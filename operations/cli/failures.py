@@ -41,7 +41,7 @@ def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
 
 
 EXPECTED: Final = {
-    "stoker.databases.errors.InvalidInboxName": ExitCode.USAGE,
+    "stoker.databases.errors.InvalidTableName": ExitCode.USAGE,
     "stoker.operations.application.ApplicationError": ExitCode.USAGE,
     "stoker.operations.inbox.InboxDriverMissing": ExitCode.USAGE,
     "stoker.operations.inbox.InboxUrlInvalid": ExitCode.USAGE,
@@ -66,7 +66,7 @@ EXPECTED: Final = {
     "stoker.topology.planning.apply.TopologyRefused": ExitCode.REFUSED,
     "stoker.topology.planning.contracts.ContractsRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
-    "stoker.databases.errors.InboxError": ExitCode.FINDING,
+    "stoker.databases.errors.DatabaseError": ExitCode.FINDING,
     "stoker.operations.inbox.InboxRefused": ExitCode.FINDING,
     "stoker.operations.stored_jobs.errors.DeskError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,

@@ -22,7 +22,8 @@ from stoker.consumers.inbox import (
     ConnectionClosed,
     EnteredTwice,
     InboxTableMissing,
-    InvalidInboxName,
+    InvalidStepName,
+    InvalidTableName,
     ResultRefused,
     TransactionAborted,
     TransactionEnded,
@@ -133,7 +134,7 @@ def test_a_commit_by_the_block_itself_is_told(driver: str, inbox_url: str) -> No
         if hasattr(answer, "__await__"):
             await answer
 
-    with pytest.raises(TransactionEnded, match="leave commit and rollback to the inbox"):
+    with pytest.raises(TransactionEnded, match="leave commit and rollback to the block"):
         perform(driver, inbox_url, commit)
 
 
@@ -216,8 +217,15 @@ def test_a_result_that_cannot_be_kept_is_refused(tmp_path: Path, result: object)
 @pytest.mark.parametrize("table", ["", "a.b.c", 'x"; DROP TABLE y', "a b", "1a", "ü", "a" * 64, "a.", "%s", "a:b"])
 def test_a_table_cannot_have_any_name(tmp_path: Path, table: str) -> None:
     """So that no name is ever a statement."""
-    with closing(sqlite3.connect(tmp_path / "db")) as connection, pytest.raises(InvalidInboxName, match="cannot name"):
+    with closing(sqlite3.connect(tmp_path / "db")) as connection, pytest.raises(InvalidTableName, match="cannot name"):
         open_inbox(connection, queue="q", job="1", table=table)
+
+
+@pytest.mark.parametrize("step", ["x" * 201, "ü" * 101, "a\0b"])
+def test_a_step_has_a_short_name(tmp_path: Path, step: str) -> None:
+    """An index takes the names of all steps, so a longer one is refused before anything is written."""
+    with closing(sqlite3.connect(tmp_path / "db")) as connection, pytest.raises(InvalidStepName, match="job 1 cannot"):
+        open_inbox(connection, queue="q", job="1", step=step)
 
 
 def test_the_table_may_stand_in_a_schema(inbox_database: str) -> None:
