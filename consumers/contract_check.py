@@ -24,7 +24,7 @@ class ContractCheck:
     """The contracts of the job types of some queues.
 
     Attributes:
-        is_checked: whether the store has said that it takes them all.
+        is_checked: whether the store has accepted them all.
     """
 
     def __init__(self, pipeline: Pipeline, store: SchemaStore, queue_names: Sequence[str]) -> None:

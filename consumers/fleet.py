@@ -33,7 +33,7 @@ ENDED_BY_REQUEST: Final = (0, -signal.SIGTERM, -signal.SIGINT)
 PASSED_ON: Final = (signal.SIGUSR1,)
 """Signals that ask the processes for something, and end nothing."""
 USAGE_ERROR: Final = 2
-"""The exit code of a process that was told something wrong; it would be told the same again."""
+"""The exit code of a process with wrong arguments or settings; a new process would get the same."""
 
 Start = Callable[[], "subprocess.Popen[bytes]"]
 
@@ -51,11 +51,11 @@ class _Member:
 
 @dataclass(slots=True)
 class Fleet:
-    """Keeps `size` processes of one command running until it is told to stop.
+    """Keeps `size` processes of one command running until `stop` is called.
 
     Attributes:
         command: what each process runs; it heeds SIGTERM as a worker does.
-        on_change: told {process ids} whenever a process was started or has ended.
+        on_change: takes {process ids} whenever a process was started or has ended.
     """
 
     command: Sequence[str]

@@ -1,4 +1,4 @@
-"""`WorkerSettings`: what one worker process is told, read once at its entry point."""
+"""`WorkerSettings`: the settings of one worker process, read once at its entry point."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WorkerSettings:
         revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
             it from running again, so the interval costs little either way.
-        worker_id: says in headers, events and logs who ran a job.
+        worker_id: names in headers, events and logs the worker that ran a job.
     """
 
     queues: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Find the user's `Pipeline` from `module:attribute`, and say exactly what is wrong when that fails.
+"""Find the user's `Pipeline` from `module:attribute`, and raise exactly what is wrong when that fails.
 
 ApplicationError
 ├── NoApplication          no application is named
@@ -75,7 +75,7 @@ def load_pipeline(application: str | None) -> Pipeline:
     """Import the application; `module` alone will do where the module holds one `Pipeline`.
 
     Raises:
-        ApplicationError: one of its kinds, each saying what to do.
+        ApplicationError: one of its kinds, each with what to do.
     """
     if not application:
         raise NoApplication

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
     AdminClient,
     ClusterMetadata,
     ConfigResource,
@@ -41,7 +41,7 @@ UNREACHABLE_CODES: Final = frozenset(
         *MOMENTARY,
     }
 )
-"""What a client is told when there is nobody to talk to, or nobody who would."""
+"""The errors of a client when no broker answers, or none would."""
 _LAST_COMPLAINTS: Final = 10
 """Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 
@@ -198,7 +198,7 @@ class ClusterView:
         return KafkaException(error)
 
     def _unreachable(self, reason: str) -> ClusterUnreachable:
-        self._admin.poll(0)  # delivers the connection's own complaints, which say more than a timeout does
+        self._admin.poll(0)  # delivers the connection's own errors, which explain more than a timeout does
         return unreachable(self.cluster, [*self._complaints, reason])
 
     def _note(self, error: KafkaError) -> None:

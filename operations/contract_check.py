@@ -52,7 +52,7 @@ def check_cluster(pipeline: Pipeline, cluster: ClusterSettings, mode: Compatibil
 
 
 def _stores_own(job_type: AnyJobType, store: SchemaStore, mode: Compatibility | None) -> Iterable[Finding]:
-    """What the store itself says against a contract that breaks no rule of ours."""
+    """The store's own objection to a contract that breaks no rule of ours."""
     try:
         store.require_registrable(job_type.contract, mode or job_type.compatibility)
     except IncompatibleSchema as refusal:

@@ -15,7 +15,7 @@ _JSON_CONTAINERS: Final = frozenset({"array", "map", "record"})
 
 
 class InputRefused(Exception):
-    """The typed payload cannot even be read; the message says where."""
+    """The typed payload cannot even be read; the message names the place."""
 
 
 def call_from_json(job_type: AnyJobType, data: object, options: CallOptions) -> JobCall:

@@ -24,8 +24,8 @@
     ├── ProducerForked            the producer was made before `os.fork`: make one in the child
     └── WouldDeadlock             a waiting call was made from a delivery callback
 
-`maybe_published` tells whether the job may be on its topic all the same. Where it is true, enqueue the job again with
-the same job id: the ledger runs it once. `is_temporary` tells whether the same call may succeed later without a change
+`maybe_published` is true if the job may be on its topic all the same. Where it is true, enqueue the job again with
+the same job id: the ledger runs it once. `is_temporary` is true if the same call may succeed later without a change
 to anything. The constructor's arguments are the exception's `args`.
 """
 

@@ -22,7 +22,7 @@ class QueueSnapshot:
         lag: records of all owned partitions that are not complete; None before it was measured.
         is_paused: whether fetching rests because the bounds on jobs in flight are reached.
         running, stuck: jobs that run, and those of them that go on past their timeout and cannot be ended.
-        progress: {job id: how far it is} of jobs that run and have told so.
+        progress: {job id: how far it is} of running jobs that have reported it.
         standing: `working` where the group has given it partitions, `joining` before, `spare` where there are more
             workers than partitions, `outside` where it has had none for 30 s without such a reason, `leaving` while it
             shuts down.

@@ -23,7 +23,7 @@ class ChildDied:
 
     Attributes:
         signal, exit_code: what ended the process; one of them is None, or both where nobody could take note.
-        resident_bytes: its memory, as last seen; its highest, where the system tells it.
+        resident_bytes: its memory, as last seen; its highest, where the system reports it.
         ran_s: how long the job had run.
         pid: the process.
         stack: what the interpreter wrote of its stacks as it died; empty where it had no time for it.

@@ -1,6 +1,6 @@
-"""What a worker and its child processes say to each other over their pipe; pickled, one message a frame.
+"""The messages between a worker and its child processes; pickled, one message a frame of their pipe.
 
-A worker says `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` while it runs, and `Leave` at the
+A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` while it runs, and `Leave` at the
 end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as many `Heartbeat`,
 `Progressed` and `LogLine` as there are.
 """
@@ -34,7 +34,7 @@ class HandlerAddress:
     """One job type as a child needs it: where its handler is, and the policy by which its failures are decided.
 
     Attributes:
-        is_eager: whether the child imports it before it says that it is ready.
+        is_eager: whether the child imports it before it reports that it is ready.
     """
 
     name: str
@@ -47,7 +47,7 @@ class HandlerAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """Everything that a child is told once.
+    """Everything that a child gets once.
 
     Attributes:
         main: what `multiprocessing.spawn.prepare` takes: folder, arguments, and the main module if handlers are in it.
@@ -120,7 +120,7 @@ class Unready:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The job begins; if the child dies before it says so, the job has no part in that."""
+    """The job begins; a death of the child before this message does not count against the job."""
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """The job says how far it is."""
+    """The job reports its progress."""
 
     latest: JobProgress
 

@@ -41,7 +41,7 @@ from .messages import (
 )
 
 TAKE_WITHIN_S: Final = 10.0
-"""So long a child may take to say that a job begins; what the job imports comes after that word."""
+"""How long a child may take to report that a job begins; what the job imports comes after that."""
 SURELY_TAKEN_BYTES: Final = 16 * 1024
 """So much fits into a pipe that is empty, as it is between two jobs, on every system."""
 STACK_WAIT_S: Final = 1.0
@@ -107,12 +107,12 @@ class ChildProcess:
         self._has_hung_up = False
         self._peak_at_start = 0
         self._peak = 0
-        with suppress(OSError):  # it has ended already, which its exit code tells
+        with suppress(OSError):  # it has ended already, which its exit code shows
             self._pipe.send_bytes(pickle.dumps(sys.path))
             send(self._pipe, told)
 
     def look(self) -> Ready | Unready | None:
-        """Read what a child says that has no job; handles its log records."""
+        """Read the messages of a child that has no job; handles its log records."""
         while True:
             message = self.next_message(0)
             if isinstance(message, Ready):
@@ -143,7 +143,7 @@ class ChildProcess:
 
     @property
     def has_more(self) -> bool:
-        """Whether something that it has said was not read yet."""
+        """Whether a message of it was not read yet."""
         try:
             return not self._has_hung_up and self._pipe.poll(0)
         except OSError:
@@ -176,10 +176,10 @@ class ChildProcess:
             send(self._pipe, message)
 
     def frames(self, within_s: float) -> tuple[str, ...]:
-        """Where its job is, told by the child without disturbing the job; empty if it does not tell in time.
+        """Where its job is, reported by the child without disturbing the job; empty if it does not answer in time.
 
         Called from any thread; the answer comes to the one that waits for the job. A child that has not answered yet
-        is not asked again: unread questions would fill the pipe, and whoever has more to say would wait for ever.
+        is not asked again: unread questions would fill the pipe, and the next message would wait for ever.
         """
         with suppress(Empty, OSError):  # it has died, or C code holds its interpreter
             while not self._frames.empty():
@@ -201,7 +201,7 @@ class ChildProcess:
         return self.resident
 
     def stack(self, within_s: float = STACK_WAIT_S) -> str:
-        """Where its threads are at this moment; empty if it does not say so in time."""
+        """Where its threads are at this moment; empty if it does not answer in time."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, STACK_SIGNAL)
         give_up_s = time.monotonic() + within_s
@@ -220,7 +220,7 @@ class ChildProcess:
         return written.decode("utf-8", "replace")
 
     def leave(self, within_s: float) -> None:
-        """Ask it to end as a program does; `ended` says when it has."""
+        """Ask it to end as a program does; `ended` is true when it has."""
         self.state = State.LEAVING
         self.leave_by_s = time.monotonic() + within_s
         with suppress(OSError):

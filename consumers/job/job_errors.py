@@ -1,6 +1,6 @@
 """What jobs raise, read without trusting it: the classes are users' own, and any method of theirs may raise or hang.
 
-Types are told by their real bases, as `except` tells them. Text is read by calls that keep what they raise, and is cut
+Types are matched by their real bases, as `except` does. Text is read by calls that keep what they raise, and is cut
 where it is read. The one exception that comes out of here is `TimeLimitExceeded`, by which the watchdog ends a run that
 is past its time, also while its error is being read.
 """
@@ -72,7 +72,7 @@ def type_name(kind: type) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """What the error says, or why that could not be read."""
+    """The error's message, or why it could not be read."""
     return _read(partial(str, error), "message")
 
 

@@ -122,7 +122,7 @@ def spilling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
 def lone_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that writes records which fit no batch with others: each compressed, in a batch of its own.
 
-    Whatever the cluster's options say of this, since a record that cannot be written stops its partition.
+    It overrides the cluster's options, since a record that cannot be written stops its partition.
     """
     config = producer_config(cluster, client_id=f"{worker_id}-lone", linger_ms=0, message_timeout_ms=30_000)
     return connect({**config, **_ONE_BY_ONE}, _detail(cluster, str(config["client.id"])))

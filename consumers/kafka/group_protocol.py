@@ -70,7 +70,7 @@ def first_protocol(cluster: ClusterSettings) -> GroupProtocol:
 
 
 def refuses_consumer_protocol(error: KafkaError) -> bool:
-    """Whether the error says that the brokers know the protocol of Kafka 4 and have it switched off."""
+    """Whether the error means that the brokers know the protocol of Kafka 4 and have it switched off."""
     return error.code() == KafkaError._FATAL and is_refusal(error.str())
 
 
@@ -90,7 +90,7 @@ class BrokerWatch(LogRelay):
 
     It calls `on_connected` when a broker has answered.
 
-    The lines of `debug=feature` tell what a broker lists when it is connected to. librdkafka then tells all else as
+    The lines of `debug=feature` list what a broker supports at its connection. librdkafka then logs all else as
     well, so only what the cluster's own `debug` and `log_level` ask for is passed on.
     """
 
@@ -108,7 +108,7 @@ class BrokerWatch(LogRelay):
         return {**config, "debug": ",".join(str(part) for part in (config.get("debug"), "feature") if part)}
 
     def log(self, level: int, form: str, *values: object) -> None:
-        """Note what a line says of the heartbeat, and pass it on."""
+        """Note what a line reports about the heartbeat, and pass it on."""
         if "APIVERSION" in values:
             self._on_connected()
             self.note(str(values[-1]))

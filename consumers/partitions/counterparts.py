@@ -49,7 +49,7 @@ class CounterpartsMissing:
 
 
 def find_missing(producer: Producer, queue: Queue, partitions: Iterable[int]) -> CounterpartsMissing | None:
-    """Ask for the queue's topics, and say which of these partitions lack a counterpart; None where none does.
+    """Ask for the queue's topics, and return which of these partitions lack a counterpart; None where none does.
 
     Raises:
         Unrestorable: the brokers did not answer.
@@ -75,7 +75,7 @@ def missing_among(queue: Queue, counts: Mapping[str, int], partitions: Iterable[
 
 
 def _count(producer: Producer, topic: str) -> int | None:
-    """How many partitions a topic has; None where the brokers do not say, so that whoever writes to it is told."""
+    """How many partitions a topic has; None if the brokers do not answer: then a write to it raises the error."""
     found = producer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic]
     if found.error is None:
         return len(found.partitions)

@@ -46,7 +46,7 @@ def restore(
     """Read the ledgers of the assignments' partitions, and how far the owners before had come.
 
     Raises:
-        Unrestorable: the brokers did not answer within a bounded time, or `should_stop` said so.
+        Unrestorable: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
     # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
     consumer = make_reader(cluster, queue, f"stoker-restore-{queue.name}", {"fetch.wait.max.ms": 10})
@@ -64,7 +64,7 @@ def read_left_behind(
     """The same, with a consumer at hand.
 
     Raises:
-        Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` said so.
+        Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
     return Restored(
         ledgers={

@@ -59,7 +59,7 @@ def find_beginnings(
         Unrestorable, KafkaException: the brokers do not answer.
     """
     by_place = {(a.topic, a.partition): a for a in assignments}
-    # First what is committed, then the ends: whatever a commit says to be done elsewhere, in a tier, lies below them,
+    # First what is committed, then the ends: whatever a commit marks as moved elsewhere, to a tier, lies below them,
     # also if the owner before is still at work, as one is that was cut off.
     committed = consumer.committed([TopicPartition(*place) for place in by_place], timeout=REQUEST_TIMEOUT_S)
     lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)

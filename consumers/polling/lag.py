@@ -37,7 +37,7 @@ class Lags:
         return sum(self._lag(readers[assignment.source.reader], assignment) for assignment in assignments)
 
     def _ask(self, reader: Consumer, assignment: Assignment) -> None:
-        with suppress(KafkaException):  # an outage is told elsewhere; the last figure stays
+        with suppress(KafkaException):  # an outage is logged elsewhere; the last figure stays
             _, self._asked[assignment] = reader.get_watermark_offsets(_place(assignment), ASK_TIMEOUT_S, cached=False)
 
     def _lag(self, reader: Consumer, assignment: Assignment) -> int:

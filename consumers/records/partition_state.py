@@ -23,7 +23,7 @@ from typing import Final, Self
 
 PREFIX: Final = "stoker1:"
 MAX_CHARACTERS: Final = 3_900
-"""Brokers take metadata of less than 4,096 bytes, unless their `offset.metadata.max.bytes` says otherwise."""
+"""Brokers take metadata of less than 4,096 bytes, unless their `offset.metadata.max.bytes` sets another limit."""
 MAX_CRASHES: Final = 100
 """More crashed jobs than these are not remembered, those with the fewest crashes first."""
 _OPEN: Final = 1
@@ -75,7 +75,7 @@ class PartitionState:
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
     def without_runs(self) -> PartitionState:
-        """The same, with nothing beyond the base said to be complete: small, and true whatever is complete."""
+        """The same, with nothing beyond the base marked as complete: small, and true whatever is complete."""
         runs = ((self.base, self.horizon),) if self.horizon > self.base else ()
         return replace(self, incomplete=runs, spilled_at=None)
 

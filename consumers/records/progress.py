@@ -6,8 +6,8 @@
     horizon     the next offset to be delivered
 
 Between base and horizon, all that is not incomplete is complete, or does not exist: offsets may have gaps (compaction,
-transaction markers), and only what was delivered is waited for. So the incomplete offsets say all that there is to
-know, and a successor that is told of them runs nothing again that is complete.
+transaction markers), and only what was delivered is waited for. So the incomplete offsets are all that there is to
+know, and a successor that reads them runs nothing again that is complete.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Progress:
     def pass_over(self, offset: int) -> bool:
         """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
 
-        One that lies further back than it may was not: `take` will say what is the matter with it.
+        One that lies further back than it may was not: `take` raises the reason.
         """
         if offset < self._next_offset:
             return False

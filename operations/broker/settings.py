@@ -1,4 +1,4 @@
-"""What the embedded broker is told: its ports, Kafka's server properties, its bounded log, its command line.
+"""The settings of the embedded broker: its ports, Kafka's server properties, its bounded log, its command line.
 
 All paths are relative to the state folder, where it is started: nothing needs quoting, whatever the folder is called.
 """

@@ -27,7 +27,7 @@ class AppContext:
         verbose: whether expected failures show their traceback, and the log its details.
         log_level: name of a level of `logging`; None leaves it to the command.
         say: takes notes for people, such as which broker is used.
-        has_started: whether the embedded broker was started by this command, which has said so.
+        has_started: whether this command has started the embedded broker, and printed that.
     """
 
     application: str | None = None

@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 @unique
 class ExitCode(IntEnum):
-    """What a finished command tells the shell."""
+    """What a finished command returns to the shell."""
 
     OK = 0
     FINDING = 1

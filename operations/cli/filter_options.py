@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Instant(click.ParamType[datetime]):
-    """A point in time; `operations/instants.py` says how it may be written."""
+    """A point in time; `operations/instants.py` has its forms."""
 
     name = "time"
 

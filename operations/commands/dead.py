@@ -325,7 +325,7 @@ def _settle(
     yes: bool,
     rate: float | None,
 ) -> None:
-    """Count, ask, carry out, and say how it ended."""
+    """Count, ask, carry out, and print how it ended."""
     from ..cli.forecast_output import forecast_document, tell_forecast
     from ..replay.pacing import Pace
 

@@ -22,7 +22,7 @@ _LOOK_AFTER_PARENT_S: Final = 1.0
 
 
 def run_fleet(app: AppContext, queues: tuple[str, ...], processes: int, *, log_format: str, on_terminal: bool) -> int:
-    """Supervise processes that are told what this one was told, but to be one process each; the exit code of it all."""
+    """Supervise processes with the arguments of this one, but for one process each; the exit code of it all."""
     from ...consumers.fleet import Fleet
     from ..status.fleet_view import fleet_screen
 

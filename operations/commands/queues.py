@@ -122,7 +122,7 @@ def _watch(
 
 
 def _passes(error: Exception) -> bool:
-    """Whether it is part of an outage, as far as anyone can tell, so that looking again will do."""
+    """Whether it is probably part of an outage, so that looking again will do."""
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.kafka_errors import Remedy, remedy_of

@@ -1,4 +1,4 @@
-"""The doctor: looks from outside whether each promise is held, and says how to fix the ones that are not.
+"""The doctor: checks from outside whether each promise is held, and finds how to fix the ones that are not.
 
 Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge what was told, this module joins them.
 """

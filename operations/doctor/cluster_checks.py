@@ -136,7 +136,7 @@ def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
 
 
 def _clocks(facts: Facts) -> Finding:
-    """Compare three clocks by the waiting jobs: brokers stamp records, producers stamp jobs, and ours says now."""
+    """Compare three clocks by the waiting jobs: brokers stamp records, producers stamp jobs, and ours is now."""
     seen = [head for head in facts.heads.values() if head is not None]
     if not seen:
         return unknown("P6", CLUSTER, "clocks can be compared only while jobs wait")
@@ -153,7 +153,7 @@ def _clocks(facts: Facts) -> Finding:
 
 
 def _enqueued(job: JobRecord) -> datetime | None:
-    """When the producer's clock says that the job was enqueued; None where it says nothing readable."""
+    """When the job was enqueued by the producer's clock; None if that cannot be read."""
     written = job.headers.get(TIME)
     try:
         return parse_instant(written) if written else None

@@ -35,7 +35,7 @@ class Facts:
     Attributes:
         brokers: {id: host:port}.
         copies: {topic: (copies of each record, copies in sync)}.
-        heads: {partition: its oldest waiting job}, as `read_heads` says.
+        heads: {partition: its oldest waiting job}, from `read_heads`.
         dead_heads: the same for the oldest records of the dead-letter topics, dispositions among them.
         recent_dead: {dead-letter topic: the dead letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.

@@ -1,4 +1,4 @@
-"""What the doctor says: one finding for each promise and place, with a verdict and how to fix it."""
+"""The doctor's findings: one for each promise and place, with a verdict and how to fix it."""
 
 from __future__ import annotations
 

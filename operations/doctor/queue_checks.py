@@ -217,7 +217,7 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 
 def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
-    """Partitions whose offset does not move: by the word of the workers, or since nobody says why."""
+    """Partitions whose offset does not move: by the reports of workers, or without any report."""
     if not facts.groups[queue.group].members:
         return
     committed = [(part, facts.look.position(part)) for part in facts.job_partitions(queue)]

@@ -19,7 +19,7 @@ class FieldChange:
 
     Attributes:
         path: dots lead into nested fields; empty for the payload as a whole.
-        before, after: JSON values; None also where the field was or is absent, which `was_absent`, `is_absent` tell.
+        before, after: JSON values; None also where the field was or is absent: `was_absent`, `is_absent`.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Publish any number of units at a capped rate, in small transactions, until done or told to stop."""
+"""Publish any number of units at a capped rate, in small transactions, until done or stopped."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Published:
         units: committed ones, those with nothing but progress left out.
         refused: how many the brokers did not take.
         refusals: the first of them.
-        is_stopped: it was told to stop before the end.
+        is_stopped: it was stopped before the end.
     """
 
     units: int = 0

@@ -85,7 +85,7 @@ class PayloadEditor:
 
         Raises:
             IncompatibleSchema: the contract of a corrected payload could not be registered.
-            StoreError: that cannot be said, since the schema store could not be asked.
+            StoreError: the schema store did not answer that.
         """
         try:
             job_type = self._pipeline.find_job_type(record.job_type)

@@ -259,7 +259,7 @@ class TransactionalPublisher:
                 return
 
     def _serve_deliveries(self) -> None:
-        """Let the client tell what it has delivered, which makes room in its buffer."""
+        """Let the client report what it has delivered, which makes room in its buffer."""
         try:
             self._producer.poll(0.1)
         except KafkaException as failed:  # the client reports a fatal error from wherever it is polled
@@ -296,7 +296,7 @@ class TransactionalPublisher:
         self._is_open = False
 
     def _abort(self, error: KafkaError) -> None:
-        """Undo the batch, if the client says that it may be undone.
+        """Undo the batch, if the client allows that.
 
         Raises:
             _BatchUndone: it was.
@@ -343,7 +343,7 @@ class TransactionalPublisher:
 
 
 def _repeat(call: Callable[[], None], within_s: float = OPEN_TIMEOUT_S) -> None:
-    """Make a call of the transaction API, and repeat it while it says that it may be repeated."""
+    """Make a call of the transaction API, and repeat it while its error allows that."""
     deadline = time.monotonic() + within_s
     while True:
         try:

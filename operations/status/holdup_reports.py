@@ -101,13 +101,13 @@ class HoldupReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdups:
-    """What was read. `fault` says why reports are missing; empty where all could be read."""
+    """What was read. `fault`: why reports are missing; empty where all could be read."""
 
     reports: tuple[HoldupReport, ...] = ()
     fault: str = ""
 
     def believed(self, queue: Queue, group: Group, committed: Iterable[tuple[Partition, int]]) -> list[HoldupReport]:
-        """Those of a queue that still hold, stuck jobs first, then the oldest; `committed` says where the group is."""
+        """Those of a queue that still hold, stuck jobs first, then the oldest; `committed`: where the group is."""
         positions, workers = dict(committed), {member.client_id for member in group.members}
         found = [
             report
@@ -123,7 +123,7 @@ NO_HOLDUPS: Final = Holdups()
 
 
 def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime) -> Holdups:
-    """Read the last reports of the queues' workers, within a bounded time; what cannot be read is told as a fault.
+    """Read the last reports of the queues' workers, within a bounded time; what cannot be read is reported as a fault.
 
     Args:
         counts: {topic: partitions} of the cluster.

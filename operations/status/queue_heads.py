@@ -53,7 +53,7 @@ def _collect(consumer: Consumer, wanted: set[Partition], timeout_s: float) -> di
 
 
 def _note(heads: dict[Partition, JobRecord | None], messages: Iterable[Message]) -> list[Partition]:
-    """Add what the messages tell; returns the partitions that are answered by it."""
+    """Add what the messages contain; returns the partitions that are answered by it."""
     answered = []
     for message in messages:
         partition, error = _partition(message), message.error()

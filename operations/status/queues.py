@@ -266,7 +266,7 @@ def _backlog(topic: str, tier: timedelta | None, look: Look, heads: Heads) -> Ba
 
 
 def due_of(record: JobRecord) -> datetime | None:
-    """When a retry may start; None where the record does not say it, or not well."""
+    """When a retry may start; None if the record has no readable due time."""
     written = record.headers.get(wire.DUE)
     try:
         return wire.parse_instant(written) if written else None

@@ -1,7 +1,7 @@
 """Partitions that stand still: the group's offset does not move, while records wait behind it that nobody explains.
 
 Workers report what holds a partition up (`holdup_reports.py`). Where none does, as of a record that the client cannot
-read, or where the events cannot be written, two looks at the offsets tell that it stands, and the record's age for how
+read, or where the events cannot be written, two looks at the offsets show that it stands, and the record's age for how
 long.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..cluster_view import Partition
 
 OLD_AFTER: Final = timedelta(seconds=60)
-"""How long a job must have been ready before its partition is said to stand still."""
+"""How long a job must have been ready before its partition counts as standing still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

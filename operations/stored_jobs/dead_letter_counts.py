@@ -141,7 +141,7 @@ def _since(reader: TopicReader, spans: Sequence[Span], since: datetime) -> list[
 
 
 def _fill(index: DeadLetterIndex, reader: TopicReader, spans: Sequence[Span]) -> bool:
-    """Take in what lies in the spans; says whether that was done in time."""
+    """Take in what lies in the spans; returns whether that was done in time."""
     give_up_at_s = time.monotonic() + COUNT_TIME_S
     for message in reader.read(spans):
         if time.monotonic() > give_up_at_s:

@@ -1,4 +1,4 @@
-"""Dispositions: the records on a dead-letter topic that say which dead letters were replayed or discarded.
+"""Dispositions: the records on a dead-letter topic that mark dead letters as replayed or discarded.
 
 A disposition lies in the same partition as its dead letter, so the topic, read from its beginning, shows which dead
 letters are open, and no disposition outlives its dead letter.

@@ -96,7 +96,7 @@ class JobRecord:
         return self.text(wire.REPLAY)
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether a worker would drop the job for its expiry; an unreadable expiry says no."""
+        """Whether a worker would drop the job for its expiry; not if that is unreadable."""
         written = self.headers.get(wire.EXPIRES)
         if not written:
             return False

@@ -108,7 +108,7 @@ class Selection:
 
     @classmethod
     def from_words(cls, words: Mapping[str, Any]) -> Self:
-        """The selection that `in_words` told of."""
+        """The selection that `in_words` describes."""
         instants: dict[str, Any] = {
             name: parse_instant(words[name].encode()) for name in ("since", "until") if name in words
         }

@@ -1,4 +1,4 @@
-"""`Truncation`: what a dead letter that holds a part of its record says of the whole."""
+"""`Truncation`: what a truncated dead letter states about its whole record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Truncation:
 
 
 def truncation_of(record: JobRecord) -> Truncation | None:
-    """What a truncated dead letter says; None for any other."""
+    """What a truncated dead letter states; None for any other."""
     if wire.TRUNCATED_FROM not in record.headers:
         return None
     said = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
