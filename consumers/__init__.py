@@ -3,14 +3,25 @@
 from .inbox import AlreadyDone
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none
 from .job.heartbeats import JobProgress
-from .job.signals import Discard, MemoryLimitExceeded, Retry, Snooze, TimeLimitExceeded
+from .job.signals import (
+    Discard,
+    JobCancelled,
+    JobInterrupted,
+    MemoryLimitExceeded,
+    Retry,
+    Snooze,
+    TimeLimitExceeded,
+    WorkerShutdown,
+)
 from .settings import WorkerSettings
 from .worker import Worker
 
 __all__ = [
     "AlreadyDone",
     "Discard",
+    "JobCancelled",
     "JobContext",
+    "JobInterrupted",
     "JobProgress",
     "MemoryLimitExceeded",
     "NoCurrentJob",
@@ -19,6 +30,7 @@ __all__ = [
     "TimeLimitExceeded",
     "Worker",
     "WorkerSettings",
+    "WorkerShutdown",
     "current_job",
     "current_job_or_none",
 ]

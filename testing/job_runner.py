@@ -141,7 +141,7 @@ class _Trial:
         return self._result
 
     async def run_async(self, task: DecodedJob, slot: AsyncSlot) -> Result:
-        self._result = await run_async(task, slot, lambda: False)
+        self._result = await run_async(task, slot)
         return self._result
 
     def concluded(self) -> JobRun:

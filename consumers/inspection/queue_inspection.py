@@ -142,7 +142,7 @@ def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
         record=context.place,
         ran_s=now_s - context.began_s,
         left_s=context.deadline_s - now_s,
-        state="stuck" if is_stuck(place) else "ending" if place.interrupted is context else "running",
+        state="stuck" if is_stuck(place) else "ending" if context.interrupt_reason else "running",
         progress=str(context.latest_progress or ""),
         stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
     )

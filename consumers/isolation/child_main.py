@@ -209,7 +209,7 @@ class Child:
         results: list[Result] = []  # not the asyncio task's own, which a job that cancels that would take along
 
         async def run() -> None:
-            results.append(await run_async(task, slot, lambda: False))
+            results.append(await run_async(task, slot))
 
         loop = self._runner.get_loop()
         turn_until(loop, asyncio.Task(run(), loop=loop))

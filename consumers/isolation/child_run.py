@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..job.context import JobContext
-from ..job.signals import MemoryLimitExceeded, TimeLimitExceeded
+from ..job.signals import INTERRUPTS, JobInterrupted, MemoryLimitExceeded, TimeLimitExceeded
 from ..records.outcomes import Outcome
 from ..steps.run import time_limit_exceeded
 from .crashes import ChildDied
@@ -23,24 +22,18 @@ SHORT_STACK_WAIT_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
-    """The worker stops: the job was cut short, or never began."""
-
-
-@dataclass(frozen=True, slots=True)
 class NotBegun:
     """The child died, or hung, before the job had begun: another one shall run it, and nothing is held against it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Killed:
-    """The job passed one of its own limits, and the child was killed; its note says where the job was."""
+    """The child was killed, for an interrupt or a limit of the job's; of a limit, a note says where the job was."""
 
-    error: TimeLimitExceeded | MemoryLimitExceeded
+    error: JobInterrupted | MemoryLimitExceeded
 
 
-Ending = Outcome | Stopped | NotBegun | Killed | ChildDied
-STOPPED = Stopped()
+Ending = Outcome | NotBegun | Killed | ChildDied
 NOT_BEGUN = NotBegun()
 
 
@@ -49,7 +42,6 @@ def run_in_child(
     job: RunJob,
     context: JobContext,
     memory_limit_bytes: int | None,
-    is_stopping: Callable[[], bool],
 ) -> Ending:
     """Run one job, and watch over it until it has ended in one way or another.
 
@@ -58,7 +50,7 @@ def run_in_child(
     """
     if not child.begin(job):
         return NOT_BEGUN
-    return _Watch(child, context, memory_limit_bytes, is_stopping).until_ended()
+    return _Watch(child, context, memory_limit_bytes).until_ended()
 
 
 @dataclass(slots=True)
@@ -68,7 +60,6 @@ class _Watch:
     child: ChildProcess
     context: JobContext
     memory_limit_bytes: int | None
-    is_stopping: Callable[[], bool]
     began_s: float = field(default_factory=time.monotonic)
     has_begun: bool = False
     was_told: bool = False
@@ -101,6 +92,7 @@ class _Watch:
             ending = self._read(max(0.0, min(tick_s, left_s)))
             now_s = time.monotonic()
             if ending is None and now_s >= self.context.deadline_s:
+                self.context.interrupt_reason = self.context.interrupt_reason or "timeout"
                 ending = self._kill(time_limit_exceeded(self.context), STACK_WAIT_S)
             if ending is None and now_s >= next_look_s:
                 next_look_s = now_s + tick_s
@@ -137,9 +129,10 @@ class _Watch:
         return None
 
     def _cut_short(self) -> Ending | None:
-        if self.is_stopping():
+        interrupted = self._interrupted()
+        if interrupted is not None:
             self.child.kill_and_wait()
-            return STOPPED
+            return interrupted
         if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
             return self._last_word()
         return None
@@ -163,7 +156,12 @@ class _Watch:
         error.add_note(f"its process {self.child.pid} was killed here:\n{stack}")
         return Killed(error=error)
 
+    def _interrupted(self) -> Killed | None:
+        reason = self.context.interrupt_reason
+        return None if reason is None else Killed(error=INTERRUPTS[reason]())
+
     def _died(self) -> Ending:
-        if self.is_stopping():
-            return STOPPED
+        interrupted = self._interrupted()
+        if interrupted is not None:
+            return interrupted
         return self.child.death(time.monotonic() - self.began_s) if self.has_begun else NOT_BEGUN

@@ -29,7 +29,7 @@ from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.steps import DecodedJob, Raised, StepContext, decide
 from .child_main import find_handler
-from .child_run import Killed, NotBegun, Stopped, run_in_child
+from .child_run import Killed, NotBegun, run_in_child
 from .child_slot import ChildSlot
 from .crashes import ChildDied, pause_after, quarantine
 from .messages import HandlerAddress, RunJob, Setup
@@ -73,6 +73,7 @@ class IsolatedRunners(Runners[Slot]):
         self._threads = ThreadRunners(size, run_one, f"{step_context.queue.name}-isolated", ChildSlot)
         self._lock = threading.Lock()
         self._is_started = False
+        self._is_stopping = False
         self._paused: dict[Record, threading.Timer] = {}
         self._deaths: dict[Record, list[ChildDied]] = {}
 
@@ -126,8 +127,12 @@ class IsolatedRunners(Runners[Slot]):
         return waiting + self._threads.drop(assignments)
 
     def interrupt(self, within_s: float) -> None:
-        """Start no further record, cut short what runs, at no attempt's cost, and end all children."""
+        """Start no further record, interrupt what runs, at no attempt's cost, and end all children."""
+        self._is_stopping = True
         self._threads.stop()
+        for slot in self.places:
+            if slot.context is not None:
+                slot.interrupt(slot.context, "shutdown")
         with self._lock:
             for timer in self._paused.values():
                 timer.cancel()
@@ -166,8 +171,6 @@ class IsolatedRunners(Runners[Slot]):
         match ending:
             case ChildDied():
                 return self._after_crash(task, ending)
-            case Stopped():
-                outcome: Outcome = INTERRUPTED
             case Killed(error=error):
                 outcome = decide(task, Raised(error), self._step_context)
             case _:
@@ -176,21 +179,19 @@ class IsolatedRunners(Runners[Slot]):
             self._deaths.pop(task.record, None)
         return outcome
 
-    def _run(
-        self, task: DecodedJob, job: RunJob, slot: Slot, *, has_crashed: bool
-    ) -> Outcome | Stopped | Killed | ChildDied:
+    def _run(self, task: DecodedJob, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
         job_type, assignment = task.job_type, task.record.assignment
         while True:
             child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
             if child is None:
-                return Stopped()
+                return INTERRUPTED
             if isinstance(slot, ChildSlot):
                 slot.child = child
             slot.begin(task.context, job_type.limits)
+            if self._is_stopping:  # too late for `stop` to see the job
+                slot.interrupt(task.context, "shutdown")
             try:
-                ending = run_in_child(
-                    child, job, task.context, job_type.memory_limit_bytes, lambda: self._pool.is_stopping
-                )
+                ending = run_in_child(child, job, task.context, job_type.memory_limit_bytes)
             finally:
                 slot.end()
                 self._pool.give_back(child)

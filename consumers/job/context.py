@@ -17,6 +17,7 @@ from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
 from ..records.record import Record
 from .heartbeats import NOTE_LIMIT, JobProgress, RunSigns, Signs
+from .signals import InterruptReason
 
 _LOGGER = logging.getLogger("stoker.job")
 _current: ContextVar[JobContext | None] = ContextVar("stoker_job", default=None)
@@ -53,6 +54,7 @@ class JobContext:
             begins, and moved on by its signs of life.
         limits: how long it may take; set when the run begins.
         signs: takes the run's signs of life; None until the first, where the run is in this process.
+        interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
     """
 
     job_id: str
@@ -64,6 +66,7 @@ class JobContext:
     deadline_s: float = math.inf
     limits: RunLimits = NO_LIMITS
     signs: Signs | None = None
+    interrupt_reason: InterruptReason | None = None
     _entered: dict[str, bool] = field(init=False, repr=False, compare=False)
     """The inboxes that this run has left; not set before the first, because each job would pay for it."""
 

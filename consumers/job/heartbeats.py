@@ -77,9 +77,10 @@ class RunSigns:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the worker shuts down, the partition is given away or gone, or the run is past its limits."""
+        """Whether the worker shuts down or ends the run, the partition is given away, or the run is past its limits."""
         context = self._context
-        return not context.record.assignment.is_open or time.monotonic() >= context.deadline_s
+        is_unwanted = not context.record.assignment.is_open or context.interrupt_reason is not None
+        return is_unwanted or time.monotonic() >= context.deadline_s
 
     def heartbeat(self) -> None:
         """Move the deadline on, but never past the timeout."""

@@ -1,9 +1,10 @@
-"""How a job says how it ends: it raises or returns a `Retry`, `Discard` or `Snooze`."""
+"""How a job says how it ends (`Retry`, `Discard`, `Snooze`), and what is raised inside of one that the worker ends."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 LONGEST_WAIT: Final = timedelta(days=3_650)
 SNOOZE_HINT: Final = "write how long to wait, such as Snooze(timedelta(minutes=5))"
@@ -70,10 +71,28 @@ def _checked(after: timedelta) -> timedelta:
     return after
 
 
-class TimeLimitExceeded(BaseException):
-    """Raised inside a job that ran past its timeout, or gave no sign of life for too long; the run counts as failed.
+InterruptReason = Literal["timeout", "cancel", "shutdown"]
+"""Why the worker ends a run: it passed its limits, its job is not to run any more, or the worker stops."""
 
-    Not an `Exception`, so that a job's own `except Exception` does not swallow it.
+
+class JobInterrupted(BaseException):
+    """Raised inside a job that the worker ends; in an async job it is an `asyncio.CancelledError` where the job awaits.
+
+    Not an `Exception`, so that a job's own `except Exception` does not swallow it. A job may catch it to clean up, and
+    then raises it again.
+    """
+
+
+class JobCancelled(JobInterrupted):
+    """Raised inside a job that is cancelled while it runs: it ends as cancelled, whatever it raises from then on."""
+
+
+class WorkerShutdown(JobInterrupted):
+    """Raised inside a job that runs on when the worker's grace is over: it is delivered again, at no attempt's cost."""
+
+
+class TimeLimitExceeded(JobInterrupted):
+    """Raised inside a job that ran past its timeout, or gave no sign of life for too long; the run counts as failed.
 
     Attributes:
         timeout_s: how long it may run; 0 where that is not known, as inside the job.
@@ -97,3 +116,11 @@ class MemoryLimitExceeded(Exception):
     def __init__(self, resident_bytes: int, limit_bytes: int) -> None:
         super().__init__(f"the job's process held {resident_bytes:,} bytes, of {limit_bytes:,} that it may")
         self.resident_bytes, self.limit_bytes = resident_bytes, limit_bytes
+
+
+INTERRUPTS: Final[Mapping[InterruptReason, type[JobInterrupted]]] = {
+    "timeout": TimeLimitExceeded,
+    "cancel": JobCancelled,
+    "shutdown": WorkerShutdown,
+}
+"""{reason: what is raised inside of the job}."""

@@ -144,6 +144,7 @@ class Dispatch:
         self._waits.stop()
         self.gates.stop()
         self.watchdog.stop()
+        self.watchdog.interrupt_all("shutdown")
         self.runners.interrupt(INTERRUPT_WITHIN_S)
         self._settler.stop(settle_within)
 

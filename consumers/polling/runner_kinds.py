@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.pipe import Pipe, Run
 from ..steps.run import run_async, run_sync
-from ..steps.steps import Decided, DecodedJob, Result, StepContext
+from ..steps.steps import Decided, DecodedJob, StepContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +49,8 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
         return []
     pipe = parts.pipe
 
-    def run_on_loop(job: DecodedJob, slot: AsyncSlot) -> Coroutine[Any, Any, Result]:
-        return run_async(job, slot, pipe.stops)
-
     def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
-        return pipe.carry_async(record, slot, run_on_loop)
+        return pipe.carry_async(record, slot, run_async)
 
     return [AsyncRunners(parts.settings.async_concurrency, run_one, parts.step_context.queue.name, names)]
 

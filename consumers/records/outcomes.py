@@ -17,7 +17,7 @@ DeadReason = Literal[
     "too-large",
 ]
 DeferReason = Literal["unknown-type", "unknown-schema"]
-CancelReason = Literal["discarded", "expired"]
+CancelReason = Literal["discarded", "cancelled", "expired"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The job will not run (again): it expired, or discarded itself."""
+    """The job will not run (again): it expired, was cancelled while it ran, or discarded itself."""
 
     reason: CancelReason
     detail: str
@@ -124,4 +124,4 @@ INTERRUPTED = Interrupted()
 
 def is_lasting(outcome: Outcome) -> bool:
     """Whether the job, and not only this record of it, is settled by its name in the ledger."""
-    return outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
+    return outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason != "expired")

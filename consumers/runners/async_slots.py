@@ -1,9 +1,9 @@
 """`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which tells who holds the event loop.
 
-An async job past its timeout is cancelled. One that holds the loop, computing or in a blocking call, would never see
-that: it has `TimeLimitExceeded` raised inside it, as a sync job has. This needs to be certain that the loop's thread
-is inside that job and nowhere else, so each step of a job, from one suspension to the next, is entered and left under
-the slot's eye.
+An interrupt cancels an async job. One that holds the loop, computing or in a blocking call, would never see that: it
+has the reason's exception raised inside it, as a sync job has. This needs to be certain that the loop's thread is
+inside that job and nowhere else, so each step of a job, from one suspension to the next, is entered and left under the
+slot's eye.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
-from ..job.signals import TimeLimitExceeded
+from ..job.signals import INTERRUPTS, InterruptReason
 from .forks import PROCESS, end_copy
 from .slots import set_pending_interrupt
 from .stacks import awaiting_frames, thread_frames
@@ -46,7 +46,7 @@ class Holder:
 
 
 class AsyncSlot:
-    """One task's place; the task begins and ends jobs in it, the watchdog interrupts them.
+    """One task's place: the task begins and ends jobs in it, other threads interrupt them.
 
     Attributes: as those of `Slot`, and
         has_record: whether a record is on its way here: prepared, run or settled.
@@ -61,7 +61,6 @@ class AsyncSlot:
         "context",
         "has_record",
         "holder",
-        "interrupted",
         "is_replaced",
         "is_targeted",
         "name",
@@ -81,7 +80,6 @@ class AsyncSlot:
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
         self.context: JobContext | None = None
-        self.interrupted: JobContext | None = None
         self.reported: JobContext | None = None
         self.is_replaced = False
 
@@ -97,31 +95,31 @@ class AsyncSlot:
         self._coroutine = coroutine
         self.context = context
 
-    def end(self) -> bool:
-        """Note that the job has ended; True if it was interrupted, so that its cancellation is the timeout's."""
-        context, self.context, self._coroutine = self.context, None, None
-        if self.interrupted is None:
-            return False
-        was_interrupted, self.interrupted = self.interrupted is context, None
+    def end(self) -> None:
+        """Note that the job has ended; its cancellation is not for the next one."""
+        self.context, self._coroutine = None, None
         if self._is_cancelled and self.task is not None:
             self._is_cancelled = False
             self.task.uncancel()
-        return was_interrupted
 
-    def interrupt(self, context: JobContext) -> None:
-        """Cancel the job, unless it has ended meanwhile; if it is what holds the loop, raise inside of it too.
+    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+        """Cancel the job, unless it was interrupted or has ended; if it is what holds the loop, raise inside of it too.
 
-        Where something else holds the loop, the job could not end, and is left alone until it can.
+        Where something else holds the loop past the job's timeout, the job could not end, and is left alone until it
+        can.
         """
-        if self.holder.is_blocked and self.holder.inside is not self:
+        if reason == "timeout" and self.holder.is_blocked and self.holder.inside is not self:
             return
-        self.interrupted = context
+        with self._lock:
+            if self.context is not context or context.interrupt_reason is not None:
+                return
+            context.interrupt_reason = reason
         self._tell(lambda: self._cancel(context))
         with self._lock:
             self.is_targeted = True
             if self.holder.inside is self and self.context is context:
                 self._has_pending_interrupt = True
-                set_pending_interrupt(self.holder.thread_id, TimeLimitExceeded)
+                set_pending_interrupt(self.holder.thread_id, INTERRUPTS[reason])
 
     def _cancel(self, context: JobContext) -> None:
         """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
@@ -131,7 +129,7 @@ class AsyncSlot:
     def leave(self) -> None:
         """Note that the loop's thread is inside of the job no more."""
         self.holder.inside = None
-        if self.is_targeted:  # else the watchdog, should it interrupt from now on, finds nobody inside
+        if self.is_targeted:  # else an interrupt from now on finds nobody inside
             self.call_off()
 
     def call_off(self) -> None:

@@ -92,9 +92,9 @@ class RunnerLoop:
         self._tell(self._wake_all)
 
     def interrupt(self) -> None:
-        """Cancel the jobs that still run."""
+        """Interrupt the jobs that still run, since the worker stops, and end all tasks."""
         self.is_stopping = True
-        self._tell(self._cancel_all)
+        self._tell(self._interrupt_all)
 
     def join(self, within_s: float) -> None:
         """Wait for the thread's end."""
@@ -220,9 +220,12 @@ class RunnerLoop:
         if not self._runners and not self._ended.done():
             self._ended.set_result(None)
 
-    def _cancel_all(self) -> None:
-        for task in list(self._runners):
-            task.cancel()
+    def _interrupt_all(self) -> None:
+        for task, slot in list(self._runners.items()):
+            if slot.context is None:
+                task.cancel()
+            else:
+                slot.interrupt(slot.context, "shutdown")
 
     def _wake(self) -> None:
         self._is_woken = False  # first, so that a wake that comes from now on is not taken for this one

@@ -1,8 +1,8 @@
 """`Slot`: one thread's place in which a sync job runs, with its deadline.
 
-A thread cannot be killed. The watchdog raises `TimeLimitExceeded` inside it, which takes effect at the next Python
+A thread cannot be killed. An interrupt raises an exception inside it, which takes effect at the next Python
 instruction: a job inside a long C call or a blocking read ends when that call does. A job that goes on all the same
-is stuck: it is reported with its stack, and another thread takes its place until it ends.
+is stuck: the watchdog reports it with its stack, and a replacement runner takes its place until it ends.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
-from ..job.signals import TimeLimitExceeded
+from ..job.signals import INTERRUPTS, InterruptReason
 from .forks import PROCESS
 from .stacks import thread_frames
 
@@ -26,12 +26,11 @@ _NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None`
 
 
 class Slot:
-    """One runner's place; the runner begins and ends jobs in it, the watchdog interrupts them.
+    """One runner's place: the runner begins and ends jobs in it, other threads interrupt them.
 
     Attributes:
         name: for people.
         context: the job that runs; None between two.
-        interrupted: the job that was told to end.
         reported: the job that was reported as stuck; it may have ended since.
         is_replaced: whether another thread works in its place, so that its own ends when the job does.
         generation: that of the process in which it was made.
@@ -42,7 +41,6 @@ class Slot:
         "_lock",
         "context",
         "generation",
-        "interrupted",
         "is_replaced",
         "name",
         "reported",
@@ -56,7 +54,6 @@ class Slot:
         self.name = name
         self.context: JobContext | None = None
         self.thread_id = 0
-        self.interrupted: JobContext | None = None
         self.reported: JobContext | None = None
         self.is_replaced = False
 
@@ -70,20 +67,18 @@ class Slot:
     def end(self) -> None:
         """Note that the job has ended; an interrupt that has not taken effect yet is called off."""
         self.context = None
-        if self._is_targeted:  # else the watchdog, should it interrupt from now on, finds no job here
+        if self._is_targeted:  # else an interrupt from now on finds no job here
             with self._lock:
-                if self.interrupted is not None:
-                    set_pending_interrupt(self.thread_id, None)
-                    self.interrupted = None
+                set_pending_interrupt(self.thread_id, None)
                 self._is_targeted = False
 
-    def interrupt(self, context: JobContext) -> None:
-        """Raise `TimeLimitExceeded` in the job's thread, unless the job has ended meanwhile."""
+    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+        """Raise the reason's exception in the job's thread, unless the job was interrupted or has ended."""
         with self._lock:
             self._is_targeted = True
-            if self.context is context and self.interrupted is not context:
-                self.interrupted = context
-                set_pending_interrupt(self.thread_id, TimeLimitExceeded)
+            if self.context is context and context.interrupt_reason is None:
+                context.interrupt_reason = reason
+                set_pending_interrupt(self.thread_id, INTERRUPTS[reason])
 
     def frames(self) -> list[FrameType]:
         """Where the job is, the innermost last; empty where its thread has ended."""

@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ..errors import TooManyStuck
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, RunSigns
+from ..job.signals import InterruptReason
 from ..records.job_fields import job_fields
 from .stacks import describe_frames
 
@@ -39,13 +40,8 @@ class Place(Protocol):
         """The job that runs; None between two."""
         ...
 
-    @property
-    def interrupted(self) -> JobContext | None:
-        """The job that was told to end."""
-        ...
-
-    def interrupt(self, context: JobContext) -> None:
-        """Tell the job to end, unless it has meanwhile."""
+    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+        """End the run, unless it was interrupted before or has ended; its outcome follows from the reason."""
         ...
 
     def frames(self) -> list[FrameType]:
@@ -101,6 +97,13 @@ class Watchdog:
         self._stopping.set()
         self._thread.join()
 
+    def interrupt_all(self, reason: InterruptReason) -> None:
+        """Interrupt all runs; those that resist go on."""
+        for place in self.places:
+            context = place.context
+            if context is not None:
+                place.interrupt(context, reason)
+
     @property
     def places(self) -> list[Place]:
         """All places of all pools."""
@@ -153,8 +156,8 @@ class Watchdog:
             self._on_progress(context, latest)
 
     def _act(self, pool: Pool[Any], place: Place, context: JobContext, overdue_s: float) -> None:
-        if place.interrupted is not context:
-            place.interrupt(context)
+        if context.interrupt_reason is None:
+            place.interrupt(context, "timeout")
         elif place.reported is not context and overdue_s > STUCK_AFTER_S:
             place.reported = context
             report_stuck(context, place, overdue_s)

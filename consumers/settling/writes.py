@@ -83,7 +83,7 @@ def _ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | 
     match outcome:
         case Done():
             return _of_job(record, "done")
-        case Cancelled(reason="discarded"):
+        case Cancelled(reason="discarded" | "cancelled"):
             return _of_job(record, "cancelled")
         case Cancelled():  # it never ran: its name stays free for another try
             return moved_name(record), "cancelled"

@@ -12,11 +12,11 @@ from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..settling.excuse import Excuse
 from . import steps
-from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, Stopped, decide
+from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, decide
 
 PlaceT = TypeVar("PlaceT")
 Ran = Result | Decided
-RAN: Final = (Returned, Raised, Stopped, Decided)
+RAN: Final = (Returned, Raised, Decided)
 Run = Callable[[DecodedJob, PlaceT], Ran | Coroutine[Any, Any, Ran]]
 """Runs a job in a runner's place; as a coroutine where handlers are async."""
 
@@ -77,10 +77,6 @@ class Pipe:
     def carry_async(self, record: Record, place: PlaceT, run: Run[PlaceT]) -> Awaitable[None]:
         """The same, for tasks on an event loop."""
         return cast(Awaitable[None], self.carry(record, place, run))
-
-    def stops(self) -> bool:
-        """Whether the worker cuts short what runs."""
-        return self.is_stopping
 
     def _claim(self, record: Record) -> Outcome | None:
         """None begins once failures are excused: the next of a strict key would begin before the excused one."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
 from contextvars import Context
 from typing import NoReturn
 
@@ -14,22 +13,22 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from ...topology.wire.headers import TRACE_PARENT, TRACE_STATE
 from ..job.context import JobContext, enter_job
 from ..job.job_errors import is_kind_of
-from ..job.signals import TimeLimitExceeded
+from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..runners.async_slots import AsyncSlot, Holder, in_steps
 from ..runners.forks import PROCESS, end_copy
 from ..runners.slots import Slot
-from .steps import RETURNED_NOTHING, DecodedJob, Raised, Result, Stopped, check_returned, read_raised
+from .steps import RETURNED_NOTHING, DecodedJob, Raised, Result, check_returned, read_raised
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def run_sync(task: DecodedJob, slot: Slot) -> Result:
-    """Call a sync handler in this thread; the watchdog may end it by raising `TimeLimitExceeded` in it."""
+    """Call a sync handler in this thread; an interrupt raises an exception in it."""
     try:
         return _run_in_slot(task, slot)
-    except TimeLimitExceeded:  # raised between the handler's end and the slot's: the run took too long
+    except JobInterrupted as interrupt:  # between the handler's end and the slot's
         slot.end()
-        return _timed_out(task)
+        return _interrupted(task, interrupt)
 
 
 def _run_in_slot(task: DecodedJob, slot: Slot) -> Result:
@@ -51,14 +50,18 @@ def _call_sync(task: DecodedJob) -> Result:
         if TRACE_PARENT in task.record.layout.positions:
             join_trace(task.context)
         return check_returned(task.job_type.handler(*task.args, **task.kwargs), task.job_type)
-    except TimeLimitExceeded:
-        return _timed_out(task)
+    except JobInterrupted as interrupt:
+        return _interrupted(task, interrupt)
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises, SystemExit too, is its failure
         return read_raised(error, task.job_type)
 
 
-def _timed_out(task: DecodedJob) -> Raised:
-    return Raised(time_limit_exceeded(task.context))
+def _interrupted(task: DecodedJob, interrupt: BaseException) -> Raised:
+    """The result of a run that an interrupt has ended, or that has raised one by itself."""
+    reason = task.context.interrupt_reason
+    if reason == "timeout" or is_kind_of(interrupt, TimeLimitExceeded):
+        return Raised(time_limit_exceeded(task.context))
+    return read_raised(interrupt, task.job_type) if reason is None else Raised(INTERRUPTS[reason]())
 
 
 def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
@@ -67,27 +70,25 @@ def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
     return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if context.is_silent else None)
 
 
-async def run_async(task: DecodedJob, slot: AsyncSlot, is_stopping: Callable[[], bool]) -> Result:
-    """Await an async handler in its slot; a cancellation by the worker's shutdown is no failure."""
+async def run_async(task: DecodedJob, slot: AsyncSlot) -> Result:
+    """Await an async handler in its slot; an interrupt cancels it."""
     coroutine = _call_async(task, slot.holder)
     slot.begin(task.context, task.job_type.limits, coroutine)
     try:
         result = await in_steps(slot, coroutine)
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
         result = Raised(error)
-    was_interrupted = slot.end()
-    return _own_or_ours(task, slot, result, was_interrupted, is_stopping()) if isinstance(result, Raised) else result
+    slot.end()
+    return _own_or_ours(task, slot, result) if isinstance(result, Raised) else result
 
 
-def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised, was_interrupted: bool, is_stopping: bool) -> Result:
+def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised) -> Raised:
     """Tell what the job raised by itself from the worker's interrupt."""
-    if is_kind_of(result.error, TimeLimitExceeded):
+    if is_kind_of(result.error, JobInterrupted):
         slot.leave()  # it may come anywhere on the way out, where the job has ended or is suspended
-        return _timed_out(task)
-    if is_kind_of(result.error, asyncio.CancelledError):
-        if was_interrupted:
-            return _timed_out(task)
-        return Stopped() if is_stopping else result
+        return _interrupted(task, result.error)
+    if is_kind_of(result.error, asyncio.CancelledError) and task.context.interrupt_reason == "timeout":
+        return _interrupted(task, result.error)
     return result
 
 
@@ -98,7 +99,7 @@ async def _call_async(task: DecodedJob, holder: Holder) -> Result:
         if TRACE_PARENT in task.record.layout.positions:
             join_trace(task.context)
         result: Result = check_returned(await _awaited(task), task.job_type)
-    except (TimeLimitExceeded, asyncio.CancelledError) as error:
+    except (JobInterrupted, asyncio.CancelledError) as error:
         result = Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
         result = read_raised(error, task.job_type)

@@ -71,11 +71,6 @@ class Raised:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
-    """The worker cut the run short, for reasons of its own."""
-
-
-@dataclass(frozen=True, slots=True)
 class Decided:
     """The job ran in another process, which has decided; None where it died, and the job comes again in a while."""
 
@@ -83,7 +78,7 @@ class Decided:
 
 
 RETURNED_NOTHING = Returned(None)
-Result = Returned | Raised | Stopped
+Result = Returned | Raised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +185,6 @@ def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext
             return DONE
         case Raised():
             return _decide_raised(task, result, step_context)
-        case Stopped():
-            return INTERRUPTED
         case Decided(outcome):
             return outcome
 
@@ -210,8 +203,12 @@ def read_raised(error: BaseException, job_type: JobType[Any, Any]) -> Raised:
 
 
 def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
+    if task.context.interrupt_reason == "cancel":
+        return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
     answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
     match answer:
+        case Failed() if task.context.interrupt_reason == "shutdown":
+            return INTERRUPTED
         case Accepted():
             return DONE
         case Discarded(reason):

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
-from stoker.consumers.isolation.child_run import Killed, Stopped
+from stoker.consumers.isolation.child_run import Killed
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
@@ -77,7 +77,7 @@ class SimIsolatedRunners(IsolatedRunners):
         self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._step_context)
         return self.outcome(task, Slot())
 
-    def _run(self, *_: Any, **__: Any) -> Outcome | Stopped | Killed | ChildDied:
+    def _run(self, *_: Any, **__: Any) -> Outcome | Killed | ChildDied:
         return self._ending
 
     # ---- pauses

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
-from stoker.consumers.isolation.child_run import Killed, Stopped, _Watch
+from stoker.consumers.isolation.child_run import Killed, _Watch
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
@@ -323,15 +323,15 @@ def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody()
     context = declare_delivery().task().context
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
     well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
-    assert _Watch(well, context, None, lambda: False)._look() is DONE
-    assert isinstance(_Watch(badly, context, None, lambda: False)._look(), ChildDied)
+    assert _Watch(well, context, None)._look() is DONE
+    assert isinstance(_Watch(badly, context, None)._look(), ChildDied)
 
 
 def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     """Else the evidence of each crash, and its record, would stay for as long as the worker lives."""
     pipeline, queue, _ = declare(isolated_jobs.add)
     with isolated(pipeline, queue) as here:
-        for ending in (DONE, Stopped(), Killed(error=TimeLimitExceeded(1.0))):
+        for ending in (DONE, INTERRUPTED, Killed(error=TimeLimitExceeded(1.0))):
             task = declare_delivery().task()
             here.runners._deaths[task.record] = []
             here.runners._run = lambda *_arguments, ending=ending, **_options: ending  # type: ignore[method-assign]

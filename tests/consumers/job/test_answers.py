@@ -60,7 +60,7 @@ def async_outcome_of(handler: Callable[[int], Awaitable[Any]]) -> Outcome:
     delivery = declare(handler, retry=POLICY)
     task = delivery.task()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.step_context)
+    return decide(task, asyncio.run(run_async(task, slot)), delivery.step_context)
 
 
 def raising(error: BaseException | type[BaseException]) -> Callable[[], Any]:

@@ -49,7 +49,7 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
     delivery = declare(act, retry=policy)
     task = delivery.task()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot, lambda: False)), delivery.step_context)
+    return decide(task, asyncio.run(run_async(task, slot)), delivery.step_context)
 
 
 def is_bounded(failure: Failure) -> bool:

@@ -149,8 +149,7 @@ def test_a_job_that_computes_on_the_loop_is_ended_at_its_timeout() -> None:
 class Leavers:
     """Jobs that suspend or end in the moment in which they are interrupted."""
 
-    def __init__(self, slots: list[AsyncSlot]) -> None:
-        self._slots = slots
+    def __init__(self) -> None:
         self._draw = random.Random(7)
         self._begun: list[Coroutine[None, None, None]] = []
 
@@ -161,7 +160,7 @@ class Leavers:
 
     async def _leave(self) -> None:
         context = current_job()
-        while self._slots[0].interrupted is not context:
+        while context.interrupt_reason is None:
             pass
         for _ in range(self._draw.randrange(60)):
             pass
@@ -178,7 +177,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
     """Jobs that suspend or end just when they are interrupted, hundreds of times: loop and others notice nothing."""
     holder, finished = Holder(), threading.Event()
     slots: list[AsyncSlot] = []
-    leavers = Leavers(slots)
+    leavers = Leavers()
 
     async def run_many() -> Counter[str]:
         loop, ends = asyncio.get_running_loop(), Counter[str]()
@@ -187,7 +186,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
         interrupter.start()
         for number in range(400):
             task = Order(handler=leavers.begin, timeout_s=0.0001).task(number)
-            result = await run_async(task, slots[0], lambda: False)
+            result = await run_async(task, slots[0])
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             ends[type(result).__name__] += 1
             assert sum(range(300)) == 44_850  # what comes next: an interrupt that leaked would raise here
@@ -198,8 +197,8 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
     def interrupt_when_due() -> None:
         while not finished.is_set():
             context = slots[0].context
-            if context is not None and slots[0].interrupted is not context and time.monotonic() > context.deadline_s:
-                slots[0].interrupt(context)
+            if context is not None and time.monotonic() > context.deadline_s:
+                slots[0].interrupt(context, "timeout")
 
     interrupter, interval_s = threading.Thread(target=interrupt_when_due), sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # many changes of threads, so that interrupts fall everywhere

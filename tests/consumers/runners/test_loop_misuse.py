@@ -35,7 +35,7 @@ def test_the_jobs_behind_it_run(how: str, pause_s: float) -> None:
     async def run_one(record: Record, slot: AsyncSlot) -> None:
         task: Any = delivery.task()
         task.args = (record.offset,)
-        await run_async(task, slot, lambda: False)
+        await run_async(task, slot)
         ended.append(record.offset)
 
     delivery, threads, ended = declare(act), list[int](), list[int]()

@@ -49,7 +49,7 @@ def run_both(act: Any, headers: dict[str, bytes | None] | None = None) -> None:
     async def run_twice() -> None:
         for _ in range(2):
             slot = AsyncSlot("slot", Holder(), lambda _what: None)
-            result = await run_async(declare(act_async).task(headers=headers), slot, lambda: False)
+            result = await run_async(declare(act_async).task(headers=headers), slot)
             assert not isinstance(result, Raised), result.error
 
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_jobs_that_are_suspended_side_by_side_keep_their_own_context() -> None:
             task = declare(act).task()
             task.args = (number,)
             slot = AsyncSlot("slot", Holder(), lambda _what: None)
-            runs.append(run_async(task, slot, lambda: False))
+            runs.append(run_async(task, slot))
         return await asyncio.gather(*runs)
 
     assert [result.value for result in asyncio.run(run_many())] == [str(number) for number in range(20)]

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 import pytest
 
-from stoker.consumers.job.context import current_job_or_none
+from stoker.consumers.job.context import current_job, current_job_or_none
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
@@ -136,7 +136,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
 
     def end_at_the_interrupt(number: int) -> None:
         steps = draw.randrange(200)
-        spin(lambda: slot.interrupted is not None)
+        spin(lambda: current_job().interrupt_reason is not None)
         for _ in range(steps):
             pass
 
@@ -144,7 +144,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
         while not finished.is_set():
             context = slot.context
             if context is not None and time.monotonic() > context.deadline_s:
-                slot.interrupt(context)
+                slot.interrupt(context, "timeout")
 
     finished, interval_s = threading.Event(), sys.getswitchinterval()
     sys.setswitchinterval(1e-5)  # many changes of threads, so that interrupts fall everywhere

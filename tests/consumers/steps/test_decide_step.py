@@ -10,20 +10,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.job.signals import LONGEST_WAIT, Discard, Retry, Snooze, TimeLimitExceeded
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed
-from stoker.consumers.steps.steps import Raised, Result, Returned, Stopped, check_returned, decide
+from stoker.consumers.job.signals import (
+    LONGEST_WAIT,
+    Discard,
+    InterruptReason,
+    JobCancelled,
+    Retry,
+    Snooze,
+    TimeLimitExceeded,
+    WorkerShutdown,
+)
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed, is_lasting
+from stoker.consumers.steps.steps import Raised, Result, Returned, check_returned, decide
 from stoker.topology.declaration.retries import RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, declare
 
 
-def decided(result: Result, attempt: int = 1, chance: float = 0.0, **policy: object) -> Outcome:
+def decided(
+    result: Result,
+    attempt: int = 1,
+    chance: float = 0.0,
+    interrupt_reason: InterruptReason | None = None,
+    **policy: object,
+) -> Outcome:
     """What becomes of a run under a policy."""
     delivery = declare(retry=RetryPolicy(**policy))  # type: ignore[arg-type]  # a table's keywords
     delivery.chance = chance
     if isinstance(result, Returned):
         result = check_returned(result.value, delivery.work)
-    return decide(delivery.task(attempt), result, delivery.step_context)
+    task = delivery.task(attempt)
+    task.context.interrupt_reason = interrupt_reason
+    return decide(task, result, delivery.step_context)
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "text", object(), [Snooze(timedelta(1))]])
@@ -32,9 +49,29 @@ def test_whatever_a_job_returns_is_done(value: object) -> None:
     assert decided(Returned(value)) is DONE
 
 
-def test_a_run_that_the_worker_cut_short_is_interrupted() -> None:
-    """It costs no attempt: the record is delivered again as it is."""
-    assert decided(Stopped()) is INTERRUPTED
+@pytest.mark.parametrize("error", [WorkerShutdown(), asyncio.CancelledError(), ValueError("on its way out"), Retry()])
+def test_a_run_that_fails_at_the_workers_shutdown_is_interrupted(error: BaseException) -> None:
+    """It costs no attempt, whatever its cleaning up has raised: the record is delivered again as it is."""
+    assert decided(Raised(error), interrupt_reason="shutdown") is INTERRUPTED
+
+
+def test_what_a_run_asks_for_at_the_workers_shutdown_is_kept() -> None:
+    """It may snooze or discard itself, and what it has done to the end is done."""
+    assert isinstance(decided(Raised(Snooze(timedelta(0))), interrupt_reason="shutdown"), Snoozed)
+    assert isinstance(decided(Raised(Discard()), interrupt_reason="shutdown"), Cancelled)
+    assert decided(Returned(5), interrupt_reason="shutdown") is DONE
+
+
+ON_ITS_WAY_OUT = [JobCancelled(), asyncio.CancelledError(), ValueError("x"), Retry(), Snooze(timedelta(1))]
+
+
+@pytest.mark.parametrize("error", ON_ITS_WAY_OUT, ids=lambda error: type(error).__name__)
+def test_a_cancelled_run_ends_as_cancelled_whatever_it_raises(error: BaseException) -> None:
+    """Nothing of it is to run again, now or later; but what it has done to the end is done."""
+    wanted = Cancelled(reason="cancelled", detail="it was cancelled while it ran")
+    assert decided(Raised(error), interrupt_reason="cancel") == wanted
+    assert is_lasting(wanted)
+    assert decided(Returned(5), interrupt_reason="cancel") is DONE
 
 
 ERRORS = [

@@ -110,7 +110,7 @@ def run(how: str, file: str) -> None:
         ended.append(found.offset)
 
     async def run_one_async(found: Record, slot: AsyncSlot) -> None:
-        await run_async(_task(declare(async_handler), found.offset), slot, lambda: False)
+        await run_async(_task(declare(async_handler), found.offset), slot)
         ended.append(found.offset)
 
     runners: Any = AsyncRunners(2, run_one_async, "q") if how.startswith("async") else ThreadRunners(2, run_one, "q")

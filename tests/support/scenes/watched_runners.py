@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stoker.consumers.job.signals import TimeLimitExceeded
+from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners import async_runners, event_loop, watchdog
 from stoker.consumers.runners.async_runners import AsyncRunners
@@ -20,7 +21,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Result, Returned
+from stoker.consumers.steps.steps import DecodedJob, Raised, Result, Returned, decide
 from support.scenes.deliveries import declare, plain_record
 from support.waiting import wait_until
 
@@ -51,6 +52,7 @@ class Shift:
     dog: Watchdog = field(init=False)
     ended: list[tuple[int, Result]] = field(default_factory=list)
     orders: dict[int, Order] = field(default_factory=dict)
+    begun: dict[int, DecodedJob] = field(default_factory=dict)
 
     def hand_in(self, *orders: Order) -> None:
         """Make jobs ready, numbered from where the last ones ended."""
@@ -60,12 +62,16 @@ class Shift:
 
     def in_thread(self, record: Record, slot: Slot) -> None:
         """Run as a sync job."""
-        self.ended.append((record.offset, run_sync(self.orders[record.offset].task(record.offset), slot)))
+        self.ended.append((record.offset, run_sync(self._begin(record.offset), slot)))
 
     async def on_loop(self, record: Record, slot: AsyncSlot) -> None:
         """Run as an async job."""
-        result = await run_async(self.orders[record.offset].task(record.offset), slot, lambda: False)
+        result = await run_async(self._begin(record.offset), slot)
         self.ended.append((record.offset, result))
+
+    def _begin(self, number: int) -> DecodedJob:
+        self.begun[number] = self.orders[number].task(number)
+        return self.begun[number]
 
     def wait_ended(self, *numbers: int, deadline_s: float = 20.0) -> None:
         """Wait for the ends of these jobs."""
@@ -75,6 +81,10 @@ class Shift:
         """How a job ended; it must have done so once."""
         (found,) = [result for ended, result in self.ended if ended == number]
         return found
+
+    def outcome(self, number: int) -> Outcome:
+        """What becomes of a job."""
+        return decide(self.begun[number], self.result(number), declare().step_context)
 
     def is_timed_out(self, number: int) -> bool:
         """Whether a job ended by its limits."""
