@@ -14,7 +14,6 @@ from part import Part, Result, Say, only_job, only_queue
 
 from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder
-from stoker.topology import Pipeline
 from stoker.topology.declaration.job_type import AnyJobType
 from stoker.topology.planning.schema_store import schema_store
 
@@ -33,7 +32,7 @@ def drain(part: Part, _say: Say) -> Result:
     """Go through the whole topic as fast as it goes, with the worker's settings for the client and the collector."""
     gc.set_threshold(GC_THRESHOLD)
     pipeline = part.pipeline()
-    consumer = _open(part, pipeline, OFFSET_BEGINNING)
+    consumer = open_consumer(part)
     loop = _Loop(consumer, Decoder(schema_store(pipeline, part.cluster)), only_job(pipeline), part.jobs)
     if part.kind == "async":
         asyncio.run(loop.run_async())
@@ -48,7 +47,7 @@ def serve(part: Part, say_ready: Say) -> Result:
     noted: list[float] = []
     pipeline = part.pipeline(noted.append)
     job, decoder = only_job(pipeline), Decoder(schema_store(pipeline, part.cluster))
-    consumer = _open(part, pipeline, None)
+    consumer = open_consumer(part, None)
     say_ready()
     give_up_s = time.monotonic() + PATIENCE_S
     while len(noted) < part.jobs:
@@ -63,9 +62,9 @@ def serve(part: Part, say_ready: Say) -> Result:
     return {"seconds": noted}
 
 
-def _open(part: Part, pipeline: Pipeline, offset: int | None) -> Consumer:
+def open_consumer(part: Part, offset: int | None = OFFSET_BEGINNING) -> Consumer:
     """A consumer of all partitions from `offset`, or from their ends."""
-    topic = only_queue(pipeline).topic
+    topic = only_queue(part.pipeline()).topic
     config = part.cluster.client_config(fetch_queue_backoff_ms=10, queued_min_messages=20_000)
     consumer = Consumer({**config, "group.id": f"{part.namespace}-bare", "enable.auto.commit": False})
     places = [TopicPartition(topic, number) for number in range(PARTITIONS)]

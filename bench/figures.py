@@ -14,7 +14,7 @@ Unit = Literal["/s", "ratio", "ms", "MB", "µs", "jobs"]
 Values = dict[str, float]
 """{figure's name: its value} of one round."""
 
-_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "ms": 1, "MB": 0, "µs": 1, "jobs": 0}
+_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "ms": 1, "MB": 0, "µs": 2, "jobs": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

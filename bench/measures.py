@@ -16,6 +16,7 @@ from part import Part, Result, only_queue
 from processes import do, started, stoker
 from resident import ResidentPeak
 from sending import WARM_UP
+from stages import STAGES
 from working import BRIEF_LANES, LANES
 
 from stoker.topology import Pipeline
@@ -58,6 +59,15 @@ def _brief(site: Site, sizes: Sizes, number: int) -> Values:
         tell("bulk")
         rate = _number(tell("drain"), "settled_per_s")
     return {"rate": rate, "ceiling": CEILING_PER_S, "share": rate / CEILING_PER_S}
+
+
+def _stages(site: Site, sizes: Sizes, number: int) -> Values:
+    with site.topics("sync") as pipeline:
+        tell = _teller(site, pipeline, "sync", sizes.jobs)
+        tell("bulk")
+        found = tell("stages")
+    stages = {name: _number(found, name) for name in STAGES}
+    return {**stages, "all": sum(stages.values())}
 
 
 def _bulk(site: Site, sizes: Sizes, number: int) -> Values:
@@ -195,6 +205,28 @@ WORKER: Final = Measure(
 ASYNC: Final = Measure(
     name="async", title=_drain_title("async"), figures=_drain_figures(None, None), run=_drain("async")
 )
+STAGE_LABELS: Final = {
+    "consume": "consume",
+    "record": "headers, Record",
+    "lanes": "progress, lanes",
+    "claim": "claim",
+    "decode": "decode",
+    "run": "run",
+    "decide": "decide",
+    "hand_over": "ledger, hand in, next of the lane",
+    "settle": "settle",
+    "complete": "complete",
+    "all": "all stages",
+}
+STAGE_BY_STAGE: Final = Measure(
+    name="stages",
+    title=lambda sizes: (
+        f"{sizes.jobs:,} no-op sync jobs of 3 fields through the stages of a worker in one thread, ledger on: "
+        "CPU of the thread per job"
+    ),
+    figures=tuple(Figure(name=name, label=f"{label}, µs", unit="µs") for name, label in STAGE_LABELS.items()),
+    run=_stages,
+)
 BRIEF: Final = Measure(
     name="brief",
     title=lambda sizes: (
@@ -270,4 +302,4 @@ RETRY: Final = Measure(
     ),
     run=_retry,
 )
-MEASURES: Final = (WORKER, ASYNC, BRIEF, BULK, MEMORY, LATENCY, RETRY)
+MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY)

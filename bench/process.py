@@ -10,6 +10,7 @@ from typing import Final
 
 import bare
 import sending
+import stages
 import working
 from part import Part, Result, Say
 
@@ -23,6 +24,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "paced": sending.paced,
     "drain": working.drain,
     "serve": working.serve,
+    "stages": stages.carry,
     "drain bare": bare.drain,
     "serve bare": bare.serve,
 }
