@@ -18,7 +18,7 @@ from confluent_kafka import Message, Producer
 from part import Part, Result, Say, only_queue
 
 from stoker.consumers.kafka.clients import settling_producer
-from stoker.consumers.ordering.lanes import Lanes
+from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
@@ -73,7 +73,7 @@ class Line:
             assignment.note_restored()
             assignment.note_opened()
             ledgers[number] = Ledger(queue.ledger)
-        self._lanes = Lanes(self._ready.extend)
+        self._lanes = KeyLanes(self._ready.extend)
 
         def producer() -> Producer:
             return settling_producer(part.cluster, "stages")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...topology.wire.headers import IDEMPOTENCY_KEY, JOB_ID, REPLAY
+from ...topology.wire.headers import ATTEMPT, DUE, EXPIRES, IDEMPOTENCY_KEY, JOB_ID, REPLAY
 
 MOST_LAYOUTS: Final = 1_000
 """All are forgotten beyond so many: foreign producers may name headers at random."""
+
+_CONDITIONS: Final = frozenset({ATTEMPT, DUE, EXPIRES})
 
 Names = tuple[str, ...]
 
@@ -24,14 +26,16 @@ class HeaderLayout:
         is_plain: whether no name comes twice.
         job_id_at: where the job id stands, if that alone is what the ledger knows the record by; None where an
             idempotency key or a replay has a part in that.
+        is_of_first_run: whether no header sets an attempt, a due time or an expiry, as in most records by far.
     """
 
-    __slots__ = ("is_plain", "job_id_at", "names", "positions")
+    __slots__ = ("is_of_first_run", "is_plain", "job_id_at", "names", "positions")
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.positions = {name: at for at, name in enumerate(names)}
         self.is_plain = len(self.positions) == len(names)
+        self.is_of_first_run = self.positions.keys().isdisjoint(_CONDITIONS)
         is_named_otherwise = IDEMPOTENCY_KEY in self.positions or REPLAY in self.positions
         self.job_id_at = None if is_named_otherwise else self.positions.get(JOB_ID)
 

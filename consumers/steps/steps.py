@@ -112,28 +112,58 @@ def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Out
 
     A record whose schema is not at hand is neither before the store was asked for it.
     """
-    headers = record.headers
     if record.fault is not None:
         return _unreadable(record, "malformed", record.fault)
+    layout, values = record.layout, record.values
     try:
-        name = headers[wire.JOB_TYPE].decode() or _refuse(wire.JOB_TYPE)
-        job_id = headers[wire.JOB_ID].decode() or _refuse(wire.JOB_ID)
-        attempt = attempt_of(headers) if wire.ATTEMPT in headers else 1
-        due = wire.parse_instant(headers[wire.DUE]) if wire.DUE in headers else None
-        expires = wire.parse_instant(headers[wire.EXPIRES]) if wire.EXPIRES in headers else None
+        name = values[layout.positions[wire.JOB_TYPE]].decode() or _refuse(wire.JOB_TYPE)
+        job_id = values[layout.positions[wire.JOB_ID]].decode() or _refuse(wire.JOB_ID)
+        conditions = None if layout.is_of_first_run else _Conditions.of(record.headers)
     except KeyError as missing:
         return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
-    if expires is not None and expires <= _now(step_context):
-        return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
-    if due is not None and due > (now := _now(step_context)):
-        return Rescheduled(due=due, tier=fitting_tier(due - now, step_context.queue.tiers))
+    if conditions is not None and (refused := _not_now(conditions, step_context)) is not None:
+        return refused
     job_type = step_context.job_types.get(name)
     if job_type is None:
         return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
+    attempt = 1 if conditions is None else conditions.attempt
     context = JobContext(job_id, job_type.name, step_context.queue.name, attempt, job_type.retry.attempts, record)
     return _decode_payload(record, job_type, context, step_context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Conditions:
+    """Which run of its job a record asks for, and when that may start."""
+
+    attempt: int
+    due: datetime | None
+    expires: datetime | None
+
+    @classmethod
+    def of(cls, headers: wire.HeaderMap) -> _Conditions:
+        """Read the headers.
+
+        Raises:
+            ValueError: one of them cannot be read.
+        """
+        due, expires = headers.get(wire.DUE), headers.get(wire.EXPIRES)
+        return cls(
+            attempt=attempt_of(headers),
+            due=None if due is None else wire.parse_instant(due),
+            expires=None if expires is None else wire.parse_instant(expires),
+        )
+
+
+def _not_now(conditions: _Conditions, step_context: StepContext) -> Outcome | None:
+    """What becomes of a job that must not start any more, or not yet; None where it may start."""
+    due, expires, now = conditions.due, conditions.expires, _now(step_context)
+    if expires is not None and expires <= now:
+        return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
+    if due is not None and due > now:
+        return Rescheduled(due=due, tier=fitting_tier(due - now, step_context.queue.tiers))
+    return None
 
 
 def _refuse(name: str) -> Never:

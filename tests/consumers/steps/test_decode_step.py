@@ -16,7 +16,7 @@ from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
 from stoker.schemas import encode_own
 from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
-from support.scenes.deliveries import NOW, NOW_S, TIERS, declare
+from support.scenes.deliveries import NOW, NOW_S, TIERS, declare, record_of
 
 
 def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
@@ -139,9 +139,7 @@ def test_instants_are_read_as_rfc_3339_allows_them(written: bytes, meant: str) -
 def test_missing_headers_are_malformed_too() -> None:
     """A record from a client that sets no headers at all."""
     delivery = declare()
-    record = delivery.record()
-    record.headers.clear()
-    outcome = decode(record, delivery.step_context)
+    outcome = decode(record_of([]), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert "ce_type" in outcome.failure.message
 
