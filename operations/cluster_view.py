@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -11,39 +10,20 @@ from typing import Any, Final
 
 from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
-    AdminClient,
     ClusterMetadata,
     ConfigResource,
     OffsetSpec,
 )
 
 from ..topology import ClusterSettings
-from ..topology.cluster.clients import make_client
+from ..topology.cluster.admin_connection import AdminConnection
 from ..topology.cluster.committed_offsets import committed_offsets
-from ..topology.cluster.group_descriptions import MOMENTARY, describe_groups
-from ..topology.cluster.handshake import unreachable
-from ..topology.cluster.kafka_errors import FORBIDDEN
-from ..topology.cluster.settings import ClusterUnreachable, NotAuthorized
+from ..topology.cluster.group_descriptions import describe_groups
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
 ANSWER_TIMEOUT_S: Final = 5.0
-UNREACHABLE_CODES: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError._SSL,
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        *MOMENTARY,
-    }
-)
-"""The errors of a client when no broker answers, or none would."""
-_LAST_COMPLAINTS: Final = 10
-"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +56,8 @@ class ClusterView:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self.cluster, self.timeout_s = cluster, timeout_s
-        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
-        config: dict[str, Any] = {**cluster.client_config(log_level=2), "error_cb": self._note}
-        self._admin = make_client(AdminClient, config)
+        self._connection = AdminConnection(cluster, cluster.client_config(log_level=2))
+        self._admin = self._connection.client
 
     def topics(self) -> dict[str, int]:
         """{topic: number of partitions} of the whole cluster.
@@ -115,7 +94,7 @@ class ClusterView:
         try:
             return self._admin.list_topics(timeout=self.timeout_s)
         except KafkaException as failed:
-            raise self._unreachable(failed.args[0].str()) from failed
+            raise self._connection.unreachable(failed.args[0].str()) from failed
 
     def start_offsets(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: offset of its oldest record}."""
@@ -143,19 +122,19 @@ class ClusterView:
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
         try:
-            return committed_offsets(self.cluster, group, partitions, self.timeout_s, self._note)
+            return committed_offsets(self.cluster, group, partitions, self.timeout_s, self._connection.note_complaint)
         except KafkaException as failed:
-            raise self._translated(failed.args[0], "Describe", f"group {group}") from failed
+            raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 
     def groups(self, names: Iterable[str]) -> dict[str, Group]:
         """{name: group}; a group that does not exist is given as absent."""
         wanted = list(names)
         if not wanted:
             return {}
-        answers = describe_groups(self.cluster, wanted, self.timeout_s, on_complaint=self._note)
+        answers = describe_groups(self.cluster, wanted, self.timeout_s, on_complaint=self._connection.note_complaint)
         for name, answer in answers.items():
             if isinstance(answer, KafkaError):
-                raise self._translated(answer, "Describe", f"group {name}")
+                raise self._connection.translated(answer, "Describe", f"group {name}")
         return {name: _as_group(name, answer) for name, answer in answers.items()}
 
     def topic_configs(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -186,23 +165,9 @@ class ClusterView:
         try:
             return future.result(timeout=self.timeout_s + 1)
         except TimeoutError as late:
-            raise self._unreachable(f"no answer in {self.timeout_s:g} s") from late
+            raise self._connection.unreachable(f"no answer in {self.timeout_s:g} s") from late
         except KafkaException as failed:
-            raise self._translated(failed.args[0], operation, resource) from failed
-
-    def _translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
-        if error.code() in UNREACHABLE_CODES:
-            return self._unreachable(error.str())
-        if error.code() in FORBIDDEN:
-            return NotAuthorized(self.cluster.principal, [(operation, resource)])
-        return KafkaException(error)
-
-    def _unreachable(self, reason: str) -> ClusterUnreachable:
-        self._admin.poll(0)  # delivers the connection's own errors, which explain more than a timeout does
-        return unreachable(self.cluster, [*self._complaints, reason])
-
-    def _note(self, error: KafkaError) -> None:
-        self._complaints.append(error.str())
+            raise self._connection.translated(failed.args[0], operation, resource) from failed
 
 
 def _as_group(name: str, described: Any) -> Group:

@@ -88,7 +88,7 @@ def _kafka_code(error: BaseException) -> ExitCode | None:
     """The code for an error of the client itself, which one of our own did not take over."""
     from confluent_kafka import KafkaError, KafkaException
 
-    from ..cluster_view import UNREACHABLE_CODES
+    from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 
     if not isinstance(error, KafkaException):
         return None

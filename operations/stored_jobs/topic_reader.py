@@ -13,12 +13,12 @@ from typing import Final, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ...topology import ClusterSettings
+from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from ...topology.cluster.settings import ANY_SIZE_BYTES, NotAuthorized
 from ...topology.wire import names
-from ..cluster_view import UNREACHABLE_CODES
 from .errors import ReadStalled, TopicAbsent
 
 REQUEST_TIMEOUT_S: Final = 10.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -19,7 +18,6 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
-    AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
@@ -31,31 +29,17 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from ..declaration.topics import TopicSpec
-from .clients import make_client
+from .admin_connection import NO_CONNECTION, AdminConnection
 from .committed_offsets import committed_offsets
 from .group_descriptions import describe_groups
-from .handshake import unreachable
 from .kafka_errors import FORBIDDEN
-from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
+from .settings import ClusterSettings, NotAuthorized
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 ADMIN_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
-_LAST_COMPLAINTS: Final = 10
-"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
-_UNREACHABLE: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-        KafkaError._SSL,
-        KafkaError._AUTHENTICATION,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-    }
-)
 _GROUPLESS: Final = frozenset(
     {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )
@@ -92,23 +76,19 @@ class Administration:
 
     def __init__(self, cluster: ClusterSettings, timeout_s: float = ADMIN_TIMEOUT_S) -> None:
         self._cluster, self._timeout_s = cluster, timeout_s
-        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
         config: dict[str, object] = {
             **cluster.client_config(log_level=2, client_id="stoker-admin"),
-            "error_cb": self._note,
             "logger": logging.getLogger("stoker.kafka"),
         }
-        self._admin = make_client(AdminClient, config)
-
-    def _note(self, error: KafkaError) -> None:
-        self._complaints.append(error.str())
+        self._connection = AdminConnection(cluster, config)
+        self._admin = self._connection.client
 
     def all_topics(self) -> dict[str, FoundTopic]:
         """{topic: its shape} of all topics that this client may see."""
         try:
             topics = self._admin.list_topics(timeout=self._timeout_s).topics
         except KafkaException as failed:
-            raise self._translated(failed.args[0], "Describe", "the cluster") from failed
+            raise self._connection.translated(failed.args[0], "Describe", "the cluster") from failed
         return {
             name: FoundTopic(
                 partitions=len(topic.partitions),
@@ -157,7 +137,7 @@ class Administration:
     def allowed_on_group(self, group: str) -> frozenset[str] | None:
         """The operations that this client may do with a consumer group; None if the brokers do not report them."""
         answer = describe_groups(
-            self._cluster, [group], self._timeout_s, with_operations=True, on_complaint=self._note
+            self._cluster, [group], self._timeout_s, with_operations=True, on_complaint=self._connection.note_complaint
         )[group]
         if not isinstance(answer, KafkaError):
             return _operations(answer.authorized_operations)
@@ -218,9 +198,9 @@ class Administration:
     def _committed(self, wanted: list[TopicPartition], group: str) -> dict[tuple[str, int], int]:
         places = [(at.topic, at.partition) for at in wanted]
         try:
-            return committed_offsets(self._cluster, group, places, self._timeout_s, self._note)
+            return committed_offsets(self._cluster, group, places, self._timeout_s, self._connection.note_complaint)
         except KafkaException as failed:
-            raise self._translated(failed.args[0], "Describe", f"group {group}") from failed
+            raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 
     def create(self, specs: Collection[TopicSpec]) -> dict[str, str]:
         """Create topics. One that exists by now is left as it is.
@@ -292,8 +272,8 @@ class Administration:
 
     def _raise_if_unreachable(self, errors: Iterable[KafkaError]) -> None:
         for error in errors:
-            if error.code() in _UNREACHABLE:
-                raise self._unreachable(error)
+            if error.code() in NO_CONNECTION:
+                raise self._connection.unreachable(error.str())
 
     def _raise_unless(
         self, errors: Mapping[str, KafkaError], expected: Collection[int], operation: str, kind: str = "topic"
@@ -303,19 +283,10 @@ class Administration:
             raise self._forbidden([(operation, f"{kind} {name}") for name in forbidden])
         for name, error in errors.items():
             if error.code() not in expected:
-                raise self._translated(error, operation, f"{kind} {name}")
-
-    def _translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
-        if error.code() in _UNREACHABLE:
-            return self._unreachable(error)
-        return self._forbidden([(operation, resource)]) if error.code() in FORBIDDEN else KafkaException(error)
+                raise self._connection.translated(error, operation, f"{kind} {name}")
 
     def _forbidden(self, missing: Sequence[tuple[str, str]]) -> NotAuthorized:
         return NotAuthorized(self._cluster.principal, missing)
-
-    def _unreachable(self, error: KafkaError) -> ClusterUnreachable:
-        self._admin.poll(0)  # delivers the connection's own errors, which explain more than a timeout does
-        return unreachable(self._cluster, [*self._complaints, error.str()])
 
     def _failures(
         self, errors: Mapping[str, KafkaError], fine: Collection[int], operation: str, kind: str = "topic"

@@ -1,0 +1,64 @@
+"""An admin client with its complaints: what it fails with becomes an error that names the cause and the fix."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from .clients import make_client
+from .group_descriptions import MOMENTARY
+from .handshake import unreachable
+from .kafka_errors import FORBIDDEN
+from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
+
+NO_CONNECTION: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
+        KafkaError._SSL,
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+    }
+)
+"""No broker can be talked to, or none accepts this client."""
+UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY
+"""The brokers give no answer: there is no connection, or the coordinator of a group is on its way."""
+_LAST_COMPLAINTS: Final = 10
+"""Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
+
+
+class AdminConnection:
+    """One admin client, the complaints about its connections, and the errors that both come to."""
+
+    def __init__(self, cluster: ClusterSettings, config: Mapping[str, object]) -> None:
+        """Make the client; nothing is connected yet.
+
+        Raises:
+            ClientOptionRefused: the options do not do.
+        """
+        self._cluster = cluster
+        self._complaints: deque[str] = deque(maxlen=_LAST_COMPLAINTS)
+        self.client = make_client(AdminClient, {**config, "error_cb": self.note_complaint})
+
+    def note_complaint(self, error: KafkaError) -> None:
+        """Keep what a client reports of its connections: it explains more than a timeout does."""
+        self._complaints.append(error.str())
+
+    def unreachable(self, reason: str) -> ClusterUnreachable:
+        """The error for a cluster that did not answer, for this reason or for one that the client complained of."""
+        self.client.poll(0)  # delivers the complaints
+        return unreachable(self._cluster, [*self._complaints, reason])
+
+    def translated(self, error: KafkaError, operation: str, resource: str) -> Exception:
+        """The error for an answer; `operation` on `resource` is the right that the question takes."""
+        if error.code() in UNREACHABLE_CODES:
+            return self.unreachable(error.str())
+        if error.code() in FORBIDDEN:
+            return NotAuthorized(self._cluster.principal, [(operation, resource)])
+        return KafkaException(error)
