@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from ...schemas import encode_own
 from ...topology import Pipeline, Queue
-from .transactions import Outgoing, TransactionalPublisher, Unit
+from .transactions import TransactionalPublisher
+from .units import Outgoing, Unit
 
 if TYPE_CHECKING:
     from .pacing import Published

@@ -30,7 +30,8 @@ from .audit import Action, AuditTrail, operator_name
 from .corrections import Correction
 from .pacing import Pace, Published, publish_paced
 from .payloads import LeftOut, PayloadEditor, Prepared, Ready
-from .transactions import Outgoing, TransactionalPublisher, Unit
+from .transactions import TransactionalPublisher
+from .units import Outgoing, Unit
 
 SHOWN_REFUSALS: Final = 20
 SHOWN_CORRECTIONS: Final = 20

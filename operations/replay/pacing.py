@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from .transactions import Refusal, TransactionalPublisher, Unit
+from .transactions import TransactionalPublisher
+from .units import Refusal, Unit
 
 MAX_BATCH_UNITS: Final = 500
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024

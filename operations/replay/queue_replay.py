@@ -27,7 +27,8 @@ from ..stored_jobs.topic_reader import REQUEST_TIMEOUT_S, ReadProgress, Span, To
 from .audit import Action, AuditTrail
 from .dead_letter_replay import new_action_id, republished_headers
 from .pacing import Pace, Published, publish_paced
-from .transactions import Bookmark, Outgoing, TransactionalPublisher, Unit
+from .transactions import TransactionalPublisher
+from .units import Bookmark, Outgoing, Unit
 
 MAX_NOTE_BYTES: Final = 3_500
 """Below the 4,096 bytes that the brokers take beside an offset by default."""

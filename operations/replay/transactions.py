@@ -13,13 +13,12 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, NoReturn, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from ...producers.client import LARGE_RECORDS, Outage, connect, producer_config
 from ...producers.delivery import why_unconfirmed
@@ -30,7 +29,7 @@ from ...topology.cluster.settings import NotAuthorized, Option
 from ...topology.planning.access import missing_rights
 from ...topology.planning.rights import Operation, Resource, Right
 from ..stored_jobs.errors import Fenced, PublishFailed
-from ..stored_jobs.job_record import RawHeaders
+from .units import Bookmark, Outgoing, Refusal, Unit
 
 log = logging.getLogger(__name__)
 
@@ -38,79 +37,11 @@ TRANSACTION_TIMEOUT_S: Final = 10.0
 """How long the brokers keep a killed process's transaction open, and with it readers of the topic waiting behind it."""
 OPEN_TIMEOUT_S: Final = 60.0
 _CALL_TIMEOUT_S: Final = 15.0
-_RECORD_OVERHEAD_BYTES: Final = 512
 _ATTEMPTS: Final = 5
 
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 _RECORD_FAULTS: Final = codes_of(Remedy.SHRINK, Remedy.ALONE) | {KafkaError.INVALID_MSG}
 """Errors that stay as long as one certain record is in the batch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """One record to be published."""
-
-    topic: str
-    partition: int
-    key: bytes | None
-    value: bytes | None
-    headers: RawHeaders
-
-    @property
-    def size_bytes(self) -> int:
-        """Its size on the wire, rather too high than too low."""
-        in_headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + in_headers + _RECORD_OVERHEAD_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """Records that belong together, the smallest thing published.
-
-    Attributes:
-        label: what an operator calls it, for messages.
-        records: in the order of publishing; may be empty, to note progress only.
-        source: (partition, next offset to read) that is committed along; None where progress is kept in the records.
-    """
-
-    label: str
-    records: tuple[Outgoing, ...]
-    source: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """A unit that the brokers do not take, and why; the rest of its batch was published."""
-
-    unit: Unit
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bookmark:
-    """Where progress over a source topic is kept: as the offsets of a group without members.
-
-    Attributes:
-        group: its name.
-        consumer: of that group; it must outlive the publisher.
-        notes: {partition: text kept beside its offset}.
-    """
-
-    group: str
-    consumer: Consumer
-    topic: str
-    notes: Mapping[int, str] = field(default_factory=dict)
-
-    def offsets(self, units: Iterable[Unit]) -> list[TopicPartition]:
-        """What the units' sources come to."""
-        reached: dict[int, int] = {}
-        for unit in units:
-            if unit.source is not None:
-                partition, offset = unit.source
-                reached[partition] = max(offset, reached.get(partition, 0))
-        return [
-            TopicPartition(self.topic, number, offset, self.notes.get(number)) for number, offset in reached.items()
-        ]
 
 
 class _BatchUndone(Exception):
