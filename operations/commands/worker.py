@@ -15,9 +15,9 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.logs import log_to_stderr
 from ..cli.output import echo_lines
-from ..cli.parameters import Duration
 from ..cli.variables import warn_of_misspelt
 from .fleet import RELAYED, SUPERVISED, run_fleet, stop_with_parent
+from .worker_options import setting_options
 
 if TYPE_CHECKING:
     from ...consumers.settings import WorkerSettings
@@ -30,46 +30,7 @@ LOG_FORMATS: Final = ("auto", "json", "text")
 @click.command()
 @click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Work on this queue only; repeatable.")
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Threads for sync jobs, for each queue. [default: 16]")
-@click.option(
-    "--async-concurrency",
-    type=click.IntRange(min=1),
-    help="Async jobs that run at once, for each queue. [default: 100]",
-)
-@click.option(
-    "--isolated-concurrency",
-    type=click.IntRange(min=1),
-    help="Child processes for isolated jobs, for each queue that has them. [default: one for each processor]",
-)
-@click.option(
-    "--recycle-after-jobs", type=click.IntRange(min=1), help="Replace a child that has run so many jobs. [default: no]"
-)
-@click.option(
-    "--recycle-above-bytes",
-    type=click.IntRange(min=1),
-    help="Replace a child that holds more memory after a job. [default: no]",
-)
-@click.option(
-    "--max-in-flight",
-    type=click.IntRange(min=1),
-    help="Jobs taken and not yet settled, for each queue. [default: 4000]",
-)
-@click.option(
-    "--max-parked",
-    type=click.IntRange(min=1),
-    help="Jobs that wait in memory behind one of their key, for each queue. [default: 20000]",
-)
-@click.option(
-    "--max-in-flight-bytes",
-    type=click.IntRange(min=1),
-    help="Bytes of all these jobs, those that wait included, for each queue. [default: 67108864]",
-)
-@click.option(
-    "--max-held", type=click.IntRange(min=1), help="Delayed jobs kept in memory, for each queue. [default: 10000]"
-)
-@click.option("--grace", type=Duration(), help="How long running jobs may take to end at a shutdown. [default: 30s]")
-@click.option("--revoke-grace", type=Duration(), help="The same when a partition moves away. [default: 10s]")
-@click.option("--commit-interval", type=Duration(), help="How often offsets are committed. [default: 250ms]")
+@setting_options
 @click.option(
     "--log-format",
     type=click.Choice(LOG_FORMATS),
