@@ -135,7 +135,7 @@ class Overview:
             topic=assignment.topic,
             partition=assignment.partition,
             state="leaving" if not assignment.is_open else "flowing" if assignment.is_running else "restoring",
-            committed=assignment.committed[0] if assignment.committed is not None else None,
+            committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
             lowest=offset,
             lowest_for_s=now_s - since_s,
             incomplete=assignment.progress.incomplete,

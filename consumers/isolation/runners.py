@@ -167,7 +167,9 @@ class IsolatedRunners(Runners[Slot]):
         job = _job_message(task)
         if isinstance(job, Exception):
             return decide(task, Raised(job), self._step_context)
-        ending = self._run(task, job, slot, has_crashed=task.record.offset in task.record.assignment.crashes)
+        ending = self._run(
+            task, job, slot, has_crashed=task.record.offset in task.record.assignment.crash_history.crashes
+        )
         match ending:
             case ChildDied():
                 return self._after_crash(task, ending)
@@ -206,7 +208,7 @@ class IsolatedRunners(Runners[Slot]):
     def _after_crash(self, task: DecodedJob, died: ChildDied) -> Outcome | None:
         record, limit = task.record, self._step_context.queue.crash_limit
         crashes = crashes_before(record, limit) + 1
-        record.assignment.crashes[record.offset] = crashes
+        record.assignment.crash_history.note(record.offset, crashes)
         with self._lock:
             deaths = self._deaths.setdefault(record, [])
             deaths.append(died)

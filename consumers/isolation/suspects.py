@@ -42,14 +42,14 @@ class Suspects:
 
     def begin(self, assignment: Assignment) -> None:
         """Look at a restored assignment."""
-        if assignment.deaths >= SUSPECT_AFTER:
+        if assignment.crash_history.deaths >= SUSPECT_AFTER:
             _LOGGER.warning(
                 "%s/%d: the last %d workers died while they had it; what was possibly running then, below offset %d, "
                 "now runs in child processes, one job at a time in each", assignment.topic, assignment.partition,
-                assignment.deaths, assignment.window_end,
+                assignment.crash_history.deaths, assignment.crash_history.window_end,
                 extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [assignment.partition]},
             )  # fmt: skip
-        if assignment.deaths >= SUSPECT_AFTER or assignment.crashes:
+        if _is_suspected(assignment):
             self._among |= {assignment}
 
     def end(self, assignments: Collection[Assignment]) -> None:
@@ -58,25 +58,32 @@ class Suspects:
 
     def forget_cleared(self) -> None:
         """Forget partitions that have come beyond what was suspected."""
-        self._among = frozenset(a for a in self._among if a.deaths >= SUSPECT_AFTER or a.crashes)
+        self._among = frozenset(a for a in self._among if _is_suspected(a))
 
     def includes(self, record: Record) -> bool:
         """Whether a record is suspected, and a child can run its job."""
         return (
             record.assignment in self._among
-            and (record.offset in record.assignment.crashes or is_in_window(record))
+            and (record.offset in record.assignment.crash_history.crashes or is_in_window(record))
             and record.header(JOB_TYPE) in self._isolable
         )
 
 
+def _is_suspected(assignment: Assignment) -> bool:
+    """Whether any job of a partition is a suspect."""
+    history = assignment.crash_history
+    return history.deaths >= SUSPECT_AFTER or bool(history.crashes)
+
+
 def is_in_window(record: Record) -> bool:
     """Whether a record was possibly running when the last owners of its partition died."""
-    return record.assignment.deaths >= SUSPECT_AFTER and record.offset < record.assignment.window_end
+    history = record.assignment.crash_history
+    return history.deaths >= SUSPECT_AFTER and record.offset < history.window_end
 
 
 def crashes_before(record: Record, crash_limit: int) -> int:
     """How many crashes count against a job before the next one; those of whole workers only as far as they prove."""
-    certain = record.assignment.crashes.get(record.offset, 0)
+    certain = record.assignment.crash_history.crashes.get(record.offset, 0)
     if certain or not is_in_window(record):
         return certain
-    return min(record.assignment.deaths, max(0, crash_limit - CERTAIN_DEATHS))
+    return min(record.assignment.crash_history.deaths, max(0, crash_limit - CERTAIN_DEATHS))

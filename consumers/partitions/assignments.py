@@ -111,13 +111,7 @@ class Assignments:
         return found[0] if all(a is not None and a.is_running for a in found) else None
 
     def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
-        state = beginning.state
-        assignment.awaited = beginning.awaited
-        assignment.deaths, assignment.window_end = state.deaths, state.window_end
-        assignment.crashes.update(state.crashes)
-        assignment.spilled_at = beginning.spilled_at
-        assignment.progress.begin(state)
-        assignment.note_restored()
+        assignment.note_restored(beginning.state, spilled_at=beginning.spilled_at, awaited=beginning.awaited)
         if assignment.progress.is_passing:
             self.passing.add(assignment)
 

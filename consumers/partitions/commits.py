@@ -85,9 +85,10 @@ class Commits:
         if now_s < self._next_s or self._is_under_way(now_s):
             return
         present = self._assignments.all()
-        is_wary = any(assignment.deaths for assignment in present)
+        is_wary = any(assignment.crash_history.deaths for assignment in present)
         self._next_s = now_s + (min(WARY_INTERVAL_S, self._interval_s) if is_wary else self._interval_s)
         self._spill.serve()
+        _forget_past(present)
         changed = self._changed(present, present_state)
         if changed:
             try:
@@ -108,6 +109,7 @@ class Commits:
     def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
         """Commit these partitions before they go away, closed unless their owner has crashed; wait for the answer."""
         ending = list(leaving)
+        _forget_past(ending)
         for assignment in ending:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
@@ -144,8 +146,8 @@ class Commits:
             if assignment is None:
                 continue
             if error is not None or place.error is not None:
-                assignment.committed = None
-            elif assignment in self._opening and assignment.committed == (place.offset, place.metadata or ""):
+                assignment.commit_state.sent = None
+            elif assignment in self._opening and assignment.commit_state.sent == (place.offset, place.metadata or ""):
                 self._opening.discard(assignment)
                 self._opened.append(assignment)
         refusal = error or _first_error(places)
@@ -188,8 +190,8 @@ class Commits:
             if state is None:
                 continue
             wanted = state.base, self._metadata(assignment, state)
-            if wanted != assignment.committed:
-                assignment.committed = wanted
+            if wanted != assignment.commit_state.sent:
+                assignment.commit_state.sent = wanted
                 changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
         return changed
 
@@ -198,8 +200,8 @@ class Commits:
         text = state.encode(self._max_characters)
         if text is None:
             self._spill.offer(assignment, state)
-        if text is None and assignment.spilled_at is not None:
-            text = state.referring(assignment.spilled_at).encode(self._max_characters)
+        if text is None and assignment.commit_state.spilled_at is not None:
+            text = state.referring(assignment.commit_state.spilled_at).encode(self._max_characters)
         if text is None:
             text = state.without_runs().encode(self._max_characters)
         if text is None and not self._told_useless:
@@ -212,24 +214,25 @@ class Commits:
         return text or ""
 
 
+def _forget_past(assignments: Iterable[Assignment]) -> None:
+    for assignment in assignments:
+        assignment.crash_history.forget_past(assignment.progress)
+
+
 def present_state(assignment: Assignment) -> PartitionState | None:
     """What is known of a partition at this moment; None before anything is."""
     progress = assignment.progress
     base = progress.committable()
     if base is None:
         return None
-    if base >= assignment.window_end:
-        assignment.deaths = 0
-    crashes = assignment.crashes
-    for offset in [offset for offset in list(crashes) if not progress.is_incomplete(offset)]:
-        del crashes[offset]
+    history = assignment.crash_history
     return PartitionState(
         base=base,
         horizon=max(base, progress.horizon),
         incomplete=tuple(progress.incomplete_runs()),
-        deaths=assignment.deaths,
-        window_end=assignment.window_end,
-        crashes=dict(crashes),
+        deaths=history.deaths,
+        window_end=history.window_end,
+        crashes=dict(history.crashes),
     )
 
 

@@ -44,7 +44,7 @@ class Spill:
     def offer(self, assignment: Assignment, state: PartitionState) -> None:
         """Write a state, unless it is written, or another of this partition is under way or was written a moment ago.
 
-        When the brokers have confirmed it, a `serve` notes where it is: `assignment.spilled_at`.
+        When the brokers have confirmed it, a `serve` notes where it is: `CommitState.spilled_at`.
         """
         if self._written.get(assignment) == state:
             return
@@ -92,7 +92,7 @@ class Spill:
         if fault is not None:
             self._complain(assignment, fault)
         else:
-            assignment.spilled_at = message.offset()
+            assignment.commit_state.spilled_at = message.offset()
 
     def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
         """Say what it means; commits go on without, or with what was spilled before."""

@@ -118,8 +118,7 @@ class Dispatch:
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
         self.runners.begin(assignment)
-        self._lanes.begin(assignment.awaited)
-        assignment.awaited = {}
+        self._lanes.begin(assignment.take_awaited())
 
     def note_settled(self, settled: Iterable[Settlement]) -> None:
         """Let the lanes of these go on, where they wait until outcomes other than success are settled."""

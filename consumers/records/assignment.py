@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from types import MappingProxyType
 from typing import Final
 
+from .crash_history import CrashHistory
+from .partition_state import PartitionState
 from .progress import Progress
 from .source import MAIN, Source
 
@@ -60,6 +64,19 @@ class ForbiddenTransition(Exception):
         self.state, self.to = assignment.state, to
 
 
+@dataclass(slots=True)
+class CommitState:
+    """What the brokers keep of one assignment's progress, as far as is known here.
+
+    Attributes:
+        sent: the offset and metadata that were committed last, answered or on their way; None where they were refused.
+        spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
+    """
+
+    sent: tuple[int, str] | None = None
+    spilled_at: int | None = None
+
+
 class Assignment:
     """One partition of one topic, from the moment it was assigned until it was revoked.
 
@@ -71,22 +88,17 @@ class Assignment:
         is_open: whether its records may still be started, which every record asks: so it is an attribute, derived of
             `state`. False from LEAVING or REPLACED on.
         is_active: whether results are settled in full; derived as well, and False once it has ENDED.
-        progress, in_flight, committed: owned by the poll thread; records handed to the lanes and not yet settled, and
-            the offset and metadata that were last committed.
-        deaths: how many owners ended without closing the partition since it last came beyond `window_end`, the last
-            one included; offsets below `window_end` were possibly running then.
-        crashes: {offset: how often a process died while its job ran}; any thread may note one, and the next commit
-            keeps it.
-        awaited: of a tier, where order is strict: {key: its records that were found there}, until lanes begin with it.
-        spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
+        progress: which of its records are complete; owned by the poll thread.
+        in_flight: how many of its records were handed to the lanes and are not settled; owned by the poll thread.
+        commit_state: what of it is kept by the brokers; owned by the poll thread.
+        crash_history: what is known of processes that died while they had it.
     """
 
     __slots__ = (
+        "_awaited",
         "_replaced",
-        "awaited",
-        "committed",
-        "crashes",
-        "deaths",
+        "commit_state",
+        "crash_history",
         "in_flight",
         "is_active",
         "is_open",
@@ -95,10 +107,8 @@ class Assignment:
         "partition",
         "progress",
         "source",
-        "spilled_at",
         "state",
         "topic",
-        "window_end",
     )
 
     def __init__(
@@ -114,21 +124,38 @@ class Assignment:
         self._replaced: Assignment | None = None
         self.progress = Progress()
         self.in_flight = 0
-        self.committed: tuple[int, str] | None = None
-        self.deaths = 0
-        self.window_end = 0
-        self.crashes: dict[int, int] = {}
-        self.awaited: Mapping[Lane, Collection[Awaited]] = {}
-        self.spilled_at: int | None = None
+        self.commit_state = CommitState()
+        self.crash_history = CrashHistory()
+        self._awaited: Mapping[Lane, Collection[Awaited]] = {}
 
     @property
     def is_running(self) -> bool:
         """Whether its jobs may start: what they need is restored, and its first commit is answered."""
         return self.state is AssignmentState.RUNNING
 
-    def note_restored(self) -> None:
-        """Move on from RESTORING to OPENING."""
+    def note_restored(
+        self,
+        state: PartitionState,
+        *,
+        spilled_at: int | None = None,
+        awaited: Mapping[Lane, Collection[Awaited]] = MappingProxyType({}),
+    ) -> None:
+        """Move on from RESTORING to OPENING, with what the owner before has left behind.
+
+        Args:
+            spilled_at: where on the progress topic the runs of `state` were found; None where they were not there.
+            awaited: of a tier, where order is strict: {key: its records there that are not complete}.
+        """
         self._move_to(AssignmentState.OPENING, {AssignmentState.RESTORING})
+        self.progress.begin(state)
+        self.crash_history.restore(state)
+        self.commit_state.spilled_at = spilled_at
+        self._awaited = awaited
+
+    def take_awaited(self) -> Mapping[Lane, Collection[Awaited]]:
+        """The records that its lanes wait for as they begin; given once, since there may be a great many."""
+        awaited, self._awaited = self._awaited, {}
+        return awaited
 
     def note_opened(self) -> None:
         """Move on from OPENING to RUNNING."""

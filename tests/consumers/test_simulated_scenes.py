@@ -152,8 +152,8 @@ def test_a_job_that_kills_all_it_runs_in_is_quarantined_by_the_deaths_that_it_al
     assert process.is_alive
     play.world.revoke(0, lambda leaving: None)
     play.turn(process)
-    (assignment,) = [a for a in process.assignments.all() if a.crashes]
-    assert assignment.crashes == {1: 2}, "a child, and what two workers may stand for"
+    (assignment,) = [a for a in process.assignments.all() if a.crash_history.crashes]
+    assert assignment.crash_history.crashes == {1: 2}, "a child, and what two workers may stand for"
     run_next(play, process, "done")
     play.finish()
     bystander, deadly = play.world.account.jobs.values()

@@ -56,7 +56,7 @@ class Deaths:
         assignment, offset = record.assignment, record.offset
         self._children_here[assignment, offset] += 1
         self._children[assignment.topic, assignment.partition, offset] += 1
-        counted = assignment.crashes[offset]
+        counted = assignment.crash_history.crashes[offset]
         least = before.crashes.get(offset, 0) + self._children_here[assignment, offset]
         assert counted >= least, f"{record}: {least} crashes are known, and {counted} are counted"
         certain = self._children[assignment.topic, assignment.partition, offset]

@@ -139,5 +139,5 @@ def test_a_log_line_that_the_workers_logging_refuses_is_told_once_and_kills_nobo
             assert [here.run(log, "hello") for _ in range(2)] == [DONE, DONE]
     finally:
         isolated_jobs.LOGGER.removeFilter(refuse)
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
     assert capsys.readouterr().err.count(f"{kind.__name__}: refused") == 1

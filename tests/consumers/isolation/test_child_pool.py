@@ -116,7 +116,7 @@ def test_an_idle_child_that_dies_is_replaced(tmp_path: Path, caplog: pytest.LogC
         assert second in here.wait_idle(2)
         assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE
     assert "ended without a job (killed by SIGKILL)" in caplog.text
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 def test_a_suspect_runs_in_a_child_that_has_never_run_a_job(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_suspect_runs_in_a_child_that_has_never_run_a_job(tmp_path: Path) -> N
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         for number in range(4):
-            here.assignment.crashes[number] = 1
+            here.assignment.crash_history.crashes[number] = 1
             assert here.run(add, str(file), number, 0) is DONE
     assert Counter(pids(file)).most_common(1)[0][1] == 1
 
@@ -140,7 +140,7 @@ def test_a_fresh_child_is_started_also_where_used_ones_are_as_many_as_there_shal
         with pool._changed:  # the keeper waits for this, and finds one more used than it expects
             for child in pool._children:
                 child.jobs = 1
-            here.assignment.crashes[1] = 1
+            here.assignment.crash_history.crashes[1] = 1
             pool._spares, pool._fresh_wanted = 0, 1
             wanted = pool._missing()
             pool._spares, pool._fresh_wanted = 1, 0

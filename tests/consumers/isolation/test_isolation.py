@@ -79,7 +79,7 @@ def test_what_an_isolated_job_answers_means_the_same_as_elsewhere(handler: Calla
             retried = here.run(act, how)
             assert isinstance(retried, Retried)
             assert told in retried.failure.message
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 @pytest.mark.parametrize("how", ["hold_the_interpreter", "sleep"])
@@ -96,7 +96,7 @@ def test_a_job_past_its_timeout_is_killed_also_inside_of_c_code(how: str, tmp_pa
         assert f"in {how}" in outcome.failure.stack
         assert is_gone(int(isolated_jobs.notes(file)[0]))
         assert here.run(add, str(file), 1, 2) is DONE
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 @pytest.mark.parametrize("size_bytes", [1, 4 * MIB])
@@ -114,7 +114,7 @@ def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
         (child,) = wait_until(lambda: isolated_jobs.notes(file), 30, "the thread that holds the interpreter")
         assert here.run(swallow, "x" * size_bytes) is DONE
         assert is_gone(int(child))
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 def test_a_job_above_its_memory_limit_is_killed() -> None:
@@ -125,7 +125,7 @@ def test_a_job_above_its_memory_limit_is_killed() -> None:
         assert isinstance(outcome, Retried)
         assert outcome.failure.error_type == "stoker.consumers.job.signals.MemoryLimitExceeded"
         assert here.run(grow, MIB, 0) is DONE
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 @pytest.mark.parametrize(
@@ -154,14 +154,14 @@ def test_a_job_that_kills_its_process_is_quarantined_with_the_evidence(
     assert outcome.failure.stack.count(evidence.partition(",")[0]) == 3
     assert ("in segfault" in outcome.failure.stack) is (how == "segfault")
     assert rest == [DONE] * 10
-    assert here.assignment.crashes == {0: 3}
+    assert here.assignment.crash_history.crashes == {0: 3}
 
 
 def test_crashes_of_an_earlier_owner_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that has killed the processes of other workers is quarantined by the next death."""
     pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
     with isolated(pipeline, queue) as here:
-        here.assignment.crashes[0] = 2
+        here.assignment.crash_history.crashes[0] = 2
         outcome = here.run(die, 1)
     assert isinstance(outcome, Dead)
     assert outcome.crashes == 3
@@ -201,7 +201,7 @@ def test_a_job_that_ends_well_is_done_though_its_output_cannot_be_written() -> N
     pipeline, queue, (say,) = declare(isolated_jobs.print_to_a_full_disk)
     with isolated(pipeline, queue) as here:
         assert here.run(say, "hello") is DONE
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 def test_a_job_that_logs_without_end_has_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
@@ -258,7 +258,7 @@ def test_a_stop_cuts_short_what_runs(tmp_path: Path) -> None:
         here.runners.interrupt(0.0)
         assert here.wait(job) == [INTERRUPTED]
     wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> None:
@@ -266,7 +266,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
     with isolated(pipeline, queue) as here:
         here.offer(die, 1)
-        wait_until(lambda: here.assignment.crashes == {0: 1}, 30, "the first crash")
+        wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 30, "the first crash")
         taken = wait_until(lambda: here.runners.drop([here.assignment]), what="the record")
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}

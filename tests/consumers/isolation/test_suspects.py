@@ -96,15 +96,15 @@ def test_what_was_possibly_running_is_suspected_from_the_second_death_on() -> No
     delivery = declare_delivery()
     suspects = Suspects(delivery.queue, [b"work"])
     place = Assignment(1, "unit.q", 0)
-    place.deaths, place.window_end = 1, 10
+    place.crash_history.deaths, place.crash_history.window_end = 1, 10
     suspects.begin(place)
     assert not suspects
-    place.deaths = 2
+    place.crash_history.deaths = 2
     suspects.begin(place)
     inside, beyond = (delivery.record(offset=offset, assignment=place) for offset in (9, 10))
     stranger = delivery.record({"ce_type": b"stranger"}, offset=9, assignment=place)
     assert [suspects.includes(record) for record in (inside, beyond, stranger)] == [True, False, False]
-    place.deaths = 0
+    place.crash_history.deaths = 0
     suspects.forget_cleared()
     assert not suspects
 
@@ -114,10 +114,10 @@ def test_deaths_of_whole_workers_alone_convict_nobody(deaths: int, limit: int, c
     """They were near: two children of its own must have died as well, unless fewer crashes are borne at all."""
     delivery = declare_delivery()
     place = Assignment(1, "unit.q", 0)
-    place.deaths, place.window_end = deaths, 10
+    place.crash_history.deaths, place.crash_history.window_end = deaths, 10
     record = delivery.record(offset=5, assignment=place)
     assert crashes_before(record, limit) == counted
-    place.crashes[5] = 2
+    place.crash_history.crashes[5] = 2
     assert crashes_before(record, limit) == 2
 
 
@@ -133,7 +133,7 @@ def test_partitions_may_leave_while_runners_look_for_suspects() -> None:
 
     place, other = Watched(1, "unit.q", 0), Assignment(2, "unit.q", 1)
     for assignment in (place, other):
-        assignment.crashes[1] = 1
+        assignment.crash_history.crashes[1] = 1
         suspects.begin(assignment)
     suspects.forget_cleared()
     assert suspects
@@ -144,8 +144,9 @@ def test_crashes_of_jobs_that_have_ended_are_forgotten() -> None:
     place = Assignment(1, "unit.q", 0)
     for offset in (0, 1):
         place.progress.take(offset)
-        place.crashes[offset] = 1
+        place.crash_history.crashes[offset] = 1
     place.progress.complete(0)
+    place.crash_history.forget_past(place.progress)
     state = present_state(place)
     assert state is not None
-    assert state.crashes == place.crashes == {1: 1}
+    assert state.crashes == place.crash_history.crashes == {1: 1}

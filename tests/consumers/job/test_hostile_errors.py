@@ -87,7 +87,7 @@ def test_in_a_child_process_they_are_failures_as_well() -> None:
                 assert isinstance(outcome, Retried), name
                 assert is_bounded(outcome.failure)
         assert set(here.runners.process_ids()) == set(children)
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:

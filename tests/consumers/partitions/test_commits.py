@@ -74,7 +74,7 @@ def test_commits_are_sent_more_often_after_a_death(
 ) -> None:
     """Every 250 ms; where an owner has died, every 50 ms, so that the next one knows well what was running."""
     scene = Scene(monkeypatch)
-    scene.assignment.deaths, scene.assignment.window_end = deaths, 1_000
+    scene.assignment.crash_history.deaths, scene.assignment.crash_history.window_end = deaths, 1_000
     scene.complete(0)
     scene.now_s += interval_s - 0.001
     scene.complete(1)
@@ -87,12 +87,12 @@ def test_commits_are_sent_more_often_after_a_death(
 def test_deaths_are_forgotten_when_an_owner_has_come_beyond_what_was_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before: the next one to die must be known to be the second."""
     scene = Scene(monkeypatch)
-    scene.assignment.deaths, scene.assignment.window_end = 1, 2
+    scene.assignment.crash_history.deaths, scene.assignment.crash_history.window_end = 1, 2
     scene.complete(0)
-    assert scene.assignment.deaths == 1
+    assert scene.assignment.crash_history.deaths == 1
     scene.now_s += 1
     scene.complete(1)
-    assert scene.assignment.deaths == 0
+    assert scene.assignment.crash_history.deaths == 0
 
 
 def test_a_worker_that_ends_well_closes_its_partitions_also_where_a_job_is_left_running(
@@ -118,7 +118,7 @@ def test_a_crash_that_was_noted_is_kept_until_its_job_has_ended(monkeypatch: pyt
     running: Assignment = scene.assignment
     running.progress.take(0)
     running.progress.take(1)
-    running.crashes.update({0: 2, 1: 1})
+    running.crash_history.crashes.update({0: 2, 1: 1})
     running.progress.complete(1)
     assert scene.last().crashes == {0: 2}
 

@@ -60,7 +60,7 @@ def test_a_state_that_has_not_changed_is_written_once() -> None:
     for _ in range(3):
         spill.offer(place, STATE)
         spill.serve()
-    assert (producer.written, place.spilled_at) == (1, 7)
+    assert (producer.written, place.commit_state.spilled_at) == (1, 7)
     spill.offer(place, LATER)
     assert producer.written == 2
 
@@ -96,4 +96,4 @@ def test_what_could_not_be_written_is_written_again_by_a_client_that_can() -> No
     spill.offer(place, STATE)
     spill.serve()
     assert (broken.written, sound.written) == (1, 1)
-    assert place.spilled_at == 7
+    assert place.commit_state.spilled_at == 7

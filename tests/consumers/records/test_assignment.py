@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from stoker.consumers.records.assignment import Assignment, AssignmentState, ForbiddenTransition
+from stoker.consumers.records.partition_state import PartitionState
 
 RESTORING, OPENING, RUNNING, REPLACED, LEAVING, ENDED = AssignmentState
 ROOT = Path(__file__).parents[3]
@@ -19,12 +20,16 @@ def _be_replaced(assignment: Assignment) -> None:
     _new().replace(assignment)
 
 
+def _restore(assignment: Assignment) -> None:
+    assignment.note_restored(PartitionState(base=0, horizon=0))
+
+
 def _replace_another(assignment: Assignment) -> None:
     assignment.replace(_in_state(RUNNING))
 
 
 TRANSITIONS: Final[dict[str, Callable[[Assignment], None]]] = {
-    "note_restored": Assignment.note_restored,
+    "note_restored": _restore,
     "note_opened": Assignment.note_opened,
     "replace": _replace_another,
     "being replaced": _be_replaced,

@@ -73,7 +73,7 @@ def test_in_a_child_process_as_well(handler: object, tmp_path: Path) -> None:
     assert len(lines) == 3
     assert len({pid for pid, _ in lines}) == 1
     assert {code for _, code in lines} == {"0"}
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
 
 
 @pytest.mark.parametrize("handler", [isolated_jobs.terminate_a_copy, isolated_jobs.terminate_a_copy_async])

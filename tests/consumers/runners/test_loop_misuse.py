@@ -62,4 +62,4 @@ def test_in_a_child_process_as_well(tmp_path: Path) -> None:
                 assert isinstance(here.run(misuse, how, pause_s), type(DONE) | Retried), how
             assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE, how
         assert set(here.runners.process_ids()) == set(children)
-    assert here.assignment.crashes == {}
+    assert here.assignment.crash_history.crashes == {}
