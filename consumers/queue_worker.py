@@ -131,10 +131,10 @@ class QueueWorker:
     # ---- intake
 
     def _poll_timeout_s(self) -> float:
-        due_s = min(filter(None, (self._backpressure.next_due_s, self._dispatch.gates.next_at_s)), default=None)
+        due_at_s = min(filter(None, (self._backpressure.next_due_at_s, self._dispatch.gates.next_at_s)), default=None)
         if self._commits.is_opening:
             return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
-        return POLL_TIMEOUT_S if due_s is None else min(POLL_TIMEOUT_S, max(0.0, due_s - time.time()))
+        return POLL_TIMEOUT_S if due_at_s is None else min(POLL_TIMEOUT_S, max(0.0, due_at_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for one message: `consume` with a timeout would wait until its batch is full.

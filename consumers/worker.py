@@ -232,12 +232,12 @@ class Worker:
     def _note_hanging(self, worker: QueueWorker, thread: threading.Thread, now_s: float) -> None:
         """Say it now and then, and give up when it was seen for long: a process that was frozen is not at fault."""
         name = worker.queue.name
-        seen_s, told_s = self._hanging.get(name, (now_s, -math.inf))
-        if now_s - told_s >= STUCK_AFTER_S:
-            told_s = now_s
+        seen_at_s, logged_at_s = self._hanging.get(name, (now_s, -math.inf))
+        if now_s - logged_at_s >= STUCK_AFTER_S:
+            logged_at_s = now_s
             report_hanging(name, now_s - worker.last_turn_at_s, thread.ident or 0)
-        self._hanging[name] = (seen_s, told_s)
-        if now_s - seen_s > GIVE_UP_AFTER_S:
+        self._hanging[name] = (seen_at_s, logged_at_s)
+        if now_s - seen_at_s > GIVE_UP_AFTER_S:
             self._failure = self._failure or WorkerCrashed(name)
             self._has_given_up = True
             self.stop()

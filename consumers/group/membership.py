@@ -77,9 +77,9 @@ class Membership:
     def __init__(self, queue: Queue, ask: Callable[[], GroupView]) -> None:
         self._queue = queue
         self._ask = ask
-        self._since_s: float | None = None
-        self._next_ask_s = 0.0
-        self._next_log_s = 0.0
+        self._began_at_s: float | None = None
+        self._next_ask_at_s = 0.0
+        self._next_log_at_s = 0.0
         self._logged: Standing = "joining"
         self._is_doubted = False
         self.judgement = JOINING
@@ -93,37 +93,37 @@ class Membership:
         if has_partitions:
             self._note_working()
         elif not has_brokers:
-            self._since_s, self.judgement = now_s, CUT_OFF
-        elif self._since_s is None:
-            self._since_s, self.judgement = now_s, JOINING
-        elif now_s - self._since_s >= LATE_AFTER_S and now_s >= self._next_ask_s:
-            self._next_ask_s = now_s + ASK_EVERY_S
+            self._began_at_s, self.judgement = now_s, CUT_OFF
+        elif self._began_at_s is None:
+            self._began_at_s, self.judgement = now_s, JOINING
+        elif now_s - self._began_at_s >= LATE_AFTER_S and now_s >= self._next_ask_at_s:
+            self._next_ask_at_s = now_s + ASK_EVERY_S
             threading.Thread(
                 target=self._find_out, args=(now_s,), name=f"stoker-group-{self._queue.name}", daemon=True
             ).start()
 
     def leave(self) -> None:
         """Note that the worker shuts down; nothing is looked at from now on."""
-        self._since_s, self.judgement = None, LEAVING
+        self._began_at_s, self.judgement = None, LEAVING
 
     def _note_working(self) -> None:
         if self._logged == "outside":
             _LOGGER.warning("the group has given this worker partitions", extra={log_keys.QUEUE: self._queue.name})
-        self._since_s, self._logged, self.judgement, self.complaint = None, "working", WORKING, ""
+        self._began_at_s, self._logged, self.judgement, self.complaint = None, "working", WORKING, ""
 
     def _find_out(self, now_s: float) -> None:
         """Ask the brokers, in a thread of its own, since they may not answer."""
         found = judge(self._queue, self._ask, self.complaint)
-        if self._since_s is None:
+        if self._began_at_s is None:
             return  # the partitions came meanwhile
         if self.judgement.standing == "spare" and found.standing == "outside" and not self._is_doubted:
             self._is_doubted = True  # another worker has just left, perhaps, and its partitions are on their way here
             return
         self._is_doubted = False
         self.judgement = found
-        if found.level is None or (found.standing == self._logged and now_s < self._next_log_s):
+        if found.level is None or (found.standing == self._logged and now_s < self._next_log_at_s):
             return
-        self._logged, self._next_log_s = found.standing, now_s + REPEAT_S
+        self._logged, self._next_log_at_s = found.standing, now_s + REPEAT_S
         _LOGGER.log(found.level, "queue %r: %s", self._queue.name, found.why, extra={log_keys.QUEUE: self._queue.name})
 
 

@@ -38,7 +38,7 @@ class RightsWatch:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._calm_until_s = 0.0
+        self._calm_ends_at_s = 0.0
         self.missing: NotAuthorized | None = None
 
     @property
@@ -54,7 +54,7 @@ class RightsWatch:
     def alarm(self) -> None:
         """The brokers have refused something: find out what is missing; called from any thread, however often."""
         with self._lock:
-            is_calm = time.monotonic() < self._calm_until_s
+            is_calm = time.monotonic() < self._calm_ends_at_s
             if self._thread is None and not self._stopping.is_set() and not is_calm:
                 name = f"stoker-rights-{self._queue.name}"
                 self._thread = threading.Thread(target=self._watch, name=name, daemon=True)
@@ -65,36 +65,36 @@ class RightsWatch:
         self._stopping.set()
 
     def _watch(self) -> None:
-        told_s: float | None = None
+        logged_at_s: float | None = None
         try:
-            told_s = self._ask_until_whole()
+            logged_at_s = self._ask_until_whole()
         finally:  # else a worker that waits for this one's end would never join its group again
             with self._lock:
                 self.missing, self._thread = None, None
-                self._calm_until_s = time.monotonic() + (CALM_S if told_s is None else 0.0)
-        if told_s is not None and not self._stopping.is_set():
+                self._calm_ends_at_s = time.monotonic() + (CALM_S if logged_at_s is None else 0.0)
+        if logged_at_s is not None and not self._stopping.is_set():
             _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
 
     def _ask_until_whole(self) -> float | None:
         """Ask until nothing is missing; gives when something was told to be, if it was."""
-        told_s: float | None = None
+        logged_at_s: float | None = None
         while not self._stopping.is_set():
             try:
                 self._ask()
             except NotAuthorized as refusal:
-                told_s = self._tell(refusal, told_s)
+                logged_at_s = self._tell(refusal, logged_at_s)
             except (ClusterUnreachable, KafkaException):
                 pass  # the other clients say so
             else:
                 break
             self._stopping.wait(ASK_AGAIN_S)
-        return told_s
+        return logged_at_s
 
-    def _tell(self, refusal: NotAuthorized, told_s: float | None) -> float:
+    def _tell(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
         is_new = self.missing is None or self.missing.missing != refusal.missing
         self.missing = refusal
-        if told_s is not None and not is_new and time.monotonic() - told_s < TELL_AGAIN_S:
-            return told_s
+        if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < TELL_AGAIN_S:
+            return logged_at_s
         _LOGGER.error(
             "the worker of queue %r lost a right: what needs it waits, and nothing is lost. %s",
             self._queue.name, refusal, extra=self._fields,

@@ -19,7 +19,7 @@ from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID, JOB_TYPE
 from ..isolation.runners import IsolatedRunners
 from ..job.context import JobContext
-from ..polling.backpressure import Backpressure, wake_time_s
+from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record, attempt_or_1
@@ -135,7 +135,7 @@ class Holdups:
         for held in self._backpressure.held_records():
             source = held.assignment.source
             if held.lane == parked.lane and isinstance(source, Tier):
-                due = utc(wake_time_s(held, source.delay))
+                due = utc(wake_at_s(held, source.delay))
                 return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 

@@ -32,12 +32,12 @@ def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: 
     if place.offset >= end:
         return
     consumer.assign([place])
-    last_news_s = time.monotonic()
+    last_news_at_s = time.monotonic()
     while True:
         messages = consumer.consume(BATCH, timeout=0.05)
         if messages:
-            last_news_s = time.monotonic()
-        if should_stop() or time.monotonic() - last_news_s > IDLE_TIMEOUT_S:
+            last_news_at_s = time.monotonic()
+        if should_stop() or time.monotonic() - last_news_at_s > IDLE_TIMEOUT_S:
             raise Unrestorable(place.topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
         for message in messages:
             error, offset = message.error(), message.offset()

@@ -31,9 +31,9 @@ class WorkerOutage:
     def __init__(self, queue: str, bootstrap_servers: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._servers, self._clock = queue, bootstrap_servers, clock
         self._complaint = ""
-        self._began_s: float | None = None
-        self._noted_s = 0.0
-        self._connected_s = 0.0
+        self._began_at_s: float | None = None
+        self._noted_at_s = 0.0
+        self._connected_at_s = 0.0
         self._times = 0
         self._is_total = False
         self._is_told = False
@@ -41,9 +41,9 @@ class WorkerOutage:
     def note(self, error: Any) -> None:
         """Take an error event of the client."""
         now_s = self._clock()
-        if self._began_s is None:
-            self._began_s, self._times, self._is_total, self._is_told = now_s, 0, False, False
-        self._noted_s = now_s
+        if self._began_at_s is None:
+            self._began_at_s, self._times, self._is_total, self._is_told = now_s, 0, False, False
+        self._noted_at_s = now_s
         self._times += 1
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._is_total = True
@@ -52,22 +52,22 @@ class WorkerOutage:
 
     def note_connected(self) -> None:
         """Take note of a broker that has answered."""
-        self._connected_s = self._clock()
+        self._connected_at_s = self._clock()
 
     @property
     def is_total(self) -> bool:
         """Whether no broker answers at present."""
-        return self._began_s is not None and self._is_total
+        return self._began_at_s is not None and self._is_total
 
     def review(self) -> None:
         """Log the begin or the end of an outage; to be called every second or so."""
-        if self._began_s is None:
+        if self._began_at_s is None:
             return
         now_s = self._clock()
-        came_back = self._connected_s > self._noted_s and now_s - self._noted_s >= CALM_S
-        if came_back or now_s - self._noted_s >= FORGET_AFTER_S:
-            self._end(now_s - self._began_s)
-        elif not self._is_told and now_s - self._began_s >= TELL_AFTER_S and (self._is_total or self._times > 1):
+        came_back = self._connected_at_s > self._noted_at_s and now_s - self._noted_at_s >= CALM_S
+        if came_back or now_s - self._noted_at_s >= FORGET_AFTER_S:
+            self._end(now_s - self._began_at_s)
+        elif not self._is_told and now_s - self._began_at_s >= TELL_AFTER_S and (self._is_total or self._times > 1):
             self._tell()
 
     def _tell(self) -> None:
@@ -89,4 +89,4 @@ class WorkerOutage:
                 "the worker of queue %r has its brokers again, after %.0f s", self._queue, lasted_s,
                 extra={log_keys.QUEUE: self._queue},
             )  # fmt: skip
-        self._began_s, self._complaint = None, ""
+        self._began_at_s, self._complaint = None, ""

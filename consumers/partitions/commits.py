@@ -47,11 +47,11 @@ class Commits:
         self._spill = spill
         self._interval_s = interval.total_seconds()
         self._on_forbidden = on_forbidden
-        self._next_s = 0.0
-        self._sent_s: float | None = None
+        self._next_at_s = 0.0
+        self._sent_at_s: float | None = None
         self._max_characters = MAX_CHARACTERS
         self._told_useless = False
-        self._next_log_s = 0.0
+        self._next_log_at_s = 0.0
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
         self._last_state = last_state
@@ -61,7 +61,7 @@ class Commits:
     def open(self, restored: Iterable[Assignment]) -> None:
         """Commit for restored assignments that somebody is at work on them; `take_opened` gives those answered."""
         self._opening.update(restored)
-        self._next_s = 0.0
+        self._next_at_s = 0.0
 
     @property
     def is_opening(self) -> bool:
@@ -82,28 +82,28 @@ class Commits:
         already, the older would undo it: the coordinator keeps what comes last.
         """
         now_s = time.monotonic()
-        if now_s < self._next_s or self._is_under_way(now_s):
+        if now_s < self._next_at_s or self._is_under_way(now_s):
             return
         present = self._assignments.all()
         is_wary = any(assignment.crash_history.deaths for assignment in present)
-        self._next_s = now_s + (min(WARY_INTERVAL_S, self._interval_s) if is_wary else self._interval_s)
+        self._next_at_s = now_s + (min(WARY_INTERVAL_S, self._interval_s) if is_wary else self._interval_s)
         self._spill.serve()
         _forget_past(present)
         changed = self._changed(present, present_state)
         if changed:
             try:
                 consumer.commit(offsets=changed, asynchronous=True)
-                self._sent_s = now_s
+                self._sent_at_s = now_s
             except KafkaException as failure:
                 self._take_answer(failure.args[0], changed)
 
     def _is_under_way(self, now_s: float) -> bool:
-        return self._sent_s is not None and now_s - self._sent_s < ANSWER_WITHIN_S
+        return self._sent_at_s is not None and now_s - self._sent_at_s < ANSWER_WITHIN_S
 
     def await_answer(self, consumer: Consumer) -> None:
         """Poll until the commit that is on its way is answered, for a moment at the most; what comes is not taken."""
-        give_up_s = time.monotonic() + LAST_ANSWER_S
-        while self._sent_s is not None and time.monotonic() < give_up_s:
+        give_up_at_s = time.monotonic() + LAST_ANSWER_S
+        while self._sent_at_s is not None and time.monotonic() < give_up_at_s:
             consumer.poll(0.02)
 
     def commit_last(self, consumer: Consumer, leaving: Iterable[Assignment]) -> None:
@@ -137,7 +137,7 @@ class Commits:
 
     def note_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Take the answer to the commit on its way: what failed is sent again with the next one."""
-        self._sent_s = None
+        self._sent_at_s = None
         self._take_answer(error, places)
 
     def _take_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
@@ -163,8 +163,8 @@ class Commits:
     def _log_refusal(self, level: int, refusal: KafkaError) -> None:
         """Now and then: commits follow each other every quarter of a second."""
         now_s = time.monotonic()
-        if now_s >= self._next_log_s:
-            self._next_log_s = now_s + LOG_EVERY_S
+        if now_s >= self._next_log_at_s:
+            self._next_log_at_s = now_s + LOG_EVERY_S
             _LOGGER.log(level, "offsets were not committed, and will be with the next commit: %s", refusal.str())
 
     def forget(self, ended: Iterable[Assignment]) -> None:
@@ -175,7 +175,7 @@ class Commits:
         """Metadata was too large for this cluster; of which partition, the answer does not tell."""
         refused = max(len(place.metadata or "") for place in places)
         self._max_characters = min(self._max_characters, refused // 2)
-        self._next_s = 0.0
+        self._next_at_s = 0.0
         _LOGGER.warning(
             "the brokers take less than %d characters of metadata with commits (offset.metadata.max.bytes); "
             "progress that is larger than %d goes to the progress topic", refused, self._max_characters,

@@ -111,7 +111,7 @@ class NameWindow:
         self._lock = Lock()
         self._newest: set[str] = set()
         self._newest_at_s = 0.0  # infinite: now, as long as names are added as they are settled
-        self._newest_began_s = clock()
+        self._newest_began_at_s = clock()
         self._older: list[tuple[float, set[str]]] = []
 
     def __contains__(self, name: str | None) -> bool:
@@ -162,12 +162,12 @@ class NameWindow:
         self._older = [(min(self._newest_at_s, now_s), self._newest), *self._older[: GENERATIONS - 1]]
         self._newest = set()
         self._newest_at_s = 0.0
-        self._newest_began_s = now_s
+        self._newest_began_at_s = now_s
 
     def forget_old(self) -> None:
         """Forget what is older than the window's age, a generation at a time."""
         now_s = self._clock()
         with self._lock:
-            if self._newest and now_s - self._newest_began_s >= self._max_age_s / GENERATIONS:
+            if self._newest and now_s - self._newest_began_at_s >= self._max_age_s / GENERATIONS:
                 self._begin_generation(now_s)
             self._older = [(at_s, names) for at_s, names in self._older if now_s - at_s < self._max_age_s]

@@ -98,14 +98,14 @@ class _Complaint:
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
-        self._next_s = time.monotonic() + LOUD_AFTER_S
+        self._next_at_s = time.monotonic() + LOUD_AFTER_S
         self.was_told = False
 
     def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
         """Take what stands in the way at this moment."""
         now_s = time.monotonic()
-        if now_s >= self._next_s:
-            self._next_s, self.was_told = now_s + REPEAT_S, True
+        if now_s >= self._next_at_s:
+            self._next_at_s, self.was_told = now_s + REPEAT_S, True
             _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
 
     def end(self) -> None:

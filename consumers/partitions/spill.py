@@ -37,8 +37,8 @@ class Spill:
         self._make_producer = make_producer
         self._producer: Producer | None = None
         self._under_way: set[tuple[str, int]] = set()
-        self._next_s: dict[tuple[str, int], float] = {}
-        self._rests_until_s = 0.0
+        self._next_at_s: dict[tuple[str, int], float] = {}
+        self._rest_ends_at_s = 0.0
         self._written: dict[Assignment, PartitionState] = {}
 
     def offer(self, assignment: Assignment, state: PartitionState) -> None:
@@ -49,17 +49,17 @@ class Spill:
         if self._written.get(assignment) == state:
             return
         place, now_s = (assignment.topic, assignment.partition), time.monotonic()
-        if place not in self._under_way and now_s >= max(self._next_s.get(place, 0.0), self._rests_until_s):
+        if place not in self._under_way and now_s >= max(self._next_at_s.get(place, 0.0), self._rest_ends_at_s):
             self._write(assignment, state)
 
     def offer_last(self, assignment: Assignment, state: PartitionState) -> None:
         """Write a state, whenever the one before was written: the assignment ends."""
-        if time.monotonic() >= self._rests_until_s:
+        if time.monotonic() >= self._rest_ends_at_s:
             self._write(assignment, state)
 
     def _write(self, assignment: Assignment, state: PartitionState) -> None:
         place = assignment.topic, assignment.partition
-        self._next_s[place] = time.monotonic() + INTERVAL_S
+        self._next_at_s[place] = time.monotonic() + INTERVAL_S
         try:
             if self._producer is None:
                 self._producer = self._make_producer()
@@ -100,8 +100,8 @@ class Spill:
         if is_fatal(cause):
             self._producer = None  # the next one is made when it is needed
             self._under_way.clear()
-        is_new = time.monotonic() >= self._rests_until_s
-        self._rests_until_s = time.monotonic() + REST_S
+        is_new = time.monotonic() >= self._rest_ends_at_s
+        self._rest_ends_at_s = time.monotonic() + REST_S
         if is_new:
             _LOGGER.error(
                 "progress cannot be written to %s (%s). Jobs go on, and offsets are committed without what is complete "

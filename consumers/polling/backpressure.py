@@ -55,7 +55,7 @@ class Backpressure:
         self._max_bytes = settings.max_in_flight_bytes
         self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
         self._full_tiers: set[Assignment] = set()
-        self._full_since_s: float | None = None
+        self._full_at_s: float | None = None
         self._bytes = 0
         self._of_tiers = self._of_tiers_bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
@@ -92,7 +92,7 @@ class Backpressure:
         """Whether there is room for a good handful."""
         has_room = self._is_below(ROOM_SHARE)
         if has_room and not self.is_paused:
-            self._full_since_s = None
+            self._full_at_s = None
         return has_room and not self.is_paused
 
     def _is_below(self, share: float) -> bool:
@@ -138,9 +138,9 @@ class Backpressure:
         if self.is_paused:
             if self._is_below(RESUME_SHARE):
                 self._resume(consumer)
-        elif self._full_since_s is None:
-            self._full_since_s = now_s
-        elif now_s - self._full_since_s > PAUSE_AFTER_S:
+        elif self._full_at_s is None:
+            self._full_at_s = now_s
+        elif now_s - self._full_at_s > PAUSE_AFTER_S:
             self.pause(consumer)
         else:
             self._settled.wait()
@@ -152,7 +152,7 @@ class Backpressure:
 
     def _resume(self, consumer: Consumer) -> None:
         self.is_paused = False
-        self._full_since_s = None
+        self._full_at_s = None
         running = [a for a in self._assignments.all() if a.is_running]
         consumer.resume(places(self._assignments.flowing(running)))
 
@@ -165,19 +165,19 @@ class Backpressure:
     # ---- delayed records
 
     @property
-    def next_due_s(self) -> float | None:
+    def next_due_at_s(self) -> float | None:
         """The epoch time at which the next delayed record is to be looked at."""
-        return self._held.next_due_s
+        return self._held.next_due_at_s
 
     def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
         """Keep a tier's record until its time comes; False if that is now. `consumer` is the tiers'."""
         assignment = record.assignment
         if not isinstance(assignment.source, Tier):
             return False
-        until_s = wake_time_s(record, assignment.source.delay)
-        if until_s <= time.time():
+        until_at_s = wake_at_s(record, assignment.source.delay)
+        if until_at_s <= time.time():
             return False
-        self._held.hold(record, until_s)
+        self._held.hold(record, until_at_s)
         if assignment not in self._full_tiers and self._held.is_full(assignment, self._assignments.tier_count):
             self._full_tiers.add(assignment)
             consumer.pause(places([assignment]))
@@ -207,20 +207,20 @@ def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     return [TopicPartition(a.topic, a.partition) for a in assignments]
 
 
-def wake_time_s(record: Record, delay: timedelta) -> float:
+def wake_at_s(record: Record, delay: timedelta) -> float:
     """The epoch time at which a record of a tier is to be looked at: when it is due, or when its tier's delay is over.
 
     A due time that cannot be read is no reason to wait: decoding will refuse the record.
     """
     delay_s = delay.total_seconds()
-    began_s = record.timestamp_ms / 1_000
+    began_at_s = record.timestamp_ms / 1_000
     value = record.header(wire.DUE)
     if value is None:
-        return began_s + delay_s
+        return began_at_s + delay_s
     try:
-        due_s = wire.parse_instant(value).timestamp()
+        due_at_s = wire.parse_instant(value).timestamp()
     except ValueError:
         return 0.0
-    if due_s > began_s + MAX_WAIT_FACTOR * delay_s:
-        return began_s + delay_s
-    return due_s + ROUNDING_S
+    if due_at_s > began_at_s + MAX_WAIT_FACTOR * delay_s:
+        return began_at_s + delay_s
+    return due_at_s + ROUNDING_S

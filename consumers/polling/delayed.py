@@ -33,9 +33,9 @@ class HeldRecords:
         """All of them, in no order."""
         return [record for _, _, record in self._heap]
 
-    def hold(self, record: Record, until_s: float) -> None:
-        """Keep a record until the epoch time `until_s`."""
-        heapq.heappush(self._heap, (until_s, next(self._sequence), record))
+    def hold(self, record: Record, wake_at_s: float) -> None:
+        """Keep a record until the epoch time `wake_at_s`."""
+        heapq.heappush(self._heap, (wake_at_s, next(self._sequence), record))
         self._per_assignment[record.assignment] += 1
         self._bytes[record.assignment] += record.size_bytes
 
@@ -50,7 +50,7 @@ class HeldRecords:
         return due
 
     @property
-    def next_due_s(self) -> float | None:
+    def next_due_at_s(self) -> float | None:
         """The epoch time of the earliest held record."""
         return self._heap[0][0] if self._heap else None
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.polling.backpressure import wake_time_s
+from stoker.consumers.polling.backpressure import wake_at_s
 from stoker.consumers.polling.delayed import HeldRecords
 from stoker.consumers.records.assignment import Assignment
 from stoker.topology.wire.headers import DUE, format_instant
@@ -27,7 +27,7 @@ def test_what_is_due_comes_out_earliest_first_and_no_more_than_asked(times: list
     assert [record.offset for record in held.pop_due(now_s, limit)] == [offset for _, offset in due]
     assert len(held) == len(times) - len(due)
     rest = sorted(set(range(len(times))) - {offset for _, offset in due}, key=lambda offset: times[offset])
-    assert held.next_due_s == (times[rest[0]] if rest else None)
+    assert held.next_due_at_s == (times[rest[0]] if rest else None)
 
 
 def test_a_partition_is_full_at_its_share_and_drained_at_half_of_it() -> None:
@@ -94,7 +94,7 @@ def test_a_delayed_record_is_looked_at_when_due_or_when_its_tier_is_over(
     """The wake time in seconds after the record was written, for a tier of 10 s."""
     headers = {} if due_in_s is None else {DUE: format_instant(NOW + timedelta(seconds=due_in_s))}
     record = declare().record(headers)
-    assert wake_time_s(record, TIER) - NOW_S == pytest.approx(wakes_in_s, abs=1e-6)
+    assert wake_at_s(record, TIER) - NOW_S == pytest.approx(wakes_in_s, abs=1e-6)
 
 
 @given(st.integers(0, 19_000_000))
@@ -102,10 +102,10 @@ def test_the_wake_time_is_never_before_a_due_time_that_the_tier_holds(due_in_us:
     """To the microsecond, whatever the floats do."""
     due = NOW + timedelta(microseconds=due_in_us)
     record = declare().record({DUE: format_instant(due)})
-    assert datetime.fromtimestamp(wake_time_s(record, TIER), UTC) >= due
+    assert datetime.fromtimestamp(wake_at_s(record, TIER), UTC) >= due
 
 
 @pytest.mark.parametrize("due", [b"soon", b"\xff", b"", b"2013-01-01T12:00:00", b"0001-01-01T00:00:00+10:00", None])
 def test_a_due_time_that_cannot_be_read_is_no_reason_to_wait_or_to_fail(due: bytes | None) -> None:
     """The poll thread goes on; decoding refuses the record later."""
-    assert wake_time_s(declare().record({DUE: due}), TIER) <= NOW_S + 10
+    assert wake_at_s(declare().record({DUE: due}), TIER) <= NOW_S + 10
