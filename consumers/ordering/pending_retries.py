@@ -42,7 +42,7 @@ def read_awaited(
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
-    place = TopicPartition(tier.topic, tier.partition, state.base)
+    place = TopicPartition(tier.topic, tier.partition, state.committed_offset)
     found: defaultdict[Lane, list[Awaited]] = defaultdict(list)
     for message in read_tail(consumer, place, end, should_stop):
         if not state.is_complete(message.offset() or 0) and message.key() is not None:

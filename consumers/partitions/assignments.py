@@ -20,7 +20,7 @@ from ..records.partition_state import PartitionState
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
-from .start_positions import Beginning
+from .start_positions import StartPosition
 
 FORMER_KEPT_S: Final = 120.0
 """How long the ledger of a partition that went away is kept, lest its jobs run twice if it soon comes back."""
@@ -89,10 +89,10 @@ class Assignments:
         begun: list[Assignment] = []
         while self._restored:
             restored = self._restored.popleft()
-            for assignment, beginning in restored.beginnings.items():
+            for assignment, start in restored.start_positions.items():
                 if assignment.is_open:
                     self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
-                    self._begin(assignment, beginning)
+                    self._begin(assignment, start)
                     begun.append(assignment)
         return begun
 
@@ -110,8 +110,8 @@ class Assignments:
         found = [self.find(topic, partition) for topic in self._sources]
         return found[0] if all(a is not None and a.is_running for a in found) else None
 
-    def _begin(self, assignment: Assignment, beginning: Beginning) -> None:
-        assignment.note_restored(beginning.state, spilled_at=beginning.spilled_at, awaited=beginning.awaited)
+    def _begin(self, assignment: Assignment, start: StartPosition) -> None:
+        assignment.note_restored(start.state, spilled_at=start.spilled_at, awaited=start.awaited)
         if assignment.progress.is_passing:
             self.passing.add(assignment)
 
@@ -132,7 +132,7 @@ class Assignments:
         """
         assignment = self._make(TopicPartition(former.topic, former.partition))
         assignment.replace(former)
-        assignment.progress.begin(PartitionState(base=offset, horizon=offset))
+        assignment.progress.begin(PartitionState(committed_offset=offset, position=offset))
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:

@@ -189,7 +189,7 @@ class Commits:
             state = state_of(assignment)
             if state is None:
                 continue
-            wanted = state.base, self._metadata(assignment, state)
+            wanted = state.committed_offset, self._metadata(assignment, state)
             if wanted != assignment.commit_state.sent:
                 assignment.commit_state.sent = wanted
                 changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
@@ -222,13 +222,13 @@ def _forget_past(assignments: Iterable[Assignment]) -> None:
 def present_state(assignment: Assignment) -> PartitionState | None:
     """What is known of a partition at this moment; None before anything is."""
     progress = assignment.progress
-    base = progress.committable()
-    if base is None:
+    committable = progress.committable()
+    if committable is None:
         return None
     history = assignment.crash_history
     return PartitionState(
-        base=base,
-        horizon=max(base, progress.horizon),
+        committed_offset=committable,
+        position=max(committable, progress.position),
         incomplete=tuple(progress.incomplete_runs()),
         deaths=history.deaths,
         window_end=history.window_end,

@@ -18,7 +18,7 @@ from ..kafka.log_tail import ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
-from .start_positions import REQUEST_TIMEOUT_S, Beginning, find_beginnings
+from .start_positions import REQUEST_TIMEOUT_S, StartPosition, find_start_positions
 
 _LOGGER = logging.getLogger("stoker.ledger")
 
@@ -33,11 +33,11 @@ class Restored:
 
     Attributes:
         ledgers: {partition number: ledger}.
-        beginnings: where each of the assignments begins.
+        start_positions: where each of the assignments begins.
     """
 
     ledgers: Mapping[int, Ledger]
-    beginnings: Mapping[Assignment, Beginning]
+    start_positions: Mapping[Assignment, StartPosition]
 
 
 def restore(
@@ -71,7 +71,7 @@ def read_left_behind(
             partition: _restore_ledger(consumer, queue, partition, should_stop)
             for partition in sorted({a.partition for a in assignments})
         },
-        beginnings=find_beginnings(consumer, queue, assignments, should_stop),
+        start_positions=find_start_positions(consumer, queue, assignments, should_stop),
     )
 
 

@@ -23,7 +23,7 @@ EARLIEST: Final = -2
 LATEST: Final = -1
 """Kafka's marks, in place of a time, for where a partition begins and ends."""
 UNSEEN_SPAN: Final = 1_000
-"""An owner that died may have begun jobs beyond the horizon that it committed last: so many are taken for begun."""
+"""An owner that died may have begun jobs beyond the position that it committed last: so many are taken for begun."""
 _GONE: Final = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -36,7 +36,7 @@ _GONE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
+class StartPosition:
     """Where one assignment begins.
 
     Attributes:
@@ -50,9 +50,9 @@ class Beginning:
     awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
 
 
-def find_beginnings(
+def find_start_positions(
     consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
-) -> dict[Assignment, Beginning]:
+) -> dict[Assignment, StartPosition]:
     """Read what the group has committed for the assignments, and where their partitions begin and end.
 
     Raises:
@@ -63,16 +63,16 @@ def find_beginnings(
     # also if the owner before is still at work, as one is that was cut off.
     committed = consumer.committed([TopicPartition(*place) for place in by_place], timeout=REQUEST_TIMEOUT_S)
     lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)
-    found = {}
+    start_positions = {}
     for place in _checked(committed):
         at = place.topic, place.partition
         assignment = by_place[at]
-        beginning = _Former(consumer, queue, place, should_stop).beginning(lows[at], highs[at])
+        found = _Former(consumer, queue, place, should_stop).start_position(lows[at], highs[at])
         if queue.ordering == "strict" and assignment.source.goes_ahead:
-            awaited = read_awaited(consumer, assignment, beginning.state, highs[at], should_stop)
-            beginning = replace(beginning, awaited=awaited)
-        found[assignment] = beginning
-    return found
+            awaited = read_awaited(consumer, assignment, found.state, highs[at], should_stop)
+            found = replace(found, awaited=awaited)
+        start_positions[assignment] = found
+    return start_positions
 
 
 def _edges(consumer: Consumer, places: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:
@@ -99,11 +99,11 @@ class _Former:
         self._should_stop = should_stop
         self._spilled_at: int | None = None
 
-    def beginning(self, low: int, high: int) -> Beginning:
+    def start_position(self, low: int, high: int) -> StartPosition:
         """Where the next one begins, in a log from offset `low` up to, not including, `high`."""
         offset = self._place.offset
         if offset < 0:  # nothing was ever committed
-            return Beginning(state=PartitionState(base=low, horizon=low))
+            return StartPosition(state=PartitionState(committed_offset=low, position=low))
         if offset > high:
             self._warn(
                 f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
@@ -111,32 +111,33 @@ class _Former:
             )
             # The first record to come will lie before this, and begin the partition anew. Were the end told wrongly,
             # none would, and no offset is committed that makes everything run again.
-            return Beginning(state=PartitionState(base=offset, horizon=offset))
-        known = self._read_former() or PartitionState(base=offset, horizon=offset, is_open=False)
+            return StartPosition(state=PartitionState(committed_offset=offset, position=offset))
+        known = self._read_former() or PartitionState(committed_offset=offset, position=offset, is_open=False)
         state = self._past_deleted(self._before_the_end(known, high), low)
-        return Beginning(state=taken_over(state, high), spilled_at=self._spilled_at)
+        return StartPosition(state=taken_over(state, high), spilled_at=self._spilled_at)
 
     def _before_the_end(self, state: PartitionState, high: int) -> PartitionState:
-        if state.horizon <= high:
+        if state.position <= high:
             return state
         self._warn(
-            f"it ends at {high}, and records up to {state.horizon} were seen before: it was cut off. "
+            f"it ends at {high}, and records up to {state.position} were seen before: it was cut off. "
             "What comes in their place is run"
         )
         return state.cut_at(high)
 
     def _past_deleted(self, state: PartitionState, low: int) -> PartitionState:
-        if state.base >= low:
+        if state.committed_offset >= low:
             return state
-        runs = cut([*state.incomplete, (state.horizon, max(low, state.horizon))], state.base, low)
+        runs = cut([*state.incomplete, (state.position, max(low, state.position))], state.committed_offset, low)
         lost = sum(end - start for start, end in runs)
         if lost:
             self._warn(
-                f"up to {lost} records, from offset {state.base} to {low - 1}, were deleted before they were run: "
-                f"they waited for longer than the topic keeps them, or somebody deleted them. Going on from {low}"
+                f"up to {lost} records, from offset {state.committed_offset} to {low - 1}, were deleted before they "
+                "were run: they waited for longer than the topic keeps them, or somebody deleted them. Going on from "
+                f"{low}"
             )
-        horizon = max(low, state.horizon)
-        return replace(state, base=low, horizon=horizon, incomplete=cut(state.incomplete, low, horizon))
+        position = max(low, state.position)
+        return replace(state, committed_offset=low, position=position, incomplete=cut(state.incomplete, low, position))
 
     def _read_former(self) -> PartitionState | None:
         metadata, offset = self._place.metadata, self._place.offset
@@ -152,7 +153,7 @@ class _Former:
         spilled = self._read_spilled(state.spilled_at)
         if spilled is None:
             self._warn(
-                f"what is complete beyond the committed offset {state.base} cannot be read from "
+                f"what is complete beyond the committed offset {state.committed_offset} cannot be read from "
                 f"{self._queue.progress_topic}, so it is delivered again; the ledger skips what it remembers"
             )
             return state.without_runs()
@@ -187,5 +188,5 @@ def taken_over(state: PartitionState, high: int) -> PartitionState:
     """What the next owner knows and writes first: the state opened, with the death counted of an owner that died."""
     if not state.is_open:
         return replace(state, is_open=True)
-    window_end = max(state.window_end, min(high, state.horizon + UNSEEN_SPAN))
+    window_end = max(state.window_end, min(high, state.position + UNSEEN_SPAN))
     return replace(state, deaths=state.deaths + 1, window_end=window_end)

@@ -4,10 +4,11 @@ It stands in the metadata of the group's committed offset, as text:
 
     stoker1:<base64 of crc32 + body>
 
-The body is a row of unsigned varints (7 bits each, low ones first): base, horizon, flags (1 open, 2 spilled), deaths,
-window_end, the number of `crashes` and for each of them its offset beyond the base and its count; then either the
-lengths of runs, incomplete and complete by turns from the base on, or, if spilled, the offset of the record on the
-progress topic that holds the runs. Such a record's value is crc32 + body, without base64. Pure.
+The body is a row of unsigned varints (7 bits each, low ones first): committed offset, position, flags (1 open, 2
+spilled), deaths, window_end, the number of `crashes` and for each of them its offset beyond the committed one and its
+count; then either the lengths of runs, incomplete and complete by turns from the committed offset on, or, if spilled,
+the offset of the record on the progress topic that holds the runs. Such a record's value is crc32 + body,
+without base64. Pure.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class PartitionState:
     """The progress of one partition at one moment.
 
     Attributes:
-        base: the committed offset: all below it is complete.
-        horizon: the next offset to be delivered; from there on nothing is complete.
-        incomplete: the offsets from base to horizon that are not complete, as ascending runs that do not touch. All
+        committed_offset: all below it is complete.
+        position: the next offset to be delivered; from there on nothing is complete.
+        incomplete: the offsets between these two that are not complete, as ascending runs that do not touch. All
             others in between are complete, or do not exist. Empty where the runs were spilled.
         is_open: its owner is at work. One who finds it open knows that the owner before died, or was cut off.
         deaths: how many owners ended without closing it since it last came beyond `window_end`.
@@ -51,8 +52,8 @@ class PartitionState:
         spilled_at: where on the progress topic the runs are; None where they are here.
     """
 
-    base: int
-    horizon: int
+    committed_offset: int
+    position: int
     incomplete: tuple[Run, ...] = ()
     is_open: bool = True
     deaths: int = 0
@@ -69,14 +70,21 @@ class PartitionState:
 
     def to_bytes(self) -> bytes:
         """The state as the value of a record on the progress topic."""
-        numbers = [self.base, self.horizon, self._flags(), self.deaths, self.window_end, *self._crash_numbers()]
+        numbers = [
+            self.committed_offset,
+            self.position,
+            self._flags(),
+            self.deaths,
+            self.window_end,
+            *self._crash_numbers(),
+        ]
         numbers += self._run_lengths() if self.spilled_at is None else [self.spilled_at]
         body = _to_varints(numbers)
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
     def without_runs(self) -> PartitionState:
-        """The same, with nothing beyond the base marked as complete: small, and true whatever is complete."""
-        runs = ((self.base, self.horizon),) if self.horizon > self.base else ()
+        """The same, with nothing beyond the committed offset marked as complete: small, and true in any case."""
+        runs = ((self.committed_offset, self.position),) if self.position > self.committed_offset else ()
         return replace(self, incomplete=runs, spilled_at=None)
 
     def referring(self, spilled_at: int) -> PartitionState:
@@ -85,11 +93,11 @@ class PartitionState:
 
     def with_runs_of(self, spilled: PartitionState) -> PartitionState:
         """The same, with what a state that was spilled for it knows to be complete; that one may be older."""
-        horizon = max(self.horizon, spilled.horizon)
-        runs = cut([*spilled.incomplete, (spilled.horizon, horizon)], self.base, horizon)
+        position = max(self.position, spilled.position)
+        runs = cut([*spilled.incomplete, (spilled.position, position)], self.committed_offset, position)
         return replace(
             self,
-            horizon=horizon,
+            position=position,
             incomplete=runs,
             crashes={**spilled.crashes, **self.crashes},
             spilled_at=None,
@@ -98,26 +106,28 @@ class PartitionState:
     def is_complete(self, offset: int) -> bool:
         """Whether the record there needs nothing more."""
         at = bisect_right(self.incomplete, offset, key=lambda run: run[0])
-        return offset < self.base or (offset < self.horizon and (at == 0 or self.incomplete[at - 1][1] <= offset))
+        return offset < self.committed_offset or (
+            offset < self.position and (at == 0 or self.incomplete[at - 1][1] <= offset)
+        )
 
     def cut_at(self, end: int) -> PartitionState:
-        """The same, with nothing known from the offset `end` on, not below the base."""
-        horizon = max(self.base, min(self.horizon, end))
-        return replace(self, horizon=horizon, incomplete=cut(self.incomplete, self.base, horizon))
+        """The same, with nothing known from the offset `end` on, not below the committed one."""
+        position = max(self.committed_offset, min(self.position, end))
+        return replace(self, position=position, incomplete=cut(self.incomplete, self.committed_offset, position))
 
     def _flags(self) -> int:
         return (_OPEN if self.is_open else 0) | (0 if self.spilled_at is None else _SPILLED)
 
     def _crash_numbers(self) -> Iterator[int]:
-        beyond = [(offset, count) for offset, count in self.crashes.items() if offset >= self.base]
+        beyond = [(offset, count) for offset, count in self.crashes.items() if offset >= self.committed_offset]
         kept = nlargest(MAX_CRASHES, beyond, key=lambda item: item[1])
         yield len(kept)
         for offset, count in sorted(kept):
-            yield offset - self.base
+            yield offset - self.committed_offset
             yield count
 
     def _run_lengths(self) -> Iterator[int]:
-        at = self.base
+        at = self.committed_offset
         if self.incomplete and self.incomplete[0][0] > at:
             yield 0  # the row begins with an incomplete run
         for start, end in self.incomplete:
@@ -130,7 +140,7 @@ class PartitionState:
     def decode(cls, metadata: str | None, committed_offset: int) -> Self | None:
         """Read a commit's metadata; None where it is foreign, damaged, of another version, or of another offset."""
         state = cls._from_text(metadata)
-        return state if state is not None and state.base == committed_offset else None
+        return state if state is not None and state.committed_offset == committed_offset else None
 
     @classmethod
     def fault(cls, metadata: str | None, committed_offset: int) -> str:
@@ -142,7 +152,7 @@ class PartitionState:
         state = cls._from_text(metadata)
         if state is None:
             return "is damaged"
-        return f"is that of offset {state.base}: somebody has set the offset to {committed_offset}"
+        return f"is that of offset {state.committed_offset}: somebody has set the offset to {committed_offset}"
 
     @classmethod
     def _from_text(cls, metadata: str | None) -> Self | None:
@@ -172,15 +182,15 @@ class PartitionState:
             IndexError: there are too few.
             ValueError: they contradict one another.
         """
-        base, horizon, flags, deaths, window_end, crash_count = (numbers.popleft() for _ in range(6))
-        crashes = {base + numbers.popleft(): numbers.popleft() for _ in range(crash_count)}
+        committed, position, flags, deaths, window_end, crash_count = (numbers.popleft() for _ in range(6))
+        crashes = {committed + numbers.popleft(): numbers.popleft() for _ in range(crash_count)}
         spilled_at = numbers.popleft() if flags & _SPILLED else None
-        incomplete = tuple(_runs(base, numbers))
-        if horizon < max([base, *(end for _, end in incomplete[-1:])]):
-            raise ValueError("its runs pass its horizon")
+        incomplete = tuple(_runs(committed, numbers))
+        if position < max([committed, *(end for _, end in incomplete[-1:])]):
+            raise ValueError("its runs pass its position")
         return cls(
-            base=base,
-            horizon=horizon,
+            committed_offset=committed,
+            position=position,
             incomplete=incomplete,
             is_open=bool(flags & _OPEN),
             deaths=deaths,
@@ -218,8 +228,8 @@ def cut(runs: Iterable[Run], start: int, end: int) -> tuple[Run, ...]:
     return tuple(joined((first, after) for first, after in inside if first < after))
 
 
-def _runs(base: int, lengths: Iterable[int]) -> Iterator[Run]:
-    at = base
+def _runs(first: int, lengths: Iterable[int]) -> Iterator[Run]:
+    at = first
     for number, length in enumerate(lengths):
         if number % 2 == 0 and length:
             yield at, at + length

@@ -1,13 +1,13 @@
 """How far each partition has come: which offsets are incomplete, and what may be committed.
 
-    taken       delivered by the consumer, not yet complete
-    complete    its outcome is durable
-    base        the next offset to read such that nothing below it is incomplete: what is committed
-    horizon     the next offset to be delivered
+    taken               delivered by the consumer, not yet complete
+    complete            its outcome is durable
+    committed offset    the next offset to read such that nothing below it is incomplete
+    position            the next offset to be delivered
 
-Between base and horizon, all that is not incomplete is complete, or does not exist: offsets may have gaps (compaction,
-transaction markers), and only what was delivered is waited for. So the incomplete offsets are all that there is to
-know, and a successor that reads them runs nothing again that is complete.
+Between committed offset and position, all that is not incomplete is complete, or does not exist: offsets may have gaps
+(compaction, transaction markers), and the worker waits only for what was delivered. So the incomplete offsets are all
+that the next owner needs, which runs nothing again that is complete.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ class Progress:
     10
     """
 
-    __slots__ = ("_expected", "_incomplete", "_next_offset", "_restored_horizon")
+    __slots__ = ("_expected", "_incomplete", "_next_offset", "_restored_position")
 
     def __init__(self) -> None:
         self._incomplete: dict[int, None] = {}
         self._next_offset = -1
         self._expected: deque[Run] = deque()
-        self._restored_horizon = -1
+        self._restored_position = -1
 
     def begin(self, state: PartitionState) -> None:
-        """Begin where the owner before has left off, at the base; what it completed is `pass_over`ed."""
-        self._next_offset = state.base
+        """Begin at the committed offset of the owner before; `pass_over` leaves out what it completed."""
+        self._next_offset = state.committed_offset
         self._expected = deque(state.incomplete)
-        self._restored_horizon = state.horizon
+        self._restored_position = state.position
 
     @property
     def is_passing(self) -> bool:
         """Whether records are still to come that the owner before has seen, some of which are complete."""
-        return self._next_offset < self._restored_horizon
+        return self._next_offset < self._restored_position
 
     def pass_over(self, offset: int) -> bool:
         """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
@@ -68,7 +68,7 @@ class Progress:
         if offset < self._next_offset:
             return False
         self._forget_expected(offset)
-        if offset >= self._restored_horizon or (self._expected and self._expected[0][0] <= offset):
+        if offset >= self._restored_position or (self._expected and self._expected[0][0] <= offset):
             return False
         self._next_offset = offset + 1
         return True
@@ -112,12 +112,12 @@ class Progress:
         self._forget_expected(self._next_offset)
         if self._expected:
             return self._expected[0][0]
-        return None if self.horizon < 0 else self.horizon
+        return None if self.position < 0 else self.position
 
     @property
-    def horizon(self) -> int:
+    def position(self) -> int:
         """The offset from which on nothing is known to be complete; negative while nothing is known at all."""
-        return max(self._next_offset, self._restored_horizon)
+        return max(self._next_offset, self._restored_position)
 
     @property
     def incomplete(self) -> int:
@@ -128,7 +128,7 @@ class Progress:
         """How many offsets below the partition's end are not complete, those that are still to come included."""
         self._forget_expected(self._next_offset)
         expected = sum(after - first for first, after in self._expected)
-        return len(self._incomplete) + expected + max(0, end - self.horizon)
+        return len(self._incomplete) + expected + max(0, end - self.position)
 
     def incomplete_runs(self) -> list[Run]:
         """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""

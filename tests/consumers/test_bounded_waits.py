@@ -23,7 +23,7 @@ NOBODY = "127.0.0.1:1"
 
 @pytest.fixture
 def worker() -> Iterator[QueueWorker]:
-    """A worker that nobody answers; the group would miss it after 0.6 s without a poll."""
+    """A worker that nobody answers; the group detects that after 0.6 s without a poll."""
     delivery = declare()
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
     made = QueueWorker(WorkerParts(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings()))

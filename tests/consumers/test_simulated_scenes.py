@@ -132,7 +132,7 @@ def test_an_events_topic_that_is_silent_for_good_holds_up_no_outcome() -> None:
 
 
 def test_a_job_that_kills_all_it_runs_in_is_quarantined_by_the_deaths_that_it_alone_can_have_caused() -> None:
-    """It takes two workers with it, then, in a child, nobody; what is known of it survives the handover between its
+    """It takes two workers with it, then, in a child, nobody; what is known of it survives the rebalance between its
     children, and the job that ran beside it each time is not blamed."""
     play = Play(Shape(deadly_every=2))
     play.carry_out(Enqueue([1, 0], ""))  # j0 of key "b", and j1, the deadly one, of key "a"

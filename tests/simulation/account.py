@@ -187,7 +187,7 @@ class Account:
     def known_to_successor(self, place: Place) -> PartitionState:
         """What the commit says, and the progress topic where it refers to that."""
         offset, metadata = self._brokers.committed.get(place, (0, ""))
-        state = PartitionState.decode(metadata, offset) or PartitionState(base=offset, horizon=offset)
+        state = PartitionState.decode(metadata, offset) or PartitionState(committed_offset=offset, position=offset)
         if state.spilled_at is None:
             return state
         log = self._brokers.logs[self._queue.progress_topic, place[1]]

@@ -44,7 +44,7 @@ class Scene:
         (self.assignment,) = self.assignments.add([MAIN])
         self.commits = Commits(self.assignments, Spill(queue, cast(Any, None)), timedelta(milliseconds=250))
         self.coordinator = Coordinator()
-        self.assignment.progress.begin(PartitionState(base=0, horizon=0))
+        self.assignment.progress.begin(PartitionState(committed_offset=0, position=0))
 
     def complete(self, offset: int) -> None:
         """A job is done, and the poll thread turns."""
@@ -101,7 +101,7 @@ def test_a_worker_that_ends_well_closes_its_partitions_also_where_a_job_is_left_
     """It lives to settle it as late, so nobody has died."""
     scene = Scene(monkeypatch)
     scene.assignment.progress.take(0)
-    assert scene.last() == PartitionState(base=0, horizon=1, incomplete=((0, 1),), is_open=False)
+    assert scene.last() == PartitionState(committed_offset=0, position=1, incomplete=((0, 1),), is_open=False)
 
 
 def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ def check_one_stuck_job(cluster: ClusterSettings, namespace: str, folder: Path, 
         scene.enqueue(jobs)
         killed = scene.start()
         wait_until(lambda: scene.run_count() >= jobs, deadline_s, f"{jobs} runs")
-        state = wait_state(cluster, scene.queue, horizon=jobs, incomplete=1)
-        assert (state.base, state.incomplete, state.is_open) == (0, ((0, 1),), True)
+        state = wait_state(cluster, scene.queue, position=jobs, incomplete=1)
+        assert (state.committed_offset, state.incomplete, state.is_open) == (0, ((0, 1),), True)
         assert len(commit_of(cluster, scene.queue).metadata or "") < 60
         killed.kill()
         killed.wait(10)
@@ -80,8 +80,8 @@ def test_progress_that_outgrows_the_commit_is_spilled_and_survives_a_kill(
         scene.enqueue(jobs, held_every=2)
         killed = scene.start()
         wait_until(lambda: scene.run_count() >= jobs // 2 + 1, DEADLINE_S, "the free half of the jobs")
-        state = wait_state(cluster, scene.queue, horizon=jobs, incomplete=jobs // 2)
-        assert (state.base, state.is_open) == (0, True)
+        state = wait_state(cluster, scene.queue, position=jobs, incomplete=jobs // 2)
+        assert (state.committed_offset, state.is_open) == (0, True)
         assert state.spilled_at is not None
 
         killed.kill()

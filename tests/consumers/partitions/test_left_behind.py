@@ -28,7 +28,7 @@ def _no_real_time() -> Iterator[None]:
         yield
 
 
-STATE = PartitionState(base=5, horizon=9, incomplete=((5, 6),), is_open=False)
+STATE = PartitionState(committed_offset=5, position=9, incomplete=((5, 6),), is_open=False)
 
 
 def left_behind(brokers: SimBrokers, queue: Queue) -> tuple[Restored, Assignment]:
@@ -50,7 +50,10 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
         ("somebody else's", "is none of a worker of this version"),
         ("stoker2:AAAA", "is none of a worker of this version"),
         ((STATE.encode() or "")[:-4], "is damaged"),
-        (PartitionState(base=3, horizon=9).encode(), "is that of offset 3: somebody has set the offset to 5"),
+        (
+            PartitionState(committed_offset=3, position=9).encode(),
+            "is that of offset 3: somebody has set the offset to 5",
+        ),
     ],
 )
 def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -59,7 +62,7 @@ def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: 
     brokers.logs[queue.topic, 0].high = 9
     brokers.committed[queue.topic, 0] = (5, metadata)
     restored, assignment = left_behind(brokers, queue)
-    assert restored.beginnings[assignment].state == PartitionState(base=5, horizon=5)
+    assert restored.start_positions[assignment].state == PartitionState(committed_offset=5, position=5)
     (warning,) = warnings(caplog)
     assert f"{queue.topic}/0: the metadata of the committed offset 5 {said}" in warning.getMessage()
     assert "come again" in warning.getMessage()
@@ -73,7 +76,7 @@ def test_metadata_of_a_worker_and_a_first_start_are_nothing_to_tell(caplog: pyte
     brokers.logs[queue.topic, 0].high = 9
     brokers.committed[queue.topic, 0] = (5, STATE.encode() or "")
     restored, assignment = left_behind(brokers, queue)
-    assert restored.beginnings[assignment].state.incomplete == ((5, 6),)
+    assert restored.start_positions[assignment].state.incomplete == ((5, 6),)
     assert warnings(caplog) == []
 
 

@@ -85,10 +85,10 @@ def test_a_partition_is_open_while_it_is_worked_on_and_closed_after(scene: Scene
     scene.work_off()
     (during,) = seen
     assert during is not None
-    assert (during.is_open, during.deaths, during.base) == (True, 0, 0)
+    assert (during.is_open, during.deaths, during.committed_offset) == (True, 0, 0)
     after = state_of(scene.cluster, scene.queue)
     assert after is not None
-    assert (after.is_open, after.base, after.incomplete) == (False, 1, ())
+    assert (after.is_open, after.committed_offset, after.incomplete) == (False, 1, ())
 
 
 def test_no_job_starts_before_its_partition_is_confirmed_to_be_open(
@@ -125,7 +125,7 @@ def test_progress_is_kept_over_a_shutdown_that_a_job_outlasts(scene: Scene) -> N
         worker.stop(at_once=True)
     state = state_of(scene.cluster, scene.queue)
     assert state is not None
-    assert (state.is_open, state.base, state.horizon, state.incomplete) == (False, 0, 21, ((0, 1),))
+    assert (state.is_open, state.committed_offset, state.position, state.incomplete) == (False, 0, 21, ((0, 1),))
     scene.gate.open()
     delete_records(scene.cluster, scene.queue.ledger_topic)
     scene.work_off()
@@ -199,14 +199,14 @@ def test_records_deleted_after_they_were_done_are_no_loss(scene: Scene, caplog: 
 
 
 def test_gaps_that_transactions_leave_hold_nothing_up(scene: Scene) -> None:
-    """Records of aborted transactions and the markers of all are never delivered: base and restored runs pass them."""
+    """Records of aborted transactions and all markers are never delivered: offset and restored runs pass them."""
     scene.enqueue(-1)
     leave_gaps(scene, 5)
     scene.enqueue(1, 2)
     leave_gaps(scene, 3)
     with running_worker(scene.pipeline, scene.cluster) as worker:
         worker.wait_outcomes(Done=2)
-        wait_state(scene.cluster, scene.queue, horizon=ends(scene.cluster, scene.queue.topic, 1)[0], incomplete=1)
+        wait_state(scene.cluster, scene.queue, position=ends(scene.cluster, scene.queue.topic, 1)[0], incomplete=1)
         worker.stop(at_once=True)
     scene.gate.open()
     delete_records(scene.cluster, scene.queue.ledger_topic)
@@ -248,11 +248,11 @@ def test_a_job_that_ends_after_its_partition_began_anew_is_late(scene: Scene) ->
         ensure_topology(scene.pipeline, scene.cluster)
         scene.enqueue(-2, 1)
         scene.journal.wait_for(-2, 1, deadline_s=DEADLINE_S)
-        wait_state(scene.cluster, scene.queue, horizon=2, incomplete=1)
+        wait_state(scene.cluster, scene.queue, position=2, incomplete=1)
         scene.gate.open()
         worker.wait_outcomes(Done=2)
         scene.enqueue(2)
-        state = wait_state(scene.cluster, scene.queue, horizon=3, incomplete=1)
+        state = wait_state(scene.cluster, scene.queue, position=3, incomplete=1)
         assert state.incomplete == ((0, 1),)
         scene.second.open()
         wait_all_committed(scene.cluster, scene.queue)
@@ -263,7 +263,7 @@ def test_a_job_that_ends_after_its_partition_began_anew_is_late(scene: Scene) ->
 def test_brokers_that_take_little_metadata_stop_no_partition(
     tmp_path: Path, namespace: str, cap_bytes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With room for a reference, progress goes to its topic; with room for nothing, the base is all that is kept."""
+    """With room for a reference, progress goes to its topic; without any, only the committed offset is kept."""
     broker = EmbeddedBroker(tmp_path / "broker", server_settings={"offset.metadata.max.bytes": str(cap_bytes)})
     scene = Scene(ClusterSettings(bootstrap_servers=broker.start()), namespace)
     try:
@@ -271,7 +271,7 @@ def test_brokers_that_take_little_metadata_stop_no_partition(
         with running_worker(scene.pipeline, scene.cluster) as worker:
             worker.wait_outcomes(Done=100)
             if cap_bytes == 120:
-                wait_state(scene.cluster, scene.queue, horizon=200, incomplete=100)
+                wait_state(scene.cluster, scene.queue, position=200, incomplete=100)
             worker.stop(at_once=True)
         scene.gate.open()
         delete_records(scene.cluster, scene.queue.ledger_topic)
@@ -296,12 +296,12 @@ def enqueue_alternating(scene: Scene, jobs: int) -> None:
 
 @pytest.mark.expected_errors("progress cannot be written")
 def test_without_the_progress_topic_jobs_go_on(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """The topic is gone: the partition is not stopped, its base is committed, and the log says what that means."""
+    """The topic is gone: the partition is not stopped, its offset is committed, and the log says what that means."""
     enqueue_alternating(scene, 6_000)
     with running_worker(scene.pipeline, scene.cluster) as worker:
         delete_topics(scene.cluster, scene.queue.progress_topic)
         worker.wait_outcomes(DEADLINE_S, Done=3_000)
-        wait_state(scene.cluster, scene.queue, horizon=6_000, incomplete=6_000)
+        wait_state(scene.cluster, scene.queue, position=6_000, incomplete=6_000)
         wait_until(lambda: "progress cannot be written" in caplog.text, DEADLINE_S, "the complaint")
         scene.gate.open()
         worker.wait_outcomes(DEADLINE_S, Done=6_000)

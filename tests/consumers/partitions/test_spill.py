@@ -15,8 +15,8 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.partition_state import PartitionState
 from support.scenes.deliveries import declare
 
-STATE = PartitionState(base=0, horizon=10, incomplete=((0, 1), (5, 6)))
-LATER = PartitionState(base=0, horizon=12, incomplete=((0, 1), (5, 6)))
+STATE = PartitionState(committed_offset=0, position=10, incomplete=((0, 1), (5, 6)))
+LATER = PartitionState(committed_offset=0, position=12, incomplete=((0, 1), (5, 6)))
 
 
 class Answering:

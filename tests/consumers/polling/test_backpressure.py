@@ -20,7 +20,7 @@ KIB = 1_024
 
 
 class Scene:
-    """A flow with bounds of 100 jobs, 200 parked ones and 64 KiB; `parked` is what the lanes tell."""
+    """Backpressure with bounds of 100 jobs, 200 parked ones and 64 KiB; `parked` is the count of the lanes."""
 
     def __init__(self) -> None:
         self.delivery = declare()

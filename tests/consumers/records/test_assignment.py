@@ -21,7 +21,7 @@ def _be_replaced(assignment: Assignment) -> None:
 
 
 def _restore(assignment: Assignment) -> None:
-    assignment.note_restored(PartitionState(base=0, horizon=0))
+    assignment.note_restored(PartitionState(committed_offset=0, position=0))
 
 
 def _replace_another(assignment: Assignment) -> None:

@@ -15,10 +15,10 @@ from stoker.consumers.records.partition_state import MAX_CHARACTERS, MAX_CRASHES
 ANY_OFFSET = st.integers(0, 2**62)
 
 
-def runs(draw: st.DrawFn, base: int) -> tuple[Run, ...]:
-    """Ascending runs that do not touch, from the base on."""
+def runs(draw: st.DrawFn, committed: int) -> tuple[Run, ...]:
+    """Ascending runs that do not touch, from the first offset on."""
     lengths = draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=40))
-    at, found = base + draw(st.sampled_from((0, 0, 5))), []
+    at, found = committed + draw(st.sampled_from((0, 0, 5))), []
     for incomplete, complete in lengths:
         found.append((at, at + incomplete))
         at += incomplete + complete
@@ -28,18 +28,18 @@ def runs(draw: st.DrawFn, base: int) -> tuple[Run, ...]:
 @st.composite
 def states(draw: st.DrawFn) -> PartitionState:
     """Anything that a partition may be like."""
-    base = draw(ANY_OFFSET)
-    incomplete = runs(draw, base)
-    end = incomplete[-1][1] if incomplete else base
+    committed = draw(ANY_OFFSET)
+    incomplete = runs(draw, committed)
+    end = incomplete[-1][1] if incomplete else committed
     crashes = draw(st.dictionaries(st.integers(0, 500), st.integers(1, 9), max_size=9))
     return PartitionState(
-        base=base,
-        horizon=end + draw(st.integers(0, 1_000)),
+        committed_offset=committed,
+        position=end + draw(st.integers(0, 1_000)),
         incomplete=incomplete,
         is_open=draw(st.booleans()),
         deaths=draw(st.integers(0, 10)),
         window_end=draw(ANY_OFFSET),
-        crashes={base + far: count for far, count in crashes.items()},
+        crashes={committed + far: count for far, count in crashes.items()},
     )
 
 
@@ -54,7 +54,7 @@ def test_a_state_survives_its_encoding(state: PartitionState) -> None:
     metadata = state.encode()
     assert metadata is not None
     assert metadata.isascii()
-    assert PartitionState.decode(metadata, state.base) == state
+    assert PartitionState.decode(metadata, state.committed_offset) == state
     assert PartitionState.from_bytes(state.to_bytes()) == state
 
 
@@ -62,7 +62,7 @@ def test_a_state_survives_its_encoding(state: PartitionState) -> None:
 def test_a_reference_survives_its_encoding(state: PartitionState, spilled_at: int) -> None:
     """A spilled state says where its runs are, and all else by itself."""
     reference = state.referring(spilled_at)
-    assert PartitionState.decode(reference.encode(), state.base) == reference
+    assert PartitionState.decode(reference.encode(), state.committed_offset) == reference
 
 
 @given(states(), st.data())
@@ -71,7 +71,7 @@ def test_metadata_that_was_damaged_is_not_read(state: PartitionState, data: st.D
     value = bytearray(state.to_bytes())
     bit = data.draw(st.integers(0, len(value) * 8 - 1))
     value[bit // 8] ^= 1 << (bit % 8)
-    assert PartitionState.decode(PREFIX + b64encode(bytes(value)).decode(), state.base) is None
+    assert PartitionState.decode(PREFIX + b64encode(bytes(value)).decode(), state.committed_offset) is None
     cut_off = state.to_bytes()[: data.draw(st.integers(0, len(value) - 1))]
     assert PartitionState.from_bytes(cut_off) is None
 
@@ -97,7 +97,7 @@ def test_foreign_metadata_is_not_read(metadata: str | None) -> None:
 
 def test_metadata_of_another_offset_is_not_read() -> None:
     """Somebody has moved the offset and kept the metadata: what it says is void."""
-    metadata = PartitionState(base=5, horizon=9, incomplete=((5, 6),)).encode()
+    metadata = PartitionState(committed_offset=5, position=9, incomplete=((5, 6),)).encode()
     assert PartitionState.decode(metadata, 4) is None
     assert PartitionState.decode(metadata, 5) is not None
 
@@ -111,7 +111,7 @@ def test_bytes_of_any_kind_are_read_or_refused(body: bytes) -> None:
 def test_one_stuck_job_before_a_million_others_takes_few_bytes() -> None:
     """The size is that of the holes, not of what is complete."""
     state = PartitionState(
-        base=1_000_000, horizon=2_000_000, incomplete=((1_000_000, 1_000_001), (1_999_990, 2_000_000))
+        committed_offset=1_000_000, position=2_000_000, incomplete=((1_000_000, 1_000_001), (1_999_990, 2_000_000))
     )
     metadata = state.encode()
     assert metadata is not None
@@ -120,11 +120,13 @@ def test_one_stuck_job_before_a_million_others_takes_few_bytes() -> None:
 
 def test_what_would_not_fit_is_not_encoded() -> None:
     """Every other job of 6,000 is complete: that is 6,000 bytes, more than a commit takes."""
-    state = PartitionState(base=0, horizon=6_000, incomplete=tuple((at, at + 1) for at in range(0, 6_000, 2)))
+    state = PartitionState(
+        committed_offset=0, position=6_000, incomplete=tuple((at, at + 1) for at in range(0, 6_000, 2))
+    )
     assert state.encode() is None
     assert state.referring(12).encode() is not None
     assert PartitionState.from_bytes(state.to_bytes()) == state
-    fitting = replace(state, horizon=2_800, incomplete=state.incomplete[:1_400])
+    fitting = replace(state, position=2_800, incomplete=state.incomplete[:1_400])
     assert len(fitting.encode() or "") in range(2_000, MAX_CHARACTERS + 1)
     assert fitting.encode(100) is None
 
@@ -132,28 +134,28 @@ def test_what_would_not_fit_is_not_encoded() -> None:
 def test_crashes_are_bounded() -> None:
     """With more crashed jobs than are remembered, those that crashed most are."""
     crashes = {offset: 1 + (offset % 2) for offset in range(3 * MAX_CRASHES)}
-    kept = PartitionState.from_bytes(PartitionState(base=0, horizon=900, crashes=crashes).to_bytes())
+    kept = PartitionState.from_bytes(PartitionState(committed_offset=0, position=900, crashes=crashes).to_bytes())
     assert kept is not None
     assert len(kept.crashes) == MAX_CRASHES
     assert set(kept.crashes.values()) == {2}
-    past = PartitionState(base=10, horizon=20, crashes={3: 1, 12: 2})
+    past = PartitionState(committed_offset=10, position=20, crashes={3: 1, 12: 2})
     assert PartitionState.from_bytes(past.to_bytes()) == replace(past, crashes={12: 2})
 
 
 @given(states(), st.data())
 def test_an_older_spilled_state_says_what_was_complete_then(state: PartitionState, data: st.DataObject) -> None:
-    """Taken together, an offset is complete if it lies below the base, or the spilled state says so."""
+    """Taken together, an offset is complete if it lies below the committed offset, or the spilled state says so."""
     spilled = replace(
         state,
-        base=max(0, state.base + data.draw(st.integers(-50, 50))),
-        horizon=state.horizon + 100,
+        committed_offset=max(0, state.committed_offset + data.draw(st.integers(-50, 50))),
+        position=state.position + 100,
     )
-    base, horizon = state.base, state.horizon + data.draw(st.integers(0, 400))
-    together = PartitionState(base=base, horizon=horizon, spilled_at=1).with_runs_of(spilled)
+    committed, position = state.committed_offset, state.position + data.draw(st.integers(0, 400))
+    together = PartitionState(committed_offset=committed, position=position, spilled_at=1).with_runs_of(spilled)
     expected = {
         offset
-        for offset in range(base, max(horizon, spilled.horizon))
-        if offset in offsets_of(spilled) or offset >= spilled.horizon
+        for offset in range(committed, max(position, spilled.position))
+        if offset in offsets_of(spilled) or offset >= spilled.position
     }
     assert offsets_of(together) == expected
     assert together.spilled_at is None
@@ -163,14 +165,14 @@ def test_an_older_spilled_state_says_what_was_complete_then(state: PartitionStat
 @given(states(), st.integers(-5, 600))
 def test_a_state_cut_at_the_partitions_end_knows_nothing_beyond(state: PartitionState, far: int) -> None:
     """What was cut off a topic takes what was known of it along: new records will stand there."""
-    end = state.base + far
+    end = state.committed_offset + far
     left = state.cut_at(end)
-    assert left.horizon <= max(end, state.base)
+    assert left.position <= max(end, state.committed_offset)
     assert offsets_of(left) == {offset for offset in offsets_of(state) if offset < end}
 
 
 def test_without_runs_nothing_is_said_to_be_complete() -> None:
-    """The fallback where the runs can be kept nowhere claims no more than the base does."""
-    state = PartitionState(base=3, horizon=9, incomplete=((3, 4), (7, 8)), deaths=2)
+    """The fallback where the runs can be kept nowhere claims no more than the committed offset does."""
+    state = PartitionState(committed_offset=3, position=9, incomplete=((3, 4), (7, 8)), deaths=2)
     assert state.without_runs() == replace(state, incomplete=((3, 9),))
-    assert PartitionState(base=3, horizon=3).without_runs().incomplete == ()
+    assert PartitionState(committed_offset=3, position=3).without_runs().incomplete == ()

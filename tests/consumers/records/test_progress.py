@@ -96,22 +96,24 @@ def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> 
 
 def present(progress: Progress) -> PartitionState:
     """What would be committed."""
-    base = progress.committable()
-    assert base is not None
-    return PartitionState(base=base, horizon=progress.horizon, incomplete=tuple(progress.incomplete_runs()))
+    committable = progress.committable()
+    assert committable is not None
+    return PartitionState(
+        committed_offset=committable, position=progress.position, incomplete=tuple(progress.incomplete_runs())
+    )
 
 
 @given(st.data())
 def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more(data: st.DataObject) -> None:
     """Owners take over from one another wherever they are; what each delivers and completes adds up to every offset
-    once, and its base and runs say at any time exactly what is complete. Offsets vanish, as compaction lets them."""
+    once; committed offset and runs hold at any time exactly what is complete. Offsets vanish, as in compaction."""
     present_offsets = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1, max_size=50)))
     complete: set[int] = set()
-    state = PartitionState(base=0, horizon=0)
+    state = PartitionState(committed_offset=0, position=0)
     for _ in range(data.draw(st.integers(1, 5))):
         progress, taken = Progress(), list[int]()
         progress.begin(state)
-        for offset in [o for o in present_offsets if o >= state.base]:
+        for offset in [o for o in present_offsets if o >= state.committed_offset]:
             if data.draw(st.integers(0, 9)) == 0:
                 break
             is_passed = progress.pass_over(offset) if progress.is_passing else False
@@ -136,15 +138,15 @@ def check_exact(progress: Progress, present_offsets: list[int], complete: set[in
     state = present(progress)
     listed = {offset for start, end in state.incomplete for offset in range(start, end)}
     for offset in present_offsets:
-        known = offset < state.base or (offset < state.horizon and offset not in listed)
+        known = offset < state.committed_offset or (offset < state.position and offset not in listed)
         assert known == (offset in complete), (offset, state)
-    assert all(start < end <= state.horizon and start >= state.base for start, end in state.incomplete)
+    assert all(start < end <= state.position and start >= state.committed_offset for start, end in state.incomplete)
 
 
 def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     """Of the restored holes at 3 and 5 the first was compacted away: once 4 or more comes, it holds nothing up."""
     progress = Progress()
-    progress.begin(PartitionState(base=3, horizon=9, incomplete=((3, 4), (5, 6))))
+    progress.begin(PartitionState(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
     assert (progress.committable(), progress.is_passing) == (3, True)
     assert progress.left_before(12) == 5
     assert progress.pass_over(4)
@@ -152,7 +154,7 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     assert not progress.pass_over(5)
     progress.take(5)
     progress.complete(5)
-    assert (progress.committable(), progress.horizon) == (9, 9)
+    assert (progress.committable(), progress.position) == (9, 9)
 
 
 @pytest.mark.parametrize("offset", [3, 7])

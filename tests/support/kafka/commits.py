@@ -38,17 +38,17 @@ def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -
     return PartitionState.decode(found.metadata, found.offset)
 
 
-def wait_state(cluster: ClusterSettings, queue: Queue, *, horizon: int, incomplete: int) -> PartitionState:
-    """Wait until the commit knows of all up to `horizon`, and that so many of it are incomplete."""
+def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incomplete: int) -> PartitionState:
+    """Wait until the commit knows of all up to `position`, and that so many of it are incomplete."""
 
     def look() -> PartitionState | None:
         state = state_of(cluster, queue)
-        if state is None or state.horizon != horizon:
+        if state is None or state.position != position:
             return None
         known = state if state.spilled_at is None else spilled(cluster, queue)[state.spilled_at]
         return state if sum(end - start for start, end in known.incomplete) == incomplete else None
 
-    found = wait_until(look, DEADLINE_S, f"a commit that knows of {horizon} offsets and {incomplete} incomplete ones")
+    found = wait_until(look, DEADLINE_S, f"a commit that knows of {position} offsets and {incomplete} incomplete ones")
     assert found is not None
     return found
 

@@ -120,7 +120,7 @@ def create(pipeline: Pipeline, cluster: ClusterSettings) -> None:
 
 
 def shorten_session(cluster: ClusterSettings, queue: Queue) -> None:
-    """A member that was killed is missed after 1.5 s instead of 45 s; a cluster that refuses only takes longer."""
+    """The group detects a killed member after 1.5 s instead of 45 s; a cluster that refuses only takes longer."""
     settings = group_settings(replace(queue, session_timeout=queue.session_timeout or SESSION_TIMEOUT))
     for refusal in Administration(cluster).set_group_configs({queue.group: settings}).values():
         LOGGER.info("the cluster keeps its session timeout: %s", refusal)
