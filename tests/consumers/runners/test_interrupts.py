@@ -92,7 +92,7 @@ def of_child(reason: InterruptReason, folder: Path) -> Outcome:
         wait_until(lambda: isolated_jobs.notes(folder / "notes"), 30, "the job's begin")
         interrupted(here.runners.places[0], reason)
         (outcome,) = here.wait(job)
-        assert here.assignment.crashes == {}, "the child was killed for it, which is no crash"
+        assert here.assignment.crash_history.crashes == {}, "the child was killed for it, which is no crash"
         assert here.run(sleep, str(folder / "notes"), 0.0) is DONE, "the next job has a child"
     return outcome
 
