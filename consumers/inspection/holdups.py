@@ -15,17 +15,19 @@ from datetime import datetime
 from typing import Final, Literal
 
 from ...schemas import wire_text
+from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue, format_duration
-from ...topology.wire.headers import JOB_ID, JOB_TYPE
+from ...topology.wire.headers import JOB_ID
 from ..isolation.runners import IsolatedRunners
 from ..job.context import JobContext
 from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
-from ..records.record import Record, attempt_or_1
+from ..records.record import Record
 from ..records.source import Tier
 from ..runners.watchdog import is_stuck
-from ..settling.event_publisher import Event, EventPublisher
+from ..settling.event_publisher import EventPublisher
+from ..settling.events import subject_of
 from ..settling.settle import Settler
 from ..settling.writes import utc
 
@@ -153,22 +155,27 @@ def _of_run(context: JobContext, state: State) -> Holdup:
     )
 
 
-def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> Event:
-    """The event that tells of a hold-up."""
+def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> JobHeldUp:
+    """The event of a hold-up."""
+    return JobHeldUp(
+        subject=_subject(holdup, queue),
+        at=utc(time.time()),
+        worker=worker_id,
+        reason=holdup.state,
+        since=since,
+        more=holdup.detail,
+    )
+
+
+def _subject(holdup: Holdup, queue: Queue) -> EventSubject:
+    if holdup.record is not None:
+        return subject_of(holdup.record, queue)
     assignment, offset = holdup.spot
-    headers = holdup.record.headers if holdup.record is not None else {}
-    return {
-        "event": "held_up",
-        "job_id": wire_text(headers.get(JOB_ID)),
-        "job_type": wire_text(headers.get(JOB_TYPE)),
-        "queue": queue.name,
-        "topic": assignment.topic,
-        "partition": assignment.partition,
-        "offset": offset,
-        "attempt": attempt_or_1(headers) if headers else 0,
-        "at": utc(time.time()),
-        "worker": worker_id,
-        "reason": holdup.state,
-        "error_type": "",
-        "detail": {"since": since.isoformat(), **holdup.detail},
-    }
+    return EventSubject(
+        job_id="",
+        job_type="",
+        queue=queue.name,
+        topic=assignment.topic,
+        partition=assignment.partition,
+        offset=offset,
+    )

@@ -21,10 +21,11 @@ from ..runners.kinds import RunnerRow
 from ..runners.watchdog import Watchdog
 from ..settings import WorkerSettings
 from ..settling.event_publisher import EventPublisher
+from ..settling.events import progress_event
 from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.settlement import Settlement
-from ..settling.writes import progress_event, utc
+from ..settling.writes import utc
 from ..steps.hand_over import HandOver
 from ..steps.pipe import Pipe
 from ..steps.schema_waits import AwaitedSchema, SchemaWaits

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.errors import SettingRefused
-from ...schemas import encode_own
+from ...schemas.job_events import JobEvent, encode_event
 from ...topology.cluster.kafka_errors import is_fatal
 from .. import log_keys
 
@@ -27,9 +27,6 @@ REPORT_INTERVAL_S: Final = 60.0
 
 _GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, ValueError, LookupError, OverflowError)
 """No room, no topic, no client, or no event that fits its schema."""
-
-Event = Mapping[str, Any]
-"""A `JobEvent` datum."""
 
 
 class EventPublisher:
@@ -46,11 +43,11 @@ class EventPublisher:
         self._is_closed = False
         self.given_up = GivenUp(topic, queue)
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: JobEvent) -> None:
         """Send an event, or give it up; never raises, and never waits for a broker."""
-        key = str(event["job_id"]).encode("utf-8", "backslashreplace")
+        key = event.subject.job_id.encode("utf-8", "backslashreplace")
         try:
-            value = encode_own("JobEvent", event)
+            value = encode_event(event)
             producer = self._connected()
             if producer is not None:
                 self._offer(producer, key, value)

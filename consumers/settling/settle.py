@@ -20,12 +20,12 @@ from typing import Final
 
 from confluent_kafka import Producer
 
+from ...schemas.job_events import JobEvent
 from ...topology import Queue
 from .. import log_keys
 from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .batch_writer import STILL_WAITING_S, BatchWriter, GaveUp, ProducerFactory
-from .event_publisher import Event
 from .lone_records import LoneRecords
 from .repetitions import Repetitions
 from .settlement import Settlement, SettlementBatch, merged
@@ -63,7 +63,7 @@ class Settler:
         clients: SettlingClients,
         *,
         worker_id: str,
-        publish_event: Callable[[Event], None],
+        publish_event: Callable[[JobEvent], None],
         on_settled: Callable[[SettlementBatch], None],
         writers: Sequence[Writer] = WRITERS,
         clock: Callable[[], float] = time.time,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, assert_never
+from typing import Literal, assert_never
 
-from ...schemas import LONGEST_DETAIL, wire_text
+from ...schemas.job_events import JobEvent
 from ...topology import Queue
-from ...topology.wire import headers as wire
-from ..job.heartbeats import JobProgress
 from ..partitions.ledger import moved_name, tried_name
 from ..records.outcomes import (
     Cancelled,
@@ -25,8 +23,9 @@ from ..records.outcomes import (
     Snoozed,
     is_lasting,
 )
-from ..records.record import Record, attempt_or_1
-from .next_records import SettlingContext, utf8
+from ..records.record import Record
+from .events import outcome_event
+from .next_records import SettlingContext
 from .outgoing import OutgoingRecord
 from .writers import WRITERS, Writer, planned
 
@@ -40,12 +39,12 @@ class Writes:
     Attributes:
         records: all are confirmed before the ledger is written.
         ledger: (name, word), or None where nothing is to be remembered.
-        event: a `JobEvent` datum, or None; published once all else is durable, and never waited for.
+        event: published once all else is durable, and never waited for.
     """
 
     records: tuple[OutgoingRecord, ...] = ()
     ledger: tuple[str, LedgerWord] | None = None
-    event: dict[str, Any] | None = None
+    event: JobEvent | None = None
 
 
 NOTHING = Writes()
@@ -74,7 +73,7 @@ def plan_writes(
     return Writes(
         records=planned(writers, record, outcome, context),
         ledger=_ledger_entry(record, outcome),
-        event=_Scribe(record=record, queue=queue, worker_id=worker_id, now=now).event_of(outcome),
+        event=outcome_event(record, outcome, context),
     )
 
 
@@ -99,61 +98,6 @@ def _ledger_entry(record: Record, outcome: Outcome) -> tuple[str, LedgerWord] | 
 
 def _of_job(record: Record, word: LedgerWord) -> tuple[str, LedgerWord] | None:
     return None if record.deduplication_id is None else (record.deduplication_id, word)
-
-
-def progress_event(
-    record: Record, latest: JobProgress, *, queue: Queue, worker_id: str, now: datetime
-) -> dict[str, Any]:
-    """The event that tells how far a running job is."""
-    event = _Scribe(record=record, queue=queue, worker_id=worker_id, now=now).event("progress", reason=latest.note)
-    total = {} if latest.total is None else {"total": f"{latest.total:.15g}"}
-    return event | {"detail": {"done": f"{latest.done:.15g}", **total}}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Scribe:
-    """Writes the events of one record."""
-
-    record: Record
-    queue: Queue
-    worker_id: str
-    now: datetime
-
-    def event_of(self, outcome: Outcome) -> dict[str, Any] | None:
-        """The event of one outcome; plain success has none."""
-        match outcome:
-            case Cancelled(reason=reason, detail=detail):
-                return self.event(reason, reason=detail)
-            case Retried(failure=failure):
-                return self.event("retried", reason=failure.message, error_type=failure.error_type)
-            case Dead(reason=reason, failure=failure):
-                return self.event("dead", reason=reason, error_type=failure.error_type)
-            case Snoozed():
-                return self.event("snoozed")
-            case Deferred(detail=detail):
-                return self.event("deferred", reason=detail)
-            case Done() | Rescheduled() | Skipped() | Interrupted():
-                return None
-            case _:
-                assert_never(outcome)
-
-    def event(self, kind: str, *, reason: str = "", error_type: str = "") -> dict[str, Any]:
-        record = self.record
-        return {
-            "event": kind,
-            "job_id": wire_text(record.headers.get(wire.JOB_ID)),
-            "job_type": wire_text(record.headers.get(wire.JOB_TYPE)),
-            "queue": self.queue.name,
-            "topic": record.assignment.topic,
-            "partition": record.assignment.partition,
-            "offset": record.offset,
-            "attempt": attempt_or_1(record.headers),
-            "at": self.now,
-            "worker": self.worker_id,
-            "reason": wire_text(utf8(reason), LONGEST_DETAIL),
-            "error_type": wire_text(utf8(error_type)),
-            "detail": {},
-        }
 
 
 def utc(epoch_s: float) -> datetime:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from ...schemas import encode_own
+from ...schemas.job_events import EventSubject, OperatorActed, encode_event
 from ...topology import Pipeline, Queue
 from .transactions import TransactionalPublisher
 from .units import Outgoing, Unit
@@ -22,7 +22,6 @@ from .units import Outgoing, Unit
 if TYPE_CHECKING:
     from .pacing import Published
 
-EVENT: Final = "audit"
 DETAIL_CHARACTERS: Final = 16_384
 """A longer list of filters is cut, lest the record grows past what the broker takes."""
 
@@ -75,26 +74,19 @@ class AuditTrail:
         self._write(how, {"done": str(published.units), "refused": str(published.refused)})
 
     def _write(self, phase: str, detail: Mapping[str, str]) -> None:
-        event = {
-            "event": EVENT,
-            "job_id": self._action_id,
-            "job_type": "",
-            "queue": self._queue.name,
-            "topic": self._queue.topic,
-            "partition": -1,
-            "offset": -1,
-            "attempt": 0,
-            "at": datetime.now(UTC),
-            "worker": operator_name(),
-            "reason": self._action.value,
-            "error_type": "",
-            "detail": {"phase": phase, **{name: value for name, value in detail.items() if value}},
-        }
+        event = OperatorActed(
+            subject=EventSubject(job_id=self._action_id, job_type="", queue=self._queue.name, topic=self._queue.topic),
+            at=datetime.now(UTC),
+            worker=operator_name(),
+            reason=self._action.value,
+            phase=phase,
+            more={name: value for name, value in detail.items() if value},
+        )
         record = Outgoing(
             topic=self._topic,
             partition=PARTITION_BY_KEY,
             key=self._action_id.encode(),
-            value=encode_own("JobEvent", event),
+            value=encode_event(event),
             headers=[],
         )
         self._publisher.publish([Unit(label=f"audit record {phase!r}", records=(record,))])

@@ -16,7 +16,10 @@ ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operatio
 BESIDE = {"testing": ("operations",)}
 """{room: rooms before it that it has no use for}."""
 FOLDERS = {
-    "schemas": ("json_data", "wire_text", "errors", "codec", "own", "shapes", "contracts", "stores", "decode", "files"),
+    "schemas": (
+        *("json_data", "wire_text", "errors", "codec", "own", "job_events", "shapes", "contracts", "stores", "decode"),
+        "files",
+    ),
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -21,9 +20,9 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
-from stoker.consumers.settling.event_publisher import Event
 from stoker.consumers.steps.schema_waits import AwaitedSchema
-from stoker.schemas import decode_own, encode_own
+from stoker.schemas import decode_own
+from stoker.schemas.job_events import JobHeldUp, encode_event
 from stoker.topology.declaration.job_type import RunLimits
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 
@@ -45,7 +44,7 @@ class Scene:
     crashed: list[Record] = field(default_factory=list)
     gated: dict[Record, Why] = field(default_factory=dict)
     is_in_trouble: bool = False
-    events: list[Event] = field(default_factory=list)
+    events: list[JobHeldUp] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
@@ -74,12 +73,12 @@ class Scene:
         """Report these as the lowest of their partitions; what is told."""
         self.events.clear()
         self.holdups.report({r.assignment: (r.offset, since_s) for r in lowest}, now_s)
-        return [(event["reason"], event["offset"], told(event)) for event in self.events]
+        return [(event.reason, event.subject.offset, told(event)) for event in self.events]
 
 
-def told(event: Mapping[str, Any]) -> dict[str, str]:
+def told(event: JobHeldUp) -> dict[str, str]:
     """The detail, as it comes over the wire, without the time."""
-    read = decode_own("JobEvent", encode_own("JobEvent", event))
+    read = decode_own("JobEvent", encode_event(event))
     assert read["event"] == "held_up"
     return {name: text for name, text in read["detail"].items() if name not in {"since", "due"}}
 
@@ -100,7 +99,7 @@ def test_a_run_is_reported_with_its_timeout() -> None:
     record = scene.delivery.record()
     scene.run(record)
     assert scene.report(record) == [("running", 7, {"timeout_s": "60"})]
-    assert (scene.events[0]["job_id"], scene.events[0]["worker"]) == ("job-1", "w1")
+    assert (scene.events[0].subject.job_id, scene.events[0].worker) == ("job-1", "w1")
 
 
 def test_a_stuck_job_is_reported_wherever_it_is() -> None:
@@ -136,7 +135,7 @@ def test_a_strict_key_names_the_retry_it_waits_for() -> None:
     scene.held.append(scene.delivery.record(key=b"k", offset=0, assignment=tier))
     expected = {"tier": "1s", "behind": "job-1"}
     assert scene.report(parked, now_s=NOW_S + 5) == [("awaiting-retry", 7, expected)]
-    assert scene.events[0]["detail"]["due"].endswith("+00:00")
+    assert scene.events[0].detail["due"].endswith("+00:00")
 
 
 def test_what_waits_in_its_tier_holds_up_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -11,9 +12,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers import log_keys
 from stoker.consumers.records.outcomes import Snoozed
-from stoker.consumers.settling.event_publisher import Event, EventPublisher
+from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
+from stoker.schemas.job_events import JobEvent
 from support.scenes.deliveries import NOW, declare
 
 
@@ -75,7 +77,7 @@ class Publishing:
             self.publisher.publish(EVENT)
 
 
-def an_event() -> Event:
+def an_event() -> JobEvent:
     """The event of a job that snoozed."""
     delivery = declare()
     outcome = Snoozed(due=NOW, tier=delivery.queue.tiers[0])
@@ -147,7 +149,7 @@ def test_a_refused_event_does_not_reach_the_settler() -> None:
     scene.publish(1)
     scene.made[0].refusal = KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
     scene.publish(1)
-    scene.publisher.publish({"job_id": "it lacks all else"})
+    scene.publisher.publish(replace(EVENT, at=cast(Any, "no instant")))
     assert scene.publisher.given_up.total == 2
 
 

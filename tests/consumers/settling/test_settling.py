@@ -16,12 +16,12 @@ from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.outcomes import DONE, Done, Outcome, Retried
 from stoker.consumers.records.record import Record
-from stoker.consumers.settling.event_publisher import Event
 from stoker.consumers.settling.next_records import SettlingContext
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
+from stoker.schemas.job_events import JobEvent
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
 
@@ -85,7 +85,7 @@ class Settling:
     def __init__(self, delivery: Delivery, refused: set[str], writers: Sequence[Writer]) -> None:
         self.producer = UnreliableProducer(refused)
         self.settled: list[Record] = []
-        self.events: list[Event] = []
+        self.events: list[JobEvent] = []
         self.settler = Settler(
             delivery.queue,
             SettlingClients(make_shared=self._client, make_lone=self._client),
@@ -209,7 +209,7 @@ def test_an_outcome_that_is_written_again_and_again_has_one_event(topic: str) ->
         assert scene.events == []
         scene.producer.refused.clear()
         wait_until(lambda: scene.settled == [record])
-    assert [event["event"] for event in scene.events] == ["retried"]
+    assert [event.kind for event in scene.events] == ["retried"]
 
 
 @pytest.mark.expected_errors("cannot be written")

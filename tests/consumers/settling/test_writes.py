@@ -25,7 +25,7 @@ from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
-from stoker.schemas import encode_own
+from stoker.schemas.job_events import encode_event
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import MOVED
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -141,7 +141,7 @@ def test_every_event_fits_its_schema(name: str) -> None:
     delivery = declare()
     for headers in ({}, {"ce_id": b"\xff", "ce_type": b"\xff", wire.ATTEMPT: b"9" * 30}, {wire.ATTEMPT: b"-1"}):
         event = written(delivery, delivery.record(headers), OUTCOMES[name]).event
-        assert event is None or encode_own("JobEvent", event)
+        assert event is None or encode_event(event)
 
 
 def test_a_retry_says_all_that_the_next_run_and_a_reader_need() -> None:
@@ -244,4 +244,4 @@ def test_an_event_is_bounded_whatever_a_foreign_publisher_wrote() -> None:
     record = delivery.record({"ce_id": b"x" * 90_000, "ce_type": b"\xff" * 90_000})
     event = written(delivery, record, OUTCOMES["retried"]).event
     assert event is not None
-    assert len(encode_own("JobEvent", event)) < 20_000
+    assert len(encode_event(event)) < 20_000

@@ -14,7 +14,7 @@ from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, D
 from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
-from stoker.schemas import encode_own
+from stoker.schemas.job_events import encode_event
 from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
 from support.scenes.deliveries import NOW, NOW_S, TIERS, declare, record_of
 
@@ -102,7 +102,7 @@ def test_what_is_long_on_the_wire_is_short_wherever_it_is_shown(
     assert len(logged.getMessage()) + sum(len(str(value)) for value in vars(logged).values()) < 10_000
     writes = plan_writes(record, outcome, queue=delivery.step_context.queue, worker_id="w", now=NOW)
     assert writes.event is not None
-    assert len(encode_own("JobEvent", writes.event)) < 3_000
+    assert len(encode_event(writes.event)) < 3_000
     (following,) = writes.records
     own = [pair for pair in following.headers if pair[0].startswith("stoker-") and pair[0] != DUE]
     assert sum(len(value) for _, value in own) < 5_000

@@ -1,0 +1,178 @@
+"""`JobEvent`: a closed union with one class for each kind of event on `<namespace>.events`.
+
+A field that a class has beside those of all events is one of `events/JobEvent.avsc`, under the same name. What is known
+of one kind only goes into `detail`, a map of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from .own import encode_own
+
+OWN_FIELDS: Final = ("reason", "message", "error_type", "detail")
+"""The fields of the schema that not all kinds have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSubject:
+    """What an event is about: a job, and one record of it.
+
+    Attributes:
+        job_id, job_type: empty where only the record's place is known; of an operator's action, its id and nothing.
+        partition, offset: -1 where there is no record.
+        attempt: 0 where there is none.
+    """
+
+    job_id: str
+    job_type: str
+    queue: str
+    topic: str
+    partition: int = -1
+    offset: int = -1
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Event:
+    """What all events have; `worker` is the worker's id, or the operator."""
+
+    kind: ClassVar[str]
+    subject: EventSubject
+    at: datetime
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetried(_Event):
+    """A run failed, and another attempt follows."""
+
+    kind: ClassVar[str] = "retried"
+    reason: ClassVar[str] = "failed"
+    message: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDeadLettered(_Event):
+    """The job became a dead letter; `reason` is its dead reason."""
+
+    kind: ClassVar[str] = "dead"
+    reason: str
+    message: str
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSnoozed(_Event):
+    """The job asked to be run later."""
+
+    kind: ClassVar[str] = "snoozed"
+    reason: ClassVar[str] = "snoozed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDeferred(_Event):
+    """The worker does not know the job's type or schema."""
+
+    kind: ClassVar[str] = "deferred"
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobExpired(_Event):
+    """The job could not start in time."""
+
+    kind: ClassVar[str] = "expired"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDiscarded(_Event):
+    """The job discarded itself."""
+
+    kind: ClassVar[str] = "discarded"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCancelled(_Event):
+    """The job was cancelled while it ran."""
+
+    kind: ClassVar[str] = "cancelled"
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobProgressed(_Event):
+    """A running job reported its progress; `message` is its note."""
+
+    kind: ClassVar[str] = "progress"
+    message: str
+    done: float
+    total: float | None
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """`done`, and `total` where it is known."""
+        total = {} if self.total is None else {"total": f"{self.total:.15g}"}
+        return {"done": f"{self.done:.15g}", **total}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHeldUp(_Event):
+    """A partition waits for the job; `reason` is the state that the job is in."""
+
+    kind: ClassVar[str] = "held_up"
+    reason: str
+    since: datetime
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """`since`, and what else is known of that state."""
+        return {"since": self.since.isoformat(), **self.more}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorActed(_Event):
+    """An operator's replay or discard began, ended or was stopped; `reason` is what it is."""
+
+    kind: ClassVar[str] = "audit"
+    reason: str
+    phase: str
+    more: Mapping[str, str]
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """`phase`, and what else is known of it."""
+        return {"phase": self.phase, **self.more}
+
+
+JobEvent = (
+    JobRetried
+    | JobDeadLettered
+    | JobSnoozed
+    | JobDeferred
+    | JobExpired
+    | JobDiscarded
+    | JobCancelled
+    | JobProgressed
+    | JobHeldUp
+    | OperatorActed
+)
+
+
+def event_datum(event: JobEvent) -> dict[str, Any]:
+    """An event as a datum of its schema."""
+    own = {name: getattr(event, name) for name in OWN_FIELDS if hasattr(event, name)}
+    return {"event": event.kind, **asdict(event.subject), "at": event.at, "worker": event.worker, **own}
+
+
+def encode_event(event: JobEvent) -> bytes:
+    """Write an event, framed."""
+    return encode_own("JobEvent", event_datum(event))
