@@ -133,7 +133,12 @@ class _Trial:
         self._outcome: Outcome | None = None
         self._result: Result | None = None
         self.pipe = Pipe(
-            step_context, settle=self._settle, hold=_refuse_to_hold, fail=_raise, excuse=Excuse(step_context.queue)
+            step_context,
+            settle=self._settle,
+            settle_done=_none_is_done_apart,
+            hold=_refuse_to_hold,
+            fail=_raise,
+            excuse=Excuse(step_context.queue),
         )
 
     def run_sync(self, task: DecodedJob, slot: Slot) -> Result:
@@ -154,6 +159,10 @@ class _Trial:
 
     def _settle(self, _record: Record, outcome: Outcome) -> None:
         self._outcome = outcome
+
+
+def _none_is_done_apart(records: list[Record]) -> None:
+    raise AssertionError(f"{records}: `settle` takes each outcome")
 
 
 def _refuse_to_hold(record: Record, wait: Wait) -> bool:

@@ -25,7 +25,7 @@ from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..runners.kinds import Runners
 from ..runners.slots import Slot
-from ..runners.threads import RunOne, ThreadRunners
+from ..runners.threads import HandOver, RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.steps import DecodedJob, Raised, StepContext, decide
 from .child_main import find_handler
@@ -56,6 +56,7 @@ class IsolatedRunners(Runners[Slot]):
         step_context: StepContext,
         settings: WorkerSettings,
         run_one: RunOne,
+        hand_over: HandOver,
     ) -> None:
         self._step_context = step_context
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
@@ -70,7 +71,9 @@ class IsolatedRunners(Runners[Slot]):
             recycling=Recycling(after_jobs=settings.recycle_after_jobs, above_bytes=settings.recycle_above_bytes),
             on_crash=self._note_crash,
         )
-        self._threads = ThreadRunners(size, run_one, f"{step_context.queue.name}-isolated", ChildSlot)
+        self._threads = ThreadRunners(
+            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, hand_over=hand_over
+        )
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False

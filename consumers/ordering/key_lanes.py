@@ -63,17 +63,25 @@ class KeyLanes(Lanes):
 
     def release(self, record: Record) -> None:
         """Make the next record of the lane ready; an empty lane is forgotten."""
-        lane = record.lane
-        if lane is None:
-            return
+        self.release_all((record,))
+
+    def release_all(self, records: Iterable[Record]) -> None:
+        """Do so for several, of different lanes."""
+        following: list[Record] = []
         with self._lock:
-            behind = self._waiting[lane]
-            if not behind:
-                del self._waiting[lane]
-                return
-            following = behind.popleft()
-            self.parked -= 1
-        self._make_ready([following])
+            waiting = self._waiting
+            for record in records:
+                lane = record.lane
+                if lane is None:
+                    continue
+                behind = waiting[lane]
+                if behind:
+                    following.append(behind.popleft())
+                else:
+                    del waiting[lane]
+            self.parked -= len(following)
+        if following:
+            self._make_ready(following)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the parked records of these."""

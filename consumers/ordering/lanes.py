@@ -71,6 +71,11 @@ class Lanes(ABC):
     def release(self, record: Record) -> None:
         """Note that a ready record does not run here; the next one of its lane becomes ready."""
 
+    def release_all(self, records: Iterable[Record]) -> None:
+        """Note that the jobs of several ready records are done."""
+        for record in records:
+            self.release(record)
+
     @abstractmethod
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the parked records of partitions that are no longer ours; the ready ones are with the runners."""

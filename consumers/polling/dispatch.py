@@ -69,9 +69,11 @@ class Dispatch:
         self._failure: BaseException | None = None
         self._lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
         self.excuse = Excuse(queue)
+        hand_over = HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse)
         self.pipe = Pipe(
             step_context,
-            settle=HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse).end,
+            settle=hand_over.end,
+            settle_done=hand_over.end_done,
             hold=gates.hold,
             fail=self._fail,
             excuse=self.excuse,

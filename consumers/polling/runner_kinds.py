@@ -39,7 +39,12 @@ def make_runners(parts: RunnerParts) -> list[Runners[Any]]:
 
 def thread_runners(parts: RunnerParts) -> ThreadRunners:
     """Threads for sync jobs."""
-    return ThreadRunners(parts.settings.concurrency, to_the_end(parts.pipe, run_sync), parts.step_context.queue.name)
+    return ThreadRunners(
+        parts.settings.concurrency,
+        to_the_end(parts.pipe, run_sync),
+        parts.step_context.queue.name,
+        hand_over=parts.pipe.hand_over,
+    )
 
 
 def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
@@ -61,7 +66,9 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     def run_in_child(job: DecodedJob, slot: Slot) -> Decided:
         return Decided(isolated.outcome(job, slot))
 
-    isolated = IsolatedRunners(parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child))
+    isolated = IsolatedRunners(
+        parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child), parts.pipe.hand_over
+    )
     return isolated
 
 
@@ -69,7 +76,7 @@ def to_the_end(pipe: Pipe, run: Run[Slot]) -> RunOne:
     """Carry records in a thread; `run` is no coroutine, so that the pipe does not suspend."""
 
     def run_one(record: Record, slot: Slot) -> None:
-        for _ in pipe.carry(record, slot, run):
+        for _ in pipe.carry(record, slot, run, slot.done):
             pass
 
     return run_one

@@ -10,12 +10,14 @@ from __future__ import annotations
 import ctypes
 import threading
 import time
+from collections import deque
 from types import FrameType
 from typing import Final
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.context import JobContext
 from ..job.signals import INTERRUPTS, InterruptReason
+from ..records.record import Record
 from .forks import PROCESS
 from .stacks import thread_frames
 
@@ -34,12 +36,14 @@ class Slot:
         reported: the job that was reported as stuck; it may have ended since.
         is_replaced: whether another thread works in its place, so that its own ends when the job does.
         generation: that of the process in which it was made.
+        done: records whose jobs ended well here, and that were not handed over yet.
     """
 
     __slots__ = (
         "_is_targeted",
         "_lock",
         "context",
+        "done",
         "generation",
         "is_replaced",
         "name",
@@ -52,6 +56,7 @@ class Slot:
         self._is_targeted = False
         self.generation = PROCESS.generation
         self.name = name
+        self.done: deque[Record] = deque()
         self.context: JobContext | None = None
         self.thread_id = 0
         self.reported: JobContext | None = None

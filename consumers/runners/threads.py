@@ -27,6 +27,7 @@ STALLED_AFTER_S: Final = 0.02
 FEW: Final = 2
 
 RunOne = Callable[[Record, Slot], None]
+HandOver = Callable[[deque[Record]], None]
 
 
 class ThreadRunners(Runners[Slot]):
@@ -35,7 +36,18 @@ class ThreadRunners(Runners[Slot]):
     `run_one` must not raise.
     """
 
-    def __init__(self, size: int, run_one: RunOne, name: str, make_slot: Callable[[str], Slot] = Slot) -> None:
+    def __init__(
+        self,
+        size: int,
+        run_one: RunOne,
+        name: str,
+        make_slot: Callable[[str], Slot] = Slot,
+        *,
+        hand_over: HandOver = deque[Record].clear,
+    ) -> None:
+        self._hand_over = hand_over
+        self._ticks = 0
+        self._first_done: dict[Slot, Record | None] = {}
         self._run_one = run_one
         self._make_slot = make_slot
         self._condition = threading.Condition()
@@ -123,6 +135,8 @@ class ThreadRunners(Runners[Slot]):
                 taken.clear()
             self._condition.notify_all()
             self._has_work.set()
+        for slot in self.places:
+            self._hand_over(slot.done)
 
     def _spread(self) -> None:
         """Every few milliseconds while there is work, wake idle runners or let busy ones rest.
@@ -142,6 +156,8 @@ class ThreadRunners(Runners[Slot]):
                 self._enough = inside * 2 < self._size - self._idle and not is_stalled
                 self._free_stalled(time.monotonic())
                 self._share()
+                self._ticks += 1
+            self._hand_over_behind_slow()
 
     def _free_stalled(self, now_s: float) -> None:
         """Take back what a runner has taken and does not get to, since its job is slow: idle ones look at it only when
@@ -157,15 +173,24 @@ class ThreadRunners(Runners[Slot]):
             elif now_s - since_s > STALLED_AFTER_S:
                 self._ready.extendleft(reversed(_taken_from(mine, MAX_HANDFUL)))
 
+    def _hand_over_behind_slow(self) -> None:
+        """Hand over what is done while its runner is inside of a slow job, from the second look on."""
+        for slot in self.places:
+            first = slot.done[0] if slot.done else None
+            if first is not None and first is self._first_done.get(slot):
+                self._hand_over(slot.done)
+            self._first_done[slot] = first
+
     def _share(self) -> None:
         waiting = len(self._ready) + sum(map(len, self._taken.values()))
         if not waiting:
-            self._has_work.clear()
+            if not any(slot.done for slot in self._taken):
+                self._has_work.clear()
         elif not self._enough:
             self._condition.notify(min(self._idle, waiting))
 
     def _run(self, slot: Slot, mine: deque[Record]) -> None:
-        run_one = self._run_one
+        run_one, hand_over, done, ticks = self._run_one, self._hand_over, slot.done, 0
         while self._take(slot, mine):
             while True:
                 try:
@@ -174,6 +199,10 @@ class ThreadRunners(Runners[Slot]):
                     break
                 self._begun += 1  # a lost update among threads does no harm: it shows only that something moves
                 run_one(record, slot)
+                if ticks != self._ticks:  # what is done has waited for some 2 ms
+                    ticks = self._ticks
+                    hand_over(done)
+            hand_over(done)
 
     def _take(self, slot: Slot, mine: deque[Record]) -> bool:
         """Fill `mine` with the next handful, waiting for it; False at the end."""
@@ -193,6 +222,7 @@ class ThreadRunners(Runners[Slot]):
         if slot.is_replaced:
             del self._taken[slot]
             self._next_of.pop(slot, None)
+            self._first_done.pop(slot, None)
             self._replaced -= 1
 
     def _may_rest(self) -> bool:

@@ -105,6 +105,13 @@ class Settler:
         if not self._wake.is_set():
             self._wake.set()
 
+    def hand_in_done(self, records: list[Record]) -> None:
+        """Take records whose jobs are done; never blocks."""
+        for record in records:
+            self._take_done(record)
+        if not self._wake.is_set():
+            self._wake.set()
+
     def _take_followed(self, record: Record) -> None:
         """Take a job that is done where records may follow that."""
         self._others.append((record, DONE))

@@ -43,6 +43,15 @@ class HandOver:
             ledger.add_job(record.deduplication_id)
         self._lanes.finish(record, outcome)
 
+    def end_done(self, records: list[Record]) -> None:
+        """The same for jobs that are done, several at once: each part is entered once for all of them."""
+        self._settler.hand_in_done(records)
+        for record in records:
+            ledger = self._ledgers.get(record.assignment.partition)
+            if ledger is not None and record.deduplication_id is not None:
+                ledger.add_job(record.deduplication_id)
+        self._lanes.release_all(records)
+
     def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
         """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
 

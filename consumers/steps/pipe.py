@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import types
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Final, TypeVar, cast
 
 from ..gates.gate import Wait
-from ..records.outcomes import INTERRUPTED, Outcome
+from ..records.outcomes import DONE, INTERRUPTED, Outcome
 from ..records.record import Record
 from ..settling.excuse import Excuse
 from . import steps
@@ -25,7 +26,7 @@ class Pipe:
     """Carries the ready records of one queue; called by all runners.
 
     Args:
-        settle: takes each outcome.
+        settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
         hold: keeps a record that has to wait at the gates; False where its partition is given away.
         fail: takes a fault of the worker's own, with the record that met it.
 
@@ -38,20 +39,25 @@ class Pipe:
         step_context: StepContext,
         *,
         settle: Callable[[Record, Outcome], None],
+        settle_done: Callable[[list[Record]], None],
         hold: Callable[[Record, Wait], bool],
         fail: Callable[[Record, BaseException], None],
         excuse: Excuse,
     ) -> None:
         self._step_context = step_context
         self._settle = settle
+        self._settle_done = settle_done
         self._hold = hold
         self._fail = fail
         self._excuse = excuse
         self.is_stopping = False
 
-    def carry(self, record: Record, place: PlaceT, run: Run[PlaceT]) -> Generator[Any, None, None]:
+    def carry(
+        self, record: Record, place: PlaceT, run: Run[PlaceT], done: deque[Record] | None = None
+    ) -> Generator[Any, None, None]:
         """Take a record all the way; suspends only where `run` is a coroutine that does.
 
+        With `done`, one whose job is done goes no further than there: `hand_over` settles several at once.
         A record that is to come again, such as one that waits for its schema, has no outcome here.
         """
         try:
@@ -64,7 +70,9 @@ class Pipe:
                 outcome = decide(job, result, self._step_context)
             else:
                 outcome = job
-            if outcome is not None:
+            if outcome is DONE and done is not None:
+                done.append(record)
+            elif outcome is not None:
                 self._settle(record, outcome)
         except GeneratorExit:  # nobody carries it on: its event loop is gone
             raise
@@ -78,6 +86,15 @@ class Pipe:
         """The same, for tasks on an event loop."""
         return cast(Awaitable[None], self.carry(record, place, run))
 
+    def hand_over(self, done: deque[Record]) -> None:
+        """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""
+        records = emptied(done)
+        if records:
+            try:
+                self._settle_done(records)
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._fail(records[0], error)
+
     def _claim(self, record: Record) -> Outcome | None:
         """None begins once failures are excused: the next of a strict key would begin before the excused one."""
         return INTERRUPTED if self._excuse.is_given else steps.claim(record, self._step_context)
@@ -88,3 +105,14 @@ class Pipe:
         if not isinstance(job, Wait):
             return job
         return None if self._hold(record, job) else INTERRUPTED
+
+
+def emptied(records: deque[Record]) -> list[Record]:
+    """Take out all; another thread may do the same, and each record goes to one of them."""
+    taken: list[Record] = []
+    while records:
+        try:
+            taken.append(records.popleft())
+        except IndexError:  # the other one was faster
+            break
+    return taken

@@ -35,7 +35,7 @@ from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import Outcome
+from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
@@ -88,6 +88,7 @@ class SimProcess:
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run; `frozen`: those of them that do not end.
+        done: jobs that are done, to be handed over.
         ended: outcomes that were handed over and not yet noted.
     """
 
@@ -108,6 +109,7 @@ class SimProcess:
     taken: list[Record] = field(default_factory=list)
     running: list[Running] = field(default_factory=list)
     frozen: list[Running] = field(default_factory=list)
+    done: deque[Record] = field(default_factory=deque)
     ended: dict[Record, Outcome] = field(default_factory=dict)
     is_settling: bool = False
     is_alive: bool = True
@@ -154,6 +156,7 @@ class SimProcess:
         self.waits._put_off = self.dispatch._put_off
         self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
+        self._hand_over_done, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
         self.backpressure = Backpressure(
             self.assignments, settings, lambda: self.dispatch.parked + self.gates.count, self.settled
         )
@@ -179,7 +182,9 @@ class SimProcess:
         return self in self.brokers.fenced
 
     def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
-        self.isolated = SimIsolatedRunners(parts.step_context, parts.settings, lambda _record, _slot: None)
+        self.isolated = SimIsolatedRunners(
+            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear
+        )
         return [self.isolated, self.ready]
 
     def _settings(self) -> WorkerSettings:
@@ -302,12 +307,16 @@ class SimProcess:
         held = next(held for held in self._startable if record in held)
         held.remove(record)
         is_in_child = held is self.isolated.ready_records.records
-        carried = self.pipe.carry(record, None, self._run_in_child if is_in_child else self._run_here)
+        carried = self.pipe.carry(record, None, self._run_in_child if is_in_child else self._run_here, self.done)
         task = next(carried, None)
         if isinstance(task, DecodedJob):
             self.running.append(Running(task, is_in_child, carried))
             return task
         return self.ended.pop(record, None)
+
+    def _settle_done(self, records: list[Record]) -> None:
+        self.ended |= dict.fromkeys(records, DONE)
+        self._hand_over_done(records)
 
     async def _run_here(self, task: DecodedJob, _place: None) -> Result:
         result = await _until_ended(task)
@@ -348,6 +357,7 @@ class SimProcess:
         self.running.remove(running)
         with suppress(StopIteration):
             running.carried.send(result)
+        self.pipe.hand_over(self.done)
         return self.ended.pop(running.record, None)
 
     def settle(self) -> None:

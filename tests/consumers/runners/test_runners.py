@@ -390,3 +390,63 @@ def test_jobs_that_never_suspend_do_not_keep_others_from_going_on() -> None:
     finally:
         slept.set()
         runners.interrupt(within_s=10)
+
+
+class Handing(Runs):
+    """Jobs that are all done, and those of them that were handed over, in order."""
+
+    def __init__(self, gates: Collection[int] = ()) -> None:
+        super().__init__(gates)
+        self.handed: list[int] = []
+
+    def in_thread(self, record: Record, slot: Slot) -> None:
+        """Leave the record to be handed over."""
+        super().in_thread(record, slot)
+        slot.done.append(record)
+
+    def hand_over(self, done: deque[Record]) -> None:
+        """Note what is handed over."""
+        while done:
+            self.handed.append(done.popleft().offset)
+
+    @contextmanager
+    def by(self, size: int) -> Iterator[ThreadRunners]:
+        """Started threads, ended afterwards."""
+        runners = ThreadRunners(size, self.in_thread, "test", hand_over=self.hand_over)
+        runners.start()
+        yield runners
+        runners.stop()
+        self.open_all()
+        for thread in runners._threads:
+            thread.join(10)
+
+
+def test_jobs_that_are_done_are_handed_over_while_a_slow_one_runs_after_them() -> None:
+    """The next of their keys wait for that; nothing else is ready that would keep the spreading thread awake."""
+    runs = Handing(gates=[3])
+    with runs.by(1) as runners:
+        runners.make_ready([plain_record(n) for n in range(4)])
+        wait_until(lambda: runs.handed == [0, 1, 2], what="three to be handed over")
+        runs.open_all()
+        wait_until(lambda: runs.handed == [0, 1, 2, 3], what="the slow one to be handed over")
+
+
+def test_the_last_of_a_handful_is_handed_over_at_once() -> None:
+    """Not by the thread that looks every 2 ms."""
+    runs = Handing()
+    with runs.by(1) as runners:
+        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        for number in range(20):
+            runners.make_ready([plain_record(number)])
+            wait_until(lambda: len(runs.handed) == number + 1)  # noqa: B023
+
+
+def test_what_is_done_is_handed_over_at_the_stop() -> None:
+    """A slow job that goes on then keeps back nothing."""
+    runs = Handing(gates=[1])
+    with runs.by(1) as runners:
+        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners.make_ready([plain_record(0), plain_record(1)])
+        wait_until(lambda: runs.begun == [0, 1])
+        runners.stop()
+        assert runs.handed == [0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,7 +104,9 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
             crashes.append(error)
             raise
 
-    runners = IsolatedRunners(step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one)
+    runners = IsolatedRunners(
+        step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, deque[Record].clear
+    )
     assignment = Assignment(1, queue.topic, 0)
     try:
         yield Isolated(queue, step_context, assignment, runners, outcomes)
