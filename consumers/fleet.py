@@ -71,7 +71,7 @@ class Fleet:
 
         Returns:
             0 when all ended as asked; else the exit code of the first that ended in another way while stopping, or
-            that was told something wrong at its start.
+            that got wrong arguments or settings.
         """
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT, *PASSED_ON):

@@ -181,7 +181,7 @@ def create_inbox(url: str, table: str = DEFAULT_TABLE) -> None:
 
 
 def prune_inbox(url: str, older_than: timedelta, table: str = DEFAULT_TABLE) -> int:
-    """Forget the jobs that were done longer ago, and say how many; raises as `open_table` and `prune` do.
+    """Forget the jobs that were done longer ago, and return how many; raises as `open_table` and `prune` do.
 
     A job that is delivered or enqueued once more after that runs once more. So `older_than` must exceed the longest
     time for which a topic keeps the jobs, and that in which callers repeat an idempotency key.

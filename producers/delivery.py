@@ -39,7 +39,7 @@ class BulkResult:
     confirmed: int
 
 
-_GUESSED: Final = KafkaError(KafkaError._MSG_TIMED_OUT, "no broker has said where the record is stored")
+_GUESSED: Final = KafkaError(KafkaError._MSG_TIMED_OUT, "no broker has confirmed where the record is stored")
 
 
 def why_unconfirmed(error: KafkaError | None, message: Message) -> KafkaError | None:

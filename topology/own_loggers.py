@@ -14,7 +14,7 @@ ROOT: Final = "stoker"
 def keep_loggers_on() -> None:
     """Make all loggers of Stoker's own immune to being disabled, and to handlers that raise, now and later.
 
-    `logging.config.dictConfig` and `fileConfig` disable all loggers that exist and are not named, unless they are told
+    `logging.config.dictConfig` and `fileConfig` disable all loggers that exist and are not named, unless they are asked
     otherwise: a worker would lose jobs to the dead letters, and end, without a line. A handler whose server is away
     would end the worker with the first job that fails. Levels, handlers and propagation stay the application's.
     """

@@ -1,7 +1,7 @@
 """`ChildPool`: the children of one queue in a worker. It starts them, lends them out, and replaces those that go.
 
 One thread, the keeper, starts all children and sees to their end. It lives as long as the pool: on Linux a child is
-told by the kernel of the end of the *thread* that has started it. A spare child is kept warm beside those that may be
+ended by the kernel with the *thread* that has started it. A spare child is kept warm beside those that may be
 in use at once, so that one that is recycled, killed or has died is replaced without a wait.
 """
 
@@ -279,7 +279,7 @@ class ChildPool:
         starting = self._count(State.STARTING)
         coming = [c for c in self._children if c.state in (State.STARTING, State.IDLE, State.BUSY) and not c.is_worn]
         fresh = sum(not child.jobs and child.state is not State.BUSY for child in coming)
-        # Used ones may be as many as there shall be, and none of them serves whoever waits for a fresh one.
+        # Used ones may be as many as there shall be, and none of them serves a job that waits for a fresh one.
         missing = max(self._target() - len(coming), self._fresh_wanted - fresh)
         return max(0, min(missing, (1 if self._trouble else STARTS_AT_ONCE) - starting))
 

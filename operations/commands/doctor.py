@@ -35,14 +35,14 @@ MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": 
 @pass_app
 @click.pass_context
 def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool, timeout: timedelta) -> None:
-    """Check from outside that each promise is held, and say how to fix those that are not.
+    """Check from outside that each promise is held, and show how to fix those that are not.
 
     Looks at the cluster, its schemas, and each queue's topics, progress, workers and dead letters; changes nothing.
 
     \b
       ✓ held      all is well
       ! at risk   it holds, but one mishap from outside would break it
-      ✗ broken    it does not hold; the line beneath says what to do
+      ✗ broken    it does not hold; the line below has the fix
       ? unknown   it could not be found out
 
     \b

@@ -43,7 +43,7 @@ def queues(
     """Show what waits where, how fast it goes, and why not.
 
     For each QUEUE (all of them, when none is named): the jobs that wait on its main topic and in each retry tier, the
-    age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an exclamation mark says
+    age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an exclamation mark shows
     why waiting jobs do not run, and how to fix it. No worker needs to run for this.
 
     WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts

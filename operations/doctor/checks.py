@@ -1,6 +1,6 @@
 """The doctor: checks from outside whether each promise is held, and finds how to fix the ones that are not.
 
-Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge what was told, this module joins them.
+Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge the answers, this module joins them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: flo
         for finding in mismatch.findings:
             yield broken("", CLUSTER, finding, "run `stoker topology plan`, then `stoker topology apply`")
     except NotAuthorized as forbidden:
-        yield unknown("", CLUSTER, "the cluster does not tell about the topics", str(forbidden))
+        yield unknown("", CLUSTER, "the cluster does not describe the topics", str(forbidden))
 
 
 def _check_events(pipeline: Pipeline, facts: Facts) -> Iterator[Finding]:
@@ -137,6 +137,6 @@ def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:
             "P9",
             CLUSTER,
             f"these contracts were never registered in this form: {', '.join(absent)}",
-            "`stoker topology apply` does it, or a producer at its first job; `stoker schemas check` says if it will",
+            "`stoker topology apply` does it, or a producer at its first job; `stoker schemas check` shows if it will",
         )
     return held("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")

@@ -74,7 +74,7 @@ def _options(cluster: ClusterSettings) -> Iterator[Finding]:
 
 def _protocol(facts: Facts) -> Finding:
     if not facts.broker_config:
-        return unknown("P8", CLUSTER, "the broker does not tell its configuration", "grant DescribeConfigs on it")
+        return unknown("P8", CLUSTER, "the broker does not show its configuration", "grant DescribeConfigs on it")
     spoken = facts.broker_config.get("group.coordinator.rebalance.protocols", "classic")
     if "consumer" not in spoken:
         return at_risk(
@@ -121,7 +121,7 @@ def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
 def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
     minutes = facts.broker_config.get("offsets.retention.minutes")
     if minutes is None:
-        return unknown("P3", CLUSTER, "the broker does not tell how long it keeps the offsets of idle groups")
+        return unknown("P3", CLUSTER, "the broker does not show how long it keeps the offsets of idle groups")
     kept = timedelta(minutes=int(minutes))
     longest = max((queue.retention for queue in queues), default=timedelta(0))
     if kept < longest:
@@ -166,7 +166,7 @@ def check_session(facts: Facts, queue: Queue) -> Finding:
     config = facts.group_configs.get(queue.group, {})
     written = config.get("consumer.session.timeout.ms")
     if written is None:
-        return unknown("P8", queue.name, "the cluster does not tell its session timeout")
+        return unknown("P8", queue.name, "the cluster does not show its session timeout")
     session = timedelta(milliseconds=int(written))
     observed = f"a killed worker's partitions move on after {format_duration(session)}"
     if session >= SLOW_SESSION:

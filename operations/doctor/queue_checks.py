@@ -107,9 +107,7 @@ def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:
             )
     ledger = facts.topic_configs.get(queue.ledger_topic)
     if ledger is None:
-        yield unknown(
-            "P3", queue.name, f"{queue.ledger_topic} is missing or not told about", "see `stoker topology plan`"
-        )
+        yield unknown("P3", queue.name, f"{queue.ledger_topic} is missing or not visible", "see `stoker topology plan`")
     elif "compact" in ledger.get("cleanup.policy", ""):
         yield held("P3", queue.name, "the ledger's topic is compacted, so a new worker can read it in bounded time")
     else:
@@ -130,7 +128,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
     }
     small = [topic for topic, limit in limits.items() if limit < needed]
     if not limits:
-        return unknown("P2", queue.name, "the cluster does not tell its limit for records")
+        return unknown("P2", queue.name, "the cluster does not show its limit for records")
     if small:
         return broken(
             "P2",
@@ -154,7 +152,7 @@ def _partitions(facts: Facts, queue: Queue) -> Finding:
             "P4",
             queue.name,
             f"its topics differ in partitions ({shown}): a record cannot keep its partition, nor its owner",
-            "run `stoker topology plan`, and apply what it says",
+            "run `stoker topology plan`, then `stoker topology apply`",
         )
     return held(
         "P4", queue.name, f"its topics, dead letters included, have {next(iter(counts.values()))} partitions each"

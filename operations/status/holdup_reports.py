@@ -87,14 +87,14 @@ class HoldupReport:
                 due = f", due in {rounded(self.due - now)}" if self.due is not None and self.due > now else ""
                 return f"{self.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
             case "awaiting-schema":
-                return f"{self.job} has waited for {lasted} for its schema: {self.trouble or 'the worker tells why'}"
+                return f"{self.job} has waited for {lasted} for its schema: {self.trouble or 'see its worker log'}"
             case "behind":
                 earlier = f"job {self.behind}, which runs" if self.behind else "an earlier one"
                 return f"{self.job} has waited for {lasted} behind {earlier}: they have one key"
             case "crashed":
-                return f"{self.job} waits to be run again, since its process died; the log of {self.worker} tells how"
+                return f"{self.job} waits to be run again, since its process died: see the log of {self.worker}"
             case "unsettled":
-                return f"the outcome of {self.job} cannot be written for {lasted}; the log of {self.worker} tells why"
+                return f"the outcome of {self.job} cannot be written for {lasted}: see the log of {self.worker}"
             case _:
                 return f"{self.job} has waited for {lasted} for a free runner of worker {self.worker}"
 

@@ -142,7 +142,7 @@ class TopicReader:
             except KafkaException as failed:
                 error = failed.args[0]
                 if error.code() in UNREACHABLE_CODES:
-                    self._consumer.poll(0)  # delivers the connection's own complaint, which says more than a timeout
+                    self._consumer.poll(0)  # delivers the connection's own error, which explains more than a timeout
                     raise unreachable(self._cluster, [*self._complaints, error.str()]) from failed
                 if error.code() not in _NO_LEADER_YET or time.monotonic() > give_up:
                     raise

@@ -206,11 +206,11 @@ def _refuse_branch(zigzag: int) -> NoReturn:
 
 
 def _refuse_count(count: int) -> NoReturn:
-    raise Misfit(f"says that {count} items follow, which is more than there are bytes")
+    raise Misfit(f"announces {count} items, which is more than there are bytes")
 
 
 def _refuse_block() -> NoReturn:
-    raise Misfit("has a block whose size is not the one it says")
+    raise Misfit("has a block of another size than it states")
 
 
 def _refuse_twice(key: str) -> NoReturn:

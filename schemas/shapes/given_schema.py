@@ -203,7 +203,7 @@ def _of_its_name(schema: NamedSchema, classes: list[C]) -> C | None:
     name = schema["name"].rpartition(".")[2]
     found = next((known for known in classes if known.__name__ == name), None)
     if found is None:
-        raise Misfit(f"has {name} in the schema, whose class cannot be told among {_shown(classes)}: name one {name}")
+        raise Misfit(f"has {name} in the schema, whose class is ambiguous among {_shown(classes)}: name one {name}")
     return found
 
 

@@ -1,7 +1,7 @@
 """Questions to a Schema Registry: each ends soon, with an answer or with the reason why there is none.
 
 Only the registry's own "not found" counts as one: a 404 without its error code is a proxy's, or a wrong path's, and
-says nothing about schemas.
+is no answer about schemas.
 """
 
 from __future__ import annotations

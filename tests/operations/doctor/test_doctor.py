@@ -236,7 +236,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "P8",
         "classic",
     ),
-    "untold": (lambda: facts(broker_config={}), Verdict.UNKNOWN, "P8", "does not tell its configuration"),
+    "untold": (lambda: facts(broker_config={}), Verdict.UNKNOWN, "P8", "does not show its configuration"),
     "forgotten groups": (
         lambda: facts(broker_config={"offsets.retention.minutes": "1440"}),
         Verdict.AT_RISK,
