@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ...producers.errors import SettingRefused
 from ...schemas.job_events import JobEvent, encode_event
-from ...topology.cluster.kafka_errors import is_fatal
+from ...topology.cluster.kafka_errors import Remedy, as_error, is_fatal, remedy_of
 from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.events")
@@ -101,8 +101,8 @@ class GivenUp:
         self._topic, self._queue = topic, queue
         self._lock = threading.Lock()
         self._unreported = 0
-        self._last: tuple[object, object] = ("", "")
-        self._next_report_s = 0.0
+        self._last: tuple[object, str] = ("", "")
+        self._next_report_at_s = 0.0
         self.total = 0
 
     def note(self, key: bytes | str | None, cause: object) -> None:
@@ -110,24 +110,41 @@ class GivenUp:
         with self._lock:
             self.total += 1
             self._unreported += 1
-            self._last = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key, cause)
+            self._last = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key, _in_words(cause))
         self.report_if_due()
 
     def report_if_due(self) -> None:
         """Log what was not logged, unless the last report is too recent."""
-        if self._unreported and time.monotonic() >= self._next_report_s:
+        if self._unreported and time.monotonic() >= self._next_report_at_s:
             self.report()
 
     def report(self) -> None:
         """Log what was not logged, if there is any."""
         with self._lock:
             count, self._unreported = self._unreported, 0
-            self._next_report_s = time.monotonic() + REPORT_INTERVAL_S
+            self._next_report_at_s = time.monotonic() + REPORT_INTERVAL_S
             job_id, cause = self._last
         if count:
             _LOGGER.warning(
-                "%d events could not be written to %s and were given up, the last one of job %s: %s; jobs go on, but "
-                "their history there has gaps; see that the topic exists and has a leader",
+                "%d events could not be written to %s and were given up, the last one of job %s: %s. Jobs "
+                "go on, but their history there has gaps",
                 count, self._topic, job_id, cause,
                 extra={log_keys.JOB_ID: job_id, log_keys.QUEUE: self._queue, log_keys.COUNT: count},
             )  # fmt: skip
+
+
+_FIXES: Final = {
+    Remedy.GRANT: "grant the worker the right to write to the topic",
+    Remedy.REPAIR: "see that the topic exists (`stoker doctor`)",
+    Remedy.WAIT: "see that the topic has a leader",
+}
+
+
+def _in_words(cause: object) -> str:
+    """Why an event could not be written, and how to fix that."""
+    if isinstance(cause, BufferError | KafkaException):
+        cause = as_error(cause)
+    if not isinstance(cause, KafkaError):
+        return str(cause)
+    fix = _FIXES.get(remedy_of(cause))
+    return cause.str() if fix is None else f"{cause.str()}; {fix}"

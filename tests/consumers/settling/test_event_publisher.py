@@ -117,10 +117,10 @@ def test_a_report_is_repeated_after_a_minute(caplog: pytest.LogCaptureFixture, m
     """So an outage that lasts is not forgotten, and fills no log."""
     scene = Publishing()
     scene.publish(4)
-    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_s - 0.1)
+    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_at_s - 0.1)
     scene.publisher.poll()
     assert len(reports(caplog)) == 1
-    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_s)
+    monkeypatch.setattr(time, "monotonic", lambda: scene.publisher.given_up._next_report_at_s)
     scene.publisher.poll()
     assert [vars(report)[log_keys.COUNT] for report in reports(caplog)] == [1, 1]
 
@@ -177,3 +177,24 @@ def test_the_end_waits_for_events_no_longer_than_it_may() -> None:
     (client,) = scene.made
     assert client.waits_s == [1.0]
     assert scene.publisher.given_up.total == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (KafkaError._UNKNOWN_TOPIC, "Unknown topic; see that the topic exists"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "Topic authorization failed; grant the worker the right to write"),
+        (KafkaError._MSG_TIMED_OUT, "Message timed out; see that the topic has a leader"),
+    ],
+)
+def test_the_log_has_the_cause_in_words_and_how_to_fix_it(
+    code: int, fix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client's own error, printed as it is, is a line of codes."""
+    scene = Publishing()
+    scene.publish(1)
+    scene.made[0].refusal = KafkaException(KafkaError(code))
+    scene.publish(1)
+    (report,) = reports(caplog)
+    assert fix in report.getMessage()
+    assert "KafkaError{" not in report.getMessage()
