@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from ..schemas import Contract, PayloadRefused
+from ..schemas.codec.schema import Schema, kind_of, logical_type
+from ..schemas.json_data import Json
 from ..topology import JobCall
 from ..topology.declaration.job_type import AnyJobType, CallOptions
 
@@ -29,26 +31,27 @@ def call_from_json(job_type: AnyJobType, data: object, options: CallOptions) -> 
     return JobCall(job_type, args, kwargs, options)
 
 
-def parse_json(text: str, where: str) -> Any:
+def parse_json(text: str, where: str) -> Json:
     """Read JSON text.
 
     Raises:
         InputRefused: it is not JSON; `where` and the place in it are named.
     """
     try:
-        return json.loads(text)
+        data: Json = json.loads(text)
     except json.JSONDecodeError as wrong:
         raise InputRefused(f"{where} is not JSON: {wrong.msg} at line {wrong.lineno}, column {wrong.colno}") from wrong
+    return data
 
 
-def payload_from_pairs(contract: Contract, pairs: Iterable[str]) -> dict[str, Any]:
+def payload_from_pairs(contract: Contract, pairs: Iterable[str]) -> dict[str, object]:
     """Read `field=value` pairs; a value is text where the field is text, a moment or a decimal, and JSON elsewhere.
 
     Raises:
         InputRefused: a pair has no `=`, or a field is given twice.
     """
     types = {field["name"]: field["type"] for field in contract.schema["fields"]}
-    payload: dict[str, Any] = {}
+    payload: dict[str, object] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
@@ -59,8 +62,8 @@ def payload_from_pairs(contract: Contract, pairs: Iterable[str]) -> dict[str, An
     return payload
 
 
-def _value(text: str, avro_type: Any) -> Any:
-    branches = avro_type if isinstance(avro_type, list) else [avro_type]
+def _value(text: str, avro_type: Schema) -> object:
+    branches: list[Schema] = avro_type if isinstance(avro_type, list) else [avro_type]
     if text == "null" and "null" in branches:
         return None
     if not any(_is_written_as_json(branch) for branch in branches) and not _names_branch(text, branches):
@@ -71,15 +74,14 @@ def _value(text: str, avro_type: Any) -> Any:
         return text  # the contract refuses it by name where text does not fit
 
 
-def _names_branch(text: str, branches: list[Any]) -> bool:
+def _names_branch(text: str, branches: list[Schema]) -> bool:
     """Whether text is `{"<branch>": value}`, for a union whose branches could be taken for each other."""
     return len(branches) - branches.count("null") > 1 and text.startswith("{") and text.endswith("}")
 
 
-def _is_written_as_json(avro_type: Any) -> bool:
-    if isinstance(avro_type, Mapping):
-        return "logicalType" not in avro_type and _is_written_as_json(avro_type["type"])
-    return avro_type in _JSON_PRIMITIVES or avro_type in _JSON_CONTAINERS
+def _is_written_as_json(avro_type: Schema) -> bool:
+    kind = kind_of(avro_type)
+    return logical_type(avro_type) is None and (kind in _JSON_PRIMITIVES or kind in _JSON_CONTAINERS)
 
 
 def calls_from_lines(

@@ -30,6 +30,7 @@ from typing import Any, Final, cast
 
 from ...schemas import Contract
 from ...topology import JobType, Queue
+from ...topology.declaration.job_type import AnyJobType
 from ...topology.own_loggers import keep_loggers_on
 from ..job.context import JobContext
 from ..job.heartbeats import JobProgress, Signs
@@ -173,7 +174,7 @@ class Child:
         self._addresses = {address.name: address for address in addresses}
         self._talk = talk
         self._heard = heard
-        self._job_types: dict[str, JobType[Any, Any]] = {}
+        self._job_types: dict[str, AnyJobType] = {}
         self._step_context = StepContext(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
         self._slot = Slot()
         self._runner = asyncio.Runner(loop_factory=make_loop)
@@ -195,7 +196,7 @@ class Child:
         outcome = decide(DecodedJob(context.record, job_type, (), {}, context), result, self._step_context)
         self._talk.tell(Ended(outcome))
 
-    def _run(self, message: RunJob, context: JobContext) -> tuple[JobType[Any, Any], Result]:
+    def _run(self, message: RunJob, context: JobContext) -> tuple[AnyJobType, Result]:
         try:
             job_type = self._job_type(message.job_type)
             args, kwargs = pickle.loads(message.arguments)
@@ -215,7 +216,7 @@ class Child:
         turn_until(loop, asyncio.Task(run(), loop=loop))
         return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
 
-    def _job_type(self, name: str) -> JobType[Any, Any]:
+    def _job_type(self, name: str) -> AnyJobType:
         known = self._job_types.get(name)
         if known is None:
             address = self._addresses[name]
@@ -232,7 +233,7 @@ def find_handler(module: str, qualname: str) -> Any:
     return found.handler if isinstance(found, JobType) else found
 
 
-def _stand_in(address: HandlerAddress, queue: Queue, handler: Callable[..., Any]) -> JobType[Any, Any]:
+def _stand_in(address: HandlerAddress, queue: Queue, handler: Callable[..., object]) -> AnyJobType:
     """The job type as far as running and deciding ask; its payload was read by the worker."""
     return JobType(
         name=address.name,
@@ -314,7 +315,7 @@ def _dump_stacks_to(file: int) -> None:
     faulthandler.register(STACK_SIGNAL, file, all_threads=True, chain=False)
 
 
-def _prepare(main: Mapping[str, Any]) -> None:
+def _prepare(main: Mapping[str, object]) -> None:
     """Make this process like the worker's: its arguments and folder, and its main module where handlers are in it."""
     multiprocessing.spawn.prepare(dict(main))
 

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
 
 from .. import log_keys
 from ..job.context import current_job_or_none
@@ -117,7 +116,7 @@ def log_to_own_stderr() -> None:
 
 def handle_carried(packed: bytes) -> None:
     """In the worker: handle a child's record as if it had been logged here; one that fails there is lost."""
-    attributes: dict[str, Any] = pickle.loads(packed)
+    attributes: dict[str, object] = pickle.loads(packed)
     record = logging.makeLogRecord(attributes)
     logger = logging.getLogger(record.name)
     try:

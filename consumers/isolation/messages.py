@@ -57,7 +57,7 @@ class Setup:
     """
 
     parent_id: int
-    main: Mapping[str, Any]
+    main: Mapping[str, object]
     queue: str
     tiers: tuple[timedelta, ...]
     addresses: bytes

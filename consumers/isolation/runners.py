@@ -13,10 +13,11 @@ import os
 import pickle
 import threading
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
-from ...topology import InvalidDeclaration, JobType
+from ...topology import InvalidDeclaration
 from ...topology.declaration.isolation import why_not_importable
+from ...topology.declaration.job_type import AnyJobType
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..records.assignment import Assignment
@@ -38,7 +39,6 @@ from .suspects import Suspects, crashes_before
 
 _LOGGER = logging.getLogger("stoker.isolation")
 
-AnyJobType = JobType[Any, Any]
 MAIN_MODULE: Final = "__main__"
 
 
@@ -333,7 +333,7 @@ def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress
     )
 
 
-def _main_of_worker(needs_main_module: bool) -> dict[str, Any]:
+def _main_of_worker(needs_main_module: bool) -> dict[str, object]:
     """As `multiprocessing` prepares its own children; the main module is run again only where handlers are in it."""
     told = multiprocessing.spawn.get_preparation_data("stoker-child")
     wanted = {"name", "sys_path", "sys_argv", "orig_dir", "dir"}

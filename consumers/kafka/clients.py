@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
@@ -33,7 +33,9 @@ DEFAULT_POLL_INTERVAL_MS: Final = 300_000
 OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
 
 
-def consumer_config(cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol) -> dict[str, Any]:
+def consumer_config(
+    cluster: ClusterSettings, queue: Queue, client_id: str, protocol: GroupProtocol
+) -> dict[str, object]:
     """Build the options; those that carry a promise win over the cluster's own."""
     return {
         **cluster.client_config(
@@ -98,7 +100,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
     return _consumer(whole, LogRelay(whole, _LOGGER), _detail(cluster, client_id).note)
 
 
-def _consumer(config: dict[str, Any], relay: LogRelay, on_error: Callable[[Any], None]) -> Consumer:
+def _consumer(config: dict[str, object], relay: LogRelay, on_error: Callable[[KafkaError], None]) -> Consumer:
     return make_client(Consumer, {**config, "error_cb": on_error, "logger": relay})
 
 

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -95,15 +95,17 @@ class BrokerWatch(LogRelay):
     """
 
     def __init__(
-        self, config: Mapping[str, Any], logger: logging.Logger, on_connected: Callable[[], None] = lambda: None
+        self, config: Mapping[str, object], logger: logging.Logger, on_connected: Callable[[], None] = lambda: None
     ) -> None:
         super().__init__(config, logger)
         self._on_connected = on_connected
-        self._lowest_level = logging.DEBUG if config.get("debug") else _level(int(config.get("log_level", _LOG_INFO)))
+        self._lowest_level = (
+            logging.DEBUG if config.get("debug") else _level(int(str(config.get("log_level", _LOG_INFO))))
+        )
         self.lacks_consumer_protocol = False
 
     @staticmethod
-    def watched(config: Mapping[str, Any]) -> dict[str, Any]:
+    def watched(config: Mapping[str, object]) -> dict[str, object]:
         """The options of a client that is to be watched."""
         return {**config, "debug": ",".join(str(part) for part in (config.get("debug"), "feature") if part)}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import KafkaError
 
@@ -38,7 +38,7 @@ class WorkerOutage:
         self._is_total = False
         self._is_told = False
 
-    def note(self, error: Any) -> None:
+    def note(self, error: KafkaError) -> None:
         """Take an error event of the client."""
         now_s = self._clock()
         if self._began_at_s is None:

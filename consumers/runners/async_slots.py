@@ -75,7 +75,7 @@ class AsyncSlot:
         self._lock = threading.Lock()
         self._has_pending_interrupt = False
         self._is_cancelled = False
-        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._coroutine: Coroutine[object, None, Any] | None = None
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
@@ -88,7 +88,7 @@ class AsyncSlot:
         """Whether a job has cancelled its own task, which the next job there would have to bear."""
         return self.task is not None and self.task.cancelling() > 0
 
-    def begin(self, context: JobContext, limits: RunLimits, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def begin(self, context: JobContext, limits: RunLimits, coroutine: Coroutine[object, None, Any]) -> None:
         """Note that the job runs in this slot's task from now on."""
         context.limits = limits
         context.deadline_s = time.monotonic() + limits.first_s
@@ -148,7 +148,7 @@ class AsyncSlot:
 
 
 @types.coroutine
-def in_steps(slot: AsyncSlot, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, None, T]:
+def in_steps(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Generator[Any, None, T]:
     """Await a coroutine, noting for each of its steps that the loop's thread is inside of it.
 
     The steps have a context of their own, which begins empty: what a job sets there is not for the next one. A process

@@ -96,7 +96,7 @@ class CopyEndingExecutor(ThreadPoolExecutor):
         return super().submit(_call_ending_copies, PROCESS.generation, fn, *args, **kwargs)
 
 
-def _call_ending_copies(generation: int, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _call_ending_copies(generation: int, fn: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
     try:
         result = fn(*args, **kwargs)
     except BaseException as error:

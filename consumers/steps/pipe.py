@@ -18,7 +18,7 @@ from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, d
 PlaceT = TypeVar("PlaceT")
 Ran = Result | Decided
 RAN: Final = (Returned, Raised, Decided)
-Run = Callable[[DecodedJob, PlaceT], Ran | Coroutine[Any, Any, Ran]]
+Run = Callable[[DecodedJob, PlaceT], Ran | Coroutine[object, None, Ran]]
 """Runs a job in a runner's place; as a coroutine where handlers are async."""
 
 

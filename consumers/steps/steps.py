@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Never, assert_never, overload
+from typing import Never, assert_never, overload
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
-from ...topology import JobType, Queue
+from ...topology import Queue
+from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
@@ -49,9 +50,9 @@ class DecodedJob:
     """A decoded record: everything that a run needs. Not frozen, for the reason that `JobContext` gives."""
 
     record: Record
-    job_type: JobType[Any, Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    job_type: AnyJobType
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
     context: JobContext
 
 
@@ -92,7 +93,7 @@ class StepContext:
     """
 
     queue: Queue
-    job_types: Mapping[str, JobType[Any, Any]]
+    job_types: Mapping[str, AnyJobType]
     decoder: Decoder
     ledgers: Mapping[int, Ledger]
     clock: Callable[[], float] = time.time
@@ -171,7 +172,7 @@ def _refuse(name: str) -> Never:
 
 
 def _decode_payload(
-    record: Record, job_type: JobType[Any, Any], context: JobContext, step_context: StepContext
+    record: Record, job_type: AnyJobType, context: JobContext, step_context: StepContext
 ) -> DecodedJob | Wait | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
@@ -219,7 +220,7 @@ def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext
             return outcome
 
 
-def check_returned(value: object, job_type: JobType[Any, Any]) -> Returned | Raised:
+def check_returned(value: object, job_type: AnyJobType) -> Returned | Raised:
     """Take what a handler returned: an answer of the job's is as good as raised, and work not done is a failure."""
     if value is None:
         return RETURNED_NOTHING
@@ -227,7 +228,7 @@ def check_returned(value: object, job_type: JobType[Any, Any]) -> Returned | Rai
     return Returned(value) if fault is None else read_raised(fault, job_type)
 
 
-def read_raised(error: BaseException, job_type: JobType[Any, Any]) -> Raised:
+def read_raised(error: BaseException, job_type: AnyJobType) -> Raised:
     """Take what a handler raised, and read it at once: that may run the job's own code, and is on the job's time."""
     return Raised(error, answer_of(error, job_type.name, job_type.retry))
 

@@ -84,7 +84,7 @@ def _cut(text: str) -> str:
     return shown if len(shown) <= _CELL else f"{shown[: _CELL - 1]}…"
 
 
-def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, Any]:
+def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple[str, object]:
     """The payload as JSON data with how it was read; as base64 when it is none."""
     from ...schemas import DecodeError, StoreError
 
@@ -97,7 +97,7 @@ def payload_of(record: JobRecord, pipeline: Pipeline, decoder: Decoder) -> tuple
         return f"{unreadable}", {"base64": base64.b64encode(record.value or b"").decode()}
 
 
-def _plain(datum: Any) -> Any:
+def _plain(datum: object) -> object:
     """Avro data without a contract, as near to JSON as it comes."""
     if isinstance(datum, dict):
         return {name: _plain(value) for name, value in datum.items()}
@@ -108,7 +108,7 @@ def _plain(datum: Any) -> Any:
     return datum if isinstance(datum, str | int | float | bool | None) else str(datum)
 
 
-def history_document(history: DeadLetterHistory, how_read: str, payload: Any) -> dict[str, Any]:
+def history_document(history: DeadLetterHistory, how_read: str, payload: object) -> dict[str, object]:
     """All about one dead letter, for programs."""
     record = history.record
     headers = [
@@ -130,7 +130,7 @@ def history_document(history: DeadLetterHistory, how_read: str, payload: Any) ->
     }
 
 
-def _disposition_document(disposition: Disposition) -> dict[str, Any]:
+def _disposition_document(disposition: Disposition) -> dict[str, object]:
     return {
         "verdict": disposition.verdict.value,
         "at": disposition.at.isoformat() if disposition.at else None,
@@ -140,7 +140,7 @@ def _disposition_document(disposition: Disposition) -> dict[str, Any]:
     }
 
 
-def history_lines(history: DeadLetterHistory, how_read: str, payload: Any) -> Iterator[str]:
+def history_lines(history: DeadLetterHistory, how_read: str, payload: object) -> Iterator[str]:
     """All about one dead letter, for people."""
     import json
 
@@ -158,7 +158,7 @@ def history_lines(history: DeadLetterHistory, how_read: str, payload: Any) -> It
     yield ""
     yield from _section("error", record.text(wire.ERROR_MESSAGE))
     yield from _section("stack", record.text(wire.ERROR_STACK))
-    if "base64" in payload and len(payload) == 1:
+    if isinstance(payload, dict) and list(payload) == ["base64"]:
         yield from _section(f"payload ({how_read})", _hex_dump(record.value or b""))
     else:
         yield from _section(f"payload ({how_read})", json.dumps(payload, indent=2, ensure_ascii=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .publishing import Voice, some, tally_document, tally_lines
 
@@ -47,7 +47,7 @@ def _correction_lines(forecast: Forecast) -> Iterator[str]:
         yield f"  and {some(forecast.corrected - SHOWN_CORRECTIONS, 'dead letter')} more (--json shows more of them)"
 
 
-def forecast_document(request: Request, forecast: Forecast) -> dict[str, Any]:
+def forecast_document(request: Request, forecast: Forecast) -> dict[str, object]:
     """The same for programs."""
     return {
         "id": request.action_id,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -38,7 +38,7 @@ class Voice:
         """Tell people; on stderr when stdout belongs to JSON."""
         echo_line(words, err=self.as_json)
 
-    def hand_out(self, document: Mapping[str, Any]) -> None:
+    def hand_out(self, document: Mapping[str, object]) -> None:
         """Print the JSON document, if it was asked for."""
         if self.as_json:
             print_json_line(document)
@@ -153,7 +153,7 @@ def tally_lines(tally: Tally) -> Iterator[str]:
         yield f"  {group.count:>9,}  {key.job_type or '(no type)'}  {error}  {first_line}".rstrip()
 
 
-def tally_document(tally: Tally) -> list[dict[str, Any]]:
+def tally_document(tally: Tally) -> list[dict[str, object]]:
     """The counts by type and error, for programs."""
     return [
         {
@@ -168,7 +168,7 @@ def tally_document(tally: Tally) -> list[dict[str, Any]]:
     ]
 
 
-def published_document(published: Published) -> dict[str, Any]:
+def published_document(published: Published) -> dict[str, object]:
     """How it ended, for programs."""
     refusals = [{"ref": refusal.unit.label, "reason": refusal.reason} for refusal in published.refusals]
     return {

@@ -26,6 +26,7 @@ from ..cli.publishing import (
 )
 
 if TYPE_CHECKING:
+    from ...schemas.json_data import Json
     from ...topology import Queue
     from ..replay.dead_letter_replay import DeadLetterManager, Request
     from ..replay.payloads import Edits
@@ -79,7 +80,7 @@ def list_dead_letters(
     grouped: bool,
     limit: int | None,
     as_json: bool,
-    **filters: Any,
+    **filters: object,
 ) -> None:
     """Show dead letters, the latest last; of all queues when none is named.
 
@@ -145,7 +146,7 @@ def _kind(settled_too: bool) -> str:
 
 def _latest(dead_letters: Iterable[DeadLetter], limit: int) -> tuple[int, list[DeadLetter]]:
     """How many there are, and the latest of them, in order; no more than those are held."""
-    total, heap = 0, list[tuple[Any, Any, Any]]()
+    total, heap = 0, list[tuple[Any, Any, Any]]()  # what heapq cannot know to be ordered
     for dead_letter in dead_letters:
         total += 1
         entry = (dead_letter.record.at, dead_letter.record.ref, dead_letter)
@@ -221,14 +222,14 @@ def replay_dead_letters(
     dry_run: bool,
     yes: bool,
     rate: float | None,
-    fields: tuple[tuple[str, Any], ...],
+    fields: tuple[tuple[str, Json], ...],
     payload_file: Path | None,
     drop_expiry: bool,
     include_undecodable: bool,
     again: bool,
     replay_id: str | None,
     as_json: bool,
-    **filters: Any,
+    **filters: object,
 ) -> None:
     """Publish dead letters to their queue again, with a fresh attempt count.
 
@@ -263,7 +264,7 @@ def replay_dead_letters(
         store.close()
 
 
-def _edits(fields: tuple[tuple[str, Any], ...], payload_file: Path | None, selection: Selection) -> Edits:
+def _edits(fields: tuple[tuple[str, Json], ...], payload_file: Path | None, selection: Selection) -> Edits:
     from ..replay.payloads import NOTHING, Edits
 
     if payload_file is None:
@@ -300,7 +301,7 @@ def discard_dead_letters(
     rate: float | None,
     note: str,
     as_json: bool,
-    **filters: Any,
+    **filters: object,
 ) -> None:
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
     from ...topology.planning.access import require_rights

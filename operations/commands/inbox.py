@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
@@ -17,7 +17,7 @@ from ..cli.parameters import Duration
 if TYPE_CHECKING:
     from ..inbox import InboxTable
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 DIALECTS: Final = ("postgresql", "sqlite")
 USUAL_RETENTION: Final = timedelta(days=7)

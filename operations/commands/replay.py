@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -33,7 +33,9 @@ class OffsetBound(click.ParamType[tuple[int | None, int]]):
 
     name = "offset"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | None, int]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, int]:
         """Read (partition, offset); no partition means all of them."""
         if isinstance(value, tuple):
             return value[0], value[1]
@@ -83,7 +85,7 @@ def replay(
     yes: bool,
     rate: float | None,
     as_json: bool,
-    **filters: Any,
+    **filters: object,
 ) -> None:
     """Publish a stretch of a queue's past again, so that its jobs run once more, also those that succeeded.
 

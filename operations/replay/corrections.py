@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-Json = Any
+from ...schemas.json_data import Json
 
 ABSENT: Final = "(absent)"
 _LONGEST_VALUE: Final = 60

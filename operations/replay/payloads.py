@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from enum import Enum, auto
+from typing import Final
 
 from ...schemas import Contract, DecodeError, Decoder, PayloadRefused, SchemaStore, StoreError
+from ...schemas.json_data import Json
 from ...topology import Pipeline, UnknownName
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.planning.contracts import STORE_TIMEOUT_S
@@ -14,10 +16,14 @@ from ..stored_jobs.errors import RefusedEdit
 from ..stored_jobs.job_record import JobRecord
 from .corrections import Correction, FieldChange, changed_fields
 
-Json = Any
 
-NOTHING: Final = object()
-"""Tells "no payload given" from a payload of null."""
+class Nothing(Enum):
+    """Tells "no payload given" from a payload of null."""
+
+    NOTHING = auto()
+
+
+NOTHING: Final = Nothing.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +36,7 @@ class Edits:
     """
 
     fields: Mapping[str, Json] = field(default_factory=dict)
-    payload: Json = NOTHING
+    payload: Json | Nothing = NOTHING
 
     @property
     def is_empty(self) -> bool:

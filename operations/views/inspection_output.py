@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from ...consumers.inspection.queue_inspection import PartitionInspection, QueueInspection, RunInspection
 
@@ -36,7 +36,7 @@ def json_printer(write: Callable[[str], None], clock: Callable[[], datetime] = l
     return print_json
 
 
-def inspection_record(inspection: QueueInspection, now: datetime) -> dict[str, Any]:
+def inspection_record(inspection: QueueInspection, now: datetime) -> dict[str, object]:
     """An inspection as plain data, in the shape of a line of the log."""
     head = {
         "ts": now.isoformat().replace("+00:00", "Z"),
