@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,14 +227,7 @@ class QueueTopics:
                     raise TopicsUnread(
                         f"after {READ_TIMEOUT_S:.0f} s, {len(unread)} partitions are not read to the end"
                     )
-                for message in consumer.consume(1_000, 0.2):
-                    error = message.error()
-                    if error is None:
-                        yield message
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        unread.discard(_place(message))
-                    else:
-                        raise KafkaException(error)
+                yield from _records(consumer.consume(1_000, 0.2), unread)
 
     def _consumer(self) -> closing[Consumer]:
         config = self._cluster.client_config(
@@ -244,6 +237,18 @@ class QueueTopics:
             auto_offset_reset="earliest",
         )
         return closing(Consumer(config))
+
+
+def _records(polled: Iterable[Message], unread: set[Place]) -> Iterator[Message]:
+    """Leave out the ends of partitions, which are read then."""
+    for message in polled:
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() == KafkaError._PARTITION_EOF:
+            unread.discard(_place(message))
+        else:
+            raise KafkaException(error)
 
 
 def _place(message: Message) -> Place:

@@ -104,7 +104,7 @@ class BulkRun:
         self._unsent += 1
         self._note(self._taken - 1, call.job_type.name, record.job_id, self._publisher.full(record))
 
-    def _note_delivery(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
+    def _note_delivery(  # librdkafka gives the last two by position, and a partial binds the others
         self, index: int, job_type: str, job_id: str, topic: str, error: KafkaError | None, message: Message
     ) -> None:
         fault = why_unconfirmed(error, message)

@@ -252,7 +252,7 @@ def _bounds(settings: ProducerSettings) -> dict[str, int]:
     }
 
 
-def _report(  # noqa: PLR0917  # librdkafka gives the last two by position, and a partial binds the others
+def _report(  # librdkafka gives the last two by position, and a partial binds the others
     connection: Connection, job_id: str, topic: str, settle: Settle, error: KafkaError | None, message: Message
 ) -> None:
     """Turn librdkafka's delivery report into the job's outcome."""

@@ -12,6 +12,7 @@ from ..codec.codec import Codec
 from ..codec.schema import (
     EnumSchema,
     FieldSchema,
+    ObjectSchema,
     RecordSchema,
     Schema,
     is_named,
@@ -164,12 +165,16 @@ class _Resolution:
         if is_record_schema(writer) and is_record_schema(reader):
             return self._records(writer, reader, path)
         if isinstance(writer, dict) and isinstance(reader, dict):
-            if writer["type"] == "array" and reader["type"] == "array":
-                return self.breaks(writer["items"], reader["items"], path)
-            if writer["type"] == "map" and reader["type"] == "map":
-                return self.breaks(writer["values"], reader["values"], path)
-            if writer["type"] == "enum" and reader["type"] == "enum":
-                return _symbols(writer, reader, path)
+            return self._objects(writer, reader, path)
+        return _logical(writer, reader, path)
+
+    def _objects(self, writer: ObjectSchema, reader: ObjectSchema, path: str) -> Iterator[Break]:
+        if writer["type"] == "array" and reader["type"] == "array":
+            return self.breaks(writer["items"], reader["items"], path)
+        if writer["type"] == "map" and reader["type"] == "map":
+            return self.breaks(writer["values"], reader["values"], path)
+        if writer["type"] == "enum" and reader["type"] == "enum":
+            return _symbols(writer, reader, path)
         return _logical(writer, reader, path)
 
     def _records(self, writer: RecordSchema, reader: RecordSchema, path: str) -> Iterator[Break]:

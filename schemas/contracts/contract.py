@@ -210,16 +210,23 @@ def _parameter_record(derivation: Derivation, job_type: str, parameters: list[Pa
 def _given(codec: Codec, parameters: list[Parameter]) -> tuple[RecordShape, str | None]:
     given, root = Given(codec), codec.root
     names = {field["name"] for field in root["fields"]} if is_record_schema(root) else set()
-    if len(parameters) == 1 and parameters[0].name not in names:
-        bare, _ = peeled(parameters[0].annotation)
-        if is_record(bare) and is_record_schema(root):
-            return given.record(owner_annotations(root, bare), bare), parameters[0].name
-        if getattr(bare, "__origin__", bare) in (dict, Mapping):
-            return given.record({}, None), parameters[0].name
+    whole = (
+        _given_whole(given, root, parameters[0]) if len(parameters) == 1 and parameters[0].name not in names else None
+    )
+    if whole is not None:
+        return whole, parameters[0].name
     annotations = {parameter.name: parameter.annotation for parameter in parameters}
     for odd in sorted(annotations.keys() ^ names):
         raise Misfit("is in the schema only" if odd in names else "is not in the schema").within(odd)
     return given.record(annotations, None), None
+
+
+def _given_whole(given: Given, root: Schema, parameter: Parameter) -> RecordShape | None:
+    """Shape the record for a parameter that takes it as a whole; None where the parameter cannot."""
+    bare, _ = peeled(parameter.annotation)
+    if is_record(bare) and is_record_schema(root):
+        return given.record(owner_annotations(root, bare), bare)
+    return given.record({}, None) if getattr(bare, "__origin__", bare) in (dict, Mapping) else None
 
 
 def _codec(schema: RecordSchema) -> Codec:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from ..codec.codec import Codec
-from ..codec.schema import EnumSchema, RecordSchema, Schema, is_record_schema, is_tagged, kind_of
+from ..codec.schema import EnumSchema, ObjectSchema, RecordSchema, Schema, is_record_schema, is_tagged, kind_of
 from ..errors import Misfit
 from ..shapes.given_schema import Given
 from ..shapes.records import FieldShape, RecordDatum
@@ -77,12 +77,16 @@ class Resolver:
         if is_record_schema(writer) and is_record_schema(reader):
             return self._record(writer, reader)
         if isinstance(writer, dict) and isinstance(reader, dict):
-            if writer["type"] == "array" and reader["type"] == "array":
-                return _each(self._step(writer["items"], reader["items"]))
-            if writer["type"] == "map" and reader["type"] == "map":
-                return _each_value(self._step(writer["values"], reader["values"]))
-            if writer["type"] == "enum" and reader["type"] == "enum":
-                return _symbol(writer, reader)
+            return self._object(writer, reader)
+        return _promotion(kind_of(writer), kind_of(reader))
+
+    def _object(self, writer: ObjectSchema, reader: ObjectSchema) -> Convert:
+        if writer["type"] == "array" and reader["type"] == "array":
+            return _each(self._step(writer["items"], reader["items"]))
+        if writer["type"] == "map" and reader["type"] == "map":
+            return _each_value(self._step(writer["values"], reader["values"]))
+        if writer["type"] == "enum" and reader["type"] == "enum":
+            return _symbol(writer, reader)
         return _promotion(kind_of(writer), kind_of(reader))
 
     def _record(self, writer: RecordSchema, reader: RecordSchema) -> Convert:

@@ -186,9 +186,7 @@ class Derivation:
             return self._named(bare, self._enum)
         if is_record(bare):
             return self.record(bare)
-        shown = getattr(bare, "__name__", None) or str(bare)
-        instead = _INSTEAD.get(bare) if isinstance(bare, collections.abc.Hashable) else None
-        raise Misfit(f"has type {shown}, which Avro has no form for" + (f"; {instead}" if instead else ""))
+        raise _without_form(bare)
 
     def _composed(self, origin: object, args: tuple[object, ...]) -> AnyShape:
         if origin in _UNIONS:
@@ -243,6 +241,12 @@ class Derivation:
 
     def _record(self, owner: RecordClass, name: str) -> RecordShape:
         return RecordShape(name, self.fields(record_fields(owner)), owner)
+
+
+def _without_form(bare: object) -> Misfit:
+    shown = getattr(bare, "__name__", None) or str(bare)
+    instead = _INSTEAD.get(bare) if isinstance(bare, collections.abc.Hashable) else None
+    return Misfit(f"has type {shown}, which Avro has no form for" + (f"; {instead}" if instead else ""))
 
 
 def _decimal(metadata: Sequence[object]) -> AnyShape:

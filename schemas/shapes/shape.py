@@ -115,5 +115,5 @@ def is_same(one: object, other: object) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(is_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(is_same(part, other[key]) for key, part in one.items())
+        return one.keys() == other.keys() and all(map(is_same, one.values(), map(other.__getitem__, one)))
     return one == other or (one != one and other != other)  # noqa: PLR0124  # only NaN is not itself

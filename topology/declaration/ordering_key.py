@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -114,9 +114,7 @@ def _split(
     kinds = {parameter.kind for parameter in wanted}
     in_order = {_POSITIONAL, _EITHER} if _OTHERS in kinds else {_POSITIONAL}
     taken = [parameter for parameter in wanted if parameter.kind not in {_OTHERS, _OTHERS_NAMED}]
-    for parameter in taken:
-        if parameter.name not in known and (parameter.kind in in_order or parameter.default is parameter.empty):
-            raise Unfit(f"takes {parameter.name!r}, which is no parameter of the job; {_has(tuple(known))}")
+    _require_known(taken, known, in_order)
     by_position = [known[p.name] for p in taken if p.kind in in_order]
     by_name = [known[p.name] for p in taken if p.kind not in in_order and p.name in known]
     others = [argument for argument in known.values() if argument not in by_position + by_name]
@@ -125,6 +123,14 @@ def _split(
     elif _OTHERS_NAMED in kinds:
         by_name += others
     return by_position, by_name
+
+
+def _require_known(
+    taken: Sequence[inspect.Parameter], known: Mapping[str, _Argument], in_order: Collection[inspect._ParameterKind]
+) -> None:
+    for parameter in taken:
+        if parameter.name not in known and (parameter.kind in in_order or parameter.default is parameter.empty):
+            raise Unfit(f"takes {parameter.name!r}, which is no parameter of the job; {_has(tuple(known))}")
 
 
 def _has(parameters: tuple[str, ...]) -> str:

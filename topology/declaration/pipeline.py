@@ -104,7 +104,7 @@ class Pipeline:
     def _name_clashes(self, name: str) -> list[str]:
         return [f"a queue {name!r} is declared already"] if name in self._queues else []
 
-    def job(
+    def job(  # noqa: PLR0913  # editors and type checkers show each option with its default
         self,
         queue: Queue,
         *,

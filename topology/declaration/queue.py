@@ -110,6 +110,10 @@ class Queue:
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
+        return [*found, *self._shape_faults(), *self._window_faults()]
+
+    def _shape_faults(self) -> list[str]:
+        found = []
         if self.partitions < 1:
             found.append(f"partitions must be at least 1; it is {self.partitions}")
         if self.ordering not in get_args(Ordering):
@@ -118,6 +122,10 @@ class Queue:
             found.append(f"timeout must be above zero; it is {self.timeout}")
         if self.crash_limit < 1:
             found.append(f"crash_limit must be at least 1; it is {self.crash_limit}")
+        return found
+
+    def _window_faults(self) -> list[str]:
+        found = []
         if self.tiers and max(self.tiers) >= self.retention:
             found.append(f"retention ({self.retention}) must exceed the longest tier ({max(self.tiers)})")
         if self.ledger.jobs < 1 or self.ledger.age <= timedelta(0):

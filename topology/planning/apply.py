@@ -6,7 +6,7 @@ Everything here may be done twice, by two at once, or again after it stopped hal
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -120,11 +120,7 @@ def apply(
     creating = [step.spec for step in _steps(planned, CreateTopic)]
     growing = _steps(planned, GrowTopic)
     configs = _configs(_steps(planned, SetConfig))
-    failures = administration.create(creating)
-    # The main topic grows last: a record in a new partition must find its ledger and tiers there.
-    failures |= administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
-    failures |= administration.grow({step.topic: step.partitions for step in growing if step.is_main})
-    failures |= administration.set_configs(configs)
+    failures = administration.create(creating) | _grow(growing, administration) | administration.set_configs(configs)
     groups = _group_configs(_steps(planned, SetGroupConfig))
     failures |= {
         f"group {name}": refused_setting(why) for name, why in administration.set_group_configs(groups).items()
@@ -142,6 +138,12 @@ def apply(
         deleted=deleted,
         kept=kept,
     )
+
+
+def _grow(growing: Sequence[GrowTopic], administration: Administration) -> dict[str, str]:
+    # The main topic grows last: a record in a new partition must find its ledger and tiers there.
+    failures = administration.grow({step.topic: step.partitions for step in growing if not step.is_main})
+    return failures | administration.grow({step.topic: step.partitions for step in growing if step.is_main})
 
 
 def register_contracts(

@@ -25,13 +25,17 @@ def partition_findings(
     too_many = {name: count for name, count in counts.items() if count > queue.partitions}
     too_few = {name: count for name, count in counts.items() if count < queue.partitions}
     if counts.get(queue.topic) == queue.partitions:
-        growing = [_growth(queue, name, count, "its main topic has that many") for name, count in too_few.items()]
-        return [*growing, *(_surplus(queue, name, count) for name, count in too_many.items())]
+        return _following(queue, too_few, too_many)
     if too_many:
         return [_shrinking(queue, too_many)]
     if too_few and queue.name not in allowed.repartition:
         return [_repartition(queue, too_few)]
     return [_growth(queue, name, count, "allowed, although it moves keys") for name, count in too_few.items()]
+
+
+def _following(queue: Queue, too_few: Mapping[str, int], too_many: Mapping[str, int]) -> list[Finding]:
+    growing = [_growth(queue, name, count, "its main topic has that many") for name, count in too_few.items()]
+    return [*growing, *(_surplus(queue, name, count) for name, count in too_many.items())]
 
 
 def how_to_fix(queue: Queue, main_count: int) -> str:
