@@ -68,7 +68,7 @@ EXPECTED: Final = {
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
     "stoker.databases.errors.DatabaseError": ExitCode.FINDING,
     "stoker.operations.inbox.InboxRefused": ExitCode.FINDING,
-    "stoker.operations.stored_jobs.errors.DeskError": ExitCode.FINDING,
+    "stoker.operations.stored_jobs.errors.StoredJobsError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,
     "stoker.schemas.errors.SchemaError": ExitCode.FINDING,
     "stoker.topology.planning.apply.ApplyFailed": ExitCode.FINDING,

@@ -307,7 +307,7 @@ def count_open_dead_letters(cluster: ClusterSettings, queue: Queue) -> int:
     """Count the dead letters that nobody has replayed or discarded, by reading the topic.
 
     Raises:
-        DeskError: the topic is absent, or reading it stalled.
+        StoredJobsError: the topic is absent, or reading it stalled.
     """
     reader = DeadLetterReader(cluster, queue)
     return sum(1 for _ in reader.dead_letters(reader.survey(), Selection()))

@@ -123,7 +123,7 @@ class DeadLetterReader:
         """Everything about one dead letter, named by `partition/offset` or by job id (the latest, of twins the first).
 
         Raises:
-            NoSuchLetter: nothing of that name.
+            NoSuchDeadLetter: nothing of that name.
         """
         found = self._find(wanted)
         digest, dead_letters, dispositions = attempt_digest(found), {found.ref: found}, list[Disposition]()

@@ -1,9 +1,9 @@
 """What can go wrong when stored jobs are read, replayed or discarded.
 
-DeskError
+StoredJobsError
 ├── TopicAbsent      a topic of the queue does not exist
 ├── ReadStalled      the brokers stopped answering in the middle of a read
-├── NoSuchLetter     the reference or id names no dead letter
+├── NoSuchDeadLetter the reference or id names no dead letter
 ├── Fenced           another process replays or discards in the same queue
 ├── PublishFailed    a transaction could not be completed; starting again is safe
 ├── EditsRefused     edited payloads do not fit their schema; nothing was published
