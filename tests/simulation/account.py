@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 from confluent_kafka import Message
@@ -11,6 +10,8 @@ from confluent_kafka import Message
 from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
 from simulation.followers import FOLLOWED_TOPIC
+from simulation.jobs import Job, Run, Told
+from simulation.pairs import check_dead_letter, check_named, check_next_record, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
@@ -25,69 +26,6 @@ from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
-
-
-@dataclass(eq=False)
-class Told:
-    """A record that is on the main topic or in a tier."""
-
-    record: Record
-    place: Place
-    names: frozenset[str]
-    was_skipped: bool = False
-
-
-@dataclass(eq=False)
-class Job:
-    """One acknowledged job.
-
-    Attributes:
-        order: its place among the jobs of its key; None where it has none, for it has no key or was delayed.
-        failed: the attempts that have failed.
-        ends: how it ended, each time that it did: more than once only where something explains that.
-        is_buried: whether a dead letter of it is on its topic.
-        is_repeated: whether it was published twice.
-        is_put_off: whether it was deferred before it ran, since nobody knew its schema.
-    """
-
-    job_id: str
-    key: bytes | None
-    order: int | None
-    records: list[Told] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
-    failed: set[int] = field(default_factory=set)
-    ends: list[str] = field(default_factory=list)
-    is_buried: bool = False
-    is_repeated: bool = False
-    is_put_off: bool = False
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is to be done for it: of a dead letter only once that is written."""
-        return self.is_buried or any(end != Dead.__name__ for end in self.ends)
-
-
-@dataclass(eq=False)
-class Run:
-    """One run of an attempt."""
-
-    process: SimProcess
-    assignment: Assignment
-    record: Record
-    attempt: int
-    at: int
-    outcome: Outcome | None = None
-    is_cut: bool = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it has not ended yet."""
-        return self.outcome is None and not self.is_cut
-
-    @property
-    def is_late(self) -> bool:
-        """Whether its partition is another's by now."""
-        return not self.assignment.is_active or self.process.is_fenced or not self.process.is_alive
 
 
 class Account:
@@ -116,6 +54,7 @@ class Account:
         self.jobs: dict[str, Job] = {}
         self.told: defaultdict[Place, dict[int, Told]] = defaultdict(dict)
         self.followed: set[str] = set()
+        self._ended: defaultdict[int, set[str]] = defaultdict(set)
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
         self.complete_before: dict[Assignment, PartitionState] = {}
@@ -123,7 +62,6 @@ class Account:
         self.step = 0
         self.is_disturbed = False
         brokers.on_append = self._note_written
-        brokers.on_commit = self.check_committed
 
     # ---- what is on the topics
 
@@ -135,10 +73,7 @@ class Account:
         elif topic == FOLLOWED_TOPIC:
             self.followed.add(str(message.key() or b"", "utf-8"))
         elif topic == self._queue.dead_topic:
-            self._job(message).is_buried = True
-            if dict(message.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
-                self._job(message).ends.append(Dead.__name__)
-            self.deaths.check_dead_letter(message)
+            self._note_dead_letter(message, partition)
         elif topic == self._queue.progress_topic:
             self._check_all_committed(partition)
         else:
@@ -148,9 +83,19 @@ class Account:
         key = message.key() or b""
         key, value = key if isinstance(key, bytes) else key.encode(), message.value() or b""
         for name in names_of(key, value):
+            check_named(name, self._ended[partition])
             self.durable.setdefault((partition, name), self.step)
             if self._is_followed and _has_ended(name, value):
                 assert name in self.followed, f"the ledger has {name}, and the record that is to follow it is not there"
+
+    def _note_dead_letter(self, letter: Message, partition: int) -> None:
+        job = self._job(letter)
+        check_dead_letter(job, letter)
+        job.is_buried = True
+        if dict(letter.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
+            job.ends.append(Dead.__name__)
+            self._ended[partition].update(tried_name(told.record) for told in job.records)
+        self.deaths.check_dead_letter(letter)
 
     def _job(self, message: Message) -> Job:
         job_id = dict(message.headers() or [])[JOB_ID]
@@ -159,9 +104,11 @@ class Account:
     def _note_told(self, message: Message, place: Place) -> None:
         record = Record(message, Assignment(0, *place, source=self._sources.get(place[0], MAIN)))
         names = frozenset({record.deduplication_id or "", tried_name(record), moved_name(record)})
-        told = Told(record, place, names)
+        told, job = Told(record, place, names), self._job(message)
+        if job.records:
+            check_next_record(job, record)
         self.told[place][record.offset] = told
-        self._job(message).records.append(told)
+        job.records.append(told)
 
     def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool) -> None:
         """Expect a job, before its record is written."""
@@ -177,12 +124,13 @@ class Account:
             if place[1] == partition:
                 self.check_committed(place)
 
-    def check_committed(self, place: Place) -> None:
-        """What a successor would take for complete is settled for good."""
+    def check_committed(self, place: Place) -> PartitionState:
+        """What a successor would take for complete is settled for good; gives that."""
         state = self.known_to_successor(place)
         for told in self.told[place].values():
             if state.is_complete(told.record.offset):
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
+        return state
 
     def known_to_successor(self, place: Place) -> PartitionState:
         """What the commit says, and the progress topic where it refers to that."""
@@ -330,6 +278,7 @@ class Account:
         """Take note of what became of a record, whether it ran or not."""
         job = self.jobs[record.headers[JOB_ID].decode()]
         place = record.assignment.topic, record.assignment.partition
+        self._ended[place[1]].add(name_of(record, outcome) or "")
         job.is_put_off = job.is_put_off or isinstance(outcome, Deferred)
         if outcome is SKIPPED:
             self.told[place][record.offset].was_skipped = True

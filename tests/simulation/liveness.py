@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from simulation.account import Job
+from simulation.jobs import Job
 from simulation.processes import SimProcess
 from simulation.world import World
 from stoker.topology.wire.headers import JOB_ID

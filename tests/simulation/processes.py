@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import Callable, Generator, MutableSequence, Sequence
+from collections.abc import Callable, Generator, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,6 +26,7 @@ from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
 from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
+from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
@@ -218,12 +219,15 @@ class SimProcess:
         self.group_client.incremental_assign(given)
         self.group_client.pause(given)
 
-    def restore(self) -> None:
-        """Read what the oldest assignments need."""
+    def restore(self) -> Mapping[Assignment, StartPosition]:
+        """Read what the oldest assignments need; gives where they begin."""
         added = self.unrestored.popleft()
-        if any(assignment.is_active for assignment in added):
-            reader = cast(Consumer, SimConsumer(self.brokers, self, self._wait_for_reading))
-            self.assignments.receive_restored(read_left_behind(reader, self.queue, added, lambda: False))
+        if not any(assignment.is_active for assignment in added):
+            return {}
+        reader = cast(Consumer, SimConsumer(self.brokers, self, self._wait_for_reading))
+        restored = read_left_behind(reader, self.queue, added, lambda: False)
+        self.assignments.receive_restored(restored)
+        return restored.start_positions
 
     def begin_restored(self) -> None:
         """Begin with what was restored, and what was opened."""

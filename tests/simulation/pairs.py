@@ -1,0 +1,76 @@
+"""Facts that are held against each other at two places: when they are written, and against what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from confluent_kafka import Message
+
+from simulation.brokers import Place
+from simulation.jobs import Job
+from simulation.processes import SimProcess
+from stoker.consumers.partitions.ledger import moved_name, tried_name
+from stoker.consumers.partitions.start_positions import StartPosition
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
+from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.record import Record, attempt_of
+from stoker.topology.wire.headers import ATTEMPT, TRUNCATED_FROM
+
+
+def check_not_passed(process: SimProcess, place: Place, committed: PartitionState) -> None:
+    """A commit says of nothing to be complete that its process still has in hand."""
+    for record in in_hand(process):
+        if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
+            assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
+
+
+def in_hand(process: SimProcess) -> Iterable[Record]:
+    """What has been delivered to a process and has not ended there."""
+    yield from (running.record for running in (*process.running, *process.frozen))
+    yield from process.startable
+    yield from process.dispatch.parked_records()
+    yield from process.backpressure.held_records()
+
+
+def check_next_record(job: Job, record: Record) -> None:
+    """A record in a tier carries the job's own bytes, and an attempt that is the next of one that has failed."""
+    first, attempts = job.records[0].record, {attempt_of(told.record.headers) for told in job.records}
+    assert (record.key, record.value) == (first.key, first.value), f"{record} is not the job that was enqueued"
+    attempt = attempt_of(record.headers)
+    assert attempt in attempts or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
+
+
+def check_dead_letter(job: Job, letter: Message) -> None:
+    """A dead letter carries the job's own bytes, but where it says that they were cut, and an attempt that it had."""
+    headers, first = dict(letter.headers() or []), job.records[0].record
+    if TRUNCATED_FROM not in headers:
+        assert (letter.key(), letter.value()) == (first.key, first.value), f"{job.job_id}: its dead letter is another"
+    attempts = {b"%d" % attempt_of(told.record.headers) for told in job.records}
+    assert headers[ATTEMPT] in attempts, f"{job.job_id}: its dead letter counts attempts that it never had"
+
+
+def name_of(record: Record, outcome: Outcome) -> str | None:
+    """What the ledger shall have of an outcome; None where it has nothing."""
+    match outcome:
+        case Done() | Cancelled(reason="discarded"):
+            return record.deduplication_id
+        case Retried() | Dead():
+            return tried_name(record)
+        case Snoozed() | Deferred() | Rescheduled() | Cancelled():
+            return moved_name(record)
+        case _:
+            return None
+
+
+def check_named(name: str, ended: Collection[str]) -> None:
+    """The ledger names nothing that has not ended in the way that the name stands for."""
+    assert name in ended, f"the ledger has {name}, and no such outcome was handed in"
+
+
+def check_restored(starts: Mapping[Assignment, StartPosition], committed: Mapping[Assignment, PartitionState]) -> None:
+    """What an assignment begins with is what was committed, unless the log was cut meanwhile."""
+    for assignment, start in starts.items():
+        known, restored = committed[assignment], start.state
+        if (known.committed_offset, known.position) == (restored.committed_offset, restored.position):
+            assert restored.incomplete == known.incomplete, f"{known} was restored as {restored}"
