@@ -14,23 +14,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from chaos.account import (
+from chaos.cluster.topics import Reader
+from chaos.faults import Stage, strike
+from chaos.fleet.logs import complaints
+from chaos.judging.account import (
     Finding,
     Strike,
     is_settled_by_run,
     load_plans,
     write_strikes,
 )
-from chaos.checks import expected_reason
-from chaos.faults import Stage, strike
-from chaos.found import Found, look
-from chaos.logs import complaints
+from chaos.judging.checks import expected_reason
+from chaos.judging.found import Found, look
+from chaos.judging.report import lines, write_report
+from chaos.judging.verdict import judge
 from chaos.notes import Tally
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
-from chaos.report import lines, write_report
 from chaos.stage import Wishes, set_stage
-from chaos.topics import Reader
-from chaos.verdict import judge
 
 LOOK_S: Final = 0.5
 SAY_S: Final = 10.0

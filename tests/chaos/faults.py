@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 from confluent_kafka import Consumer, ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from chaos.account import Strike
 from chaos.clock import write_offset
-from chaos.nodes import Node, Nodes, restart_killed
+from chaos.cluster.nodes import Node, Nodes, restart_killed
+from chaos.cluster.proxy import CALM, Proxy, Weather
+from chaos.fleet.processes import Fleet, Watched, freeze, send
+from chaos.judging.account import Strike
 from chaos.plan import SESSION_TIMEOUT, Fault
-from chaos.processes import Fleet, Watched, freeze, send
-from chaos.proxy import CALM, Proxy, Weather
 from stoker.topology import Queue
 
 T = TypeVar("T")

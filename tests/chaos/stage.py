@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from chaos.clock import write_offset
-from chaos.effects import DATABASE, prepare
+from chaos.cluster.nodes import Nodes, start_nodes
+from chaos.cluster.proxy import Proxy
 from chaos.faults import Stage
-from chaos.nodes import Nodes, start_nodes
-from chaos.processes import Fleet, start_producer
-from chaos.producing import Part
-from chaos.proxy import Proxy
+from chaos.fleet.effects import DATABASE, prepare
+from chaos.fleet.processes import Fleet, start_producer
+from chaos.fleet.producing import Part
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
 from support.scenes.postgres import running_postgres
@@ -102,7 +102,7 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
 
 def _declare(nodes: Nodes) -> list[Queue]:
     """Put the application's topics on the cluster."""
-    from chaos.app import pipeline  # once its folder is known
+    from chaos.fleet.app import pipeline  # once its folder is known
 
     ensure_topology(pipeline, ClusterSettings(bootstrap_servers=nodes.advertised))
     return list(pipeline.queues.values())

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from chaos.account import Finding, Strike
 from chaos.faults import SESSION_TIMEOUT_S
-from chaos.recovery import Recovery, summarise
+from chaos.judging.account import Finding, Strike
+from chaos.judging.recovery import Recovery, summarise
+from chaos.judging.verdict import Verdict
 from chaos.stage import Wishes
-from chaos.verdict import Verdict
 
 SHOWN: Final = 20
 KILL: Final = "kill_workers"

@@ -7,10 +7,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from chaos.account import HITS_ALL, MOVES_PARTITIONS, Account, Finding, Strike, is_final, offset_of
+from chaos.judging.account import HITS_ALL, MOVES_PARTITIONS, Account, Finding, Strike, is_final, offset_of
+from chaos.judging.reruns import MOVING_S, describe, may_be_late
 from chaos.notes import Run
 from chaos.plan import JobPlan, queue_of
-from chaos.reruns import MOVING_S, describe, may_be_late
 
 
 def check_order(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 import pytest
 
-from chaos.account import Account, DeadLetter, Strike
+from chaos.judging.account import Account, DeadLetter, Strike
+from chaos.judging.recovery import recoveries
+from chaos.judging.verdict import judge
 from chaos.notes import CUT, FAILED, OK, SNOOZED, Run
 from chaos.plan import JobPlan
-from chaos.recovery import recoveries
-from chaos.verdict import judge
 
 STEADY, STRICT = "steady-1", "strict-1"
 WORKER, OTHER = 101, 102

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from chaos.account import HITS_PROCESSES, NO_FAULTS, Account, Finding
-from chaos.checks import (
+from chaos.judging.account import HITS_PROCESSES, NO_FAULTS, Account, Finding
+from chaos.judging.checks import (
     check_attempts,
     check_dead_letters,
     check_deaths,
@@ -16,9 +16,9 @@ from chaos.checks import (
     check_outcomes,
     check_quarantine,
 )
-from chaos.order import check_order, check_overlaps
-from chaos.recovery import Recovery, recoveries
-from chaos.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
+from chaos.judging.order import check_order, check_overlaps
+from chaos.judging.recovery import Recovery, recoveries
+from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 

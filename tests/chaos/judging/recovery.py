@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from chaos.account import HITS_PROCESSES, Strike
+from chaos.judging.account import HITS_PROCESSES, Strike
 from chaos.notes import Run
 
 WINDOW_S: Final = 1.0

@@ -1,4 +1,4 @@
-"""The application under fire, as `stoker worker` loads it: `-A chaos.app:pipeline`.
+"""The application under fire, as `stoker worker` loads it: `-A chaos.fleet.app:pipeline`.
 
 Each job notes its start and its end in the outside ledger, and does what its name says. CHAOS_FOLDER names the folder
 of the notes.
@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from chaos.effects import WRITE_EFFECT, own_connection
+from chaos.fleet.effects import WRITE_EFFECT, own_connection
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job

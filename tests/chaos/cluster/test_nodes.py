@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from chaos import nodes
-from chaos.nodes import Doors, start_nodes
+from chaos.cluster import nodes
+from chaos.cluster.nodes import Doors, start_nodes
 from stoker.operations.broker.settings import HOST
 
 

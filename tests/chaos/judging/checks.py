@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from chaos.account import HITS_ALL, Account, Finding, expected_attempts, is_final
+from chaos.judging.account import HITS_ALL, Account, Finding, expected_attempts, is_final
 from chaos.notes import DISCARDED, OK, Run
 from chaos.plan import DEFERRED, QUARANTINED, JobPlan, is_doomed, poison_name
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.proxy import CALM, HOST, Proxy, Weather
+from chaos.cluster.proxy import CALM, HOST, Proxy, Weather
 
 PATIENCE_S = 10.0
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from chaos.account import Account, DeadLetter, Finding, Strike, load_confirmed, load_plans, load_runs
-from chaos.effects import count_effects
+from chaos.cluster.topics import Reader
 from chaos.faults import Stage
-from chaos.logs import ended_processes
+from chaos.fleet.effects import count_effects
+from chaos.fleet.logs import ended_processes
+from chaos.judging.account import Account, DeadLetter, Finding, Strike, load_confirmed, load_plans, load_runs
 from chaos.stage import MAX_UNSETTLED, Wishes
-from chaos.topics import Reader
 
 FILE = "found.json"
 

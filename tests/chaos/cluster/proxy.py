@@ -1,7 +1,7 @@
 """The network between clients and brokers: one listening port for each node, with weather that can be changed.
 
-A process of its own (`python -m chaos.proxy '<json: {port: port of the broker}>'`), which reads commands from its
-standard input, one JSON object a line: `{"port": 20001, "weather": {"delay_s": 0.2}}`. It ends with its input.
+A process of its own (`python -m chaos.cluster.proxy '<json: {port: port of the broker}>'`), which reads commands from
+its standard input, one JSON object a line: `{"port": 20001, "weather": {"delay_s": 0.2}}`. It ends with its input.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Final, cast
 HOST: Final = "127.0.0.1"
 CHUNK_BYTES: Final = 256 * 1024
 _CONNECT_TIMEOUT_S: Final = 5.0
-TESTS: Final = Path(__file__).parents[1]
+TESTS: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ class Proxy:
     """The proxy's process, as the harness sees it."""
 
     def __init__(self, routes: dict[int, int], log: IO[bytes]) -> None:
-        command = [sys.executable, "-m", "chaos.proxy", json.dumps(routes)]
+        command = [sys.executable, "-m", "chaos.cluster.proxy", json.dumps(routes)]
         self._process = subprocess.Popen(
             command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
         )

@@ -16,10 +16,10 @@ from typing import Final
 
 import psutil
 
-from chaos.producing import Part
+from chaos.fleet.producing import Part
 
-TESTS: Final = Path(__file__).parents[1]
-SITE: Final = Path(__file__).with_name("site")
+TESTS: Final = Path(__file__).parents[2]
+SITE: Final = TESTS / "chaos" / "site"
 END_TIMEOUT_S: Final = 60.0
 _LOOK_S: Final = 0.1
 
@@ -94,7 +94,7 @@ class Fleet(Watched):
 
     def __init__(self, name: str, size: int, folder: Path, servers: str, options: list[str]) -> None:
         command = [
-            *(sys.executable, "-m", "stoker.operations.cli", "-A", "chaos.app:pipeline", "worker"),
+            *(sys.executable, "-m", "stoker.operations.cli", "-A", "chaos.fleet.app:pipeline", "worker"),
             *("--processes", str(size), "--log-format", "json", *options),
         ]
         environment = environment_of(folder, servers)
@@ -121,7 +121,7 @@ def start_producer(part: Part) -> Watched:
     """Start a producer of a share of the jobs."""
     folder = Path(part.folder)
     name = f"producer{part.residue}"
-    command = [sys.executable, "-m", "chaos.producing", part.to_json()]
+    command = [sys.executable, "-m", "chaos.fleet.producing", part.to_json()]
     return Watched(name, command, environment_of(folder, part.servers), folder / f"{name}.log")
 
 

@@ -1,4 +1,4 @@
-"""A producer process (`python -m chaos.producing '<json of Part>'`): enqueues its share of the plan's jobs at a rate.
+"""A producer process (`python -m chaos.fleet.producing '<json of Part>'`): enqueues its share of the jobs at a rate.
 
 It may be killed at any moment. Started again, it reads what its forerunners had confirmed and enqueues all the rest of
 its share, under the same job ids: what was sent and not confirmed may be there twice.
@@ -65,7 +65,7 @@ class Sender:
     """Sends planned jobs and notes their confirmations."""
 
     def __init__(self, part: Part) -> None:
-        from chaos.app import pipeline, steady
+        from chaos.fleet.app import pipeline, steady
 
         self._part, self._plans, self._steady = part, JobPlans(part.seed), steady
         self._types: dict[str, JobType[Any, Any]] = dict(pipeline.job_types)

@@ -8,8 +8,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from chaos.account import DeadLetter
-from chaos.producing import NUMBER_HEADER
+from chaos.fleet.producing import NUMBER_HEADER
+from chaos.judging.account import DeadLetter
 from stoker.topology import Queue
 
 TIMEOUT_S: Final = 60.0
