@@ -35,23 +35,26 @@ class WorkerSettings:
 
     Attributes:
         queues: names of the queues to work on; empty means all of the pipeline's.
-        concurrency: threads for sync jobs. 16 keeps jobs that wait for a network busy without many stacks in memory.
-        async_concurrency: async jobs that run at once on the event loop.
+        concurrency: threads for sync jobs. 16 keep jobs that wait for a network busy without many stacks in memory.
+        async_concurrency: async jobs that run at once on the event loop. 100, since one that waits costs little memory.
         isolated_concurrency: child processes for isolated jobs, and so how many of them run at once; as many as this
             process may use processors. Only queues that have isolated jobs have children, and one spare beside them.
-        recycle_after_jobs: a child that has run so many jobs is replaced; None keeps it.
-        recycle_above_bytes: a child that holds more memory after a job is replaced; None keeps it.
+        recycle_after_jobs: number of jobs after which a child is replaced; None keeps it, since most jobs leak nothing.
+        recycle_above_bytes: bytes of memory above which a child is replaced after a job; None keeps it, likewise.
         max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
-        max_parked: so many more where most of them wait behind an earlier one of their key. Jobs of other keys go on
-            until a key that stands still has this many waiting.
-        max_in_flight_bytes: bound on the payloads, keys and headers of all these jobs together.
+        max_parked: so many jobs more where most of them wait behind an earlier one of their key. Jobs of other keys go
+            on until a key that stands still has this many waiting: 20,000 are five times those in flight.
+        max_in_flight_bytes: bytes of the payloads, keys and headers of all these jobs together. 64 MiB hold 4,000 jobs
+            of 16 KiB, and a small container bears them for each of its queues.
         max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
-            payloads more; beyond it, tiers wait in Kafka.
-        grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again.
-        revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`.
+            payloads more; beyond these 10,000, tiers wait in Kafka.
+        grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again. 30 s, in
+            which most jobs end.
+        revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`. 10 s,
+            since nobody runs the partition's jobs meanwhile.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
-            it from running again, so the interval costs little either way.
-        worker_id: names in headers, events and logs the worker that ran a job.
+            it from running again, so the interval costs little either way; 250 ms keep the lag that people see fresh.
+        worker_id: names in headers, events and logs the worker that ran a job; host and process id, if not given.
     """
 
     queues: tuple[str, ...] = ()
