@@ -1,7 +1,7 @@
 """`Membership`: whether the group has given this worker partitions, and if not, why.
 
 A worker without partitions looks like one without jobs. It may be one of more workers than there are partitions, which
-is as it should be; or its join may never be answered, of which the Kafka client says nothing. So when it had none for a
+is as it should be; or its join may never be answered, which the Kafka client does not report. So when it had none for a
 while, the brokers are asked what they know of the group.
 """
 

@@ -1,4 +1,4 @@
-"""`RightsWatch`: finds out which right a worker has lost, says so while it is missing, and sees it come back."""
+"""`RightsWatch`: finds out which right a worker has lost, logs it while it is missing, and notices when it is back."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RightsWatch:
             _LOGGER.warning("the worker has its rights back, and goes on", extra=self._fields)
 
     def _ask_until_whole(self) -> float | None:
-        """Ask until nothing is missing; gives when something was told to be, if it was."""
+        """Ask until nothing is missing; returns when a missing right was last logged, None if none was."""
         logged_at_s: float | None = None
         while not self._stopping.is_set():
             try:

@@ -45,7 +45,7 @@ def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: 
                 yield message
             elif error.code() != KafkaError._PARTITION_EOF:
                 raise KafkaException(error)
-            # A leader that is new may say for a moment that its log ends before what the one before has told.
+            # A new leader may report for a moment that its log ends before what the one before has confirmed.
             reached = offset if error is not None or offset is None else offset + 1
             if reached is not None and reached >= end:
                 return

@@ -1,4 +1,4 @@
-"""`WorkerOutage`: tells when a queue's worker has lost its brokers, and when it has them again.
+"""`WorkerOutage`: logs when a queue's worker has lost its brokers, and when it has them again.
 
 Of the clients that a worker has, the group's consumer is the one that is always connected, so it speaks for all; the
 others' complaints are details, and the settler reports by itself that outcomes are not confirmed. A message waits for a
@@ -36,18 +36,18 @@ class WorkerOutage:
         self._connected_at_s = 0.0
         self._times = 0
         self._is_total = False
-        self._is_told = False
+        self._is_logged = False
 
     def note(self, error: KafkaError) -> None:
         """Take an error event of the client."""
         now_s = self._clock()
         if self._began_at_s is None:
-            self._began_at_s, self._times, self._is_total, self._is_told = now_s, 0, False, False
+            self._began_at_s, self._times, self._is_total, self._is_logged = now_s, 0, False, False
         self._noted_at_s = now_s
         self._times += 1
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._is_total = True
-        else:  # it says more than that all are down
+        else:  # more than that all are down
             self._complaint = error.str()
 
     def note_connected(self) -> None:
@@ -67,11 +67,11 @@ class WorkerOutage:
         came_back = self._connected_at_s > self._noted_at_s and now_s - self._noted_at_s >= CALM_S
         if came_back or now_s - self._noted_at_s >= FORGET_AFTER_S:
             self._end(now_s - self._began_at_s)
-        elif not self._is_told and now_s - self._began_at_s >= TELL_AFTER_S and (self._is_total or self._times > 1):
+        elif not self._is_logged and now_s - self._began_at_s >= TELL_AFTER_S and (self._is_total or self._times > 1):
             self._tell()
 
     def _tell(self) -> None:
-        self._is_told = True
+        self._is_logged = True
         meaning = (
             "no job is fetched, and no outcome written, until one answers. Jobs that run go on, and none is lost"
             if self._is_total
@@ -84,7 +84,7 @@ class WorkerOutage:
         )  # fmt: skip
 
     def _end(self, lasted_s: float) -> None:
-        if self._is_told:
+        if self._is_logged:
             _LOGGER.warning(
                 "the worker of queue %r has its brokers again, after %.0f s", self._queue, lasted_s,
                 extra={log_keys.QUEUE: self._queue},

@@ -97,7 +97,7 @@ class Assignments:
         return begun
 
     def flowing(self, opened: Collection[Assignment]) -> list[Assignment]:
-        """The partitions of the main topic that may flow now that these are open.
+        """The partitions of the main topic that may be fetched now that these are open.
 
         Where order is strict, only once all of its tiers are here and open: they say which keys have to wait.
         """
@@ -159,7 +159,7 @@ class Assignments:
         return leaving
 
     def end(self, leaving: Collection[Assignment]) -> None:
-        """End assignments: results that come later are late. Ledgers that nobody needs here are forgotten."""
+        """End assignments: results that come later are late. Ledgers without an assignment are put aside."""
         for assignment in leaving:
             assignment.end()
             del self._by_place[assignment.topic, assignment.partition]
@@ -168,7 +168,7 @@ class Assignments:
             self._former[partition] = (time.monotonic(), self.ledgers.pop(partition))
 
     def forget_old(self) -> None:
-        """Drop what the ledgers' age bound says, and the ledgers of partitions that have not come back."""
+        """Drop names that are older than the ledgers' window, and the ledgers of partitions that have not come back."""
         now_s = time.monotonic()
         self._former = {p: entry for p, entry in self._former.items() if now_s - entry[0] < FORMER_KEPT_S}
         for ledger in self.ledgers.values():

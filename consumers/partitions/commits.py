@@ -1,6 +1,6 @@
-"""`Commits`: tells the group coordinator how far each partition has come; in groups, not job by job.
+"""`Commits`: commits to the group coordinator how far each partition has come, all that has changed in one request.
 
-A commit is an offset below which everything is complete, and metadata that says what is complete beyond it
+A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it
 (`records/partition_state.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts:
 so the next owner can tell a clean hand-over from a crash.
 """
@@ -50,7 +50,7 @@ class Commits:
         self._next_at_s = 0.0
         self._sent_at_s: float | None = None
         self._max_characters = MAX_CHARACTERS
-        self._told_useless = False
+        self._has_logged_useless = False
         self._next_log_at_s = 0.0
         self._opening: set[Assignment] = set()
         self._opened: list[Assignment] = []
@@ -59,7 +59,7 @@ class Commits:
     # ---- the first commit of an assignment
 
     def open(self, restored: Iterable[Assignment]) -> None:
-        """Commit for restored assignments that somebody is at work on them; `take_opened` gives those answered."""
+        """Commit that restored assignments have an owner; `take_opened` returns those whose commit was answered."""
         self._opening.update(restored)
         self._next_at_s = 0.0
 
@@ -204,8 +204,8 @@ class Commits:
             text = state.referring(assignment.commit_state.spilled_at).encode(self._max_characters)
         if text is None:
             text = state.without_runs().encode(self._max_characters)
-        if text is None and not self._told_useless:
-            self._told_useless = True
+        if text is None and not self._has_logged_useless:
+            self._has_logged_useless = True
             _LOGGER.error(
                 "the brokers take no more than %d characters of metadata with commits, too few to say anything; raise "
                 "offset.metadata.max.bytes. Until then, what is complete beyond committed offsets is kept nowhere: "

@@ -46,7 +46,7 @@ def tried_name(record: Record) -> str:
 
 
 class Ledger:
-    """The remembered names of one partition; asked and told by all runners."""
+    """The remembered names of one partition; all runners read and add them."""
 
     def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
         self._jobs = NameWindow(window, clock)

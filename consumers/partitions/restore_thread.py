@@ -81,7 +81,7 @@ class Restoring:
             except Unrestorable as error:
                 if not self._is_pointless(waiting):
                     complaint.note(error)
-                    if complaint.was_told:
+                    if complaint.was_logged:
                         self._on_trouble()
                 self._stopping.wait(RETRY_PAUSE_S)
 
@@ -99,16 +99,16 @@ class _Complaint:
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self._next_at_s = time.monotonic() + LOUD_AFTER_S
-        self.was_told = False
+        self.was_logged = False
 
     def note(self, obstacle: Unrestorable | CounterpartsMissing) -> None:
         """Take what stands in the way at this moment."""
         now_s = time.monotonic()
         if now_s >= self._next_at_s:
-            self._next_at_s, self.was_told = now_s + REPEAT_S, True
+            self._next_at_s, self.was_logged = now_s + REPEAT_S, True
             _LOGGER.error("%s", obstacle, extra={log_keys.QUEUE: self._queue})
 
     def end(self) -> None:
         """Note that nothing does any more."""
-        if self.was_told:
+        if self.was_logged:
             _LOGGER.warning("the partitions that waited go on", extra={log_keys.QUEUE: self._queue})

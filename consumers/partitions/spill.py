@@ -74,7 +74,9 @@ class Spill:
             self._complain(assignment, as_error(refusal))
         else:
             self._under_way.add(place)
-            self._written = {kept: told for kept, told in self._written.items() if kept.is_active} | {assignment: state}
+            self._written = {kept: written for kept, written in self._written.items() if kept.is_active} | {
+                assignment: state
+            }
 
     def serve(self) -> None:
         """Take the brokers' answers, as far as they are here."""

@@ -109,7 +109,7 @@ class _Former:
                 f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
                 f"Going on from its first record, {low}; jobs that the ledger remembers do not run again"
             )
-            # The first record to come will lie before this, and begin the partition anew. Were the end told wrongly,
+            # The first record to come will lie before this, and begin the partition anew. Were the end wrong,
             # none would, and no offset is committed that makes everything run again.
             return StartPosition(state=PartitionState(committed_offset=offset, position=offset))
         known = self._read_former() or PartitionState(committed_offset=offset, position=offset, is_open=False)

@@ -146,7 +146,7 @@ class Backpressure:
             self._settled.wait()
 
     def pause(self, consumer: Consumer) -> None:
-        """Let all partitions of the main topic rest, those that leave included; tiers have a bound of their own."""
+        """Pause all partitions of the main topic, those that leave included; tiers have a bound of their own."""
         self.is_paused = True
         consumer.pause(places(a for a in self._assignments.all() if a.source.reader is Reader.GROUP))
 
@@ -157,7 +157,7 @@ class Backpressure:
         consumer.resume(places(self._assignments.flowing(running)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
-        """Let partitions of the main topic flow whose ledgers are restored."""
+        """Fetch partitions of the main topic whose jobs may start."""
         admitted = places(restored)
         if admitted and not self.is_paused:
             consumer.resume(admitted)

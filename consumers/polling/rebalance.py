@@ -46,7 +46,7 @@ class Rebalance:
         self._restoring.begin(self._assignments.add(given))
 
     def begin_restored(self, consumer: Consumer) -> None:
-        """Open what is restored, and let flow what is opened; `consumer` is the group's."""
+        """Commit what is restored, and fetch what is opened by that; `consumer` is the group's."""
         restored = self._assignments.take_restored()
         if restored:
             self._commits.open(restored)
@@ -59,7 +59,7 @@ class Rebalance:
             self._tiers.begin(starts([a for a in opened if a.source.reader is Reader.TIERS]))
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
-        """Go on with a partition whose offsets went back: what was known of it is void; what runs of it may end."""
+        """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end."""
         _LOGGER.warning(
             "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
             "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
