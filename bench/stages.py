@@ -27,7 +27,7 @@ from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
-from stoker.consumers.steps.hand_over import HandOver
+from stoker.consumers.steps.pipe import HandOver
 from stoker.consumers.steps.run import run_sync
 from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decide, decode
 from stoker.consumers.worker import GC_THRESHOLD

@@ -28,10 +28,9 @@ from .partitions.counterparts import find_missing
 from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
 from .polling.backpressure import Backpressure
-from .polling.completion import Completion
 from .polling.dispatch import Dispatch
 from .polling.grace import Grace
-from .polling.intake import Intake
+from .polling.intake import Completion, Intake
 from .polling.lag import Lags
 from .polling.poll_thread import PollThread
 from .polling.rebalance import Rebalance

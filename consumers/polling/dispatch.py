@@ -26,8 +26,7 @@ from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.settlement import Settlement
 from ..settling.writes import utc
-from ..steps.hand_over import HandOver
-from ..steps.pipe import Pipe
+from ..steps.pipe import HandOver, Pipe
 from ..steps.schema_waits import AwaitedSchema, SchemaWaits
 from ..steps.steps import Decided, DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners

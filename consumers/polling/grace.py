@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection
 
 from ..records.assignment import Assignment
-from .completion import Completion
+from .intake import Completion
 from .poll_thread import PollThread
 from .settled import SettledBatches
 

@@ -1,17 +1,20 @@
-"""`Intake`: takes what the consumers deliver; owned by the poll thread, without I/O."""
+"""`Intake` and `Completion`: both ends of a record's way, taken and counted as complete; owned by the poll thread."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message
 
 from ..partitions.assignments import Assignments
+from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
 from ..records.record import Record
 from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .rebalance import Rebalance
+from .settled import SettledBatches
 
 OnError = Callable[[KafkaError], None]
 
@@ -77,6 +80,32 @@ class Intake:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
+
+
+class Completion:
+    """Counts settled records as complete; without I/O.
+
+    `outcomes` counts {outcome's class name: how many}, since the start.
+    """
+
+    def __init__(self, settled: SettledBatches, backpressure: Backpressure, dispatch: Dispatch) -> None:
+        self._settled = settled
+        self._backpressure = backpressure
+        self._dispatch = dispatch
+        self.outcomes: Counter[str] = Counter()
+
+    def note_settled(self) -> None:
+        """Take what was settled since the last call."""
+        for batch in self._settled.take():
+            self._backpressure.end(batch.records)
+            for record in batch.done:
+                if record.assignment.is_active:
+                    record.assignment.progress.complete(record.offset)
+            for item in batch.others:
+                if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
+                    item.record.assignment.progress.complete(item.record.offset)
+            self._dispatch.note_settled(batch.others)
+            self.outcomes.update(batch.outcomes)
 
 
 def _each_let_go(messages: list[Message]) -> Iterator[Message]:

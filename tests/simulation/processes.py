@@ -28,9 +28,8 @@ from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
-from stoker.consumers.polling.completion import Completion
 from stoker.consumers.polling.dispatch import Dispatch
-from stoker.consumers.polling.intake import Intake
+from stoker.consumers.polling.intake import Completion, Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches

@@ -21,7 +21,7 @@ from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.steps.hand_over import HandOver
+from stoker.consumers.steps.pipe import HandOver
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
