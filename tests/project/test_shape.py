@@ -32,6 +32,7 @@ KNOWN: Final = frozenset(
         "consumers/partitions/commits.py:_take_answer",
         "consumers/partitions/restore_thread.py:_try_to_restore",
         "consumers/records/record.py:__init__",
+        "consumers/steps/pipe.py:carry",
         "consumers/steps/steps.py:_decide_raised",
         "consumers/steps/steps.py:decode",
         "consumers/worker.py:__init__",
