@@ -62,6 +62,7 @@ class Account:
         self.step = 0
         self.is_disturbed = False
         brokers.on_append = self._note_written
+        brokers.on_commit = self.check_committed
 
     # ---- what is on the topics
 
@@ -124,13 +125,12 @@ class Account:
             if place[1] == partition:
                 self.check_committed(place)
 
-    def check_committed(self, place: Place) -> PartitionState:
-        """What a successor would take for complete is settled for good; gives that."""
+    def check_committed(self, place: Place) -> None:
+        """What a successor would take for complete is settled for good."""
         state = self.known_to_successor(place)
         for told in self.told[place].values():
             if state.is_complete(told.record.offset):
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
-        return state
 
     def known_to_successor(self, place: Place) -> PartitionState:
         """What the commit says, and the progress topic where it refers to that."""

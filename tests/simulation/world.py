@@ -16,7 +16,7 @@ from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.followers import FOLLOWED_WRITERS
 from simulation.gates import SimGate
-from simulation.pairs import check_not_passed, check_restored
+from simulation.pairs import check_restored
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
 from simulation.virtual_time import CLOCK, START_S
@@ -134,17 +134,10 @@ class World:
             tells=shape.metadata_limit >= LEAST_METADATA,
             is_followed=shape.is_followed,
         )
-        self.brokers.on_commit = self._check_committed
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
         self._numbers = count(1)
         self.topics = [self.queue.topic, *self.queue.retry_topics.values()]
-
-    def _check_committed(self, place: Place) -> None:
-        state = self.account.check_committed(place)
-        owner = self.owners.get(place[1])
-        if owner is not None and owner.is_alive and not owner.is_fenced:
-            check_not_passed(owner, place, state)
 
     # ---- producers and operators
 
