@@ -19,7 +19,7 @@ from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID
 from ..isolation.runners import IsolatedRunners
-from ..job.context import JobContext
+from ..job.run import Run
 from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
@@ -94,18 +94,16 @@ class Holdups:
 
     def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
         """Why the jobs at these spots are incomplete, and all stuck jobs."""
-        places = [
-            (place, context) for place in self._dispatch.watchdog.places if (context := place.context) is not None
-        ]
-        running = {spot_of(context.record): context for _, context in places}
-        for place, context in places:
-            if is_stuck(place) or spot_of(context.record) in old:
-                yield _of_run(context, "stuck" if is_stuck(place) else "running")
+        places = [(place, run) for place in self._dispatch.watchdog.places if (run := place.run) is not None]
+        running = {spot_of(run.record): run for _, run in places}
+        for place, run in places:
+            if is_stuck(place) or spot_of(run.record) in old:
+                yield _of_run(run, "stuck" if is_stuck(place) else "running")
         waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
         if waiting:
-            yield from self._of_waiting(waiting, {context.record.lane: context for context in running.values()})
+            yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
 
-    def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, JobContext]) -> Iterator[Holdup]:
+    def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = {spot_of(record): record for record in self._dispatch.parked_records() if spot_of(record) in waiting}
         isolated = self._dispatch.runners.of(IsolatedRunners)
         crashed = {} if isolated is None else {spot_of(record): record for record in isolated.paused_records()}
@@ -123,7 +121,7 @@ class Holdups:
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
 
-    def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, JobContext]) -> Holdup:
+    def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
         tier = self._dispatch.awaited_tier(record) if ahead is None else None
         state: State = "behind"
@@ -147,12 +145,10 @@ def spot_of(record: Record) -> Spot:
     return record.assignment, record.offset
 
 
-def _of_run(context: JobContext, state: State) -> Holdup:
-    timeout_s = context.limits.timeout_s
+def _of_run(run: Run, state: State) -> Holdup:
+    timeout_s = run.limits.timeout_s
     detail = {} if math.isinf(timeout_s) else {"timeout_s": f"{timeout_s:g}"}
-    return Holdup(
-        spot=spot_of(context.record), state=state, since_s=context.began_s, record=context.record, detail=detail
-    )
+    return Holdup(spot=spot_of(run.record), state=state, since_s=run.began_s, record=run.record, detail=detail)
 
 
 def holdup_event(holdup: Holdup, since: datetime, *, queue: Queue, worker_id: str) -> JobHeldUp:

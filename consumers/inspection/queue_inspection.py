@@ -130,20 +130,20 @@ def inspect_runs(places: Sequence[Place], now_s: float) -> tuple[RunInspection, 
 
 
 def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
-    context = place.context
-    if context is None:
+    run = place.run
+    if run is None:
         return None
     return RunInspection(
         runner=place.name,
-        job_id=context.shown_id,
-        job_type=context.job_type,
-        key=None if context.key is None else wire_text(context.key),
-        attempt=context.attempt,
-        record=context.place,
-        ran_s=now_s - context.began_s,
-        left_s=context.deadline_s - now_s,
-        state="stuck" if is_stuck(place) else "ending" if context.interrupt_reason else "running",
-        progress=str(context.latest_progress or ""),
+        job_id=run.shown_id,
+        job_type=run.job_type,
+        key=None if run.record.key is None else wire_text(run.record.key),
+        attempt=run.attempt,
+        record=str(run.record),
+        ran_s=now_s - run.began_s,
+        left_s=run.deadline_s - now_s,
+        state="stuck" if is_stuck(place) else "ending" if run.interrupt_reason else "running",
+        progress=str(run.latest_progress or ""),
         stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
     )
 

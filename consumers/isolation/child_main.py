@@ -32,9 +32,9 @@ from ...schemas import Contract
 from ...topology import JobType, Queue
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.own_loggers import keep_loggers_on
-from ..job.context import JobContext
-from ..job.heartbeats import JobProgress, Signs
+from ..job.heartbeats import Heartbeats, JobProgress
 from ..job.job_errors import report_of
+from ..job.run import Run
 from ..machine import own_peak_bytes
 from ..records.assignment import Assignment
 from ..records.record import Record
@@ -141,8 +141,8 @@ def main_frames() -> tuple[str, ...]:
     return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
 
 
-class PipedSigns:
-    """The signs of life of a job in a child: each is repeated in the worker, on the job's context there."""
+class PipedHeartbeats:
+    """The heartbeats of a job in a child: the worker repeats each on its own `Run`."""
 
     def __init__(self, talk: Talk) -> None:
         self._talk = talk
@@ -190,19 +190,19 @@ class Child:
         self._runner.close()
 
     def _conclude(self, message: RunJob) -> None:
-        context = context_of(message, self._step_context.queue.name, PipedSigns(self._talk))
-        job_type, result = self._run(message, context)
+        run = run_of(message, self._step_context.queue.name, PipedHeartbeats(self._talk))
+        job_type, result = self._run(message, run)
         _flush()
-        outcome = decide(DecodedJob(context.record, job_type, (), {}, context), result, self._step_context)
+        outcome = decide(DecodedJob(run.record, job_type, (), {}, run), result, self._step_context)
         self._talk.tell(Ended(outcome))
 
-    def _run(self, message: RunJob, context: JobContext) -> tuple[AnyJobType, Result]:
+    def _run(self, message: RunJob, run: Run) -> tuple[AnyJobType, Result]:
         try:
             job_type = self._job_type(message.job_type)
             args, kwargs = pickle.loads(message.arguments)
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
             return _stand_in(self._addresses[message.job_type], self._step_context.queue, _unknown), Raised(error)
-        task = DecodedJob(context.record, job_type, args, kwargs, context)
+        task = DecodedJob(run.record, job_type, args, kwargs, run)
         return job_type, self._run_async(task) if job_type.is_async else run_sync(task, self._slot)
 
     def _run_async(self, task: DecodedJob) -> Result:
@@ -276,11 +276,11 @@ class CarriedMessage:
         return 0, self._job.timestamp_ms
 
 
-def context_of(job: RunJob, queue: str, signs: Signs) -> JobContext:
-    """What the job may know about itself."""
+def run_of(job: RunJob, queue: str, heartbeats: Heartbeats) -> Run:
+    """The run as it is in the child."""
     assignment = Assignment(0, job.topic, job.partition)
     record = Record(cast(Any, CarriedMessage(job)), assignment)
-    return JobContext(job.job_id, job.job_type, queue, job.attempt, job.attempts, record, signs=signs)
+    return Run(job.job_id, job.job_type, queue, job.attempt, job.attempts, record, heartbeats=heartbeats)
 
 
 def _flush() -> None:

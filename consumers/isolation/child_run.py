@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..job.context import JobContext
+from ..job.run import Run
 from ..job.signals import INTERRUPTS, JobInterrupted, MemoryLimitExceeded, TimeLimitExceeded
 from ..records.outcomes import Outcome
 from ..steps.run import time_limit_exceeded
@@ -40,17 +40,17 @@ NOT_BEGUN = NotBegun()
 def run_in_child(
     child: ChildProcess,
     job: RunJob,
-    context: JobContext,
+    run: Run,
     memory_limit_bytes: int | None,
 ) -> Ending:
     """Run one job, and watch over it until it has ended in one way or another.
 
     Args:
-        context: the run's, which has begun; its deadline is kept, and its signs of life are repeated on it.
+        run: it has begun; its deadline is kept, and its heartbeats are repeated on it.
     """
     if not child.begin(job):
         return NOT_BEGUN
-    return _Watch(child, context, memory_limit_bytes).until_ended()
+    return _Watch(child, run, memory_limit_bytes).until_ended()
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class _Watch:
     """One run of one job in a child."""
 
     child: ChildProcess
-    context: JobContext
+    run: Run
     memory_limit_bytes: int | None
     began_s: float = field(default_factory=time.monotonic)
     has_begun: bool = False
@@ -76,7 +76,7 @@ class _Watch:
         while not self.has_begun:
             ending = self._read(TICK_S)
             now_s = time.monotonic()
-            self.context.excuse(now_s - self.began_s)
+            self.run.give_back(now_s - self.began_s)
             self.began_s = now_s
             if ending is None and not self.has_begun:
                 ending = self._cut_short() or (self._give_up() if now_s >= given_s + TAKE_WITHIN_S else None)
@@ -88,12 +88,12 @@ class _Watch:
         tick_s = TICK_S if self.memory_limit_bytes is None else LIMITED_TICK_S
         next_look_s = self.began_s + tick_s
         while True:
-            left_s = self.context.deadline_s - time.monotonic()
+            left_s = self.run.deadline_s - time.monotonic()
             ending = self._read(max(0.0, min(tick_s, left_s)))
             now_s = time.monotonic()
-            if ending is None and now_s >= self.context.deadline_s:
-                self.context.interrupt_reason = self.context.interrupt_reason or "timeout"
-                ending = self._kill(time_limit_exceeded(self.context), STACK_WAIT_S)
+            if ending is None and now_s >= self.run.deadline_s:
+                self.run.interrupt_reason = self.run.interrupt_reason or "timeout"
+                ending = self._kill(time_limit_exceeded(self.run), STACK_WAIT_S)
             if ending is None and now_s >= next_look_s:
                 next_look_s = now_s + tick_s
                 ending = self._look()
@@ -108,9 +108,9 @@ class _Watch:
             case Begun():
                 self.has_begun = True
             case Heartbeat():
-                self.context.heartbeat()
+                self.run.take_heartbeats().heartbeat()
             case Progressed(latest=latest):
-                self.context.progress(latest.done, latest.total, latest.note)
+                self.run.take_heartbeats().progress(latest)
         if message is None and self.child.has_ended and not self.child.has_more:
             return self._died()
         return None
@@ -120,7 +120,7 @@ class _Watch:
         ending = self._cut_short()
         if ending is not None:
             return ending
-        if self.context.should_stop and not self.was_told:
+        if self.run.take_heartbeats().should_stop and not self.was_told:
             self.was_told = True
             self.child.tell_to_stop()
         limit_bytes, held_bytes = self.memory_limit_bytes, self.child.sample()
@@ -157,7 +157,7 @@ class _Watch:
         return Killed(error=error)
 
     def _interrupted(self) -> Killed | None:
-        reason = self.context.interrupt_reason
+        reason = self.run.interrupt_reason
         return None if reason is None else Killed(error=INTERRUPTS[reason]())
 
     def _died(self) -> Ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..job.context import JobContext
+from ..job.run import Run
 from ..job.signals import InterruptReason
 from ..runners.slots import Slot
 from .process import ChildProcess
@@ -25,13 +25,13 @@ class ChildSlot(Slot):
         super().__init__(name)
         self.child: ChildProcess | None = None
 
-    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+    def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Note the reason: the thread that waits for the child sees it and kills the child.
 
         A timeout is left to that thread, which first takes in the heartbeats that the child has sent.
         """
-        if reason != "timeout" and self.context is context and context.interrupt_reason is None:
-            context.interrupt_reason = reason
+        if reason != "timeout" and self.run is run and run.interrupt_reason is None:
+            run.interrupt_reason = reason
 
     def child_frames(self) -> tuple[str, ...]:
         """Where the job is, as `file:line function`, the innermost last; a line that says so if its child does not."""

@@ -132,7 +132,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The job gives a sign of life."""
+    """The job is alive."""
 
 
 @dataclass(frozen=True, slots=True)

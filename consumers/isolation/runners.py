@@ -134,8 +134,8 @@ class IsolatedRunners(Runners[Slot]):
         self._is_stopping = True
         self._threads.stop()
         for slot in self.places:
-            if slot.context is not None:
-                slot.interrupt(slot.context, "shutdown")
+            if slot.run is not None:
+                slot.interrupt(slot.run, "shutdown")
         with self._lock:
             for timer in self._paused.values():
                 timer.cancel()
@@ -192,11 +192,11 @@ class IsolatedRunners(Runners[Slot]):
                 return INTERRUPTED
             if isinstance(slot, ChildSlot):
                 slot.child = child
-            slot.begin(task.context, job_type.limits)
+            slot.begin(task.run, job_type.limits)
             if self._is_stopping:  # too late for `stop` to see the job
-                slot.interrupt(task.context, "shutdown")
+                slot.interrupt(task.run, "shutdown")
             try:
-                ending = run_in_child(child, job, task.context, job_type.memory_limit_bytes)
+                ending = run_in_child(child, job, task.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()
                 self._pool.give_back(child)
@@ -219,7 +219,7 @@ class IsolatedRunners(Runners[Slot]):
         if crashes >= limit:
             with self._lock:
                 self._deaths.pop(record, None)
-            return quarantine(task.context.job_type, crashes, deaths)
+            return quarantine(task.run.job_type, crashes, deaths)
         return None if self._pause(record, pause_after(crashes).total_seconds()) else INTERRUPTED
 
     def _pause(self, record: Record, pause_s: float) -> bool:
@@ -245,16 +245,16 @@ class IsolatedRunners(Runners[Slot]):
         self._threads.make_ready([record])
 
     def _log_crash(self, task: DecodedJob, died: ChildDied, crashes: int) -> None:
-        context = task.context
+        run = task.run
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
-            context.shown_id, context.job_type, died, crashes, self._step_context.queue.crash_limit,
-            extra={**job_fields(task.record, context.queue), log_keys.ATTEMPT: context.attempt},
+            run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
+            extra={**job_fields(task.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
 
 
 def _job_message(task: DecodedJob) -> RunJob | Exception:
-    record, context = task.record, task.context
+    record, run = task.record, task.run
     try:
         arguments = pickle.dumps((task.args, task.kwargs), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
@@ -262,9 +262,9 @@ def _job_message(task: DecodedJob) -> RunJob | Exception:
     return RunJob(
         job_type=task.job_type.name,
         arguments=arguments,
-        job_id=context.job_id,
-        attempt=context.attempt,
-        attempts=context.attempts,
+        job_id=run.job_id,
+        attempt=run.attempt,
+        attempts=run.attempts,
         topic=record.assignment.topic,
         partition=record.assignment.partition,
         offset=record.offset,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any
 
-from ...schemas import wire_text
-from ...topology.declaration.job_type import NO_LIMITS, RunLimits
 from ...topology.wire.headers import REPLAY, TRACE_PARENT
 from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
 from ..records.record import Record
-from .heartbeats import NOTE_LIMIT, JobProgress, RunSigns, Signs
-from .signals import InterruptReason
+from .heartbeats import NOTE_LIMIT, JobProgress
+from .run import Run
 
 _LOGGER = logging.getLogger("stoker.job")
-_current: ContextVar[JobContext | None] = ContextVar("stoker_job", default=None)
+_current: ContextVar[Run | None] = ContextVar("stoker_job", default=None)
 
 
 class NoCurrentJob(RuntimeError):
@@ -40,35 +36,60 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-@dataclass(slots=True)
 class JobContext:
-    """One run of one job; to be read only (not frozen, because each job makes one and freezing triples its cost).
+    """What a running job may know about itself: a view of its run, which nobody can change through it."""
 
-    Attributes:
-        job_id: the same through all attempts and replays.
-        job_type, queue: names.
-        attempt: 1 for the first run; snoozes, shutdowns and crashes do not count.
-        attempts: how many runs the policy allows.
-        record: the Kafka record of this run.
-        deadline_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run
-            begins, and moved on by its signs of life.
-        limits: how long it may take; set when the run begins.
-        signs: takes the run's signs of life; None until the first, where the run is in this process.
-        interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
-    """
+    __slots__ = ("_run",)
 
-    job_id: str
-    job_type: str
-    queue: str
-    attempt: int
-    attempts: int
-    record: Record
-    deadline_s: float = math.inf
-    limits: RunLimits = NO_LIMITS
-    signs: Signs | None = None
-    interrupt_reason: InterruptReason | None = None
-    _entered: dict[str, bool] = field(init=False, repr=False, compare=False)
-    """The inboxes that this run has left; not set before the first, because each job would pay for it."""
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __eq__(self, other: object) -> bool:
+        """Contexts of one run are the same."""
+        return isinstance(other, JobContext) and other._run is self._run
+
+    def __hash__(self) -> int:
+        """As equality asks."""
+        return hash((JobContext, id(self._run)))
+
+    def __repr__(self) -> str:
+        """Job, type and attempt."""
+        return f"JobContext(job_id={self.shown_id!r}, job_type={self.job_type!r}, attempt={self.attempt})"
+
+    @property
+    def job_id(self) -> str:
+        """The same through all attempts and replays."""
+        return self._run.job_id
+
+    @property
+    def job_type(self) -> str:
+        """The name of the job's type."""
+        return self._run.job_type
+
+    @property
+    def queue(self) -> str:
+        """The name of its queue."""
+        return self._run.queue
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run; snoozes, shutdowns and crashes do not count."""
+        return self._run.attempt
+
+    @property
+    def attempts(self) -> int:
+        """How many runs the policy allows."""
+        return self._run.attempts
+
+    @property
+    def record(self) -> Record:
+        """The Kafka record of this run."""
+        return self._run.record
+
+    @property
+    def deadline_s(self) -> float:
+        """`time.monotonic()` at which the run is interrupted for its limits; its heartbeats move it on."""
+        return self._run.deadline_s
 
     @property
     def should_stop(self) -> bool:
@@ -77,10 +98,10 @@ class JobContext:
         A long job asks now and then, and ends, for instance by returning `Snooze(timedelta(0))` after noting how far
         it has come. If it goes on instead, it is interrupted when the worker's grace is over, and delivered again.
         """
-        return self._signs().should_stop
+        return self._run.take_heartbeats().should_stop
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Tell how far the run is, in units of its own; shown to operators, and a sign of life.
+        """Report how far the run is, in units of its own; shown to operators, and a heartbeat.
 
         Args:
             done: units that are done.
@@ -91,40 +112,12 @@ class JobContext:
             TypeError, ValueError: that are no numbers. Here, and not where they are shown: there they end the worker.
         """
         total = None if total is None else float(total)
-        self._signs().progress(JobProgress(done=float(done), total=total, note=str(note)[:NOTE_LIMIT]))
+        latest = JobProgress(done=float(done), total=total, note=str(note)[:NOTE_LIMIT])
+        self._run.take_heartbeats().progress(latest)
 
     def heartbeat(self) -> None:
-        """Give a sign of life: needed at least as often as the job type's `heartbeat` says, if it declares one."""
-        self._signs().heartbeat()
-
-    def _signs(self) -> Signs:
-        if self.signs is None:
-            self.signs = RunSigns(self)
-        return self.signs
-
-    @property
-    def began_s(self) -> float:
-        """`time.monotonic()` at which the run began."""
-        signs = self.signs
-        return signs.began_s if isinstance(signs, RunSigns) else self.deadline_s - self.limits.first_s
-
-    def excuse(self, lost_s: float) -> None:
-        """Give the run time back that it lost through no fault of its own."""
-        self.deadline_s += lost_s
-        if isinstance(self.signs, RunSigns):
-            self.signs.began_s += lost_s
-            self.signs.last_s += lost_s
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether its deadline is that of the next sign of life, not that of the timeout."""
-        limits = self.limits
-        return limits.heartbeat_s < limits.timeout_s and self.deadline_s < self.began_s + limits.timeout_s
-
-    @property
-    def latest_progress(self) -> JobProgress | None:
-        """What `progress` was told last, in this process."""
-        return self.signs.latest if isinstance(self.signs, RunSigns) else None
+        """Show that the run is alive: at least as often as the job type's `heartbeat` says, if it declares one."""
+        self._run.take_heartbeats().heartbeat()
 
     @property
     def key(self) -> str | None:
@@ -169,12 +162,8 @@ class JobContext:
             UnsupportedConnection: the connection is of no driver that is known.
             InvalidTableName, InvalidStepName: table or step cannot be called so.
         """
-        try:
-            entered = self._entered
-        except AttributeError:
-            entered = self._entered = {}
         identity = identify(self.scope, self.record.deduplication_id or self.job_id, step)
-        return Inbox(connection, identity, table=table, entered=entered)
+        return Inbox(connection, identity, table=table, entered=self._run.inbox_blocks())
 
     @property
     def is_last_attempt(self) -> bool:
@@ -190,7 +179,7 @@ class JobContext:
     @property
     def shown_id(self) -> str:
         """The job's id for logs and views, where one of a megabyte is cut."""
-        return wire_text(self.job_id)
+        return self._run.shown_id
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -210,17 +199,18 @@ def current_job() -> JobContext:
     Raises:
         NoCurrentJob: no worker runs this code.
     """
-    job = _current.get()
-    if job is None:
+    run = _current.get()
+    if run is None:
         raise NoCurrentJob
-    return job
+    return JobContext(run)
 
 
 def current_job_or_none() -> JobContext | None:
     """The job that this code runs for, or None where the function was called directly."""
-    return _current.get()
+    run = _current.get()
+    return None if run is None else JobContext(run)
 
 
-def enter_job(job: JobContext) -> None:
-    """Make `job` the current one of the context that this is called in, which is the run's own."""
-    _current.set(job)
+def enter_job(run: Run) -> None:
+    """Make a run the current one of the context that this is called in, which is the run's own."""
+    _current.set(run)

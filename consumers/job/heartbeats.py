@@ -1,7 +1,7 @@
-"""Signs of life: how a running job tells that it moves, and learns that it should stop.
+"""Heartbeats: how a running job shows that it moves, and learns that it should stop.
 
-A run in this process keeps its signs itself (`RunSigns`). For a run in a child process, the child has an
-implementation of `Signs` that sends each over its pipe, and the parent repeats it on the run's context over here.
+A run in this process keeps its heartbeats itself (`RunHeartbeats`). For a run in a child process, the child has
+`PipedHeartbeats`, which send each over the pipe, and the worker repeats it on its own `Run`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from .context import JobContext
+    from .run import Run
 
 NOTE_LIMIT: Final = 200
 TOLD_INTERVAL_S: Final = 5.0
@@ -38,8 +38,8 @@ class JobProgress:
         return f"{self.done:,.15g}{share}" + (f", {self.note}" if self.note else "")
 
 
-class Signs(Protocol):
-    """What a run's context passes its signs of life to."""
+class Heartbeats(Protocol):
+    """What takes a run's heartbeats."""
 
     @property
     def should_stop(self) -> bool:
@@ -51,25 +51,25 @@ class Signs(Protocol):
         ...
 
     def progress(self, latest: JobProgress) -> None:
-        """Take note of how far it is, which is a sign of life too."""
+        """Take note of how far it is, which is a heartbeat too."""
         ...
 
 
-class RunSigns:
-    """The signs of a run that this process watches; made when the first one is asked for.
+class RunHeartbeats:
+    """The heartbeats of a run that this process watches; made at the first one.
 
     Attributes:
-        began_s, last_s: `time.monotonic()` of the run's begin and of its last sign.
+        began_s, last_s: `time.monotonic()` of the run's begin and of its last heartbeat.
         latest: the last progress; None where the run has told none.
         has_news: whether `latest` has not become an event yet.
         told_s: when the last event was made of it.
     """
 
-    __slots__ = ("_context", "began_s", "has_news", "last_s", "latest", "told_s")
+    __slots__ = ("_run", "began_s", "has_news", "last_s", "latest", "told_s")
 
-    def __init__(self, context: JobContext) -> None:
-        self._context = context
-        self.began_s = context.began_s
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.began_s = run.began_s
         self.last_s = self.began_s
         self.latest: JobProgress | None = None
         self.has_news = False
@@ -78,15 +78,15 @@ class RunSigns:
     @property
     def should_stop(self) -> bool:
         """Whether the worker shuts down or ends the run, the partition is given away, or the run is past its limits."""
-        context = self._context
-        is_unwanted = not context.record.assignment.is_open or context.interrupt_reason is not None
-        return is_unwanted or time.monotonic() >= context.deadline_s
+        run = self._run
+        is_unwanted = not run.record.assignment.is_open or run.interrupt_reason is not None
+        return is_unwanted or time.monotonic() >= run.deadline_s
 
     def heartbeat(self) -> None:
         """Move the deadline on, but never past the timeout."""
-        limits = self._context.limits
+        limits = self._run.limits
         self.last_s = time.monotonic()
-        self._context.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
+        self._run.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
 
     def progress(self, latest: JobProgress) -> None:
         """Keep it for whoever looks at the worker, and for an event."""

@@ -92,7 +92,7 @@ class WorkerShutdown(JobInterrupted):
 
 
 class TimeLimitExceeded(JobInterrupted):
-    """Raised inside a job that ran past its timeout, or gave no sign of life for too long; the run counts as failed.
+    """Raised inside a job that ran past its timeout, or sent no heartbeat for too long; the run counts as failed.
 
     Attributes:
         timeout_s: how long it may run; 0 where that is not known, as inside the job.
@@ -101,7 +101,7 @@ class TimeLimitExceeded(JobInterrupted):
 
     def __init__(self, timeout_s: float = 0.0, heartbeat_s: float | None = None) -> None:
         if heartbeat_s is not None:
-            message = f"the job gave no sign of life for {heartbeat_s:g} s"
+            message = f"the job sent no heartbeat for {heartbeat_s:g} s"
         elif timeout_s:
             message = f"the job ran longer than its timeout of {timeout_s:g} s"
         else:

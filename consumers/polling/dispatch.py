@@ -10,8 +10,8 @@ from typing import Final
 
 from ...topology import Queue
 from ..gates.gate_row import GateRow
-from ..job.context import JobContext
 from ..job.heartbeats import JobProgress
+from ..job.run import Run
 from ..ordering.key_lanes import KeyLanes
 from ..ordering.strict_lanes import StrictLanes
 from ..records.assignment import Assignment
@@ -166,10 +166,8 @@ class Dispatch:
         self._make_ready([job.record])
         return Decided(None)
 
-    def _publish_progress(self, context: JobContext, latest: JobProgress) -> None:
-        event = progress_event(
-            context.record, latest, queue=self._queue, worker_id=self._worker_id, now=utc(time.time())
-        )
+    def _publish_progress(self, run: Run, latest: JobProgress) -> None:
+        event = progress_event(run.record, latest, queue=self._queue, worker_id=self._worker_id, now=utc(time.time()))
         self._events.publish(event)
 
     def _fail(self, record: Record, error: BaseException) -> None:

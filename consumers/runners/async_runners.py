@@ -141,7 +141,7 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _start_replacement(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
         if len(alive) > MOST_REPLACEMENTS:
-            stuck = sum(slot.context is not None for loop in alive for slot in loop.places)
+            stuck = sum(slot.run is not None for loop in alive for slot in loop.places)
             self._failure = self._failure or TooManyStuck(self._name, stuck)
             return []
         _LOGGER.error(
@@ -155,10 +155,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     def _why_lost(self, loop: RunnerLoop, now_s: float) -> LoopLost | None:
         """Why the jobs that are suspended on a blocked loop would wait for ever, if they would."""
         culprit = loop.culprit
-        context = culprit.context if culprit is not None else None
-        if context is None:
-            is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S
-        else:
-            is_lost = now_s > context.deadline_s + LOST_AFTER_S
+        run = culprit.run if culprit is not None else None
+        is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_s + LOST_AFTER_S
         suspended = sum(slot.has_record and slot is not culprit for slot in loop.places) if is_lost else 0
-        return LoopLost(self._name, context.shown_id if context else None, suspended) if suspended else None
+        return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from ...topology.declaration.job_type import RunLimits
-from ..job.context import JobContext
+from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason
 from .forks import PROCESS, end_copy
 from .slots import set_pending_interrupt
@@ -58,13 +58,13 @@ class AsyncSlot:
         "_is_cancelled",
         "_lock",
         "_tell",
-        "context",
         "has_record",
         "holder",
         "is_replaced",
         "is_targeted",
         "name",
         "reported",
+        "run",
         "task",
     )
 
@@ -79,8 +79,8 @@ class AsyncSlot:
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
-        self.context: JobContext | None = None
-        self.reported: JobContext | None = None
+        self.run: Run | None = None
+        self.reported: Run | None = None
         self.is_replaced = False
 
     @property
@@ -88,21 +88,21 @@ class AsyncSlot:
         """Whether a job has cancelled its own task, which the next job there would have to bear."""
         return self.task is not None and self.task.cancelling() > 0
 
-    def begin(self, context: JobContext, limits: RunLimits, coroutine: Coroutine[object, None, Any]) -> None:
+    def begin(self, run: Run, limits: RunLimits, coroutine: Coroutine[object, None, Any]) -> None:
         """Note that the job runs in this slot's task from now on."""
-        context.limits = limits
-        context.deadline_s = time.monotonic() + limits.first_s
+        run.limits = limits
+        run.deadline_s = time.monotonic() + limits.first_s
         self._coroutine = coroutine
-        self.context = context
+        self.run = run
 
     def end(self) -> None:
         """Note that the job has ended; its cancellation is not for the next one."""
-        self.context, self._coroutine = None, None
+        self.run, self._coroutine = None, None
         if self._is_cancelled and self.task is not None:
             self._is_cancelled = False
             self.task.uncancel()
 
-    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+    def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Cancel the job, unless it was interrupted or has ended; if it is what holds the loop, raise inside of it too.
 
         Where something else holds the loop past the job's timeout, the job could not end, and is left alone until it
@@ -111,19 +111,19 @@ class AsyncSlot:
         if reason == "timeout" and self.holder.is_blocked and self.holder.inside is not self:
             return
         with self._lock:
-            if self.context is not context or context.interrupt_reason is not None:
+            if self.run is not run or run.interrupt_reason is not None:
                 return
-            context.interrupt_reason = reason
-        self._tell(lambda: self._cancel(context))
+            run.interrupt_reason = reason
+        self._tell(lambda: self._cancel(run))
         with self._lock:
             self.is_targeted = True
-            if self.holder.inside is self and self.context is context:
+            if self.holder.inside is self and self.run is run:
                 self._has_pending_interrupt = True
                 set_pending_interrupt(self.holder.thread_id, INTERRUPTS[reason])
 
-    def _cancel(self, context: JobContext) -> None:
+    def _cancel(self, run: Run) -> None:
         """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
-        if self.context is context and self.task is not None:
+        if self.run is run and self.task is not None:
             self._is_cancelled = self.task.cancel()
 
     def leave(self) -> None:

@@ -153,9 +153,9 @@ class RunnerLoop:
         """It goes on: the jobs that it held up through no fault of theirs get the lost time back."""
         if self._holder.is_blocked:
             for slot in self.places:
-                context = slot.context
-                if context is not None and slot is not self._culprit and context.began_s < asked_s:
-                    context.excuse(self.blocked_s)
+                run = slot.run
+                if run is not None and slot is not self._culprit and run.began_s < asked_s:
+                    run.give_back(self.blocked_s)
         self._asked_s, self._culprit = None, None
         self.blocked_s, self._holder.is_blocked = 0.0, False
 
@@ -164,9 +164,9 @@ class RunnerLoop:
         self._wake()  # a record that came while this loop was being started or replaced may have woken nobody
 
     def _report_blocked(self) -> None:
-        context = self._culprit.context if self._culprit is not None else None
-        who = f"job {context.shown_id} ({context.job_type})" if context is not None else "something that a job started"
-        extra = job_fields(context.record, context.queue) if context is not None else {}
+        run = self._culprit.run if self._culprit is not None else None
+        who = f"job {run.shown_id} ({run.job_type})" if run is not None else "something that a job started"
+        extra = job_fields(run.record, run.queue) if run is not None else {}
         _LOGGER.warning(
             "%s has held the event loop for %.1f s, so that no other async job goes on; it should await, or run as a "
             "sync job\n%s", who, self.blocked_s, describe_frames(self.frames()), extra=extra,
@@ -222,10 +222,10 @@ class RunnerLoop:
 
     def _interrupt_all(self) -> None:
         for task, slot in list(self._runners.items()):
-            if slot.context is None:
+            if slot.run is None:
                 task.cancel()
             else:
-                slot.interrupt(slot.context, "shutdown")
+                slot.interrupt(slot.run, "shutdown")
 
     def _wake(self) -> None:
         self._is_woken = False  # first, so that a wake that comes from now on is not taken for this one

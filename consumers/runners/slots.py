@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Final
 
 from ...topology.declaration.job_type import RunLimits
-from ..job.context import JobContext
+from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason
 from ..records.record import Record
 from .forks import PROCESS
@@ -32,7 +32,7 @@ class Slot:
 
     Attributes:
         name: for people.
-        context: the job that runs; None between two.
+        run: the job that runs; None between two.
         reported: the job that was reported as stuck; it may have ended since.
         is_replaced: whether another thread works in its place, so that its own ends when the job does.
         generation: that of the process in which it was made.
@@ -42,12 +42,12 @@ class Slot:
     __slots__ = (
         "_is_targeted",
         "_lock",
-        "context",
         "done",
         "generation",
         "is_replaced",
         "name",
         "reported",
+        "run",
         "thread_id",
     )
 
@@ -57,32 +57,32 @@ class Slot:
         self.generation = PROCESS.generation
         self.name = name
         self.done: deque[Record] = deque()
-        self.context: JobContext | None = None
+        self.run: Run | None = None
         self.thread_id = 0
-        self.reported: JobContext | None = None
+        self.reported: Run | None = None
         self.is_replaced = False
 
-    def begin(self, context: JobContext, limits: RunLimits) -> None:
+    def begin(self, run: Run, limits: RunLimits) -> None:
         """Note that the job runs in the calling thread from now on."""
         self.thread_id = threading.get_ident()
-        context.limits = limits
-        context.deadline_s = time.monotonic() + limits.first_s
-        self.context = context
+        run.limits = limits
+        run.deadline_s = time.monotonic() + limits.first_s
+        self.run = run
 
     def end(self) -> None:
         """Note that the job has ended; an interrupt that has not taken effect yet is called off."""
-        self.context = None
+        self.run = None
         if self._is_targeted:  # else an interrupt from now on finds no job here
             with self._lock:
                 set_pending_interrupt(self.thread_id, None)
                 self._is_targeted = False
 
-    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+    def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Raise the reason's exception in the job's thread, unless the job was interrupted or has ended."""
         with self._lock:
             self._is_targeted = True
-            if self.context is context and context.interrupt_reason is None:
-                context.interrupt_reason = reason
+            if self.run is run and run.interrupt_reason is None:
+                run.interrupt_reason = reason
                 set_pending_interrupt(self.thread_id, INTERRUPTS[reason])
 
     def frames(self) -> list[FrameType]:

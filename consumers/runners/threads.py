@@ -151,7 +151,7 @@ class ThreadRunners(Runners[Slot]):
             with self._condition:
                 if begun != self._begun:
                     begun, moved_s = self._begun, time.monotonic()
-                inside = sum(slot.context is not None and not slot.is_replaced for slot in self._taken)
+                inside = sum(slot.run is not None and not slot.is_replaced for slot in self._taken)
                 is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
                 self._enough = inside * 2 < self._size - self._idle and not is_stalled
                 self._free_stalled(time.monotonic())

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import TooManyStuck
-from ..job.context import JobContext
-from ..job.heartbeats import JobProgress, RunSigns
+from ..job.heartbeats import JobProgress, RunHeartbeats
+from ..job.run import Run
 from ..job.signals import InterruptReason
 from ..records.job_fields import job_fields
 from .stacks import describe_frames
@@ -26,21 +26,21 @@ TICK_S: Final = 0.05
 STUCK_AFTER_S: Final = 5.0
 """How long past its timeout a job may go on before it is reported as stuck."""
 
-TellProgress = Callable[[JobContext, JobProgress], None]
+TellProgress = Callable[[Run, JobProgress], None]
 
 
 class Place(Protocol):
     """Where a job runs: a thread's slot, or a task's."""
 
     name: str
-    reported: JobContext | None
+    reported: Run | None
 
     @property
-    def context(self) -> JobContext | None:
+    def run(self) -> Run | None:
         """The job that runs; None between two."""
         ...
 
-    def interrupt(self, context: JobContext, reason: InterruptReason) -> None:
+    def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """End the run, unless it was interrupted before or has ended; its outcome follows from the reason."""
         ...
 
@@ -100,9 +100,9 @@ class Watchdog:
     def interrupt_all(self, reason: InterruptReason) -> None:
         """Interrupt all runs; those that resist go on."""
         for place in self.places:
-            context = place.context
-            if context is not None:
-                place.interrupt(context, reason)
+            run = place.run
+            if run is not None:
+                place.interrupt(run, reason)
 
     @property
     def places(self) -> list[Place]:
@@ -112,7 +112,7 @@ class Watchdog:
     @property
     def running(self) -> int:
         """How many jobs run, the stuck ones included."""
-        return sum(place.context is not None for place in self.places)
+        return sum(place.run is not None for place in self.places)
 
     @property
     def stuck(self) -> int:
@@ -122,12 +122,8 @@ class Watchdog:
     @property
     def progress(self) -> dict[str, JobProgress]:
         """{job id: how far it is} of the jobs that run and have told so."""
-        contexts = [place.context for place in self.places]
-        return {
-            context.shown_id: latest
-            for context in contexts
-            if context is not None and (latest := context.latest_progress) is not None
-        }
+        runs = [place.run for place in self.places]
+        return {run.shown_id: latest for run in runs if run is not None and (latest := run.latest_progress) is not None}
 
     def _run(self) -> None:
         try:
@@ -142,40 +138,40 @@ class Watchdog:
         for pool in self._pools:
             pool.look(now_s)
             for place in pool.places:
-                context = place.context
-                if context is None:
+                run = place.run
+                if run is None:
                     continue
-                if context.signs is not None:
-                    self._pass_on(context, now_s)
-                if now_s > context.deadline_s:
-                    self._act(pool, place, context, now_s - context.deadline_s)
+                if run.heartbeats is not None:
+                    self._pass_on(run, now_s)
+                if now_s > run.deadline_s:
+                    self._act(pool, place, run, now_s - run.deadline_s)
 
-    def _pass_on(self, context: JobContext, now_s: float) -> None:
-        latest = context.signs.take_news(now_s) if isinstance(context.signs, RunSigns) else None
+    def _pass_on(self, run: Run, now_s: float) -> None:
+        latest = run.heartbeats.take_news(now_s) if isinstance(run.heartbeats, RunHeartbeats) else None
         if latest is not None:
-            self._on_progress(context, latest)
+            self._on_progress(run, latest)
 
-    def _act(self, pool: Pool[Any], place: Place, context: JobContext, overdue_s: float) -> None:
-        if context.interrupt_reason is None:
-            place.interrupt(context, "timeout")
-        elif place.reported is not context and overdue_s > STUCK_AFTER_S:
-            place.reported = context
-            report_stuck(context, place, overdue_s)
+    def _act(self, pool: Pool[Any], place: Place, run: Run, overdue_s: float) -> None:
+        if run.interrupt_reason is None:
+            place.interrupt(run, "timeout")
+        elif place.reported is not run and overdue_s > STUCK_AFTER_S:
+            place.reported = run
+            report_stuck(run, place, overdue_s)
             if not pool.replace(place) and self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
 
 
 def is_stuck(place: Place) -> bool:
     """Whether the job that runs there was reported as stuck."""
-    context = place.context
-    return context is not None and place.reported is context
+    run = place.run
+    return run is not None and place.reported is run
 
 
-def report_stuck(context: JobContext, place: Place, overdue_s: float) -> None:
+def report_stuck(run: Run, place: Place, overdue_s: float) -> None:
     """Say which job ignores its timeout, and where it is."""
     _LOGGER.error(
         "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",
-        context.shown_id, context.job_type, overdue_s, describe_frames(place.frames()),
-        extra=job_fields(context.record, context.queue),
+        run.shown_id, run.job_type, overdue_s, describe_frames(place.frames()),
+        extra=job_fields(run.record, run.queue),
     )  # fmt: skip

@@ -11,8 +11,9 @@ from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ...topology.wire.headers import TRACE_PARENT, TRACE_STATE
-from ..job.context import JobContext, enter_job
+from ..job.context import enter_job
 from ..job.job_errors import is_kind_of
+from ..job.run import Run
 from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
 from ..runners.async_slots import AsyncSlot, Holder, in_steps
 from ..runners.forks import PROCESS, end_copy
@@ -32,7 +33,7 @@ def run_sync(task: DecodedJob, slot: Slot) -> Result:
 
 
 def _run_in_slot(task: DecodedJob, slot: Slot) -> Result:
-    slot.begin(task.context, task.job_type.limits)
+    slot.begin(task.run, task.job_type.limits)
     result: Result = RETURNED_NOTHING
     try:
         result = Context().run(_call_sync, task)
@@ -45,10 +46,10 @@ def _run_in_slot(task: DecodedJob, slot: Slot) -> Result:
 
 def _call_sync(task: DecodedJob) -> Result:
     """Call the handler in a context of its own, which holds nothing but the job and its trace."""
-    enter_job(task.context)
+    enter_job(task.run)
     try:
         if TRACE_PARENT in task.record.layout.positions:
-            join_trace(task.context)
+            join_trace(task.run)
         return check_returned(task.job_type.handler(*task.args, **task.kwargs), task.job_type)
     except JobInterrupted as interrupt:
         return _interrupted(task, interrupt)
@@ -58,22 +59,22 @@ def _call_sync(task: DecodedJob) -> Result:
 
 def _interrupted(task: DecodedJob, interrupt: BaseException) -> Raised:
     """The result of a run that an interrupt has ended, or that has raised one by itself."""
-    reason = task.context.interrupt_reason
+    reason = task.run.interrupt_reason
     if reason == "timeout" or is_kind_of(interrupt, TimeLimitExceeded):
-        return Raised(time_limit_exceeded(task.context))
+        return Raised(time_limit_exceeded(task.run))
     return read_raised(interrupt, task.job_type) if reason is None else Raised(INTERRUPTS[reason]())
 
 
-def time_limit_exceeded(context: JobContext) -> TimeLimitExceeded:
+def time_limit_exceeded(run: Run) -> TimeLimitExceeded:
     """The error of a run that is past its deadline; it says which of its limits that is."""
-    limits = context.limits
-    return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if context.is_silent else None)
+    limits = run.limits
+    return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if run.is_silent else None)
 
 
 async def run_async(task: DecodedJob, slot: AsyncSlot) -> Result:
     """Await an async handler in its slot; an interrupt cancels it."""
     coroutine = _call_async(task, slot.holder)
-    slot.begin(task.context, task.job_type.limits, coroutine)
+    slot.begin(task.run, task.job_type.limits, coroutine)
     try:
         result = await in_steps(slot, coroutine)
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
@@ -87,17 +88,17 @@ def _own_or_ours(task: DecodedJob, slot: AsyncSlot, result: Raised) -> Raised:
     if is_kind_of(result.error, JobInterrupted):
         slot.leave()  # it may come anywhere on the way out, where the job has ended or is suspended
         return _interrupted(task, result.error)
-    if is_kind_of(result.error, asyncio.CancelledError) and task.context.interrupt_reason == "timeout":
+    if is_kind_of(result.error, asyncio.CancelledError) and task.run.interrupt_reason == "timeout":
         return _interrupted(task, result.error)
     return result
 
 
 async def _call_async(task: DecodedJob, holder: Holder) -> Result:
     """Call and await the handler; `in_steps` gives it a context of its own."""
-    enter_job(task.context)
+    enter_job(task.run)
     try:
         if TRACE_PARENT in task.record.layout.positions:
-            join_trace(task.context)
+            join_trace(task.run)
         result: Result = check_returned(await _awaited(task), task.job_type)
     except (JobInterrupted, asyncio.CancelledError) as error:
         result = Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
@@ -119,11 +120,10 @@ async def _awaited(task: DecodedJob) -> object:
     return await result if inspect.isawaitable(result) else result
 
 
-def join_trace(context: JobContext) -> None:
+def join_trace(run: Run) -> None:
     """Let spans of the job join the trace under which it was enqueued; it ends with the run's context."""
+    headers = run.record.headers
     carrier = {
-        name: context.headers[name].decode("ascii", "replace")
-        for name in (TRACE_PARENT, TRACE_STATE)
-        if name in context.headers
+        name: headers[name].decode("ascii", "replace") for name in (TRACE_PARENT, TRACE_STATE) if name in headers
     }
     trace_context.attach(_PROPAGATOR.extract(carrier))

@@ -20,8 +20,8 @@ from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
-from ..job.context import JobContext
 from ..job.failure import make_failure
+from ..job.run import Run
 from ..partitions.ledger import Ledger
 from ..records.outcomes import (
     DONE,
@@ -47,13 +47,13 @@ DEFER_LIMIT = timedelta(days=7)
 
 @dataclass(slots=True)
 class DecodedJob:
-    """A decoded record: everything that a run needs. Not frozen, for the reason that `JobContext` gives."""
+    """A decoded record: everything that a run needs. Not frozen, for the reason that `Run` gives."""
 
     record: Record
     job_type: AnyJobType
     args: tuple[object, ...]
     kwargs: dict[str, object]
-    context: JobContext
+    run: Run
 
 
 @dataclass(slots=True)
@@ -130,8 +130,8 @@ def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Out
     if job_type is None:
         return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
     attempt = 1 if conditions is None else conditions.attempt
-    context = JobContext(job_id, job_type.name, step_context.queue.name, attempt, job_type.retry.attempts, record)
-    return _decode_payload(record, job_type, context, step_context)
+    run = Run(job_id, job_type.name, step_context.queue.name, attempt, job_type.retry.attempts, record)
+    return _decode_payload(record, job_type, run, step_context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ def _refuse(name: str) -> Never:
 
 
 def _decode_payload(
-    record: Record, job_type: AnyJobType, context: JobContext, step_context: StepContext
+    record: Record, job_type: AnyJobType, run: Run, step_context: StepContext
 ) -> DecodedJob | Wait | Outcome:
     try:
         args, kwargs = job_type.contract.arguments(step_context.decoder.decode(job_type.contract, record.value))
@@ -186,7 +186,7 @@ def _decode_payload(
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return DecodedJob(record, job_type, args, kwargs, context)
+    return DecodedJob(record, job_type, args, kwargs, run)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
@@ -234,11 +234,11 @@ def read_raised(error: BaseException, job_type: AnyJobType) -> Raised:
 
 
 def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
-    if task.context.interrupt_reason == "cancel":
+    if task.run.interrupt_reason == "cancel":
         return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
     answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
     match answer:
-        case Failed() if task.context.interrupt_reason == "shutdown":
+        case Failed() if task.run.interrupt_reason == "shutdown":
             return INTERRUPTED
         case Accepted():
             return DONE
@@ -248,7 +248,7 @@ def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) 
             return Snoozed(due=_now(step_context) + after, tier=fitting_tier(after, step_context.queue.tiers))
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
-        case Failed(failure=failure) if task.context.attempt >= task.job_type.retry.attempts:
+        case Failed(failure=failure) if task.run.attempt >= task.job_type.retry.attempts:
             return Dead(reason="attempts-spent", failure=failure)
         case Failed():
             return _retry(task, answer, step_context)
@@ -258,7 +258,7 @@ def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) 
 
 def _retry(task: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
     policy = task.job_type.retry
-    next_attempt = task.context.attempt + 1
+    next_attempt = task.run.attempt + 1
     delay = failed.after
     if delay is None:
         delay = policy.delay_before(next_attempt, step_context.queue.tiers) * (

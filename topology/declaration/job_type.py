@@ -73,7 +73,7 @@ class JobCall:
 class RunLimits(NamedTuple):
     """How long one run may take, and how long it may be silent; `math.inf` where that is not limited.
 
-    `first_s` is the lesser of the two: how long a run may take that gives no sign of life.
+    `first_s` is the lesser of the two: how long a run may take that sends no heartbeat.
     """
 
     timeout_s: float
@@ -108,7 +108,7 @@ class JobType(Generic[P, R]):
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
         memory_limit_bytes: resident memory above which an isolated job is killed; that is a failed attempt.
         compatibility: the rule that a change of the contract must keep.
-        heartbeat: a run that gives no sign of life for so long is ended as if it had passed its timeout; None: it may
+        heartbeat: a run that sends no heartbeat for so long is ended as if it had passed its timeout; None: it may
             be silent.
         owner, description: for the catalogue; the description defaults to the docstring's first line.
     """

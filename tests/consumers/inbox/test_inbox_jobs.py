@@ -12,6 +12,7 @@ import pytest
 
 from stoker.consumers import AlreadyDone, Discard, JobContext, Retry, Snooze, current_job
 from stoker.consumers.inbox import EnteredTwice, Inbox
+from stoker.consumers.job.run import Run
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
 from stoker.consumers.records.source import MAIN, Tier
@@ -69,7 +70,7 @@ def test_a_job_is_the_same_in_every_attempt_and_on_every_topic(
     delivery = declare()
     topic = delivery.queue.topic if tier is None else delivery.queue.retry_topics[tier]
     record = delivery.record(headers, assignment=Assignment(1, topic, 0, source=MAIN if tier is None else Tier(tier)))
-    with effect(file, JobContext("job-1", "work", "q", 1, 5, record)):
+    with effect(file, JobContext(Run("job-1", "work", "q", 1, 5, record))):
         pass
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT queue, job FROM stoker_inbox").fetchall() == [("unit.q", name)]
@@ -77,12 +78,12 @@ def test_a_job_is_the_same_in_every_attempt_and_on_every_topic(
 
 def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
     """So a second block without a step is refused in the run in which it was written, not lost in a later one."""
-    job = declare().task().context
+    job = JobContext(declare().task().run)
     with effect(file, job):
         pass
     with pytest.raises(EnteredTwice), effect(file, job):
         pytest.fail("it ran")
-    with pytest.raises(AlreadyDone), effect(file, declare().task().context):
+    with pytest.raises(AlreadyDone), effect(file, JobContext(declare().task().run)):
         pytest.fail("it ran")
 
 
@@ -102,7 +103,7 @@ def test_a_job_that_is_done_already_is_done(file: Path) -> None:
 def test_whatever_a_job_raises_inside_undoes_its_writes(file: Path, error: BaseException) -> None:
     """A retry starts from nothing, and a discarded job leaves nothing."""
     delivery = declare()
-    with pytest.raises(type(error)), effect(file, delivery.task().context):
+    with pytest.raises(type(error)), effect(file, JobContext(delivery.task().run)):
         raise error
     assert rows(file) == rows(file, "stoker_inbox") == []
     if isinstance(error, Retry):

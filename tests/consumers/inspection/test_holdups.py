@@ -12,8 +12,8 @@ import pytest
 from stoker.consumers.gates.gate import Why
 from stoker.consumers.inspection import holdups as module
 from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
-from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.failure import describe_failure
+from stoker.consumers.job.run import Run
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.records.assignment import Assignment
@@ -66,8 +66,8 @@ class Scene:
 
     def run(self, record: Record, *, is_stuck: bool = False) -> None:
         """Let a job run since ten seconds ago."""
-        context = JobContext("job-1", "work", "q", 1, 3, record, NOW_S + 50, RunLimits(60.0, 60.0, 60.0))
-        self.places.append(SimpleNamespace(context=context, reported=context if is_stuck else None))
+        run = Run("job-1", "work", "q", 1, 3, record, NOW_S + 50, RunLimits(60.0, 60.0, 60.0))
+        self.places.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
 
     def report(self, *lowest: Record, since_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
         """Report these as the lowest of their partitions; what is told."""

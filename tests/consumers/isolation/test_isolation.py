@@ -212,7 +212,7 @@ def test_a_job_that_logs_without_end_has_its_timeout(caplog: pytest.LogCaptureFi
         caplog.clear()
 
 
-def test_signs_of_life_reach_the_worker(tmp_path: Path) -> None:
+def test_heartbeats_reach_the_worker(tmp_path: Path) -> None:
     """Each heartbeat moves the deadline on, so that only silence ends the job."""
     pipeline, queue, (work, sleep) = declare(
         isolated_jobs.give_signs, isolated_jobs.sleep, heartbeat=timedelta(milliseconds=500)
@@ -223,7 +223,7 @@ def test_signs_of_life_reach_the_worker(tmp_path: Path) -> None:
         silent = here.run(sleep, str(file), 60.0)
     assert len(isolated_jobs.notes(file)) == 21
     assert isinstance(silent, Retried)
-    assert "no sign of life for 0.5 s" in silent.failure.message
+    assert "no heartbeat for 0.5 s" in silent.failure.message
 
 
 def test_a_job_in_a_child_learns_that_it_should_stop(tmp_path: Path) -> None:
@@ -320,11 +320,11 @@ class SaidAndDied(ChildProcess):
 
 def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
     """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
-    context = declare_delivery().task().context
+    run = declare_delivery().task().run
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
     well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
-    assert _Watch(well, context, None)._look() is DONE
-    assert isinstance(_Watch(badly, context, None)._look(), ChildDied)
+    assert _Watch(well, run, None)._look() is DONE
+    assert isinstance(_Watch(badly, run, None)._look(), ChildDied)
 
 
 def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:

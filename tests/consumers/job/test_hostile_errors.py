@@ -111,7 +111,7 @@ def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:
     finally:
         dog.stop()
     assert isinstance(outcome, Dead)
-    assert (outcome.reason, slot.context) == ("permanent", None)
+    assert (outcome.reason, slot.run) == ("permanent", None)
     assert "TimeLimitExceeded" in outcome.failure.message
 
 

@@ -108,7 +108,7 @@ def test_a_silent_async_job_is_ended_and_one_that_beats_goes_on() -> None:
         shift.hand_in(Order(handler=wait_for_ever, heartbeat_s=0.3), Order(handler=beat, heartbeat_s=0.3))
         shift.wait_ended(0, 1)
     assert shift.is_timed_out(0)
-    assert "no sign of life" in str(shift.result(0).error)  # type: ignore[union-attr]  # as above
+    assert "no heartbeat" in str(shift.result(0).error)  # type: ignore[union-attr]  # as above
     assert shift.has_returned(1)
 
 
@@ -159,8 +159,8 @@ class Leavers:
         return self._begun[-1]
 
     async def _leave(self) -> None:
-        context = current_job()
-        while context.interrupt_reason is None:
+        run = current_job()._run
+        while run.interrupt_reason is None:
             pass
         for _ in range(self._draw.randrange(60)):
             pass
@@ -196,7 +196,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
 
     def interrupt_when_due() -> None:
         while not finished.is_set():
-            context = slots[0].context
+            context = slots[0].run
             if context is not None and time.monotonic() > context.deadline_s:
                 slots[0].interrupt(context, "timeout")
 

@@ -26,7 +26,7 @@ CANCELLED = Cancelled(reason="cancelled", detail="it was cancelled while it ran"
 
 def interrupted(place: Place, reason: InterruptReason) -> None:
     """Interrupt the job that runs in a place."""
-    context = wait_until(lambda: place.context, 30, "the job to begin")
+    context = wait_until(lambda: place.run, 30, "the job to begin")
     assert context is not None
     place.interrupt(context, reason)
 

@@ -139,9 +139,9 @@ class Inside(Runs):
 
     def in_thread(self, record: Record, slot: Slot) -> None:
         """Run as a sync job does."""
-        slot.context = cast(Any, record)
+        slot.run = cast(Any, record)
         super().in_thread(record, slot)
-        slot.context = None
+        slot.run = None
 
 
 def test_an_idle_runner_takes_over_what_a_busy_one_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,13 +136,13 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
 
     def end_at_the_interrupt(number: int) -> None:
         steps = draw.randrange(200)
-        spin(lambda: current_job().interrupt_reason is not None)
+        spin(lambda: current_job()._run.interrupt_reason is not None)
         for _ in range(steps):
             pass
 
     def interrupt_when_due() -> None:
         while not finished.is_set():
-            context = slot.context
+            context = slot.run
             if context is not None and time.monotonic() > context.deadline_s:
                 slot.interrupt(context, "timeout")
 
@@ -155,7 +155,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
             result = run_sync(task_of(end_at_the_interrupt, 0.0001), slot)
             outcomes["done" if isinstance(result, Returned) else "interrupted"] += 1
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
-            assert slot.context is None
+            assert slot.run is None
             assert sum(range(300)) == 44_850  # what runs next: an interrupt that leaked would raise here
     finally:
         sys.setswitchinterval(interval_s)

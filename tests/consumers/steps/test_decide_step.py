@@ -39,7 +39,7 @@ def decided(
     if isinstance(result, Returned):
         result = check_returned(result.value, delivery.work)
     task = delivery.task(attempt)
-    task.context.interrupt_reason = interrupt_reason
+    task.run.interrupt_reason = interrupt_reason
     return decide(task, result, delivery.step_context)
 
 

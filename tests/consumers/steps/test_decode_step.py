@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.consumers import JobContext
 from stoker.consumers.partitions.ledger import Ledger, tried_name
 from stoker.consumers.records.outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Deferred, Rescheduled
 from stoker.consumers.settling.setbacks import log_setback
@@ -25,7 +26,7 @@ def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
     task = decode(delivery.record({ATTEMPT: b"3"}, key=b"k", value=delivery.payload(41)), delivery.step_context)
     assert isinstance(task, DecodedJob)
     assert (task.args, task.kwargs) in [((41,), {}), ((), {"number": 41})]
-    context = task.context
+    context = JobContext(task.run)
     assert (context.job_id, context.job_type, context.queue) == ("job-1", "work", "q")
     assert (context.attempt, context.attempts, context.key) == (3, 5, "k")
     assert context.place == "unit.q/0/7"
@@ -36,7 +37,7 @@ def test_the_first_attempt_has_no_header() -> None:
     delivery = declare()
     task = decode(delivery.record(), delivery.step_context)
     assert isinstance(task, DecodedJob)
-    assert task.context.attempt == 1
+    assert task.run.attempt == 1
 
 
 MALFORMED: dict[str, dict[str, bytes | None]] = {
@@ -280,5 +281,5 @@ def test_a_job_knows_the_trace_that_it_was_enqueued_under() -> None:
     plain = decode(delivery.record(), delivery.step_context)
     assert isinstance(traced, DecodedJob)
     assert isinstance(plain, DecodedJob)
-    assert traced.context.trace_parent == trace.decode()
-    assert plain.context.trace_parent is None
+    assert JobContext(traced.run).trace_parent == trace.decode()
+    assert JobContext(plain.run).trace_parent is None

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 from confluent_kafka import Message
 
-from stoker.consumers.job.context import JobContext
+from stoker.consumers.job.run import Run
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
@@ -112,8 +112,8 @@ class Delivery:
     def task(self, attempt: int = 1, headers: Mapping[str, bytes | None] | None = None) -> DecodedJob:
         """A decoded record, about to run for the given attempt."""
         record = self.record({"stoker-attempt": b"%d" % attempt, **(headers or {})})
-        context = JobContext("job-1", "work", self.queue.name, attempt, self.work.retry.attempts, record)
-        return DecodedJob(record, self.work, (1,), {}, context)
+        run = Run("job-1", "work", self.queue.name, attempt, self.work.retry.attempts, record)
+        return DecodedJob(record, self.work, (1,), {}, run)
 
 
 def declare(work: Callable[..., Any] | None = None, **shape: Unpack[QueueShape]) -> Delivery:

@@ -40,7 +40,7 @@ class Order:
         heartbeat = None if self.heartbeat_s is None else timedelta(seconds=self.heartbeat_s)
         timeout = timedelta(seconds=self.timeout_s)
         task.job_type = replace(task.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
-        task.context.job_id, task.args = f"job-{number}", (number,)
+        task.run.job_id, task.args = f"job-{number}", (number,)
         return task
 
 

@@ -1,4 +1,4 @@
-"""Signs of life: a job learns when to stop, tells how far it is, and is ended when it is silent for too long."""
+"""Heartbeats: a job learns when to stop, tells how far it is, and is ended when it is silent for too long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any, cast
 import pytest
 
 from stoker.consumers.job.context import JobContext, current_job
-from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunSigns
+from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunHeartbeats
+from stoker.consumers.job.run import Run
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
@@ -46,13 +47,13 @@ def run_watched(task: DecodedJob) -> object:
         watchdog.stop()
 
 
-def begun(timeout_s: float = 60.0) -> tuple[JobContext, RunSigns]:
-    """A run that has just begun, with its signs."""
+def begun(timeout_s: float = 60.0) -> tuple[JobContext, Run, RunHeartbeats]:
+    """A run that has just begun, as its job and as the worker sees it, with its heartbeats."""
     task = task_of(lambda number: None, timeout_s=timeout_s)
-    Slot().begin(task.context, task.job_type.limits)
-    task.context.heartbeat()
-    assert isinstance(task.context.signs, RunSigns)
-    return task.context, task.context.signs
+    Slot().begin(task.run, task.job_type.limits)
+    heartbeats = task.run.take_heartbeats()
+    assert isinstance(heartbeats, RunHeartbeats)
+    return JobContext(task.run), task.run, heartbeats
 
 
 def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
@@ -66,12 +67,12 @@ def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
     result = run_watched(task_of(be_silent, timeout_s=60, heartbeat_s=0.1))
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
-    assert "no sign of life for 0.1 s" in str(result.error)
+    assert "no heartbeat for 0.1 s" in str(result.error)
     assert time.monotonic() - began_s < 10
 
 
 @pytest.mark.parametrize("sign", [JobContext.heartbeat, lambda job: job.progress(1)])
-def test_a_job_that_gives_signs_of_life_goes_on(sign: Callable[[JobContext], None]) -> None:
+def test_a_job_that_sends_heartbeats_goes_on(sign: Callable[[JobContext], None]) -> None:
     """For many times its heartbeat, up to its end."""
 
     def live_on(number: int) -> int:
@@ -83,7 +84,7 @@ def test_a_job_that_gives_signs_of_life_goes_on(sign: Callable[[JobContext], Non
     assert run_watched(task_of(live_on, timeout_s=60, heartbeat_s=1.0)) == Returned(5)
 
 
-def test_signs_of_life_do_not_outlast_the_timeout() -> None:
+def test_heartbeats_do_not_outlast_the_timeout() -> None:
     """A job that beats for ever ends at its timeout all the same, and its failure says so."""
 
     def beat_for_ever(number: int) -> None:
@@ -97,7 +98,7 @@ def test_signs_of_life_do_not_outlast_the_timeout() -> None:
 
 def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
     """As it is at a shutdown, which closes all partitions."""
-    context, _ = begun()
+    context, _, _ = begun()
     assert not context.should_stop
     context.record.assignment.leave()
     assert context.should_stop
@@ -105,29 +106,29 @@ def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
 
 def test_a_job_is_to_stop_past_its_timeout() -> None:
     """Also one that no exception reaches."""
-    context, _ = begun(timeout_s=0.05)
+    context, _, _ = begun(timeout_s=0.05)
     wait_until(lambda: context.should_stop, what="the timeout to pass")
 
 
 def test_progress_is_kept_and_becomes_news_at_a_bounded_rate() -> None:
     """The first at once; later ones together when the interval is over, the latest of them."""
-    context, signs = begun()
-    assert signs.take_news(100.0) is None
+    context, run, heartbeats = begun()
+    assert heartbeats.take_news(100.0) is None
     context.progress(1, 10)
-    assert signs.take_news(100.0) == JobProgress(done=1, total=10)
+    assert heartbeats.take_news(100.0) == JobProgress(done=1, total=10)
     for done in (2, 3, 4):
         context.progress(done, 10)
-        assert signs.take_news(100.0 + TOLD_INTERVAL_S / 2) is None
-    assert context.latest_progress == JobProgress(done=4, total=10)
-    assert signs.take_news(100.0 + TOLD_INTERVAL_S) == JobProgress(done=4, total=10)
-    assert signs.take_news(100.0 + 2 * TOLD_INTERVAL_S) is None
+        assert heartbeats.take_news(100.0 + TOLD_INTERVAL_S / 2) is None
+    assert run.latest_progress == JobProgress(done=4, total=10)
+    assert heartbeats.take_news(100.0 + TOLD_INTERVAL_S) == JobProgress(done=4, total=10)
+    assert heartbeats.take_news(100.0 + 2 * TOLD_INTERVAL_S) is None
 
 
 def test_a_long_note_is_cut() -> None:
     """It goes into events and onto screens: 200 characters of it, as `JobContext.progress` promises."""
-    context, _ = begun()
+    context, run, _ = begun()
     context.progress(1, note="x" * 10_000)
-    assert context.latest_progress == JobProgress(done=1, note="x" * 200)
+    assert run.latest_progress == JobProgress(done=1, note="x" * 200)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_progress_reads_well(progress: JobProgress, words: str) -> None:
     assert str(progress) == words
 
 
-def test_signs_may_go_elsewhere() -> None:
+def test_heartbeats_may_go_elsewhere() -> None:
     """As in a child process, whose parent takes them."""
 
     class Elsewhere:
@@ -158,21 +159,21 @@ def test_signs_may_go_elsewhere() -> None:
         def progress(self, latest: JobProgress) -> None:
             self.taken.append(latest)
 
-    elsewhere, context = Elsewhere(), declare().task().context
-    context.signs = elsewhere
+    elsewhere, run = Elsewhere(), declare().task().run
+    run.heartbeats, context = elsewhere, JobContext(run)
     context.heartbeat()
     context.progress(1, 2, "half")
     assert context.should_stop
     assert elsewhere.taken == ["beat", JobProgress(done=1, total=2, note="half")]
 
 
-def test_signs_may_be_given_from_any_thread() -> None:
+def test_heartbeats_may_be_sent_from_any_thread() -> None:
     """A job with threads of its own hands them its context."""
-    context, signs = begun()
+    context, _, heartbeats = begun()
     giver = threading.Thread(target=context.progress, args=(7,))
     giver.start()
     giver.join(10)
-    assert signs.latest == JobProgress(done=7)
+    assert heartbeats.latest == JobProgress(done=7)
 
 
 @pytest.mark.parametrize("heartbeat", [timedelta(0), timedelta(seconds=-1), timedelta(seconds=300), timedelta(days=1)])
@@ -186,9 +187,17 @@ def test_a_heartbeat_that_means_nothing_is_refused(heartbeat: timedelta) -> None
 @pytest.mark.parametrize(("done", "total"), [("half", None), (None, 2), (1, "two")])
 def test_progress_that_is_no_number_is_the_jobs_own_failure(done: Any, total: Any) -> None:
     """It is refused in the job: whoever makes an event of it, or shows it, must not fail over it."""
-    context, signs = begun()
+    context, _, heartbeats = begun()
     with pytest.raises((TypeError, ValueError)):
         context.progress(done, total)
-    assert signs.latest is None
+    assert heartbeats.latest is None
     context.progress(cast(Any, Decimal("1.5")), True, cast(Any, 7))
-    assert str(signs.latest) == "1.5 of 1 (150 %), 7"
+    assert str(heartbeats.latest) == "1.5 of 1 (150 %), 7"
+
+
+@pytest.mark.parametrize("name", ["attempt", "deadline_s", "job_id", "record", "anything"])
+def test_a_job_cannot_change_its_run(name: str) -> None:
+    """The worker reads its limits and identity there; a handler has a view that is frozen."""
+    context, _, _ = begun()
+    with pytest.raises(AttributeError):
+        setattr(context, name, 5)

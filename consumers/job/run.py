@@ -1,0 +1,82 @@
+"""`Run`: one run of one job as the worker sees it; the handler has a `JobContext` of it, which changes nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ...schemas import wire_text
+from ...topology.declaration.job_type import NO_LIMITS, RunLimits
+from ..records.record import Record
+from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
+from .signals import InterruptReason
+
+
+@dataclass(slots=True)
+class Run:
+    """Not frozen, because each job makes one, and freezing triples what that costs.
+
+    Attributes:
+        job_id, job_type, queue, attempt, attempts, record: as `JobContext` has them.
+        deadline_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run begins, and
+            moved on by its heartbeats.
+        limits: how long it may take; set when the run begins.
+        heartbeats: takes the run's heartbeats; None until the first, where the run is in this process.
+        interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
+    """
+
+    job_id: str
+    job_type: str
+    queue: str
+    attempt: int
+    attempts: int
+    record: Record
+    deadline_s: float = math.inf
+    limits: RunLimits = NO_LIMITS
+    heartbeats: Heartbeats | None = None
+    interrupt_reason: InterruptReason | None = None
+    _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
+    """Not set before the first block, because each job would pay for it."""
+
+    @property
+    def shown_id(self) -> str:
+        """The job's id for logs and views, where one of a megabyte is cut."""
+        return wire_text(self.job_id)
+
+    def take_heartbeats(self) -> Heartbeats:
+        """What takes the run's heartbeats, made at the first one."""
+        if self.heartbeats is None:
+            self.heartbeats = RunHeartbeats(self)
+        return self.heartbeats
+
+    def inbox_blocks(self) -> dict[str, bool]:
+        """The inbox blocks that this run has left: {step: whether its commit was final}."""
+        try:
+            return self._inbox_blocks
+        except AttributeError:
+            self._inbox_blocks = {}
+            return self._inbox_blocks
+
+    @property
+    def began_s(self) -> float:
+        """`time.monotonic()` at which the run began."""
+        heartbeats = self.heartbeats
+        return heartbeats.began_s if isinstance(heartbeats, RunHeartbeats) else self.deadline_s - self.limits.first_s
+
+    def give_back(self, lost_s: float) -> None:
+        """Give the run the time back that it lost through no fault of its own."""
+        self.deadline_s += lost_s
+        if isinstance(self.heartbeats, RunHeartbeats):
+            self.heartbeats.began_s += lost_s
+            self.heartbeats.last_s += lost_s
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its deadline is that of the next heartbeat, not that of the timeout."""
+        limits = self.limits
+        return limits.heartbeat_s < limits.timeout_s and self.deadline_s < self.began_s + limits.timeout_s
+
+    @property
+    def latest_progress(self) -> JobProgress | None:
+        """The last progress that the run has reported in this process."""
+        return self.heartbeats.latest if isinstance(self.heartbeats, RunHeartbeats) else None
