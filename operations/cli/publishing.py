@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,48 @@ class Voice:
         """Print the JSON document, if it was asked for."""
         if self.as_json:
             print_json_line(document)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a command publishes, by its options.
+
+    Attributes:
+        dry_run: show the counts and change nothing.
+        yes: do not ask.
+        rate: at most so many a second; None for no cap.
+    """
+
+    dry_run: bool
+    yes: bool
+    rate: float | None
+    voice: Voice
+
+
+def publishing_options(things: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of a command that publishes; they reach it together, as `manner`."""
+    options = (
+        click.option("--dry-run", is_flag=True, help="Show the counts, change nothing."),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option(
+            "--rate", type=click.FloatRange(0, min_open=True), metavar="N", help=f"At most N {things} a second."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
+    )
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def collected(
+            *args: object, dry_run: bool, yes: bool, rate: float | None, as_json: bool, **given: object
+        ) -> None:
+            manner = Manner(dry_run=dry_run, yes=yes, rate=rate, voice=Voice(as_json=as_json))
+            return command(*args, manner=manner, **given)
+
+        for option in reversed(options):
+            collected = option(collected)
+        return collected
+
+    return add
 
 
 def some(count: int, what: str) -> str:

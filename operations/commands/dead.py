@@ -14,9 +14,10 @@ from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import JsonAssignment, death_filters, selection_of, stored_job_failures
 from ..cli.output import echo_line, print_json_line
 from ..cli.publishing import (
-    Voice,
+    Manner,
     confirm,
     published_document,
+    publishing_options,
     shown_progress,
     shown_reading,
     some,
@@ -38,11 +39,6 @@ SHOWN_DEAD_LETTERS: Final = 100
 
 _queue = click.argument("queue_name", metavar="QUEUE")
 _dead_letters = click.argument("dead_letters", metavar="[DEAD_LETTER]...", nargs=-1)
-_dry_run = click.option("--dry-run", is_flag=True, help="Show the counts, change nothing.")
-_yes = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-_rate = click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N dead letters a second."
-)
 _limit = click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="At most N dead letters, by partition and offset."
 )
@@ -189,9 +185,6 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
 @_dead_letters
 @death_filters
 @_limit
-@_dry_run
-@_yes
-@_rate
 @click.option(
     "--set",
     "fields",
@@ -210,7 +203,7 @@ def show_dead_letter(app: AppContext, queue_name: str, dead_letter: str, *, as_j
 @click.option("--include-undecodable", is_flag=True, help="Also what today's code cannot decode, byte for byte.")
 @click.option("--again", is_flag=True, help="Also dead letters that were replayed or discarded before.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay: with --again, leave out what it has published.")
-@_json
+@publishing_options("dead letters")
 @pass_app
 def replay_dead_letters(
     app: AppContext,
@@ -219,16 +212,13 @@ def replay_dead_letters(
     dead_letters: tuple[str, ...],
     *,
     limit: int | None,
-    dry_run: bool,
-    yes: bool,
-    rate: float | None,
     fields: tuple[tuple[str, Json], ...],
     payload_file: Path | None,
     drop_expiry: bool,
     include_undecodable: bool,
     again: bool,
     replay_id: str | None,
-    as_json: bool,
+    manner: Manner,
     **filters: object,
 ) -> None:
     """Publish dead letters to their queue again, with a fresh attempt count.
@@ -259,7 +249,7 @@ def replay_dead_letters(
         editor = PayloadEditor(app.pipeline, store, edits=edits, undecodable_too=include_undecodable)
         with Originals(app.cluster, queue) as originals:
             manager = DeadLetterManager(app.pipeline, app.cluster, queue, Replaying(queue, editor, originals))
-            _settle(manager, request, Voice(as_json=as_json), "replay", dry_run=dry_run, yes=yes, rate=rate)
+            _settle(manager, request, manner, "replay")
     finally:
         store.close()
 
@@ -283,11 +273,8 @@ def _edits(fields: tuple[tuple[str, Json], ...], payload_file: Path | None, sele
 @_dead_letters
 @death_filters
 @_limit
-@_dry_run
-@_yes
-@_rate
 @click.option("--reason", "note", required=True, metavar="TEXT", help="Why; it is kept with each dead letter.")
-@_json
+@publishing_options("dead letters")
 @pass_app
 def discard_dead_letters(
     app: AppContext,
@@ -296,11 +283,8 @@ def discard_dead_letters(
     dead_letters: tuple[str, ...],
     *,
     limit: int | None,
-    dry_run: bool,
-    yes: bool,
-    rate: float | None,
     note: str,
-    as_json: bool,
+    manner: Manner,
     **filters: object,
 ) -> None:
     """Write dead letters off. They are settled then, and stay readable with --all until their retention ends."""
@@ -313,35 +297,27 @@ def discard_dead_letters(
     selection = selection_of(filters, dead_letters, limit)
     manager = DeadLetterManager(app.pipeline, app.cluster, queue, Discarding())
     request = Request(selection=selection, note=note)
-    _settle(manager, request, Voice(as_json=as_json), "discard", dry_run=dry_run, yes=yes, rate=rate)
+    _settle(manager, request, manner, "discard")
 
 
-def _settle(
-    manager: DeadLetterManager,
-    request: Request,
-    voice: Voice,
-    verb: str,
-    *,
-    dry_run: bool,
-    yes: bool,
-    rate: float | None,
-) -> None:
+def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: str) -> None:
     """Count, ask, carry out, and print how it ended."""
     from ..cli.forecast_output import forecast_document, tell_forecast
     from ..replay.pacing import Pace
 
+    voice = manner.voice
     with stored_job_failures():
         with shown_reading("the dead letters") as progress:
             forecast = manager.forecast(request, progress)
         tell_forecast(voice, forecast, verb)
         document = forecast_document(request, forecast)
-        if dry_run or not forecast.total:
+        if manner.dry_run or not forecast.total:
             voice.hand_out({**document, "done": 0})
             return
-        confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=yes)
+        confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=manner.yes)
         voice.say(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
-            published = manager.carry_out(request, forecast, Pace(rate=rate, stop=stop), show)
+            published = manager.carry_out(request, forecast, Pace(rate=manner.rate, stop=stop), show)
     voice.hand_out({**document, **published_document(published)})
     ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"

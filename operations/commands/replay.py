@@ -11,9 +11,11 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import INSTANT, job_filters, selection_of, stored_job_failures
 from ..cli.publishing import (
+    Manner,
     Voice,
     confirm,
     published_document,
+    publishing_options,
     shown_progress,
     shown_reading,
     some,
@@ -64,10 +66,7 @@ class OffsetBound(click.ParamType[tuple[int | None, int]]):
 @click.option("--include-replays", is_flag=True, help="Also jobs that an earlier replay has published.")
 @click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
 @click.option("--replay-id", metavar="ID", help="Continue this replay, with the bounds and filters it was begun with.")
-@click.option("--dry-run", is_flag=True, help="Show the counts, publish nothing.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N jobs a second.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+@publishing_options("jobs")
 @pass_app
 def replay(
     app: AppContext,
@@ -81,10 +80,7 @@ def replay(
     include_replays: bool,
     drop_expiry: bool,
     replay_id: str | None,
-    dry_run: bool,
-    yes: bool,
-    rate: float | None,
-    as_json: bool,
+    manner: Manner,
     **filters: object,
 ) -> None:
     """Publish a stretch of a queue's past again, so that its jobs run once more, also those that succeeded.
@@ -110,7 +106,7 @@ def replay(
             raise click.UsageError("say where to begin: --from-offset or --from-time")
         else:
             stretch = queue_replay.stretch(bounds, selection, replays_too=include_replays, keep_expiry=not drop_expiry)
-        _carry_out(queue_replay, stretch, Voice(as_json=as_json), queue_name, dry_run=dry_run, yes=yes, rate=rate)
+        _carry_out(queue_replay, stretch, manner, queue_name)
 
 
 def _bounds(
@@ -150,30 +146,22 @@ def _refuse_others(bounds: Bounds | None, selection: Selection, *, include_repla
         )
 
 
-def _carry_out(
-    queue_replay: QueueReplay,
-    stretch: Stretch,
-    voice: Voice,
-    queue: str,
-    *,
-    dry_run: bool,
-    yes: bool,
-    rate: float | None,
-) -> None:
+def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queue: str) -> None:
     from ..replay.pacing import Pace
 
+    voice = manner.voice
     with shown_reading(queue) as progress:
         counts = queue_replay.count(stretch, progress)
     total = counts.tally.total
     _tell_counts(voice, counts, stretch)
     document = {"id": stretch.replay_id, "selected": total, "groups": tally_document(counts.tally)}
-    if dry_run or not stretch.spans or not (total or stretch.is_begun):
+    if manner.dry_run or not stretch.spans or not (total or stretch.is_begun):
         voice.hand_out({**document, "done": 0})
         return
-    confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=yes)
+    confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=manner.yes)
     voice.say(f"replay {stretch.replay_id}")
     with stop_signals() as stop, shown_progress(total, "replay") as show:
-        published = queue_replay.carry_out(stretch, counts, Pace(rate=rate, stop=stop), show)
+        published = queue_replay.carry_out(stretch, counts, Pace(rate=manner.rate, stop=stop), show)
     voice.hand_out({**document, **published_document(published)})
     ended = f"{some(published.units, 'job')} published again"
     tell_end(voice, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
