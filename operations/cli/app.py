@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ import click
 from .output import echo_line
 
 if TYPE_CHECKING:
-    from ...topology import ClusterSettings, Pipeline
+    from ...topology import ClusterSettings, Pipeline, Queue
 
 
 @dataclass(kw_only=True)
@@ -49,6 +49,14 @@ class AppContext:
         from ..application import load_pipeline
 
         return load_pipeline(self.application)
+
+    def find_queues(self, names: Iterable[str]) -> list[Queue]:
+        """The named queues; all of the pipeline's when none is named.
+
+        Raises:
+            UnknownName: the pipeline has no queue of that name.
+        """
+        return [self.pipeline.find_queue(name) for name in names] or list(self.pipeline.queues.values())
 
     @property
     def registry_url(self) -> str | None:

@@ -16,8 +16,6 @@ SHOWN_CORRECTIONS: Final = 5
 
 def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     """Show people what would be done, and what would not."""
-    from ..replay.dead_letter_replay import ORIGINAL_GONE
-
     voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
         voice.say(line)
@@ -30,12 +28,21 @@ def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
     if forecast.passed_over:
         way_out = ": `dead replay --again` publishes such a dead letter once more" if verb == "replay" else ""
         voice.say(f"{some(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}")
-    for reason, count in forecast.left_out.most_common(SHOWN_REASONS):
+    for line in _left_out_lines(forecast):
+        voice.say(line)
+
+
+def _left_out_lines(forecast: Forecast) -> Iterator[str]:
+    """Which dead letters cannot be published, and why; the commonest reasons first."""
+    from ..replay.dead_letter_replay import ORIGINAL_GONE
+
+    shown = forecast.left_out.most_common(SHOWN_REASONS)
+    for reason, count in shown:
         way_out = "" if reason == ORIGINAL_GONE else " (--include-undecodable takes them along unread)"
-        voice.say(f"left out: {count:,}, because {reason}{way_out}")
+        yield f"left out: {count:,}, because {reason}{way_out}"
     if len(forecast.left_out) > SHOWN_REASONS:
-        rest = forecast.left_out.total() - sum(count for _, count in forecast.left_out.most_common(SHOWN_REASONS))
-        voice.say(f"left out: {rest:,} more, for other reasons (--json has them)")
+        rest = forecast.left_out.total() - sum(count for _, count in shown)
+        yield f"left out: {rest:,} more, for other reasons (--json has them)"
 
 
 def _correction_lines(forecast: Forecast) -> Iterator[str]:

@@ -84,7 +84,7 @@ def list_dead_letters(
     partition by partition as they are read, with --limit in the order of death.
     """
     selection = selection_of(filters)
-    queues = [app.pipeline.find_queue(name) for name in queue_names] or list(app.pipeline.queues.values())
+    queues = app.find_queues(queue_names)
     for queue in queues:
         with stored_job_failures():
             dead_letters = _dead_letters_of(app, queue, selection, settled_too=settled_too)

@@ -40,7 +40,7 @@ def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView
     from ..cluster_view import ClusterView
     from ..status.fleet_view import FleetView
 
-    chosen = [app.pipeline.find_queue(name) for name in queues] or list(app.pipeline.queues.values())
+    chosen = app.find_queues(queues)
     return FleetView(ClusterView(app.cluster), chosen, processes)
 
 

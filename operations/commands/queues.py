@@ -62,7 +62,7 @@ def queues(
     from ...topology.planning.rights import Duty
     from ..cluster_view import ClusterView
 
-    chosen = [app.pipeline.find_queue(name) for name in names] or list(app.pipeline.queues.values())
+    chosen = app.find_queues(names)
     require_rights(Duty.QUEUES, app.pipeline, app.cluster, chosen)
     view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
     for statuses in _watch(view, chosen, sample, count_dead) if watch else [_once(view, chosen, sample, count_dead)]:

@@ -117,15 +117,23 @@ def _bounds(
 ) -> Bounds | None:
     from ..replay.queue_replay import Bounds
 
-    if (from_offsets and from_time) or (to_offsets and to_time):
+    starts, start = _bound("--from-offset", from_offsets, from_time)
+    ends, end = _bound("--to-offset", to_offsets, to_time)
+    if starts is not None or start is not None:
+        return Bounds(starts=starts, start=start or 0, ends=ends, end=end)
+    if ends is not None or end is not None:
+        raise click.UsageError("say where to begin: --from-offset or --from-time")
+    return None
+
+
+def _bound(
+    option: str, offsets: tuple[tuple[int | None, int], ...], time: datetime | None
+) -> tuple[Mapping[int, int] | None, int | datetime | None]:
+    """({partition: offset}, None), or (None, the offset or time for all partitions)."""
+    if offsets and time:
         raise click.UsageError("give an offset or a time, not both")
-    if not from_offsets and from_time is None:
-        if to_offsets or to_time is not None:
-            raise click.UsageError("say where to begin: --from-offset or --from-time")
-        return None
-    starts, start = _by_partition("--from-offset", from_offsets)
-    ends, end = _by_partition("--to-offset", to_offsets)
-    return Bounds(starts=starts, start=from_time or start or 0, ends=ends, end=to_time if end is None else end)
+    named, for_all = _by_partition(option, offsets)
+    return named, time if for_all is None else for_all
 
 
 def _by_partition(

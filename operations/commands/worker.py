@@ -85,32 +85,27 @@ def worker(
     on_terminal = sys.stderr.isatty() and log_format != "json"
     if log_format == "auto":
         log_format = "text" if on_terminal else "json"
-    if on_terminal or relayed:
-        _log_to_terminal(app)
-    else:
-        _log_to_file(app, as_json=log_format == "json")
+    _start_log(app, to_terminal=on_terminal or relayed, as_json=log_format == "json")
     app.say = _LOGGER.debug if supervised else _LOGGER.info
     if not supervised:
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)
-    for name in queues:
-        app.pipeline.find_queue(name)  # before a broker is started for it
+    app.find_queues(queues)  # an unknown one is refused before a broker is started
     if processes > 1:
         ctx.exit(run_fleet(app, queues, processes, log_format=log_format, on_terminal=on_terminal))
     _run_one(app, settings, log_format=log_format, on_terminal=on_terminal, supervised=supervised, inspect=inspect)
 
 
-def _log_to_terminal(app: AppContext) -> None:
+def _start_log(app: AppContext, *, to_terminal: bool, as_json: bool) -> None:
     from ..cli.folding import FoldingHandler
+    from ..views.logging_json import JsonFormatter
     from ..views.text_log import TIME, TextFormatter
 
-    log_to_stderr(app.log_level or "info", TextFormatter(TIME), FoldingHandler())
-
-
-def _log_to_file(app: AppContext, *, as_json: bool) -> None:
-    from ..views.logging_json import JsonFormatter
-
-    log_to_stderr(app.log_level or "info", JsonFormatter() if as_json else None)
+    level = app.log_level or "info"
+    if to_terminal:
+        log_to_stderr(level, TextFormatter(TIME), FoldingHandler())
+    else:
+        log_to_stderr(level, JsonFormatter() if as_json else None)
 
 
 def _settings(queues: tuple[str, ...], bounds: dict[str, int | timedelta | None]) -> WorkerSettings:
