@@ -25,8 +25,8 @@ from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..runners.kinds import Runners
-from ..runners.slots import Slot
-from ..runners.threads import HandOver, RunOne, ThreadRunners
+from ..runners.slots import HandOver, Slot
+from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.steps import DecodedJob, Raised, StepContext, decide
 from .child_main import find_handler

@@ -55,9 +55,10 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
     pipe = parts.pipe
 
     def run_one(record: Record, slot: AsyncSlot) -> Awaitable[None]:
-        return pipe.carry_async(record, slot, run_async)
+        return pipe.carry_async(record, slot, run_async, slot.holder.done)
 
-    return [AsyncRunners(parts.settings.async_concurrency, run_one, parts.step_context.queue.name, names)]
+    name = parts.step_context.queue.name
+    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, hand_over=pipe.hand_over)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:

@@ -12,6 +12,7 @@ import asyncio
 import threading
 import time
 import types
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import FrameType
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 from ...topology.declaration.job_type import RunLimits
 from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason
+from ..records.record import Record
 from .forks import PROCESS, end_copy
 from .slots import set_pending_interrupt
 from .stacks import awaiting_frames, thread_frames
@@ -33,13 +35,15 @@ class Holder:
     Attributes:
         inside: the slot whose job the loop's thread is inside of at this moment; None between two steps.
         is_blocked: whether the loop has not turned for a while, as the watchdog saw it last.
+        done: records whose jobs ended well on the loop, and that were not handed over yet.
         generation: that of the process in which it was made.
     """
 
-    __slots__ = ("generation", "inside", "is_blocked", "thread_id")
+    __slots__ = ("done", "generation", "inside", "is_blocked", "thread_id")
 
     def __init__(self) -> None:
         self.generation = PROCESS.generation
+        self.done: deque[Record] = deque()
         self.inside: AsyncSlot | None = None
         self.is_blocked = False
         self.thread_id = 0

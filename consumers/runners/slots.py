@@ -11,6 +11,7 @@ import ctypes
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
@@ -25,6 +26,9 @@ _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 _NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None` would be raised as an exception
+
+HandOver = Callable[[deque[Record]], None]
+"""Settles the records in a queue, whose jobs are done, and empties it; called by any thread."""
 
 
 class Slot:

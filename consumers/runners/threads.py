@@ -18,7 +18,7 @@ from typing import Final
 from ..records.assignment import Assignment
 from ..records.record import Record, take_out
 from .kinds import Runners
-from .slots import Slot
+from .slots import HandOver, Slot
 
 MAX_HANDFUL: Final = 64
 SPREAD_INTERVAL_S: Final = 0.002
@@ -27,7 +27,6 @@ STALLED_AFTER_S: Final = 0.02
 FEW: Final = 2
 
 RunOne = Callable[[Record, Slot], None]
-HandOver = Callable[[deque[Record]], None]
 
 
 class ThreadRunners(Runners[Slot]):

@@ -87,9 +87,11 @@ class Pipe:
 
     types.coroutine(carry)  # from here on, its generators can be awaited
 
-    def carry_async(self, record: Record, place: PlaceT, run: Run[PlaceT]) -> Awaitable[None]:
+    def carry_async(
+        self, record: Record, place: PlaceT, run: Run[PlaceT], done: deque[Record] | None = None
+    ) -> Awaitable[None]:
         """The same, for tasks on an event loop."""
-        return cast(Awaitable[None], self.carry(record, place, run))
+        return cast(Awaitable[None], self.carry(record, place, run, done))
 
     def hand_over(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""

@@ -352,7 +352,7 @@ class _FilledWhenFoundEmpty(deque[Record]):
 def test_a_record_that_comes_as_the_last_task_goes_to_rest_is_taken() -> None:
     """It is offered when the task has looked and is not idle yet, so nobody is woken: the task looks once more."""
     runs, ready = Runs(), _FilledWhenFoundEmpty()
-    only = RunnerLoop(1, ready, runs.on_loop, "test")
+    only = RunnerLoop(1, ready, runs.on_loop, "test", deque[Record].clear)
     ready.wake = only.wake
     only.start()
     runs.wait_ended(1)
@@ -449,4 +449,62 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: runs.begun == [0, 1])
         runners.stop()
+        assert runs.handed == [0]
+
+
+class HandingOnLoop(Handing):
+    """The same for jobs on an event loop; a job at one of the `gates` holds the loop."""
+
+    async def on_loop(self, record: Record, slot: AsyncSlot) -> None:
+        """Leave it to be handed over, as the pipe does."""
+        Runs.in_thread(self, record, cast(Slot, slot))
+        slot.holder.done.append(record)
+
+    @contextmanager
+    def on(self, size: int) -> Iterator[AsyncRunners]:
+        """A started event loop, ended afterwards."""
+        runners = AsyncRunners(size, self.on_loop, "test", hand_over=self.hand_over)
+        runners.start()
+        yield runners
+        self.open_all()
+        runners.interrupt(within_s=10)
+
+
+def test_async_jobs_that_are_done_are_handed_over_once_a_turn() -> None:
+    """All that the tasks of a loop have done in one turn goes together, and none stays behind."""
+    runs, batches = HandingOnLoop(), list[int]()
+    hand_over = runs.hand_over
+
+    def count(done: deque[Record]) -> None:
+        batches.append(len(done))
+        hand_over(done)
+
+    runs.hand_over = count  # type: ignore[method-assign]
+    with runs.on(4) as runners:
+        runners.make_ready([plain_record(n) for n in range(400)])
+        wait_until(lambda: len(runs.handed) == 400, what="all to be handed over")
+    assert max(batches) > 4
+
+
+def test_async_jobs_that_are_done_do_not_wait_for_one_that_holds_the_loop() -> None:
+    """The watchdog hands them over, as it sees that the loop does not turn."""
+    runs = HandingOnLoop(gates=[3])
+    with runs.on(1) as runners:
+        runners.make_ready([plain_record(n) for n in range(4)])
+        wait_until(lambda: runs.begun == [0, 1, 2, 3], what="the one that holds the loop")
+        assert runs.handed == []
+        runners.look(1.0)
+        runners.look(1.05)
+        assert runs.handed == [0, 1, 2]
+        runs.open_all()
+        wait_until(lambda: runs.handed == [0, 1, 2, 3], what="the rest to be handed over")
+
+
+def test_what_is_done_on_a_loop_is_handed_over_at_the_stop() -> None:
+    """Also where the loop is left behind, since a job holds it."""
+    runs = HandingOnLoop(gates=[1])
+    with runs.on(1) as runners:
+        runners.make_ready([plain_record(0), plain_record(1)])
+        wait_until(lambda: runs.begun == [0, 1], what="the one that holds the loop")
+        runners.interrupt(within_s=0.0)
         assert runs.handed == [0]
