@@ -49,6 +49,21 @@ def test_a_worker_is_measured_beside_a_bare_loop(cluster: ClusterSettings, name:
     assert values["ratio"] == pytest.approx(values["rate"] / values["bare"])
 
 
+def test_the_stages_of_a_job_are_measured_one_by_one(cluster: ClusterSettings) -> None:
+    """Each costs something, and together they are all that the thread has done."""
+    values = measured(cluster, "stages")
+    stages = {name: spent for name, spent in values.items() if name != "all"}
+    assert all(spent > 0 for spent in stages.values())
+    assert sum(stages.values()) == pytest.approx(values["all"])
+
+
+def test_jobs_that_wait_are_measured_beside_the_ceiling_of_their_lanes(cluster: ClusterSettings) -> None:
+    """No worker can be above it."""
+    values = measured(cluster, "brief")
+    assert values["share"] == pytest.approx(values["rate"] / values["ceiling"])
+    assert 0 < values["share"] < 1
+
+
 def test_enqueueing_is_measured_in_bulk_and_singly(cluster: ClusterSettings) -> None:
     """Rates and waits of Stoker's producer stand beside those of the plain client."""
     values = measured(cluster, "bulk")
