@@ -244,6 +244,8 @@ def _read_schema(source: str | Path | Mapping[str, object], namespace: str) -> R
     )
     if not isinstance(schema, dict) or schema.get("type") != "record":
         raise Misfit("has a schema that is not a record; a payload is one record")
+    if not isinstance(schema.get("name"), str):
+        raise Misfit('has a schema without a name; give the record a "name"')
     if "." not in schema["name"] and not schema.get("namespace") and namespace:
         schema = {**schema, "namespace": namespace}
     return schema

@@ -81,6 +81,8 @@ def test_a_given_schema_that_disagrees_with_the_function_is_refused(types: Any, 
         {"type": "record", "name": "R", "fields": [{"name": "p", "type": ["null", "R"]}]},
         {"type": "record", "name": "R", "fields": [{"name": "p", "type": ["double", {"type": "double"}]}]},
         {"type": "array", "items": "long"},
+        {"type": "record", "fields": []},
+        {"type": "record", "name": 5, "fields": []},
     ],
 )
 def test_a_given_schema_that_no_worker_could_read_safely_is_refused(schema: dict[str, Any]) -> None:
