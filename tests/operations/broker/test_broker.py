@@ -27,7 +27,7 @@ from stoker.operations.broker.settings import choose_ports
 TOPIC = "kept"
 START = """
 import pathlib, sys
-from stoker.operations.broker import EmbeddedBroker
+from stoker.operations.broker.embedded import EmbeddedBroker
 print(EmbeddedBroker(pathlib.Path(sys.argv[1])).start())
 """
 
