@@ -15,7 +15,7 @@ from ..runners.kinds import Runners
 from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
-from ..steps.pipe import Pipe, Run
+from ..steps.pipe import Pipe, RunStep
 from ..steps.run import run_async, run_sync
 from ..steps.steps import Decided, DecodedJob, StepContext
 
@@ -73,7 +73,7 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     return isolated
 
 
-def to_the_end(pipe: Pipe, run: Run[Slot]) -> RunOne:
+def to_the_end(pipe: Pipe, run: RunStep[Slot]) -> RunOne:
     """Carry records in a thread; `run` is no coroutine, so that the pipe does not suspend."""
 
     def run_one(record: Record, slot: Slot) -> None:

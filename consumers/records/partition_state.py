@@ -32,7 +32,7 @@ _SPILLED: Final = 2
 _CHECKSUM_BYTES: Final = 4
 _LONGEST_VARINT_BITS: Final = 63
 
-Run = tuple[int, int]
+OffsetRange = tuple[int, int]
 """Offsets from the first up to, not including, the second."""
 
 
@@ -54,7 +54,7 @@ class PartitionState:
 
     committed_offset: int
     position: int
-    incomplete: tuple[Run, ...] = ()
+    incomplete: tuple[OffsetRange, ...] = ()
     is_open: bool = True
     deaths: int = 0
     window_end: int = 0
@@ -200,13 +200,13 @@ class PartitionState:
         )
 
 
-def joined(runs: Iterable[Run]) -> Iterator[Run]:
+def joined(runs: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
     """Join ascending runs that touch or overlap.
 
     >>> list(joined([(1, 2), (2, 5), (7, 8)]))
     [(1, 5), (7, 8)]
     """
-    present: Run | None = None
+    present: OffsetRange | None = None
     for start, end in runs:
         if present is not None and start <= present[1]:
             present = (present[0], max(present[1], end))
@@ -218,7 +218,7 @@ def joined(runs: Iterable[Run]) -> Iterator[Run]:
         yield present
 
 
-def cut(runs: Iterable[Run], start: int, end: int) -> tuple[Run, ...]:
+def cut(runs: Iterable[OffsetRange], start: int, end: int) -> tuple[OffsetRange, ...]:
     """The parts of ascending runs that lie within a stretch, joined where they touch.
 
     >>> cut([(1, 4), (6, 7), (7, 12)], 2, 9)
@@ -228,7 +228,7 @@ def cut(runs: Iterable[Run], start: int, end: int) -> tuple[Run, ...]:
     return tuple(joined((first, after) for first, after in inside if first < after))
 
 
-def _runs(first: int, lengths: Iterable[int]) -> Iterator[Run]:
+def _runs(first: int, lengths: Iterable[int]) -> Iterator[OffsetRange]:
     at = first
     for number, length in enumerate(lengths):
         if number % 2 == 0 and length:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .partition_state import PartitionState, Run, joined
+from .partition_state import OffsetRange, PartitionState, joined
 
 
 class OffsetsWentBack(Exception):
@@ -46,7 +46,7 @@ class Progress:
     def __init__(self) -> None:
         self._incomplete: dict[int, None] = {}
         self._next_offset = -1
-        self._expected: deque[Run] = deque()
+        self._expected: deque[OffsetRange] = deque()
         self._restored_position = -1
 
     def begin(self, state: PartitionState) -> None:
@@ -130,10 +130,10 @@ class Progress:
         expected = sum(after - first for first, after in self._expected)
         return len(self._incomplete) + expected + max(0, end - self.position)
 
-    def incomplete_runs(self) -> list[Run]:
+    def incomplete_runs(self) -> list[OffsetRange]:
         """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""
         self._forget_expected(self._next_offset)
-        runs: list[Run] = []
+        runs: list[OffsetRange] = []
         first = after = -1
         for offset in self._incomplete:
             if offset != after:

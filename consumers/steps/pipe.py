@@ -23,7 +23,7 @@ from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, d
 PlaceT = TypeVar("PlaceT")
 Ran = Result | Decided
 RAN: Final = (Returned, Raised, Decided)
-Run = Callable[[DecodedJob, PlaceT], Ran | Coroutine[object, None, Ran]]
+RunStep = Callable[[DecodedJob, PlaceT], Ran | Coroutine[object, None, Ran]]
 """Runs a job in a runner's place; as a coroutine where handlers are async."""
 
 
@@ -58,7 +58,7 @@ class Pipe:
         self.is_stopping = False
 
     def carry(
-        self, record: Record, place: PlaceT, run: Run[PlaceT], done: deque[Record] | None = None
+        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
     ) -> Generator[Any, None, None]:
         """Take a record all the way; suspends only where `run` is a coroutine that does.
 
@@ -88,7 +88,7 @@ class Pipe:
     types.coroutine(carry)  # from here on, its generators can be awaited
 
     def carry_async(
-        self, record: Record, place: PlaceT, run: Run[PlaceT], done: deque[Record] | None = None
+        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
     ) -> Awaitable[None]:
         """The same, for tasks on an event loop."""
         return cast(Awaitable[None], self.carry(record, place, run, done))

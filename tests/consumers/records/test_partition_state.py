@@ -10,12 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.partition_state import MAX_CHARACTERS, MAX_CRASHES, PREFIX, PartitionState, Run, cut
+from stoker.consumers.records.partition_state import (
+    MAX_CHARACTERS,
+    MAX_CRASHES,
+    PREFIX,
+    OffsetRange,
+    PartitionState,
+    cut,
+)
 
 ANY_OFFSET = st.integers(0, 2**62)
 
 
-def runs(draw: st.DrawFn, committed: int) -> tuple[Run, ...]:
+def runs(draw: st.DrawFn, committed: int) -> tuple[OffsetRange, ...]:
     """Ascending runs that do not touch, from the first offset on."""
     lengths = draw(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), max_size=40))
     at, found = committed + draw(st.sampled_from((0, 0, 5))), []
