@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..schemas import Decoder, SchemaStore
@@ -14,6 +15,8 @@ from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
 from .inspection.holdups import Holdups
 from .inspection.overview import Overview
+from .instruments.instrument import Instrument
+from .instruments.instrument_row import InstrumentRow
 from .kafka.clients import (
     events_producer,
     lone_producer,
@@ -42,6 +45,10 @@ from .settling.settle import Settler, SettlingClients
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
+MakeInstrument = Callable[[Queue], Instrument]
+INSTRUMENTS: Sequence[MakeInstrument] = ()
+"""Each makes an instrument for one queue. A new one is a file in `instruments/`, and a line here."""
+
 
 class WorkerParts:
     """All parts of one queue's worker, made in the order of their dependencies; none of them runs yet."""
@@ -52,6 +59,7 @@ class WorkerParts:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
         self.poll_thread = PollThread()
+        self.instruments = InstrumentRow(make(queue) for make in INSTRUMENTS)
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -64,14 +72,16 @@ class WorkerParts:
         self.assignments = Assignments(self.queue)
         self.rights = RightsWatch(self.queue, ask_cluster(self._pipeline, self.queue, self._cluster))
         spill = Spill(self.queue, partial(spilling_producer, self._cluster, self.settings.worker_id))
-        self.commits = Commits(self.assignments, spill, self.settings.commit_interval, self.rights.alarm)
+        self.commits = Commits(
+            self.assignments, spill, self.settings.commit_interval, self.rights.alarm, self.instruments
+        )
 
     def _add_settling(self) -> None:
         """What makes outcomes durable, and reports them."""
         worker_id = self.settings.worker_id
         make_events_producer = partial(events_producer, self._cluster, worker_id)
         self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
-        self.settled = SettledBatches()
+        self.settled = SettledBatches(self.instruments)
         self.settler = Settler(
             self.queue,
             SettlingClients(
@@ -93,6 +103,7 @@ class WorkerParts:
             job_types=self._pipeline.job_types,
             decoder=self.decoder,
             ledgers=self.assignments.ledgers,
+            instruments=self.instruments,
         )
         self.dispatch = Dispatch(
             self.queue, step_context, self.settler, self.events, self.settings, gates=gates, waits=waits
@@ -134,7 +145,14 @@ class WorkerParts:
             rights=self.rights,
             membership=self.membership,
         )
-        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, self.member.note_error)
+        self.intake = Intake(
+            self.assignments,
+            self.backpressure,
+            self.dispatch,
+            self.rebalance,
+            self.member.note_error,
+            self.instruments,
+        )
 
     def _add_inspection(self) -> None:
         """What people see of the worker."""

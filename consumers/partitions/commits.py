@@ -17,6 +17,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
 from ..records.assignment import Assignment
 from ..records.partition_state import MAX_CHARACTERS, PartitionState
 from .assignments import Assignments
@@ -42,11 +43,13 @@ class Commits:
         spill: Spill,
         interval: timedelta,
         on_forbidden: Callable[[], None] = lambda: None,
+        instruments: InstrumentRow = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._spill = spill
         self._interval_s = interval.total_seconds()
         self._on_forbidden = on_forbidden
+        self._instruments = instruments
         self._next_at_s = 0.0
         self._sent_at_s: float | None = None
         self._max_characters = MAX_CHARACTERS
@@ -115,6 +118,8 @@ class Commits:
         self._spill.wait(LAST_SPILL_S)
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
+            if refusal is None and self._instruments:
+                self._instruments.committed(_committed(changed))
             if refusal is not None and not _is_too_large(refusal):
                 _LOGGER.warning(
                     "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
@@ -139,6 +144,8 @@ class Commits:
         """Take the answer to the commit on its way: what failed is sent again with the next one."""
         self._sent_at_s = None
         self._take_answer(error, places)
+        if error is None and self._instruments:
+            self._instruments.committed(_committed(places))
 
     def _take_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         for place in places:
@@ -248,6 +255,11 @@ def _commit_now(consumer: Consumer, places: list[TopicPartition]) -> KafkaError 
         return _first_error(consumer.commit(offsets=places, asynchronous=False) or ())
     except KafkaException as failure:
         return failure.args[0]  # type: ignore[no-any-return]
+
+
+def _committed(places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+    """{(topic, partition): offset} of those that were not refused."""
+    return {(place.topic, place.partition): place.offset for place in places if place.error is None}
 
 
 def _first_error(places: Iterable[TopicPartition]) -> KafkaError | None:

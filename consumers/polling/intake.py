@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message
 
+from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
 from ..partitions.assignments import Assignments
 from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
@@ -29,12 +30,14 @@ class Intake:
         dispatch: Dispatch,
         rebalance: Rebalance,
         on_error: OnError,
+        instruments: InstrumentRow = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
+        self._instruments = instruments
 
     def take(self, fetched: list[Message], tiers: Consumer) -> None:
         """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
@@ -68,6 +71,8 @@ class Intake:
     def _start(self, records: list[Record]) -> None:
         if records:
             self._backpressure.begin(records)
+            if self._instruments:
+                self._instruments.taken(records)
             self._dispatch.take(records)
 
     def _note_event(self, message: Message) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
 from ..settling.settlement import SettlementBatch
 
 CHANGE_WAIT_S: Final = 0.02
@@ -16,12 +17,15 @@ CHANGE_WAIT_S: Final = 0.02
 class SettledBatches:
     """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
 
-    def __init__(self) -> None:
+    def __init__(self, instruments: InstrumentRow = NO_INSTRUMENTS) -> None:
+        self._instruments = instruments
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()
 
     def put(self, batch: SettlementBatch) -> None:
         """Add a batch, and wake the poll thread where it waits for one."""
+        if self._instruments:
+            self._instruments.settled(batch.ended)
         self._batches.append(batch)
         self._changed.set()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaError
 
 from ...topology.cluster.kafka_errors import is_fatal, needs_a_person
-from ..records.outcomes import Done, Outcome
+from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .outgoing import OutgoingRecord
 from .writes import Writes
@@ -121,6 +121,11 @@ class SettlementBatch:
     def records(self) -> list[Record]:
         """All of its records."""
         return [*self.done, *(item.record for item in self.others)]
+
+    @property
+    def ended(self) -> list[tuple[Record, Outcome]]:
+        """All of its records, each with its outcome."""
+        return [*((record, DONE) for record in self.done), *((item.record, item.outcome) for item in self.others)]
 
     @property
     def outcomes(self) -> Counter[str]:

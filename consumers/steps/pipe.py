@@ -55,6 +55,8 @@ class Pipe:
         self._hold = hold
         self._fail = fail
         self._excuse = excuse
+        self._instruments = step_context.instruments
+        self._is_watched = bool(self._instruments)
         self.is_stopping = False
 
     def carry(
@@ -75,15 +77,18 @@ class Pipe:
                 outcome = decide(job, result, self._step_context)
             else:
                 outcome = job
+            if outcome is None:
+                return
+            if self._is_watched:
+                self._instruments.decided(record, outcome)
             if outcome is DONE and done is not None:
                 done.append(record)
-            elif outcome is not None:
+            else:
                 self._settle(record, outcome)
         except GeneratorExit:  # nobody carries it on: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
-            if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
-                self._fail(record, error)
+            self._note_fault(record, error)
 
     types.coroutine(carry)  # from here on, its generators can be awaited
 
@@ -102,6 +107,10 @@ class Pipe:
             except BaseException as error:  # noqa: BLE001  # as above
                 self._fail(records[0], error)
 
+    def _note_fault(self, record: Record, error: BaseException) -> None:
+        if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
+            self._fail(record, error)
+
     def _claim(self, record: Record) -> Outcome | None:
         """None begins once failures are excused: the next of a strict key would begin before the excused one."""
         return INTERRUPTED if self._excuse.is_given else steps.claim(record, self._step_context)
@@ -109,9 +118,11 @@ class Pipe:
     def _decode(self, record: Record) -> DecodedJob | Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
         job = steps.decode(record, self._step_context)
-        if not isinstance(job, Wait):
-            return job
-        return None if self._hold(record, job) else INTERRUPTED
+        if isinstance(job, Wait):
+            return None if self._hold(record, job) else INTERRUPTED
+        if self._is_watched and isinstance(job, DecodedJob):
+            self._instruments.begun(job.run)
+        return job
 
 
 class HandOver:

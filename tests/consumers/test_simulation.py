@@ -25,7 +25,7 @@ from simulation.world import Shape
 pytestmark = pytest.mark.expected_errors("cannot be written", "characters of metadata with commits")
 
 SHAPES = {
-    "ordering by key": Shape(),
+    "ordering by key": Shape(is_watched=True),
     "no ordering": Shape(ordering="none"),
     "strict ordering": Shape(ordering="strict"),
     "progress that is spilled": Shape(spills_beyond=26),
@@ -36,9 +36,11 @@ SHAPES = {
     "the same with strict ordering": Shape(ordering="strict", newer_every=3, large_every=2),
     "jobs that kill processes": Shape(deadly_every=4),
     "outcomes that write a second record": Shape(is_followed=True),
-    "a second record in strict order, and large ones": Shape(is_followed=True, ordering="strict", large_every=4),
+    "a second record in strict order, and large ones": Shape(
+        is_followed=True, ordering="strict", large_every=4, is_watched=True
+    ),
     "strict ordering, jobs that kill processes": Shape(ordering="strict", deadly_every=4),
-    "gates that close and open, jobs that kill processes": Shape(is_gated=True, deadly_every=6),
+    "gates that close and open, jobs that kill processes": Shape(is_gated=True, deadly_every=6, is_watched=True),
     "strict ordering, gates that close and open, a registry that is away": Shape(
         ordering="strict", is_gated=True, newer_every=3
     ),

@@ -23,8 +23,8 @@ FOLDERS = {
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
-        *("kafka", "records", "ordering", "gates", "job", "partitions", "runners", "settling", "steps", "isolation"),
-        *("polling", "group", "inspection", "assembly", "queue_worker", "worker"),
+        *("kafka", "records", "ordering", "gates", "job", "instruments", "partitions", "runners", "settling", "steps"),
+        *("isolation", "polling", "group", "inspection", "assembly", "queue_worker", "worker"),
     ),
     "operations": (
         *("instants", "cluster_view", "application", "contract_check", "inbox", "payload_input", "broker", "views"),

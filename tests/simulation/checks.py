@@ -39,7 +39,22 @@ def check_rest(world: World) -> None:
             assert process.backpressure.held == 0
             assert process.dispatch.parked == 0
             assert (process.backpressure._of_tiers, process.backpressure._of_tiers_bytes) == (0, 0)
+            check_watched(world, process)
     for place, log in world.brokers.logs.items():
         if place[0] == world.queue.topic or place[0] in world.queue.retry_topics.values():
             committed = world.brokers.committed.get(place, (0, ""))[0]
             assert committed >= log.high, f"{place} is committed up to {committed} of {log.high}"
+
+
+def check_watched(world: World, process: SimProcess) -> None:
+    """What an instrument has seen fits together, seam by seam, whatever became of the partitions meanwhile."""
+    counts = process.counts
+    if counts is None:
+        return
+    decided = Counter(place for place, _ in counts.decisions.elements())
+    settled = Counter(place for place, _ in counts.settlements.elements())
+    assert set(counts.beginnings) <= set(counts.takings), "a job began that was not taken"
+    assert set(decided) <= set(counts.takings), "an outcome was decided of what was not taken"
+    assert settled == decided, "not each outcome that was decided is settled once"
+    for place, offset in counts.offsets.items():
+        assert offset <= world.brokers.committed[place][0], f"{place}: {offset} was not committed"

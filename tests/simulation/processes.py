@@ -20,6 +20,7 @@ from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.instruments.instrument_row import InstrumentRow
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -47,6 +48,7 @@ from stoker.consumers.steps.schema_waits import SchemaWaits
 from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
+from support.scenes.instruments import CountingInstrument
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
 UNANSWERED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
@@ -100,6 +102,7 @@ class SimProcess:
     chance: float = 0.0
     writers: Sequence[Writer] = WRITERS
     gate: SimGate | None = None
+    counts: CountingInstrument | None = None
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
     while_waiting: Callable[[], None] = lambda: None
@@ -117,9 +120,15 @@ class SimProcess:
     def __post_init__(self) -> None:
         """Put the parts together as `QueueWorker` does."""
         queue, settings = self.queue, self._settings()
+        instruments = InstrumentRow([] if self.counts is None else [self.counts])
         self.assignments = Assignments(queue)
-        self.commits = Commits(self.assignments, Spill(queue, self._spilling_producer), settings.commit_interval)
-        self.settled = SettledBatches()
+        self.commits = Commits(
+            self.assignments,
+            Spill(queue, self._spilling_producer),
+            settings.commit_interval,
+            instruments=instruments,
+        )
+        self.settled = SettledBatches(instruments)
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
@@ -140,6 +149,7 @@ class SimProcess:
             ledgers=self.assignments.ledgers,
             clock=CLOCK.time,
             chance=lambda: self.chance,
+            instruments=instruments,
         )
         self.ready = ReadyRecords()
         self.dispatch = Dispatch(
@@ -173,7 +183,7 @@ class SimProcess:
             dispatch=self.dispatch,
             tiers=self.tiers,
         )
-        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse)
+        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse, instruments)
         self.failed = SettlementBatch()
 
     @property

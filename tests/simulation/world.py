@@ -32,6 +32,7 @@ from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.headers import HeaderList
 from support.scenes.deliveries import declare
+from support.scenes.instruments import CountingInstrument
 
 Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))
@@ -65,6 +66,7 @@ class Shape:
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
         is_followed: whether ends of jobs write a second record.
+        is_watched: whether each process has an instrument that counts.
         is_gated: whether each process has a gate that closes and opens by chance.
         spills_beyond: what the processes believe that they take; None leaves that to find out.
     """
@@ -78,6 +80,7 @@ class Shape:
     large_every: int = 0
     newer_every: int = 0
     is_gated: bool = False
+    is_watched: bool = False
 
 
 def work(number: int) -> None:
@@ -246,6 +249,7 @@ class World:
             chance,
             writers=FOLLOWED_WRITERS if self.shape.is_followed else WRITERS,
             gate=SimGate() if self.shape.is_gated else None,
+            counts=CountingInstrument() if self.shape.is_watched else None,
         )
         if self.shape.spills_beyond is not None:
             process.commits._max_characters = self.shape.spills_beyond

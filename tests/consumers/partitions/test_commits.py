@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from stoker.consumers.instruments.instrument_row import InstrumentRow
 from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -16,6 +17,7 @@ from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.partition_state import PartitionState
 from support.scenes.deliveries import declare
+from support.scenes.instruments import CountingInstrument
 
 MAIN = TopicPartition("unit.q", 0)
 
@@ -42,7 +44,13 @@ class Scene:
         queue = declare().queue
         self.assignments = Assignments(queue)
         (self.assignment,) = self.assignments.add([MAIN])
-        self.commits = Commits(self.assignments, Spill(queue, cast(Any, None)), timedelta(milliseconds=250))
+        self.counts = CountingInstrument()
+        self.commits = Commits(
+            self.assignments,
+            Spill(queue, cast(Any, None)),
+            timedelta(milliseconds=250),
+            instruments=InstrumentRow([self.counts]),
+        )
         self.coordinator = Coordinator()
         self.assignment.progress.begin(PartitionState(committed_offset=0, position=0))
 
@@ -66,6 +74,20 @@ class Scene:
         state = PartitionState.decode(place.metadata, place.offset)
         assert state is not None
         return state
+
+
+def test_instruments_see_what_the_brokers_have_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each commit once it is answered, and the last one of an assignment; none that was refused."""
+    scene = Scene(monkeypatch)
+    place = scene.assignment.topic, scene.assignment.partition
+    scene.complete(0)
+    assert scene.counts.offsets == {place: 1}
+    scene.commits.note_answer(KafkaError(KafkaError._TIMED_OUT), [TopicPartition(*place, 9)])
+    assert scene.counts.offsets == {place: 1}
+    scene.complete(1)
+    assert scene.counts.offsets == {place: 1}, "it is not due"
+    scene.last()
+    assert scene.counts.offsets == {place: 2}
 
 
 @pytest.mark.parametrize(("deaths", "interval_s"), [(0, 0.25), (1, 0.05)])

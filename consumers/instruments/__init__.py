@@ -1,0 +1,1 @@
+"""Instruments: what watches jobs on their way, such as metrics."""
