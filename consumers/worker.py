@@ -93,11 +93,7 @@ class Worker:
         verify(pipeline, self._cluster, names, duty=Duty.WORKER)
         self._store = store or schema_store(pipeline, self._cluster)
         self._contracts = ContractCheck(pipeline, self._store, names)
-        try:
-            self._contracts.check_at_start()
-        except ContractsRefused:
-            self._store.close()
-            raise
+        self._check_contracts()
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._place_contracts()
@@ -107,6 +103,14 @@ class Worker:
         self._has_given_up = False
         self._hanging: dict[str, tuple[float, float]] = {}
         self._signals: deque[str] = deque()
+
+    def _check_contracts(self) -> None:
+        """Compare the contracts with the store's; a worker that cannot be made leaves no open store behind."""
+        try:
+            self._contracts.check_at_start()
+        except ContractsRefused:
+            self._store.close()
+            raise
 
     def _make(self, queue: Queue) -> QueueWorker:
         return QueueWorker(WorkerParts(self._pipeline, queue, self._cluster, self._store, self.settings))

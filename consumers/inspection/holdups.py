@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -104,10 +104,9 @@ class Holdups:
             yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
-        parked = {spot_of(record): record for record in self._dispatch.parked_records() if spot_of(record) in waiting}
-        isolated = self._dispatch.runners.of(IsolatedRunners)
-        crashed = {} if isolated is None else {spot_of(record): record for record in isolated.paused_records()}
-        held = {spot_of(record) for record in self._backpressure.held_records()}
+        parked = _at(waiting, self._dispatch.parked_records())
+        crashed = _at(waiting, self._crashed_records())
+        held = _at(waiting, self._backpressure.held_records())
         gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
             if spot in parked:
@@ -120,6 +119,10 @@ class Holdups:
             elif spot not in held:  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
+
+    def _crashed_records(self) -> Iterable[Record]:
+        isolated = self._dispatch.runners.of(IsolatedRunners)
+        return () if isolated is None else isolated.paused_records()
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
@@ -143,6 +146,11 @@ class Holdups:
 def spot_of(record: Record) -> Spot:
     """Where a record stands."""
     return record.assignment, record.offset
+
+
+def _at(spots: Container[Spot], records: Iterable[Record]) -> dict[Spot, Record]:
+    """{spot: record} of those that stand at one of these spots."""
+    return {spot: record for record in records if (spot := spot_of(record)) in spots}
 
 
 def _of_run(run: Run, state: State) -> Holdup:

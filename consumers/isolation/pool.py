@@ -137,15 +137,19 @@ class ChildPool:
         with self._changed:
             self._fresh_wanted += fresh
             try:
-                while not self._is_stopping and is_wanted():
-                    child = self._pick(fresh)
-                    if child is not None:
-                        child.state = State.BUSY
-                        return child
-                    self._changed.notify_all()  # the keeper among others: somebody waits
-                    self._changed.wait(WAIT_TURN_S)
+                return self._wait_for_child(is_wanted, fresh)
             finally:
                 self._fresh_wanted -= fresh
+
+    def _wait_for_child(self, is_wanted: Callable[[], bool], fresh: bool) -> ChildProcess | None:
+        """Wait with the lock held."""
+        while not self._is_stopping and is_wanted():
+            child = self._pick(fresh)
+            if child is not None:
+                child.state = State.BUSY
+                return child
+            self._changed.notify_all()  # the keeper among others: somebody waits
+            self._changed.wait(WAIT_TURN_S)
         return None
 
     def _pick(self, fresh: bool) -> ChildProcess | None:

@@ -32,20 +32,35 @@ def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: 
     if place.offset >= end:
         return
     consumer.assign([place])
+    for messages in _batches(consumer, place.topic, should_stop):
+        for message in messages:
+            reached = _reached(message)
+            if message.error() is None:
+                yield message
+            if reached is not None and reached >= end:
+                return
+
+
+def _batches(consumer: Consumer, topic: str, should_stop: ShouldStop) -> Iterator[list[Message]]:
+    """What comes, without an end; a batch may be empty."""
     last_news_at_s = time.monotonic()
     while True:
         messages = consumer.consume(BATCH, timeout=0.05)
         if messages:
             last_news_at_s = time.monotonic()
         if should_stop() or time.monotonic() - last_news_at_s > IDLE_TIMEOUT_S:
-            raise Unrestorable(place.topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
-        for message in messages:
-            error, offset = message.error(), message.offset()
-            if error is None:
-                yield message
-            elif error.code() != KafkaError._PARTITION_EOF:
-                raise KafkaException(error)
-            # A new leader may report for a moment that its log ends before what the one before has confirmed.
-            reached = offset if error is not None or offset is None else offset + 1
-            if reached is not None and reached >= end:
-                return
+            raise Unrestorable(topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
+        yield messages
+
+
+def _reached(message: Message) -> int | None:
+    """The offset behind a record, or the one at which the partition ends by the word of its leader.
+
+    A new leader may report for a moment that its log ends before what the one before has confirmed.
+    """
+    error, offset = message.error(), message.offset()
+    if error is None:
+        return None if offset is None else offset + 1
+    if error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return offset

@@ -48,6 +48,14 @@ class _Lane:
                 return self.in_hand
         return None
 
+    def drop(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the waiting records of these assignments."""
+        gone = [r for queue in (self.ahead, self.behind) for r in queue if r.assignment in assignments]
+        if gone:
+            self.ahead = deque(record for record in self.ahead if record.assignment not in assignments)
+            self.behind = deque(record for record in self.behind if record.assignment not in assignments)
+        return gone
+
 
 class StrictLanes(Lanes):
     """The lanes of a queue with `ordering="strict"`."""
@@ -147,11 +155,9 @@ class StrictLanes(Lanes):
         with self._lock:
             touched = self._forget_awaited(gone)
             for key, lane in self._lanes.items():
-                here = [record for queue in (lane.ahead, lane.behind) for record in queue]
-                if any(record.assignment in assignments for record in here):
-                    lane.ahead = deque(record for record in lane.ahead if record.assignment not in assignments)
-                    lane.behind = deque(record for record in lane.behind if record.assignment not in assignments)
-                    dropped += [record for record in here if record.assignment in assignments]
+                dropped_of_lane = lane.drop(assignments)
+                if dropped_of_lane:
+                    dropped += dropped_of_lane
                     touched.add(key)
             self.parked -= len(dropped)
             following = [record for key in touched for record in self._advance(key, self._lane(key))]

@@ -149,20 +149,28 @@ class Commits:
 
     def _take_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         for place in places:
-            assignment = self._assignments.find(place.topic, place.partition)
-            if assignment is None:
-                continue
-            if error is not None or place.error is not None:
-                assignment.commit_state.sent = None
-            elif assignment in self._opening and assignment.commit_state.sent == (place.offset, place.metadata or ""):
-                self._opening.discard(assignment)
-                self._opened.append(assignment)
+            self._take_answer_of(place, is_refused=error is not None or place.error is not None)
         refusal = error or _first_error(places)
-        if refusal is not None and _is_too_large(refusal):
-            self._lower_limit([place for place in places if error is not None or place.error is not None])
-        elif refusal is not None and refusal.code() in FORBIDDEN:
+        if refusal is not None:
+            self._take_refusal(refusal, [place for place in places if error is not None or place.error is not None])
+
+    def _take_answer_of(self, place: TopicPartition, *, is_refused: bool) -> None:
+        """Have what was refused sent again; open an assignment whose own first commit was taken."""
+        assignment = self._assignments.find(place.topic, place.partition)
+        if assignment is None:
+            return
+        if is_refused:
+            assignment.commit_state.sent = None
+        elif assignment in self._opening and assignment.commit_state.sent == (place.offset, place.metadata or ""):
+            self._opening.discard(assignment)
+            self._opened.append(assignment)
+
+    def _take_refusal(self, refusal: KafkaError, refused: Iterable[TopicPartition]) -> None:
+        if _is_too_large(refusal):
+            self._lower_limit(refused)
+        elif refusal.code() in FORBIDDEN:
             self._on_forbidden()
-        elif refusal is not None and refusal.code() != KafkaError._NO_OFFSET:
+        elif refusal.code() != KafkaError._NO_OFFSET:
             # What heals by waiting is part of an outage, or of a coordinator that moves: the worker logs the former.
             level = logging.INFO if remedy_of(refusal) is Remedy.WAIT else logging.WARNING
             self._log_refusal(level, refusal)

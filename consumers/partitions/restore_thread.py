@@ -79,11 +79,15 @@ class Restoring:
                 complaint.note(missing)
                 self._stopping.wait(MENDING_PAUSE_S)
             except Unrestorable as error:
-                if not self._is_pointless(waiting):
-                    complaint.note(error)
-                    if complaint.was_logged:
-                        self._on_trouble()
+                self._note_unrestorable(error, waiting, complaint)
                 self._stopping.wait(RETRY_PAUSE_S)
+
+    def _note_unrestorable(self, error: Unrestorable, waiting: Collection[Assignment], complaint: _Complaint) -> None:
+        if self._is_pointless(waiting):
+            return
+        complaint.note(error)
+        if complaint.was_logged:
+            self._on_trouble()
 
     def _restore(self, whole: Collection[Assignment]) -> None:
         if whole:

@@ -25,20 +25,10 @@ MOST_PATHS: Final = 10
 DEEPEST: Final = 3
 KNOWN: Final = frozenset(
     {
-        "consumers/inspection/holdups.py:_of_waiting",
-        "consumers/isolation/pool.py:take",
-        "consumers/kafka/log_tail.py:read_tail",
-        "consumers/ordering/strict_lanes.py:drop",
-        "consumers/partitions/commits.py:_take_answer",
-        "consumers/partitions/restore_thread.py:_try_to_restore",
         "consumers/records/record.py:__init__",
         "consumers/steps/pipe.py:carry",
         "consumers/steps/steps.py:_decide_raised",
         "consumers/steps/steps.py:decode",
-        "consumers/worker.py:__init__",
-        "operations/cli/forecast_output.py:tell_forecast",
-        "operations/commands/replay.py:_bounds",
-        "operations/commands/worker.py:worker",
         "operations/status/holdup_reports.py:sentence",
     }
 )
@@ -54,10 +44,18 @@ _BLOCKS: Final = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncW
 @pytest.mark.parametrize("room", ROOMS)
 def test_no_function_has_too_many_paths_or_blocks_in_blocks(room: str) -> None:
     """At most ten paths through a function, conditions joined by `and` and `or` counted, and three blocks deep."""
-    beyond = {
+    assert _beyond(room) - KNOWN == set()
+
+
+def test_each_known_place_is_still_beyond_the_limits() -> None:
+    """The list names no place that was mended, renamed or moved."""
+    assert KNOWN - {place for room in ROOMS for place in _beyond(room)} == set()
+
+
+def _beyond(room: str) -> set[str]:
+    return {
         place for place, function in _functions(room) if _paths(function) > MOST_PATHS or _depth(function) > DEEPEST
     }
-    assert beyond - KNOWN == set()
 
 
 def _functions(room: str) -> Iterator[tuple[str, Function]]:
