@@ -105,9 +105,7 @@ class WorkerParts:
             ledgers=self.assignments.ledgers,
             instruments=self.instruments,
         )
-        self.dispatch = Dispatch(
-            self.queue, step_context, self.settler, self.events, self.settings, gates=gates, waits=waits
-        )
+        self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 
     def _add_counting(self) -> None:
         """What counts the records in memory, and those that are complete."""

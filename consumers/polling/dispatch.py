@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from datetime import timedelta
 from typing import Final
 
-from ...topology import Queue
 from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
@@ -49,7 +48,6 @@ class Dispatch:
 
     def __init__(
         self,
-        queue: Queue,
         step_context: StepContext,
         settler: Settler,
         events: EventPublisher,
@@ -59,7 +57,7 @@ class Dispatch:
         waits: SchemaWaits,
         make_runners: MakeRunners = make_runners,
     ) -> None:
-        self._queue = queue
+        self._queue = queue = step_context.queue
         self.gates = gates
         self._waits = waits
         self._settler = settler

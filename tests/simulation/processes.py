@@ -153,7 +153,6 @@ class SimProcess:
         )
         self.ready = ReadyRecords()
         self.dispatch = Dispatch(
-            queue,
             self.step_context,
             self.settler,
             self.events,
