@@ -6,7 +6,7 @@ group any more, or whose job lies before the offset that the group has committed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -37,11 +37,13 @@ class HoldupReport:
 
     Attributes:
         job_id, job_type: empty where the worker had only the offset at hand.
-        state: `running`, `stuck`, `behind`, `awaiting-retry`, `awaiting-schema`, `crashed`, `unsettled` or `ready`.
+        state: `running`, `stuck`, `behind`, `awaiting-retry`, `awaiting-schema`, `crashed`, `unsettled` or
+            `ready`, or else the word of a closed gate.
         at: when the worker reported it; `since`: since when it is so.
         timeout: of a run.
         behind: the job that it waits for, where that is known; `due`: when that one's retry may start.
         trouble: why the schema store was not asked.
+        opens: what ends the wait at any other gate.
     """
 
     queue: str
@@ -57,6 +59,7 @@ class HoldupReport:
     behind: str = ""
     due: datetime | None = None
     trouble: str = ""
+    opens: str = ""
 
     @property
     def is_stuck(self) -> bool:
@@ -72,31 +75,68 @@ class HoldupReport:
 
     def sentence(self, now: datetime) -> str:
         """What holds the partition up, and how to go on from there."""
-        lasted = rounded(now - self.since)
-        within = f"its timeout of {rounded(self.timeout)}" if self.timeout is not None else "its timeout"
-        match self.state:
-            case "stuck":
-                return (
-                    f"{self.job} is stuck: it has run for {lasted}, past {within}, and cannot be ended; its key waits. "
-                    f"The log of worker {self.worker} has its stack"
-                )
-            case "running":
-                return f"{self.job} has run for {lasted}, within {within}: a long job, and no stuck one"
-            case "awaiting-retry":
-                earlier = f"job {self.behind}" if self.behind else "an earlier job"
-                due = f", due in {rounded(self.due - now)}" if self.due is not None and self.due > now else ""
-                return f"{self.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
-            case "awaiting-schema":
-                return f"{self.job} has waited for {lasted} for its schema: {self.trouble or 'see its worker log'}"
-            case "behind":
-                earlier = f"job {self.behind}, which runs" if self.behind else "an earlier one"
-                return f"{self.job} has waited for {lasted} behind {earlier}: they have one key"
-            case "crashed":
-                return f"{self.job} waits to be run again, since its process died: see the log of {self.worker}"
-            case "unsettled":
-                return f"the outcome of {self.job} cannot be written for {lasted}: see the log of {self.worker}"
-            case _:
-                return f"{self.job} has waited for {lasted} for a free runner of worker {self.worker}"
+        return _SENTENCES.get(self.state, _closed_gate)(self, rounded(now - self.since), now)
+
+
+def _stuck(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    return (
+        f"{report.job} is stuck: it has run for {lasted}, past {_timeout(report)}, and cannot be ended; its key waits. "
+        f"The log of worker {report.worker} has its stack"
+    )
+
+
+def _running(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    return f"{report.job} has run for {lasted}, within {_timeout(report)}: a long job, and no stuck one"
+
+
+def _timeout(report: HoldupReport) -> str:
+    return f"its timeout of {rounded(report.timeout)}" if report.timeout is not None else "its timeout"
+
+
+def _awaiting_retry(report: HoldupReport, lasted: str, now: datetime) -> str:
+    earlier = f"job {report.behind}" if report.behind else "an earlier job"
+    due = f", due in {rounded(report.due - now)}" if report.due is not None and report.due > now else ""
+    return f"{report.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
+
+
+def _awaiting_schema(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    return f"{report.job} has waited for {lasted} for its schema: {report.trouble or 'see its worker log'}"
+
+
+def _behind(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    earlier = f"job {report.behind}, which runs" if report.behind else "an earlier one"
+    return f"{report.job} has waited for {lasted} behind {earlier}: they have one key"
+
+
+def _crashed(report: HoldupReport, _lasted: str, _now: datetime) -> str:
+    return f"{report.job} waits to be run again, since its process died: see the log of {report.worker}"
+
+
+def _unsettled(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    return f"the outcome of {report.job} cannot be written for {lasted}: see the log of {report.worker}"
+
+
+def _ready(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    return f"{report.job} has waited for {lasted} for a free runner of worker {report.worker}"
+
+
+def _closed_gate(report: HoldupReport, lasted: str, _now: datetime) -> str:
+    """Of any other gate, by its own word; of a newer version of Stoker perhaps."""
+    until = f", until {report.opens}" if report.opens else f"; the log of worker {report.worker} may have more"
+    return f"{report.job} has waited for {lasted}: {report.state}{until}"
+
+
+_SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = {
+    "stuck": _stuck,
+    "running": _running,
+    "awaiting-retry": _awaiting_retry,
+    "awaiting-schema": _awaiting_schema,
+    "behind": _behind,
+    "crashed": _crashed,
+    "unsettled": _unsettled,
+    "ready": _ready,
+}
+"""{state: what makes its sentence} of the report, how long it has lasted in words, and the present moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +206,7 @@ def report_of(value: bytes | str | None) -> HoldupReport | None:
         return None
 
 
-def _of_event(event: dict[str, Any]) -> HoldupReport:
+def _of_event(event: dict[str, Any]) -> HoldupReport:  # an Avro record: its schema has the types
     detail = event["detail"]
     return HoldupReport(
         queue=event["queue"],
@@ -181,5 +221,6 @@ def _of_event(event: dict[str, Any]) -> HoldupReport:
         timeout=timedelta(seconds=float(detail["timeout_s"])) if "timeout_s" in detail else None,
         behind=detail.get("behind", ""),
         trouble=detail.get("trouble", ""),
+        opens=detail.get("opens", ""),
         due=datetime.fromisoformat(detail["due"]) if "due" in detail else None,
     )

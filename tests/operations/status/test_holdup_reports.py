@@ -257,6 +257,17 @@ def test_every_state_has_a_sentence_of_its_own(state: str) -> None:
     assert "n.q/0/7" in replace(STUCK, state=state, job_id="").sentence(NOW)
 
 
+def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None:
+    """Its word, and what opens it; where the event does not hold that, the worker whose log may have it."""
+    queue = Pipeline("n").queue("q", partitions=1)
+    held_up = event(queue, NOW, offset=1)
+    detail = {"since": (NOW - timedelta(seconds=44)).isoformat(), "opens": "ann resumes the queue"}
+    report = report_of(encode_own("JobEvent", {**held_up, "reason": "paused", "detail": detail}))
+    assert report is not None
+    assert report.sentence(NOW).endswith(" has waited for 44s: paused, until ann resumes the queue")
+    assert "w1" in replace(STUCK, state="paused").sentence(NOW)
+
+
 def event(queue: Queue, at: datetime, *, offset: int) -> dict[str, object]:
     """As a worker writes it."""
     return {
