@@ -11,7 +11,7 @@ from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
 from simulation.followers import FOLLOWED_TOPIC
 from simulation.jobs import Job, Run, Told
-from simulation.pairs import check_dead_letter, check_named, check_next_record, name_of
+from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
@@ -62,7 +62,7 @@ class Account:
         self.step = 0
         self.is_disturbed = False
         brokers.on_append = self._note_written
-        brokers.on_commit = self.check_committed
+        brokers.on_commit = self._note_commit
 
     # ---- what is on the topics
 
@@ -120,6 +120,11 @@ class Account:
 
     # ---- commits: nothing is said to be complete whose outcome is not durable
 
+    def _note_commit(self, place: Place, member: object) -> None:
+        self.check_committed(place)
+        if isinstance(member, SimProcess) and member.is_alive:
+            check_not_passed(member, place, self._meant_by_commit(place))
+
     def _check_all_committed(self, partition: int) -> None:
         for place in list(self._brokers.committed):
             if place[1] == partition:
@@ -133,18 +138,30 @@ class Account:
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
 
     def known_to_successor(self, place: Place) -> PartitionState:
-        """What the commit says, and the progress topic where it refers to that."""
+        """What the commit says, and the newest of the progress topic where it refers to that."""
+        state, spilled = self._committed(place), self._spilled(place)
+        return state if state.spilled_at is None else _joined(state, spilled[max(spilled)] if spilled else None)
+
+    def _meant_by_commit(self, place: Place) -> PartitionState:
+        """What the commit says, and the very record of the progress topic that it refers to: all that its owner knows.
+
+        A successor may know more: an owner that was cut off still writes there what it has settled.
+        """
+        state = self._committed(place)
+        return state if state.spilled_at is None else _joined(state, self._spilled(place).get(state.spilled_at))
+
+    def _committed(self, place: Place) -> PartitionState:
         offset, metadata = self._brokers.committed.get(place, (0, ""))
-        state = PartitionState.decode(metadata, offset) or PartitionState(committed_offset=offset, position=offset)
-        if state.spilled_at is None:
-            return state
-        log = self._brokers.logs[self._queue.progress_topic, place[1]]
-        spilled = [
-            PartitionState.from_bytes(message.value() or b"")
-            for at, message in sorted(log.records.items())
-            if at >= state.spilled_at and message.key() == place[0].encode()
-        ]
-        return state.with_runs_of(spilled[-1]) if spilled and spilled[-1] is not None else state.without_runs()
+        return PartitionState.decode(metadata, offset) or PartitionState(committed_offset=offset, position=offset)
+
+    def _spilled(self, place: Place) -> dict[int, PartitionState | None]:
+        """{offset on the progress topic: what was spilled there}, from the one on that the commit refers to."""
+        log, spilled_at = self._brokers.logs[self._queue.progress_topic, place[1]], self._committed(place).spilled_at
+        return {
+            at: PartitionState.from_bytes(message.value() or b"")
+            for at, message in log.records.items()
+            if spilled_at is not None and at >= spilled_at and message.key() == place[0].encode()
+        }
 
     def _is_settled(self, told: Told) -> bool:
         if any((told.place[1], name) in self.durable for name in told.names):
@@ -287,6 +304,10 @@ class Account:
         is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
         if is_lasting and record.assignment.partition in process.assignments.ledgers:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
+
+
+def _joined(committed: PartitionState, spilled: PartitionState | None) -> PartitionState:
+    return committed.without_runs() if spilled is None else committed.with_runs_of(spilled)
 
 
 def _has_ended(name: str, value: bytes) -> bool:

@@ -87,7 +87,7 @@ class SimBrokers:
         self.fenced: set[object] = set()
         self.read_from: defaultdict[Place, list[int]] = defaultdict(list)
         self.on_append: OnAppend = lambda _message: None
-        self.on_commit: Callable[[Place], None] = lambda _place: None
+        self.on_commit: Callable[[Place, object], None] = lambda _place, _member: None
 
     def append(
         self, topic: str, partition: int, key: bytes | str | None, value: bytes | None, headers: HeaderList
@@ -122,5 +122,5 @@ class SimBrokers:
                 error = KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE)
                 continue
             self.committed[place.topic, place.partition] = place.offset, place.metadata or ""
-            self.on_commit((place.topic, place.partition))
+            self.on_commit((place.topic, place.partition), member)
         return error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from confluent_kafka import Message
 
+from simulation.brokers import Place
 from simulation.jobs import Job
+from simulation.processes import SimProcess
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment
@@ -14,6 +16,25 @@ from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, O
 from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TRUNCATED_FROM
+
+
+def check_not_passed(process: SimProcess, place: Place, committed: PartitionState) -> None:
+    """A commit says of nothing to be complete that its process still has in hand.
+
+    Of what the process itself means by it, since others may know better: an owner that was cut off has settled a record
+    and spills that, while the next one has the same record in hand, and will skip it for what the ledger says.
+    """
+    for record in in_hand(process):
+        if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
+            assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
+
+
+def in_hand(process: SimProcess) -> Iterable[Record]:
+    """What has been delivered to a process and has not ended there."""
+    yield from (running.record for running in (*process.running, *process.frozen))
+    yield from process.startable
+    yield from process.dispatch.parked_records()
+    yield from process.backpressure.held_records()
 
 
 def check_next_record(job: Job, record: Record) -> None:
