@@ -7,7 +7,7 @@ from functools import partial
 
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
-from .gates.declared import make_gates
+from .gates.declared import GateParts, make_gates
 from .gates.gate_row import GateRow
 from .group.connection import GroupConnection
 from .group.member import GroupMember
@@ -95,7 +95,10 @@ class WorkerParts:
 
     def _add_running(self) -> None:
         """What takes a record through its steps."""
-        gates = GateRow(make_gates(self.queue))
+        gates = GateRow()
+        gates.add(
+            make_gates(GateParts(queue=self.queue, cluster=self._cluster, worker_id=self.settings.worker_id, row=gates))
+        )
         waits = SchemaWaits(self._store, self.queue.name, gates)
         self.decoder = Decoder(self._store, learn=waits.learn)
         step_context = StepContext(

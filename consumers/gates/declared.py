@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ...topology import Queue
+from ...topology import ClusterSettings, Queue
 from .gate import Gate
+from .gate_row import GateRow
 
 
-def make_gates(queue: Queue) -> Sequence[Gate]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateParts:
+    """What gates are made of; a gate that opens calls `row.open`."""
+
+    queue: Queue
+    cluster: ClusterSettings
+    worker_id: str
+    row: GateRow
+
+
+def make_gates(parts: GateParts) -> Sequence[Gate]:
     """The gates of a queue, in the order in which they are asked; so far, no declaration asks for one."""
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -68,6 +69,14 @@ class Gate(Protocol):
     A gate that opens calls `GateRow.open` with the reason, after it has begun to answer `START`.
     """
 
+    @abstractmethod
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Say whether this record may start at the epoch time `now_s`; without effect, since it may be asked again."""
-        ...
+        """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""
+
+    def start(self) -> None:
+        """Start what the gate needs, such as a thread that reads orders."""
+        return
+
+    def stop(self) -> None:
+        """End that."""
+        return

@@ -23,7 +23,7 @@ class GateRow:
     """
 
     def __init__(self, gates: Sequence[Gate] = (), *, clock: Callable[[], float] = time.time) -> None:
-        self._gates = gates
+        self._gates = tuple(gates)
         self._clock = clock
         self._lock = Lock()
         self._held: dict[Why, dict[Record, Wait]] = {}
@@ -38,9 +38,15 @@ class GateRow:
     def __bool__(self) -> bool:
         return bool(self._gates)
 
+    def add(self, gates: Iterable[Gate]) -> None:
+        """Add gates behind those that are here; before `start`."""
+        self._gates += tuple(gates)
+
     def start(self, release: Receive) -> None:
-        """Begin; `release` makes records ready, and so asks the gates again."""
+        """Start the gates; `release` makes records ready, and so asks the gates again."""
         self._release = release
+        for gate in self._gates:
+            gate.start()
 
     def listen(self, listener: Listen) -> None:
         """Have `listener` called after each record that begins to wait."""
@@ -145,7 +151,9 @@ class GateRow:
         return [record for record, _ in gone]
 
     def stop(self) -> None:
-        """Hold nothing more; what waits is delivered again."""
+        """Stop the gates, and hold nothing more; what waits is delivered again."""
+        for gate in self._gates:
+            gate.stop()
         with self._lock:
             self._is_stopping = True
             self._held.clear()

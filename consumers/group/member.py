@@ -25,6 +25,7 @@ from ..partitions.assignments import Assignments
 from ..polling.backpressure import places
 from ..polling.grace import Grace
 from ..polling.rebalance import Rebalance
+from ..records.source import sources_of
 from .connection import GroupConnection
 from .membership import Membership
 from .rights_watch import RightsWatch
@@ -67,7 +68,7 @@ class GroupMember:
     def join(self) -> None:
         """Ask the group for partitions; they come by the polls that follow."""
         self.consumer.subscribe(
-            [self._queue.topic, *self._queue.retry_topics.values()],
+            list(sources_of(self._queue)),
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,

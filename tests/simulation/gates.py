@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from simulation.virtual_time import CLOCK
-from stoker.consumers.gates.gate import START, Closed, Start, Wait
+from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.records.record import Record
 
 PAUSE_S: Final = 3.0
@@ -14,7 +14,7 @@ KEYS: Final = (None, b"a", b"c")
 
 
 @dataclass
-class SimGate:
+class SimGate(Gate):
     """One process's; `shut` holds the keys that wait, with the time until which they do, or None."""
 
     def __post_init__(self) -> None:

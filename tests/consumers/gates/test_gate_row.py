@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from stoker.consumers.gates.gate import START, Closed, Start, Wait, Why
+from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.record import Record
@@ -14,7 +14,7 @@ ODD = Closed("odd", "the odd ones are let in")
 
 
 @dataclass
-class OddGate:
+class OddGate(Gate):
     """Lets odd offsets wait while it is closed, until a time if it is given one; opens by itself at that time."""
 
     is_closed: bool = True
@@ -147,3 +147,25 @@ def test_a_row_that_was_stopped_holds_nothing() -> None:
     assert (scene.row.count, scene.row.next_at_s) == (0, None)
     scene.row.open(ODD)
     assert scene.started == []
+
+
+def test_gates_start_and_stop_with_their_row() -> None:
+    """A gate that reads orders has a client or a thread of its own; those that have none need not say so."""
+
+    class Reading(OddGate):
+        is_reading = False
+
+        def start(self) -> None:
+            """Begin to read."""
+            self.is_reading = True
+
+        def stop(self) -> None:
+            """End."""
+            self.is_reading = False
+
+    row, gate = GateRow([OddGate()]), Reading()
+    row.add([gate])
+    row.start(lambda _records: None)
+    assert gate.is_reading
+    row.stop()
+    assert not gate.is_reading
