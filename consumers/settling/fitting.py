@@ -105,10 +105,10 @@ def next_form(record: Record, written: OutgoingRecord, remedy: Remedy) -> Outgoi
 
 
 def _buried(item: Settlement, refused: OutgoingRecord, bury: Bury) -> Settlement:
-    letter = bury(item.record, Dead(reason="too-large", failure=_why_dead(item, refused.topic)))
-    letter.rewrite({written: replace(written, form=Form.ALONE) for written in letter.unconfirmed})
-    letter.instead_of = item.outcome
-    return letter
+    dead_letter = bury(item.record, Dead(reason="too-large", failure=_why_dead(item, refused.topic)))
+    dead_letter.rewrite({written: replace(written, form=Form.ALONE) for written in dead_letter.unconfirmed})
+    dead_letter.instead_of = item.outcome
+    return dead_letter
 
 
 def _why_dead(item: Settlement, topic: str) -> Failure:
@@ -120,16 +120,16 @@ def _why_dead(item: Settlement, topic: str) -> Failure:
     return make_failure(job_type.decode("utf-8", "replace"), error_type="stoker.RecordTooLarge", message=message)
 
 
-def _truncated(record: Record, letter: OutgoingRecord) -> OutgoingRecord | None:
+def _truncated(record: Record, dead_letter: OutgoingRecord) -> OutgoingRecord | None:
     """The dead letter with less of its record; None where nothing is left to be cut."""
-    if not letter.is_cut:
-        marked = replace(letter, headers=[*letter.headers, *_marks(record)], form=Form.TRUNCATED)
+    if not dead_letter.is_cut:
+        marked = replace(dead_letter, headers=[*dead_letter.headers, *_marks(record)], form=Form.TRUNCATED)
         kept_bytes = min(len(record.value or b"") // 2, FIRST_CUT_BYTES)
         return _cut(record, _bare(record, marked) if _is_wide(record) else marked, kept_bytes)
-    if letter.value:
-        halved = len(letter.value) // 2
-        return _cut(record, letter, halved if halved >= LEAST_CUT_BYTES else 0)
-    return None if letter.form is Form.BARE else _bare(record, letter)
+    if dead_letter.value:
+        halved = len(dead_letter.value) // 2
+        return _cut(record, dead_letter, halved if halved >= LEAST_CUT_BYTES else 0)
+    return None if dead_letter.form is Form.BARE else _bare(record, dead_letter)
 
 
 def _marks(record: Record) -> HeaderList:
@@ -141,8 +141,8 @@ def _marks(record: Record) -> HeaderList:
     ]
 
 
-def _cut(record: Record, letter: OutgoingRecord, kept_bytes: int) -> OutgoingRecord:
-    return replace(letter, value=(record.value or b"")[:kept_bytes])
+def _cut(record: Record, dead_letter: OutgoingRecord, kept_bytes: int) -> OutgoingRecord:
+    return replace(dead_letter, value=(record.value or b"")[:kept_bytes])
 
 
 def _is_wide(record: Record) -> bool:
@@ -151,9 +151,9 @@ def _is_wide(record: Record) -> bool:
     return record.size_bytes - len(record.value or b"") + names > HEADERS_ALLOWANCE_BYTES
 
 
-def _bare(record: Record, letter: OutgoingRecord) -> OutgoingRecord:
+def _bare(record: Record, dead_letter: OutgoingRecord) -> OutgoingRecord:
     key = record.key if len(record.key or b"") <= BARE_KEY_BYTES else None
-    return replace(letter, headers=_bare_headers(letter.headers), key=key, value=b"", form=Form.BARE)
+    return replace(dead_letter, headers=_bare_headers(dead_letter.headers), key=key, value=b"", form=Form.BARE)
 
 
 def _bare_headers(pairs: Iterable[tuple[str, bytes]]) -> HeaderList:

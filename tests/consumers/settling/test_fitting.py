@@ -159,9 +159,9 @@ def test_one_that_is_too_large_takes_nobody_along() -> None:
     letters = {written.named["ce_id"]: written for written in scene.on(DEAD_TOPIC)}
     assert len(scene.on(DEAD_TOPIC)) == 6
     for record in others:
-        letter = letters[record.headers["ce_id"]]
-        assert (letter.value, letter.named[wire.ERROR_STACK]) == (record.value, FAILURE.stack.encode())
-        assert wire.TRUNCATED_FROM not in letter.named
+        dead_letter = letters[record.headers["ce_id"]]
+        assert (dead_letter.value, dead_letter.named[wire.ERROR_STACK]) == (record.value, FAILURE.stack.encode())
+        assert wire.TRUNCATED_FROM not in dead_letter.named
     assert letters[b"large"].named[wire.TRUNCATED_FROM] == b"unit.q/0/1"
 
 
@@ -189,33 +189,33 @@ def test_what_does_not_fit_is_written_without_the_stack(outcome: NotDone) -> Non
     ],
 )
 def test_a_job_whose_next_record_fits_no_tier_is_a_dead_letter(outcome: NotDone) -> None:
-    """All of it is in the letter, with the error of its run, or else with what was too large."""
+    """All of it is in the dead letter, with the error of its run, or else with what was too large."""
     delivery = declare()
     record = delivery.record(value=b"v" * 10_000)
     with settling(delivery, at_most(9_000, RETRY_TOPIC)) as scene:
         scene.settler.hand_in(record, outcome)
         scene.wait_settled(record)
-    (letter,) = scene.on(DEAD_TOPIC)
-    assert (letter.value, letter.named[wire.REASON]) == (record.value, b"too-large")
+    (dead_letter,) = scene.on(DEAD_TOPIC)
+    assert (dead_letter.value, dead_letter.named[wire.REASON]) == (record.value, b"too-large")
     expected = b"x" if outcome is RETRIED else b"its 10,012 bytes do not fit unit.q.retry.1s, compressed"
-    assert letter.named[wire.ERROR_MESSAGE].startswith(expected)
+    assert dead_letter.named[wire.ERROR_MESSAGE].startswith(expected)
     assert [(item.outcome.__class__, item.instead_of) for item in scene.items] == [(Dead, outcome)]
 
 
 def test_a_retry_that_fits_nothing_is_a_truncated_letter() -> None:
-    """Neither the tier nor the dead letters take it whole: one letter, which names the original."""
+    """Neither the tier nor the dead letters take it whole: one dead letter, which names the original."""
     delivery = declare()
     record = delivery.record(value=bytes(range(250)) * 40, key=b"k")
     with settling(delivery, at_most(6_000, RETRY_TOPIC, DEAD_TOPIC)) as scene:
         scene.settler.hand_in(record, RETRIED)
         scene.wait_settled(record)
-    (letter,) = scene.on(DEAD_TOPIC)
+    (dead_letter,) = scene.on(DEAD_TOPIC)
     assert record.value is not None
-    assert (letter.value, letter.key) == (record.value[:5_000], b"k")
-    assert letter.named[wire.TRUNCATED_FROM] == b"unit.q/0/7"
-    assert letter.named[wire.TRUNCATED_SIZE] == b"10000"
-    assert letter.named[wire.TRUNCATED_DIGEST] == sha256(record.value).hexdigest().encode()
-    assert letter.named[wire.REASON] == b"too-large"
+    assert (dead_letter.value, dead_letter.key) == (record.value[:5_000], b"k")
+    assert dead_letter.named[wire.TRUNCATED_FROM] == b"unit.q/0/7"
+    assert dead_letter.named[wire.TRUNCATED_SIZE] == b"10000"
+    assert dead_letter.named[wire.TRUNCATED_DIGEST] == sha256(record.value).hexdigest().encode()
+    assert dead_letter.named[wire.REASON] == b"too-large"
 
 
 def test_a_letter_whose_partition_has_left_is_not_written() -> None:
@@ -264,7 +264,7 @@ def test_where_nothing_fits_it_is_told_and_kept_and_the_others_go_on() -> None:
 
 @pytest.mark.expected_errors("cannot be written")
 def test_a_refusal_that_is_not_about_size_cuts_nothing() -> None:
-    """A topic that is compacted refuses a letter without a key: it goes alone, whole, until the topic is fixed."""
+    """A topic that is compacted refuses a dead letter without a key: it goes alone, whole, until the topic is fixed."""
     delivery, fixed = declare(), list[bool]()
     bad, keyed = delivery.record(offset=1), delivery.record({"ce_id": b"keyed"}, key=b"k", offset=2)
 

@@ -86,7 +86,7 @@ def job(job_type: JobType[[bytes], Any], data: bytes, job_id: bytes, key: bytes 
 
 
 def test_compressed_records_of_any_size_become_whole_dead_letters(cluster: ClusterSettings, namespace: str) -> None:
-    """Brokers limit what is left after compression: 70 MB of zeros fit the main topic, and so does their letter."""
+    """Brokers limit what is left after compression: 70 MB of zeros fit the main topic, and so does the dead letter."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()
     measure = declare_measure(pipeline, queue, journal)
@@ -111,14 +111,14 @@ def test_compressed_records_of_any_size_become_whole_dead_letters(cluster: Clust
         letters = wait_dead(cluster, queue, len(junk))
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": len(junk)}
-    assert sorted(len(letter.value() or b"") for letter in letters) == sorted(map(len, junk.values()))
-    assert not any(any(letter.value() or b"") for letter in letters)
-    assert not any(wire.TRUNCATED_FROM in headers_of(letter) for letter in letters)
-    assert all(wire.ERROR_MESSAGE in headers_of(letter) for letter in letters)
+    assert sorted(len(dead_letter.value() or b"") for dead_letter in letters) == sorted(map(len, junk.values()))
+    assert not any(any(dead_letter.value() or b"") for dead_letter in letters)
+    assert not any(wire.TRUNCATED_FROM in headers_of(dead_letter) for dead_letter in letters)
+    assert all(wire.ERROR_MESSAGE in headers_of(dead_letter) for dead_letter in letters)
 
 
 def test_a_compressed_job_is_retried_whole(cluster: ClusterSettings, namespace: str) -> None:
-    """Its retry is compressed as well, and the second attempt has the same bytes; no letter is written."""
+    """Its retry is compressed as well, and the second attempt has the same bytes; no dead letter is written."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()
     measure = declare_measure(pipeline, queue, journal)
@@ -159,14 +159,16 @@ def test_a_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings,
         letters = wait_dead(cluster, queue, len(bad) + 1)
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": len(bad) + 1}
-    assert [headers_of(letter)["ce_id"] for letter in letters if wire.TRUNCATED_FROM not in headers_of(letter)] == [
-        b"f"
-    ]
-    found = {headers_of(letter).get(wire.TRUNCATED_FROM): letter for letter in letters}
+    assert [
+        headers_of(dead_letter)["ce_id"]
+        for dead_letter in letters
+        if wire.TRUNCATED_FROM not in headers_of(dead_letter)
+    ] == [b"f"]
+    found = {headers_of(dead_letter).get(wire.TRUNCATED_FROM): dead_letter for dead_letter in letters}
     for offset, raw in enumerate(bad):
         whole = raw.value or b""
-        letter = found[f"{queue.topic}/0/{offset}".encode()]
-        headers, kept = headers_of(letter), bytes(letter.value() or b"")
+        dead_letter = found[f"{queue.topic}/0/{offset}".encode()]
+        headers, kept = headers_of(dead_letter), bytes(dead_letter.value() or b"")
         assert headers[wire.TRUNCATED_SIZE] == b"%d" % len(whole)
         assert headers[wire.TRUNCATED_DIGEST] == sha256(whole).hexdigest().encode()
         assert headers["ce_id"] == b"b"
@@ -179,7 +181,7 @@ def test_a_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings,
 def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
     cluster: ClusterSettings, namespace: str, ordering: str
 ) -> None:
-    """The letter has all the bytes and the error of the run; the next job of the key does not wait for the retry."""
+    """The dead letter has all the bytes and the error of its run; the next job of the key does not wait."""
     pipeline, queue = declare_queue(namespace, partitions=1, ordering="strict" if ordering == "strict" else "key")
     journal = Journal()
     measure = declare_measure(pipeline, queue, journal)
@@ -200,9 +202,9 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": 2}
     assert journal.said == [len(data), 0]
-    (failed,) = [letter for letter in letters if headers_of(letter)["ce_id"] == b"large"]
+    (failed,) = [dead_letter for dead_letter in letters if headers_of(dead_letter)["ce_id"] == b"large"]
     assert failed.value() == framed(measure, data)
-    assert {headers_of(letter)[wire.REASON] for letter in letters} == {b"too-large"}
+    assert {headers_of(dead_letter)[wire.REASON] for dead_letter in letters} == {b"too-large"}
     assert headers_of(failed)[wire.ERROR_MESSAGE] == b"the first attempt fails"
     assert headers_of(failed)[wire.ATTEMPT] == b"1"
 
@@ -211,7 +213,7 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
 def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
     cluster: ClusterSettings, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A compacted topic takes no letter without a key: the others go on, the log tells it, and SIGTERM is quick."""
+    """A compacted topic takes no dead letter without a key: others go on, the worker logs it, and SIGTERM is quick."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()
     measure = declare_measure(pipeline, queue, journal)
@@ -223,7 +225,7 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
         Administration(cluster).set_configs({queue.dead_topic: {"cleanup.policy": "compact"}})
         publish_raw(cluster, queue.topic, [*bad, job(measure, b"", b"good")])
         journal.wait(1)
-        assert {letter.key() for letter in wait_dead(cluster, queue, 2)} == {b"k"}
+        assert {dead_letter.key() for dead_letter in wait_dead(cluster, queue, 2)} == {b"k"}
         wait_until(lambda: any("waiting does not help" in said.getMessage() for said in list(caplog.records)))
         began_s = time.monotonic()
         running.stop()
@@ -242,7 +244,7 @@ def test_what_clients_refuse_to_decompress_is_a_truncated_letter(cluster: Cluste
     publish_raw(cluster, queue.topic, [job(measure, b"", b"good")])
     with running_worker(pipeline, cluster):
         journal.wait(1)
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         wait_all_committed(cluster, queue)
-    assert headers_of(letter)[wire.TRUNCATED_SIZE] == b"105000000"
-    assert len(letter.value() or b"") == 32 * 1024 * 1024
+    assert headers_of(dead_letter)[wire.TRUNCATED_SIZE] == b"105000000"
+    assert len(dead_letter.value() or b"") == 32 * 1024 * 1024
