@@ -54,7 +54,7 @@ class Fleet:
     """Keeps `size` processes of one command running until `stop` is called.
 
     Attributes:
-        command: what each process runs; it heeds SIGTERM as a worker does.
+        command: what each process runs; it handles SIGTERM as a worker does.
         on_change: takes {process ids} whenever a process was started or has ended.
     """
 
@@ -104,7 +104,7 @@ class Fleet:
             self._note_end(member, code)
 
     def _start(self, member: _Member) -> None:
-        # Blocked until the process heeds them, since they would end it before; the mask is inherited.
+        # Blocked until the process handles them, since they would end it before; the mask is inherited.
         former = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         try:
             member.process = subprocess.Popen(self.command, process_group=0)  # Ctrl-C reaches it once, from here

@@ -24,7 +24,7 @@ _SHARED: Final = (
 
 
 def warn_of_misspelt(root: click.Context) -> None:
-    """Log what the environment holds for the called command, and what it does not heed.
+    """Log what the environment holds for the called command, and what the command ignores.
 
     Args:
         root: the context of the root command.

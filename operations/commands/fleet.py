@@ -45,7 +45,7 @@ def _view(app: AppContext, queues: tuple[str, ...], processes: int) -> FleetView
 
 
 def _exit_code(code: int) -> int:
-    """The fleet's exit code for a shell; a process that our signal ended before it could heed it had begun nothing."""
+    """The fleet's exit code for a shell; a process that died of our signal, unhandled, had begun nothing."""
     if code in (-signal.SIGTERM, -signal.SIGINT, ExitCode.INTERRUPTED):
         return ExitCode.OK
     return code if code >= 0 else ExitCode.FINDING
