@@ -27,7 +27,10 @@ class WorkerCrashed(Exception):
     """A part of a queue's worker failed on its own, not by a job; the process stops, and nothing is lost by it."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"the worker of queue {queue!r} failed; its jobs are delivered again once it is restarted")
+        super().__init__(
+            f"the worker of queue {queue!r} failed by the cause that is logged with this, and stops; restart it, and "
+            "Kafka delivers its unfinished jobs again"
+        )
         self.queue = queue
 
 
@@ -37,7 +40,8 @@ class TooManyStuck(Exception):
     def __init__(self, queue: str, stuck: int) -> None:
         super().__init__(
             f"queue {queue!r}: {stuck} jobs are stuck past their timeouts, too many to start other runners in their "
-            "place; the process stops, which ends them, and they are delivered again"
+            "place; the process stops, which ends them. Restart it, and Kafka delivers these jobs again; "
+            "isolation='process' ends such jobs at their timeouts"
         )
         self.queue, self.stuck = queue, stuck
 
@@ -48,7 +52,8 @@ class LoopLost(Exception):
     def __init__(self, queue: str, job_id: str | None, suspended: int) -> None:
         who = f"job {job_id}" if job_id is not None else "something that a job started"
         super().__init__(
-            f"queue {queue!r}: {who} holds the event loop and cannot be ended; the process stops, and it is delivered "
-            f"again, as are the {suspended} jobs that are suspended on that loop"
+            f"queue {queue!r}: {who} holds the event loop and cannot be ended, so the process stops. Restart it, and "
+            f"Kafka delivers its unfinished jobs again, with the {suspended} that are suspended on that loop; let the "
+            "code await, or declare the job with `def`"
         )
         self.queue, self.job_id, self.suspended = queue, job_id, suspended

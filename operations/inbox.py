@@ -128,7 +128,10 @@ class InboxTable:
         except _database_errors(self.dialect) as error:
             if is_table_missing(error):
                 raise InboxTableMissing(self.name) from error
-            raise InboxRefused(f"the database refused what concerns the inbox {self.name}: {error}") from error
+            raise InboxRefused(
+                f"the database refused a statement on the inbox {self.name}: {str(error).rstrip()}. Grant the right, "
+                "or create the schema or table that is missing (`stoker inbox create`)"
+            ) from error
 
     @property
     def _mark(self) -> str:
@@ -201,9 +204,12 @@ def _open_postgresql(url: str) -> Any:
         password = urlsplit(plain).password or ""
         return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S)
     except (psycopg.ProgrammingError, ValueError):  # their words quote the URL, so they go no further
-        raise InboxUrlInvalid(f"the {scheme} URL cannot be read (it is not shown here)") from None
+        raise InboxUrlInvalid(
+            f"the {scheme} URL cannot be read (it is not shown here); write postgresql://user:password@host:port/name"
+        ) from None
     except psycopg.OperationalError as refused:
-        raise InboxUnreachable(f"PostgreSQL cannot be reached: {_without(str(refused), password)}") from None
+        reason = _without(str(refused), password).rstrip()
+        raise InboxUnreachable(f"PostgreSQL cannot be reached: {reason}; check the URL, and that it runs") from None
 
 
 def _open_sqlite(url: str) -> sqlite3.Connection:
@@ -213,7 +219,7 @@ def _open_sqlite(url: str) -> sqlite3.Connection:
     try:
         return sqlite3.connect(path, timeout=CONNECT_TIMEOUT_S)
     except sqlite3.OperationalError as refused:
-        raise InboxUnreachable(f"{path} cannot be opened: {refused}") from refused
+        raise InboxUnreachable(f"{path} cannot be opened: {refused}; check the path and its permissions") from refused
 
 
 def _database_errors(dialect: Dialect) -> type[Exception]:

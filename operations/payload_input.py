@@ -57,7 +57,7 @@ def payload_from_pairs(contract: Contract, pairs: Iterable[str]) -> dict[str, ob
         if not equals:
             raise InputRefused(f"{pair!r} is not field=value; the fields are: {', '.join(types) or 'none'}")
         if name in payload:
-            raise InputRefused(f"field {name!r} is given twice")
+            raise InputRefused(f"field {name!r} is given twice; give it once")
         payload[name] = _value(text, types.get(name, "string"))
     return payload
 

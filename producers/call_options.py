@@ -68,7 +68,9 @@ def check_headers(job_type: str, headers: Mapping[str, str]) -> wire.HeaderList:
     pairs = [(_header_name(job_type, name), _header_value(job_type, name, value)) for name, value in headers.items()]
     size_bytes = sum(len(name) + len(value) for name, value in pairs)
     if size_bytes > MAX_HEADERS_BYTES:
-        raise OptionRefused(job_type, "headers", f"have {size_bytes:,} bytes; the limit is {MAX_HEADERS_BYTES:,}")
+        raise OptionRefused(
+            job_type, "headers", f"have {size_bytes:,} bytes; the limit is {MAX_HEADERS_BYTES:,}; send less"
+        )
     return pairs
 
 

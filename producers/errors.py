@@ -261,7 +261,8 @@ class BulkFailed(EnqueueError):
         first = self.failures[0]
         return (
             f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the "
-            f"first that failed was number {first.index}, {first.job_type!r}: {first.error}"
+            f"first that failed was number {first.index}, {first.job_type!r}: {first.error}. Enqueue those of "
+            "`failed_indexes` again, once the causes are fixed"
         )
 
 

@@ -96,7 +96,10 @@ class UnknownSchema(DecodeError):
 
     def __str__(self) -> str:
         shown = self.frame_id.hex() if isinstance(self.frame_id, bytes) else f"id {self.frame_id}"
-        return f"the payload was written with schema {shown}, which the schema store does not hold"
+        return (
+            f"the payload was written with schema {shown}, which the schema store does not hold; register it with "
+            "`stoker topology apply` of the application that has written the job"
+        )
 
 
 class SchemaMismatch(DecodeError):
@@ -111,10 +114,11 @@ class SchemaMismatch(DecodeError):
         self.field, self.reason, self.newer = field, reason, newer
 
     def __str__(self) -> str:
-        which = "a newer" if self.newer else "another"
+        which, fix = ("a newer", "deploy a newer worker") if self.newer else ("another", "see `stoker schemas check`")
         where = f"field {self.field!r}: " if self.field else ""
         return (
             f"the payload was written with {which} schema that does not resolve to this worker's: {where}{self.reason}"
+            f"; {fix}"
         )
 
 
@@ -141,7 +145,10 @@ class SchemaStoreUnreachable(StoreError):
         self.store, self.reason = store, reason
 
     def __str__(self) -> str:
-        return f"the schema store ({self.store}) could not be reached: {self.reason}"
+        return (
+            f"the schema store ({self.store}) could not be reached: {self.reason}; look whether the brokers are up "
+            "(`stoker doctor`)"
+        )
 
 
 class RegistryUnreachable(SchemaStoreUnreachable):
@@ -177,8 +184,8 @@ class SchemaStoreForbidden(SchemaStoreUnreachable):
 
     def __str__(self) -> str:
         return (
-            f"Kafka forbids it: grant {self.principal} the ACL operation {self.operation} on topic {self.topic}, which "
-            "holds the schemas (kafka-acls --add; `stoker topology rights` lists all that are needed)"
+            f"Kafka forbids {self.principal} the operation {self.operation} on topic {self.topic}, which holds the "
+            "schemas: grant it with kafka-acls --add (`stoker topology rights` lists all that are needed)"
         )
 
 

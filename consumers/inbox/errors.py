@@ -71,11 +71,12 @@ class EnteredTwice(InboxError):
     """A run has committed an inbox and enters it again; a second run of the job would not get that far."""
 
     def __init__(self, job: str, step: str) -> None:
-        already = f"the step {step!r}" if step else "an inbox without a step"
+        already, entered = (
+            (f"step {step!r}", "that step") if step else ("an inbox block without a step", "a second one")
+        )
         super().__init__(
-            f"job {job} has committed {already} in this very run, after which it cannot enter "
-            f"{'it again' if step else 'another one: a second run would end there, as done'}; "
-            "put all writes into one block, or name the blocks with step="
+            f"job {job} has committed {already} in this very run and cannot enter {entered}, since a run after a "
+            "crash would skip it as done; put all writes into one block, or name the blocks with step="
         )
         self.job, self.step = job, step
 

@@ -233,5 +233,7 @@ def tell_end(voice: Voice, published: Published, what: str, go_on: str) -> None:
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     if published.refused:
         raise Failure(
-            f"{published.refused:,} records were refused by the brokers and left as they are", ExitCode.FINDING
+            f"the brokers refused {published.refused:,} records, which were left as they are; fix what is shown for "
+            "each, and start again",
+            ExitCode.FINDING,
         )

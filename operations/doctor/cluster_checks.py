@@ -121,7 +121,8 @@ def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
 def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
     minutes = facts.broker_config.get("offsets.retention.minutes")
     if minutes is None:
-        return unknown("P3", CLUSTER, "the broker does not show how long it keeps the offsets of idle groups")
+        observed = "the broker does not show how long it keeps the offsets of idle groups"
+        return unknown("P3", CLUSTER, observed, "grant DescribeConfigs on it")
     kept = timedelta(minutes=int(minutes))
     longest = max((queue.retention for queue in queues), default=timedelta(0))
     if kept < longest:

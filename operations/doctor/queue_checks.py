@@ -128,7 +128,9 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
     }
     small = [topic for topic, limit in limits.items() if limit < needed]
     if not limits:
-        return unknown("P2", queue.name, "the cluster does not show its limit for records")
+        return unknown(
+            "P2", queue.name, "the cluster does not show its limit for records", "grant DescribeConfigs on its topics"
+        )
     if small:
         return broken(
             "P2",

@@ -94,7 +94,9 @@ class EditsRefused(StoredJobsError):
     def __init__(self, refused: Sequence[RefusedEdit], total: int) -> None:
         edits = "\n".join(f"  {edit}" for edit in refused)
         more = f"\n  … and {total - len(refused)} more" if total > len(refused) else ""
-        super().__init__(f"edited payloads that break their schema: {total:,}; nothing was published:\n{edits}{more}")
+        super().__init__(
+            f"{total:,} edited payloads break their schema, so nothing was published; correct the edits:\n{edits}{more}"
+        )
         self.refused, self.total = tuple(refused), total
 
 
@@ -103,8 +105,8 @@ class UnknownReplay(StoredJobsError):
 
     def __init__(self, replay_id: str, queue: str) -> None:
         super().__init__(
-            f"queue {queue!r} has no replay {replay_id!r} to continue: progress is kept as a consumer group's offsets, "
-            "which the brokers drop after offsets.retention.minutes (7 days by default). Start a new replay"
+            f"queue {queue!r} has no replay {replay_id!r} to continue: the id is another, or the brokers have dropped "
+            "its offsets after offsets.retention.minutes (7 days by default). Correct the id, or start a new replay"
         )
         self.replay_id, self.queue = replay_id, queue
 
@@ -114,7 +116,7 @@ class FiltersTooLong(StoredJobsError):
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(
-            f"the filters of a replay are kept with its progress and may take {limit_bytes} bytes at most: "
+            f"the filters of the replay take more than {limit_bytes} bytes, and do not fit beside its progress: "
             "name fewer ids and keys, or replay in several goes"
         )
         self.limit_bytes = limit_bytes

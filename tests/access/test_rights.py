@@ -42,7 +42,7 @@ def test_a_part_does_its_work_with_the_rights_of_the_table(make: MakeScene, duty
         WORK[duty](scene)
 
 
-@pytest.mark.expected_errors("Kafka forbids it", "authorization failed", "the worker of queue")
+@pytest.mark.expected_errors("Kafka forbids", "authorization failed", "the worker of queue")
 @pytest.mark.parametrize(
     ("duty", "right"),
     [pytest.param(duty, right, id=f"{duty}-{right}") for duty, rights in RIGHTS.items() for right in rights],

@@ -69,10 +69,14 @@ class NotAuthorized(Exception):
 
     def __init__(self, principal: str, missing: Sequence[tuple[str, str]]) -> None:
         named = [f"{operation} on {resource}" for operation, resource in missing]
-        wanted = f" {named[0]}" if len(named) == 1 else "s" + "".join(f"\n  - {right}" for right in named) + "\n "
+        operations, them = (
+            (f"the operation {named[0]}: ", "it")
+            if len(named) == 1
+            else ("these operations:" + "".join(f"\n  - {right}" for right in named) + "\n", "them")
+        )
         super().__init__(
-            f"Kafka forbids it: grant {principal} the ACL operation{wanted} "
-            "(kafka-acls --add; `stoker topology rights` lists all that are needed)"
+            f"Kafka forbids {principal} {operations}grant {them} with kafka-acls --add "
+            "(`stoker topology rights` lists all that are needed)"
         )
         self.principal, self.missing = principal, tuple(missing)
 

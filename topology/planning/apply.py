@@ -46,7 +46,7 @@ class ApplyFailed(Exception):
     def __init__(self, failures: Mapping[str, str]) -> None:
         listed = "".join(f"\n  - {topic}: {reason}" for topic, reason in failures.items())
         super().__init__(
-            f"these topics could not be brought to what is declared:{listed}\n"
+            f"these topics could not be changed to what is declared:{listed}\n"
             "The others are done. Fix the causes and run `stoker topology apply` again: it does what is left."
         )
         self.failures = dict(failures)
@@ -62,7 +62,10 @@ class TopologyRefused(Exception):
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         listed = "".join(f"\n  - {finding.line()}" for finding in self.findings)
-        super().__init__(f"refused, because it could lose data or order:{listed}")
+        super().__init__(
+            f"these changes could lose data or order, so none was made:{listed}\n"
+            "Allow each by its name, or undo it in the declaration."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
