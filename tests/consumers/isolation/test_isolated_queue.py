@@ -114,7 +114,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_children(
         producer.enqueue(stay, str(tmp_path / "runs"), 120)
     (tmp_path / "isolated_worker.py").write_text(WORKER)
     command = (sys.executable, str(tmp_path / "isolated_worker.py"), cluster.bootstrap_servers, namespace)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, env=environment) as worker:
         try:
             wait_until(lambda: isolated_jobs.notes(tmp_path / "runs"), DEADLINE_S, "the job's begin")

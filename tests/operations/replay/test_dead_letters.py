@@ -190,7 +190,7 @@ def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(benc
 def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, edits: Edits, field: str) -> None:
     """One payload that does not fit holds the whole selection back."""
     bench.bury([Grave(order=5), Grave(order=6)])
-    with pytest.raises(EditsRefused, match="2 edited payloads .* nothing was published") as refused:
+    with pytest.raises(EditsRefused, match=r"2 edited payloads .* nothing was published") as refused:
         replaying(bench, edits).forecast(Request(selection=ALL))
     assert field in str(refused.value)
     assert len(open_dead_letters(bench)) == 2
