@@ -218,7 +218,7 @@ class QueueWorker:
     def _leave(self) -> None:
         self._completion.note_settled()
         assignments = self._assignments.all()
-        left = sum(assignment.in_flight for assignment in assignments)
+        left = sum(assignment.unsettled for assignment in assignments)
         self._commits.await_answer(self._member.consumer)
         self._commits.commit_last(self._member.consumer, assignments)
         self._member.consumer.close()

@@ -26,7 +26,7 @@ class Grace:
         """Wait until the running jobs of these have ended and are settled, or the time for that is over."""
         give_up_at_s = time.monotonic() + self._within_s
         self._completion.note_settled()
-        while any(a.in_flight for a in leaving) and time.monotonic() < give_up_at_s:
+        while any(a.unsettled for a in leaving) and time.monotonic() < give_up_at_s:
             if self._poll_thread.is_out_of_time:
                 return
             self._poll_thread.note_turn()

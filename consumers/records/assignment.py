@@ -133,6 +133,11 @@ class Assignment:
         """Whether its jobs may start: what they need is restored, and its first commit is answered."""
         return self.state is AssignmentState.RUNNING
 
+    @property
+    def unsettled(self) -> int:
+        """How many records are in flight of it and of those that it has replaced, which end when it does."""
+        return self.in_flight + (self._replaced.unsettled if self._replaced is not None else 0)
+
     def note_restored(
         self,
         state: PartitionState,

@@ -57,6 +57,17 @@ def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(
     assert WorkerSettings().revoke_grace == timedelta(seconds=10)
 
 
+def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(worker: QueueWorker) -> None:
+    """Its offsets went back while a job ran: the commit is past this job, and nobody delivers it again."""
+    former, leaving = Assignment(1, "unit.q", 0), Assignment(2, "unit.q", 0)
+    leaving.replace(former)
+    former.in_flight = 1
+    leaving.leave()
+    began_s = time.monotonic()
+    worker._member._grace.wait_ended([leaving])
+    assert 0.3 <= time.monotonic() - began_s < 5
+
+
 def test_half_of_the_poll_interval_is_that_of_the_client() -> None:
     """Five minutes, unless the cluster's options say otherwise."""
     assert longest_callback_s(ClusterSettings(bootstrap_servers=NOBODY)) == 150

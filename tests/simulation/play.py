@@ -206,7 +206,7 @@ class Play:
     def _use_grace(self, process: SimProcess, leaving: list[Assignment], grace: list[Grace]) -> None:
         process.completion.note_settled()
         for what in grace:
-            if process.is_alive and any(assignment.in_flight for assignment in leaving):
+            if process.is_alive and any(assignment.unsettled for assignment in leaving):
                 self._spend_grace(process, what)
                 process.completion.note_settled()
 

@@ -282,7 +282,7 @@ class World:
                 wait_ended(leaving)
                 if not process.is_alive:
                     raise ProcessKilled
-                self.account.is_disturbed |= any(assignment.in_flight for assignment in leaving)
+                self.account.is_disturbed |= any(assignment.unsettled for assignment in leaving)
 
             try:
                 process.revoke([TopicPartition(topic, partition) for topic in self.topics], wait)

@@ -109,6 +109,15 @@ def test_an_assignment_ends_with_all_that_it_has_replaced() -> None:
     assert [a.state for a in (first, second, third)] == [ENDED, ENDED, ENDED]
 
 
+def test_an_assignment_counts_what_is_in_flight_of_all_that_it_has_replaced() -> None:
+    """These jobs end with it, so its partition waits for them too."""
+    first, second, third = _in_state(RUNNING), _new(), _new()
+    second.replace(first)
+    third.replace(second)
+    first.in_flight, third.in_flight = 2, 1
+    assert [a.unsettled for a in (first, second, third)] == [2, 2, 3]
+
+
 def test_no_other_module_writes_the_life_of_an_assignment() -> None:
     """The predicates are attributes, since each record asks them; only the transitions may change them."""
     wrong = [
