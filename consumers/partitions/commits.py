@@ -27,6 +27,8 @@ _LOGGER = logging.getLogger("stoker.commits")
 
 LAST_SPILL_S: Final = 2.0
 LAST_ANSWER_S: Final = 2.0
+LAST_PAUSE_S: Final = 0.1
+"""Before a last commit that was refused is repeated: a coordinator that moves is often there by then."""
 ANSWER_WITHIN_S: Final = 90.0
 """The client answers each commit sooner, also where no broker does: its own time for a request is 60 s."""
 LOG_EVERY_S: Final = 10.0
@@ -116,17 +118,27 @@ class Commits:
         for assignment in ending:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
+        repeat_until_s: float | None = time.monotonic() + LAST_ANSWER_S
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
-            if refusal is None and self._instruments:
+            if refusal is None:
                 self._instruments.committed(_committed(changed))
-            if refusal is not None and not _is_too_large(refusal):
-                _LOGGER.warning(
-                    "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
-                )
-                return
-            if refusal is not None:
+            elif _is_too_large(refusal):
                 self._take_answer(refusal, changed)
+            else:
+                self._forget_sent(changed)
+                if not _may_repeat(refusal, repeat_until_s):
+                    _LOGGER.warning(
+                        "the last offsets were not committed; their jobs are delivered again: %s", refusal.str()
+                    )
+                    return
+                repeat_until_s = None
+                time.sleep(LAST_PAUSE_S)
+
+    def _forget_sent(self, refused: Iterable[TopicPartition]) -> None:
+        """Have these sent again by the next commit, as the one of a consumer that closes after its worker's."""
+        for place in refused:
+            self._take_answer_of(place, is_refused=True)
 
     def note_crash(self) -> None:
         """Close no partition from now on: the worker fails over its jobs, which is a death like any other.
@@ -263,6 +275,11 @@ def _commit_now(consumer: Consumer, places: list[TopicPartition]) -> KafkaError 
         return _first_error(consumer.commit(offsets=places, asynchronous=False) or ())
     except KafkaException as failure:
         return failure.args[0]  # type: ignore[no-any-return]
+
+
+def _may_repeat(refusal: KafkaError, until_s: float | None) -> bool:
+    """Whether to try a last commit once more: not after a wait for brokers that do not answer."""
+    return until_s is not None and time.monotonic() < until_s and remedy_of(refusal) is Remedy.WAIT
 
 
 def _committed(places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:

@@ -24,6 +24,10 @@ class VirtualTime:
         """The same: nobody sets this clock back."""
         return self.now_s
 
+    def sleep(self, for_s: float) -> None:
+        """Time passes, and nothing else happens."""
+        self.advance(for_s)
+
     def advance(self, by_s: float) -> None:
         """Let time pass."""
         self.now_s += by_s

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from stoker.consumers.instruments.instrument_row import InstrumentRow
 from stoker.consumers.partitions import commits as module
@@ -23,14 +23,17 @@ MAIN = TopicPartition("unit.q", 0)
 
 
 class Coordinator:
-    """Takes every commit."""
+    """Takes every commit, but for so many of the next ones as it is to refuse."""
 
     def __init__(self) -> None:
         self.sent: list[TopicPartition] = []
+        self.refusals: list[KafkaError] = []
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         """Take it."""
         assert offsets
+        if self.refusals:
+            raise KafkaException(self.refusals.pop())
         self.sent += offsets
         return [] if asynchronous else [TopicPartition(place.topic, place.partition) for place in offsets]
 
@@ -132,6 +135,26 @@ def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.Mo
     scene.assignment.progress.take(0)
     scene.commits.note_crash()
     assert scene.last().is_open
+
+
+def test_a_last_commit_that_a_loading_coordinator_refuses_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the partition stayed open, and the next owner counted a death that was none."""
+    scene = Scene(monkeypatch)
+    scene.coordinator.refusals = [KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS)]
+    assert not scene.last().is_open
+
+
+@pytest.mark.parametrize("code", [KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.GROUP_AUTHORIZATION_FAILED])
+def test_a_last_commit_that_stays_refused_is_sent_when_the_consumer_closes(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its partitions are revoked then; one that is refused for good is not repeated before."""
+    scene = Scene(monkeypatch)
+    scene.coordinator.refusals = [KafkaError(code)] * (2 if code == KafkaError.COORDINATOR_LOAD_IN_PROGRESS else 1)
+    scene.commits.commit_last(cast(Consumer, scene.coordinator), [scene.assignment])
+    assert scene.coordinator.refusals == []
+    assert scene.coordinator.sent == []
+    assert not scene.last().is_open
 
 
 def test_a_crash_that_was_noted_is_kept_until_its_job_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
