@@ -69,7 +69,8 @@ class CommitState:
     """What the brokers keep of one assignment's progress, as far as is known here.
 
     Attributes:
-        sent: the offset and metadata that were committed last, answered or on their way; None where they were refused.
+        sent: the offset and metadata that were committed last, answered or on their way; None before the first commit,
+            and where the last one was refused.
         spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
     """
 
