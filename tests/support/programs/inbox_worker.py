@@ -67,14 +67,14 @@ async def _write(connection: Any, number: int) -> None:
 def die_in_settling(place: str) -> None:
     """Make this process kill itself when the marked job comes to that place of the settler."""
     if place == "ended":
-        hand_in = Settler.hand_in
+        hand_in_done = Settler.hand_in_done
 
-        def dying(self: Settler, record: Any, outcome: Any) -> None:
-            if record.deduplication_id == MARKED:
+        def dying(self: Settler, records: list[Any]) -> None:
+            if any(record.deduplication_id == MARKED for record in records):
                 die()
-            hand_in(self, record, outcome)
+            hand_in_done(self, records)
 
-        Settler.hand_in = dying  # type: ignore[method-assign]  # the place of the kill
+        Settler.hand_in_done = dying  # type: ignore[method-assign]  # the place of the kill
     elif place == "remembered":
         make = Settler.__init__
 
