@@ -55,7 +55,7 @@ def _drain(kind: Kind) -> Callable[[Site, Sizes, int], Values]:
 
 def _brief(site: Site, sizes: Sizes, number: int) -> Values:
     with site.topics("brief") as pipeline:
-        tell = _teller(site, pipeline, "brief", max(100, sizes.jobs // BRIEF_SHARE))
+        tell = _teller(site, pipeline, "brief", max(1_000, sizes.jobs // BRIEF_SHARE))
         tell("bulk")
         rate = _number(tell("drain"), "settled_per_s")
     return {"rate": rate, "ceiling": CEILING_PER_S, "share": rate / CEILING_PER_S}
@@ -230,7 +230,7 @@ STAGE_BY_STAGE: Final = Measure(
 BRIEF: Final = Measure(
     name="brief",
     title=lambda sizes: (
-        f"one worker process through {max(100, sizes.jobs // BRIEF_SHARE):,} waiting sync jobs that sleep for "
+        f"one worker process through {max(1_000, sizes.jobs // BRIEF_SHARE):,} waiting sync jobs that sleep for "
         f"{BRIEF_S * 1e3:g} ms, {BRIEF_LANES} lanes"
     ),
     figures=(

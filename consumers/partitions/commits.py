@@ -122,7 +122,8 @@ class Commits:
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
             if refusal is None:
-                self._instruments.committed(_committed(changed))
+                if self._instruments:
+                    self._instruments.committed(_committed(changed))
             elif _is_too_large(refusal):
                 self._take_answer(refusal, changed)
             else:
