@@ -149,7 +149,18 @@ class RealCluster:
             self._admin.create_topics([NewTopic(topic, queue.partitions, 1)])[topic].result(30)
         joined = {name: self._member(topics) for name in members}
         self._wait_assigned(list(joined.values()))
+        self._wait_shared(list(joined.values()), len(topics) * queue.partitions)
         return {name: {(a.topic, a.partition) for a in member.assignment()} for name, member in joined.items()}
+
+    def _wait_shared(self, members: Sequence[Consumer], partitions: int) -> None:
+        """Wait for the last sharing: the coordinator learns of new topics one by one, and shares out after each."""
+
+        def all_are_shared() -> bool:
+            for member in members:
+                member.poll(0.1)
+            return {len(member.assignment()) for member in members} == {partitions // len(members)}
+
+        wait_until(all_are_shared, JOIN_WITHIN_S, "the members to have all partitions, as many each")
 
     def _member(self, topics: list[str], silent_for_ms: int | None = None) -> Consumer:
         config = consumer_config(self._settings, self._queue, "member", self._protocol)
