@@ -6,7 +6,7 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,16 +30,22 @@ class Site:
     Attributes:
         said: the Kafka in words.
         folder: for logs; removed in the end.
+        progress: takes a line for people who wait.
     """
 
     cluster: ClusterSettings
     said: str
     folder: Path
+    progress: Callable[[str], None]
+
+    def topics(self, kind: Kind) -> AbstractContextManager[Pipeline]:
+        """A namespace with fresh topics for one kind of job, deleted afterwards."""
+        return self.topics_of(lambda namespace: declare(namespace, kind))
 
     @contextmanager
-    def topics(self, kind: Kind) -> Iterator[Pipeline]:
-        """A namespace with fresh topics for one kind of job, deleted afterwards."""
-        pipeline = declare(f"bench-{uuid.uuid4().hex[:8]}", kind)
+    def topics_of(self, declare_in: Callable[[str], Pipeline]) -> Iterator[Pipeline]:
+        """The same for a pipeline that is declared in the namespace it gets."""
+        pipeline = declare_in(f"bench-{uuid.uuid4().hex[:8]}")
         ensure_topology(pipeline, self.cluster)
         try:
             yield pipeline
@@ -54,12 +60,14 @@ def open_site(progress: Callable[[str], None]) -> Iterator[Site]:
         folder = Path(name)
         if os.environ.get(BOOTSTRAP_VARIABLE):
             cluster = ClusterSettings.from_environment()
-            yield Site(cluster=cluster, said=f"the given cluster ({cluster.bootstrap_servers})", folder=folder)
+            said = f"the given cluster ({cluster.bootstrap_servers})"
+            yield Site(cluster=cluster, said=said, folder=folder, progress=progress)
             return
         broker = EmbeddedBroker(folder / "broker", progress)
         try:
             cluster = ClusterSettings(bootstrap_servers=broker.start())
-            yield Site(cluster=cluster, said=f"embedded Kafka {KAFKA_VERSION}, one node", folder=folder)
+            said = f"embedded Kafka {KAFKA_VERSION}, one node"
+            yield Site(cluster=cluster, said=said, folder=folder, progress=progress)
         finally:
             broker.kill()
 

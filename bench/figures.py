@@ -10,11 +10,11 @@ from typing import Literal
 
 from cluster import Site
 
-Unit = Literal["/s", "ratio", "ms", "MB", "µs", "jobs"]
+Unit = Literal["/s", "ratio", "s", "ms", "MB", "µs", "jobs"]
 Values = dict[str, float]
 """{figure's name: its value} of one round."""
 
-_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "ms": 1, "MB": 0, "µs": 2, "jobs": 0}
+_DECIMALS: dict[Unit, int] = {"/s": 0, "ratio": 2, "s": 2, "ms": 1, "MB": 0, "µs": 2, "jobs": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +61,19 @@ class Sizes:
 
     Attributes:
         jobs: of a backlog and of a bulk.
-        waiting: jobs of the backlog beside which memory is measured.
+        waiting: jobs of the backlog beside which memory is measured, and of the one behind a single key.
         seconds: how long paced jobs are sent.
+        delayed: jobs that wait for their due times.
+        over_s: how far their due times are spread.
+        session_s: how soon the brokers miss a killed worker in the measures that kill one; None leaves it to them.
     """
 
     jobs: int
     waiting: int
     seconds: float
+    delayed: int
+    over_s: float
+    session_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +83,24 @@ class Measure:
     Attributes:
         title: what is measured, in words.
         run: measures it; the round's number decides which of a pair goes first.
+        is_long: whether a run of everything measures it in its first round only.
     """
 
     name: str
     title: Callable[[Sizes], str]
     figures: tuple[Figure, ...]
     run: Callable[[Site, Sizes, int], Values]
+    is_long: bool = False
+
+
+def at_least(bound: float, judged_by: Literal["median", "worst"] = "median") -> Target:
+    """A lower bound."""
+    return Target(sense="at least", bound=bound, judged_by=judged_by)
+
+
+def below(bound: float) -> Target:
+    """An upper bound, which no round may reach."""
+    return Target(sense="below", bound=bound, judged_by="worst")
 
 
 def percentile(values: Sequence[float], share: float) -> float:

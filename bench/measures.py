@@ -13,6 +13,8 @@ from cluster import Site
 from figures import Figure, Measure, Sizes, Target, Values, percentile
 from jobs import BRIEF_S, KEYS, PARTITIONS, TIER, Kind
 from part import Part, Result, only_queue
+from pending.behind_key import WAITING
+from pending.delays import DELAY
 from processes import do, started, stoker
 from resident import ResidentPeak
 from sending import WARM_UP
@@ -302,4 +304,4 @@ RETRY: Final = Measure(
     ),
     run=_retry,
 )
-MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY)
+MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY, WAITING, DELAY)

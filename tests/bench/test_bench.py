@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from stoker.topology import ClusterSettings
 
 RUN = Path(__file__).parents[2] / "bench" / "run.py"
-TINY = ("--rounds", "1", "--jobs", "300", "--waiting", "1000", "--seconds", "0.5")
+TINY = (
+    *("--rounds", "1", "--jobs", "300", "--waiting", "1000", "--seconds", "0.5"),
+    *("--delayed", "1000", "--over", "6", "--session", "6"),
+)
 SECONDS = 110
 
 
@@ -94,3 +97,22 @@ def test_retries_are_reported_as_text_with_their_targets(cluster: ClusterSetting
     assert [name for _, name in targets] == ["retry:", "retry:"]
     assert targets[0][0] == "met", done.stdout
     assert done.returncode == int(["missed", "retry:"] in targets)
+
+
+def test_a_backlog_of_one_key_is_measured_through_a_kill_and_its_release(cluster: ClusterSettings) -> None:
+    """Other keys have a rate with and without it, and every job has begun in the end, those of the key in order."""
+    values = measured(cluster, "waiting")
+    assert values["share"] == pytest.approx(values["beside"] / values["alone"])
+    assert values["released_share"] == pytest.approx(values["released"] / values["single"])
+    assert 0 < values["first"] <= values["known"]
+    assert values["again"] >= 1, "the blocking job ran when the worker was killed"
+    assert (values["disordered"], values["lost"]) == (0, 0)
+
+
+def test_delays_are_measured_through_a_kill_and_a_burst(cluster: ClusterSettings) -> None:
+    """None begins early, and every job has begun in the end."""
+    values = measured(cluster, "delay")
+    assert min(values["earliest"], values["burst_earliest"]) >= 0
+    assert values["late_p50"] <= values["late_p99"] <= values["late_max"]
+    assert values["burst_share"] == pytest.approx(values["burst"] / values["usual"])
+    assert values["lost"] == 0
