@@ -7,6 +7,7 @@ from functools import partial
 
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
+from .backlog.rereader import SWEEP_OPTIONS, Rereader
 from .gates.declared import GateParts, make_gates
 from .gates.gate_row import GateRow
 from .group.connection import GroupConnection
@@ -115,7 +116,7 @@ class WorkerParts:
         self.backpressure = Backpressure(
             self.assignments,
             self.settings,
-            lambda: self.dispatch.parked + self.dispatch.gates.count,
+            self.dispatch.count_parked,
             self.settled,
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
@@ -131,8 +132,15 @@ class WorkerParts:
             on_trouble=self.rights.alarm,
         )
         self.tiers = TierReader(make_reader(cluster, queue, f"{worker_id}-tiers", {}))
+        self.rereader = Rereader(make_reader(cluster, queue, f"{worker_id}-rereader", SWEEP_OPTIONS))
         self.rebalance = Rebalance(
-            self.assignments, self.restoring, self.commits, self.backpressure, dispatch=self.dispatch, tiers=self.tiers
+            self.assignments,
+            self.restoring,
+            self.commits,
+            self.backpressure,
+            dispatch=self.dispatch,
+            tiers=self.tiers,
+            rereader=self.rereader,
         )
         grace_s = min(self.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
         self.grace = Grace(self.poll_thread, self.completion, self.settled, within_s=grace_s)
@@ -152,7 +160,8 @@ class WorkerParts:
             self.dispatch,
             self.rebalance,
             self.member.note_error,
-            self.instruments,
+            rereader=self.rereader,
+            instruments=self.instruments,
         )
 
     def _add_inspection(self) -> None:

@@ -28,6 +28,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 FETCH_LIMIT: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
+REREAD_TIMEOUT_S: Final = 0.001
 TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
@@ -47,6 +48,7 @@ class QueueWorker:
         self._events, self._settled, self._settler = parts.events, parts.settled, parts.settler
         self._decoder, self._dispatch = parts.decoder, parts.dispatch
         self._backpressure, self._completion = parts.backpressure, parts.completion
+        self._rereader = parts.rereader
         self._restoring, self._tiers, self._rebalance = parts.restoring, parts.tiers, parts.rebalance
         self._membership, self._member, self._intake = parts.membership, parts.member, parts.intake
         self._lags, self._overview, self._holdups = parts.lags, parts.overview, parts.holdups
@@ -112,6 +114,7 @@ class QueueWorker:
         self._commits.commit_if_due(self._member.consumer)
         self._keep_house()
         self._intake.take_due(self._tiers.consumer)
+        self._intake.reread()
         has_more = self._intake_delayed()
         if self._backpressure.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
@@ -132,8 +135,10 @@ class QueueWorker:
 
     def _poll_timeout_s(self) -> float:
         due_at_s = min(filter(None, (self._backpressure.next_due_at_s, self._dispatch.gates.next_at_s)), default=None)
-        if self._commits.is_opening:
-            return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
+        if self._intake.is_rereading:
+            return REREAD_TIMEOUT_S
+        if self._commits.is_opening or self._dispatch.lanes.backlog:
+            return SHORT_POLL_TIMEOUT_S  # neither the answer nor what a lane wants ends a poll
         return POLL_TIMEOUT_S if due_at_s is None else min(POLL_TIMEOUT_S, max(0.0, due_at_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
@@ -152,7 +157,7 @@ class QueueWorker:
         now_s = time.monotonic()
         if now_s < self._next_tiers_at_s:
             return False
-        delayed = self._tiers.fetch(self._backpressure.tier_room)
+        delayed = self._tiers.fetch(self._backpressure.room)
         has_more = bool(delayed)
         self._take(delayed)
         self._next_tiers_at_s = now_s if has_more else now_s + TIERS_INTERVAL_S
@@ -223,6 +228,7 @@ class QueueWorker:
         self._commits.commit_last(self._member.consumer, assignments)
         self._member.consumer.close()
         self._tiers.close()
+        self._rereader.close()
         if left:
             _LOGGER.warning(
                 "%d jobs did not end within the grace; they cost no attempt and are delivered again", left,

@@ -23,7 +23,6 @@ COUNTS: Final = (
     "recycle_after_jobs",
     "recycle_above_bytes",
     "max_in_flight",
-    "max_parked",
     "max_in_flight_bytes",
     "max_held",
 )
@@ -42,8 +41,6 @@ class WorkerSettings:
         recycle_after_jobs: number of jobs after which a child is replaced; None keeps it, since most jobs leak nothing.
         recycle_above_bytes: bytes of memory above which a child is replaced after a job; None keeps it, likewise.
         max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
-        max_parked: so many jobs more where most of them wait behind an earlier one of their key. Jobs of other keys go
-            on until a key that stands still has this many waiting: 20,000 are five times those in flight.
         max_in_flight_bytes: bytes of the payloads, keys and headers of all these jobs together. 64 MiB hold 4,000 jobs
             of 16 KiB, and a small container bears them for each of its queues.
         max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
@@ -64,7 +61,6 @@ class WorkerSettings:
     recycle_after_jobs: int | None = None
     recycle_above_bytes: int | None = None
     max_in_flight: int = 4_000
-    max_parked: int = 20_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
     max_held: int = 10_000
     grace: timedelta = timedelta(seconds=30)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -104,13 +104,16 @@ class Holdups:
             yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
-        parked = _at(waiting, self._dispatch.parked_records())
+        parked = _at(waiting, self._dispatch.lanes.parked_records())
         crashed = _at(waiting, self._crashed_records())
         held = _at(waiting, self._backpressure.held_records())
+        aside = self._aside(waiting)
         gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
+            elif spot in aside:
+                yield Holdup(spot=spot, state="behind", since_s=since_s)
             elif spot in crashed:
                 yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
             elif spot in gated:
@@ -120,13 +123,17 @@ class Holdups:
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
 
+    def _aside(self, waiting: Container[Spot]) -> Collection[Spot]:
+        """Those of these spots whose record waits behind others of its key, and is not in memory."""
+        return self._dispatch.lanes.aside(waiting)
+
     def _crashed_records(self) -> Iterable[Record]:
         isolated = self._dispatch.runners.of(IsolatedRunners)
         return () if isolated is None else isolated.paused_records()
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
-        tier = self._dispatch.awaited_tier(record) if ahead is None else None
+        tier = self._dispatch.lanes.awaited_tier(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if tier is not None:

@@ -91,7 +91,7 @@ class Overview:
             queue=self._queue.name,
             worker=self._worker_id,
             ready=self._dispatch.ready,
-            parked=self._dispatch.parked,
+            parked=self._dispatch.lanes.waiting,
             held=self._backpressure.held,
             in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,

@@ -2,6 +2,8 @@
 
 A lane exists only while it has work. Its first record is ready; the others wait behind it and become ready one by one,
 each when the one before has run, whatever became of that. Jobs that wait in a retry tier are passed by later ones.
+
+A lane is *idle* where nothing of it is ready or running, because its next record is being read again.
 """
 
 from __future__ import annotations
@@ -10,25 +12,27 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
+from ..backlog.lane_backlog import Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
-from .lanes import Lanes, MakeReady, SettledRecord
+from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
 
 
 class KeyLanes(Lanes):
     """The lanes of a queue with `ordering="key"`; with `"none"`, only repetitions of one job share a lane."""
 
-    def __init__(self, make_ready: MakeReady) -> None:
-        super().__init__(make_ready)
+    def __init__(self, make_ready: MakeReady, limits: ParkingLimits = USUAL_LIMITS) -> None:
+        super().__init__(make_ready, limits)
         self._waiting: dict[Lane, deque[Record] | None] = {}  # a queue only where something waits: few do
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """No lane waits for the records of tiers."""
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Make the first record of each idle lane ready, and park the others."""
-        ready = []
+    def add(self, records: Iterable[Record]) -> list[Record]:
+        """Make the first record of each idle lane ready, and park the others; gives those that were put aside."""
+        ready: list[Record] = []
+        aside: list[Record] = []
         with self._lock:
             waiting = self._waiting
             for record in records:
@@ -38,18 +42,58 @@ class KeyLanes(Lanes):
                 elif lane not in waiting:
                     waiting[lane] = None
                     ready.append(record)
-                else:
-                    self._park(lane, record)
+                elif not self._park_behind(lane, record):
+                    aside.append(record)
         if ready:
             self._make_ready(ready)
+        return aside
 
-    def _park(self, lane: Lane, record: Record) -> None:
+    def _park_behind(self, lane: Lane, record: Record) -> bool:
+        if not self._park(lane, record, self._waiting[lane] or ()):
+            return False
+        self._put_behind(lane, record)
+        return True
+
+    def _put_behind(self, lane: Lane, record: Record) -> None:
         behind = self._waiting[lane]
         if behind is None:
             self._waiting[lane] = deque((record,))
         else:
             behind.append(record)
-        self.parked += 1
+
+    def readd(self, records: Iterable[Record]) -> None:
+        """Make the first record of each idle lane ready; the others park in memory."""
+        ready: list[Record] = []
+        with self._lock:
+            for record in records:
+                lane = record.lane
+                lane_hash = self.backlog.end_coming((record.assignment, record.offset))
+                if lane is None or lane_hash is None:
+                    continue
+                if self._idle.pop(lane_hash, None) is not None:
+                    ready.append(record)
+                else:
+                    self._count_parked(record)
+                    self._put_behind(lane, record)
+        if ready:
+            self._make_ready(ready)
+
+    def note_gone(self, places: Iterable[Place]) -> None:
+        """Go on with the records behind these."""
+        with self._lock:
+            for place in places:
+                lane = self._idle.get(self.backlog.end_coming(place) or 0)
+                if lane is not None:
+                    self._rest(lane)
+
+    def _rest(self, lane: Lane) -> None:
+        """Wait for the next record of a lane of which nothing is in memory, or forget the lane."""
+        if not self.backlog.holds(lane):
+            self._idle.pop(hash(lane), None)
+            del self._waiting[lane]
+            return
+        self._idle[hash(lane)] = lane
+        self._want_more(lane, ())
 
     def expect(self, record: Record, outcome: Outcome) -> None:
         """No lane waits for what is about to be written."""
@@ -69,19 +113,33 @@ class KeyLanes(Lanes):
         """Do so for several, of different lanes."""
         following: list[Record] = []
         with self._lock:
-            waiting = self._waiting
+            waiting, backlog = self._waiting, self.backlog
             for record in records:
                 lane = record.lane
                 if lane is None:
                     continue
                 behind = waiting[lane]
                 if behind:
-                    following.append(behind.popleft())
+                    following.append(self._unpark(behind))
+                elif backlog:
+                    self._rest(lane)
                 else:
                     del waiting[lane]
-            self.parked -= len(following)
+            if backlog:
+                self._want_behind(following)
         if following:
             self._make_ready(following)
+
+    def _want_behind(self, following: Iterable[Record]) -> None:
+        """Want more of the lanes that go on with these."""
+        for record in following:
+            if record.lane is not None:
+                self._want_more(record.lane, self._waiting[record.lane] or ())
+
+    def _unpark(self, behind: deque[Record]) -> Record:
+        record = behind.popleft()
+        self._count_unparked(record)
+        return record
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the parked records of these."""
@@ -91,7 +149,11 @@ class KeyLanes(Lanes):
                 if behind is not None and any(record.assignment in assignments for record in behind):
                     dropped += [record for record in behind if record.assignment in assignments]
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
-            self.parked -= len(dropped)
+            for record in dropped:
+                self._count_unparked(record)
+            self.backlog.drop(assignments)
+            for lane in list(self._idle.values()):
+                self._rest(lane)
         return dropped
 
     def parked_records(self) -> list[Record]:

@@ -7,21 +7,41 @@
 
 The first record of an idle lane is *ready*. So whatever is ready at a time belongs to different lanes, and runners may
 take ready records in any order, and from each other, without a lock per key.
+
+The others *park* behind it: a few in memory, all further ones *aside*, by their offset (`backlog/`). When half of those
+in memory have run, the lane wants the next ones; the poll thread reads them again, and `readd` brings them back.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import Lock
-from typing import Protocol
+from typing import Final, Protocol
 
+from ..backlog.lane_backlog import LaneBacklog, Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
 
 MakeReady = Callable[[list[Record]], None]
+
+
+LANE_SHARE: Final = 1_000
+"""Records of one lane in memory at the most: reading that many again takes some ten milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingLimits:
+    """What may park in memory, over all lanes of a queue; beyond either, records are put aside."""
+
+    records: int = 4_000
+    size_bytes: int = 16 * 1024 * 1024
+
+
+USUAL_LIMITS: Final = ParkingLimits()
 
 
 class SettledRecord(Protocol):
@@ -39,21 +59,53 @@ class SettledRecord(Protocol):
 class Lanes(ABC):
     """The lanes of one queue; safe to call from all threads.
 
-    `parked` counts the records that wait behind others of their lane.
+    Attributes:
+        parked: how many records wait in memory behind others of their lane.
+        backlog: those that wait aside, by their offset; guarded by the lock, but for the question whether any does.
     """
 
-    def __init__(self, make_ready: MakeReady) -> None:
+    def __init__(self, make_ready: MakeReady, limits: ParkingLimits) -> None:
         self._make_ready = make_ready
+        self._limits = limits
         self._lock = Lock()
+        self._idle: dict[int, Lane] = {}
+        self._parked_bytes = 0
+        self._usual_bytes = 1.0
         self.parked = 0
+        self.backlog = LaneBacklog()
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait behind others of their lane, wherever they are."""
+        return self.parked + len(self.backlog)
 
     @abstractmethod
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
         """Learn what the tiers of a partition hold; called before anything of the partition is added."""
 
     @abstractmethod
-    def add(self, records: Iterable[Record]) -> None:
-        """Take records in the order of delivery; the first of each idle lane becomes ready."""
+    def add(self, records: Iterable[Record]) -> list[Record]:
+        """Take records in the order of delivery; the first of each idle lane becomes ready.
+
+        Those returned are aside: they are not in memory any more as soon as the caller lets them go.
+        """
+
+    def add_unread(self, lane: Lane, assignment: Assignment, offset: int) -> bool:
+        """Put a record aside that was not looked at yet; False where its lane has none aside, and it must be added."""
+        backlog = self.backlog
+        with self._lock:
+            if not backlog.holds(lane):
+                return False
+            backlog.put(lane, assignment, offset)
+        return True
+
+    @abstractmethod
+    def readd(self, records: Iterable[Record]) -> None:
+        """Take records that were wanted, and were read again."""
+
+    @abstractmethod
+    def note_gone(self, places: Iterable[Place]) -> None:
+        """Note that records which were wanted are not in the log any more: their lanes go on without them."""
 
     @abstractmethod
     def expect(self, record: Record, outcome: Outcome) -> None:
@@ -78,11 +130,56 @@ class Lanes(ABC):
 
     @abstractmethod
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
-        """Take out the parked records of partitions that are no longer ours; the ready ones are with the runners."""
+        """Take out the parked records of partitions that are no longer ours; the ready ones are with the runners.
+
+        Those aside are forgotten as well, and not returned.
+        """
+
+    def take_wanted(self) -> list[Place]:
+        """The places of records to be read again, each given once."""
+        if not self.backlog.has_wanted:
+            return []
+        with self._lock:
+            return self.backlog.take_wanted()
+
+    # ---- for the lanes of either kind; the caller holds the lock
+
+    def _park(self, lane: Lane, record: Record, behind: Collection[Record]) -> bool:
+        """Note that a record parks behind these of its lane; False where it was put aside."""
+        is_full = len(behind) >= LANE_SHARE or self.parked >= self._limits.records
+        if is_full or self._parked_bytes >= self._limits.size_bytes or (self.backlog and self.backlog.holds(lane)):
+            self.backlog.put(lane, record.assignment, record.offset)
+            return False
+        self._count_parked(record)
+        return True
+
+    def _count_parked(self, record: Record) -> None:
+        self.parked += 1
+        self._parked_bytes += record.size_bytes
+        self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
+
+    def _count_unparked(self, record: Record) -> None:
+        self.parked -= 1
+        self._parked_bytes -= record.size_bytes
+
+    def _want_more(self, lane: Lane, behind: Collection[Record]) -> None:
+        """Want the next records of a lane that has few in memory, as many as there is room for, and one in any case."""
+        if len(behind) <= LANE_SHARE // 2:
+            by_size = int((self._limits.size_bytes - self._parked_bytes) / self._usual_bytes) - self.backlog.coming
+            room = min(LANE_SHARE - len(behind), self._limits.records - self.parked - self.backlog.coming, by_size)
+            if room > 0 or not behind:
+                self.backlog.want(lane, max(1, room))
 
     @abstractmethod
     def parked_records(self) -> list[Record]:
-        """The records that wait behind others of their lane."""
+        """The records that wait in memory behind others of their lane."""
+
+    def aside(self, places: Container[Place]) -> set[Place]:
+        """Those of these places whose records wait aside; it looks at all of these, which takes a while."""
+        if not self.backlog:
+            return set()
+        with self._lock:
+            return {place for place in self.backlog.places() if place in places}
 
     @abstractmethod
     def awaited_tier(self, record: Record) -> timedelta | None:

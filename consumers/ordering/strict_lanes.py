@@ -1,8 +1,9 @@
 """Lanes of a queue with `ordering="strict"`: later jobs of a key wait also while an earlier one waits in a retry tier.
 
-A lane is in one of three states. Something of it is *in hand* (ready, running, or ended and not yet settled); or it is
-*suspended*, because records of its key are awaited from the tiers; or it has nothing to do, and is forgotten. What
-comes from a tier goes ahead of what is parked from the main topic.
+A lane is in one of four states. Something of it is *in hand* (ready, running, or ended and not yet settled); or it is
+*suspended*, because records of its key are awaited from the tiers; or it is *idle*, because its next record is being
+read again; or it has nothing to do, and is forgotten. What comes from a tier goes ahead of what is parked from the main
+topic.
 
 Which records are awaited is known from two sources: those that this worker moved to a tier, and those that were found
 there when the partition was assigned (`pending_retries.py`).
@@ -14,11 +15,12 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
+from ..backlog.lane_backlog import Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
 from ..records.source import Tier
-from .lanes import Lanes, MakeReady, SettledRecord
+from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
 from .pending_retries import awaited_after, awaited_as
 
 
@@ -33,8 +35,8 @@ class _Lane:
         self.behind: deque[Record] = deque()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is left of it."""
+    def is_empty(self) -> bool:
+        """Whether nothing of it is in memory."""
         return self.in_hand is None and not self.ahead and not self.behind
 
     def advance(self, *, is_suspended: bool) -> Record | None:
@@ -60,8 +62,8 @@ class _Lane:
 class StrictLanes(Lanes):
     """The lanes of a queue with `ordering="strict"`."""
 
-    def __init__(self, make_ready: MakeReady) -> None:
-        super().__init__(make_ready)
+    def __init__(self, make_ready: MakeReady, limits: ParkingLimits = USUAL_LIMITS) -> None:
+        super().__init__(make_ready, limits)
         self._lanes: dict[Lane, _Lane] = {}
         self._awaited: dict[Lane, list[Awaited]] = {}
 
@@ -83,9 +85,13 @@ class StrictLanes(Lanes):
             for key, names in awaited.items():
                 self._awaited.setdefault(key, []).extend(names)
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Take records in the order of delivery; the first of each lane that is free becomes ready."""
-        ready = []
+    def add(self, records: Iterable[Record]) -> list[Record]:
+        """Take records in the order of delivery; the first of each lane that is free becomes ready.
+
+        Gives those that were put aside. What comes from a tier never is: a key has one record there, as a rule.
+        """
+        ready: list[Record] = []
+        aside: list[Record] = []
         with self._lock:
             for record in records:
                 if record.lane is None:
@@ -94,13 +100,39 @@ class StrictLanes(Lanes):
                 lane = self._lane(record.lane)
                 if record.assignment.source.goes_ahead:
                     lane.ahead.append(record)
+                    self._count_parked(record)
                     self._await_no_more(record.lane, awaited_as(record))
-                else:
+                elif self._park(record.lane, record, lane.behind):
                     lane.behind.append(record)
-                self.parked += 1
+                else:
+                    aside.append(record)
                 ready += self._advance(record.lane, lane)
         if ready:
             self._make_ready(ready)
+        return aside
+
+    def readd(self, records: Iterable[Record]) -> None:
+        """Make the first record of each idle lane ready; the others park in memory."""
+        ready: list[Record] = []
+        with self._lock:
+            for record in records:
+                lane_hash = self.backlog.end_coming((record.assignment, record.offset))
+                if record.lane is not None and lane_hash is not None:
+                    self._idle.pop(lane_hash, None)
+                    lane = self._lane(record.lane)
+                    lane.behind.append(record)
+                    self._count_parked(record)
+                    ready += self._advance(record.lane, lane)
+        if ready:
+            self._make_ready(ready)
+
+    def note_gone(self, places: Iterable[Place]) -> None:
+        """Go on with the records behind these."""
+        with self._lock:
+            for place in places:
+                key = self._idle.pop(self.backlog.end_coming(place) or 0, None)
+                if key is not None:
+                    self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
         """Suspend the lane of a job that goes on in a tier; before that is written, or it may be here before."""
@@ -159,7 +191,11 @@ class StrictLanes(Lanes):
                 if dropped_of_lane:
                     dropped += dropped_of_lane
                     touched.add(key)
-            self.parked -= len(dropped)
+            for record in dropped:
+                self._count_unparked(record)
+            self.backlog.drop(assignments)
+            touched |= set(self._idle.values())
+            self._idle.clear()
             following = [record for key in touched for record in self._advance(key, self._lane(key))]
         if following:
             self._make_ready(following)
@@ -172,13 +208,18 @@ class StrictLanes(Lanes):
         return lane
 
     def _advance(self, key: Lane, lane: _Lane) -> list[Record]:
-        following = lane.advance(is_suspended=key in self._awaited)
+        """Take the record of a lane that may start now, if it is here; else have it read again where it is aside."""
+        is_suspended = key in self._awaited
+        following = lane.advance(is_suspended=is_suspended)
         if following is not None:
-            self.parked -= 1
-            return [following]
-        if lane.is_idle:
+            self._count_unparked(following)
+        if self.backlog and not is_suspended and self.backlog.holds(key):
+            self._want_more(key, lane.behind)
+            if lane.is_empty:
+                self._idle[hash(key)] = key
+        if lane.is_empty:
             self._lanes.pop(key, None)
-        return []
+        return [] if following is None else [following]
 
     def _forget_awaited(self, gone: Collection[tuple[timedelta, int]]) -> set[Lane]:
         """Wait no more for what stands in tiers that are not ours any more; gives the keys that waited for it."""

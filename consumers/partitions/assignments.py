@@ -43,6 +43,11 @@ class Assignments:
         """The present assignment of a partition, if it is ours."""
         return self._by_place.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
 
+    def find_open(self, topic: str | None, partition: int | None) -> Assignment | None:
+        """The same, if its records may still be started."""
+        assignment = self._by_place.get((topic, partition))  # type: ignore[arg-type]  # as above
+        return assignment if assignment is not None and assignment.is_open else None
+
     def all(self) -> list[Assignment]:
         """All present assignments."""
         return list(self._by_place.values())

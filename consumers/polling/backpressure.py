@@ -26,8 +26,6 @@ ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
 LARGE_JOB_BYTES: Final = 256 * 1024
 """What jobs are taken to weigh before any was seen."""
-FEW_SHARE: Final = 0.25
-FEW_OF_TIERS: Final = 16
 RESUME_SHARE: Final = 0.5
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
@@ -50,14 +48,12 @@ class Backpressure:
         self._assignments = assignments
         self._settled = settled
         self._count_parked = count_parked
-        self._max_parked = settings.max_parked
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
         self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
         self._full_tiers: set[Assignment] = set()
         self._full_at_s: float | None = None
         self._bytes = 0
-        self._of_tiers = self._of_tiers_bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
         self.in_flight = 0
         self.is_paused = False
@@ -78,16 +74,6 @@ class Backpressure:
         by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1
         return max(0, min(self._max_in_flight - self._used(), by_size))
 
-    @property
-    def tier_room(self) -> int:
-        """How many more records of tiers fit: also without room a few, since what fills it may be parked behind them.
-
-        There are bounds of their own to those: each may be one more that waits behind others, or for its schema.
-        """
-        if self._of_tiers >= self._max_parked or self._of_tiers_bytes >= self._max_bytes:
-            return self.room
-        return max(self.room, FEW_OF_TIERS - (self.in_flight - self._count_parked()))
-
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful."""
         has_room = self._is_below(ROOM_SHARE)
@@ -99,11 +85,8 @@ class Backpressure:
         return self._used() <= self._max_in_flight * share and self._bytes <= self._max_bytes * share
 
     def _used(self) -> int:
-        """The jobs that count against the bound: where few may run, not those parked behind others of their key."""
-        parked = self._count_parked()
-        may_run = self.in_flight - parked
-        is_held_up = may_run < self._max_in_flight * FEW_SHARE and parked < self._max_parked
-        return may_run if is_held_up else self.in_flight
+        """The jobs that count against the bound: not those parked behind others of their key, which have their own."""
+        return self.in_flight - self._count_parked()
 
     def begin(self, records: Sequence[Record]) -> None:
         """Count records that go to the lanes; at least one."""
@@ -116,18 +99,12 @@ class Backpressure:
 
     def _count(self, records: Collection[Record], sign: int) -> int:
         """Add records to what is in flight, or take them out; gives their bytes."""
-        size_bytes = of_tiers = of_tiers_bytes = 0
+        size_bytes = 0
         for record in records:
             size_bytes += record.size_bytes
-            assignment = record.assignment
-            assignment.in_flight += sign
-            if assignment.source.is_delayed:
-                of_tiers += 1
-                of_tiers_bytes += record.size_bytes
+            record.assignment.in_flight += sign
         self.in_flight += sign * len(records)
         self._bytes += sign * size_bytes
-        self._of_tiers += sign * of_tiers
-        self._of_tiers_bytes += sign * of_tiers_bytes
         return size_bytes
 
     # ---- a lack of room
@@ -185,7 +162,7 @@ class Backpressure:
 
     def release_due(self, consumer: Consumer) -> list[Record]:
         """Take the delayed records whose time has come, as far as there is room. `consumer` is the tiers'."""
-        due = self._held.pop_due(time.time(), self.tier_room)
+        due = self._held.pop_due(time.time(), self.room)
         drained = [a for a in self._full_tiers if self._held.is_half_empty(a, self._assignments.tier_count)]
         self._full_tiers.difference_update(drained)
         if drained:

@@ -12,6 +12,7 @@ from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..ordering.key_lanes import KeyLanes
+from ..ordering.lanes import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
@@ -33,6 +34,8 @@ from .runner_kinds import MakeRunners, RunnerParts, make_runners
 _LOGGER = logging.getLogger("stoker.worker")
 
 INTERRUPT_WITHIN_S: Final = 1.0
+PARKED_SHARE: Final = 4
+"""What parks in memory takes at most this part of the bytes that all jobs in memory may take."""
 
 
 class Dispatch:
@@ -41,6 +44,7 @@ class Dispatch:
     Attributes:
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
+        lanes: decide which of a key's records may run now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
         watchdog: looks at all runs.
@@ -63,10 +67,12 @@ class Dispatch:
         self._settler = settler
         self._events = events
         self._worker_id = settings.worker_id
+        self._max_in_flight = settings.max_in_flight
         self._failure: BaseException | None = None
-        self._lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
+        limits = ParkingLimits(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
+        self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
         self.excuse = Excuse(queue)
-        hand_over = HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse)
+        hand_over = HandOver(queue, step_context.ledgers, self.lanes, settler, self.excuse)
         self.pipe = Pipe(
             step_context,
             settle=hand_over.end,
@@ -93,22 +99,13 @@ class Dispatch:
         return self._failure or self.watchdog.crashed or self.runners.crashed or self._waits.crashed
 
     @property
-    def parked(self) -> int:
-        """Records that wait behind others of their key."""
-        return self._lanes.parked
-
-    def parked_records(self) -> list[Record]:
-        """The same, each of them."""
-        return self._lanes.parked_records()
-
-    def awaited_tier(self, record: Record) -> timedelta | None:
-        """The tier from which an earlier job of a parked record's key is to come first; None where none is."""
-        return self._lanes.awaited_tier(record)
-
-    @property
     def awaiting_schema(self) -> int:
         """Records that wait until the schema store was asked for their schema."""
         return self.gates.count_of(AwaitedSchema)
+
+    def count_parked(self) -> int:
+        """How many records in memory may not run now, and so take nobody's room; of those at gates, up to a bound."""
+        return self.lanes.parked + min(self.gates.count, self._max_in_flight)
 
     @property
     def ready(self) -> int:
@@ -118,23 +115,23 @@ class Dispatch:
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
         self.runners.begin(assignment)
-        self._lanes.begin(assignment.take_awaited())
+        self.lanes.begin(assignment.take_awaited())
 
     def note_settled(self, settled: Iterable[Settlement]) -> None:
         """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
         self.runners.note_settled()
-        self._lanes.note_settled(settled)
+        self.lanes.note_settled(settled)
 
-    def take(self, records: list[Record]) -> None:
-        """Run these as soon as their lanes allow."""
-        self._lanes.add(records)
+    def take(self, records: list[Record]) -> list[Record]:
+        """Run these as soon as their lanes allow; gives those that were put aside, to be read again."""
+        return self.lanes.add(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
-        parked = self._lanes.drop(assignments)
+        parked = self.lanes.drop(assignments)
         ready = self.runners.drop(assignments) + self.gates.drop(assignments)
         for record in ready:
-            self._lanes.release(record)
+            self.lanes.release(record)
         return parked + ready
 
     def stop(self, settle_within: timedelta) -> None:

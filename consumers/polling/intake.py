@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message
 
+from .. import log_keys
+from ..backlog.lane_backlog import Place, offsets_by_assignment
+from ..backlog.rereader import Rereader
 from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
+from ..records.assignment import Assignment
 from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
 from ..records.record import Record
@@ -16,6 +22,8 @@ from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .rebalance import Rebalance
 from .settled import SettledBatches
+
+_LOGGER = logging.getLogger("stoker.worker")
 
 OnError = Callable[[KafkaError], None]
 
@@ -30,10 +38,13 @@ class Intake:
         dispatch: Dispatch,
         rebalance: Rebalance,
         on_error: OnError,
+        *,
+        rereader: Rereader,
         instruments: InstrumentRow = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure
+        self._rereader = rereader
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
@@ -41,7 +52,8 @@ class Intake:
 
     def take(self, fetched: list[Message], tiers: Consumer) -> None:
         """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
-        runnable, find = [], self._assignments.find
+        runnable, find_open, lanes = [], self._assignments.find_open, self._dispatch.lanes
+        backlog = lanes.backlog
         messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
@@ -49,19 +61,24 @@ class Intake:
             if message.error() is not None:
                 self._note_event(message)
                 continue
-            assignment = find(message.topic(), message.partition())
-            if assignment is None or not assignment.is_open:
+            assignment = find_open(message.topic(), message.partition())
+            if assignment is None:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
-            record = Record(message, assignment)
             try:
-                assignment.progress.take(record.offset)
+                assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
-                assignment = self._rebalance.begin_anew(assignment, cause)
-                record = Record(message, assignment)
-                assignment.progress.take(record.offset)
+                assignment = self._begin_anew(assignment, cause)
+            if backlog and _put_aside(message, assignment, lanes):
+                continue  # unread
+            record = Record(message, assignment)
             if not assignment.source.is_delayed or not self._backpressure.hold_if_early(tiers, record):
                 runnable.append(record)
         self._start(runnable)
+
+    def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
+        assignment = self._rebalance.begin_anew(former, cause)
+        assignment.progress.take(cause.offset)
+        return assignment
 
     def take_due(self, tiers: Consumer) -> None:
         """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
@@ -73,15 +90,50 @@ class Intake:
             self._backpressure.begin(records)
             if self._instruments:
                 self._instruments.taken(records)
-            self._dispatch.take(records)
+            aside = self._dispatch.take(records)
+            if aside:
+                self._backpressure.end(aside)
+
+    def reread(self) -> None:
+        """Bring back the records that lanes want, as they were read again."""
+        lanes = self._dispatch.lanes
+        for assignment, offsets in offsets_by_assignment(lanes.take_wanted()).items():
+            self._rereader.want(assignment, offsets)
+        if not self._rereader.is_busy:
+            return
+        reread = self._rereader.turn()
+        records = [Record(message, assignment) for assignment, message in reread.found]
+        if records:
+            self._backpressure.begin(records)
+            if self._instruments:
+                self._instruments.taken(records)
+            lanes.readd(records)
+        if reread.gone:
+            self._note_gone(reread.gone)
+
+    @property
+    def is_rereading(self) -> bool:
+        """Whether records that lanes want are still to come."""
+        return self._rereader.is_busy or self._dispatch.lanes.backlog.has_wanted
+
+    def _note_gone(self, gone: list[Place]) -> None:
+        for assignment, offset in gone:
+            assignment.progress.complete(offset)
+        self._dispatch.lanes.note_gone(gone)
+        by_topic = Counter(assignment.topic for assignment, _ in gone)
+        for topic, number in by_topic.items():
+            _LOGGER.error(
+                "%d jobs that waited are not in %s any more: its retention, or a person, has deleted them before they "
+                "could run. Raise the topic's retention", number, topic, extra={log_keys.COUNT: number},
+            )  # fmt: skip
 
     def _note_event(self, message: Message) -> None:
         error = message.error()
         if error is None:
             return
         if error.code() == KafkaError._PARTITION_EOF:
-            assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
-            if assignment is not None and assignment.is_open and offset is not None:
+            assignment, offset = self._assignments.find_open(message.topic(), message.partition()), message.offset()
+            if assignment is not None and offset is not None:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
@@ -111,6 +163,17 @@ class Completion:
                     item.record.assignment.progress.complete(item.record.offset)
             self._dispatch.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)
+
+
+def _put_aside(message: Message, assignment: Assignment, lanes: Lanes) -> bool:
+    """Put a record aside unread where others of its key are: a backlog behind one key is passed at little cost."""
+    key = message.key()
+    return (
+        key is not None
+        and assignment.keeps_order
+        and not assignment.source.is_delayed
+        and lanes.add_unread(key, assignment, message.offset() or 0)
+    )
 
 
 def _each_let_go(messages: list[Message]) -> Iterator[Message]:

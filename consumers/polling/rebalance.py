@@ -8,6 +8,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, TopicPartition
 
 from .. import log_keys
+from ..backlog.rereader import Rereader
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
@@ -33,6 +34,7 @@ class Rebalance:
         *,
         dispatch: Dispatch,
         tiers: TierReader,
+        rereader: Rereader,
     ) -> None:
         self._assignments = assignments
         self._restoring = restoring
@@ -40,6 +42,7 @@ class Rebalance:
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._tiers = tiers
+        self._rereader = rereader
 
     def take(self, given: list[TopicPartition]) -> None:
         """Begin to restore what the group has assigned."""
@@ -94,6 +97,7 @@ class Rebalance:
 
     def take_back(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun; it is delivered again to the next owner."""
+        self._rereader.drop(leaving)
         self._backpressure.drop_held(leaving)
         self._backpressure.end(self._dispatch.drop(leaving))
 

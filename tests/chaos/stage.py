@@ -22,8 +22,7 @@ from stoker.topology.planning.apply import ensure_topology
 from support.scenes.postgres import running_postgres
 
 MAX_IN_FLIGHT: Final = 500
-MAX_PARKED: Final = 1_500
-MAX_UNSETTLED: Final = MAX_IN_FLIGHT + MAX_PARKED
+MAX_UNSETTLED: Final = 2 * MAX_IN_FLIGHT  # as many may park in memory beside
 """What a worker may have taken and not settled, for each queue."""
 WORKER_OPTIONS: Final = (
     *(
@@ -35,8 +34,6 @@ WORKER_OPTIONS: Final = (
         "20",
         "--max-in-flight",
         str(MAX_IN_FLIGHT),
-        "--max-parked",
-        str(MAX_PARKED),
     ),
     *("--grace", "8s", "--revoke-grace", "3s"),
 )

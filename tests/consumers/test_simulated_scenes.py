@@ -40,6 +40,7 @@ def run_next(play: Play, process: SimProcess, ending: Ending, fates: Sequence[Fa
     play.world.start(process, 0)
     play.world.end(process, 0, ending)
     play.world.settle(process, fates, lambda: None)
+    process.reread()
     play.check()
 
 

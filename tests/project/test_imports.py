@@ -23,7 +23,19 @@ FOLDERS = {
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
-        *("kafka", "records", "ordering", "gates", "job", "instruments", "partitions", "runners", "settling", "steps"),
+        *(
+            "kafka",
+            "records",
+            "backlog",
+            "ordering",
+            "gates",
+            "job",
+            "instruments",
+            "partitions",
+            "runners",
+            "settling",
+            "steps",
+        ),
         *("isolation", "polling", "group", "inspection", "assembly", "queue_worker", "worker"),
     ),
     "operations": (

@@ -27,13 +27,16 @@ def check_not_passed(process: SimProcess, place: Place, committed: PartitionStat
     for record in in_hand(process):
         if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
             assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
+    for assignment, offset in process.dispatch.lanes.backlog.places():
+        if (assignment.topic, assignment.partition) == place and assignment.is_active:
+            assert not committed.is_complete(offset), f"{place}/{offset} is committed as complete, and waits"
 
 
 def in_hand(process: SimProcess) -> Iterable[Record]:
     """What has been delivered to a process and has not ended there."""
     yield from (running.record for running in (*process.running, *process.frozen))
     yield from process.startable
-    yield from process.dispatch.parked_records()
+    yield from process.dispatch.lanes.parked_records()
     yield from process.backpressure.held_records()
 
 

@@ -99,6 +99,7 @@ class Play:
         process.begin_restored()
         self.world.learn(process)
         process.take_due()
+        process.reread()
         process.fetch_delayed(20)
         process.fetch(20)
 
@@ -266,6 +267,7 @@ class Play:
     def _drain_one(self, process: SimProcess) -> bool:
         """Let one process go on; whether there may be more to do."""
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
+        has_more = has_more or bool(process.dispatch.lanes.waiting)
         due_s = self._go_on(process)
         return has_more or not process.is_alive or due_s is not None or bool(process.backpressure.in_flight)
 

@@ -18,10 +18,12 @@ from simulation.clients import Fate, SimConsumer, SimProducer
 from simulation.gates import SimGate
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
+from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.instruments.instrument_row import InstrumentRow
 from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.ordering.lanes import ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
@@ -52,6 +54,8 @@ from support.scenes.instruments import CountingInstrument
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
 UNANSWERED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
+PARKED_IN_MEMORY = 2
+"""All further records that wait behind others of their key are put aside."""
 
 
 @dataclass(slots=True, eq=False)
@@ -161,18 +165,18 @@ class SimProcess:
             waits=self.waits,
             make_runners=self._make_runners,
         )
+        self.dispatch.lanes._limits = ParkingLimits(PARKED_IN_MEMORY)
         self.gates.start(self.dispatch._make_ready)
         self.waits._put_off = self.dispatch._put_off
         self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
         self._hand_over_done, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
-        self.backpressure = Backpressure(
-            self.assignments, settings, lambda: self.dispatch.parked + self.gates.count, self.settled
-        )
+        self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
+        self.rereader = Rereader(cast(Consumer, SimConsumer(self.brokers, self)))
         self.tiers = TierReader(cast(Consumer, self.tier_client))
         self.rebalance = Rebalance(
             self.assignments,
@@ -181,8 +185,17 @@ class SimProcess:
             self.backpressure,
             dispatch=self.dispatch,
             tiers=self.tiers,
+            rereader=self.rereader,
         )
-        self.intake = Intake(self.assignments, self.backpressure, self.dispatch, self.rebalance, _refuse, instruments)
+        self.intake = Intake(
+            self.assignments,
+            self.backpressure,
+            self.dispatch,
+            self.rebalance,
+            _refuse,
+            rereader=self.rereader,
+            instruments=instruments,
+        )
         self.failed = SettlementBatch()
 
     @property
@@ -252,12 +265,16 @@ class SimProcess:
 
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
-        self.intake.take(self.tiers.fetch(min(limit, self.backpressure.tier_room)), self.tiers.consumer)
+        self.intake.take(self.tiers.fetch(min(limit, self.backpressure.room)), self.tiers.consumer)
 
     def take_due(self) -> None:
         """Take held records that are due, and end the pauses after crashes."""
         self.isolated.resume_due()
         self.intake.take_due(self.tiers.consumer)
+
+    def reread(self) -> None:
+        """Bring back records that lanes want."""
+        self.intake.reread()
 
     def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:
         """Give partitions back in order."""

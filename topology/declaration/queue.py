@@ -46,8 +46,8 @@ class Queue:
         ordering: "key" runs the jobs of a key one at a time in their order, where a job that waits in a retry tier is
             passed by later ones of its key: a failure delays that job alone. "strict" keeps the order through retries
             as well: later jobs of the key wait until the one before is done or a dead letter, so a failure delays its
-            key for as long as the retries take, and what waits is kept in memory, up to the worker's bound on parked
-            jobs; past that bound other keys wait as well. "none" spreads jobs freely, whatever their key.
+            key for as long as the retries take. What waits takes a few bytes of the worker's memory. "none" spreads
+            jobs freely, whatever their key.
         retry: what failures of its jobs meet, unless the job type declares its own.
         timeout: how long one run may take, unless the job type declares its own.
         max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stoker.topology import Queue
+from stoker.topology.cluster.settings import Option
 from support.waiting import wait_until
 
 READ_WITHIN_S = 20.0
 OPENER = b"opener"
 Shares = dict[str, set[tuple[str, int]]]
 """{member: the (topic, partition)s that it has}."""
+NO_OPTIONS: Mapping[str, Option] = MappingProxyType({})
 
 
 class Client(Protocol):
@@ -96,7 +99,7 @@ class Cluster(Protocol):
         """Write one more record, of the key `OPENER`, and have what was before it in partition 0 compacted."""
         ...
 
-    def reader(self) -> Client:
+    def reader(self, options: Mapping[str, Option] = NO_OPTIONS) -> Client:
         """A consumer that assigns itself, as those that restore a partition and read the tiers."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -21,7 +21,8 @@ from stoker.consumers.kafka.clients import consumer_config, lone_producer, make_
 from stoker.consumers.kafka.group_protocol import CONSUMER_PROTOCOL, GroupProtocol
 from stoker.producers.client import producer_config
 from stoker.topology import ClusterSettings, Queue
-from support.clusters.cluster import OPENER, Client, Shares, Writer, at, read_all
+from stoker.topology.cluster.settings import Option
+from support.clusters.cluster import NO_OPTIONS, OPENER, Client, Shares, Writer, at, read_all
 from support.scenes.worker import declare_queue
 from support.waiting import wait_until
 
@@ -119,9 +120,9 @@ class RealCluster:
         keys = [seen.key for seen in read_all(self, topic) if not seen.is_end]
         return len(keys) > len(set(keys))
 
-    def reader(self) -> Client:
+    def reader(self, options: Mapping[str, Option] = NO_OPTIONS) -> Client:
         """A consumer beside the group."""
-        return self._as_client(make_reader(self._settings, self._queue, "reader", {}))
+        return self._as_client(make_reader(self._settings, self._queue, "reader", options))
 
     def join(self, topic: str) -> Client:
         """The group's one member, which is not asked to poll any more."""

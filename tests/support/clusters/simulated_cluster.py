@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from confluent_kafka import KafkaError, TopicPartition
@@ -12,7 +12,8 @@ from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer, SimProducer
 from simulation.world import Shape, World
 from stoker.topology import Queue
-from support.clusters.cluster import OPENER, Client, Shares, Writer, at
+from stoker.topology.cluster.settings import Option
+from support.clusters.cluster import NO_OPTIONS, OPENER, Client, Shares, Writer, at
 
 LIMIT = 4_096
 
@@ -74,7 +75,7 @@ class SimulatedCluster:
         self._brokers.logs[topic, 0].compact()
         self.write(topic, b"", key=OPENER)
 
-    def reader(self) -> Client:
+    def reader(self, options: Mapping[str, Option] = NO_OPTIONS) -> Client:
         """A consumer beside the group."""
         return SimConsumer(self._brokers, _Member(self._brokers))
 

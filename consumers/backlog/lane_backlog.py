@@ -1,0 +1,130 @@
+"""`LaneBacklog`: what waits behind others of its lane and is known by its offset only."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
+from typing import Final
+
+from ..records.assignment import Assignment, Lane
+from .offset_queues import OffsetQueues
+
+_OFFSET_BITS: Final = 44
+"""17 million million offsets in a partition, and a million assignments in the life of a process."""
+_OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
+
+Place = tuple[Assignment, int]
+"""An assignment, and an offset of it."""
+
+
+class LaneBacklog:
+    """The waiting records of the lanes of one queue; guarded by the lanes' lock.
+
+    A record is *aside* first; when the next records of its lane are wanted it is *coming*, until it was read again.
+    Falsy where there is nothing of either.
+    """
+
+    def __init__(self) -> None:
+        self._aside = OffsetQueues()
+        self._coming: Counter[int] = Counter()
+        self._lanes: dict[Place, int] = {}
+        self._wanted: list[Place] = []
+        self._slots: dict[Assignment, int] = {}
+        self._assignments: dict[int, Assignment] = {}
+        self._numbers = count()
+
+    def __bool__(self) -> bool:
+        return bool(self._slots)
+
+    def __len__(self) -> int:
+        """How many records wait here, those that are coming included."""
+        return len(self._aside) + len(self._lanes)
+
+    @property
+    def coming(self) -> int:
+        """How many records are to be read again."""
+        return len(self._lanes)
+
+    @property
+    def has_wanted(self) -> bool:
+        """Whether `take_wanted` has something to give."""
+        return bool(self._wanted)
+
+    def holds(self, lane: Lane) -> bool:
+        """Whether records of the lane wait here, so that later ones must come behind them."""
+        lane_hash = hash(lane)
+        return lane_hash in self._coming or lane_hash in self._aside
+
+    def is_coming(self, lane: Lane) -> bool:
+        """Whether records of the lane are being read again."""
+        return hash(lane) in self._coming
+
+    def put(self, lane: Lane, assignment: Assignment, offset: int) -> None:
+        """Add a record behind all others of its lane."""
+        slot = self._slots.get(assignment)
+        if slot is None:
+            slot = self._slots[assignment] = next(self._numbers)
+            self._assignments[slot] = assignment
+        self._aside.append(hash(lane), slot << _OFFSET_BITS | offset)
+
+    def want(self, lane: Lane, limit: int) -> None:
+        """Have the next records of a lane read again, unless some of it are being read."""
+        lane_hash = hash(lane)
+        if lane_hash in self._coming:
+            return
+        numbers = self._aside.take(lane_hash, limit)
+        if numbers:
+            self._coming[lane_hash] = len(numbers)
+            places = [(self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK) for number in numbers]
+            self._lanes.update(dict.fromkeys(places, lane_hash))
+            self._wanted += places
+
+    def take_wanted(self) -> list[Place]:
+        """What is to be read again and was not asked for before; each comes back to `end_coming`."""
+        wanted, self._wanted = self._wanted, []
+        return wanted
+
+    def end_coming(self, place: Place) -> int | None:
+        """Note that a record was read again, or is gone; gives the hash of its lane, None if nobody waits for it."""
+        lane_hash = self._lanes.pop(place, None)
+        if lane_hash is not None:
+            self._count_out(lane_hash)
+            if not self._lanes and not self._aside:
+                self._forget_slots()
+        return lane_hash
+
+    def _count_out(self, lane_hash: int) -> None:
+        self._coming[lane_hash] -= 1
+        if not self._coming[lane_hash]:
+            del self._coming[lane_hash]
+
+    def _forget_slots(self) -> None:
+        self._slots.clear()
+        self._assignments.clear()
+
+    def places(self) -> Iterator[Place]:
+        """All that waits here, in no order of lanes."""
+        yield from self._lanes
+        for number in self._aside:
+            yield self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget the records of partitions that are no longer ours."""
+        gone = {self._slots.pop(assignment) for assignment in assignments if assignment in self._slots}
+        if not gone:
+            return
+        self._aside.discard(lambda number: number >> _OFFSET_BITS in gone)
+        for slot in gone:
+            del self._assignments[slot]
+        for place in [place for place in self._lanes if place[0] in assignments]:
+            self._count_out(self._lanes.pop(place))
+        self._wanted = [place for place in self._wanted if place[0] not in assignments]
+
+
+def offsets_by_assignment(places: Iterable[Place]) -> dict[Assignment, list[int]]:
+    """{assignment: its offsets}, in their order."""
+    found: dict[Assignment, list[int]] = {}
+    for assignment, offset in places:
+        found.setdefault(assignment, []).append(offset)
+    return found
