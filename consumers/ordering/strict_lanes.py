@@ -107,7 +107,7 @@ class StrictLanes(Lanes):
         awaited = awaited_after(record, outcome)
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
-                if record.assignment.is_open:
+                if record.assignment.is_staying:
                     self._awaited.setdefault(record.key, []).append(awaited)
 
     def note_settled(self, settled: Iterable[SettledRecord]) -> None:

@@ -22,14 +22,14 @@ Awaited = tuple[timedelta, int, bytes, int]
 class AssignmentState(Enum):
     """The life of a partition at this worker.
 
-    | from                                 | transition      | to       |
-    |--------------------------------------|-----------------|----------|
-    | RESTORING                            | `note_restored` | OPENING  |
-    | OPENING                              | `note_opened`   | RUNNING  |
-    | RESTORING                            | `replace`       | RUNNING  |
-    | RESTORING, OPENING, RUNNING          | being replaced  | REPLACED |
-    | RESTORING, OPENING, RUNNING, LEAVING | `leave`         | LEAVING  |
-    | LEAVING, REPLACED                    | `end`           | ENDED    |
+    | from                                           | transition      | to       |
+    |------------------------------------------------|-----------------|----------|
+    | RESTORING                                      | `note_restored` | OPENING  |
+    | OPENING                                        | `note_opened`   | RUNNING  |
+    | RESTORING                                      | `replace`       | RUNNING  |
+    | RESTORING, OPENING, RUNNING                    | being replaced  | REPLACED |
+    | RESTORING, OPENING, RUNNING, REPLACED, LEAVING | `leave`         | LEAVING  |
+    | LEAVING, REPLACED                              | `end`           | ENDED    |
 
     `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered. An
     assignment may leave twice: first a shutdown begins, then the consumer gives the partition back to the group.
@@ -139,6 +139,11 @@ class Assignment:
         """How many records are in flight of it and of those that it has replaced, which end when it does."""
         return self.in_flight + (self._replaced.unsettled if self._replaced is not None else 0)
 
+    @property
+    def is_staying(self) -> bool:
+        """Whether its partition stays here: it is open, or another assignment goes on with the partition."""
+        return self.is_open or self.state is AssignmentState.REPLACED
+
     def note_restored(
         self,
         state: PartitionState,
@@ -181,8 +186,10 @@ class Assignment:
         self._move_to(AssignmentState.REPLACED, OPEN_STATES)
 
     def leave(self) -> None:
-        """Start no more records; what runs may still end and be settled."""
-        self._move_to(AssignmentState.LEAVING, OPEN_STATES | {AssignmentState.LEAVING})
+        """Start no more records; what runs may still end and be settled, also of the assignments that it replaced."""
+        self._move_to(AssignmentState.LEAVING, OPEN_STATES | CLOSED_STATES)
+        if self._replaced is not None:
+            self._replaced.leave()
 
     def end(self) -> None:
         """Settle what still runs as late, also of the assignments that this one has replaced."""

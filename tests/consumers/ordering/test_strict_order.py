@@ -197,6 +197,34 @@ def test_a_retry_of_a_partition_that_is_given_away_meanwhile_is_not_waited_for()
     assert scene.offsets() == [0, 100, 1]
 
 
+def test_a_retry_of_an_assignment_that_was_replaced_is_waited_for_until_the_partition_leaves() -> None:
+    """The offsets went back while the job ran; its key goes on in the same lane, and its retry is still written."""
+    scene = Scene()
+    job, anew = scene.job(5), Assignment(3, "unit.q", 0)
+    scene.lanes.add([job])
+    anew.replace(scene.main)
+    scene.lanes.drop([scene.main])
+    later = scene.delivery.record({"ce_id": b"later"}, key=b"k", offset=1, assignment=anew)
+    scene.lanes.add([later])
+    scene.finish(job, failed())
+    assert scene.offsets() == [5]
+    scene.lanes.add([retry := scene.retry(job)])
+    scene.finish(retry, DONE)
+    assert scene.offsets() == [5, 100, 1]
+
+
+def test_a_retry_of_a_replaced_assignment_is_not_waited_for_once_the_partition_leaves() -> None:
+    """It would be waited for twice when the partition comes back."""
+    scene = Scene()
+    job, anew = scene.job(5), Assignment(3, "unit.q", 0)
+    scene.lanes.add([job])
+    anew.replace(scene.main)
+    anew.leave()
+    scene.lanes.drop([anew, scene.tier])
+    scene.finish(job, failed())
+    assert scene.lanes.awaited_tier(job) is None
+
+
 def test_an_empty_origin_is_none() -> None:
     """A foreign publisher's empty header is no origin for the retry, nor for those who wait for it."""
     scene = Scene()

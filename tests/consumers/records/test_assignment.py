@@ -41,7 +41,7 @@ ALLOWED: Final = {
     (OPENING, "note_opened"): RUNNING,
     (RESTORING, "replace"): RUNNING,
     **{(state, "being replaced"): REPLACED for state in (RESTORING, OPENING, RUNNING)},
-    **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, LEAVING)},
+    **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, REPLACED, LEAVING)},
     **{(state, "end"): ENDED for state in (LEAVING, REPLACED)},
 }
 FORBIDDEN: Final = [(state, name) for state in AssignmentState for name in TRANSITIONS if (state, name) not in ALLOWED]
@@ -105,6 +105,7 @@ def test_an_assignment_ends_with_all_that_it_has_replaced() -> None:
     third.replace(second)
     assert [a.is_active for a in (first, second, third)] == [True, True, True]
     third.leave()
+    assert [a.state for a in (first, second, third)] == [LEAVING, LEAVING, LEAVING]
     third.end()
     assert [a.state for a in (first, second, third)] == [ENDED, ENDED, ENDED]
 
