@@ -17,7 +17,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
 from ..records.partition_state import MAX_CHARACTERS, PartitionState
 from .assignments import Assignments
@@ -45,7 +45,7 @@ class Commits:
         spill: Spill,
         interval: timedelta,
         on_forbidden: Callable[[], None] = lambda: None,
-        instruments: InstrumentRow = NO_INSTRUMENTS,
+        instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._spill = spill

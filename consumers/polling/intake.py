@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from confluent_kafka import Consumer, KafkaError, Message
 
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..partitions.assignments import Assignments
 from ..records.outcomes import INTERRUPTED
 from ..records.progress import OffsetsWentBack
@@ -30,7 +30,7 @@ class Intake:
         dispatch: Dispatch,
         rebalance: Rebalance,
         on_error: OnError,
-        instruments: InstrumentRow = NO_INSTRUMENTS,
+        instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure

@@ -19,7 +19,7 @@ from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
 from ..job.failure import make_failure
 from ..job.run import Run
@@ -99,7 +99,7 @@ class StepContext:
     ledgers: Mapping[int, Ledger]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
-    instruments: InstrumentRow = NO_INSTRUMENTS
+    instruments: Instruments = NO_INSTRUMENTS
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:

@@ -20,7 +20,7 @@ from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.instruments.instrument_row import InstrumentRow
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -120,7 +120,7 @@ class SimProcess:
     def __post_init__(self) -> None:
         """Put the parts together as `QueueWorker` does."""
         queue, settings = self.queue, self._settings()
-        instruments = InstrumentRow([] if self.counts is None else [self.counts])
+        instruments = Instruments([] if self.counts is None else [self.counts])
         self.assignments = Assignments(queue)
         self.commits = Commits(
             self.assignments,

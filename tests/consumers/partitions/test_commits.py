@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stoker.consumers.instruments.instrument_row import InstrumentRow
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -52,7 +52,7 @@ class Scene:
             self.assignments,
             Spill(queue, cast(Any, None)),
             timedelta(milliseconds=250),
-            instruments=InstrumentRow([self.counts]),
+            instruments=Instruments([self.counts]),
         )
         self.coordinator = Coordinator()
         self.assignment.progress.begin(PartitionState(committed_offset=0, position=0))

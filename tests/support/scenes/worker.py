@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     OffsetSpec,
 )
 
-from stoker.consumers import Worker, WorkerSettings, current_job
+from stoker.consumers import Instrument, Worker, WorkerSettings, current_job
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
@@ -175,10 +175,13 @@ class RunningWorker:
 
 
 @contextmanager
-def running_worker(pipeline: Pipeline, cluster: ClusterSettings, **settings: Any) -> Iterator[RunningWorker]:
+def running_worker(
+    pipeline: Pipeline, cluster: ClusterSettings, *, instruments: Iterable[Instrument] = (), **settings: Any
+) -> Iterator[RunningWorker]:
     """A worker that runs; it is stopped afterwards if the test has not done so."""
     thresholds = gc.get_threshold()
-    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(**{**SHORT_GRACES, **settings})))
+    settings = SHORT_GRACES | settings
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(**settings), instruments=instruments))
     try:
         yield running
     finally:
