@@ -141,12 +141,12 @@ class _Trial:
             excuse=Excuse(step_context.queue),
         )
 
-    def run_sync(self, task: DecodedJob, slot: Slot) -> Result:
-        self._result = run_sync(task, slot)
+    def run_sync(self, job: DecodedJob, slot: Slot) -> Result:
+        self._result = run_sync(job, slot)
         return self._result
 
-    async def run_async(self, task: DecodedJob, slot: AsyncSlot) -> Result:
-        self._result = await run_async(task, slot)
+    async def run_async(self, job: DecodedJob, slot: AsyncSlot) -> Result:
+        self._result = await run_async(job, slot)
         return self._result
 
     def concluded(self) -> JobRun:

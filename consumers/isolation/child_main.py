@@ -202,15 +202,15 @@ class Child:
             args, kwargs = pickle.loads(message.arguments)
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
             return _stand_in(self._addresses[message.job_type], self._step_context.queue, _unknown), Raised(error)
-        task = DecodedJob(run.record, job_type, args, kwargs, run)
-        return job_type, self._run_async(task) if job_type.is_async else run_sync(task, self._slot)
+        job = DecodedJob(run.record, job_type, args, kwargs, run)
+        return job_type, self._run_async(job) if job_type.is_async else run_sync(job, self._slot)
 
-    def _run_async(self, task: DecodedJob) -> Result:
+    def _run_async(self, job: DecodedJob) -> Result:
         slot = AsyncSlot("child", Holder(), lambda _what: None)
         results: list[Result] = []  # not the asyncio task's own, which a job that cancels that would take along
 
         async def run() -> None:
-            results.append(await run_async(task, slot))
+            results.append(await run_async(job, slot))
 
         loop = self._runner.get_loop()
         turn_until(loop, asyncio.Task(run(), loop=loop))

@@ -165,38 +165,38 @@ class IsolatedRunners(Runners[Slot]):
         """Of all children."""
         return self._pool.process_ids()
 
-    def outcome(self, task: DecodedJob, slot: Slot) -> Outcome | None:
+    def outcome(self, job: DecodedJob, slot: Slot) -> Outcome | None:
         """Run one job in a child; None if its child has died and the job is to be run again in a while."""
-        job = _job_message(task)
-        if isinstance(job, Exception):
-            return decide(task, Raised(job), self._step_context)
+        message = _job_message(job)
+        if isinstance(message, Exception):
+            return decide(job, Raised(message), self._step_context)
         ending = self._run(
-            task, job, slot, has_crashed=task.record.offset in task.record.assignment.crash_history.crashes
+            job, message, slot, has_crashed=job.record.offset in job.record.assignment.crash_history.crashes
         )
         match ending:
             case ChildDied():
-                return self._after_crash(task, ending)
+                return self._after_crash(job, ending)
             case Killed(error=error):
-                outcome = decide(task, Raised(error), self._step_context)
+                outcome = decide(job, Raised(error), self._step_context)
             case _:
                 outcome = ending
         with self._lock:
-            self._deaths.pop(task.record, None)
+            self._deaths.pop(job.record, None)
         return outcome
 
-    def _run(self, task: DecodedJob, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
-        job_type, assignment = task.job_type, task.record.assignment
+    def _run(self, job: DecodedJob, message: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
+        job_type, assignment = job.job_type, job.record.assignment
         while True:
             child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
             if child is None:
                 return INTERRUPTED
             if isinstance(slot, ChildSlot):
                 slot.child = child
-            slot.begin(task.run, job_type.limits)
+            slot.begin(job.run, job_type.limits)
             if self._is_stopping:  # too late for `stop` to see the job
-                slot.interrupt(task.run, "shutdown")
+                slot.interrupt(job.run, "shutdown")
             try:
-                ending = run_in_child(child, job, task.run, job_type.memory_limit_bytes)
+                ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()
                 self._pool.give_back(child)
@@ -208,18 +208,18 @@ class IsolatedRunners(Runners[Slot]):
     def _note_crash(self, error: BaseException) -> None:
         self.crashed = error
 
-    def _after_crash(self, task: DecodedJob, died: ChildDied) -> Outcome | None:
-        record, limit = task.record, self._step_context.queue.crash_limit
+    def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
+        record, limit = job.record, self._step_context.queue.crash_limit
         crashes = crashes_before(record, limit) + 1
         record.assignment.crash_history.note(record.offset, crashes)
         with self._lock:
             deaths = self._deaths.setdefault(record, [])
             deaths.append(died)
-        self._log_crash(task, died, crashes)
+        self._log_crash(job, died, crashes)
         if crashes >= limit:
             with self._lock:
                 self._deaths.pop(record, None)
-            return quarantine(task.run.job_type, crashes, deaths)
+            return quarantine(job.run.job_type, crashes, deaths)
         return None if self._pause(record, pause_after(crashes).total_seconds()) else INTERRUPTED
 
     def _pause(self, record: Record, pause_s: float) -> bool:
@@ -244,23 +244,23 @@ class IsolatedRunners(Runners[Slot]):
                 return
         self._threads.make_ready([record])
 
-    def _log_crash(self, task: DecodedJob, died: ChildDied, crashes: int) -> None:
-        run = task.run
+    def _log_crash(self, job: DecodedJob, died: ChildDied, crashes: int) -> None:
+        run = job.run
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
             run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
-            extra={**job_fields(task.record, run.queue), log_keys.ATTEMPT: run.attempt},
+            extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
 
 
-def _job_message(task: DecodedJob) -> RunJob | Exception:
-    record, run = task.record, task.run
+def _job_message(job: DecodedJob) -> RunJob | Exception:
+    record, run = job.record, job.run
     try:
-        arguments = pickle.dumps((task.args, task.kwargs), pickle.HIGHEST_PROTOCOL)
+        arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
         return error
     return RunJob(
-        job_type=task.job_type.name,
+        job_type=job.job_type.name,
         arguments=arguments,
         job_id=run.job_id,
         attempt=run.attempt,

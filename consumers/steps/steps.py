@@ -206,10 +206,10 @@ def _defer(record: Record, step_context: StepContext, reason: DeferReason, detai
 
 
 @overload
-def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outcome: ...
+def decide(job: DecodedJob, result: Result, step_context: StepContext) -> Outcome: ...
 @overload
-def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None: ...
-def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None:
+def decide(job: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None: ...
+def decide(job: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None:
     """Say what becomes of a run; pure but for clock and chance, which `step_context` carries."""
     if result is RETURNED_NOTHING:
         return DONE
@@ -217,7 +217,7 @@ def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext
         case Returned():
             return DONE
         case Raised():
-            return _decide_raised(task, result, step_context)
+            return _decide_raised(job, result, step_context)
         case Decided(outcome):
             return outcome
 
@@ -235,12 +235,12 @@ def read_raised(error: BaseException, job_type: AnyJobType) -> Raised:
     return Raised(error, answer_of(error, job_type.name, job_type.retry))
 
 
-def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
-    if task.run.interrupt_reason == "cancel":
+def _decide_raised(job: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
+    if job.run.interrupt_reason == "cancel":
         return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
-    answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
+    answer = raised.answer or answer_of(raised.error, job.job_type.name, job.job_type.retry)
     match answer:
-        case Failed() if task.run.interrupt_reason == "shutdown":
+        case Failed() if job.run.interrupt_reason == "shutdown":
             return INTERRUPTED
         case Accepted():
             return DONE
@@ -250,17 +250,17 @@ def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) 
             return Snoozed(due=_now(step_context) + after, tier=fitting_tier(after, step_context.queue.tiers))
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
-        case Failed(failure=failure) if task.run.attempt >= task.job_type.retry.attempts:
+        case Failed(failure=failure) if job.run.attempt >= job.job_type.retry.attempts:
             return Dead(reason="attempts-spent", failure=failure)
         case Failed():
-            return _retry(task, answer, step_context)
+            return _retry(job, answer, step_context)
         case _:
             assert_never(answer)
 
 
-def _retry(task: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
-    policy = task.job_type.retry
-    next_attempt = task.run.attempt + 1
+def _retry(job: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
+    policy = job.job_type.retry
+    next_attempt = job.run.attempt + 1
     delay = failed.after
     if delay is None:
         delay = policy.delay_before(next_attempt, step_context.queue.tiers) * (

@@ -320,7 +320,7 @@ class SaidAndDied(ChildProcess):
 
 def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
     """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
-    run = declare_delivery().task().run
+    run = declare_delivery().job().run
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
     well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
     assert _Watch(well, run, None)._look() is DONE
@@ -332,8 +332,8 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     pipeline, queue, _ = declare(isolated_jobs.add)
     with isolated(pipeline, queue) as here:
         for ending in (DONE, INTERRUPTED, Killed(error=TimeLimitExceeded(1.0))):
-            task = declare_delivery().task()
-            here.runners._deaths[task.record] = []
+            job = declare_delivery().job()
+            here.runners._deaths[job.record] = []
             here.runners._run = lambda *_arguments, ending=ending, **_options: ending  # type: ignore[method-assign]
-            here.runners.outcome(task, Slot())
+            here.runners.outcome(job, Slot())
         assert not here.runners._deaths

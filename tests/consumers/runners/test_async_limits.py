@@ -185,8 +185,8 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
         slots[0].task, holder.thread_id = asyncio.current_task(), threading.get_ident()
         interrupter.start()
         for number in range(400):
-            task = Order(handler=leavers.begin, timeout_s=0.0001).task(number)
-            result = await run_async(task, slots[0])
+            job = Order(handler=leavers.begin, timeout_s=0.0001).job(number)
+            result = await run_async(job, slots[0])
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             ends[type(result).__name__] += 1
             assert sum(range(300)) == 44_850  # what comes next: an interrupt that leaked would raise here

@@ -38,9 +38,9 @@ def decided(
     delivery.chance = chance
     if isinstance(result, Returned):
         result = check_returned(result.value, delivery.work)
-    task = delivery.task(attempt)
-    task.run.interrupt_reason = interrupt_reason
-    return decide(task, result, delivery.step_context)
+    job = delivery.job(attempt)
+    job.run.interrupt_reason = interrupt_reason
+    return decide(job, result, delivery.step_context)
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "text", object(), [Snooze(timedelta(1))]])
@@ -199,7 +199,7 @@ def test_the_longest_delay_that_may_be_asked_is_kept() -> None:
 def test_a_job_types_own_policy_wins_over_its_queues() -> None:
     """The queue allows five attempts, the job type one."""
     delivery = declare()
-    task = delivery.task(1)
-    task.job_type = replace(task.job_type, own_retry=RetryPolicy(attempts=1))
-    outcome = decide(task, Raised(ValueError()), delivery.step_context)
+    job = delivery.job(1)
+    job.job_type = replace(job.job_type, own_retry=RetryPolicy(attempts=1))
+    outcome = decide(job, Raised(ValueError()), delivery.step_context)
     assert isinstance(outcome, Dead)

@@ -95,9 +95,9 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
 
     def run_one(record: Record, slot: Slot) -> None:
         try:
-            task = decode(record, step_context)
-            assert not isinstance(task, Wait)
-            outcome = runners.outcome(task, slot) if isinstance(task, DecodedJob) else task
+            job = decode(record, step_context)
+            assert not isinstance(job, Wait)
+            outcome = runners.outcome(job, slot) if isinstance(job, DecodedJob) else job
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome
         except BaseException as error:

@@ -34,14 +34,14 @@ class Order:
     timeout_s: float = 60.0
     heartbeat_s: float | None = None
 
-    def task(self, number: int) -> DecodedJob:
+    def job(self, number: int) -> DecodedJob:
         """As the step `decode` gives it."""
-        task = declare().task()
+        job = declare().job()
         heartbeat = None if self.heartbeat_s is None else timedelta(seconds=self.heartbeat_s)
         timeout = timedelta(seconds=self.timeout_s)
-        task.job_type = replace(task.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
-        task.run.job_id, task.args = f"job-{number}", (number,)
-        return task
+        job.job_type = replace(job.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
+        job.run.job_id, job.args = f"job-{number}", (number,)
+        return job
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Shift:
         self.ended.append((record.offset, result))
 
     def _begin(self, number: int) -> DecodedJob:
-        self.begun[number] = self.orders[number].task(number)
+        self.begun[number] = self.orders[number].job(number)
         return self.begun[number]
 
     def wait_ended(self, *numbers: int, deadline_s: float = 20.0) -> None:
