@@ -25,7 +25,7 @@ from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..runners.kinds import Runners
-from ..runners.slots import HandOver, Slot
+from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.steps import DecodedJob, Raised, StepContext, decide
@@ -56,7 +56,7 @@ class IsolatedRunners(Runners[Slot]):
         step_context: StepContext,
         settings: WorkerSettings,
         run_one: RunOne,
-        hand_over: HandOver,
+        settle_done: SettleDone,
     ) -> None:
         self._step_context = step_context
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
@@ -72,7 +72,7 @@ class IsolatedRunners(Runners[Slot]):
             on_crash=self._note_crash,
         )
         self._threads = ThreadRunners(
-            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, hand_over=hand_over
+            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, settle_done=settle_done
         )
         self._lock = threading.Lock()
         self._is_started = False

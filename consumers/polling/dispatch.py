@@ -25,7 +25,7 @@ from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.settlement import Settlement
 from ..settling.writes import utc
-from ..steps.pipe import HandOver, Pipe
+from ..steps.pipe import Pipe, SettleStep
 from ..steps.schema_waits import AwaitedSchema, SchemaWaits
 from ..steps.steps import Decided, DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners
@@ -66,11 +66,11 @@ class Dispatch:
         self._failure: BaseException | None = None
         self._lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
         self.excuse = Excuse(queue)
-        hand_over = HandOver(queue, step_context.ledgers, self._lanes, settler, self.excuse)
+        settle_step = SettleStep(queue, step_context.ledgers, self._lanes, settler, self.excuse)
         self.pipe = Pipe(
             step_context,
-            settle=hand_over.end,
-            settle_done=hand_over.end_done,
+            settle=settle_step.settle,
+            settle_done=settle_step.settle_done,
             hold=gates.hold,
             fail=self._fail,
             excuse=self.excuse,

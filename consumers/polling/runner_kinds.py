@@ -43,7 +43,7 @@ def thread_runners(parts: RunnerParts) -> ThreadRunners:
         parts.settings.concurrency,
         to_the_end(parts.pipe, run_sync),
         parts.step_context.queue.name,
-        hand_over=parts.pipe.hand_over,
+        settle_done=parts.pipe.settle_done,
     )
 
 
@@ -58,7 +58,7 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
         return pipe.carry_async(record, slot, run_async, slot.holder.done)
 
     name = parts.step_context.queue.name
-    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, hand_over=pipe.hand_over)]
+    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, settle_done=pipe.settle_done)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
@@ -68,7 +68,7 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         return Decided(isolated.outcome(job, slot))
 
     isolated = IsolatedRunners(
-        parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child), parts.pipe.hand_over
+        parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child), parts.pipe.settle_done
     )
     return isolated
 

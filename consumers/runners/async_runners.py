@@ -21,7 +21,7 @@ from ..records.record import Record, take_out
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
 from .kinds import Runners
-from .slots import HandOver
+from .slots import SettleDone
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
@@ -47,9 +47,9 @@ class AsyncRunners(Runners[AsyncSlot]):
         name: str,
         job_types: Collection[bytes] = (),
         *,
-        hand_over: HandOver = deque[Record].clear,
+        settle_done: SettleDone = deque[Record].clear,
     ) -> None:
-        self._hand_over = hand_over
+        self._settle_done = settle_done
         self._job_types = job_types
         self._size = size
         self._run_one = run_one
@@ -63,7 +63,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     def _make_loop(self) -> RunnerLoop:
         number = next(self._numbers)
         name = f"stoker-loop-{self._name}" + (f"-replacement-{number}" if number else "")
-        return RunnerLoop(self._size, self._ready, self._run_one, name, self._hand_over)
+        return RunnerLoop(self._size, self._ready, self._run_one, name, self._settle_done)
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -124,7 +124,7 @@ class AsyncRunners(Runners[AsyncSlot]):
             loop.interrupt()
         for loop in self._loops:
             loop.join(max(0.0, give_up_s - time.monotonic()))
-            loop.hand_over()  # of one that is left behind, what was done before
+            loop.settle_done()  # of one that is left behind, what was done before
 
     # ---- called by the watchdog
 

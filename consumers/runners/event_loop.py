@@ -17,7 +17,7 @@ from ..records.job_fields import job_fields
 from ..records.record import Record
 from .async_slots import AsyncSlot, Holder
 from .loop_turns import make_loop, turn_until
-from .slots import HandOver
+from .slots import SettleDone
 from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")
@@ -50,12 +50,14 @@ class RunnerLoop:
         crashed: why it has ended without being asked to.
     """
 
-    def __init__(self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str, hand_over: HandOver) -> None:
+    def __init__(
+        self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str, settle_done: SettleDone
+    ) -> None:
         self.name = name
         self._size = size
         self._ready = ready
         self._run_one = run_one
-        self._hand_over = hand_over
+        self._settle_done = settle_done
         self._hands_over_soon = False
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -99,9 +101,9 @@ class RunnerLoop:
         self.is_stopping = True
         self._tell(self._interrupt_all)
 
-    def hand_over(self) -> None:
+    def settle_done(self) -> None:
         """Hand over the records whose jobs are done; called by other threads where the loop does not turn."""
-        self._hand_over(self._holder.done)
+        self._settle_done(self._holder.done)
 
     def join(self, within_s: float) -> None:
         """Wait for the thread's end."""
@@ -151,7 +153,7 @@ class RunnerLoop:
             self._note_turned(self._asked_s)
         else:
             self.blocked_s = now_s - self._asked_s
-            self.hand_over()
+            self.settle_done()
             if self.blocked_s > BLOCKED_AFTER_S and not self._holder.is_blocked:
                 self._holder.is_blocked = True
                 self._culprit = self._holder.inside
@@ -196,7 +198,7 @@ class RunnerLoop:
             self.crashed = error
             raise
         finally:
-            self.hand_over()
+            self.settle_done()
             self._loop.close()
 
     def _add_replacement(self) -> None:
@@ -258,7 +260,7 @@ class RunnerLoop:
             slot.has_record = False
             if self._holder.done and not self._hands_over_soon:
                 self._hands_over_soon = True
-                self._loop.call_soon(self._hand_over_turn)
+                self._loop.call_soon(self._settle_turn)
             if slot.is_spoilt:
                 return
             since_turn += 1
@@ -266,10 +268,10 @@ class RunnerLoop:
                 since_turn = 0
                 await asyncio.sleep(0)
 
-    def _hand_over_turn(self) -> None:
+    def _settle_turn(self) -> None:
         """Hand over what all tasks have done in this turn of the loop."""
         self._hands_over_soon = False  # first, so that what is done from now on is handed over by another turn
-        self.hand_over()
+        self.settle_done()
 
     async def _wait_ready(self) -> None:
         turn = self._loop.create_future()

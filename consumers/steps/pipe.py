@@ -64,7 +64,7 @@ class Pipe:
     ) -> Generator[Any, None, None]:
         """Take a record all the way; suspends only where `run` is a coroutine that does.
 
-        With `done`, one whose job is done goes no further than there: `hand_over` settles several at once.
+        With `done`, one whose job is done goes no further than there: `settle_done` settles several at once.
         A record that is to come again, such as one that waits for its schema, has no outcome here.
         """
         try:
@@ -98,7 +98,7 @@ class Pipe:
         """The same, for tasks on an event loop."""
         return cast(Awaitable[None], self.carry(record, place, run, done))
 
-    def hand_over(self, done: deque[Record]) -> None:
+    def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""
         records = emptied(done)
         if records:
@@ -125,7 +125,7 @@ class Pipe:
         return job
 
 
-class HandOver:
+class SettleStep:
     """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run."""
 
     def __init__(
@@ -142,7 +142,7 @@ class HandOver:
         self._settler = settler
         self._excuse = excuse
 
-    def end(self, record: Record, outcome: Outcome) -> None:
+    def settle(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._ledgers.get(record.assignment.partition)
         if outcome is not DONE:
@@ -154,7 +154,7 @@ class HandOver:
             ledger.add_job(record.deduplication_id)
         self._lanes.finish(record, outcome)
 
-    def end_done(self, records: list[Record]) -> None:
+    def settle_done(self, records: list[Record]) -> None:
         """The same for jobs that are done, several at once: each part is entered once for all of them."""
         self._settler.hand_in_done(records)
         for record in records:

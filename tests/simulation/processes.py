@@ -163,9 +163,9 @@ class SimProcess:
         )
         self.gates.start(self.dispatch._make_ready)
         self.waits._put_off = self.dispatch._put_off
-        self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
+        self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self._hand_over_done, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
+        self._settle_done_in_pipe, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
         self.backpressure = Backpressure(
             self.assignments, settings, lambda: self.dispatch.parked + self.gates.count, self.settled
         )
@@ -328,7 +328,7 @@ class SimProcess:
 
     def _settle_done(self, records: list[Record]) -> None:
         self.ended |= dict.fromkeys(records, DONE)
-        self._hand_over_done(records)
+        self._settle_done_in_pipe(records)
 
     async def _run_here(self, task: DecodedJob, _place: None) -> Result:
         result = await _until_ended(task)
@@ -340,7 +340,7 @@ class SimProcess:
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome
-        self._hand_over(record, outcome)
+        self._settle_in_pipe(record, outcome)
 
     def change_gate(self, choice: int) -> None:
         """The gate closes for a key, or opens."""
@@ -369,7 +369,7 @@ class SimProcess:
         self.running.remove(running)
         with suppress(StopIteration):
             running.carried.send(result)
-        self.pipe.hand_over(self.done)
+        self.pipe.settle_done(self.done)
         return self.ended.pop(running.record, None)
 
     def settle(self) -> None:

@@ -21,7 +21,7 @@ from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.steps.pipe import HandOver
+from stoker.consumers.steps.pipe import SettleStep
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -106,10 +106,10 @@ def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> 
     scene = Scene()
     queue, ledgers = scene.delivery.queue, scene.delivery.step_context.ledgers
     settler = cast(Settler, Quick(lambda record: scene.lanes.add([scene.retry(record)])))
-    hand_over = HandOver(queue, ledgers, scene.lanes, settler, Excuse(queue))
+    settle_step = SettleStep(queue, ledgers, scene.lanes, settler, Excuse(queue))
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    hand_over.end(first, failed())
+    settle_step.settle(first, failed())
     assert scene.offsets() == [0, 100]
     scene.finish(scene.ready[1], DONE)
     assert scene.offsets() == [0, 100, 1]

@@ -404,7 +404,7 @@ class Handing(Runs):
         super().in_thread(record, slot)
         slot.done.append(record)
 
-    def hand_over(self, done: deque[Record]) -> None:
+    def settle_done(self, done: deque[Record]) -> None:
         """Note what is handed over."""
         while done:
             self.handed.append(done.popleft().offset)
@@ -412,7 +412,7 @@ class Handing(Runs):
     @contextmanager
     def by(self, size: int) -> Iterator[ThreadRunners]:
         """Started threads, ended afterwards."""
-        runners = ThreadRunners(size, self.in_thread, "test", hand_over=self.hand_over)
+        runners = ThreadRunners(size, self.in_thread, "test", settle_done=self.settle_done)
         runners.start()
         yield runners
         runners.stop()
@@ -435,7 +435,7 @@ def test_the_last_of_a_handful_is_handed_over_at_once() -> None:
     """Not by the thread that looks every 2 ms."""
     runs = Handing()
     with runs.by(1) as runners:
-        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         for number in range(20):
             runners.make_ready([plain_record(number)])
             wait_until(lambda: len(runs.handed) == number + 1)  # noqa: B023
@@ -445,7 +445,7 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
     """A slow job that goes on then keeps back nothing."""
     runs = Handing(gates=[1])
     with runs.by(1) as runners:
-        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: runs.begun == [0, 1])
         runners.stop()
@@ -463,7 +463,7 @@ class HandingOnLoop(Handing):
     @contextmanager
     def on(self, size: int) -> Iterator[AsyncRunners]:
         """A started event loop, ended afterwards."""
-        runners = AsyncRunners(size, self.on_loop, "test", hand_over=self.hand_over)
+        runners = AsyncRunners(size, self.on_loop, "test", settle_done=self.settle_done)
         runners.start()
         yield runners
         self.open_all()
@@ -473,13 +473,13 @@ class HandingOnLoop(Handing):
 def test_async_jobs_that_are_done_are_handed_over_once_a_turn() -> None:
     """All that the tasks of a loop have done in one turn goes together, and none stays behind."""
     runs, batches = HandingOnLoop(), list[int]()
-    hand_over = runs.hand_over
+    settle_done = runs.settle_done
 
     def count(done: deque[Record]) -> None:
         batches.append(len(done))
-        hand_over(done)
+        settle_done(done)
 
-    runs.hand_over = count  # type: ignore[method-assign]
+    runs.settle_done = count  # type: ignore[method-assign]
     with runs.on(4) as runners:
         runners.make_ready([plain_record(n) for n in range(400)])
         wait_until(lambda: len(runs.handed) == 400, what="all to be handed over")
