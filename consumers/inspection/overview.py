@@ -134,7 +134,7 @@ class Overview:
         return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
-            state="leaving" if not assignment.is_open else "flowing" if assignment.is_running else "restoring",
+            state="leaving" if not assignment.is_current else "flowing" if assignment.is_running else "restoring",
             committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
             lowest=offset,
             lowest_for_s=now_s - since_s,

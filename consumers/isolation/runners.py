@@ -187,7 +187,7 @@ class IsolatedRunners(Runners[Slot]):
     def _run(self, job: DecodedJob, message: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
         job_type, assignment = job.job_type, job.record.assignment
         while True:
-            child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
+            child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
                 return INTERRUPTED
             if isinstance(slot, ChildSlot):
@@ -226,7 +226,7 @@ class IsolatedRunners(Runners[Slot]):
         """Run the record again later; False where it is not to be run here any more."""
         timer = self._timer(pause_s, record)
         with self._lock:
-            if self._pool.is_stopping or not record.assignment.is_open:
+            if self._pool.is_stopping or not record.assignment.is_current:
                 self._deaths.pop(record, None)
                 return False
             self._paused[record] = timer

@@ -90,7 +90,7 @@ class Assignments:
         while self._restored:
             restored = self._restored.popleft()
             for assignment, start in restored.start_positions.items():
-                if assignment.is_open:
+                if assignment.is_current:
                     self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
                     self._begin(assignment, start)
                     begun.append(assignment)
@@ -122,7 +122,7 @@ class Assignments:
             is_passing = assignment in self.passing and message.error() is None
             if not (is_passing and assignment is not None and offset is not None and _pass_over(assignment, offset)):
                 yield message
-        self.passing = {a for a in self.passing if a.is_open and a.progress.is_passing}
+        self.passing = {a for a in self.passing if a.is_current and a.progress.is_passing}
 
     def begin_anew(self, former: Assignment, offset: int) -> Assignment:
         """Begin a new assignment of a partition that is not what it was, and is still ours.
@@ -180,4 +180,4 @@ def _pass_over(assignment: Assignment, offset: int) -> bool:
 
     There, records that are not complete are left out, and the next one must not say that they are behind.
     """
-    return assignment.is_open and assignment.progress.pass_over(offset)
+    return assignment.is_current and assignment.progress.pass_over(offset)

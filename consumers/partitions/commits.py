@@ -75,7 +75,7 @@ class Commits:
 
     def take_opened(self) -> list[Assignment]:
         """The assignments whose first commit was answered since the last call; their jobs may start."""
-        opened, self._opened = [a for a in self._opened if a.is_open], []
+        opened, self._opened = [a for a in self._opened if a.is_current], []
         return opened
 
     # ---- all others

@@ -50,7 +50,7 @@ class Intake:
                 self._note_event(message)
                 continue
             assignment = find(message.topic(), message.partition())
-            if assignment is None or not assignment.is_open:
+            if assignment is None or not assignment.is_current:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             record = Record(message, assignment)
             try:
@@ -81,7 +81,7 @@ class Intake:
             return
         if error.code() == KafkaError._PARTITION_EOF:
             assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
-            if assignment is not None and assignment.is_open and offset is not None:
+            if assignment is not None and assignment.is_current and offset is not None:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)

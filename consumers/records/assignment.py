@@ -49,8 +49,8 @@ class AssignmentState(Enum):
     """Another worker may own the partition. What runs is settled as late."""
 
 
-OPEN_STATES: Final = frozenset({AssignmentState.RESTORING, AssignmentState.OPENING, AssignmentState.RUNNING})
-CLOSED_STATES: Final = frozenset({AssignmentState.REPLACED, AssignmentState.LEAVING})
+CURRENT_STATES: Final = frozenset({AssignmentState.RESTORING, AssignmentState.OPENING, AssignmentState.RUNNING})
+ENDING_STATES: Final = frozenset({AssignmentState.REPLACED, AssignmentState.LEAVING})
 
 
 class ForbiddenTransition(Exception):
@@ -86,7 +86,7 @@ class Assignment:
         source: which of the queue's topics it is of.
         keeps_order: whether records of one key run one at a time.
         state: where it is in its life; the transitions below change it, and nothing else does.
-        is_open: whether its records may still be started, which every record asks: so it is an attribute, derived of
+        is_current: whether its records may still be started; every record asks that, so it is an attribute, derived of
             `state`. False from LEAVING or REPLACED on.
         is_active: whether results are settled in full; derived as well, and False once it has ENDED.
         progress: which of its records are complete; owned by the poll thread.
@@ -102,7 +102,7 @@ class Assignment:
         "crash_history",
         "in_flight",
         "is_active",
-        "is_open",
+        "is_current",
         "keeps_order",
         "number",
         "partition",
@@ -121,7 +121,7 @@ class Assignment:
         self.source = source
         self.keeps_order = keeps_order
         self.state = AssignmentState.RESTORING
-        self.is_open = self.is_active = True
+        self.is_current = self.is_active = True
         self._replaced: Assignment | None = None
         self.progress = Progress()
         self.in_flight = 0
@@ -183,17 +183,17 @@ class Assignment:
 
     def _be_replaced(self) -> None:
         """Start no more records; what runs ends and is settled, until the assignment in its place ends."""
-        self._move_to(AssignmentState.REPLACED, OPEN_STATES)
+        self._move_to(AssignmentState.REPLACED, CURRENT_STATES)
 
     def leave(self) -> None:
         """Start no more records; what runs may still end and be settled, also of the assignments that it replaced."""
-        self._move_to(AssignmentState.LEAVING, OPEN_STATES | CLOSED_STATES)
+        self._move_to(AssignmentState.LEAVING, CURRENT_STATES | ENDING_STATES)
         if self._replaced is not None:
             self._replaced.leave()
 
     def end(self) -> None:
         """Settle what still runs as late, also of the assignments that this one has replaced."""
-        self._move_to(AssignmentState.ENDED, CLOSED_STATES)
+        self._move_to(AssignmentState.ENDED, ENDING_STATES)
         if self._replaced is not None:
             self._replaced.end()
 
@@ -206,5 +206,5 @@ class Assignment:
         if self.state not in allowed:
             raise ForbiddenTransition(self, state)
         self.state = state
-        self.is_open = state in OPEN_STATES
+        self.is_current = state in CURRENT_STATES
         self.is_active = state is not AssignmentState.ENDED

@@ -131,7 +131,7 @@ class Settler:
     @property
     def is_in_trouble(self) -> bool:
         """Whether the brokers do not take outcomes at this moment."""
-        return self._trouble.is_open
+        return self._trouble.is_ongoing
 
     def _run(self) -> None:
         failed = SettlementBatch()

@@ -104,7 +104,7 @@ class StepContext:
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
     """Say what is known of a record before it is even read: settled before, or no longer ours; None lets it go on."""
-    if not record.assignment.is_open:
+    if not record.assignment.is_current:
         return INTERRUPTED
     ledger = step_context.ledgers.get(record.assignment.partition)
     return SKIPPED if ledger is not None and ledger.is_settled(record) else None

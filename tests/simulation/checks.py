@@ -18,7 +18,7 @@ def check_counts(process: SimProcess) -> None:
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
-    assert all(held.assignment.is_open for _, _, held in process.backpressure._held._heap), (
+    assert all(held.assignment.is_current for _, _, held in process.backpressure._held._heap), (
         "held, and not ours any more"
     )
 

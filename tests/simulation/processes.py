@@ -354,7 +354,7 @@ class SimProcess:
 
     def _open(self, reasons: Sequence[Closed]) -> None:
         for why in reasons:
-            self.gates.open(why)
+            self.gates.release(why)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""

@@ -67,10 +67,10 @@ def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
     assert (scene.row.count, scene.row.waiting()) == (2, {first: ODD, second: ODD})
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert (scene.started, scene.row.count) == ([2, 4], 2), "it is still closed"
     scene.gate.is_closed = False
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert (scene.started, scene.row.count, scene.row.whys()) == ([2, 4, 3, 5], 0, [])
 
 
@@ -93,7 +93,7 @@ def test_what_was_released_before_its_time_is_not_released_twice() -> None:
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
     scene.gate.is_closed = False
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     scene.now_s = 120.0
     scene.row.ask_again()
     assert scene.started == [1]
@@ -107,7 +107,7 @@ def test_a_gate_that_opens_while_it_is_asked_keeps_no_record() -> None:
             answer = super().may_start(record, now_s)
             if self.asked == 1:
                 self.is_closed = False
-                scene.row.open(ODD)
+                scene.row.release(ODD)
             return answer
 
     scene = Scene(Opening())
@@ -135,7 +135,7 @@ def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
     scene.row.listen(heard.append)
     assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
     assert (heard, scene.row.count_of(Closed)) == ([ODD], 1)
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert scene.started == [2]
 
 
@@ -145,7 +145,7 @@ def test_a_row_that_was_stopped_holds_nothing() -> None:
     scene.take(1)
     scene.row.stop()
     assert (scene.row.count, scene.row.next_at_s) == (0, None)
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert scene.started == []
 
 

@@ -175,7 +175,7 @@ class Leaving(Assignment):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name == "is_open" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
+        if name == "is_current" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
             self.leave()
             self.lanes.drop([self, *self.others])
         return found
@@ -189,7 +189,7 @@ def test_a_retry_of_a_partition_that_is_given_away_meanwhile_is_not_waited_for()
     job = scene.delivery.record(key=b"k", offset=0, assignment=leaving)
     scene.lanes.add([job])
     scene.finish(job, failed())
-    assert leaving.is_open in (True, False)  # asked, so that it is given away now, if it was not before
+    assert leaving.is_current in (True, False)  # asked, so that it is given away now, if it was not before
     waiting = scene.retry(job)
     scene.lanes.begin({b"k": [awaited_as(waiting)]})
     scene.lanes.add([scene.job(1), waiting])

@@ -67,7 +67,7 @@ def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     def writes() -> tuple[object, ...]:
         return plan_writes(record, RETRIED, queue=delivery.queue, worker_id="w", now=NOW).records
 
-    assert not former.is_open
+    assert not former.is_current
     assert len(writes()) == 1
     assignments.end(assignments.leave([MAIN]))
     assert not writes()

@@ -75,7 +75,7 @@ def test_an_allowed_transition_leads_to_its_state(state: AssignmentState, name: 
     TRANSITIONS[name](assignment)
     to = ALLOWED[state, name]
     assert assignment.state is to
-    assert assignment.is_open == (to in (OPENING, RUNNING))
+    assert assignment.is_current == (to in (OPENING, RUNNING))
     assert assignment.is_active == (to is not ENDED)
     assert assignment.is_running == (to is RUNNING)
 
@@ -125,6 +125,6 @@ def test_no_other_module_writes_the_life_of_an_assignment() -> None:
         str(path.relative_to(ROOT))
         for path in (ROOT / "consumers").rglob("*.py")
         if path.stem != "assignment"
-        and re.search(r"assignment\w*\.(state|is_open|is_active) = ", path.read_text("utf-8"))
+        and re.search(r"assignment\w*\.(state|is_current|is_active) = ", path.read_text("utf-8"))
     ]
     assert not wrong
