@@ -94,11 +94,11 @@ class Holdups:
 
     def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
         """Why the jobs at these spots are incomplete, and all stuck jobs."""
-        places = [(place, run) for place in self._dispatch.watchdog.places if (run := place.run) is not None]
-        running = {spot_of(run.record): run for _, run in places}
-        for place, run in places:
-            if is_stuck(place) or spot_of(run.record) in old:
-                yield _of_run(run, "stuck" if is_stuck(place) else "running")
+        slots = [(slot, run) for slot in self._dispatch.watchdog.slots if (run := slot.run) is not None]
+        running = {spot_of(run.record): run for _, run in slots}
+        for slot, run in slots:
+            if is_stuck(slot) or spot_of(run.record) in old:
+                yield _of_run(run, "stuck" if is_stuck(slot) else "running")
         waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
         if waiting:
             yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})

@@ -103,7 +103,7 @@ class Overview:
             lost_right=self._rights.in_words(),
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._loops(),
-            runs=inspect_runs(dog.places, now_s),
+            runs=inspect_runs(dog.slots, now_s),
             crashed=0 if isolated is None else isolated.paused,
             awaiting_schema=self._dispatch.awaiting_schema,
             gated=self._gated(),

@@ -14,7 +14,7 @@ from ..isolation.child_slot import ChildSlot
 from ..isolation.pool import ChildCounts
 from ..runners.event_loop import LoopInspection
 from ..runners.stacks import INNERMOST, innermost
-from ..runners.watchdog import Place, is_stuck
+from ..runners.watchdog import RunnerSlot, is_stuck
 
 SLOW_TURN_S: Final = 3.0
 
@@ -123,18 +123,18 @@ class QueueInspection:
         return tuple(_hints(self))
 
 
-def inspect_runs(places: Sequence[Place], now_s: float) -> tuple[RunInspection, ...]:
+def inspect_runs(slots: Sequence[RunnerSlot], now_s: float) -> tuple[RunInspection, ...]:
     """The jobs that run in these places, the longest first."""
-    runs = [run for place in places if (run := _inspect_run(place, now_s)) is not None]
+    runs = [run for slot in slots if (run := _inspect_run(slot, now_s)) is not None]
     return tuple(sorted(runs, key=lambda run: -run.ran_s))
 
 
-def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
-    run = place.run
+def _inspect_run(slot: RunnerSlot, now_s: float) -> RunInspection | None:
+    run = slot.run
     if run is None:
         return None
     return RunInspection(
-        runner=place.name,
+        runner=slot.name,
         job_id=run.shown_id,
         job_type=run.job_type,
         key=None if run.record.key is None else wire_text(run.record.key),
@@ -142,9 +142,9 @@ def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
         record=str(run.record),
         ran_s=now_s - run.began_s,
         left_s=run.deadline_s - now_s,
-        state="stuck" if is_stuck(place) else "ending" if run.interrupt_reason else "running",
+        state="stuck" if is_stuck(slot) else "ending" if run.interrupt_reason else "running",
         progress=str(run.latest_progress or ""),
-        stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
+        stack=slot.child_frames()[-INNERMOST:] if isinstance(slot, ChildSlot) else innermost(slot.frames()),
     )
 
 

@@ -81,9 +81,9 @@ class IsolatedRunners(Runners[Slot]):
         self._deaths: dict[Record, list[ChildDied]] = {}
 
     @property
-    def places(self) -> list[Slot]:
+    def slots(self) -> list[Slot]:
         """One for each job that may run at once."""
-        return self._threads.places
+        return self._threads.slots
 
     def own(self, records: list[Record]) -> list[Record]:
         """Jobs of isolated types, and suspects."""
@@ -133,7 +133,7 @@ class IsolatedRunners(Runners[Slot]):
         """Start no further record, interrupt what runs, at no attempt's cost, and end all children."""
         self._is_stopping = True
         self._threads.stop()
-        for slot in self.places:
+        for slot in self.slots:
             if slot.run is not None:
                 slot.interrupt(slot.run, "shutdown")
         with self._lock:

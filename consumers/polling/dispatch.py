@@ -159,7 +159,7 @@ class Dispatch:
             for _ in self.pipe.carry(record, None, self._make_ready_again):
                 pass
 
-    def _make_ready_again(self, job: DecodedJob, _place: None) -> Decided:
+    def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
         """Its schema is known after all."""
         self._make_ready([job.record])
         return Decided(None)

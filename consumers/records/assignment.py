@@ -142,7 +142,7 @@ class Assignment:
     @property
     def is_staying(self) -> bool:
         """Whether its partition stays here: it is open, or another assignment goes on with the partition."""
-        return self.is_open or self.state is AssignmentState.REPLACED
+        return self.is_current or self.state is AssignmentState.REPLACED
 
     def note_restored(
         self,

@@ -1,4 +1,4 @@
-"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which tells who holds the event loop.
+"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which notes who holds the event loop.
 
 An interrupt cancels an async job. One that holds the loop, computing or in a blocking call, would never see that: it
 has the reason's exception raised inside it, as a sync job has. This needs to be certain that the loop's thread is
@@ -50,7 +50,7 @@ class Holder:
 
 
 class AsyncSlot:
-    """One task's place: the task begins and ends jobs in it, other threads interrupt them.
+    """One task's slot: the task begins and ends jobs in it, other threads interrupt them.
 
     Attributes: as those of `Slot`, and
         has_record: whether a record is on its way here: prepared, run or settled.

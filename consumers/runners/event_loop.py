@@ -115,7 +115,7 @@ class RunnerLoop:
         return self._thread.is_alive()
 
     @property
-    def places(self) -> list[AsyncSlot]:
+    def slots(self) -> list[AsyncSlot]:
         """All slots, also those of stuck jobs; called from any thread."""
         return list(self._runners.values())
 
@@ -135,7 +135,7 @@ class RunnerLoop:
 
     def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
-        if sum(found.is_replaced for found in self.places) >= self._size:
+        if sum(found.is_replaced for found in self.slots) >= self._size:
             return False
         slot.is_replaced = True
         self._tell(self._add_replacement)
@@ -146,7 +146,7 @@ class RunnerLoop:
     def look(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
-            if self._ready or self._holder.done or any(slot.has_record for slot in self.places):
+            if self._ready or self._holder.done or any(slot.has_record for slot in self.slots):
                 self._asked_s, self._has_answered = now_s, False
                 self._tell(self._answer)
         elif self._has_answered:
@@ -162,7 +162,7 @@ class RunnerLoop:
     def _note_turned(self, asked_s: float) -> None:
         """It goes on: the jobs that it held up through no fault of theirs get the lost time back."""
         if self._holder.is_blocked:
-            for slot in self.places:
+            for slot in self.slots:
                 run = slot.run
                 if run is not None and slot is not self._culprit and run.began_s < asked_s:
                     run.give_back(self.blocked_s)

@@ -32,7 +32,7 @@ SettleDone = Callable[[deque[Record]], None]
 
 
 class Slot:
-    """One runner's place: the runner begins and ends jobs in it, other threads interrupt them.
+    """One runner's slot: the runner begins and ends jobs in it, other threads interrupt them.
 
     Attributes:
         name: for people.

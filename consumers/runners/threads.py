@@ -72,7 +72,7 @@ class ThreadRunners(Runners[Slot]):
         return threading.Thread(target=self._run, args=(slot, mine), name=name, daemon=True)
 
     @property
-    def places(self) -> list[Slot]:
+    def slots(self) -> list[Slot]:
         """All slots, also those of stuck jobs; called from any thread."""
         return list(self._taken)
 
@@ -104,19 +104,19 @@ class ThreadRunners(Runners[Slot]):
                 dropped += take_out(queue, assignments)
         return dropped
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Start another runner in place of one whose job is stuck; that one ends when its job does.
 
         False where as many stuck jobs as there are runners have been replaced: threads must not grow without end.
         """
         with self._condition:
-            if place.is_replaced or self._is_stopping:
+            if slot.is_replaced or self._is_stopping:
                 return True
             if self._replaced >= self._size:
                 return False
             self._replaced += 1
-            place.is_replaced = True
-            self._ready.extendleft(reversed(_taken_from(self._taken[place], MAX_HANDFUL)))
+            slot.is_replaced = True
+            self._ready.extendleft(reversed(_taken_from(self._taken[slot], MAX_HANDFUL)))
             thread = self._make_runner()
         thread.start()
         return True
@@ -134,7 +134,7 @@ class ThreadRunners(Runners[Slot]):
                 taken.clear()
             self._condition.notify_all()
             self._has_work.set()
-        for slot in self.places:
+        for slot in self.slots:
             self._settle_done(slot.done)
 
     def _spread(self) -> None:
@@ -174,7 +174,7 @@ class ThreadRunners(Runners[Slot]):
 
     def _settle_behind_slow(self) -> None:
         """Hand over what is done while its runner is inside of a slow job, from the second look on."""
-        for slot in self.places:
+        for slot in self.slots:
             first = slot.done[0] if slot.done else None
             if first is not None and first is self._first_done.get(slot):
                 self._settle_done(slot.done)

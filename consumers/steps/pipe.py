@@ -20,11 +20,11 @@ from ..settling.settle import Settler
 from . import steps
 from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, decide
 
-PlaceT = TypeVar("PlaceT")
+SlotT = TypeVar("SlotT")
 Ran = Result | Decided
 RAN: Final = (Returned, Raised, Decided)
-RunStep = Callable[[DecodedJob, PlaceT], Ran | Coroutine[object, None, Ran]]
-"""Runs a job in a runner's place; as a coroutine where handlers are async."""
+RunStep = Callable[[DecodedJob, SlotT], Ran | Coroutine[object, None, Ran]]
+"""Runs a job in a runner's slot; as a coroutine where handlers are async."""
 
 
 class Pipe:
@@ -60,7 +60,7 @@ class Pipe:
         self.is_stopping = False
 
     def carry(
-        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
+        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
     ) -> Generator[Any, None, None]:
         """Take a record all the way; suspends only where `run` is a coroutine that does.
 
@@ -71,7 +71,7 @@ class Pipe:
             outcome: Outcome | None
             job = self._claim(record) or self._decode(record)
             if isinstance(job, DecodedJob):
-                result = run(job, place)
+                result = run(job, slot)
                 if not isinstance(result, RAN):
                     result = yield from result.__await__()
                 outcome = decide(job, result, self._step_context)
@@ -93,10 +93,10 @@ class Pipe:
     types.coroutine(carry)  # from here on, its generators can be awaited
 
     def carry_async(
-        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
+        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
     ) -> Awaitable[None]:
         """The same, for tasks on an event loop."""
-        return cast(Awaitable[None], self.carry(record, place, run, done))
+        return cast(Awaitable[None], self.carry(record, slot, run, done))
 
     def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""

@@ -25,7 +25,7 @@ CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, p
 class ReadyRecords(Runners[Slot]):
     """In place of the runners: keeps what is ready until the simulation starts it."""
 
-    places = ()
+    slots = ()
     ready = 0
 
     def __init__(self) -> None:

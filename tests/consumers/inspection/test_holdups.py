@@ -39,7 +39,7 @@ class Scene:
 
     delivery: Delivery
     lanes: KeyLanes | StrictLanes
-    places: list[Any] = field(default_factory=list)
+    slots: list[Any] = field(default_factory=list)
     held: list[Record] = field(default_factory=list)
     crashed: list[Record] = field(default_factory=list)
     gated: dict[Record, Why] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Scene:
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
         self.dispatch = SimpleNamespace(
-            watchdog=SimpleNamespace(places=self.places),
+            watchdog=SimpleNamespace(slots=self.slots),
             parked_records=self.lanes.parked_records,
             awaited_tier=self.lanes.awaited_tier,
             runners=SimpleNamespace(of=lambda _kind: SimpleNamespace(paused_records=lambda: self.crashed)),
@@ -67,7 +67,7 @@ class Scene:
     def run(self, record: Record, *, is_stuck: bool = False) -> None:
         """Let a job run since ten seconds ago."""
         run = Run("job-1", "work", "q", 1, 3, record, NOW_S + 50, RunLimits(60.0, 60.0, 60.0))
-        self.places.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
+        self.slots.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
 
     def report(self, *lowest: Record, since_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
         """Report these as the lowest of their partitions; what is told."""

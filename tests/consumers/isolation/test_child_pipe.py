@@ -73,9 +73,9 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
     with isolated(pipeline, queue) as here:
         job = here.offer(hold, str(tmp_path / "notes"), 60)
         wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 30, "the job's begin")
-        (place,) = here.runners.places
-        assert isinstance(place, ChildSlot)
-        child = place.child
+        (slot,) = here.runners.slots
+        assert isinstance(slot, ChildSlot)
+        child = slot.child
         assert child is not None
         asking = threading.Thread(target=lambda: [child.frames(0.0) for _ in range(1000)], daemon=True)
         asking.start()

@@ -290,7 +290,7 @@ def test_an_inspection_shows_where_a_child_is(tmp_path: Path) -> None:
 
 
 def _shown(here: Isolated, part: str) -> RunInspection | None:
-    (run,) = inspect_runs(here.runners.places, time.monotonic())
+    (run,) = inspect_runs(here.runners.slots, time.monotonic())
     return run if any(part in line for line in run.stack) else None
 
 

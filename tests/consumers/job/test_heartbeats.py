@@ -40,7 +40,7 @@ def run_watched(job: DecodedJob) -> object:
     watchdog = Watchdog([pool], "q")
     watchdog.start()
     try:
-        return run_sync(job, pool.places[0])
+        return run_sync(job, pool.slots[0])
     finally:
         watchdog.stop()
 

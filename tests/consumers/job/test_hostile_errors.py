@@ -123,12 +123,12 @@ def hang() -> str:
 
 class _Places:
     def __init__(self, slot: Slot) -> None:
-        self.places = [slot]
+        self.slots = [slot]
 
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Nothing is stuck for so long."""
         return True
 

@@ -131,7 +131,7 @@ def test_another_task_takes_the_place_of_a_job_that_swallows_its_cancellation(
         assert (shift.dog.running, shift.dog.stuck) == (1, 1)
         let_go.set()
         shift.wait_ended(0)
-        wait_until(lambda: len(shift.runners.places) == 1, what="the stuck job's task to end")
+        wait_until(lambda: len(shift.runners.slots) == 1, what="the stuck job's task to end")
     assert all(shift.has_returned(number) for number in range(6))
     (report,) = [record.getMessage() for record in caplog.records if "is stuck" in record.getMessage()]
     assert "swallow_everything" in report

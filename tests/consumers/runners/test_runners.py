@@ -160,7 +160,7 @@ def test_what_another_runner_takes_over_keeps_its_order() -> None:
     with threads(1, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(10)])
         wait_until(lambda: runs.begun == [0], what="the first to run")
-        assert runners.replace(runners.places[0])
+        assert runners.replace(runners.slots[0])
         runs.wait_ended(9)
     assert runs.ended == [*range(1, 10), 0]
 
@@ -255,7 +255,7 @@ def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
 
 
 def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many places."""
+    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many slots."""
     cancelled: list[int] = []
 
     async def cancel_at_the_end(_number: int) -> None:
@@ -278,7 +278,7 @@ def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixtur
             wait_until(lambda turn=turn: len(cancelled) > turn, what="the cancellation")  # type: ignore[misc]
             shift.hand_in(Order(handler=suspend))
             shift.wait_ended(2 * turn, 2 * turn + 1)
-        assert len(shift.runners.places) == 1
+        assert len(shift.runners.slots) == 1
     assert all(shift.has_returned(number) for number in range(6))
     assert sum("was cancelled with no job in it" in record.getMessage() for record in caplog.records) == 3
 
@@ -287,12 +287,12 @@ def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
     """A stuck job that ends just when its task is replaced leaves a loop that goes on."""
     runs = Runs(gates=[0])
     with loop(1, runs) as runners:
-        (place,) = runners.places
+        (slot,) = runners.slots
         runners.make_ready([plain_record(0)])
         wait_until(lambda: runs.begun == [0], what="the job to begin")
-        place.is_replaced = True  # the first half of `replace`
+        slot.is_replaced = True  # the first half of `replace`
         runs.open_all()
-        wait_until(lambda: place not in runners.places, what="its task to end")
+        wait_until(lambda: slot not in runners.slots, what="its task to end")
         runners.make_ready([plain_record(1)])
         runs.wait_ended(2)
 
@@ -301,13 +301,13 @@ def test_a_record_is_not_left_to_a_task_that_was_replaced_while_idle() -> None:
     """A job that ends while it is being reported as stuck: its task ends too, and the next record runs at once."""
     runs = Runs()
     with loop(1, runs) as runners:
-        (place,) = runners.places
+        (slot,) = runners.slots
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
-        assert runners.replace(place)
-        wait_until(lambda: place not in runners.places, what="the replaced task to end")
+        assert runners.replace(slot)
+        wait_until(lambda: slot not in runners.slots, what="the replaced task to end")
         runners.make_ready([plain_record(0)])
         runs.wait_ended(1)
-        assert len(runners.places) == 1
+        assert len(runners.slots) == 1
 
 
 def test_records_that_come_while_all_tasks_work_wake_nobody() -> None:

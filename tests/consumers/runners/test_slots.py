@@ -35,16 +35,16 @@ def job_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
 class SlotsOnly:
     """A pool of slots without runners."""
 
-    def __init__(self, *places: Slot) -> None:
-        self.places = places
+    def __init__(self, *slots: Slot) -> None:
+        self.slots = slots
         self.replaced: list[Slot] = []
 
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Note it."""
-        self.replaced.append(place)
+        self.replaced.append(slot)
         return True
 
 
