@@ -169,7 +169,8 @@ class Settler:
         self._last_batch_at_s = time.monotonic()
 
     def _has_ended(self, failed: SettlementBatch) -> bool:
-        unsettled = self._done or self._others or self._lone or self._repetitions or len(failed) > self.stranded
+        kept = len(failed) + len(self._repetitions)
+        unsettled = self._done or self._others or self._lone or kept > self.stranded
         return not unsettled or time.monotonic() > self._batch_writer.give_up_at_s
 
     def _repeat_if_due(self, failed: SettlementBatch) -> SettlementBatch:
@@ -185,7 +186,7 @@ class Settler:
         planned = [self._plan(record, outcome) for record, outcome in others]
         done += [item.record for item in planned if _is_name_alone(item)]
         planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
-        return SettlementBatch(done, [*self._repetitions.release(), *planned])
+        return SettlementBatch(done, [*self._repetitions.take_released(), *planned])
 
     def _plan(self, record: Record, outcome: Outcome) -> Settlement:
         writes = plan_writes(
@@ -206,6 +207,7 @@ class Settler:
         failed = self._batch_writer.write(batch)
         failed.others = [item for item in failed.others if not self._lone.take_refused(item)]
         if batch:
+            self._repetitions.note_settled(batch.others)
             self._on_settled(batch)
             self._publish_events(batch)
         return failed
@@ -217,7 +219,7 @@ class Settler:
                 self._publish_event(item.writes.event)
 
     def _report(self, failed: SettlementBatch) -> None:
-        self.stranded = failed.stranded
+        self.stranded = failed.stranded + self._repetitions.count_behind(failed)
         if failed:
             self._trouble.note_failed(failed)
             if failed.is_client_finished:

@@ -148,10 +148,11 @@ class SettleStep:
         if outcome is not DONE:
             outcome = self._excuse.applied(record, outcome)
             self._lanes.expect(record, outcome)
-            self._note_setback(record, outcome, ledger)
+            if isinstance(outcome, Retried | Dead | Deferred):
+                log_setback(record, outcome, self._queue)
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
-        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
-            ledger.add_job(record.deduplication_id)
+        if ledger is not None:
+            _remember(record, outcome, ledger)
         self._lanes.finish(record, outcome)
 
     def settle_done(self, records: list[Record]) -> None:
@@ -163,16 +164,18 @@ class SettleStep:
                 ledger.add_job(record.deduplication_id)
         self._lanes.release_all(records)
 
-    def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
-        """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
 
-        So it is not the ledger of a later assignment: there, the outcome of this one is late and will not be written,
-        and the record must not pass for settled.
-        """
-        if isinstance(outcome, Retried | Dead) and record.assignment.is_active and ledger is not None:
-            ledger.add(tried_name(record))
-        if isinstance(outcome, Retried | Dead | Deferred):
-            log_setback(record, outcome, self._queue)
+def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
+    """Add to the ledger what its twins must not do again: the job, or its attempt that has failed.
+
+    The ledger is the one that was there before this is asked, so not that of a later assignment: there, a failure of
+    this one is late and will not be written, and the record must not pass for settled.
+    """
+    if outcome is DONE or is_lasting(outcome):
+        if record.deduplication_id is not None:
+            ledger.add_job(record.deduplication_id)
+    elif isinstance(outcome, Retried | Dead) and record.assignment.is_active:
+        ledger.add(tried_name(record))
 
 
 def emptied(records: deque[Record]) -> list[Record]:
