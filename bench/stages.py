@@ -21,7 +21,7 @@ from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
@@ -71,7 +71,7 @@ class Line:
         )
         for number in range(queue.partitions):
             self._assignments[number] = assignment = Assignment(number, queue.topic, number)
-            assignment.note_restored(PartitionState(committed_offset=0, position=0))
+            assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
             assignment.note_opened()
             ledgers[number] = Ledger(queue.ledger)
         self._lanes = KeyLanes(self._ready.extend)

@@ -33,7 +33,7 @@ from .polling.dispatch import Dispatch
 from .polling.grace import Grace
 from .polling.intake import Completion, Intake
 from .polling.lag import Lags
-from .polling.poll_thread import PollThread
+from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import TierReader
@@ -58,7 +58,7 @@ class WorkerParts:
     ) -> None:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
-        self.poll_thread = PollThread()
+        self.poll_state = PollThreadState()
         self.instruments = instruments
         self._add_partitions()
         self._add_settling()
@@ -135,7 +135,7 @@ class WorkerParts:
             self.assignments, self.restoring, self.commits, self.backpressure, dispatch=self.dispatch, tiers=self.tiers
         )
         grace_s = min(self.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
-        self.grace = Grace(self.poll_thread, self.completion, self.settled, within_s=grace_s)
+        self.grace = Grace(self.poll_state, self.completion, self.settled, within_s=grace_s)
         self.membership = Membership(queue, partial(view_group, cluster, queue, worker_id))
         self.member = GroupMember(
             queue,

@@ -42,7 +42,7 @@ class QueueWorker:
 
     def __init__(self, parts: WorkerParts) -> None:
         self.queue = parts.queue
-        self._settings, self._poll_thread = parts.settings, parts.poll_thread
+        self._settings, self._poll_state = parts.settings, parts.poll_state
         self._assignments, self._commits, self._rights = parts.assignments, parts.commits, parts.rights
         self._events, self._settled, self._settler = parts.events, parts.settled, parts.settler
         self._decoder, self._dispatch = parts.decoder, parts.dispatch
@@ -57,7 +57,7 @@ class QueueWorker:
     @property
     def last_turn_at_s(self) -> float:
         """When the poll thread turned last, by the monotonic clock."""
-        return self._poll_thread.last_turn_at_s
+        return self._poll_state.last_turn_at_s
 
     def place(self, contracts: Iterable[Contract]) -> None:
         """Note that these contracts come after the versions that the schema store knows by now."""
@@ -70,18 +70,18 @@ class QueueWorker:
         Raises:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
         """
-        self._poll_thread.begin()
+        self._poll_state.begin()
         self._dispatch.start()
         self._member.join()
         try:
-            while not self._poll_thread.is_stopping.is_set():
+            while not self._poll_state.is_stopping.is_set():
                 self._turn()
         finally:
             self._wind_down()
 
     def stop(self) -> None:
         """Begin the graceful shutdown; called from any thread."""
-        self._poll_thread.is_stopping.set()
+        self._poll_state.is_stopping.set()
         self._restoring.stop()
         self._rights.stop()
         self._settled.wake()
@@ -92,7 +92,7 @@ class QueueWorker:
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they will be delivered again."""
-        self._poll_thread.is_stopping_now.set()
+        self._poll_state.is_stopping_now.set()
         self.stop()
 
     def snapshot(self) -> QueueSnapshot:
@@ -101,12 +101,12 @@ class QueueWorker:
 
     def inspect(self) -> QueueInspection:
         """What its runners, partitions and threads are doing; called from any thread."""
-        return self._overview.inspect(self._poll_thread.last_turn_at_s, self._poll_thread.ident)
+        return self._overview.inspect(self._poll_state.last_turn_at_s, self._poll_state.ident)
 
     def _turn(self) -> None:
-        self._poll_thread.note_turn()
+        self._poll_state.note_turn()
         self._check_parts()
-        self._member.stay(self._poll_thread.last_turn_at_s)
+        self._member.stay(self._poll_state.last_turn_at_s)
         self._completion.note_settled()
         self._rebalance.begin_restored(self._member.consumer)
         self._commits.commit_if_due(self._member.consumer)
@@ -179,10 +179,10 @@ class QueueWorker:
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""
-        self._poll_thread.is_stopping.set()
+        self._poll_state.is_stopping.set()
         self._membership.leave()
         self._restoring.stop()
-        self._poll_thread.leave_at_s = time.monotonic() + self._settings.grace.total_seconds()
+        self._poll_state.leave_at_s = time.monotonic() + self._settings.grace.total_seconds()
         if self._dispatch.crashed is not None:
             self._commits.note_crash()
         everything = self._assignments.leave_all()
@@ -191,13 +191,13 @@ class QueueWorker:
             self._rebalance.take_back(everything)
             self._await_running()
         finally:  # whatever the consumer says by now: what has ended is settled
-            self._dispatch.stop(timedelta(0) if self._poll_thread.is_stopping_now.is_set() else SETTLE_AT_STOP)
+            self._dispatch.stop(timedelta(0) if self._poll_state.is_stopping_now.is_set() else SETTLE_AT_STOP)
             self._leave_in_time()
-            self._events.close(0.0 if self._poll_thread.is_stopping_now.is_set() else EVENTS_AT_STOP_S)
+            self._events.close(0.0 if self._poll_state.is_stopping_now.is_set() else EVENTS_AT_STOP_S)
 
     def _await_running(self) -> None:
         """Go on polling, so that the partitions stay ours while their last jobs run, and are settled where they can."""
-        while self._has_hope() and self._crash_cause() is None and not self._poll_thread.is_out_of_time:
+        while self._has_hope() and self._crash_cause() is None and not self._poll_state.is_out_of_time:
             self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
             self._completion.note_settled()
             self._commits.commit_if_due(self._member.consumer)
@@ -208,10 +208,10 @@ class QueueWorker:
 
     def _leave_in_time(self) -> None:
         """Commit and leave the group, but do not wait for brokers that do not answer: nothing is lost without it."""
-        self._poll_thread.leave_at_s = 0.0
+        self._poll_state.leave_at_s = 0.0
         leaving = threading.Thread(target=self._leave, name=f"stoker-leave-{self.queue.name}", daemon=True)
         leaving.start()
-        leaving.join(LEAVE_NOW_S if self._poll_thread.is_stopping_now.is_set() else LEAVE_S)
+        leaving.join(LEAVE_NOW_S if self._poll_state.is_stopping_now.is_set() else LEAVE_S)
         if leaving.is_alive():
             _LOGGER.warning("the brokers do not answer; leaving without them", extra={log_keys.QUEUE: self.queue.name})
 

@@ -16,7 +16,7 @@ from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
 from ..records.assignment import Assignment
-from ..records.partition_state import PartitionState
+from ..records.commit_metadata import CommitMetadata
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
@@ -132,7 +132,7 @@ class Assignments:
         """
         assignment = self._make(TopicPartition(former.topic, former.partition))
         assignment.replace(former)
-        assignment.progress.begin(PartitionState(committed_offset=offset, position=offset))
+        assignment.progress.begin(CommitMetadata(committed_offset=offset, position=offset))
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:

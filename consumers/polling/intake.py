@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, Message
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..partitions.assignments import Assignments
 from ..records.outcomes import INTERRUPTED
-from ..records.progress import OffsetsWentBack
+from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
 from .backpressure import Backpressure
 from .dispatch import Dispatch

@@ -12,7 +12,7 @@ from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
-from ..records.progress import OffsetsWentBack
+from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
 from .backpressure import Backpressure, places
 from .dispatch import Dispatch

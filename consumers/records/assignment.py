@@ -9,9 +9,9 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from .commit_metadata import CommitMetadata
 from .crash_history import CrashHistory
-from .partition_state import PartitionState
-from .progress import Progress
+from .partition_progress import PartitionProgress
 from .source import MAIN, Source
 
 Lane = bytes | str
@@ -123,7 +123,7 @@ class Assignment:
         self.state = AssignmentState.RESTORING
         self.is_current = self.is_active = True
         self._replaced: Assignment | None = None
-        self.progress = Progress()
+        self.progress = PartitionProgress()
         self.in_flight = 0
         self.commit_state = CommitState()
         self.crash_history = CrashHistory()
@@ -146,7 +146,7 @@ class Assignment:
 
     def note_restored(
         self,
-        state: PartitionState,
+        state: CommitMetadata,
         *,
         spilled_at: int | None = None,
         awaited: Mapping[Lane, Collection[Awaited]] = MappingProxyType({}),

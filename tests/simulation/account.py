@@ -17,8 +17,8 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
-from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
@@ -57,7 +57,7 @@ class Account:
         self._ended: defaultdict[int, set[str]] = defaultdict(set)
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
-        self.complete_before: dict[Assignment, PartitionState] = {}
+        self.complete_before: dict[Assignment, CommitMetadata] = {}
         self.deaths = Deaths(queue)
         self.step = 0
         self.is_disturbed = False
@@ -137,12 +137,12 @@ class Account:
             if state.is_complete(told.record.offset):
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
 
-    def known_to_successor(self, place: Place) -> PartitionState:
+    def known_to_successor(self, place: Place) -> CommitMetadata:
         """What the commit says, and the newest of the progress topic where it refers to that."""
         state, spilled = self._committed(place), self._spilled(place)
         return state if state.spilled_at is None else _joined(state, spilled[max(spilled)] if spilled else None)
 
-    def _meant_by_commit(self, place: Place) -> PartitionState:
+    def _meant_by_commit(self, place: Place) -> CommitMetadata:
         """What the commit says, and the very record of the progress topic that it refers to: all that its owner knows.
 
         A successor may know more: an owner that was cut off still writes there what it has settled.
@@ -150,15 +150,15 @@ class Account:
         state = self._committed(place)
         return state if state.spilled_at is None else _joined(state, self._spilled(place).get(state.spilled_at))
 
-    def _committed(self, place: Place) -> PartitionState:
+    def _committed(self, place: Place) -> CommitMetadata:
         offset, metadata = self._brokers.committed.get(place, (0, ""))
-        return PartitionState.decode(metadata, offset) or PartitionState(committed_offset=offset, position=offset)
+        return CommitMetadata.decode(metadata, offset) or CommitMetadata(committed_offset=offset, position=offset)
 
-    def _spilled(self, place: Place) -> dict[int, PartitionState | None]:
+    def _spilled(self, place: Place) -> dict[int, CommitMetadata | None]:
         """{offset on the progress topic: what was spilled there}, from the one on that the commit refers to."""
         log, spilled_at = self._brokers.logs[self._queue.progress_topic, place[1]], self._committed(place).spilled_at
         return {
-            at: PartitionState.from_bytes(message.value() or b"")
+            at: CommitMetadata.from_bytes(message.value() or b"")
             for at, message in log.records.items()
             if spilled_at is not None and at >= spilled_at and message.key() == place[0].encode()
         }
@@ -229,7 +229,7 @@ class Account:
     def _check_is_open(self, process: SimProcess, assignment: Assignment) -> None:
         """The next owner can tell that somebody was at work, before the first job is."""
         offset, metadata = self._brokers.committed.get((assignment.topic, assignment.partition), (0, ""))
-        state = PartitionState.decode(metadata, offset)
+        state = CommitMetadata.decode(metadata, offset)
         is_known = state is not None and state.is_open
         assert is_known or not self._tells or process.is_fenced, f"{assignment.topic} is at work and does not say so"
 
@@ -306,7 +306,7 @@ class Account:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
 
 
-def _joined(committed: PartitionState, spilled: PartitionState | None) -> PartitionState:
+def _joined(committed: CommitMetadata, spilled: CommitMetadata | None) -> CommitMetadata:
     return committed.without_runs() if spilled is None else committed.with_runs_of(spilled)
 
 

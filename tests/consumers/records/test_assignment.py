@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from stoker.consumers.records.assignment import Assignment, AssignmentState, ForbiddenTransition
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 
 RESTORING, OPENING, RUNNING, REPLACED, LEAVING, ENDED = AssignmentState
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ def _be_replaced(assignment: Assignment) -> None:
 
 
 def _restore(assignment: Assignment) -> None:
-    assignment.note_restored(PartitionState(committed_offset=0, position=0))
+    assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
 
 
 def _replace_another(assignment: Assignment) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from support.program import TESTS, program
@@ -32,16 +32,16 @@ def commit_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None, 
         consumer.close()
 
 
-def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> PartitionState | None:
+def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> CommitMetadata | None:
     """What the commit of partition 0 says."""
     found = commit_of(cluster, queue, topic)
-    return PartitionState.decode(found.metadata, found.offset)
+    return CommitMetadata.decode(found.metadata, found.offset)
 
 
-def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incomplete: int) -> PartitionState:
+def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incomplete: int) -> CommitMetadata:
     """Wait until the commit knows of all up to `position`, and that so many of it are incomplete."""
 
-    def look() -> PartitionState | None:
+    def look() -> CommitMetadata | None:
         state = state_of(cluster, queue)
         if state is None or state.position != position:
             return None
@@ -53,10 +53,10 @@ def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incompl
     return found
 
 
-def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, PartitionState]:
+def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, CommitMetadata]:
     """{offset: state} of the progress topic's partition 0."""
     records = read_topic(cluster, queue.progress_topic, queue.partitions)
-    found = {record.offset() or 0: PartitionState.from_bytes(bytes(record.value() or b"")) for record in records}
+    found = {record.offset() or 0: CommitMetadata.from_bytes(bytes(record.value() or b"")) for record in records}
     return {offset: state for offset, state in found.items() if state is not None}
 
 
