@@ -115,7 +115,7 @@ class WorkerParts:
         self.backpressure = Backpressure(
             self.assignments,
             self.settings,
-            lambda: self.dispatch.parked + self.dispatch.gates.count,
+            lambda: self.dispatch.lanes.parked + self.dispatch.gates.count,
             self.settled,
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)

@@ -104,7 +104,7 @@ class Holdups:
             yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
-        parked = _at(waiting, self._dispatch.parked_records())
+        parked = _at(waiting, self._dispatch.lanes.parked_records())
         crashed = _at(waiting, self._crashed_records())
         held = _at(waiting, self._backpressure.held_records())
         gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
@@ -126,7 +126,7 @@ class Holdups:
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
-        tier = self._dispatch.awaited_tier(record) if ahead is None else None
+        tier = self._dispatch.lanes.awaited_tier(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
         if tier is not None:

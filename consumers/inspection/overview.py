@@ -19,6 +19,7 @@ from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection
 from ..runners.stacks import innermost, thread_frames
+from ..steps.schema_waits import AwaitedSchema
 from .queue_inspection import SLOW_TURN_S, GateInspection, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
 
@@ -90,8 +91,8 @@ class Overview:
         return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
-            ready=self._dispatch.ready,
-            parked=self._dispatch.parked,
+            ready=self._dispatch.runners.ready,
+            parked=self._dispatch.lanes.parked,
             held=self._backpressure.held,
             in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,
@@ -105,7 +106,7 @@ class Overview:
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
             crashed=0 if isolated is None else isolated.paused,
-            awaiting_schema=self._dispatch.awaiting_schema,
+            awaiting_schema=self._dispatch.gates.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )

@@ -1,10 +1,10 @@
-"""Strings the parts together for one queue: lanes make records ready, runners carry them through the pipe."""
+"""`Dispatch`: lanes make records ready, gates hold some of them back, runners carry the others through the pipe."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
@@ -23,10 +23,9 @@ from ..settling.event_publisher import EventPublisher
 from ..settling.events import progress_event
 from ..settling.excuse import Excuse
 from ..settling.settle import Settler
-from ..settling.settlement import Settlement
 from ..settling.writes import utc
 from ..steps.pipe import Pipe, SettleStep
-from ..steps.schema_waits import AwaitedSchema, SchemaWaits
+from ..steps.schema_waits import SchemaWaits
 from ..steps.steps import Decided, DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners
 
@@ -36,14 +35,16 @@ INTERRUPT_WITHIN_S: Final = 1.0
 
 
 class Dispatch:
-    """Everything between delivery and settling: `take` records, and the settler is handed what became of them.
+    """The parts between the poll thread and the settler, and what concerns several of them at once.
 
     Attributes:
+        lanes: take records from the poll thread, and make them ready.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
-        watchdog: looks at all runs.
+        waits: asks for the schemas that records wait for at the gates.
+        watchdog: checks all runs.
     """
 
     def __init__(
@@ -59,14 +60,14 @@ class Dispatch:
     ) -> None:
         self._queue = queue = step_context.queue
         self.gates = gates
-        self._waits = waits
+        self.waits = waits
         self._settler = settler
         self._events = events
         self._worker_id = settings.worker_id
         self._failure: BaseException | None = None
-        self._lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
+        self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready)
         self.excuse = Excuse(queue)
-        settle_step = SettleStep(queue, step_context.ledgers, self._lanes, settler, self.excuse)
+        settle_step = SettleStep(queue, step_context.ledgers, self.lanes, settler, self.excuse)
         self.pipe = Pipe(
             step_context,
             settle=settle_step.settle,
@@ -83,64 +84,32 @@ class Dispatch:
         """Start all threads."""
         self._settler.start()
         self.gates.start(self._make_ready)
-        self._waits.start(self._put_off)
+        self.waits.start(self._put_off)
         self.watchdog.start()
         self.runners.start()
 
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return self._failure or self.watchdog.crashed or self.runners.crashed or self._waits.crashed
-
-    @property
-    def parked(self) -> int:
-        """Records that wait behind others of their key."""
-        return self._lanes.parked
-
-    def parked_records(self) -> list[Record]:
-        """The same, each of them."""
-        return self._lanes.parked_records()
-
-    def awaited_tier(self, record: Record) -> timedelta | None:
-        """The tier from which an earlier job of a parked record's key is to come first; None where none is."""
-        return self._lanes.awaited_tier(record)
-
-    @property
-    def awaiting_schema(self) -> int:
-        """Records that wait until the schema store was asked for their schema."""
-        return self.gates.count_of(AwaitedSchema)
-
-    @property
-    def ready(self) -> int:
-        """Records that could run at once, were a runner free."""
-        return self.runners.ready
+        return self._failure or self.watchdog.crashed or self.runners.crashed or self.waits.crashed
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
         self.runners.begin(assignment)
-        self._lanes.begin(assignment.take_awaited())
-
-    def note_settled(self, settled: Iterable[Settlement]) -> None:
-        """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
-        self.runners.note_settled()
-        self._lanes.note_settled(settled)
-
-    def take(self, records: list[Record]) -> None:
-        """Run these as soon as their lanes allow."""
-        self._lanes.add(records)
+        self.lanes.begin(assignment.take_awaited())
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
-        parked = self._lanes.drop(assignments)
+        parked = self.lanes.drop(assignments)
         ready = self.runners.drop(assignments) + self.gates.drop(assignments)
         for record in ready:
-            self._lanes.release(record)
+            self.lanes.release(record)
         return parked + ready
 
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""
         self.pipe.is_stopping = True
-        self._waits.stop()
+        self.waits.stop()
         self.gates.stop()
         self.watchdog.stop()
         self.watchdog.interrupt_all("shutdown")

@@ -73,7 +73,7 @@ class Intake:
             self._backpressure.begin(records)
             if self._instruments:
                 self._instruments.taken(records)
-            self._dispatch.take(records)
+            self._dispatch.lanes.add(records)
 
     def _note_event(self, message: Message) -> None:
         error = message.error()
@@ -109,7 +109,8 @@ class Completion:
             for item in batch.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
-            self._dispatch.note_settled(batch.others)
+            self._dispatch.runners.note_settled()
+            self._dispatch.lanes.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)
 
 

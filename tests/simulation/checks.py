@@ -11,10 +11,10 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.dispatch.parked + len(process.startable) + process.isolated.paused + process.gates.count
+    waiting = process.dispatch.lanes.parked + len(process.startable) + process.isolated.paused + process.gates.count
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
-    assert process.dispatch.parked >= 0
+    assert process.dispatch.lanes.parked >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
@@ -37,7 +37,7 @@ def check_rest(world: World) -> None:
         if process.is_alive:
             assert process.backpressure.in_flight == 0
             assert process.backpressure.held == 0
-            assert process.dispatch.parked == 0
+            assert process.dispatch.lanes.parked == 0
             assert (process.backpressure._of_tiers, process.backpressure._of_tiers_bytes) == (0, 0)
             check_watched(world, process)
     for place, log in world.brokers.logs.items():

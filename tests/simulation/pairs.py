@@ -33,7 +33,7 @@ def in_hand(process: SimProcess) -> Iterable[Record]:
     """What has been delivered to a process and has not ended there."""
     yield from (running.record for running in (*process.running, *process.frozen))
     yield from process.startable
-    yield from process.dispatch.parked_records()
+    yield from process.dispatch.lanes.parked_records()
     yield from process.backpressure.held_records()
 
 

@@ -44,7 +44,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
-from stoker.consumers.steps.schema_waits import SchemaWaits
+from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
@@ -167,7 +167,7 @@ class SimProcess:
         self.pipe._settle = self._settle
         self._settle_done_in_pipe, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
         self.backpressure = Backpressure(
-            self.assignments, settings, lambda: self.dispatch.parked + self.gates.count, self.settled
+            self.assignments, settings, lambda: self.dispatch.lanes.parked + self.gates.count, self.settled
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
@@ -359,7 +359,7 @@ class SimProcess:
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
         before = set(self.ended)
-        if self.dispatch.awaiting_schema:
+        if self.dispatch.gates.count_of(AwaitedSchema):
             self.waits._ask(self.waits._next_frames())
         assert self.dispatch.crashed is None
         return [(record, self.ended.pop(record)) for record in set(self.ended) - before]

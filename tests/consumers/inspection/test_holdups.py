@@ -50,8 +50,7 @@ class Scene:
         """Put a worker's parts in their places."""
         self.dispatch = SimpleNamespace(
             watchdog=SimpleNamespace(slots=self.slots),
-            parked_records=self.lanes.parked_records,
-            awaited_tier=self.lanes.awaited_tier,
+            lanes=self.lanes,
             runners=SimpleNamespace(of=lambda _kind: SimpleNamespace(paused_records=lambda: self.crashed)),
             gates=SimpleNamespace(waiting=lambda: self.gated),
         )
