@@ -167,10 +167,10 @@ class GateRow:
         with self._lock:
             return list(self._held)
 
-    def waiting(self) -> dict[Record, Why]:
-        """{record: why} of all that wait here."""
+    def waiting(self) -> dict[Record, Wait]:
+        """All records that wait here: until when, and why."""
         with self._lock:
-            return {record: why for why, held in self._held.items() for record in held}
+            return {record: wait for held in self._held.values() for record, wait in held.items()}
 
     def count_of(self, kind: type[Why]) -> int:
         """How many records wait for reasons of one kind."""

@@ -18,7 +18,7 @@ from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID
-from ..isolation.runners import IsolatedRunners
+from ..gates.gate import Wait
 from ..job.run import Run
 from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
@@ -40,7 +40,7 @@ MOST_REPORTS: Final = 20
 
 Spot = tuple[Assignment, int]
 """Where a record stands: its assignment and offset."""
-State = Literal["running", "stuck", "behind", "awaiting-retry", "crashed", "unsettled", "ready"]
+State = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
 """`reason` of the event, or else the word of a gate; `docs/wire-contract.md` says what each means."""
 
 
@@ -105,24 +105,16 @@ class Holdups:
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
-        crashed = _at(waiting, self._crashed_records())
         held = _at(waiting, self._backpressure.held_records())
-        gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
+        gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
-            elif spot in crashed:
-                yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
             elif spot in gated:
-                record, why = gated[spot]
-                yield Holdup(spot=spot, state=why.word, since_s=since_s, record=record, detail=why.detail)
+                yield _of_gated(*gated[spot], since_s)
             elif spot not in held:  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
-
-    def _crashed_records(self) -> Iterable[Record]:
-        isolated = self._dispatch.runners.of(IsolatedRunners)
-        return () if isolated is None else isolated.paused_records()
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
@@ -151,6 +143,12 @@ def spot_of(record: Record) -> Spot:
 def _at(spots: Container[Spot], records: Iterable[Record]) -> dict[Spot, Record]:
     """{spot: record} of those that stand at one of these spots."""
     return {spot: record for record in records if (spot := spot_of(record)) in spots}
+
+
+def _of_gated(record: Record, wait: Wait, since_s: float) -> Holdup:
+    due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
+    detail = {**wait.why.detail, **due}
+    return Holdup(spot=spot_of(record), state=wait.why.word, since_s=since_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: State) -> Holdup:

@@ -10,6 +10,7 @@ from typing import Final
 from ...topology import Queue
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
+from ..isolation.crashes import CrashPause
 from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
@@ -87,7 +88,7 @@ class Overview:
         """What everything is doing."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
-        dog, isolated = self._dispatch.watchdog, self._dispatch.runners.of(IsolatedRunners)
+        dog = self._dispatch.watchdog
         return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
@@ -105,14 +106,15 @@ class Overview:
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._loops(),
             runs=inspect_runs(dog.slots, now_s),
-            crashed=0 if isolated is None else isolated.paused,
+            crashed=self._dispatch.gates.count_of(CrashPause),
             awaiting_schema=self._dispatch.gates.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )
 
     def _gated(self) -> tuple[GateInspection, ...]:
-        counts = Counter((why.word, *why.detail.values()) for why in self._dispatch.gates.waiting().values())
+        whys = (wait.why for wait in self._dispatch.gates.waiting().values())
+        counts = Counter((why.word, *why.detail.values()) for why in whys)
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
             for (word, *detail), count in counts.most_common(MOST_REASONS)

@@ -86,9 +86,8 @@ class QueueInspection:
         parked: jobs that wait behind an earlier one of their key.
         held: delayed jobs that are not to be looked at yet.
         in_flight: jobs taken and not yet settled.
-        crashed: jobs that wait a little before they run again, since their process has died.
         gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
-            store was asked for their schema.
+            store was asked for their schema, `crashed` those that wait a little since their process has died.
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
         lost_right: what the brokers do not let it do any more; empty where all is allowed.
@@ -190,5 +189,3 @@ def _child_hints(inspection: QueueInspection) -> Iterator[str]:
         yield f"isolated jobs wait, since no child process can be started: {children.trouble}"
     elif children.starting and not children.idle:
         yield f"{children.starting} child processes start, {children.busy} are busy: isolated jobs may wait for one"
-    if inspection.crashed:
-        yield f"{inspection.crashed} jobs wait to be run again, since their process has died"

@@ -1,8 +1,7 @@
 """`IsolatedRunners`: runs jobs in child processes, and decides what a job's crash leads to.
 
-A thread for each job that may run at once waits for its child. A job whose child has died waits a little with nobody
-waiting for it, and is then run again in a child that has never run another job; its lane stands still meanwhile, the
-others flow.
+A thread for each job that may run at once waits for its child. A job whose child has died waits a little at the gates,
+and then runs again in a child that has never run another job. Its lane stands still meanwhile, the others flow.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ import multiprocessing.spawn
 import os
 import pickle
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from ...topology import InvalidDeclaration
@@ -20,6 +20,7 @@ from ...topology.declaration.isolation import why_not_importable
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
+from ..gates.gate import Wait
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
@@ -32,7 +33,7 @@ from ..steps.steps import DecodedJob, Raised, StepContext, decide
 from .child_main import find_handler
 from .child_run import Killed, NotBegun, run_in_child
 from .child_slot import ChildSlot
-from .crashes import ChildDied, pause_after, quarantine
+from .crashes import ChildDied, CrashPause, pause_after, quarantine
 from .messages import HandlerAddress, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
 from .suspects import Suspects, crashes_before
@@ -57,8 +58,11 @@ class IsolatedRunners(Runners[Slot]):
         settings: WorkerSettings,
         run_one: RunOne,
         settle_done: SettleDone,
+        *,
+        hold: Callable[[Record, Wait], bool],
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context = step_context
+        self._step_context, self._hold, self._clock = step_context, hold, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -77,7 +81,6 @@ class IsolatedRunners(Runners[Slot]):
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
-        self._paused: dict[Record, threading.Timer] = {}
         self._deaths: dict[Record, list[ChildDied]] = {}
 
     @property
@@ -122,12 +125,12 @@ class IsolatedRunners(Runners[Slot]):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         self._suspects.end(assignments)
+        running = {slot.run.record for slot in self.slots if slot.run is not None}
         with self._lock:
-            waiting = [record for record in self._paused if record.assignment in assignments]
-            for record in waiting:
-                self._paused.pop(record).cancel()
-                self._deaths.pop(record, None)
-        return waiting + self._threads.drop(assignments)
+            for record in self._deaths.keys() - running:
+                if record.assignment in assignments:
+                    del self._deaths[record]
+        return self._threads.drop(assignments)
 
     def interrupt(self, within_s: float) -> None:
         """Start no further record, interrupt what runs, at no attempt's cost, and end all children."""
@@ -136,26 +139,12 @@ class IsolatedRunners(Runners[Slot]):
         for slot in self.slots:
             if slot.run is not None:
                 slot.interrupt(slot.run, "shutdown")
-        with self._lock:
-            for timer in self._paused.values():
-                timer.cancel()
-            self._paused.clear()
         self._pool.stop()
 
     @property
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
         return self._threads.ready
-
-    @property
-    def paused(self) -> int:
-        """Records that wait a little, since their child has died."""
-        return len(self._paused)
-
-    def paused_records(self) -> list[Record]:
-        """The records that wait a little, since their child has died."""
-        with self._lock:
-            return list(self._paused)
 
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
@@ -220,29 +209,15 @@ class IsolatedRunners(Runners[Slot]):
             with self._lock:
                 self._deaths.pop(record, None)
             return quarantine(job.run.job_type, crashes, deaths)
-        return None if self._pause(record, pause_after(crashes).total_seconds()) else INTERRUPTED
-
-    def _pause(self, record: Record, pause_s: float) -> bool:
-        """Run the record again later; False where it is not to be run here any more."""
-        timer = self._timer(pause_s, record)
+        if self._hold(record, self._pause_after(crashes)):
+            return None
         with self._lock:
-            if self._pool.is_stopping or not record.assignment.is_current:
-                self._deaths.pop(record, None)
-                return False
-            self._paused[record] = timer
-        timer.start()
-        return True
+            self._deaths.pop(record, None)
+        return INTERRUPTED
 
-    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
-        timer = threading.Timer(pause_s, self._resume, args=(record,))
-        timer.daemon = True
-        return timer
-
-    def _resume(self, record: Record) -> None:
-        with self._lock:
-            if self._paused.pop(record, None) is None:
-                return
-        self._threads.make_ready([record])
+    def _pause_after(self, crashes: int) -> Wait:
+        pause = pause_after(crashes)
+        return Wait(until_at_s=self._clock() + pause.total_seconds(), why=CrashPause(pause))
 
     def _log_crash(self, job: DecodedJob, died: ChildDied, crashes: int) -> None:
         run = job.run

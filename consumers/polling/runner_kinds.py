@@ -68,7 +68,11 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         return Decided(isolated.outcome(job, slot))
 
     isolated = IsolatedRunners(
-        parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child), parts.pipe.settle_done
+        parts.step_context,
+        parts.settings,
+        to_the_end(parts.pipe, run_in_child),
+        parts.pipe.settle_done,
+        hold=parts.pipe.hold,
     )
     return isolated
 

@@ -52,7 +52,7 @@ class Pipe:
         self._step_context = step_context
         self._settle = settle
         self._settle_done = settle_done
-        self._hold = hold
+        self.hold = hold
         self._fail = fail
         self._excuse = excuse
         self._instruments = step_context.instruments
@@ -119,7 +119,7 @@ class Pipe:
         """None where the record waits at the gates: it is made ready again."""
         job = steps.decode(record, self._step_context)
         if isinstance(job, Wait):
-            return None if self._hold(record, job) else INTERRUPTED
+            return None if self.hold(record, job) else INTERRUPTED
         if self._is_watched and isinstance(job, DecodedJob):
             self._instruments.begun(job.run)
         return job

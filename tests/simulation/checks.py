@@ -11,7 +11,7 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.dispatch.lanes.parked + len(process.startable) + process.isolated.paused + process.gates.count
+    waiting = process.dispatch.lanes.parked + len(process.startable) + process.gates.count
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + process.unsettled + unnoted
     assert process.dispatch.lanes.parked >= 0

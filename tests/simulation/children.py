@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
+from stoker.consumers.gates.gate import Wait
 from stoker.consumers.isolation.child_run import Killed
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.runners import IsolatedRunners
@@ -46,26 +46,13 @@ class ReadyRecords(Runners[Slot]):
         return take_out(self.records, assignments)
 
 
-class SimTimer:
-    """In place of `threading.Timer`."""
-
-    def __init__(self, pause_s: float) -> None:
-        self.due_s = CLOCK.time() + pause_s
-
-    def start(self) -> None:
-        """The clock is looked at, see `resume_due`."""
-
-    def cancel(self) -> None:
-        """It is forgotten."""
-
-
 class SimIsolatedRunners(IsolatedRunners):
     """The runners of one queue whose jobs run in children."""
 
     _ending: Outcome | ChildDied
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, *parts: Any, hold: Callable[[Record, Wait], bool]) -> None:
+        super().__init__(*parts, hold=hold, clock=CLOCK.time)
         self.ready_records = ReadyRecords()
         self._threads = cast(ThreadRunners, self.ready_records)
 
@@ -79,19 +66,3 @@ class SimIsolatedRunners(IsolatedRunners):
 
     def _run(self, *_: Any, **__: Any) -> Outcome | Killed | ChildDied:
         return self._ending
-
-    # ---- pauses
-
-    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
-        return cast(threading.Timer, SimTimer(pause_s))
-
-    def resume_due(self) -> None:
-        """Make those ready whose pause is over."""
-        for record, timer in list(self._paused.items()):
-            if cast(SimTimer, timer).due_s <= CLOCK.time():
-                self._resume(record)
-
-    @property
-    def next_due_s(self) -> float | None:
-        """When the next pause is over."""
-        return min((cast(SimTimer, timer).due_s for timer in self._paused.values()), default=None)

@@ -283,7 +283,7 @@ class Play:
         self.turn(process)
         self.check()
         due_s = min(
-            filter(None, [process.backpressure.next_due_at_s, process.isolated.next_due_s, process.gates.next_at_s]),
+            filter(None, [process.backpressure.next_due_at_s, process.gates.next_at_s]),
             default=None,
         )
         if due_s is not None:

@@ -192,7 +192,7 @@ class SimProcess:
 
     def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
         self.isolated = SimIsolatedRunners(
-            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear
+            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear, hold=parts.pipe.hold
         )
         return [self.isolated, self.ready]
 
@@ -255,8 +255,7 @@ class SimProcess:
         self.intake.take(self.tiers.fetch(min(limit, self.backpressure.tier_room)), self.tiers.consumer)
 
     def take_due(self) -> None:
-        """Take held records that are due, and end the pauses after crashes."""
-        self.isolated.resume_due()
+        """Take held records that are due."""
         self.intake.take_due(self.tiers.consumer)
 
     def revoke(self, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]) -> None:

@@ -54,6 +54,10 @@ class Scene:
         self.make_ready(records)
         return records
 
+    def whys(self) -> dict[Record, Why]:
+        """Why each record waits."""
+        return {record: wait.why for record, wait in self.row.waiting().items()}
+
 
 def test_a_row_without_gates_is_false_and_asks_nothing() -> None:
     """So that a queue without gates pays one look for a whole handful."""
@@ -66,7 +70,7 @@ def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
     scene = Scene()
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
-    assert (scene.row.count, scene.row.waiting()) == (2, {first: ODD, second: ODD})
+    assert (scene.row.count, scene.whys()) == (2, {first: ODD, second: ODD})
     scene.row.release(ODD)
     assert (scene.started, scene.row.count) == ([2, 4], 2), "it is still closed"
     scene.gate.is_closed = False
@@ -123,7 +127,7 @@ def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() ->
     scene.make_ready([other])
     scene.assignment.leave()
     assert scene.row.drop([scene.assignment]) == [record]
-    assert (scene.row.count, scene.row.waiting()) == (1, {other: ODD})
+    assert (scene.row.count, scene.whys()) == (1, {other: ODD})
     assert scene.row.admit([record]) == [record], "the next step ends it"
     assert not scene.row.hold(record, Wait(until_at_s=None, why=ODD))
 

@@ -15,7 +15,7 @@ import pytest
 
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
 from stoker.consumers.isolation.child_run import Killed, _Watch
-from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.job.signals import TimeLimitExceeded
@@ -267,7 +267,12 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     with isolated(pipeline, queue) as here:
         here.offer(die, 1)
         wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 30, "the first crash")
-        taken = wait_until(lambda: here.runners.drop([here.assignment]), what="the record")
+        wait_until(lambda: here.gates.count, what="the record")
+        (wait,) = here.gates.waiting().values()
+        taken = here.gates.drop([here.assignment])
+        here.runners.drop([here.assignment])
+        assert here.runners._deaths == {}, "nobody will ask for the evidence"
+    assert wait.why == CrashPause(timedelta(seconds=1))
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}
 

@@ -15,6 +15,7 @@ from confluent_kafka import Message
 
 from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.gate import Wait
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
@@ -37,6 +38,7 @@ class Isolated:
     step_context: StepContext
     assignment: Assignment
     runners: IsolatedRunners
+    gates: GateRow
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     offsets: Iterator[int] = field(default_factory=count)
 
@@ -67,7 +69,12 @@ class Isolated:
 
     def wait(self, *job_ids: str, deadline_s: float = DEADLINE_S) -> list[Outcome]:
         """The outcomes of these jobs, once they are there."""
-        wait_until(lambda: set(job_ids) <= set(self.outcomes), deadline_s, f"outcomes of {job_ids}")
+
+        def are_there() -> bool:
+            self.gates.ask_again()
+            return set(job_ids) <= set(self.outcomes)
+
+        wait_until(are_there, deadline_s, f"outcomes of {job_ids}")
         return [self.outcomes[job_id] for job_id in job_ids]
 
     def run(self, job_type: JobType[..., Any], *arguments: Any, **how: Any) -> Outcome:
@@ -90,6 +97,7 @@ class Isolated:
 def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isolated]:
     """Runners for a declared queue, stopped afterwards."""
     step_context = StepContext(queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={})
+    gates = GateRow()
     outcomes: dict[str, Outcome] = {}
     crashes: list[BaseException] = []
 
@@ -105,12 +113,18 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
             raise
 
     runners = IsolatedRunners(
-        step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, deque[Record].clear
+        step_context,
+        WorkerSettings(**{"isolated_concurrency": 1, **settings}),
+        run_one,
+        deque[Record].clear,
+        hold=gates.hold,
     )
+    gates.start(runners.make_ready)
     assignment = Assignment(1, queue.topic, 0)
     try:
-        yield Isolated(queue, step_context, assignment, runners, outcomes)
+        yield Isolated(queue, step_context, assignment, runners, gates, outcomes)
     finally:
+        gates.stop()
         runners.interrupt(0.0)
     assert not crashes
     assert runners.crashed is None
