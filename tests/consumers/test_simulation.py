@@ -30,6 +30,8 @@ SHAPES = {
     "strict ordering": Shape(ordering="strict"),
     "progress that is spilled": Shape(spills_beyond=26),
     "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=26),
+    "offsets that go back": Shape(goes_back=True, is_watched=True),
+    "strict ordering, offsets that go back, large jobs": Shape(goes_back=True, ordering="strict", large_every=3),
     "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
     "a registry that is away, and topics that refuse large records": Shape(newer_every=2, large_every=3),

@@ -27,6 +27,9 @@ from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
 
+BEGUN_ANEW = CommitMetadata(committed_offset=0, position=0)
+"""What is known to be complete where offsets went back: nothing."""
+
 
 class Account:
     """All jobs of one simulation.
@@ -202,7 +205,7 @@ class Account:
     def note_child_killed(self, process: SimProcess, record: Record, outcome: Outcome | None) -> None:
         """A job has killed its child: its run is cut, at no attempt's cost; it has an outcome once that is enough."""
         self._run_of(record).is_cut = True
-        self.deaths.note_child(record, self.complete_before[record.assignment], outcome)
+        self.deaths.note_child(record, self.complete_before.get(record.assignment, BEGUN_ANEW), outcome)
         if outcome is not None:
             self.note_end(process, record, outcome)
 
@@ -220,7 +223,7 @@ class Account:
         if self._remembers:
             self._check_is_not_settled(process, record)
             self._check_explained(job, record, attempt)
-        state = self.complete_before[record.assignment]
+        state = self.complete_before.get(record.assignment, BEGUN_ANEW)
         assert not state.is_complete(record.offset), f"{record} was complete before"
         self._check_alone(process, job)
         self._check_order(job)
@@ -238,7 +241,9 @@ class Account:
         told = self.told[assignment.topic, assignment.partition][record.offset]
         for name in told.names:
             at = self.durable.get((assignment.partition, name))
-            assert at is None or at > self.seen[assignment], f"{record} runs, though {name} was durable before"
+            assert at is None or at > self.seen[_restored(assignment)], (
+                f"{record} runs, though {name} was durable before"
+            )
         done_s = self._remembered[process].get(f"{assignment.partition} {record.deduplication_id}", 0.0)
         assert CLOCK.time() - done_s > 100, f"{record} runs again in the process that has done its job"
 
@@ -304,6 +309,11 @@ class Account:
         is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
         if is_lasting and record.assignment.partition in process.assignments.ledgers:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
+
+
+def _restored(assignment: Assignment) -> Assignment:
+    """The one that read what its partition needs: itself, or the one of which it goes on with the partition."""
+    return assignment if assignment._replaced is None else _restored(assignment._replaced)
 
 
 def _joined(committed: CommitMetadata, spilled: CommitMetadata | None) -> CommitMetadata:

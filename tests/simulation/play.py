@@ -22,6 +22,8 @@ from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
 from stoker.consumers.records.assignment import Assignment
 
+INSTEAD_OF = ("rewind", "cut_tail", "leave_gap", "remove_complete")
+"""Where offsets go back, they do so in place of these, or it would be too seldom."""
 WAITS_S = (0.3, 1.1, 3.0, 11.0)
 MOST_PROCESSES = 3
 MOST_JOBS = 30
@@ -188,8 +190,9 @@ class Play:
             case "answer_commit":
                 if process.unanswered:
                     process.answer_commit(trouble.fate)
-            case _:
-                getattr(self.world, trouble.what)(choice)
+            case what:
+                is_instead = self.world.shape.goes_back and what in INSTEAD_OF
+                getattr(self.world, "go_back" if is_instead else what)(choice)
 
     def _notice(self, process: SimProcess) -> None:
         if process.is_alive and process.is_fenced:

@@ -38,6 +38,7 @@ from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
@@ -253,6 +254,13 @@ class SimProcess:
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
         self.intake.take(self.tiers.fetch(min(limit, self.backpressure.tier_room)), self.tiers.consumer)
+
+    def begin_again(self, place: tuple[str, int]) -> None:
+        """Read all once more of a partition that is at work."""
+        assignment = self.assignments.find(*place)
+        if assignment is not None and assignment.is_running and not assignment.progress.is_passing:
+            reader = self.group_client if assignment.source.reader is Reader.GROUP else self.tier_client
+            reader.begin_again(place)
 
     def take_due(self) -> None:
         """Take held records that are due."""

@@ -63,6 +63,7 @@ class Shape:
         large_every: which jobs are too large for tiers, each second of them for the dead letters as well; 0 for none.
         newer_every: which jobs come with a schema that only the registry knows, once it is there; 0 for none.
         deadly_every: which jobs kill the process that they run in; 0 for none.
+        goes_back: whether offsets go back while their partition is at work.
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
         is_followed: whether ends of jobs write a second record.
@@ -74,6 +75,7 @@ class Shape:
     ordering: Ordering = "key"
     metadata_limit: int = 4_096
     spills_beyond: int | None = None
+    goes_back: bool = False
     is_forgetful: bool = False
     is_followed: bool = False
     deadly_every: int = 0
@@ -224,6 +226,15 @@ class World:
         if place[1] not in self.owners and place in self.brokers.committed:
             self.brokers.committed[place] = choice % (self.brokers.committed[place][0] + 1), ""
             self.account.deaths.excused += SUSPECT_AFTER
+
+    def go_back(self, choice: int) -> None:
+        """Offsets go back while the partition is at work. What a strict queue awaits of its tiers is lost by that."""
+        place = self._place(choice)
+        owner = self.owners.get(place[1])
+        is_awaited = self.shape.ordering == "strict" and place[0] != self.queue.topic
+        if self.shape.goes_back and owner is not None and owner.is_alive and not is_awaited:
+            owner.begin_again(place)
+            self.account.is_disturbed = True
 
     def set_registry(self, *, is_away: bool, has_newer: bool) -> None:
         """The registry goes or comes back; a newer producer registers its schema, or has not done so yet."""
