@@ -24,7 +24,6 @@ from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
-from ..records.source import Tier
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import EventPublisher
 from ..settling.events import subject_of
@@ -128,9 +127,9 @@ class Holdups:
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The retry that a parked record waits for, where the worker holds it already."""
         for held in self._backpressure.held_records():
-            source = held.assignment.source
-            if held.lane == parked.lane and isinstance(source, Tier):
-                due = utc(wake_at_s(held, source.delay))
+            delay = held.assignment.source.delay
+            if held.lane == parked.lane and delay is not None:
+                due = utc(wake_at_s(held, delay))
                 return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 

@@ -16,14 +16,11 @@ from ..records.assignment import Assignment, Awaited, Lane
 from ..records.commit_metadata import CommitMetadata
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
-from ..records.source import Tier
 
 
 def awaited_as(record: Record) -> Awaited:
     """What a record of a tier is awaited as."""
-    source = record.assignment.source
-    assert isinstance(source, Tier)  # a type check's: nothing else goes ahead
-    return source.delay, record.assignment.partition, record.origin, attempt_or_1(record.headers)
+    return record.assignment.source.delay, record.assignment.partition, record.origin, attempt_or_1(record.headers)
 
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:

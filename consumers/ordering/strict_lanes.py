@@ -17,7 +17,6 @@ from datetime import timedelta
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
-from ..records.source import Tier
 from .lanes import Lanes, MakeReady, SettledRecord
 from .pending_retries import awaited_after, awaited_as
 
@@ -151,7 +150,7 @@ class StrictLanes(Lanes):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
         dropped: list[Record] = []
-        gone = {(a.source.delay, a.partition) for a in assignments if isinstance(a.source, Tier)}
+        gone = {(a.source.delay, a.partition) for a in assignments}
         with self._lock:
             touched = self._forget_awaited(gone)
             for key, lane in self._lanes.items():
@@ -180,7 +179,7 @@ class StrictLanes(Lanes):
             self._lanes.pop(key, None)
         return []
 
-    def _forget_awaited(self, gone: Collection[tuple[timedelta, int]]) -> set[Lane]:
+    def _forget_awaited(self, gone: Collection[tuple[timedelta | None, int]]) -> set[Lane]:
         """Wait no more for what stands in tiers that are not ours any more; gives the keys that waited for it."""
         touched: set[Lane] = set()
         for key, names in list(self._awaited.items()):

@@ -15,8 +15,8 @@ from .partition_progress import PartitionProgress
 from .source import MAIN, Source
 
 Lane = bytes | str
-Awaited = tuple[timedelta, int, bytes, int]
-"""Delay of the tier, partition, origin and attempt of a record that waits in a tier."""
+Awaited = tuple[timedelta | None, int, bytes, int]
+"""Delay of the source, partition, origin and attempt of a record that waits in a tier."""
 
 
 class AssignmentState(Enum):
