@@ -17,8 +17,9 @@ from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
+from ..consumers.steps.results import Raised, Result, Returned
 from ..consumers.steps.run import run_async, run_sync
-from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext
+from ..consumers.steps.steps import DecodedJob, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.stores.memory_store import MemorySchemaStore

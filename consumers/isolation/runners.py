@@ -15,9 +15,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from ...topology import InvalidDeclaration
-from ...topology.declaration.isolation import why_not_importable
-from ...topology.declaration.job_type import AnyJobType
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
@@ -29,12 +26,13 @@ from ..runners.kinds import Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
-from ..steps.steps import DecodedJob, Raised, StepContext, decide
-from .child_main import find_handler
-from .child_run import Killed, NotBegun, run_in_child
+from ..steps.results import Decided, Raised, Ran
+from ..steps.steps import DecodedJob, StepContext
+from .child_run import NotBegun, run_in_child
 from .child_slot import ChildSlot
 from .crashes import ChildDied, CrashPause, pause_after, quarantine
-from .messages import HandlerAddress, RunJob, Setup
+from .handlers import HandlerAddress, addresses_of
+from .messages import CarriedRecord, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
 from .suspects import Suspects, crashes_before
 
@@ -44,7 +42,7 @@ MAIN_MODULE: Final = "__main__"
 
 
 class IsolatedRunners(Runners[Slot]):
-    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`.
+    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `run`.
 
     They take the jobs of isolated types, and suspects. Threads and children are started with `start` where the queue
     has isolated types, or else when the first record comes.
@@ -154,31 +152,26 @@ class IsolatedRunners(Runners[Slot]):
         """Of all children."""
         return self._pool.process_ids()
 
-    def outcome(self, job: DecodedJob, slot: Slot) -> Outcome | None:
-        """Run one job in a child; None if its child has died and the job is to be run again in a while."""
-        message = _job_message(job)
-        if isinstance(message, Exception):
-            return decide(job, Raised(message), self._step_context)
-        ending = self._run(
-            job, message, slot, has_crashed=job.record.offset in job.record.assignment.crash_history.crashes
-        )
-        match ending:
-            case ChildDied():
-                return self._after_crash(job, ending)
-            case Killed(error=error):
-                outcome = decide(job, Raised(error), self._step_context)
-            case _:
-                outcome = ending
+    def run(self, job: DecodedJob, slot: Slot) -> Ran:
+        """Run one job in a child. If that dies, the worker decides: the job comes again in a while, or never."""
+        try:
+            arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
+            return Raised(error)
+        ending = self._run(job, _job_message(job, arguments), slot)
+        if isinstance(ending, ChildDied):
+            return Decided(self._after_crash(job, ending))
         with self._lock:
             self._deaths.pop(job.record, None)
-        return outcome
+        return ending
 
-    def _run(self, job: DecodedJob, message: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
+    def _run(self, job: DecodedJob, message: RunJob, slot: Slot) -> Ran | ChildDied:
         job_type, assignment = job.job_type, job.record.assignment
+        has_crashed = job.record.offset in assignment.crash_history.crashes
         while True:
             child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
-                return INTERRUPTED
+                return Decided(INTERRUPTED)
             if isinstance(slot, ChildSlot):
                 slot.child = child
             slot.begin(job.run, job_type.limits)
@@ -228,71 +221,16 @@ class IsolatedRunners(Runners[Slot]):
         )  # fmt: skip
 
 
-def _job_message(job: DecodedJob) -> RunJob | Exception:
-    record, run = job.record, job.run
-    try:
-        arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
-        return error
+def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
+    run = job.run
     return RunJob(
         job_type=job.job_type.name,
         arguments=arguments,
         job_id=run.job_id,
         attempt=run.attempt,
         attempts=run.attempts,
-        topic=record.assignment.topic,
-        partition=record.assignment.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        pairs=record.pairs,
-        timestamp_ms=record.timestamp_ms,
+        record=CarriedRecord.of(job.record),
     )
-
-
-# ---- finding handlers
-
-
-def addresses_of(job_types: Mapping[str, AnyJobType]) -> dict[str, HandlerAddress]:
-    """Where another process finds the handlers of those types that it can find.
-
-    Raises:
-        InvalidDeclaration: an isolated type is among those that it cannot.
-    """
-    found: dict[str, HandlerAddress] = {}
-    for name, job_type in job_types.items():
-        hidden = why_not_importable(job_type.handler) or why_not_found(job_type)
-        if hidden is None:
-            found[name] = _address(job_type)
-        elif job_type.isolation is not None:
-            raise InvalidDeclaration(f"job type {name!r}", [f"isolation='process' cannot be kept: {hidden}"])
-    return found
-
-
-def _address(job_type: AnyJobType) -> HandlerAddress:
-    return HandlerAddress(
-        name=job_type.name,
-        module=job_type.handler.__module__,
-        qualname=job_type.handler.__qualname__,
-        retry=job_type.retry,
-        timeout=job_type.timeout,
-        is_eager=job_type.isolation is not None,
-    )
-
-
-def why_not_found(job_type: AnyJobType) -> str | None:
-    """Say why the handler's name leads to something else, or its policy cannot be told to another process."""
-    handler = job_type.handler
-    name = f"{handler.__module__}.{handler.__qualname__}"
-    try:
-        if find_handler(handler.__module__, handler.__qualname__) is not handler:
-            return f"{name} is not the handler but something else, so another process would run that instead"
-        pickle.dumps(job_type.retry)
-    except (ImportError, AttributeError) as error:
-        return f"{name} cannot be found again ({error})"
-    except (pickle.PicklingError, TypeError) as error:
-        return f"its retry policy names errors that another process cannot import ({error})"
-    return None
 
 
 def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress]) -> Setup:
@@ -301,7 +239,6 @@ def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress
         parent_id=os.getpid(),
         main=_main_of_worker(any(address.module == MAIN_MODULE for address in addresses.values())),
         queue=step_context.queue.name,
-        tiers=step_context.queue.tiers,
         addresses=pickle.dumps(tuple(addresses.values())),
         log_levels={},
         stack_file=-1,

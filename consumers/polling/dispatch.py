@@ -25,8 +25,9 @@ from ..settling.excuse import Excuse
 from ..settling.settle import Settler
 from ..settling.writes import utc
 from ..steps.pipe import Pipe, SettleStep
+from ..steps.results import Decided
 from ..steps.schema_waits import SchemaWaits
-from ..steps.steps import Decided, DecodedJob, StepContext
+from ..steps.steps import DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners
 
 _LOGGER = logging.getLogger("stoker.worker")

@@ -16,8 +16,9 @@ from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.pipe import Pipe, RunStep
+from ..steps.results import Ran
 from ..steps.run import run_async, run_sync
-from ..steps.steps import Decided, DecodedJob, StepContext
+from ..steps.steps import DecodedJob, StepContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,8 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     """Child processes for isolated jobs, and for those that may have killed a worker."""
 
-    def run_in_child(job: DecodedJob, slot: Slot) -> Decided:
-        return Decided(isolated.outcome(job, slot))
+    def run_in_child(job: DecodedJob, slot: Slot) -> Ran:
+        return isolated.run(job, slot)
 
     isolated = IsolatedRunners(
         parts.step_context,

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import TooManyStuck
-from ..job.heartbeats import JobProgress, RunHeartbeats
+from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..job.signals import InterruptReason
 from ..records.job_fields import job_fields
@@ -147,7 +147,7 @@ class Watchdog:
                     self._act(pool, slot, run, now_s - run.deadline_s)
 
     def _pass_on(self, run: Run, now_s: float) -> None:
-        latest = run.heartbeats.take_news(now_s) if isinstance(run.heartbeats, RunHeartbeats) else None
+        latest = None if run.heartbeats is None else run.heartbeats.take_news(now_s)
         if latest is not None:
             self._on_progress(run, latest)
 

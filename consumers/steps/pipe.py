@@ -18,11 +18,11 @@ from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
 from . import steps
-from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, decide
+from .results import Answered, Decided, Raised, Ran, Returned
+from .steps import DecodedJob, StepContext, decide
 
 SlotT = TypeVar("SlotT")
-Ran = Result | Decided
-RAN: Final = (Returned, Raised, Decided)
+RAN: Final = (Returned, Raised, Answered, Decided)
 RunStep = Callable[[DecodedJob, SlotT], Ran | Coroutine[object, None, Ran]]
 """Runs a job in a runner's slot; as a coroutine where handlers are async."""
 

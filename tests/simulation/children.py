@@ -8,16 +8,15 @@ from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
 from stoker.consumers.gates.gate import Wait
-from stoker.consumers.isolation.child_run import Killed
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
-from stoker.consumers.steps.steps import DecodedJob, Result, decide
+from stoker.consumers.steps.results import Ran, Result
+from stoker.consumers.steps.steps import DecodedJob
 
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 
@@ -49,7 +48,7 @@ class ReadyRecords(Runners[Slot]):
 class SimIsolatedRunners(IsolatedRunners):
     """The runners of one queue whose jobs run in children."""
 
-    _ending: Outcome | ChildDied
+    _ending: Ran | ChildDied
 
     def __init__(self, *parts: Any, hold: Callable[[Record, Wait], bool]) -> None:
         super().__init__(*parts, hold=hold, clock=CLOCK.time)
@@ -59,10 +58,10 @@ class SimIsolatedRunners(IsolatedRunners):
     def _start(self) -> None:
         """There are no threads and no processes."""
 
-    def end(self, task: DecodedJob, result: Result | ChildDied) -> Outcome | None:
+    def end(self, job: DecodedJob, ending: Result | ChildDied) -> Ran:
         """A run in a child has ended, or the child has died."""
-        self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._step_context)
-        return self.outcome(task, Slot())
+        self._ending = ending
+        return self.run(job, Slot())
 
-    def _run(self, *_: Any, **__: Any) -> Outcome | Killed | ChildDied:
+    def _run(self, *_: Any) -> Ran | ChildDied:
         return self._ending

@@ -45,8 +45,9 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
+from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
-from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 from support.scenes.instruments import CountingInstrument
@@ -342,8 +343,8 @@ class SimProcess:
         assert not isinstance(result, ChildDied)
         return result
 
-    async def _run_in_child(self, task: DecodedJob, _place: None) -> Decided:
-        return Decided(self.isolated.end(task, await _until_ended(task)))
+    async def _run_in_child(self, task: DecodedJob, _place: None) -> Ran:
+        return self.isolated.end(task, await _until_ended(task))
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome

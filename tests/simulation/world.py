@@ -25,7 +25,8 @@ from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settling.writers import WRITERS
 from stoker.consumers.settling.writes import utc
-from stoker.consumers.steps.steps import RETURNED_NOTHING, DecodedJob, Raised, Result
+from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result
+from stoker.consumers.steps.steps import DecodedJob
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.queue import LedgerWindow, Ordering

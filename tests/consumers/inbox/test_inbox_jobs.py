@@ -16,7 +16,8 @@ from stoker.consumers.job.run import Run
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
 from stoker.consumers.records.source import MAIN, Tier
-from stoker.consumers.steps.steps import Raised, decide
+from stoker.consumers.steps.results import Raised
+from stoker.consumers.steps.steps import decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow

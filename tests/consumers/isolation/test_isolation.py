@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
-from stoker.consumers.isolation.child_run import Killed, _Watch
+from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
@@ -327,8 +328,8 @@ def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody()
     """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
     run = declare_delivery().job().run
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
-    well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
-    assert _Watch(well, run, None)._look() is DONE
+    well, badly = SaidAndDied(*words, Ended(None)), SaidAndDied(*words)
+    assert _Watch(well, run, None)._look() is RETURNED_NOTHING
     assert isinstance(_Watch(badly, run, None)._look(), ChildDied)
 
 
@@ -336,9 +337,9 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     """Else the evidence of each crash, and its record, would stay for as long as the worker lives."""
     pipeline, queue, _ = declare(isolated_jobs.add)
     with isolated(pipeline, queue) as here:
-        for ending in (DONE, INTERRUPTED, Killed(error=TimeLimitExceeded(1.0))):
+        for ending in (RETURNED_NOTHING, Decided(INTERRUPTED), Raised(TimeLimitExceeded(1.0))):
             job = declare_delivery().job()
             here.runners._deaths[job.record] = []
-            here.runners._run = lambda *_arguments, ending=ending, **_options: ending  # type: ignore[method-assign]
-            here.runners.outcome(job, Slot())
+            here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
+            here.runners.run(job, Slot())
         assert not here.runners._deaths

@@ -17,8 +17,9 @@ from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Retried, Snoozed
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import Raised, decide
+from stoker.consumers.steps.steps import decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy
 from stoker.topology.declaration.job_type import JobCall

@@ -14,13 +14,14 @@ import pytest
 
 from stoker.consumers.job.context import JobContext, current_job
 from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunHeartbeats
-from stoker.consumers.job.run import Run
+from stoker.consumers.job.run import CurrentRun, Run
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Returned
+from stoker.consumers.steps.steps import DecodedJob
 from stoker.topology.declaration.job_type import InvalidDeclaration
 from support.scenes.deliveries import declare
 from support.waiting import wait_until
@@ -96,9 +97,9 @@ def test_heartbeats_do_not_outlast_the_timeout() -> None:
 
 def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
     """As it is at a shutdown, which closes all partitions."""
-    context, _, _ = begun()
+    context, run, _ = begun()
     assert not context.should_stop
-    context.record.assignment.leave()
+    run.record.assignment.leave()
     assert context.should_stop
 
 
@@ -157,8 +158,12 @@ def test_heartbeats_may_go_elsewhere() -> None:
         def progress(self, latest: JobProgress) -> None:
             self.taken.append(latest)
 
-    elsewhere, run = Elsewhere(), declare().job().run
-    run.heartbeats, context = elsewhere, JobContext(run)
+    class RunElsewhere(CurrentRun):
+        def take_heartbeats(self) -> Elsewhere:
+            return elsewhere
+
+    elsewhere = Elsewhere()
+    context = JobContext(RunElsewhere("job-1", "work", "q", 1, 1, declare().record()))
     context.heartbeat()
     context.progress(1, 2, "half")
     assert context.should_stop

@@ -15,8 +15,8 @@ from stoker.consumers import current_job_or_none
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import Raised
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.consumers.job.answers import answer_of
 from stoker.consumers.job.signals import (
     LONGEST_WAIT,
     Discard,
@@ -21,13 +23,14 @@ from stoker.consumers.job.signals import (
     WorkerShutdown,
 )
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed, is_lasting
-from stoker.consumers.steps.steps import Raised, Result, Returned, check_returned, decide
+from stoker.consumers.steps.results import Answered, Raised, Result, Returned, check_returned
+from stoker.consumers.steps.steps import decide
 from stoker.topology.declaration.retries import RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, declare
 
 
 def decided(
-    result: Result,
+    result: Result | Answered,
     attempt: int = 1,
     chance: float = 0.0,
     interrupt_reason: InterruptReason | None = None,
@@ -60,6 +63,18 @@ def test_what_a_run_asks_for_at_the_workers_shutdown_is_kept() -> None:
     assert isinstance(decided(Raised(Snooze(timedelta(0))), interrupt_reason="shutdown"), Snoozed)
     assert isinstance(decided(Raised(Discard()), interrupt_reason="shutdown"), Cancelled)
     assert decided(Returned(5), interrupt_reason="shutdown") is DONE
+
+
+@pytest.mark.parametrize("interrupt_reason", [None, "cancel", "shutdown"])
+@pytest.mark.parametrize("error", [KeyError("fatal"), ValueError("x"), Retry(), Snooze(timedelta(1)), Discard()])
+def test_what_a_child_answers_is_decided_like_the_error_itself(
+    error: BaseException, interrupt_reason: InterruptReason | None
+) -> None:
+    """The worker has the policy, the attempt and the reason of an interrupt; the error stays in the child."""
+    for attempt in (1, 5):
+        answered = Answered(answer_of(error, "work", RetryPolicy(permanent=(KeyError,))))
+        how: dict[str, Any] = {"interrupt_reason": interrupt_reason, "permanent": (KeyError,)}
+        assert decided(answered, attempt, **how) == decided(Raised(error), attempt, **how)
 
 
 ON_ITS_WAY_OUT = [JobCancelled(), asyncio.CancelledError(), ValueError("x"), Retry(), Snooze(timedelta(1))]

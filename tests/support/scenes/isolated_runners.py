@@ -21,7 +21,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decide, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
 from support.scenes.deliveries import EmptyStore
@@ -105,7 +105,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         try:
             job = decode(record, step_context)
             assert not isinstance(job, Wait)
-            outcome = runners.outcome(job, slot) if isinstance(job, DecodedJob) else job
+            outcome = job if not isinstance(job, DecodedJob) else decide(job, runners.run(job, slot), step_context)
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome
         except BaseException as error:

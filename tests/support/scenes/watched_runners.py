@@ -20,8 +20,9 @@ from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.results import Raised, Result, Returned
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Result, Returned, decide
+from stoker.consumers.steps.steps import DecodedJob, decide
 from support.scenes.deliveries import declare, plain_record
 from support.waiting import wait_until
 
