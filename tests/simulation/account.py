@@ -306,8 +306,12 @@ class Account:
             self.told[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):
             job.ends.append(type(outcome).__name__)
-        is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
-        if is_lasting and record.assignment.partition in process.assignments.ledgers:
+        if isinstance(outcome, Cancelled) and outcome.reason == "discarded":
+            self.note_remembered(process, record)
+
+    def note_remembered(self, process: SimProcess, record: Record) -> None:
+        """The process knows from now on that a job is over, as long as it has its partition."""
+        if record.assignment.partition in process.assignments.ledgers:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
 
 

@@ -10,13 +10,14 @@ from simulation.clients import Fate
 
 Move = Literal[
     "turn", "assign", "start", "settle", "restore", "note_settled", "fetch", "begin_restored", "commit", "take_due",
-    "fetch_delayed", "wait", "take", "answer", "learn", "gate", "done", "fail", "permanent", "discard", "snooze", "ask",
+    "fetch_delayed", "wait", "take", "answer", "learn", "gate", "settle_done",
+    "done", "fail", "permanent", "discard", "snooze", "ask",
 ]  # fmt: skip
 MOVES: Final[list[Move]] = [
     "turn", "turn", "turn", "turn", "start", "start", "start", "start", "start", "start", "start", "done", "done",
     "done", "done", "fail", "fail", "fail", "settle", "settle", "settle", "settle", "wait", "wait", "assign", "restore",
     "note_settled", "fetch", "begin_restored", "commit", "take_due", "fetch_delayed", "permanent", "discard", "snooze",
-    "ask", "take", "take", "answer", "restore", "learn", "gate", "gate",
+    "ask", "take", "take", "answer", "restore", "learn", "gate", "gate", "settle_done",
 ]  # fmt: skip
 """What a process does, each as often as it should be chosen; the last ones are the ends of a run."""
 What = Literal[

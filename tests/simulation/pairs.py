@@ -32,6 +32,7 @@ def check_not_passed(process: SimProcess, place: Place, committed: CommitMetadat
 def in_hand(process: SimProcess) -> Iterable[Record]:
     """What has been delivered to a process and has not ended there."""
     yield from (running.record for running in (*process.running, *process.frozen))
+    yield from process.done
     yield from process.startable
     yield from process.dispatch.lanes.parked_records()
     yield from process.backpressure.held_records()

@@ -124,12 +124,14 @@ class Play:
                 world.start(process, picked)
             case "settle":
                 world.settle(process, [], lambda: None)
+            case "settle_done":
+                world.settle_done(process)
             case "learn":
                 world.learn(process)
             case "wait":
                 CLOCK.advance(WAITS_S[picked % len(WAITS_S)])
             case "done" | "fail" | "permanent" | "discard" | "snooze" | "ask":
-                world.end(process, picked, move)
+                world.end(process, picked, move, is_kept=picked % 4 > 0)
                 if not process.is_alive and picked % 4:
                     self._restart(process)
             case _:
@@ -275,9 +277,12 @@ class Play:
     def _go_on(self, process: SimProcess) -> float | None:
         """Let one process start, end and settle what it can, and wait for what is due next; when that is."""
         self.turn(process)
-        while process.startable or process.running:
-            self.world.start(process, 0)
-            self.world.end(process, 0, "done")
+        while process.startable or process.running or process.done:
+            if process.startable or process.running:
+                self.world.start(process, 0)
+                self.world.end(process, 0, "done", is_kept=process.number % 2 == 1)
+            else:
+                self.world.settle_done(process)
             if not process.is_alive:
                 return CLOCK.time()
         CLOCK.advance(1.0 if process.failed else 0.0)

@@ -92,7 +92,7 @@ class SimProcess:
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run; `frozen`: those of them that do not end.
-        done: jobs that are done, to be handed over.
+        done: jobs that are done, and were not handed over yet: their lanes wait.
         ended: outcomes that were handed over and not yet noted.
     """
 
@@ -167,7 +167,6 @@ class SimProcess:
         self.waits._put_off = self.dispatch._put_off
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self._settle_done_in_pipe, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
         self.backpressure = Backpressure(
             self.assignments, settings, lambda: self.dispatch.lanes.parked + self.gates.count, self.settled
         )
@@ -334,10 +333,6 @@ class SimProcess:
             return task
         return self.ended.pop(record, None)
 
-    def _settle_done(self, records: list[Record]) -> None:
-        self.ended |= dict.fromkeys(records, DONE)
-        self._settle_done_in_pipe(records)
-
     async def _run_here(self, task: DecodedJob, _place: None) -> Result:
         result = await _until_ended(task)
         assert not isinstance(result, ChildDied)
@@ -377,8 +372,16 @@ class SimProcess:
         self.running.remove(running)
         with suppress(StopIteration):
             running.carried.send(result)
-        self.pipe.settle_done(self.done)
+        if running.record in self.done:
+            return DONE
         return self.ended.pop(running.record, None)
+
+    def settle_done(self) -> list[Record]:
+        """Hand over the jobs that are done, as many as there are; gives them."""
+        records = list(self.done)
+        self.pipe.settle_done(self.done)
+        assert self.dispatch.crashed is None
+        return records
 
     def settle(self) -> None:
         """Settle what has ended and was not settled."""

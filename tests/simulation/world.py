@@ -340,8 +340,8 @@ class World:
         for record, outcome in process.ask_for_schemas():
             self.account.note_end(process, record, outcome)
 
-    def end(self, process: SimProcess, choice: int, ending: Ending) -> None:
-        """A run ends, or what it runs in does."""
+    def end(self, process: SimProcess, choice: int, ending: Ending, *, is_kept: bool = False) -> None:
+        """A run ends, or what it runs in does; all that is done is handed over then, unless it is kept for later."""
         if process.running:
             running = process.running[choice % len(process.running)]
             if self.account.deaths.is_deadly(running.record):
@@ -350,6 +350,13 @@ class World:
                 outcome = process.end(running, RESULTS[ending]())
                 assert outcome is not None
                 self.account.end_run(process, running, outcome)
+                if not is_kept:
+                    self.settle_done(process)
+
+    def settle_done(self, process: SimProcess) -> None:
+        """The jobs that are done are handed over, all at once: from here on the process knows of them."""
+        for record in process.settle_done():
+            self.account.note_remembered(process, record)
 
     def _end_deadly(self, process: SimProcess, running: Running) -> None:
         if running.is_in_child:
