@@ -185,8 +185,6 @@ class QueueWorker:
         parts.membership.leave()
         parts.restoring.stop()
         parts.poll_state.leave_at_s = time.monotonic() + parts.settings.grace.total_seconds()
-        if parts.dispatch.crashed is not None:
-            parts.commits.note_crash()
         everything = parts.assignments.leave_all()
         try:
             parts.backpressure.pause(parts.member.consumer)
@@ -224,7 +222,7 @@ class QueueWorker:
         assignments = parts.assignments.all()
         left = sum(assignment.unsettled for assignment in assignments)
         parts.commits.await_answer(parts.member.consumer)
-        parts.commits.commit_last(parts.member.consumer, assignments)
+        parts.rebalance.commit_last(parts.member.consumer, assignments)
         parts.member.consumer.close()
         parts.tiers.close()
         if left:

@@ -142,7 +142,7 @@ class Commits:
             self._take_answer_of(place, is_refused=True)
 
     def note_crash(self) -> None:
-        """Close no partition from now on: the worker fails over its jobs, which is a death like any other.
+        """Close no partition from now on: the worker ends because of its jobs, which counts as a death.
 
         Else one that does so whenever it is run, such as by holding the event loop, would never be suspected.
         """

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
+from ..errors import LoopLost, TooManyStuck
 from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
@@ -33,6 +34,7 @@ from .runner_kinds import MakeRunners, RunnerParts, make_runners
 _LOGGER = logging.getLogger("stoker.worker")
 
 INTERRUPT_WITHIN_S: Final = 1.0
+BY_JOBS: Final = (TooManyStuck, LoopLost)
 
 
 class Dispatch:
@@ -93,6 +95,12 @@ class Dispatch:
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
         return self._failure or self.watchdog.crashed or self.runners.crashed or self.waits.crashed
+
+    @property
+    def is_down_by_jobs(self) -> bool:
+        """Whether the worker ends because of jobs: they hold its runners or event loop, or it failed at one of them."""
+        held_by = self.watchdog.crashed, self.runners.crashed
+        return self._failure is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""

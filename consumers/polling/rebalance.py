@@ -77,8 +77,14 @@ class Rebalance:
         """Give partitions up in order: their running jobs may end and be settled, and what is complete is committed."""
         leaving = self._leave(taken)
         wait_ended(leaving)
-        self._commits.commit_last(consumer, leaving)
+        self.commit_last(consumer, leaving)
         self._assignments.end(leaving)
+
+    def commit_last(self, consumer: Consumer, leaving: list[Assignment]) -> None:
+        """Commit what is complete of these, and close them, unless jobs have brought this worker down by now."""
+        if self._dispatch.is_down_by_jobs:
+            self._commits.note_crash()
+        self._commits.commit_last(consumer, leaving)
 
     def lose(self, taken: list[TopicPartition]) -> None:
         """Give partitions up that are another worker's already: there is nothing to wait for, and nothing to commit."""
