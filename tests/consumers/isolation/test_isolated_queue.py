@@ -122,7 +122,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_children(
         finally:
             worker.send_signal(signal.SIGKILL)
     assert int(isolated_jobs.notes(tmp_path / "runs")[0]) in {child.pid for child in children}
-    wait_until(lambda: all(is_gone(child.pid) for child in children), 2, "the end of all children")
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 30, "the end of all children")
 
 
 def test_a_shutdown_waits_for_the_grace_and_then_interrupts(

@@ -22,6 +22,7 @@ from stoker.consumers.kafka.group_protocol import CONSUMER_PROTOCOL, GroupProtoc
 from stoker.producers.client import producer_config
 from stoker.topology import ClusterSettings, Queue
 from support.clusters.cluster import OPENER, Client, Shares, Writer, at, read_all
+from support.kafka.brokers import wait_coordinated
 from support.scenes.worker import declare_queue
 from support.waiting import wait_until
 
@@ -52,6 +53,7 @@ class RealCluster:
         self._producer = Producer(settings.client_config())
         self._consumers: list[Consumer] = []
         self._watch = self.reader()
+        wait_coordinated(settings, self._queue.group)
 
     def close(self) -> None:
         """Close all consumers."""

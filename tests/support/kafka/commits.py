@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from stoker.consumers.records.commit_metadata import CommitMetadata
@@ -20,16 +21,52 @@ from support.scenes.worker import create, ends, read_topic
 from support.waiting import wait_until
 
 DEADLINE_S = 120.0
+_COORDINATOR_COMES = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+)
+T = TypeVar("T")
 
 
 def commit_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None, partition: int = 0) -> TopicPartition:
     """The group's commit for a partition, metadata included."""
-    consumer = Consumer(cluster.client_config() | {"group.id": queue.group})
+    place = TopicPartition(topic or queue.topic, partition)
+    with _asking(cluster, queue.group) as consumer:
+        (found,) = _answer(lambda: consumer.committed([place], timeout=10))
+    return found
+
+
+def commit_as_one_who_left(cluster: ClusterSettings, group: str, *places: TopicPartition) -> None:
+    """Commit for a group without members."""
+    with _asking(cluster, group) as consumer:
+        _answer(lambda: consumer.commit(offsets=list(places), asynchronous=False))
+
+
+@contextmanager
+def _asking(cluster: ClusterSettings, group: str) -> Iterator[Consumer]:
+    consumer = Consumer(cluster.client_config() | {"group.id": group})
     try:
-        (found,) = consumer.committed([TopicPartition(topic or queue.topic, partition)], timeout=10)
-        return found
+        yield consumer
     finally:
         consumer.close()
+
+
+def _answer(ask: Callable[[], T]) -> T:
+    """Ask again while the group's coordinator is about to come, as on a broker that has just started."""
+
+    def attempt() -> tuple[T] | None:
+        try:
+            return (ask(),)
+        except KafkaException as refused:
+            if refused.args[0].code() not in _COORDINATOR_COMES:
+                raise
+            return None
+
+    (answer,) = wait_until(attempt, DEADLINE_S, "the group's coordinator")
+    return answer
 
 
 def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> CommitMetadata | None:

@@ -27,7 +27,7 @@ from stoker.topology import JobType, Pipeline, Queue
 from support.scenes.deliveries import EmptyStore
 from support.waiting import wait_until
 
-DEADLINE_S = 60.0
+DEADLINE_S = 100.0
 
 
 @dataclass

@@ -23,6 +23,7 @@ from stoker.consumers import Instrument, Worker, WorkerSettings, current_job
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
+from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.planning.apply import ensure_topology
 from stoker.topology.planning.group_settings import group_settings
@@ -30,6 +31,8 @@ from support.waiting import wait_until
 
 LOGGER = logging.getLogger("tests")
 TIERS = (timedelta(milliseconds=300), timedelta(seconds=1))
+ASKED_AGAIN_FOR_S = 60.0
+"""A group whose coordinator is about to come or go is asked again for so long."""
 DEADLINE_S = 30.0
 STARTING_CODES = frozenset(
     {
@@ -194,12 +197,9 @@ def running_worker(
 
 def committed(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> dict[int, int]:
     """{partition: committed offset} of the queue's group; partitions without a commit are left out."""
-    places = [TopicPartition(topic or queue.topic, number) for number in range(queue.partitions)]
-    consumer = Consumer(cluster.client_config() | {"group.id": queue.group})
-    try:
-        return {place.partition: place.offset for place in consumer.committed(places, timeout=10) if place.offset >= 0}
-    finally:
-        consumer.close()
+    places = [(topic or queue.topic, number) for number in range(queue.partitions)]
+    found = committed_offsets(cluster, queue.group, places, ASKED_AGAIN_FOR_S)
+    return {partition: offset for (_, partition), offset in found.items()}
 
 
 def ends(cluster: ClusterSettings, topic: str, partitions: int) -> dict[int, int]:
