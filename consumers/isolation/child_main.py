@@ -27,7 +27,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 from ...topology import RetryPolicy
 from ...topology.declaration.job_type import RunLimits
@@ -181,7 +181,7 @@ class ChildJobType:
     """A job type as far as a call asks, with its handler."""
 
     name: str
-    handler: Callable[..., Any]  # its parameters are the application's
+    handler: Callable[..., object]
     retry: RetryPolicy
 
 
@@ -205,7 +205,7 @@ class Child:
         self._addresses = {address.name: address for address in addresses}
         self._talk = talk
         self._heard = heard
-        self._handlers: dict[str, Callable[..., Any]] = {}
+        self._handlers: dict[str, Callable[..., object]] = {}
         self._runner = asyncio.Runner(loop_factory=make_loop)
         for address in addresses:
             if address.is_eager:
@@ -260,7 +260,7 @@ class Child:
             heartbeats=PipedHeartbeats(self._talk),
         )
 
-    def _handler(self, address: HandlerAddress) -> Callable[..., Any]:
+    def _handler(self, address: HandlerAddress) -> Callable[..., object]:
         known = self._handlers.get(address.name)
         if known is None:
             known = self._handlers[address.name] = find_handler(address.module, address.qualname)

@@ -95,7 +95,7 @@ def _require_sendable(policy: RetryPolicy) -> None:
         raise HandlerNotFound(f"its retry policy names errors that another process cannot import ({error})") from error
 
 
-def find_handler(module: str, qualname: str) -> Callable[..., Any]:
+def find_handler(module: str, qualname: str) -> Callable[..., object]:
     """Import a handler by its name; where the name is that of a job type, it is its handler.
 
     Raises:
@@ -104,5 +104,5 @@ def find_handler(module: str, qualname: str) -> Callable[..., Any]:
     found: Any = import_module(module)  # what stands there is the application's
     for part in qualname.split("."):
         found = getattr(found, part)
-    handler: Callable[..., Any] = found.handler if isinstance(found, JobType) else found
+    handler: Callable[..., object] = found.handler if isinstance(found, JobType) else found
     return handler

@@ -213,7 +213,7 @@ def write(pipe: Connection, packed: bytes) -> None:
         left = left[os.write(pipe.fileno(), left) :]
 
 
-def receive(pipe: Connection) -> Any:
+def receive(pipe: Connection) -> Any:  # a `FromChild` or a `ToChild`
     """Read one message; which kinds may come depends on the end.
 
     Raises:

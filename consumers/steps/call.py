@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 from opentelemetry import context as trace_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -30,7 +30,7 @@ class CallableType(FailureRules, Protocol):
     """What a call needs of a job type."""
 
     @property
-    def handler(self) -> Callable[..., Any]:  # its parameters are the application's
+    def handler(self) -> Callable[..., object]:
         """The function, sync or async."""
         ...
 
