@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from stoker.topology import ClusterSettings
 from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.planning.apply import ensure_topology
 from support.kafka.commits import commit_as_one_who_left
+from support.kafka.restarts import require_outlives_two_restarts
 from support.scenes.declarations import shop
 
 ROOT = Path(__file__).parents[2]
@@ -57,19 +56,7 @@ def test_who_asks_while_brokers_restart_gets_an_answer_or_an_error(
     queue = pipeline.queues["mails"]
     ensure_topology(pipeline, cluster)
     commit_as_one_who_left(cluster, queue.group, TopicPartition(queue.topic, 0, 5))
-    over = tmp_path / "over"
-    command = [sys.executable, "-c", ASKING, cluster.bootstrap_servers, namespace, str(over)]
-    with subprocess.Popen(
-        command, cwd=ROOT / "tests", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as asks:
-        assert asks.stdout is not None
-        assert asks.stdout.readline() == "asking\n"
-        for _ in range(2):
-            broker.stop()
-            broker.start()
-        over.touch()
-        _, complaint = asks.communicate(timeout=180)
-    assert asks.returncode == 0, complaint
+    require_outlives_two_restarts(broker, ASKING, cluster.bootstrap_servers, namespace, over=tmp_path / "over")
 
 
 def test_only_commits_are_given(cluster: ClusterSettings, namespace: str) -> None:

@@ -74,11 +74,11 @@ def test_a_job_that_kills_whole_workers_is_quarantined(
         )
     worker = Restarted(cluster, namespace, runs)
     try:
-        (letter,) = wait_dead(cluster, queue, 1, DEADLINE_S)
+        (dead_letter,) = wait_dead(cluster, queue, 1, DEADLINE_S)
         wait_all_committed(cluster, queue, DEADLINE_S)
     finally:
         worker.stop()
-    headers = headers_of(letter)
+    headers = headers_of(dead_letter)
     assert headers["ce_id"] == b"%d" % DEADLY
     assert headers["stoker-reason"] == b"quarantined"
     assert headers["stoker-crashes"] == b"3"

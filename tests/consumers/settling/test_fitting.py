@@ -203,7 +203,7 @@ def test_a_job_whose_next_record_fits_no_tier_is_a_dead_letter(outcome: NotDone)
     assert [(item.outcome.__class__, item.instead_of) for item in scene.items] == [(Dead, outcome)]
 
 
-def test_a_retry_that_fits_nothing_is_a_truncated_letter() -> None:
+def test_a_retry_that_fits_nothing_is_a_truncated_dead_letter() -> None:
     """Neither the tier nor the dead letters take it whole: one dead letter, which names the original."""
     delivery = declare()
     record = delivery.record(value=bytes(range(250)) * 40, key=b"k")
@@ -219,7 +219,7 @@ def test_a_retry_that_fits_nothing_is_a_truncated_letter() -> None:
     assert dead_letter.named[wire.REASON] == b"too-large"
 
 
-def test_a_letter_whose_partition_has_left_is_not_written() -> None:
+def test_a_dead_letter_whose_partition_has_left_is_not_written() -> None:
     """The present owner has the record delivered again, and buries it."""
     delivery = declare()
     record = delivery.record(value=b"v" * 10_000)

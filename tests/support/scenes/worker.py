@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Unpack
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -286,15 +287,21 @@ class Raw:
     partition: int = 0
 
 
-def publish_raw(cluster: ClusterSettings, topic: str, records: Iterable[Raw]) -> None:
-    """Publish records with nothing but a Kafka client, and wait for their confirmation."""
+def publish_raw(
+    cluster: ClusterSettings,
+    topic: str,
+    records: Iterable[Raw],
+    options: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Publish records with nothing but a Kafka client of these options, and wait for their confirmation."""
     errors: list[KafkaError] = []
 
     def note(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             errors.append(error)
 
-    producer = Producer(cluster.client_config() | {"message.max.bytes": 16_000_000, "enable.idempotence": True})
+    own = {"message.max.bytes": 16_000_000, "enable.idempotence": True, **options}
+    producer = Producer(cluster.client_config() | own)
     for record in records:
         producer.produce(
             topic,
@@ -304,7 +311,7 @@ def publish_raw(cluster: ClusterSettings, topic: str, records: Iterable[Raw]) ->
             partition=record.partition,
             on_delivery=note,
         )
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     assert not errors
 
 
