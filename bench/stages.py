@@ -21,13 +21,13 @@ from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
-from stoker.consumers.steps.pipe import HandOver
+from stoker.consumers.steps.pipe import SettleStep
 from stoker.consumers.steps.run import run_sync
 from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decide, decode
 from stoker.consumers.worker import GC_THRESHOLD
@@ -71,7 +71,7 @@ class Line:
         )
         for number in range(queue.partitions):
             self._assignments[number] = assignment = Assignment(number, queue.topic, number)
-            assignment.note_restored(PartitionState(committed_offset=0, position=0))
+            assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
             assignment.note_opened()
             ledgers[number] = Ledger(queue.ledger)
         self._lanes = KeyLanes(self._ready.extend)
@@ -86,7 +86,7 @@ class Line:
             publish_event=lambda _event: None,
             on_settled=self._settled.append,
         )
-        self._hand_over = HandOver(queue, ledgers, self._lanes, self._settler, Excuse(queue))
+        self._settle_step = SettleStep(queue, ledgers, self._lanes, self._settler, Excuse(queue))
 
     def carry(self, messages: list[Message]) -> None:
         """Take a handful of messages all the way."""
@@ -125,7 +125,7 @@ class Line:
             outcomes = [decide(job, result, context) for job, result in zip(jobs, results, strict=True)]
         with stage("hand_over"):
             for record, outcome in zip(ready, outcomes, strict=True):
-                self._hand_over.end(record, outcome)
+                self._settle_step.settle(record, outcome)
 
 
 def carry(part: Part, _say: Say) -> Result:

@@ -1,6 +1,7 @@
 """Running jobs: the worker, and what a job uses of it."""
 
 from .inbox import AlreadyDone
+from .instruments.instrument import Instrument
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none
 from .job.heartbeats import JobProgress
 from .job.signals import (
@@ -19,6 +20,7 @@ from .worker import Worker
 __all__ = [
     "AlreadyDone",
     "Discard",
+    "Instrument",
     "JobCancelled",
     "JobContext",
     "JobInterrupted",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..schemas import Decoder, SchemaStore
@@ -16,8 +15,7 @@ from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
 from .inspection.holdups import Holdups
 from .inspection.overview import Overview
-from .instruments.instrument import Instrument
-from .instruments.instrument_row import InstrumentRow
+from .instruments.instruments import NO_INSTRUMENTS, Instruments
 from .kafka.clients import (
     events_producer,
     lone_producer,
@@ -36,7 +34,7 @@ from .polling.dispatch import Dispatch
 from .polling.grace import Grace
 from .polling.intake import Completion, Intake
 from .polling.lag import Lags
-from .polling.poll_thread import PollThread
+from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import TierReader
@@ -46,21 +44,23 @@ from .settling.settle import Settler, SettlingClients
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
-MakeInstrument = Callable[[Queue], Instrument]
-INSTRUMENTS: Sequence[MakeInstrument] = ()
-"""Each makes an instrument for one queue. A new one is a file in `instruments/`, and a line here."""
-
 
 class WorkerParts:
     """All parts of one queue's worker, made in the order of their dependencies; none of them runs yet."""
 
     def __init__(
-        self, pipeline: Pipeline, queue: Queue, cluster: ClusterSettings, store: SchemaStore, settings: WorkerSettings
+        self,
+        pipeline: Pipeline,
+        queue: Queue,
+        cluster: ClusterSettings,
+        store: SchemaStore,
+        settings: WorkerSettings,
+        instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
-        self.poll_thread = PollThread()
-        self.instruments = InstrumentRow(make(queue) for make in INSTRUMENTS)
+        self.poll_state = PollThreadState()
+        self.instruments = instruments
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -143,7 +143,7 @@ class WorkerParts:
             rereader=self.rereader,
         )
         grace_s = min(self.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
-        self.grace = Grace(self.poll_thread, self.completion, self.settled, within_s=grace_s)
+        self.grace = Grace(self.poll_state, self.completion, self.settled, within_s=grace_s)
         self.membership = Membership(queue, partial(view_group, cluster, queue, worker_id))
         self.member = GroupMember(
             queue,

@@ -3,7 +3,7 @@
 WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
 WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`
 Unrestorable        (kafka/log_tail.py) ledger or progress cannot be read: their partitions wait, and it is tried again
-OffsetsWentBack     (records/progress.py) a partition is not what it was: its assignment ends, and another begins
+OffsetsWentBack     (records/partition_progress.py) a partition is not what it was: another assignment of it begins
 TooManyStuck        why it did so: stuck jobs hold so many runners that no more are started in their place
 LoopLost            the same: a job holds the event loop, and others are suspended on it
 GaveUp              (settling/batch_writer.py) a shutdown's time ran out: what was not settled is delivered again

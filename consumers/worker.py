@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from types import FrameType
 from typing import Final
@@ -31,6 +31,8 @@ from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
+from .instruments.instrument import Instrument
+from .instruments.instruments import Instruments
 from .isolation import child_flag
 from .queue_worker import QueueWorker
 from .runners.forks import PROCESS
@@ -70,12 +72,14 @@ class Worker:
         settings: WorkerSettings | None = None,
         *,
         store: SchemaStore | None = None,
+        instruments: Iterable[Instrument] = (),
         on_inspection: InspectionSink | None = None,
         inspect_every_s: float = math.inf,
     ) -> None:
         """Verify the topics; nothing is fetched before `run` or `start`.
 
         Args:
+            instruments: called on the way of each job; the same ones for all queues.
             on_inspection: called with each queue's inspection, on SIGUSR1 and every `inspect_every_s`; None logs it.
         """
         if child_flag.is_child:
@@ -94,6 +98,7 @@ class Worker:
         self._store = store or schema_store(pipeline, self._cluster)
         self._contracts = ContractCheck(pipeline, self._store, names)
         self._check_contracts()
+        self._instruments = Instruments(instruments)
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._place_contracts()
@@ -113,7 +118,10 @@ class Worker:
             raise
 
     def _make(self, queue: Queue) -> QueueWorker:
-        return QueueWorker(WorkerParts(self._pipeline, queue, self._cluster, self._store, self.settings))
+        parts = WorkerParts(
+            self._pipeline, queue, self._cluster, self._store, self.settings, instruments=self._instruments
+        )
+        return QueueWorker(parts)
 
     def _place_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]

@@ -40,7 +40,7 @@ def demo_cluster(*, keep: bool) -> Iterator[DemoCluster]:
         settings = ClusterSettings.from_environment()
         yield DemoCluster(settings=settings, said=f"the given cluster, {settings.bootstrap_servers}")
         return
-    broker = EmbeddedBroker(project_folder(), progress=lambda said: click.echo(f"  {said}"))
+    broker = EmbeddedBroker(project_folder(), report=lambda line: click.echo(f"  {line}"))
     was_running = broker.status() is not None
     try:
         broker.start()

@@ -3,7 +3,16 @@
 from .async_producer import AsyncProducer
 from .delivery import BulkResult, Receipt
 from .errors import EnqueueError
+from .instrument import ProducerInstrument
 from .producer import Producer
 from .settings import ProducerSettings
 
-__all__ = ["AsyncProducer", "BulkResult", "EnqueueError", "Producer", "ProducerSettings", "Receipt"]
+__all__ = [
+    "AsyncProducer",
+    "BulkResult",
+    "EnqueueError",
+    "Producer",
+    "ProducerInstrument",
+    "ProducerSettings",
+    "Receipt",
+]

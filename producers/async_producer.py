@@ -20,6 +20,8 @@ from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall, 
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import BulkRun
 from .delivery import BulkResult, Receipt
+from .instrument import ProducerInstrument
+from .instrument_row import ProducerInstruments
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
@@ -41,7 +43,7 @@ class AsyncProducer:
     A call that is cancelled while it waits may have been published all the same.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # as `Producer`
         self,
         pipeline: Pipeline,
         cluster: ClusterSettings | None = None,
@@ -51,10 +53,17 @@ class AsyncProducer:
         confirm_timeout: timedelta | None = None,
         lazy: bool = False,
         settings: ProducerSettings | None = None,
+        instruments: Iterable[ProducerInstrument] = (),
     ) -> None:
         self._is_lazy = lazy
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
-        self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
+        self._publisher = Publisher(
+            pipeline,
+            cluster or ClusterSettings.from_environment(),
+            store,
+            self._settings,
+            ProducerInstruments(instruments),
+        )
         # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stoker-producer-blocking")
         self._mailbox = LoopMailbox()
@@ -97,7 +106,7 @@ class AsyncProducer:
         await self._prepare(call.job_type)
         record = self._publisher.build(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        settle = self._mailbox.settler(future)
+        settle = self._publisher.watched(call, self._mailbox.settler(future))
         give_up = time.monotonic() + self._settings.room_wait_s
         while not self._publisher.offer(record, settle):
             if time.monotonic() >= give_up:

@@ -12,8 +12,8 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from ..topology.declaration.job_type import AnyJobType, JobCall
-from .connection import Connection
-from .delivery import BulkResult, delivery_error, why_unconfirmed
+from .connection import Connection, OnDelivery
+from .delivery import BulkResult, delivery_error, receipt_of, why_unconfirmed
 from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
 from .publisher import Publisher
 from .record import Record
@@ -28,13 +28,13 @@ ROOM_POLL_S: Final = 0.02
 class BulkRun:
     """The state of one bulk. Calls are taken until one fails for the cluster's sake, or too many for their own.
 
-    librdkafka reports failures only: a record that is no longer in flight and was not reported is confirmed. So no
-    Python runs for a job after it was published.
+    A record that is no longer in flight and was not reported as failed is confirmed.
     """
 
     def __init__(self, publisher: Publisher, connection: Connection, max_in_flight: int) -> None:
         self._publisher, self._connection = publisher, connection
         self._max_in_flight = max_in_flight
+        self._instruments = publisher.instruments
         self._covers = publisher.readiness.covers
         self._room = 0
         self._taken = 0
@@ -77,7 +77,11 @@ class BulkRun:
         """Publish the record of the call just built, unless there is no room; then False."""
         if self._room <= 0 and not self._find_room():
             return False
-        on_delivery = partial(self._note_delivery, self._taken - 1, call.job_type.name, record.job_id, record.topic)
+        on_delivery: OnDelivery = partial(
+            self._note_delivery, self._taken - 1, call.job_type.name, record.job_id, record.topic
+        )
+        if self._instruments:
+            on_delivery = partial(self._note_watched, call, record, on_delivery)
         try:
             taken = self._connection.offer(record, on_delivery)
         except EnqueueError as refusal:
@@ -111,6 +115,13 @@ class BulkRun:
         if fault is not None:
             self._lost += 1
             self._note(index, job_type, job_id, delivery_error(fault, job_id, topic, self._connection.outage))
+
+    def _note_watched(
+        self, call: JobCall, record: Record, note: OnDelivery, error: KafkaError | None, message: Message
+    ) -> None:
+        if why_unconfirmed(error, message) is None:
+            self._instruments.enqueued(call, receipt_of(message, record.job_id, record.topic))
+        note(error, message)
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
         self._failed_indexes.append(index)

@@ -52,6 +52,11 @@ def why_unconfirmed(error: KafkaError | None, message: Message) -> KafkaError | 
     return _GUESSED if error is None and message.offset() is None else error
 
 
+def receipt_of(message: Message, job_id: str, topic: str) -> Receipt:
+    """The receipt of a confirmed record, which has both numbers; the client's types allow None for them."""
+    return Receipt(job_id=job_id, topic=topic, partition=message.partition() or 0, offset=message.offset() or 0)
+
+
 JobError = type[BrokerUnreachable | DeliveryFailed | NotAuthorized | RecordTooLarge | UnknownTopic]
 
 _UNREACHABLE: Final = frozenset(

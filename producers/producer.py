@@ -17,6 +17,8 @@ from .bulk import run_bulk
 from .client import logger
 from .delivery import BulkResult, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
+from .instrument import ProducerInstrument
+from .instrument_row import ProducerInstruments
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
@@ -43,13 +45,14 @@ class Producer:
         lazy: whether `with` asks nothing of the brokers, so that a program starts while they are away. The first job
             verifies the topics then.
         settings: the remaining bounds; `source` and `confirm_timeout` given here win over it.
+        instruments: called for each job that is confirmed.
 
     Raises:
         NoCluster: none was given, and none is configured.
         SettingRefused: an option of the cluster would break a promise.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # all but two by name: callers see one flat list of options
         self,
         pipeline: Pipeline,
         cluster: ClusterSettings | None = None,
@@ -59,10 +62,17 @@ class Producer:
         confirm_timeout: timedelta | None = None,
         lazy: bool = False,
         settings: ProducerSettings | None = None,
+        instruments: Iterable[ProducerInstrument] = (),
     ) -> None:
         self._is_lazy = lazy
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
-        self._publisher = Publisher(pipeline, cluster or ClusterSettings.from_environment(), store, self._settings)
+        self._publisher = Publisher(
+            pipeline,
+            cluster or ClusterSettings.from_environment(),
+            store,
+            self._settings,
+            ProducerInstruments(instruments),
+        )
 
     def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise.
@@ -141,7 +151,7 @@ class Producer:
         record = self._publisher.build(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back
-        self._publisher.publish(record, partial(settle, future))
+        self._publisher.publish(record, self._publisher.watched(call, partial(settle, future)))
         return record, future
 
     def enqueue_many(self, calls: Iterable[JobCall], *, max_in_flight: int | None = None) -> BulkResult:

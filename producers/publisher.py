@@ -20,8 +20,9 @@ from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
 from .client import logger, producer_config
 from .connection import Connection
-from .delivery import Receipt, delivery_error, why_unconfirmed
+from .delivery import Receipt, delivery_error, receipt_of, why_unconfirmed
 from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, SettingRefused, Unconfirmed
+from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
@@ -46,9 +47,14 @@ class Publisher:
     """
 
     def __init__(
-        self, pipeline: Pipeline, cluster: ClusterSettings, store: SchemaStore | None, settings: ProducerSettings
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        store: SchemaStore | None,
+        settings: ProducerSettings,
+        instruments: ProducerInstruments = NO_INSTRUMENTS,
     ) -> None:
-        self.settings = settings
+        self.settings, self.instruments = settings, instruments
         self._topics = tuple(queue.topic for queue in pipeline.queues.values())
         self._config = producer_config(cluster, **_bounds(settings), linger_ms=0)
         self._bulk_config = producer_config(cluster, **_bounds(settings), **_BULK)
@@ -119,6 +125,15 @@ class Publisher:
             if time.monotonic() >= give_up:
                 raise self.full(record)
             self._live_connection().poll(0.02)
+
+    def watched(self, call: JobCall, settle: Settle) -> Settle:
+        """`settle`, with the instruments called before it; itself where there are none."""
+        return partial(self._settle_watched, call, settle) if self.instruments else settle
+
+    def _settle_watched(self, call: JobCall, settle: Settle, outcome: Outcome) -> None:
+        if isinstance(outcome, Receipt):
+            self.instruments.enqueued(call, outcome)
+        settle(outcome)
 
     def offer(self, record: Record, settle: Settle) -> bool:
         """Hand a record over, unless the buffer is full; then False."""
@@ -261,5 +276,4 @@ def _report(  # librdkafka gives the last two by position, and a partial binds t
         settle(delivery_error(fault, job_id, topic, connection.outage))
         return
     connection.outage.end()
-    # A confirmed record has both numbers, for which the client's types allow None.
-    settle(Receipt(job_id=job_id, topic=topic, partition=message.partition() or 0, offset=message.offset() or 0))
+    settle(receipt_of(message, job_id, topic))

@@ -1,4 +1,4 @@
-"""`JobEvent`: a closed union with one class for each kind of event on `<namespace>.events`.
+"""`JobEvent`: the union of the classes of events on `<namespace>.events`, one frozen class for each kind.
 
 A field that a class has beside those of all events is one of `events/JobEvent.avsc`, under the same name. What is known
 of one kind only goes into `detail`, a map of texts.

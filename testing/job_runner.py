@@ -17,8 +17,9 @@ from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
+from ..consumers.steps.results import Raised, Result, Returned
 from ..consumers.steps.run import run_async, run_sync
-from ..consumers.steps.steps import DecodedJob, Raised, Result, Returned, StepContext
+from ..consumers.steps.steps import DecodedJob, StepContext
 from ..producers.record import RecordBuilder
 from ..schemas import Decoder
 from ..schemas.stores.memory_store import MemorySchemaStore
@@ -141,12 +142,12 @@ class _Trial:
             excuse=Excuse(step_context.queue),
         )
 
-    def run_sync(self, task: DecodedJob, slot: Slot) -> Result:
-        self._result = run_sync(task, slot)
+    def run_sync(self, job: DecodedJob, slot: Slot) -> Result:
+        self._result = run_sync(job, slot)
         return self._result
 
-    async def run_async(self, task: DecodedJob, slot: AsyncSlot) -> Result:
-        self._result = await run_async(task, slot)
+    async def run_async(self, job: DecodedJob, slot: AsyncSlot) -> Result:
+        self._result = await run_async(job, slot)
         return self._result
 
     def concluded(self) -> JobRun:

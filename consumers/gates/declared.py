@@ -12,7 +12,7 @@ from .gate_row import GateRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """What gates are made of; a gate that opens calls `row.open`."""
+    """What gates are made of; a gate that opens calls `row.release`."""
 
     queue: Queue
     cluster: ClusterSettings

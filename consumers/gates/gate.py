@@ -11,7 +11,7 @@ from ..records.record import Record
 
 
 class Why(Protocol):
-    """Why a record waits. Hashable: equal ones are opened together."""
+    """Why a record waits. Hashable: equal ones are released together."""
 
     @property
     def word(self) -> str:
@@ -52,8 +52,8 @@ class Wait:
     """The record waits.
 
     Attributes:
-        until_at_s: epoch time at which the gates are asked again; None where only `GateRow.open` ends the wait.
-        why: what `open` is called with.
+        until_at_s: epoch time at which the gates are asked again; None where only `GateRow.release` ends the wait.
+        why: what `release` is called with.
     """
 
     until_at_s: float | None
@@ -66,7 +66,7 @@ START = Start()
 class Gate(Protocol):
     """Decides which records may start; asked by all threads, and never blocks.
 
-    A gate that opens calls `GateRow.open` with the reason, after it has begun to answer `START`.
+    A gate that opens calls `GateRow.release` with the reason, after it has begun to answer `START`.
     """
 
     @abstractmethod

@@ -31,7 +31,7 @@ class GateRow:
         self._numbers = count()
         self._openings = 0
         self._is_stopping = False
-        self._release: Receive = lambda _records: None
+        self._receive: Receive = lambda _records: None
         self._listeners: list[Listen] = []
         self.count = 0
 
@@ -42,9 +42,9 @@ class GateRow:
         """Add gates behind those that are here; before `start`."""
         self._gates += tuple(gates)
 
-    def start(self, release: Receive) -> None:
-        """Start the gates; `release` makes records ready, and so asks the gates again."""
-        self._release = release
+    def start(self, receive: Receive) -> None:
+        """Start the gates; `receive` makes records ready, and so asks the gates again."""
+        self._receive = receive
         for gate in self._gates:
             gate.start()
 
@@ -85,7 +85,7 @@ class GateRow:
         return is_held
 
     def _add(self, record: Record, wait: Wait) -> bool:
-        if self._is_stopping or not record.assignment.is_open:
+        if self._is_stopping or not record.assignment.is_current:
             return False
         self._held.setdefault(wait.why, {})[record] = wait
         self.count += 1
@@ -95,7 +95,7 @@ class GateRow:
 
     # ---- the end of a wait
 
-    def open(self, why: Why) -> None:
+    def release(self, why: Why) -> None:
         """Make ready what waits for this reason."""
         self._make_ready(self.take([why], is_opening=True))
 
@@ -136,7 +136,7 @@ class GateRow:
 
     def _make_ready(self, records: list[Record]) -> None:
         if records:
-            self._release(records)
+            self._receive(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away."""
@@ -167,10 +167,10 @@ class GateRow:
         with self._lock:
             return list(self._held)
 
-    def waiting(self) -> dict[Record, Why]:
-        """{record: why} of all that wait here."""
+    def waiting(self) -> dict[Record, Wait]:
+        """All records that wait here: until when, and why."""
         with self._lock:
-            return {record: why for why, held in self._held.items() for record in held}
+            return {record: wait for held in self._held.values() for record, wait in held.items()}
 
     def count_of(self, kind: type[Why]) -> int:
         """How many records wait for reasons of one kind."""

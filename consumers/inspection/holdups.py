@@ -18,13 +18,12 @@ from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobHeldUp
 from ...topology import Queue, format_duration
 from ...topology.wire.headers import JOB_ID
-from ..isolation.runners import IsolatedRunners
+from ..gates.gate import Wait
 from ..job.run import Run
 from ..polling.backpressure import Backpressure, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
-from ..records.source import Tier
 from ..runners.watchdog import is_stuck
 from ..settling.event_publisher import EventPublisher
 from ..settling.events import subject_of
@@ -40,7 +39,7 @@ MOST_REPORTS: Final = 20
 
 Spot = tuple[Assignment, int]
 """Where a record stands: its assignment and offset."""
-State = Literal["running", "stuck", "behind", "awaiting-retry", "crashed", "unsettled", "ready"]
+State = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
 """`reason` of the event, or else the word of a gate; `docs/wire-contract.md` says what each means."""
 
 
@@ -94,42 +93,30 @@ class Holdups:
 
     def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
         """Why the jobs at these spots are incomplete, and all stuck jobs."""
-        places = [(place, run) for place in self._dispatch.watchdog.places if (run := place.run) is not None]
-        running = {spot_of(run.record): run for _, run in places}
-        for place, run in places:
-            if is_stuck(place) or spot_of(run.record) in old:
-                yield _of_run(run, "stuck" if is_stuck(place) else "running")
+        slots = [(slot, run) for slot in self._dispatch.watchdog.slots if (run := slot.run) is not None]
+        running = {spot_of(run.record): run for _, run in slots}
+        for slot, run in slots:
+            if is_stuck(slot) or spot_of(run.record) in old:
+                yield _of_run(run, "stuck" if is_stuck(slot) else "running")
         waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
         if waiting:
             yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
-        crashed = _at(waiting, self._crashed_records())
         held = _at(waiting, self._backpressure.held_records())
-        aside = self._aside(waiting)
-        gated = {spot_of(record): (record, why) for record, why in self._dispatch.gates.waiting().items()}
+        aside = self._dispatch.lanes.aside(waiting)
+        gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
             elif spot in aside:
                 yield Holdup(spot=spot, state="behind", since_s=since_s)
-            elif spot in crashed:
-                yield Holdup(spot=spot, state="crashed", since_s=since_s, record=crashed[spot])
             elif spot in gated:
-                record, why = gated[spot]
-                yield Holdup(spot=spot, state=why.word, since_s=since_s, record=record, detail=why.detail)
+                yield _of_gated(*gated[spot], since_s)
             elif spot not in held:  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
-
-    def _aside(self, waiting: Container[Spot]) -> Collection[Spot]:
-        """Those of these spots whose record waits behind others of its key, and is not in memory."""
-        return self._dispatch.lanes.aside(waiting)
-
-    def _crashed_records(self) -> Iterable[Record]:
-        isolated = self._dispatch.runners.of(IsolatedRunners)
-        return () if isolated is None else isolated.paused_records()
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
@@ -143,9 +130,9 @@ class Holdups:
     def _of_retry(self, parked: Record) -> dict[str, str]:
         """The retry that a parked record waits for, where the worker holds it already."""
         for held in self._backpressure.held_records():
-            source = held.assignment.source
-            if held.lane == parked.lane and isinstance(source, Tier):
-                due = utc(wake_at_s(held, source.delay))
+            delay = held.assignment.source.delay
+            if held.lane == parked.lane and delay is not None:
+                due = utc(wake_at_s(held, delay))
                 return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 
@@ -158,6 +145,12 @@ def spot_of(record: Record) -> Spot:
 def _at(spots: Container[Spot], records: Iterable[Record]) -> dict[Spot, Record]:
     """{spot: record} of those that stand at one of these spots."""
     return {spot: record for record in records if (spot := spot_of(record)) in spots}
+
+
+def _of_gated(record: Record, wait: Wait, since_s: float) -> Holdup:
+    due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
+    detail = {**wait.why.detail, **due}
+    return Holdup(spot=spot_of(record), state=wait.why.word, since_s=since_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: State) -> Holdup:

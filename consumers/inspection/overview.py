@@ -10,6 +10,7 @@ from typing import Final
 from ...topology import Queue
 from ..group.membership import Membership
 from ..group.rights_watch import RightsWatch
+from ..isolation.crashes import CrashPause
 from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
@@ -19,6 +20,7 @@ from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection
 from ..runners.stacks import innermost, thread_frames
+from ..steps.schema_waits import AwaitedSchema
 from .queue_inspection import SLOW_TURN_S, GateInspection, PartitionInspection, QueueInspection, inspect_runs
 from .snapshot import QueueSnapshot
 
@@ -86,11 +88,11 @@ class Overview:
         """What everything is doing."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
-        dog, isolated = self._dispatch.watchdog, self._dispatch.runners.of(IsolatedRunners)
+        dog = self._dispatch.watchdog
         return QueueInspection(
             queue=self._queue.name,
             worker=self._worker_id,
-            ready=self._dispatch.ready,
+            ready=self._dispatch.runners.ready,
             parked=self._dispatch.lanes.waiting,
             held=self._backpressure.held,
             in_flight=self._backpressure.in_flight,
@@ -103,15 +105,16 @@ class Overview:
             lost_right=self._rights.in_words(),
             is_leaving=self._membership.judgement.standing == "leaving",
             loops=self._loops(),
-            runs=inspect_runs(dog.places, now_s),
-            crashed=0 if isolated is None else isolated.paused,
-            awaiting_schema=self._dispatch.awaiting_schema,
+            runs=inspect_runs(dog.slots, now_s),
+            crashed=self._dispatch.gates.count_of(CrashPause),
+            awaiting_schema=self._dispatch.gates.count_of(AwaitedSchema),
             gated=self._gated(),
             children=self._children(),
         )
 
     def _gated(self) -> tuple[GateInspection, ...]:
-        counts = Counter((why.word, *why.detail.values()) for why in self._dispatch.gates.waiting().values())
+        whys = (wait.why for wait in self._dispatch.gates.waiting().values())
+        counts = Counter((why.word, *why.detail.values()) for why in whys)
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
             for (word, *detail), count in counts.most_common(MOST_REASONS)
@@ -134,7 +137,7 @@ class Overview:
         return PartitionInspection(
             topic=assignment.topic,
             partition=assignment.partition,
-            state="leaving" if not assignment.is_open else "flowing" if assignment.is_running else "restoring",
+            state="leaving" if not assignment.is_current else "flowing" if assignment.is_running else "restoring",
             committed=assignment.commit_state.sent[0] if assignment.commit_state.sent is not None else None,
             lowest=offset,
             lowest_for_s=now_s - since_s,

@@ -14,7 +14,7 @@ from ..isolation.child_slot import ChildSlot
 from ..isolation.pool import ChildCounts
 from ..runners.event_loop import LoopInspection
 from ..runners.stacks import INNERMOST, innermost
-from ..runners.watchdog import Place, is_stuck
+from ..runners.watchdog import RunnerSlot, is_stuck
 
 SLOW_TURN_S: Final = 3.0
 
@@ -86,9 +86,8 @@ class QueueInspection:
         parked: jobs that wait behind an earlier one of their key.
         held: delayed jobs that are not to be looked at yet.
         in_flight: jobs taken and not yet settled.
-        crashed: jobs that wait a little before they run again, since their process has died.
         gated: jobs that may not start now, by reason; `awaiting_schema` are those of them that wait until the schema
-            store was asked for their schema.
+            store was asked for their schema, `crashed` those that wait a little since their process has died.
         children: the child processes; None where none was ever needed.
         waits_for: why the worker has no partitions; empty where it has some.
         lost_right: what the brokers do not let it do any more; empty where all is allowed.
@@ -123,18 +122,18 @@ class QueueInspection:
         return tuple(_hints(self))
 
 
-def inspect_runs(places: Sequence[Place], now_s: float) -> tuple[RunInspection, ...]:
+def inspect_runs(slots: Sequence[RunnerSlot], now_s: float) -> tuple[RunInspection, ...]:
     """The jobs that run in these places, the longest first."""
-    runs = [run for place in places if (run := _inspect_run(place, now_s)) is not None]
+    runs = [run for slot in slots if (run := _inspect_run(slot, now_s)) is not None]
     return tuple(sorted(runs, key=lambda run: -run.ran_s))
 
 
-def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
-    run = place.run
+def _inspect_run(slot: RunnerSlot, now_s: float) -> RunInspection | None:
+    run = slot.run
     if run is None:
         return None
     return RunInspection(
-        runner=place.name,
+        runner=slot.name,
         job_id=run.shown_id,
         job_type=run.job_type,
         key=None if run.record.key is None else wire_text(run.record.key),
@@ -142,9 +141,9 @@ def _inspect_run(place: Place, now_s: float) -> RunInspection | None:
         record=str(run.record),
         ran_s=now_s - run.began_s,
         left_s=run.deadline_s - now_s,
-        state="stuck" if is_stuck(place) else "ending" if run.interrupt_reason else "running",
+        state="stuck" if is_stuck(slot) else "ending" if run.interrupt_reason else "running",
         progress=str(run.latest_progress or ""),
-        stack=place.child_frames()[-INNERMOST:] if isinstance(place, ChildSlot) else innermost(place.frames()),
+        stack=slot.child_frames()[-INNERMOST:] if isinstance(slot, ChildSlot) else innermost(slot.frames()),
     )
 
 
@@ -190,5 +189,3 @@ def _child_hints(inspection: QueueInspection) -> Iterator[str]:
         yield f"isolated jobs wait, since no child process can be started: {children.trouble}"
     elif children.starting and not children.idle:
         yield f"{children.starting} child processes start, {children.busy} are busy: isolated jobs may wait for one"
-    if inspection.crashed:
-        yield f"{inspection.crashed} jobs wait to be run again, since their process has died"

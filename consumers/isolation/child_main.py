@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import faulthandler
 import logging
+import math
 import multiprocessing.spawn
 import os
 import pickle
@@ -22,39 +23,38 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from importlib import import_module
+from contextvars import Context
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any, Final, cast
+from typing import Final
 
-from ...schemas import Contract
-from ...topology import JobType, Queue
-from ...topology.declaration.job_type import AnyJobType
+from ...topology import RetryPolicy
+from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
-from ..job.heartbeats import Heartbeats, JobProgress
-from ..job.job_errors import report_of
-from ..job.run import Run
+from ..job.answers import Answer, answer_of
+from ..job.heartbeats import JobProgress
+from ..job.job_errors import is_kind_of, report_of
+from ..job.run import CurrentRun
+from ..job.signals import JobInterrupted
 from ..machine import own_peak_bytes
-from ..records.assignment import Assignment
-from ..records.record import Record
-from ..runners.async_slots import AsyncSlot, Holder
+from ..runners.async_slots import AsyncSlot, Holder, in_steps
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
-from ..runners.slots import Slot
-from ..steps.run import run_async, run_sync
-from ..steps.steps import DecodedJob, Raised, Result, StepContext, decide
+from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
+from ..steps.results import Raised, Result, Returned, answer_to
 from . import child_flag
+from .handlers import HandlerAddress, find_handler
 from .log_relay import log_over_pipe, log_to_own_stderr
 from .messages import (
     BEGUN,
     HEARTBEAT,
     STACK_SIGNAL,
     AskFrames,
+    CarriedRecord,
     Ended,
     Frames,
     FromChild,
-    HandlerAddress,
     LogLine,
     Progressed,
     Ready,
@@ -165,122 +165,135 @@ class PipedHeartbeats:
         self._talk.tell(Progressed(latest))
 
 
+@dataclass(slots=True, kw_only=True)
+class ChildRun(CurrentRun):
+    """A run as its handler sees it in a child."""
+
+    heartbeats: PipedHeartbeats
+
+    def take_heartbeats(self) -> PipedHeartbeats:
+        """What passes them on."""
+        return self.heartbeats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildJobType:
+    """A job type as far as a call asks, with its handler."""
+
+    name: str
+    handler: Callable[..., object]
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildJob:
+    """A job that this process can call."""
+
+    job_type: ChildJobType
+    args: tuple[object, ...]
+    kwargs: dict[str, object]
+    record: CarriedRecord
+    run: ChildRun
+
+
 class Child:
-    """Runs what it is told."""
+    """Runs the jobs that the worker sends, and sends back what each answers; the worker decides what that leads to."""
 
     def __init__(self, setup: Setup, talk: Talk, heard: SimpleQueue[object]) -> None:
         addresses: tuple[HandlerAddress, ...] = pickle.loads(setup.addresses)
-        queue = Queue(namespace="child", name=setup.queue, tiers=setup.tiers)  # to decide by; its topics are not used
+        self._queue = setup.queue
         self._addresses = {address.name: address for address in addresses}
         self._talk = talk
         self._heard = heard
-        self._job_types: dict[str, AnyJobType] = {}
-        self._step_context = StepContext(queue=queue, job_types=self._job_types, decoder=cast(Any, None), ledgers={})
-        self._slot = Slot()
+        self._handlers: dict[str, Callable[..., object]] = {}
         self._runner = asyncio.Runner(loop_factory=make_loop)
         for address in addresses:
             if address.is_eager:
-                self._job_type(address.name)
+                self._handler(address)
 
     def serve(self) -> None:
         """Run jobs until told to leave."""
         while isinstance(message := self._heard.get(), RunJob):
             self._talk.tell(BEGUN)
-            self._conclude(message)
+            answer = self._answer(message)
+            _flush()
+            self._talk.tell(Ended(answer))
         self._runner.close()
 
-    def _conclude(self, message: RunJob) -> None:
-        run = run_of(message, self._step_context.queue.name, PipedHeartbeats(self._talk))
-        job_type, result = self._run(message, run)
-        _flush()
-        outcome = decide(DecodedJob(run.record, job_type, (), {}, run), result, self._step_context)
-        self._talk.tell(Ended(outcome))
-
-    def _run(self, message: RunJob, run: Run) -> tuple[AnyJobType, Result]:
+    def _answer(self, message: RunJob) -> Answer | None:
+        """Run one job; None where its handler returned."""
+        address = self._addresses[message.job_type]
         try:
-            job_type = self._job_type(message.job_type)
-            args, kwargs = pickle.loads(message.arguments)
+            job = self._job(message, address)
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
-            return _stand_in(self._addresses[message.job_type], self._step_context.queue, _unknown), Raised(error)
-        task = DecodedJob(run.record, job_type, args, kwargs, run)
-        return job_type, self._run_async(task) if job_type.is_async else run_sync(task, self._slot)
+            return answer_of(error, address.name, address.retry)
+        result = self._call_async(job) if address.is_async else _call_sync(job)
+        return None if isinstance(result, Returned) else answer_to(result, address)
 
-    def _run_async(self, task: DecodedJob) -> Result:
-        slot = AsyncSlot("child", Holder(), lambda _what: None)
-        results: list[Result] = []  # not the asyncio task's own, which a job that cancels that would take along
+    def _job(self, message: RunJob, address: HandlerAddress) -> ChildJob:
+        """Find the handler and read the arguments.
 
-        async def run() -> None:
-            results.append(await run_async(task, slot))
+        Raises:
+            Exception: whatever the application's modules and classes raise.
+        """
+        handler = self._handler(address)
+        args, kwargs = pickle.loads(message.arguments)
+        return ChildJob(
+            job_type=ChildJobType(name=address.name, handler=handler, retry=address.retry),
+            args=args,
+            kwargs=kwargs,
+            record=message.record,
+            run=self._run(message, address.timeout.total_seconds()),
+        )
 
-        loop = self._runner.get_loop()
-        turn_until(loop, asyncio.Task(run(), loop=loop))
-        return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
+    def _run(self, message: RunJob, timeout_s: float) -> ChildRun:
+        """The run that begins now."""
+        return ChildRun(
+            job_id=message.job_id,
+            job_type=message.job_type,
+            queue=self._queue,
+            attempt=message.attempt,
+            attempts=message.attempts,
+            record=message.record,
+            deadline_s=time.monotonic() + timeout_s,
+            limits=RunLimits(timeout_s, math.inf, timeout_s),
+            heartbeats=PipedHeartbeats(self._talk),
+        )
 
-    def _job_type(self, name: str) -> AnyJobType:
-        known = self._job_types.get(name)
+    def _handler(self, address: HandlerAddress) -> Callable[..., object]:
+        known = self._handlers.get(address.name)
         if known is None:
-            address = self._addresses[name]
-            known = _stand_in(address, self._step_context.queue, find_handler(address.module, address.qualname))
-            self._job_types[name] = known
+            known = self._handlers[address.name] = find_handler(address.module, address.qualname)
         return known
 
+    def _call_async(self, job: ChildJob) -> Result:
+        slot = AsyncSlot("child", Holder(), lambda _what: None)
+        results: list[Result] = []  # not the asyncio job's own, which a job that cancels that would take along
 
-def find_handler(module: str, qualname: str) -> Any:
-    """Import a handler by its name; where the name is that of a job type, it is its handler."""
-    found: Any = import_module(module)
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found.handler if isinstance(found, JobType) else found
+        async def call() -> None:
+            results.append(await _called(job, slot))
 
-
-def _stand_in(address: HandlerAddress, queue: Queue, handler: Callable[..., object]) -> AnyJobType:
-    """The job type as far as running and deciding ask; its payload was read by the worker."""
-    return JobType(
-        name=address.name,
-        queue=replace(queue, tiers=address.retry.tiers or queue.tiers),  # it may have moved here from another queue
-        handler=handler,
-        contract=cast(Contract, None),
-        own_retry=address.retry,
-        own_timeout=address.timeout,
-    )
+        loop = self._runner.get_loop()
+        turn_until(loop, asyncio.Task(call(), loop=loop))
+        return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
 
 
-def _unknown() -> None:
-    """Stands for a handler that could not be imported; never called."""
+def _call_sync(job: ChildJob) -> Result:
+    generation = PROCESS.generation
+    result = Context().run(call_sync, job)
+    if generation != PROCESS.generation:
+        end_copy_after(result)
+    return result
 
 
-class CarriedMessage:
-    """A Kafka message as the worker read it, for `Record` to be made of once more."""
-
-    def __init__(self, job: RunJob) -> None:
-        self._job = job
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        """The pairs as they came."""
-        return self._job.pairs
-
-    def key(self) -> bytes | None:
-        """The ordering key."""
-        return self._job.key
-
-    def value(self) -> bytes | None:
-        """The payload's bytes."""
-        return self._job.value
-
-    def offset(self) -> int:
-        """Where it stands."""
-        return self._job.offset
-
-    def timestamp(self) -> tuple[int, int]:
-        """(type, milliseconds); the type is not used."""
-        return 0, self._job.timestamp_ms
-
-
-def run_of(job: RunJob, queue: str, heartbeats: Heartbeats) -> Run:
-    """The run as it is in the child."""
-    assignment = Assignment(0, job.topic, job.partition)
-    record = Record(cast(Any, CarriedMessage(job)), assignment)
-    return Run(job.job_id, job.job_type, queue, job.attempt, job.attempts, record, heartbeats=heartbeats)
+async def _called(job: ChildJob, slot: AsyncSlot) -> Result:
+    try:
+        result = await in_steps(slot, call_async(job, slot.holder))
+    except BaseException as error:  # noqa: BLE001  # on the job's way out
+        result = Raised(error)
+    if isinstance(result, Raised) and is_kind_of(result.error, JobInterrupted):
+        return read_interrupt(result.error, job)
+    return result
 
 
 def _flush() -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, JobInterrupted, MemoryLimitExceeded, TimeLimitExceeded
-from ..records.outcomes import Outcome
-from ..steps.run import time_limit_exceeded
+from ..job.signals import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
+from ..steps.call import time_limit_exceeded
+from ..steps.results import RETURNED_NOTHING, Answered, Raised, Returned
 from .crashes import ChildDied
 from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
 from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
@@ -26,14 +26,8 @@ class NotBegun:
     """The child died, or hung, before the job had begun: another one shall run it, and nothing is held against it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Killed:
-    """The child was killed, for an interrupt or a limit of the job's; of a limit, a note says where the job was."""
-
-    error: JobInterrupted | MemoryLimitExceeded
-
-
-Ending = Outcome | NotBegun | Killed | ChildDied
+Ending = Returned | Answered | Raised | NotBegun | ChildDied
+"""`Raised` where the child was killed, for an interrupt or a limit of the job's: a note says where the job was."""
 NOT_BEGUN = NotBegun()
 
 
@@ -103,8 +97,8 @@ class _Watch:
     def _read(self, wait_s: float) -> Ending | None:
         message = self.child.next_message(wait_s)
         match message:
-            case Ended(outcome=outcome):
-                return outcome
+            case Ended(answer=answer):
+                return RETURNED_NOTHING if answer is None else Answered(answer)
             case Begun():
                 self.has_begun = True
             case Heartbeat():
@@ -150,15 +144,15 @@ class _Watch:
                 return ending
         return self._died()
 
-    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Killed:
+    def _kill(self, error: TimeLimitExceeded | MemoryLimitExceeded, stack_wait_s: float) -> Raised:
         stack = self.child.stack(stack_wait_s)
         self.child.kill_and_wait()
         error.add_note(f"its process {self.child.pid} was killed here:\n{stack}")
-        return Killed(error=error)
+        return Raised(error)
 
-    def _interrupted(self) -> Killed | None:
+    def _interrupted(self) -> Raised | None:
         reason = self.run.interrupt_reason
-        return None if reason is None else Killed(error=INTERRUPTS[reason]())
+        return None if reason is None else Raised(INTERRUPTS[reason]())
 
     def _died(self) -> Ending:
         interrupted = self._interrupted()

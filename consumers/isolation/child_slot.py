@@ -1,4 +1,4 @@
-"""`ChildSlot`: the place of a job that runs in a child; the thread that waits for the child kills it."""
+"""`ChildSlot`: the slot of a job that runs in a child; the thread that waits for the child kills it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOK_S: Final = 0.2
 
 
 class ChildSlot(Slot):
-    """One runner's place.
+    """One runner's slot.
 
     Attributes:
         child: where the job runs; None between two.

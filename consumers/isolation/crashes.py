@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -57,6 +57,23 @@ class ChildDied:
 def pause_after(crashes: int) -> timedelta:
     """How long a job waits before it is run again after so many crashes: 1 s, 2 s, 4 s, up to a minute."""
     return min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(crashes - 1, 10)))
+
+
+@dataclass(frozen=True, slots=True)
+class CrashPause:
+    """The `Why` of records that wait a little before they run again, since their child has died."""
+
+    pause: timedelta
+
+    @property
+    def word(self) -> str:
+        """In a word."""
+        return "crashed"
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """What ends the wait."""
+        return {"opens": f"its pause of {self.pause.total_seconds():g} s ends: its process has died"}
 
 
 def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead:

@@ -13,36 +13,21 @@ import signal
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from ...topology import RetryPolicy
-from ...topology.wire.headers import HeaderList
+from ...topology.wire.headers import HeaderList, HeaderMap, header_map
+from ..job.answers import Answer
 from ..job.heartbeats import JobProgress
-from ..records.outcomes import Outcome
+from ..records.header_layout import HeaderLayout, layout_of
+from ..records.job_record import JobRecord
 
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """At this signal a child dumps the stacks of its threads, also from inside of C code."""
 LENGTH: Final = struct.Struct("!i")
 """What `Connection.recv_bytes` expects before a frame's bytes."""
 LARGEST_FRAME_BYTES: Final = 0x7FFF_FFFF
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerAddress:
-    """One job type as a child needs it: where its handler is, and the policy by which its failures are decided.
-
-    Attributes:
-        is_eager: whether the child imports it before it reports that it is ready.
-    """
-
-    name: str
-    module: str
-    qualname: str
-    retry: RetryPolicy
-    timeout: timedelta
-    is_eager: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +44,15 @@ class Setup:
     parent_id: int
     main: Mapping[str, object]
     queue: str
-    tiers: tuple[timedelta, ...]
     addresses: bytes
     log_levels: Mapping[str, int]
     stack_file: int
 
 
-@dataclass(slots=True, kw_only=True)
-class RunJob:
-    """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context and its Kafka record."""
+@dataclass(frozen=True, kw_only=True)
+class CarriedRecord:
+    """The job's Kafka record as the worker has read it; its attributes are those of `JobRecord`."""
 
-    job_type: str
-    arguments: bytes
-    job_id: str
-    attempt: int
-    attempts: int
     topic: str
     partition: int
     offset: int
@@ -81,12 +60,49 @@ class RunJob:
     value: bytes | None
     pairs: HeaderList
     timestamp_ms: int
+    deduplication_id: str | None
+
+    @classmethod
+    def of(cls, record: JobRecord) -> CarriedRecord:
+        """Take what a child needs of a record."""
+        return cls(**{name: getattr(record, name) for name in cls.__dataclass_fields__})
+
+    @cached_property
+    def headers(self) -> HeaderMap:
+        """{name: value}; of a repeated name the last one."""
+        return header_map(self.pairs)
+
+    @property
+    def layout(self) -> HeaderLayout:
+        """Where each header stands among them."""
+        return layout_of(tuple(self.headers))
 
     @property
     def size_bytes(self) -> int:
         """About as much as it takes in the pipe."""
         headers = sum(len(name) + len(value or b"") for name, value in self.pairs)
-        return len(self.arguments) + len(self.key or b"") + len(self.value or b"") + headers
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+    def __str__(self) -> str:
+        """Where the record stands, as `topic/partition/offset`."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunJob:
+    """One run. `arguments` are `(args, kwargs)` in pickle; the rest is the job's context."""
+
+    job_type: str
+    arguments: bytes
+    job_id: str
+    attempt: int
+    attempts: int
+    record: CarriedRecord
+
+    @property
+    def size_bytes(self) -> int:
+        """About as much as it takes in the pipe."""
+        return len(self.arguments) + self.record.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +141,9 @@ class Begun:
 
 @dataclass(slots=True)
 class Ended:
-    """The job has ended."""
+    """The job has ended; `answer` is what an error asks for, described here, or None where the handler returned."""
 
-    outcome: Outcome
+    answer: Answer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +213,7 @@ def write(pipe: Connection, packed: bytes) -> None:
         left = left[os.write(pipe.fileno(), left) :]
 
 
-def receive(pipe: Connection) -> Any:
+def receive(pipe: Connection) -> Any:  # a `FromChild` or a `ToChild`
     """Read one message; which kinds may come depends on the end.
 
     Raises:

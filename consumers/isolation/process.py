@@ -19,7 +19,7 @@ from dataclasses import replace
 from enum import Enum
 from multiprocessing.connection import Pipe
 from queue import Empty, Queue
-from typing import Any, Final
+from typing import Final
 
 from ..machine import MAXRSS_UNIT_BYTES, resident_bytes
 from .crashes import ChildDied
@@ -30,6 +30,7 @@ from .messages import (
     SHOULD_STOP,
     STACK_SIGNAL,
     Frames,
+    FromChild,
     LogLine,
     Ready,
     RunJob,
@@ -121,13 +122,13 @@ class ChildProcess:
             if message is None or isinstance(message, Ready | Unready):
                 return message
 
-    def next_message(self, wait_s: float) -> Any:
+    def next_message(self, wait_s: float) -> FromChild | None:
         """The next message but log lines, which are handled; None if there is none, or the child has ended."""
         try:
             for _ in range(LINES_AT_ONCE):
                 if not self._pipe.poll(wait_s):
                     break
-                message = receive(self._pipe)
+                message: FromChild = receive(self._pipe)
                 if isinstance(message, Frames):
                     self._is_asked = False
                     self._frames.put(message.lines)

@@ -1,8 +1,7 @@
 """`IsolatedRunners`: runs jobs in child processes, and decides what a job's crash leads to.
 
-A thread for each job that may run at once waits for its child. A job whose child has died waits a little with nobody
-waiting for it, and is then run again in a child that has never run another job; its lane stands still meanwhile, the
-others flow.
+A thread for each job that may run at once waits for its child. A job whose child has died waits a little at the gates,
+and then runs again in a child that has never run another job. Its lane stands still meanwhile, the others flow.
 """
 
 from __future__ import annotations
@@ -12,28 +11,28 @@ import multiprocessing.spawn
 import os
 import pickle
 import threading
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
-from ...topology import InvalidDeclaration
-from ...topology.declaration.isolation import why_not_importable
-from ...topology.declaration.job_type import AnyJobType
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
+from ..gates.gate import Wait
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
 from ..runners.kinds import Runners
-from ..runners.slots import HandOver, Slot
+from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
-from ..steps.steps import DecodedJob, Raised, StepContext, decide
-from .child_main import find_handler
-from .child_run import Killed, NotBegun, run_in_child
+from ..steps.results import Decided, Raised, Ran
+from ..steps.steps import DecodedJob, StepContext
+from .child_run import NotBegun, run_in_child
 from .child_slot import ChildSlot
-from .crashes import ChildDied, pause_after, quarantine
-from .messages import HandlerAddress, RunJob, Setup
+from .crashes import ChildDied, CrashPause, pause_after, quarantine
+from .handlers import HandlerAddress, addresses_of
+from .messages import CarriedRecord, RunJob, Setup
 from .pool import ChildCounts, ChildPool, Recycling
 from .suspects import Suspects, crashes_before
 
@@ -43,7 +42,7 @@ MAIN_MODULE: Final = "__main__"
 
 
 class IsolatedRunners(Runners[Slot]):
-    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `outcome`.
+    """The runners of one queue whose jobs run in children; `run_one` must not raise, and calls `run`.
 
     They take the jobs of isolated types, and suspects. Threads and children are started with `start` where the queue
     has isolated types, or else when the first record comes.
@@ -56,9 +55,12 @@ class IsolatedRunners(Runners[Slot]):
         step_context: StepContext,
         settings: WorkerSettings,
         run_one: RunOne,
-        hand_over: HandOver,
+        settle_done: SettleDone,
+        *,
+        hold: Callable[[Record, Wait], bool],
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context = step_context
+        self._step_context, self._hold, self._clock = step_context, hold, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -72,18 +74,17 @@ class IsolatedRunners(Runners[Slot]):
             on_crash=self._note_crash,
         )
         self._threads = ThreadRunners(
-            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, hand_over=hand_over
+            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, settle_done=settle_done
         )
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
-        self._paused: dict[Record, threading.Timer] = {}
         self._deaths: dict[Record, list[ChildDied]] = {}
 
     @property
-    def places(self) -> list[Slot]:
+    def slots(self) -> list[Slot]:
         """One for each job that may run at once."""
-        return self._threads.places
+        return self._threads.slots
 
     def own(self, records: list[Record]) -> list[Record]:
         """Jobs of isolated types, and suspects."""
@@ -122,40 +123,26 @@ class IsolatedRunners(Runners[Slot]):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         self._suspects.end(assignments)
+        running = {slot.run.record for slot in self.slots if slot.run is not None}
         with self._lock:
-            waiting = [record for record in self._paused if record.assignment in assignments]
-            for record in waiting:
-                self._paused.pop(record).cancel()
-                self._deaths.pop(record, None)
-        return waiting + self._threads.drop(assignments)
+            for record in self._deaths.keys() - running:
+                if record.assignment in assignments:
+                    del self._deaths[record]
+        return self._threads.drop(assignments)
 
     def interrupt(self, within_s: float) -> None:
         """Start no further record, interrupt what runs, at no attempt's cost, and end all children."""
         self._is_stopping = True
         self._threads.stop()
-        for slot in self.places:
+        for slot in self.slots:
             if slot.run is not None:
                 slot.interrupt(slot.run, "shutdown")
-        with self._lock:
-            for timer in self._paused.values():
-                timer.cancel()
-            self._paused.clear()
         self._pool.stop()
 
     @property
     def ready(self) -> int:
         """Records that could run at once, were a runner free."""
         return self._threads.ready
-
-    @property
-    def paused(self) -> int:
-        """Records that wait a little, since their child has died."""
-        return len(self._paused)
-
-    def paused_records(self) -> list[Record]:
-        """The records that wait a little, since their child has died."""
-        with self._lock:
-            return list(self._paused)
 
     def counts(self) -> ChildCounts | None:
         """How many children do what; None where none was ever needed."""
@@ -165,38 +152,33 @@ class IsolatedRunners(Runners[Slot]):
         """Of all children."""
         return self._pool.process_ids()
 
-    def outcome(self, task: DecodedJob, slot: Slot) -> Outcome | None:
-        """Run one job in a child; None if its child has died and the job is to be run again in a while."""
-        job = _job_message(task)
-        if isinstance(job, Exception):
-            return decide(task, Raised(job), self._step_context)
-        ending = self._run(
-            task, job, slot, has_crashed=task.record.offset in task.record.assignment.crash_history.crashes
-        )
-        match ending:
-            case ChildDied():
-                return self._after_crash(task, ending)
-            case Killed(error=error):
-                outcome = decide(task, Raised(error), self._step_context)
-            case _:
-                outcome = ending
+    def run(self, job: DecodedJob, slot: Slot) -> Ran:
+        """Run one job in a child. If that dies, the worker decides: the job comes again in a while, or never."""
+        try:
+            arguments = pickle.dumps((job.args, job.kwargs), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
+            return Raised(error)
+        ending = self._run(job, _job_message(job, arguments), slot)
+        if isinstance(ending, ChildDied):
+            return Decided(self._after_crash(job, ending))
         with self._lock:
-            self._deaths.pop(task.record, None)
-        return outcome
+            self._deaths.pop(job.record, None)
+        return ending
 
-    def _run(self, task: DecodedJob, job: RunJob, slot: Slot, *, has_crashed: bool) -> Outcome | Killed | ChildDied:
-        job_type, assignment = task.job_type, task.record.assignment
+    def _run(self, job: DecodedJob, message: RunJob, slot: Slot) -> Ran | ChildDied:
+        job_type, assignment = job.job_type, job.record.assignment
+        has_crashed = job.record.offset in assignment.crash_history.crashes
         while True:
-            child = self._pool.take(lambda: assignment.is_open, fresh=has_crashed)
+            child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
-                return INTERRUPTED
+                return Decided(INTERRUPTED)
             if isinstance(slot, ChildSlot):
                 slot.child = child
-            slot.begin(task.run, job_type.limits)
+            slot.begin(job.run, job_type.limits)
             if self._is_stopping:  # too late for `stop` to see the job
-                slot.interrupt(task.run, "shutdown")
+                slot.interrupt(job.run, "shutdown")
             try:
-                ending = run_in_child(child, job, task.run, job_type.memory_limit_bytes)
+                ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()
                 self._pool.give_back(child)
@@ -208,116 +190,47 @@ class IsolatedRunners(Runners[Slot]):
     def _note_crash(self, error: BaseException) -> None:
         self.crashed = error
 
-    def _after_crash(self, task: DecodedJob, died: ChildDied) -> Outcome | None:
-        record, limit = task.record, self._step_context.queue.crash_limit
+    def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
+        record, limit = job.record, self._step_context.queue.crash_limit
         crashes = crashes_before(record, limit) + 1
         record.assignment.crash_history.note(record.offset, crashes)
         with self._lock:
             deaths = self._deaths.setdefault(record, [])
             deaths.append(died)
-        self._log_crash(task, died, crashes)
+        self._log_crash(job, died, crashes)
         if crashes >= limit:
             with self._lock:
                 self._deaths.pop(record, None)
-            return quarantine(task.run.job_type, crashes, deaths)
-        return None if self._pause(record, pause_after(crashes).total_seconds()) else INTERRUPTED
-
-    def _pause(self, record: Record, pause_s: float) -> bool:
-        """Run the record again later; False where it is not to be run here any more."""
-        timer = self._timer(pause_s, record)
+            return quarantine(job.run.job_type, crashes, deaths)
+        if self._hold(record, self._pause_after(crashes)):
+            return None
         with self._lock:
-            if self._pool.is_stopping or not record.assignment.is_open:
-                self._deaths.pop(record, None)
-                return False
-            self._paused[record] = timer
-        timer.start()
-        return True
+            self._deaths.pop(record, None)
+        return INTERRUPTED
 
-    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
-        timer = threading.Timer(pause_s, self._resume, args=(record,))
-        timer.daemon = True
-        return timer
+    def _pause_after(self, crashes: int) -> Wait:
+        pause = pause_after(crashes)
+        return Wait(until_at_s=self._clock() + pause.total_seconds(), why=CrashPause(pause))
 
-    def _resume(self, record: Record) -> None:
-        with self._lock:
-            if self._paused.pop(record, None) is None:
-                return
-        self._threads.make_ready([record])
-
-    def _log_crash(self, task: DecodedJob, died: ChildDied, crashes: int) -> None:
-        run = task.run
+    def _log_crash(self, job: DecodedJob, died: ChildDied, crashes: int) -> None:
+        run = job.run
         _LOGGER.warning(
             "job %s (%s): %s; that is crash %d, and %d quarantine it; it costs no attempt",
             run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
-            extra={**job_fields(task.record, run.queue), log_keys.ATTEMPT: run.attempt},
+            extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
 
 
-def _job_message(task: DecodedJob) -> RunJob | Exception:
-    record, run = task.record, task.run
-    try:
-        arguments = pickle.dumps((task.args, task.kwargs), pickle.HIGHEST_PROTOCOL)
-    except Exception as error:  # noqa: BLE001  # the application's classes may raise anything while they are pickled
-        return error
+def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
+    run = job.run
     return RunJob(
-        job_type=task.job_type.name,
+        job_type=job.job_type.name,
         arguments=arguments,
         job_id=run.job_id,
         attempt=run.attempt,
         attempts=run.attempts,
-        topic=record.assignment.topic,
-        partition=record.assignment.partition,
-        offset=record.offset,
-        key=record.key,
-        value=record.value,
-        pairs=record.pairs,
-        timestamp_ms=record.timestamp_ms,
+        record=CarriedRecord.of(job.record),
     )
-
-
-# ---- finding handlers
-
-
-def addresses_of(job_types: Mapping[str, AnyJobType]) -> dict[str, HandlerAddress]:
-    """Where another process finds the handlers of those types that it can find.
-
-    Raises:
-        InvalidDeclaration: an isolated type is among those that it cannot.
-    """
-    found: dict[str, HandlerAddress] = {}
-    for name, job_type in job_types.items():
-        hidden = why_not_importable(job_type.handler) or why_not_found(job_type)
-        if hidden is None:
-            found[name] = _address(job_type)
-        elif job_type.isolation is not None:
-            raise InvalidDeclaration(f"job type {name!r}", [f"isolation='process' cannot be kept: {hidden}"])
-    return found
-
-
-def _address(job_type: AnyJobType) -> HandlerAddress:
-    return HandlerAddress(
-        name=job_type.name,
-        module=job_type.handler.__module__,
-        qualname=job_type.handler.__qualname__,
-        retry=job_type.retry,
-        timeout=job_type.timeout,
-        is_eager=job_type.isolation is not None,
-    )
-
-
-def why_not_found(job_type: AnyJobType) -> str | None:
-    """Say why the handler's name leads to something else, or its policy cannot be told to another process."""
-    handler = job_type.handler
-    name = f"{handler.__module__}.{handler.__qualname__}"
-    try:
-        if find_handler(handler.__module__, handler.__qualname__) is not handler:
-            return f"{name} is not the handler but something else, so another process would run that instead"
-        pickle.dumps(job_type.retry)
-    except (ImportError, AttributeError) as error:
-        return f"{name} cannot be found again ({error})"
-    except (pickle.PicklingError, TypeError) as error:
-        return f"its retry policy names errors that another process cannot import ({error})"
-    return None
 
 
 def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress]) -> Setup:
@@ -326,7 +239,6 @@ def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress
         parent_id=os.getpid(),
         main=_main_of_worker(any(address.module == MAIN_MODULE for address in addresses.values())),
         queue=step_context.queue.name,
-        tiers=step_context.queue.tiers,
         addresses=pickle.dumps(tuple(addresses.values())),
         log_levels={},
         stack_file=-1,

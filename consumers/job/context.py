@@ -11,12 +11,12 @@ from ...topology.wire.headers import REPLAY, TRACE_PARENT
 from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
-from ..records.record import Record
+from ..records.job_record import JobRecord
 from .heartbeats import NOTE_LIMIT, JobProgress
-from .run import Run
+from .run import CurrentRun
 
 _LOGGER = logging.getLogger("stoker.job")
-_current: ContextVar[Run | None] = ContextVar("stoker_job", default=None)
+_current: ContextVar[CurrentRun | None] = ContextVar("stoker_job", default=None)
 
 
 class NoCurrentJob(RuntimeError):
@@ -41,7 +41,7 @@ class JobContext:
 
     __slots__ = ("_run",)
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: CurrentRun) -> None:
         self._run = run
 
     def __eq__(self, other: object) -> bool:
@@ -82,7 +82,7 @@ class JobContext:
         return self._run.attempts
 
     @property
-    def record(self) -> Record:
+    def record(self) -> JobRecord:
         """The Kafka record of this run."""
         return self._run.record
 
@@ -143,7 +143,7 @@ class JobContext:
     @property
     def scope(self) -> str:
         """`<namespace>.<queue>`: inside of it an idempotency key or job id means one job."""
-        return queue_scope(self.record.assignment.topic)
+        return queue_scope(self.record.topic)
 
     def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, step: str = "") -> Inbox:
         """Put this job's id and the writes of a `with` block into one transaction, so that they happen once.
@@ -211,6 +211,6 @@ def current_job_or_none() -> JobContext | None:
     return None if run is None else JobContext(run)
 
 
-def enter_job(run: Run) -> None:
+def enter_job(run: CurrentRun) -> None:
     """Make a run the current one of the context that this is called in, which is the run's own."""
     _current.set(run)

@@ -79,7 +79,7 @@ class RunHeartbeats:
     def should_stop(self) -> bool:
         """Whether the worker shuts down or ends the run, the partition is given away, or the run is past its limits."""
         run = self._run
-        is_unwanted = not run.record.assignment.is_open or run.interrupt_reason is not None
+        is_unwanted = not run.record.assignment.is_current or run.interrupt_reason is not None
         return is_unwanted or time.monotonic() >= run.deadline_s
 
     def heartbeat(self) -> None:

@@ -1,4 +1,4 @@
-"""`Run`: one run of one job as the worker sees it; the handler has a `JobContext` of it, which changes nothing."""
+"""One run of one job: `CurrentRun` as its handler sees it, in any process, and `Run` as the worker keeps it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 
 from ...schemas import wire_text
 from ...topology.declaration.job_type import NO_LIMITS, RunLimits
+from ..records.job_record import JobRecord
 from ..records.record import Record
 from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
 from .signals import InterruptReason
 
 
 @dataclass(slots=True)
-class Run:
-    """Not frozen, because each job makes one, and freezing triples what that costs.
+class CurrentRun:
+    """What `JobContext` shows of a run. Not frozen, because each job makes one, and freezing triples what that costs.
 
     Attributes:
         job_id, job_type, queue, attempt, attempts, record: as `JobContext` has them.
         deadline_s: `time.monotonic()` at which the run is interrupted for its limits; set when the run begins, and
             moved on by its heartbeats.
         limits: how long it may take; set when the run begins.
-        heartbeats: takes the run's heartbeats; None until the first, where the run is in this process.
         interrupt_reason: why the worker ends the run, the first reason where there are several; None while it goes on.
     """
 
@@ -30,10 +30,9 @@ class Run:
     queue: str
     attempt: int
     attempts: int
-    record: Record
+    record: JobRecord
     deadline_s: float = math.inf
     limits: RunLimits = NO_LIMITS
-    heartbeats: Heartbeats | None = None
     interrupt_reason: InterruptReason | None = None
     _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
     """Not set before the first block, because each job would pay for it."""
@@ -44,10 +43,8 @@ class Run:
         return wire_text(self.job_id)
 
     def take_heartbeats(self) -> Heartbeats:
-        """What takes the run's heartbeats, made at the first one."""
-        if self.heartbeats is None:
-            self.heartbeats = RunHeartbeats(self)
-        return self.heartbeats
+        """What takes the run's heartbeats, in the process that runs the job."""
+        raise NotImplementedError
 
     def inbox_blocks(self) -> dict[str, bool]:
         """The inbox blocks that this run has left: {step: whether its commit was final}."""
@@ -60,15 +57,7 @@ class Run:
     @property
     def began_s(self) -> float:
         """`time.monotonic()` at which the run began."""
-        heartbeats = self.heartbeats
-        return heartbeats.began_s if isinstance(heartbeats, RunHeartbeats) else self.deadline_s - self.limits.first_s
-
-    def give_back(self, lost_s: float) -> None:
-        """Give the run the time back that it lost through no fault of its own."""
-        self.deadline_s += lost_s
-        if isinstance(self.heartbeats, RunHeartbeats):
-            self.heartbeats.began_s += lost_s
-            self.heartbeats.last_s += lost_s
+        return self.deadline_s - self.limits.first_s
 
     @property
     def is_silent(self) -> bool:
@@ -76,7 +65,38 @@ class Run:
         limits = self.limits
         return limits.heartbeat_s < limits.timeout_s and self.deadline_s < self.began_s + limits.timeout_s
 
+
+@dataclass(slots=True)
+class Run(CurrentRun):
+    """The worker's own view of a run, wherever its handler is called.
+
+    Attributes:
+        record: the record as the worker carries it through the steps.
+        heartbeats: takes the run's heartbeats; None until the first.
+    """
+
+    record: Record
+    heartbeats: RunHeartbeats | None = None
+
+    def take_heartbeats(self) -> RunHeartbeats:
+        """What takes the run's heartbeats, made at the first one; it repeats those of a child."""
+        if self.heartbeats is None:
+            self.heartbeats = RunHeartbeats(self)
+        return self.heartbeats
+
+    @property
+    def began_s(self) -> float:
+        """`time.monotonic()` at which the run began."""
+        return self.deadline_s - self.limits.first_s if self.heartbeats is None else self.heartbeats.began_s
+
+    def give_back(self, lost_s: float) -> None:
+        """Give the run the time back that it lost through no fault of its own."""
+        self.deadline_s += lost_s
+        if self.heartbeats is not None:
+            self.heartbeats.began_s += lost_s
+            self.heartbeats.last_s += lost_s
+
     @property
     def latest_progress(self) -> JobProgress | None:
-        """The last progress that the run has reported in this process."""
-        return self.heartbeats.latest if isinstance(self.heartbeats, RunHeartbeats) else None
+        """The last progress that the run has reported."""
+        return None if self.heartbeats is None else self.heartbeats.latest

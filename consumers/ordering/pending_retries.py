@@ -13,17 +13,14 @@ from confluent_kafka import Consumer, TopicPartition
 
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment, Awaited, Lane
+from ..records.commit_metadata import CommitMetadata
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
-from ..records.partition_state import PartitionState
 from ..records.record import Record, attempt_or_1
-from ..records.source import Tier
 
 
 def awaited_as(record: Record) -> Awaited:
     """What a record of a tier is awaited as."""
-    source = record.assignment.source
-    assert isinstance(source, Tier)  # a type check's: nothing else goes ahead
-    return source.delay, record.assignment.partition, record.origin, attempt_or_1(record.headers)
+    return record.assignment.source.delay, record.assignment.partition, record.origin, attempt_or_1(record.headers)
 
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
@@ -35,7 +32,7 @@ def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
 
 
 def read_awaited(
-    consumer: Consumer, tier: Assignment, state: PartitionState, end: int, should_stop: ShouldStop
+    consumer: Consumer, tier: Assignment, state: CommitMetadata, end: int, should_stop: ShouldStop
 ) -> Mapping[Lane, Collection[Awaited]]:
     """What a tier's partition holds up to the offset `end` that is not complete, by key.
 

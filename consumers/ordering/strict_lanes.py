@@ -19,7 +19,6 @@ from ..backlog.lane_backlog import Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
-from ..records.source import Tier
 from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
 from .pending_retries import awaited_after, awaited_as
 
@@ -139,7 +138,7 @@ class StrictLanes(Lanes):
         awaited = awaited_after(record, outcome)
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
-                if record.assignment.is_open:
+                if record.assignment.is_staying:
                     self._awaited.setdefault(record.key, []).append(awaited)
 
     def note_settled(self, settled: Iterable[SettledRecord]) -> None:
@@ -183,7 +182,7 @@ class StrictLanes(Lanes):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
         dropped: list[Record] = []
-        gone = {(a.source.delay, a.partition) for a in assignments if isinstance(a.source, Tier)}
+        gone = {(a.source.delay, a.partition) for a in assignments}
         with self._lock:
             touched = self._forget_awaited(gone)
             for key, lane in self._lanes.items():
@@ -221,7 +220,7 @@ class StrictLanes(Lanes):
             self._lanes.pop(key, None)
         return [] if following is None else [following]
 
-    def _forget_awaited(self, gone: Collection[tuple[timedelta, int]]) -> set[Lane]:
+    def _forget_awaited(self, gone: Collection[tuple[timedelta | None, int]]) -> set[Lane]:
         """Wait no more for what stands in tiers that are not ours any more; gives the keys that waited for it."""
         touched: set[Lane] = set()
         for key, names in list(self._awaited.items()):

@@ -16,7 +16,7 @@ from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
 from ..records.assignment import Assignment
-from ..records.partition_state import PartitionState
+from ..records.commit_metadata import CommitMetadata
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
@@ -43,10 +43,10 @@ class Assignments:
         """The present assignment of a partition, if it is ours."""
         return self._by_place.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
 
-    def find_open(self, topic: str | None, partition: int | None) -> Assignment | None:
+    def find_current(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The same, if its records may still be started."""
         assignment = self._by_place.get((topic, partition))  # type: ignore[arg-type]  # as above
-        return assignment if assignment is not None and assignment.is_open else None
+        return assignment if assignment is not None and assignment.is_current else None
 
     def all(self) -> list[Assignment]:
         """All present assignments."""
@@ -95,7 +95,7 @@ class Assignments:
         while self._restored:
             restored = self._restored.popleft()
             for assignment, start in restored.start_positions.items():
-                if assignment.is_open:
+                if assignment.is_current:
                     self._put_to_use(assignment.partition, restored.ledgers[assignment.partition])
                     self._begin(assignment, start)
                     begun.append(assignment)
@@ -127,7 +127,7 @@ class Assignments:
             is_passing = assignment in self.passing and message.error() is None
             if not (is_passing and assignment is not None and offset is not None and _pass_over(assignment, offset)):
                 yield message
-        self.passing = {a for a in self.passing if a.is_open and a.progress.is_passing}
+        self.passing = {a for a in self.passing if a.is_current and a.progress.is_passing}
 
     def begin_anew(self, former: Assignment, offset: int) -> Assignment:
         """Begin a new assignment of a partition that is not what it was, and is still ours.
@@ -137,7 +137,7 @@ class Assignments:
         """
         assignment = self._make(TopicPartition(former.topic, former.partition))
         assignment.replace(former)
-        assignment.progress.begin(PartitionState(committed_offset=offset, position=offset))
+        assignment.progress.begin(CommitMetadata(committed_offset=offset, position=offset))
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:
@@ -185,4 +185,4 @@ def _pass_over(assignment: Assignment, offset: int) -> bool:
 
     There, records that are not complete are left out, and the next one must not say that they are behind.
     """
-    return assignment.is_open and assignment.progress.pass_over(offset)
+    return assignment.is_current and assignment.progress.pass_over(offset)

@@ -1,7 +1,7 @@
 """`Commits`: commits to the group coordinator how far each partition has come, all that has changed in one request.
 
 A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it
-(`records/partition_state.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts:
+(`records/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts:
 so the next owner can tell a clean hand-over from a crash.
 """
 
@@ -17,9 +17,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
-from ..records.partition_state import MAX_CHARACTERS, PartitionState
+from ..records.commit_metadata import MAX_CHARACTERS, CommitMetadata
 from .assignments import Assignments
 from .spill import Spill
 
@@ -45,7 +45,7 @@ class Commits:
         spill: Spill,
         interval: timedelta,
         on_forbidden: Callable[[], None] = lambda: None,
-        instruments: InstrumentRow = NO_INSTRUMENTS,
+        instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._spill = spill
@@ -75,7 +75,7 @@ class Commits:
 
     def take_opened(self) -> list[Assignment]:
         """The assignments whose first commit was answered since the last call; their jobs may start."""
-        opened, self._opened = [a for a in self._opened if a.is_open], []
+        opened, self._opened = [a for a in self._opened if a.is_current], []
         return opened
 
     # ---- all others
@@ -142,7 +142,7 @@ class Commits:
             self._take_answer_of(place, is_refused=True)
 
     def note_crash(self) -> None:
-        """Close no partition from now on: the worker fails over its jobs, which is a death like any other.
+        """Close no partition from now on: the worker ends because of its jobs, which counts as a death.
 
         Else one that does so whenever it is run, such as by holding the event loop, would never be suspected.
         """
@@ -210,7 +210,7 @@ class Commits:
         )  # fmt: skip
 
     def _changed(
-        self, assignments: Iterable[Assignment], state_of: Callable[[Assignment], PartitionState | None]
+        self, assignments: Iterable[Assignment], state_of: Callable[[Assignment], CommitMetadata | None]
     ) -> list[TopicPartition]:
         changed = []
         for assignment in assignments:
@@ -223,7 +223,7 @@ class Commits:
                 changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
         return changed
 
-    def _metadata(self, assignment: Assignment, state: PartitionState) -> str:
+    def _metadata(self, assignment: Assignment, state: CommitMetadata) -> str:
         """The state as metadata; where it is too large, as far as the brokers have confirmed it elsewhere."""
         text = state.encode(self._max_characters)
         if text is None:
@@ -247,14 +247,14 @@ def _forget_past(assignments: Iterable[Assignment]) -> None:
         assignment.crash_history.forget_past(assignment.progress)
 
 
-def present_state(assignment: Assignment) -> PartitionState | None:
+def present_state(assignment: Assignment) -> CommitMetadata | None:
     """What is known of a partition at this moment; None before anything is."""
     progress = assignment.progress
     committable = progress.committable()
     if committable is None:
         return None
     history = assignment.crash_history
-    return PartitionState(
+    return CommitMetadata(
         committed_offset=committable,
         position=max(committable, progress.position),
         incomplete=tuple(progress.incomplete_runs()),
@@ -264,7 +264,7 @@ def present_state(assignment: Assignment) -> PartitionState | None:
     )
 
 
-def last_state(assignment: Assignment) -> PartitionState | None:
+def last_state(assignment: Assignment) -> CommitMetadata | None:
     """The same at the end of an assignment: closed, also where a job is left running, since its owner lives."""
     state = present_state(assignment)
     return None if state is None else replace(state, is_open=False)

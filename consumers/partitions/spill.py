@@ -19,7 +19,7 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
 from ..records.assignment import Assignment
-from ..records.partition_state import PartitionState
+from ..records.commit_metadata import CommitMetadata
 
 _LOGGER = logging.getLogger("stoker.progress")
 
@@ -39,9 +39,9 @@ class Spill:
         self._under_way: set[tuple[str, int]] = set()
         self._next_at_s: dict[tuple[str, int], float] = {}
         self._rest_ends_at_s = 0.0
-        self._written: dict[Assignment, PartitionState] = {}
+        self._written: dict[Assignment, CommitMetadata] = {}
 
-    def offer(self, assignment: Assignment, state: PartitionState) -> None:
+    def offer(self, assignment: Assignment, state: CommitMetadata) -> None:
         """Write a state, unless it is written, or another of this partition is under way or was written a moment ago.
 
         When the brokers have confirmed it, a `serve` notes where it is: `CommitState.spilled_at`.
@@ -52,12 +52,12 @@ class Spill:
         if place not in self._under_way and now_s >= max(self._next_at_s.get(place, 0.0), self._rest_ends_at_s):
             self._write(assignment, state)
 
-    def offer_last(self, assignment: Assignment, state: PartitionState) -> None:
+    def offer_last(self, assignment: Assignment, state: CommitMetadata) -> None:
         """Write a state, whenever the one before was written: the assignment ends."""
         if time.monotonic() >= self._rest_ends_at_s:
             self._write(assignment, state)
 
-    def _write(self, assignment: Assignment, state: PartitionState) -> None:
+    def _write(self, assignment: Assignment, state: CommitMetadata) -> None:
         place = assignment.topic, assignment.partition
         self._next_at_s[place] = time.monotonic() + INTERVAL_S
         try:

@@ -14,7 +14,7 @@ from .. import log_keys
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.partition_state import PartitionState, cut
+from ..records.commit_metadata import CommitMetadata, cut
 
 _LOGGER = logging.getLogger("stoker.progress")
 
@@ -45,7 +45,7 @@ class StartPosition:
         awaited: of a tier, where order is strict: {key: its records there that are not complete}.
     """
 
-    state: PartitionState
+    state: CommitMetadata
     spilled_at: int | None = None
     awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
 
@@ -103,7 +103,7 @@ class _Former:
         """Where the next one begins, in a log from offset `low` up to, not including, `high`."""
         offset = self._place.offset
         if offset < 0:  # nothing was ever committed
-            return StartPosition(state=PartitionState(committed_offset=low, position=low))
+            return StartPosition(state=CommitMetadata(committed_offset=low, position=low))
         if offset > high:
             self._warn(
                 f"the committed offset {offset} lies beyond the end, {high}: the topic was made anew or cut off. "
@@ -111,12 +111,12 @@ class _Former:
             )
             # The first record to come will lie before this, and begin the partition anew. Were the end wrong,
             # none would, and no offset is committed that makes everything run again.
-            return StartPosition(state=PartitionState(committed_offset=offset, position=offset))
-        known = self._read_former() or PartitionState(committed_offset=offset, position=offset, is_open=False)
+            return StartPosition(state=CommitMetadata(committed_offset=offset, position=offset))
+        known = self._read_former() or CommitMetadata(committed_offset=offset, position=offset, is_open=False)
         state = self._past_deleted(self._before_the_end(known, high), low)
         return StartPosition(state=taken_over(state, high), spilled_at=self._spilled_at)
 
-    def _before_the_end(self, state: PartitionState, high: int) -> PartitionState:
+    def _before_the_end(self, state: CommitMetadata, high: int) -> CommitMetadata:
         if state.position <= high:
             return state
         self._warn(
@@ -125,7 +125,7 @@ class _Former:
         )
         return state.cut_at(high)
 
-    def _past_deleted(self, state: PartitionState, low: int) -> PartitionState:
+    def _past_deleted(self, state: CommitMetadata, low: int) -> CommitMetadata:
         if state.committed_offset >= low:
             return state
         runs = cut([*state.incomplete, (state.position, max(low, state.position))], state.committed_offset, low)
@@ -139,12 +139,12 @@ class _Former:
         position = max(low, state.position)
         return replace(state, committed_offset=low, position=position, incomplete=cut(state.incomplete, low, position))
 
-    def _read_former(self) -> PartitionState | None:
+    def _read_former(self) -> CommitMetadata | None:
         metadata, offset = self._place.metadata, self._place.offset
-        state = PartitionState.decode(metadata, offset)
+        state = CommitMetadata.decode(metadata, offset)
         if state is None:
             self._warn(
-                f"the metadata of the committed offset {offset} {PartitionState.fault(metadata, offset)}. Going on "
+                f"the metadata of the committed offset {offset} {CommitMetadata.fault(metadata, offset)}. Going on "
                 "from there; jobs beyond it that are done come again, and the ledger skips those that it remembers"
             )
             return None
@@ -159,7 +159,7 @@ class _Former:
             return state.without_runs()
         return state.with_runs_of(spilled)
 
-    def _read_spilled(self, spilled_at: int) -> PartitionState | None:
+    def _read_spilled(self, spilled_at: int) -> CommitMetadata | None:
         """The newest spilled state of this partition, from the one on that the commit refers to."""
         topic, key = self._queue.progress_topic, self._place.topic.encode()
         try:
@@ -169,7 +169,7 @@ class _Former:
             newest = None
             place = TopicPartition(topic, self._place.partition, spilled_at)
             for message in read_tail(self._consumer, place, end, self._should_stop):
-                if message.key() == key and (state := PartitionState.from_bytes(message.value() or b"")) is not None:
+                if message.key() == key and (state := CommitMetadata.from_bytes(message.value() or b"")) is not None:
                     newest, self._spilled_at = state, message.offset()
         except KafkaException as failure:
             if failure.args[0].code() in _GONE:
@@ -184,7 +184,7 @@ class _Former:
         )  # fmt: skip
 
 
-def taken_over(state: PartitionState, high: int) -> PartitionState:
+def taken_over(state: CommitMetadata, high: int) -> CommitMetadata:
     """What the next owner knows and writes first: the state opened, with the death counted of an owner that died."""
     if not state.is_open:
         return replace(state, is_open=True)

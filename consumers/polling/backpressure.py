@@ -17,7 +17,7 @@ from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
-from ..records.source import Reader, Tier
+from ..records.source import Reader
 from ..settings import WorkerSettings
 from .delayed import HeldRecords
 from .settled import SettledBatches
@@ -149,9 +149,10 @@ class Backpressure:
     def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
         """Keep a tier's record until its time comes; False if that is now. `consumer` is the tiers'."""
         assignment = record.assignment
-        if not isinstance(assignment.source, Tier):
+        delay = assignment.source.delay
+        if delay is None:
             return False
-        until_at_s = wake_at_s(record, assignment.source.delay)
+        until_at_s = wake_at_s(record, delay)
         if until_at_s <= time.time():
             return False
         self._held.hold(record, until_at_s)

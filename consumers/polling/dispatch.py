@@ -1,13 +1,14 @@
-"""Strings the parts together for one queue: lanes make records ready, runners carry them through the pipe."""
+"""`Dispatch`: lanes make records ready, gates hold some of them back, runners carry the others through the pipe."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 
+from ..errors import LoopLost, TooManyStuck
 from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
@@ -24,11 +25,11 @@ from ..settling.event_publisher import EventPublisher
 from ..settling.events import progress_event
 from ..settling.excuse import Excuse
 from ..settling.settle import Settler
-from ..settling.settlement import Settlement
 from ..settling.writes import utc
-from ..steps.pipe import HandOver, Pipe
-from ..steps.schema_waits import AwaitedSchema, SchemaWaits
-from ..steps.steps import Decided, DecodedJob, StepContext
+from ..steps.pipe import Pipe, SettleStep
+from ..steps.results import Decided
+from ..steps.schema_waits import SchemaWaits
+from ..steps.steps import DecodedJob, StepContext
 from .runner_kinds import MakeRunners, RunnerParts, make_runners
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -36,18 +37,21 @@ _LOGGER = logging.getLogger("stoker.worker")
 INTERRUPT_WITHIN_S: Final = 1.0
 PARKED_SHARE: Final = 4
 """What parks in memory takes at most this part of the bytes that all jobs in memory may take."""
+BY_JOBS: Final = (TooManyStuck, LoopLost)
 
 
 class Dispatch:
-    """Everything between delivery and settling: `take` records, and the settler is handed what became of them.
+    """The parts between the poll thread and the settler, and what concerns several of them at once.
 
     Attributes:
+        lanes: take records from the poll thread, and make them ready.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
         lanes: decide which of a key's records may run now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
-        watchdog: looks at all runs.
+        waits: asks for the schemas that records wait for at the gates.
+        watchdog: checks all runs.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Dispatch:
     ) -> None:
         self._queue = queue = step_context.queue
         self.gates = gates
-        self._waits = waits
+        self.waits = waits
         self._settler = settler
         self._events = events
         self._worker_id = settings.worker_id
@@ -72,11 +76,11 @@ class Dispatch:
         limits = ParkingLimits(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
         self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
         self.excuse = Excuse(queue)
-        hand_over = HandOver(queue, step_context.ledgers, self.lanes, settler, self.excuse)
+        settle_step = SettleStep(queue, step_context.ledgers, self.lanes, settler, self.excuse)
         self.pipe = Pipe(
             step_context,
-            settle=hand_over.end,
-            settle_done=hand_over.end_done,
+            settle=settle_step.settle,
+            settle_done=settle_step.settle_done,
             hold=gates.hold,
             fail=self._fail,
             excuse=self.excuse,
@@ -89,42 +93,29 @@ class Dispatch:
         """Start all threads."""
         self._settler.start()
         self.gates.start(self._make_ready)
-        self._waits.start(self._put_off)
+        self.waits.start(self._put_off)
         self.watchdog.start()
         self.runners.start()
 
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return self._failure or self.watchdog.crashed or self.runners.crashed or self._waits.crashed
+        return self._failure or self.watchdog.crashed or self.runners.crashed or self.waits.crashed
 
     @property
-    def awaiting_schema(self) -> int:
-        """Records that wait until the schema store was asked for their schema."""
-        return self.gates.count_of(AwaitedSchema)
+    def is_down_by_jobs(self) -> bool:
+        """Whether the worker ends because of jobs: they hold its runners or event loop, or it failed at one of them."""
+        held_by = self.watchdog.crashed, self.runners.crashed
+        return self._failure is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     def count_parked(self) -> int:
         """How many records in memory may not run now, and so take nobody's room; of those at gates, up to a bound."""
         return self.lanes.parked + min(self.gates.count, self._max_in_flight)
 
-    @property
-    def ready(self) -> int:
-        """Records that could run at once, were a runner free."""
-        return self.runners.ready
-
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
         self.runners.begin(assignment)
         self.lanes.begin(assignment.take_awaited())
-
-    def note_settled(self, settled: Iterable[Settlement]) -> None:
-        """Let the lanes of these go on, where they wait until outcomes other than success are settled."""
-        self.runners.note_settled()
-        self.lanes.note_settled(settled)
-
-    def take(self, records: list[Record]) -> list[Record]:
-        """Run these as soon as their lanes allow; gives those that were put aside, to be read again."""
-        return self.lanes.add(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""
@@ -137,7 +128,7 @@ class Dispatch:
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""
         self.pipe.is_stopping = True
-        self._waits.stop()
+        self.waits.stop()
         self.gates.stop()
         self.watchdog.stop()
         self.watchdog.interrupt_all("shutdown")
@@ -156,7 +147,7 @@ class Dispatch:
             for _ in self.pipe.carry(record, None, self._make_ready_again):
                 pass
 
-    def _make_ready_again(self, job: DecodedJob, _place: None) -> Decided:
+    def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
         """Its schema is known after all."""
         self._make_ready([job.record])
         return Decided(None)

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from ..records.assignment import Assignment
 from .intake import Completion
-from .poll_thread import PollThread
+from .poll_thread_state import PollThreadState
 from .settled import SettledBatches
 
 
@@ -15,9 +15,9 @@ class Grace:
     """Owned by the poll thread, which waits in it."""
 
     def __init__(
-        self, poll_thread: PollThread, completion: Completion, settled: SettledBatches, *, within_s: float
+        self, poll_state: PollThreadState, completion: Completion, settled: SettledBatches, *, within_s: float
     ) -> None:
-        self._poll_thread = poll_thread
+        self._poll_state = poll_state
         self._completion = completion
         self._settled = settled
         self._within_s = within_s
@@ -27,8 +27,8 @@ class Grace:
         give_up_at_s = time.monotonic() + self._within_s
         self._completion.note_settled()
         while any(a.unsettled for a in leaving) and time.monotonic() < give_up_at_s:
-            if self._poll_thread.is_out_of_time:
+            if self._poll_state.is_out_of_time:
                 return
-            self._poll_thread.note_turn()
+            self._poll_state.note_turn()
             self._settled.wait()
             self._completion.note_settled()

@@ -11,12 +11,12 @@ from confluent_kafka import Consumer, KafkaError, Message
 from .. import log_keys
 from ..backlog.lane_backlog import Place, offsets_by_assignment
 from ..backlog.rereader import Rereader
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.outcomes import INTERRUPTED
-from ..records.progress import OffsetsWentBack
+from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
 from .backpressure import Backpressure
 from .dispatch import Dispatch
@@ -40,7 +40,7 @@ class Intake:
         on_error: OnError,
         *,
         rereader: Rereader,
-        instruments: InstrumentRow = NO_INSTRUMENTS,
+        instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure
@@ -52,7 +52,7 @@ class Intake:
 
     def take(self, fetched: list[Message], tiers: Consumer) -> None:
         """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
-        runnable, find_open, lanes = [], self._assignments.find_open, self._dispatch.lanes
+        runnable, find_current, lanes = [], self._assignments.find_current, self._dispatch.lanes
         backlog = lanes.backlog
         messages = _each_let_go(fetched)
         if self._assignments.passing:
@@ -61,7 +61,7 @@ class Intake:
             if message.error() is not None:
                 self._note_event(message)
                 continue
-            assignment = find_open(message.topic(), message.partition())
+            assignment = find_current(message.topic(), message.partition())
             if assignment is None:
                 continue  # it was fetched before the partition went away, and will be delivered to its new owner
             try:
@@ -90,7 +90,7 @@ class Intake:
             self._backpressure.begin(records)
             if self._instruments:
                 self._instruments.taken(records)
-            aside = self._dispatch.take(records)
+            aside = self._dispatch.lanes.add(records)
             if aside:
                 self._backpressure.end(aside)
 
@@ -132,7 +132,7 @@ class Intake:
         if error is None:
             return
         if error.code() == KafkaError._PARTITION_EOF:
-            assignment, offset = self._assignments.find_open(message.topic(), message.partition()), message.offset()
+            assignment, offset = self._assignments.find_current(message.topic(), message.partition()), message.offset()
             if assignment is not None and offset is not None:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
@@ -161,7 +161,8 @@ class Completion:
             for item in batch.others:
                 if item.record.assignment.is_active and item.outcome is not INTERRUPTED:
                     item.record.assignment.progress.complete(item.record.offset)
-            self._dispatch.note_settled(batch.others)
+            self._dispatch.runners.note_settled()
+            self._dispatch.lanes.note_settled(batch.others)
             self.outcomes.update(batch.outcomes)
 
 

@@ -13,7 +13,7 @@ from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
-from ..records.progress import OffsetsWentBack
+from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
 from .backpressure import Backpressure, places
 from .dispatch import Dispatch
@@ -80,8 +80,14 @@ class Rebalance:
         """Give partitions up in order: their running jobs may end and be settled, and what is complete is committed."""
         leaving = self._leave(taken)
         wait_ended(leaving)
-        self._commits.commit_last(consumer, leaving)
+        self.commit_last(consumer, leaving)
         self._assignments.end(leaving)
+
+    def commit_last(self, consumer: Consumer, leaving: list[Assignment]) -> None:
+        """Commit what is complete of these, and close them, unless jobs have brought this worker down by now."""
+        if self._dispatch.is_down_by_jobs:
+            self._commits.note_crash()
+        self._commits.commit_last(consumer, leaving)
 
     def lose(self, taken: list[TopicPartition]) -> None:
         """Give partitions up that are another worker's already: there is nothing to wait for, and nothing to commit."""

@@ -16,8 +16,9 @@ from ..runners.slots import Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
 from ..steps.pipe import Pipe, RunStep
+from ..steps.results import Ran
 from ..steps.run import run_async, run_sync
-from ..steps.steps import Decided, DecodedJob, StepContext
+from ..steps.steps import DecodedJob, StepContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def thread_runners(parts: RunnerParts) -> ThreadRunners:
         parts.settings.concurrency,
         to_the_end(parts.pipe, run_sync),
         parts.step_context.queue.name,
-        hand_over=parts.pipe.hand_over,
+        settle_done=parts.pipe.settle_done,
     )
 
 
@@ -58,17 +59,21 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
         return pipe.carry_async(record, slot, run_async, slot.holder.done)
 
     name = parts.step_context.queue.name
-    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, hand_over=pipe.hand_over)]
+    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, settle_done=pipe.settle_done)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     """Child processes for isolated jobs, and for those that may have killed a worker."""
 
-    def run_in_child(job: DecodedJob, slot: Slot) -> Decided:
-        return Decided(isolated.outcome(job, slot))
+    def run_in_child(job: DecodedJob, slot: Slot) -> Ran:
+        return isolated.run(job, slot)
 
     isolated = IsolatedRunners(
-        parts.step_context, parts.settings, to_the_end(parts.pipe, run_in_child), parts.pipe.hand_over
+        parts.step_context,
+        parts.settings,
+        to_the_end(parts.pipe, run_in_child),
+        parts.pipe.settle_done,
+        hold=parts.pipe.hold,
     )
     return isolated
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..settling.settlement import SettlementBatch
 
 CHANGE_WAIT_S: Final = 0.02
@@ -17,7 +17,7 @@ CHANGE_WAIT_S: Final = 0.02
 class SettledBatches:
     """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
 
-    def __init__(self, instruments: InstrumentRow = NO_INSTRUMENTS) -> None:
+    def __init__(self, instruments: Instruments = NO_INSTRUMENTS) -> None:
         self._instruments = instruments
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()

@@ -9,27 +9,27 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
+from .commit_metadata import CommitMetadata
 from .crash_history import CrashHistory
-from .partition_state import PartitionState
-from .progress import Progress
+from .partition_progress import PartitionProgress
 from .source import MAIN, Source
 
 Lane = bytes | str
-Awaited = tuple[timedelta, int, bytes, int]
-"""Delay of the tier, partition, origin and attempt of a record that waits in a tier."""
+Awaited = tuple[timedelta | None, int, bytes, int]
+"""Delay of the source, partition, origin and attempt of a record that waits in a tier."""
 
 
 class AssignmentState(Enum):
     """The life of a partition at this worker.
 
-    | from                                 | transition      | to       |
-    |--------------------------------------|-----------------|----------|
-    | RESTORING                            | `note_restored` | OPENING  |
-    | OPENING                              | `note_opened`   | RUNNING  |
-    | RESTORING                            | `replace`       | RUNNING  |
-    | RESTORING, OPENING, RUNNING          | being replaced  | REPLACED |
-    | RESTORING, OPENING, RUNNING, LEAVING | `leave`         | LEAVING  |
-    | LEAVING, REPLACED                    | `end`           | ENDED    |
+    | from                                           | transition      | to       |
+    |------------------------------------------------|-----------------|----------|
+    | RESTORING                                      | `note_restored` | OPENING  |
+    | OPENING                                        | `note_opened`   | RUNNING  |
+    | RESTORING                                      | `replace`       | RUNNING  |
+    | RESTORING, OPENING, RUNNING                    | being replaced  | REPLACED |
+    | RESTORING, OPENING, RUNNING, REPLACED, LEAVING | `leave`         | LEAVING  |
+    | LEAVING, REPLACED                              | `end`           | ENDED    |
 
     `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered. An
     assignment may leave twice: first a shutdown begins, then the consumer gives the partition back to the group.
@@ -49,8 +49,8 @@ class AssignmentState(Enum):
     """Another worker may own the partition. What runs is settled as late."""
 
 
-OPEN_STATES: Final = frozenset({AssignmentState.RESTORING, AssignmentState.OPENING, AssignmentState.RUNNING})
-CLOSED_STATES: Final = frozenset({AssignmentState.REPLACED, AssignmentState.LEAVING})
+CURRENT_STATES: Final = frozenset({AssignmentState.RESTORING, AssignmentState.OPENING, AssignmentState.RUNNING})
+ENDING_STATES: Final = frozenset({AssignmentState.REPLACED, AssignmentState.LEAVING})
 
 
 class ForbiddenTransition(Exception):
@@ -86,7 +86,7 @@ class Assignment:
         source: which of the queue's topics it is of.
         keeps_order: whether records of one key run one at a time.
         state: where it is in its life; the transitions below change it, and nothing else does.
-        is_open: whether its records may still be started, which every record asks: so it is an attribute, derived of
+        is_current: whether its records may still be started; every record asks that, so it is an attribute, derived of
             `state`. False from LEAVING or REPLACED on.
         is_active: whether results are settled in full; derived as well, and False once it has ENDED.
         progress: which of its records are complete; owned by the poll thread.
@@ -102,7 +102,7 @@ class Assignment:
         "crash_history",
         "in_flight",
         "is_active",
-        "is_open",
+        "is_current",
         "keeps_order",
         "number",
         "partition",
@@ -121,9 +121,9 @@ class Assignment:
         self.source = source
         self.keeps_order = keeps_order
         self.state = AssignmentState.RESTORING
-        self.is_open = self.is_active = True
+        self.is_current = self.is_active = True
         self._replaced: Assignment | None = None
-        self.progress = Progress()
+        self.progress = PartitionProgress()
         self.in_flight = 0
         self.commit_state = CommitState()
         self.crash_history = CrashHistory()
@@ -139,9 +139,14 @@ class Assignment:
         """How many records are in flight of it and of those that it has replaced, which end when it does."""
         return self.in_flight + (self._replaced.unsettled if self._replaced is not None else 0)
 
+    @property
+    def is_staying(self) -> bool:
+        """Whether its partition stays here: it is open, or another assignment goes on with the partition."""
+        return self.is_current or self.state is AssignmentState.REPLACED
+
     def note_restored(
         self,
-        state: PartitionState,
+        state: CommitMetadata,
         *,
         spilled_at: int | None = None,
         awaited: Mapping[Lane, Collection[Awaited]] = MappingProxyType({}),
@@ -178,15 +183,17 @@ class Assignment:
 
     def _be_replaced(self) -> None:
         """Start no more records; what runs ends and is settled, until the assignment in its place ends."""
-        self._move_to(AssignmentState.REPLACED, OPEN_STATES)
+        self._move_to(AssignmentState.REPLACED, CURRENT_STATES)
 
     def leave(self) -> None:
-        """Start no more records; what runs may still end and be settled."""
-        self._move_to(AssignmentState.LEAVING, OPEN_STATES | {AssignmentState.LEAVING})
+        """Start no more records; what runs may still end and be settled, also of the assignments that it replaced."""
+        self._move_to(AssignmentState.LEAVING, CURRENT_STATES | ENDING_STATES)
+        if self._replaced is not None:
+            self._replaced.leave()
 
     def end(self) -> None:
         """Settle what still runs as late, also of the assignments that this one has replaced."""
-        self._move_to(AssignmentState.ENDED, CLOSED_STATES)
+        self._move_to(AssignmentState.ENDED, ENDING_STATES)
         if self._replaced is not None:
             self._replaced.end()
 
@@ -199,5 +206,5 @@ class Assignment:
         if self.state not in allowed:
             raise ForbiddenTransition(self, state)
         self.state = state
-        self.is_open = state in OPEN_STATES
+        self.is_current = state in CURRENT_STATES
         self.is_active = state is not AssignmentState.ENDED

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .partition_state import PartitionState
-from .progress import Progress
+from .commit_metadata import CommitMetadata
+from .partition_progress import PartitionProgress
 
 
 class CrashHistory:
@@ -23,7 +23,7 @@ class CrashHistory:
         self.window_end = 0
         self.crashes: dict[int, int] = {}
 
-    def restore(self, state: PartitionState) -> None:
+    def restore(self, state: CommitMetadata) -> None:
         """Take over what the owner before knew."""
         self.deaths, self.window_end = state.deaths, state.window_end
         self.crashes.update(state.crashes)
@@ -32,7 +32,7 @@ class CrashHistory:
         """Remember how often a process has died by now while the job at this offset ran."""
         self.crashes[offset] = crashes
 
-    def forget_past(self, progress: Progress) -> None:
+    def forget_past(self, progress: PartitionProgress) -> None:
         """Forget the crashes of jobs that are complete, and the deaths once all that ran at them is."""
         committable = progress.committable()
         if committable is None:

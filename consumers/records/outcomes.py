@@ -41,16 +41,10 @@ class Failure:
 class Done:
     """The job returned, or raised an error that its policy ignores."""
 
-    def __reduce__(self) -> str:
-        return "DONE"  # there is one of it, also after it came from another process
-
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """The ledger has the job as settled already: nothing ran."""
-
-    def __reduce__(self) -> str:
-        return "SKIPPED"  # there is one of it, also after it came from another process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +103,6 @@ class Cancelled:
 @dataclass(frozen=True, slots=True)
 class Interrupted:
     """The worker stopped, or lost the partition, before the job ended: it will be delivered again."""
-
-    def __reduce__(self) -> str:
-        return "INTERRUPTED"  # there is one of it, also after it came from another process
 
 
 NotDone = Skipped | Retried | Dead | Snoozed | Deferred | Rescheduled | Cancelled | Interrupted

@@ -89,6 +89,16 @@ class Record:
         return None if at is None else self.values[at]
 
     @property
+    def topic(self) -> str:
+        """The topic that it is on."""
+        return self.assignment.topic
+
+    @property
+    def partition(self) -> int:
+        """The number of its partition."""
+        return self.assignment.partition
+
+    @property
     def headers(self) -> HeaderMap:
         """{name: value}; of a repeated name the last one."""
         headers = self._headers

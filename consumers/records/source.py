@@ -3,7 +3,8 @@
 | question     | `Main`      | `Tier`     | what follows                                                          |
 |--------------|-------------|------------|-----------------------------------------------------------------------|
 | `reader`     | the group's | the tiers' | which consumer fetches it (`Rebalance`, `Lags`)                       |
-| `is_delayed` | no          | yes        | records wait in memory until due, below own bounds (`Backpressure`)   |
+| `delay`      | none        | the tier's | how long records wait in memory, and which ones lanes await           |
+| `is_delayed` | no          | yes        | the records that wait have bounds of their own (`Backpressure`)       |
 | `goes_ahead` | no          | yes        | in strict order, later records of a key wait for it (`StrictLanes`)   |
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
@@ -33,6 +34,7 @@ class Reader(Enum):
 class Main:
     """The queue's main topic: jobs as they were published."""
 
+    delay: ClassVar[timedelta | None] = None
     reader: ClassVar = Reader.GROUP
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False

@@ -21,7 +21,7 @@ from ..records.record import Record, take_out
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
 from .kinds import Runners
-from .slots import HandOver
+from .slots import SettleDone
 
 _LOGGER = logging.getLogger("stoker.timeouts")
 
@@ -47,9 +47,9 @@ class AsyncRunners(Runners[AsyncSlot]):
         name: str,
         job_types: Collection[bytes] = (),
         *,
-        hand_over: HandOver = deque[Record].clear,
+        settle_done: SettleDone = deque[Record].clear,
     ) -> None:
-        self._hand_over = hand_over
+        self._settle_done = settle_done
         self._job_types = job_types
         self._size = size
         self._run_one = run_one
@@ -63,7 +63,7 @@ class AsyncRunners(Runners[AsyncSlot]):
     def _make_loop(self) -> RunnerLoop:
         number = next(self._numbers)
         name = f"stoker-loop-{self._name}" + (f"-replacement-{number}" if number else "")
-        return RunnerLoop(self._size, self._ready, self._run_one, name, self._hand_over)
+        return RunnerLoop(self._size, self._ready, self._run_one, name, self._settle_done)
 
     def start(self) -> None:
         """Start the loop's thread."""
@@ -80,9 +80,9 @@ class AsyncRunners(Runners[AsyncSlot]):
         return self._failure or next((loop.crashed for loop in self._loops if loop.crashed is not None), None)
 
     @property
-    def places(self) -> list[AsyncSlot]:
+    def slots(self) -> list[AsyncSlot]:
         """All slots, also those of stuck jobs; called from any thread."""
-        return [slot for loop in self._loops for slot in loop.places]
+        return [slot for loop in self._loops for slot in loop.slots]
 
     @property
     def loops(self) -> list[RunnerLoop]:
@@ -124,13 +124,13 @@ class AsyncRunners(Runners[AsyncSlot]):
             loop.interrupt()
         for loop in self._loops:
             loop.join(max(0.0, give_up_s - time.monotonic()))
-            loop.hand_over()  # of one that is left behind, what was done before
+            loop.settle_done()  # of one that is left behind, what was done before
 
     # ---- called by the watchdog
 
-    def replace(self, place: AsyncSlot) -> bool:
+    def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
-        return self._is_stopping or all(loop.replace(place) for loop in self._loops if place in loop.places)
+        return self._is_stopping or all(loop.replace(slot) for loop in self._loops if slot in loop.slots)
 
     def look(self, now_s: float) -> None:
         """See whether the loops turn; start a replacement where none does, and end it where it is no longer needed."""
@@ -152,7 +152,7 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def _start_replacement(self, alive: list[RunnerLoop]) -> list[RunnerLoop]:
         if len(alive) > MOST_REPLACEMENTS:
-            stuck = sum(slot.run is not None for loop in alive for slot in loop.places)
+            stuck = sum(slot.run is not None for loop in alive for slot in loop.slots)
             self._failure = self._failure or TooManyStuck(self._name, stuck)
             return []
         _LOGGER.error(
@@ -168,5 +168,5 @@ class AsyncRunners(Runners[AsyncSlot]):
         culprit = loop.culprit
         run = culprit.run if culprit is not None else None
         is_lost = loop.blocked_s > UNKNOWN_LOST_AFTER_S if run is None else now_s > run.deadline_s + LOST_AFTER_S
-        suspended = sum(slot.has_record and slot is not culprit for slot in loop.places) if is_lost else 0
+        suspended = sum(slot.has_record and slot is not culprit for slot in loop.slots) if is_lost else 0
         return LoopLost(self._name, run.shown_id if run else None, suspended) if suspended else None

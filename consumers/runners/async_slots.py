@@ -1,4 +1,4 @@
-"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which tells who holds the event loop.
+"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which notes who holds the event loop.
 
 An interrupt cancels an async job. One that holds the loop, computing or in a blocking call, would never see that: it
 has the reason's exception raised inside it, as a sync job has. This needs to be certain that the loop's thread is
@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.run import Run
@@ -50,7 +50,7 @@ class Holder:
 
 
 class AsyncSlot:
-    """One task's place: the task begins and ends jobs in it, other threads interrupt them.
+    """One task's slot: the task begins and ends jobs in it, other threads interrupt them.
 
     Attributes: as those of `Slot`, and
         has_record: whether a record is on its way here: prepared, run or settled.
@@ -79,7 +79,7 @@ class AsyncSlot:
         self._lock = threading.Lock()
         self._has_pending_interrupt = False
         self._is_cancelled = False
-        self._coroutine: Coroutine[object, None, Any] | None = None
+        self._coroutine: Coroutine[object, None, object] | None = None
         self.is_targeted = False
         self.task: asyncio.Task[None] | None = None
         self.has_record = False
@@ -92,7 +92,7 @@ class AsyncSlot:
         """Whether a job has cancelled its own task, which the next job there would have to bear."""
         return self.task is not None and self.task.cancelling() > 0
 
-    def begin(self, run: Run, limits: RunLimits, coroutine: Coroutine[object, None, Any]) -> None:
+    def begin(self, run: Run, limits: RunLimits, coroutine: Coroutine[object, None, object]) -> None:
         """Note that the job runs in this slot's task from now on."""
         run.limits = limits
         run.deadline_s = time.monotonic() + limits.first_s
@@ -152,7 +152,7 @@ class AsyncSlot:
 
 
 @types.coroutine
-def in_steps(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Generator[Any, None, T]:
+def in_steps(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Generator[object, None, T]:
     """Await a coroutine, noting for each of its steps that the loop's thread is inside of it.
 
     The steps have a context of their own, which begins empty: what a job sets there is not for the next one. A process

@@ -17,7 +17,7 @@ from ..records.job_fields import job_fields
 from ..records.record import Record
 from .async_slots import AsyncSlot, Holder
 from .loop_turns import make_loop, turn_until
-from .slots import HandOver
+from .slots import SettleDone
 from .stacks import describe_frames, innermost, thread_frames
 
 _LOGGER = logging.getLogger("stoker.timeouts")
@@ -50,12 +50,14 @@ class RunnerLoop:
         crashed: why it has ended without being asked to.
     """
 
-    def __init__(self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str, hand_over: HandOver) -> None:
+    def __init__(
+        self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str, settle_done: SettleDone
+    ) -> None:
         self.name = name
         self._size = size
         self._ready = ready
         self._run_one = run_one
-        self._hand_over = hand_over
+        self._settle_done = settle_done
         self._hands_over_soon = False
         self._numbers = count()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -99,9 +101,9 @@ class RunnerLoop:
         self.is_stopping = True
         self._tell(self._interrupt_all)
 
-    def hand_over(self) -> None:
+    def settle_done(self) -> None:
         """Hand over the records whose jobs are done; called by other threads where the loop does not turn."""
-        self._hand_over(self._holder.done)
+        self._settle_done(self._holder.done)
 
     def join(self, within_s: float) -> None:
         """Wait for the thread's end."""
@@ -113,7 +115,7 @@ class RunnerLoop:
         return self._thread.is_alive()
 
     @property
-    def places(self) -> list[AsyncSlot]:
+    def slots(self) -> list[AsyncSlot]:
         """All slots, also those of stuck jobs; called from any thread."""
         return list(self._runners.values())
 
@@ -133,7 +135,7 @@ class RunnerLoop:
 
     def replace(self, slot: AsyncSlot) -> bool:
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
-        if sum(found.is_replaced for found in self.places) >= self._size:
+        if sum(found.is_replaced for found in self.slots) >= self._size:
             return False
         slot.is_replaced = True
         self._tell(self._add_replacement)
@@ -144,14 +146,14 @@ class RunnerLoop:
     def look(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
-            if self._ready or self._holder.done or any(slot.has_record for slot in self.places):
+            if self._ready or self._holder.done or any(slot.has_record for slot in self.slots):
                 self._asked_s, self._has_answered = now_s, False
                 self._tell(self._answer)
         elif self._has_answered:
             self._note_turned(self._asked_s)
         else:
             self.blocked_s = now_s - self._asked_s
-            self.hand_over()
+            self.settle_done()
             if self.blocked_s > BLOCKED_AFTER_S and not self._holder.is_blocked:
                 self._holder.is_blocked = True
                 self._culprit = self._holder.inside
@@ -160,7 +162,7 @@ class RunnerLoop:
     def _note_turned(self, asked_s: float) -> None:
         """It goes on: the jobs that it held up through no fault of theirs get the lost time back."""
         if self._holder.is_blocked:
-            for slot in self.places:
+            for slot in self.slots:
                 run = slot.run
                 if run is not None and slot is not self._culprit and run.began_s < asked_s:
                     run.give_back(self.blocked_s)
@@ -196,7 +198,7 @@ class RunnerLoop:
             self.crashed = error
             raise
         finally:
-            self.hand_over()
+            self.settle_done()
             self._loop.close()
 
     def _add_replacement(self) -> None:
@@ -258,7 +260,7 @@ class RunnerLoop:
             slot.has_record = False
             if self._holder.done and not self._hands_over_soon:
                 self._hands_over_soon = True
-                self._loop.call_soon(self._hand_over_turn)
+                self._loop.call_soon(self._settle_turn)
             if slot.is_spoilt:
                 return
             since_turn += 1
@@ -266,10 +268,10 @@ class RunnerLoop:
                 since_turn = 0
                 await asyncio.sleep(0)
 
-    def _hand_over_turn(self) -> None:
+    def _settle_turn(self) -> None:
         """Hand over what all tasks have done in this turn of the loop."""
         self._hands_over_soon = False  # first, so that what is done from now on is handed over by another turn
-        self.hand_over()
+        self.settle_done()
 
     async def _wait_ready(self) -> None:
         turn = self._loop.create_future()

@@ -21,6 +21,9 @@ from weakref import WeakSet
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SignalHandler = Callable[[int, FrameType | None], object] | int | None
+"""As `signal.signal` takes and returns it."""
+
 
 class Process:
     """This process.
@@ -33,7 +36,7 @@ class Process:
     def __init__(self) -> None:
         self.generation = 0
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
-        self._own_handlers: dict[int, tuple[Any, Any]] = {}
+        self._own_handlers: dict[int, tuple[SignalHandler, SignalHandler]] = {}
         self._mask = threading.local()
 
     def leave_in_copies(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -96,7 +99,8 @@ class CopyEndingExecutor(ThreadPoolExecutor):
         return super().submit(_call_ending_copies, PROCESS.generation, fn, *args, **kwargs)
 
 
-def _call_ending_copies(generation: int, fn: Callable[..., object], *args: Any, **kwargs: Any) -> Any:
+def _call_ending_copies(generation: int, fn: Callable[..., object], *args: object, **kwargs: object) -> Any:
+    # `Any`, since `submit` gives the type back and mypy binds no function of two type variables to it.
     try:
         result = fn(*args, **kwargs)
     except BaseException as error:

@@ -8,13 +8,13 @@ from typing import Any, Protocol, TypeVar
 
 from ..records.assignment import Assignment
 from ..records.record import Record
-from .watchdog import Place, Pool
+from .watchdog import Pool, RunnerSlot
 
-PlaceT = TypeVar("PlaceT", bound=Place)
+SlotT = TypeVar("SlotT", bound=RunnerSlot)
 KindT = TypeVar("KindT", bound="Runners[Any]")
 
 
-class Runners(Pool[PlaceT], Protocol[PlaceT]):
+class Runners(Pool[SlotT], Protocol[SlotT]):
     """Runners of one kind. What has a body here holds for each kind that does not replace it."""
 
     @property
@@ -56,10 +56,10 @@ class Runners(Pool[PlaceT], Protocol[PlaceT]):
         return
 
     def look(self, now_s: float) -> None:
-        """Look after what is not in a place, such as an event loop that does not turn."""
+        """Look after what is not in a slot, such as an event loop that does not turn."""
         return
 
-    def replace(self, place: PlaceT) -> bool:
+    def replace(self, slot: SlotT) -> bool:
         """Let another runner work in place of one that is stuck; False when there are as many as may be."""
         return True
 

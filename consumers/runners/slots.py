@@ -27,12 +27,12 @@ _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
 
 _NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None` would be raised as an exception
 
-HandOver = Callable[[deque[Record]], None]
-"""Settles the records in a queue, whose jobs are done, and empties it; called by any thread."""
+SettleDone = Callable[[deque[Record]], None]
+"""Settles the records in the deque, whose jobs are done, and empties it; called by any thread."""
 
 
 class Slot:
-    """One runner's place: the runner begins and ends jobs in it, other threads interrupt them.
+    """One runner's slot: the runner begins and ends jobs in it, other threads interrupt them.
 
     Attributes:
         name: for people.

@@ -18,7 +18,7 @@ from typing import Final
 from ..records.assignment import Assignment
 from ..records.record import Record, take_out
 from .kinds import Runners
-from .slots import HandOver, Slot
+from .slots import SettleDone, Slot
 
 MAX_HANDFUL: Final = 64
 SPREAD_INTERVAL_S: Final = 0.002
@@ -42,9 +42,9 @@ class ThreadRunners(Runners[Slot]):
         name: str,
         make_slot: Callable[[str], Slot] = Slot,
         *,
-        hand_over: HandOver = deque[Record].clear,
+        settle_done: SettleDone = deque[Record].clear,
     ) -> None:
-        self._hand_over = hand_over
+        self._settle_done = settle_done
         self._ticks = 0
         self._first_done: dict[Slot, Record | None] = {}
         self._run_one = run_one
@@ -72,7 +72,7 @@ class ThreadRunners(Runners[Slot]):
         return threading.Thread(target=self._run, args=(slot, mine), name=name, daemon=True)
 
     @property
-    def places(self) -> list[Slot]:
+    def slots(self) -> list[Slot]:
         """All slots, also those of stuck jobs; called from any thread."""
         return list(self._taken)
 
@@ -104,19 +104,19 @@ class ThreadRunners(Runners[Slot]):
                 dropped += take_out(queue, assignments)
         return dropped
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Start another runner in place of one whose job is stuck; that one ends when its job does.
 
         False where as many stuck jobs as there are runners have been replaced: threads must not grow without end.
         """
         with self._condition:
-            if place.is_replaced or self._is_stopping:
+            if slot.is_replaced or self._is_stopping:
                 return True
             if self._replaced >= self._size:
                 return False
             self._replaced += 1
-            place.is_replaced = True
-            self._ready.extendleft(reversed(_taken_from(self._taken[place], MAX_HANDFUL)))
+            slot.is_replaced = True
+            self._ready.extendleft(reversed(_taken_from(self._taken[slot], MAX_HANDFUL)))
             thread = self._make_runner()
         thread.start()
         return True
@@ -134,8 +134,8 @@ class ThreadRunners(Runners[Slot]):
                 taken.clear()
             self._condition.notify_all()
             self._has_work.set()
-        for slot in self.places:
-            self._hand_over(slot.done)
+        for slot in self.slots:
+            self._settle_done(slot.done)
 
     def _spread(self) -> None:
         """Every few milliseconds while there is work, wake idle runners or let busy ones rest.
@@ -156,7 +156,7 @@ class ThreadRunners(Runners[Slot]):
                 self._free_stalled(time.monotonic())
                 self._share()
                 self._ticks += 1
-            self._hand_over_behind_slow()
+            self._settle_behind_slow()
 
     def _free_stalled(self, now_s: float) -> None:
         """Take back what a runner has taken and does not get to, since its job is slow: idle ones look at it only when
@@ -172,12 +172,12 @@ class ThreadRunners(Runners[Slot]):
             elif now_s - since_s > STALLED_AFTER_S:
                 self._ready.extendleft(reversed(_taken_from(mine, MAX_HANDFUL)))
 
-    def _hand_over_behind_slow(self) -> None:
+    def _settle_behind_slow(self) -> None:
         """Hand over what is done while its runner is inside of a slow job, from the second look on."""
-        for slot in self.places:
+        for slot in self.slots:
             first = slot.done[0] if slot.done else None
             if first is not None and first is self._first_done.get(slot):
-                self._hand_over(slot.done)
+                self._settle_done(slot.done)
             self._first_done[slot] = first
 
     def _share(self) -> None:
@@ -189,7 +189,7 @@ class ThreadRunners(Runners[Slot]):
             self._condition.notify(min(self._idle, waiting))
 
     def _run(self, slot: Slot, mine: deque[Record]) -> None:
-        run_one, hand_over, done, ticks = self._run_one, self._hand_over, slot.done, 0
+        run_one, settle_done, done, ticks = self._run_one, self._settle_done, slot.done, 0
         while self._take(slot, mine):
             while True:
                 try:
@@ -200,8 +200,8 @@ class ThreadRunners(Runners[Slot]):
                 run_one(record, slot)
                 if ticks != self._ticks:  # what is done has waited for some 2 ms
                     ticks = self._ticks
-                    hand_over(done)
-            hand_over(done)
+                    settle_done(done)
+            settle_done(done)
 
     def _take(self, slot: Slot, mine: deque[Record]) -> bool:
         """Fill `mine` with the next handful, waiting for it; False at the end."""

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final, Protocol, TypeVar
 
 from ..errors import TooManyStuck
-from ..job.heartbeats import JobProgress, RunHeartbeats
+from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..job.signals import InterruptReason
 from ..records.job_fields import job_fields
@@ -29,7 +29,7 @@ STUCK_AFTER_S: Final = 5.0
 TellProgress = Callable[[Run, JobProgress], None]
 
 
-class Place(Protocol):
+class RunnerSlot(Protocol):
     """Where a job runs: a thread's slot, or a task's."""
 
     name: str
@@ -49,22 +49,22 @@ class Place(Protocol):
         ...
 
 
-PlaceT = TypeVar("PlaceT", bound=Place)
+SlotT = TypeVar("SlotT", bound=RunnerSlot)
 
 
-class Pool(Protocol[PlaceT]):
+class Pool(Protocol[SlotT]):
     """Runners of one kind."""
 
     @property
-    def places(self) -> Sequence[PlaceT]:
-        """All places, also those of stuck jobs."""
+    def slots(self) -> Sequence[SlotT]:
+        """All slots, also those of stuck jobs."""
         ...
 
     def look(self, now_s: float) -> None:
-        """Look after what is not in a place, such as an event loop that does not turn."""
+        """Look after what is not in a slot, such as an event loop that does not turn."""
         ...
 
-    def replace(self, place: PlaceT) -> bool:
+    def replace(self, slot: SlotT) -> bool:
         """Let another runner work in place of one that is stuck; False when there are as many as may be."""
         ...
 
@@ -99,30 +99,30 @@ class Watchdog:
 
     def interrupt_all(self, reason: InterruptReason) -> None:
         """Interrupt all runs; those that resist go on."""
-        for place in self.places:
-            run = place.run
+        for slot in self.slots:
+            run = slot.run
             if run is not None:
-                place.interrupt(run, reason)
+                slot.interrupt(run, reason)
 
     @property
-    def places(self) -> list[Place]:
-        """All places of all pools."""
-        return [place for pool in self._pools for place in pool.places]
+    def slots(self) -> list[RunnerSlot]:
+        """All slots of all pools."""
+        return [slot for pool in self._pools for slot in pool.slots]
 
     @property
     def running(self) -> int:
         """How many jobs run, the stuck ones included."""
-        return sum(place.run is not None for place in self.places)
+        return sum(slot.run is not None for slot in self.slots)
 
     @property
     def stuck(self) -> int:
         """How many jobs go on past their timeout and could not be ended."""
-        return sum(map(is_stuck, self.places))
+        return sum(map(is_stuck, self.slots))
 
     @property
     def progress(self) -> dict[str, JobProgress]:
         """{job id: how far it is} of the jobs that run and have told so."""
-        runs = [place.run for place in self.places]
+        runs = [slot.run for slot in self.slots]
         return {run.shown_id: latest for run in runs if run is not None and (latest := run.latest_progress) is not None}
 
     def _run(self) -> None:
@@ -137,41 +137,41 @@ class Watchdog:
         now_s = self._monotonic()
         for pool in self._pools:
             pool.look(now_s)
-            for place in pool.places:
-                run = place.run
+            for slot in pool.slots:
+                run = slot.run
                 if run is None:
                     continue
                 if run.heartbeats is not None:
                     self._pass_on(run, now_s)
                 if now_s > run.deadline_s:
-                    self._act(pool, place, run, now_s - run.deadline_s)
+                    self._act(pool, slot, run, now_s - run.deadline_s)
 
     def _pass_on(self, run: Run, now_s: float) -> None:
-        latest = run.heartbeats.take_news(now_s) if isinstance(run.heartbeats, RunHeartbeats) else None
+        latest = None if run.heartbeats is None else run.heartbeats.take_news(now_s)
         if latest is not None:
             self._on_progress(run, latest)
 
-    def _act(self, pool: Pool[Any], place: Place, run: Run, overdue_s: float) -> None:
+    def _act(self, pool: Pool[Any], slot: RunnerSlot, run: Run, overdue_s: float) -> None:
         if run.interrupt_reason is None:
-            place.interrupt(run, "timeout")
-        elif place.reported is not run and overdue_s > STUCK_AFTER_S:
-            place.reported = run
-            report_stuck(run, place, overdue_s)
-            if not pool.replace(place) and self.crashed is None:
+            slot.interrupt(run, "timeout")
+        elif slot.reported is not run and overdue_s > STUCK_AFTER_S:
+            slot.reported = run
+            report_stuck(run, slot, overdue_s)
+            if not pool.replace(slot) and self.crashed is None:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
 
 
-def is_stuck(place: Place) -> bool:
+def is_stuck(slot: RunnerSlot) -> bool:
     """Whether the job that runs there was reported as stuck."""
-    run = place.run
-    return run is not None and place.reported is run
+    run = slot.run
+    return run is not None and slot.reported is run
 
 
-def report_stuck(run: Run, place: Place, overdue_s: float) -> None:
+def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float) -> None:
     """Say which job ignores its timeout, and where it is."""
     _LOGGER.error(
         "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",
-        run.shown_id, run.job_type, overdue_s, describe_frames(place.frames()),
+        run.shown_id, run.job_type, overdue_s, describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip

@@ -57,11 +57,11 @@ class BatchWriter:
         """Go on with another client, since this one is finished."""
         self.producer = self._make_producer()
 
-    def write(self, batch: SettlementBatch) -> SettlementBatch:
-        """Write a batch, and remove from it what could not be written.
+    def write(self, batch: SettlementBatch) -> tuple[SettlementBatch, SettlementBatch]:
+        """Write a batch.
 
         Returns:
-            That, with the reasons.
+            What is settled, and what could not be written, with the reasons.
 
         Raises:
             GaveUp: a shutdown's time ran out.
@@ -75,7 +75,7 @@ class BatchWriter:
             undone, done_error = batch.done, as_error(failure)
             for item in batch.others:
                 item.refuse(done_error)
-        return _taken_out(batch, undone, done_error)
+        return _settled_of(batch, undone), _failed_of(batch, undone, done_error)
 
     # ---- the first phase
 
@@ -160,11 +160,13 @@ def _note_answer(item: Settlement, written: OutgoingRecord, error: KafkaError | 
     item.note_answer(written, why_unconfirmed(error, message))
 
 
-def _taken_out(batch: SettlementBatch, undone: list[Record], done_error: KafkaError | None) -> SettlementBatch:
-    """Remove from a batch what is not settled."""
-    failed = SettlementBatch(undone, [item for item in batch.others if item.stage is not SETTLED], done_error)
+def _settled_of(batch: SettlementBatch, undone: list[Record]) -> SettlementBatch:
+    done = batch.done
     if undone:
         repeated = set(undone)
-        batch.done = [record for record in batch.done if record not in repeated]
-    batch.others = [item for item in batch.others if item.stage is SETTLED]
-    return failed
+        done = [record for record in done if record not in repeated]
+    return SettlementBatch(done, [item for item in batch.others if item.stage is SETTLED])
+
+
+def _failed_of(batch: SettlementBatch, undone: list[Record], done_error: KafkaError | None) -> SettlementBatch:
+    return SettlementBatch(undone, [item for item in batch.others if item.stage is not SETTLED], done_error)

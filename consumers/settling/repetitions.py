@@ -1,47 +1,87 @@
 """`Repetitions`: holds a skipped record back until what follows its job is durable.
 
-A worker skips a record whose job it has done, from memory, before the job's settlement is durable. Mostly that is safe:
-the job's own record stays incomplete, and is delivered again after a crash. It is not where both are one record, whose
-partition went away and came back meanwhile. Then a commit would pass it, and a crash would lose the records that follow
-the job.
+A worker skips a record whose job it has done, or whose attempt has failed, from memory, before the settlement of that
+is durable. Mostly that is safe: the record that was settled first stays incomplete, and is delivered again after a
+crash. It is not where both are one record: its partition went away and came back meanwhile, or its offsets went back.
+Then a commit would pass it, and a crash would lose the records that follow the job, such as its retry.
 """
 
 from __future__ import annotations
 
-from ..records.outcomes import Skipped, is_lasting
-from .settlement import SETTLED, Settlement
+from collections.abc import Iterable
 
-_Job = tuple[int, str | None]
+from ..partitions.ledger import tried_name
+from ..records.outcomes import Skipped
+from ..records.record import Record
+from .settlement import Settlement, SettlementBatch
+
+_Name = tuple[int, str]
+"""Partition, and the name that its ledger has once the record is settled: of the job, or of an attempt of it."""
 
 
 class Repetitions:
-    """The held records of one queue; owned by the settling thread. Where no records follow jobs it holds none."""
+    """The held records of one queue; owned by the settling thread. Where no records follow jobs it holds none.
+
+    What is awaited is a record, not its settlement: another one may be settled in its place, such as a dead letter that
+    no tier takes as a retry.
+    """
 
     def __init__(self) -> None:
-        self._pending: dict[_Job, Settlement] = {}
-        self._held: list[tuple[Settlement, Settlement]] = []
+        self._pending: dict[_Name, Record] = {}
+        self._name_of: dict[Record, _Name] = {}
+        self._held: dict[Record, list[Settlement]] = {}
+        self._released: list[Settlement] = []
 
     def __len__(self) -> int:
-        """How many records are held."""
-        return len(self._held)
+        """How many records are held, or released and not yet taken."""
+        return sum(map(len, self._held.values())) + len(self._released)
+
+    def count_behind(self, failed: SettlementBatch) -> int:
+        """How many are held until something is settled that waiting alone cannot help."""
+        if not self._held:
+            return 0
+        return sum(len(self._held.get(item.record, ())) for item in failed.others if item.is_stranded)
 
     def holds(self, item: Settlement) -> bool:
-        """Whether the item waits here for the settlement of its job."""
-        if not self._pending and not item.writes.records:
+        """Whether the item waits here for the settlement of its job, or of its attempt."""
+        if item.writes.records:
+            self._note_pending(item)
             return False
-        job = item.record.assignment.partition, item.record.deduplication_id
-        if item.writes.records and is_lasting(item.outcome):
-            self._pending.setdefault(job, item)
-        if not isinstance(item.outcome, Skipped) or job not in self._pending:
+        if not self._pending or not isinstance(item.outcome, Skipped):
             return False
-        self._held.append((item, self._pending[job]))
-        return True
+        awaited = self._awaited_by(item.record)
+        if awaited is not None:
+            self._held.setdefault(awaited, []).append(item)
+        return awaited is not None
 
-    def release(self) -> list[Settlement]:
+    def _note_pending(self, item: Settlement) -> None:
+        if item.writes.ledger is None:
+            return
+        name = item.record.assignment.partition, item.writes.ledger[0]
+        self._pending[name] = item.record
+        self._name_of[item.record] = name
+
+    def _awaited_by(self, skipped: Record) -> Record | None:
+        """The pending record of the same job, or of the same attempt of it."""
+        partition = skipped.assignment.partition
+        of_attempt = self._pending.get((partition, tried_name(skipped)))
+        if of_attempt is not None or skipped.deduplication_id is None:
+            return of_attempt
+        return self._pending.get((partition, skipped.deduplication_id))
+
+    def note_settled(self, items: Iterable[Settlement]) -> None:
+        """Release what waits for these."""
+        if self._name_of:
+            for item in items:
+                self._forget(item.record)
+
+    def _forget(self, settled: Record) -> None:
+        name = self._name_of.pop(settled, None)
+        if name is not None and self._pending.get(name) is settled:
+            del self._pending[name]
+        self._released += self._held.pop(settled, ())
+
+    def take_released(self) -> list[Settlement]:
         """Take out the records whose jobs are settled."""
-        if not self._pending:
-            return []
-        self._pending = {job: item for job, item in self._pending.items() if item.stage is not SETTLED}
-        released = [item for item, awaited in self._held if awaited.stage is SETTLED]
-        self._held = [(item, awaited) for item, awaited in self._held if awaited.stage is not SETTLED]
+        released, self._released = self._released, []
         return released

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -131,7 +131,7 @@ class Settler:
     @property
     def is_in_trouble(self) -> bool:
         """Whether the brokers do not take outcomes at this moment."""
-        return self._trouble.is_open
+        return self._trouble.is_ongoing
 
     def _run(self) -> None:
         failed = SettlementBatch()
@@ -139,7 +139,7 @@ class Settler:
             while not (self._stopping.is_set() and self._has_ended(failed)):
                 self._wake.wait(self._pause_s(failed))
                 self._wake.clear()
-                self._gather_company()
+                self._wait_for_more()
                 failed = self.settle_next(failed)
                 if self._done or self._others:
                     self._wake.set()
@@ -161,7 +161,7 @@ class Settler:
         self._report(failed)
         return failed
 
-    def _gather_company(self) -> None:
+    def _wait_for_more(self) -> None:
         """Under load, wait a little for more outcomes to settle together; one after a quiet time goes at once."""
         now_s = time.monotonic()
         if now_s - self._last_batch_at_s < LINGER_S:
@@ -169,7 +169,8 @@ class Settler:
         self._last_batch_at_s = time.monotonic()
 
     def _has_ended(self, failed: SettlementBatch) -> bool:
-        unsettled = self._done or self._others or self._lone or self._repetitions or len(failed) > self.stranded
+        kept = len(failed) + len(self._repetitions)
+        unsettled = self._done or self._others or self._lone or kept > self.stranded
         return not unsettled or time.monotonic() > self._batch_writer.give_up_at_s
 
     def _repeat_if_due(self, failed: SettlementBatch) -> SettlementBatch:
@@ -185,7 +186,7 @@ class Settler:
         planned = [self._plan(record, outcome) for record, outcome in others]
         done += [item.record for item in planned if _is_name_alone(item)]
         planned = [item for item in planned if not (_is_name_alone(item) or self._repetitions.holds(item))]
-        return SettlementBatch(done, [*self._repetitions.release(), *planned])
+        return SettlementBatch(done, [*self._repetitions.take_released(), *planned])
 
     def _plan(self, record: Record, outcome: Outcome) -> Settlement:
         writes = plan_writes(
@@ -199,15 +200,16 @@ class Settler:
         return Settlement(record, outcome, writes)
 
     def _settle(self, batch: SettlementBatch) -> SettlementBatch:
-        """Settle a batch, and hand back what is settled; give what could not be written."""
-        batch.others = self._lone.take_out(batch.others)
+        """Settle a batch, and report what is settled; give what could not be written."""
+        batch = replace(batch, others=self._lone.take_out(batch.others))
         if not batch:
             return batch
-        failed = self._batch_writer.write(batch)
-        failed.others = [item for item in failed.others if not self._lone.take_refused(item)]
-        if batch:
-            self._on_settled(batch)
-            self._publish_events(batch)
+        settled, failed = self._batch_writer.write(batch)
+        failed = replace(failed, others=[item for item in failed.others if not self._lone.take_refused(item)])
+        if settled:
+            self._repetitions.note_settled(settled.others)
+            self._on_settled(settled)
+            self._publish_events(settled)
         return failed
 
     def _publish_events(self, settled: SettlementBatch) -> None:
@@ -217,7 +219,7 @@ class Settler:
                 self._publish_event(item.writes.event)
 
     def _report(self, failed: SettlementBatch) -> None:
-        self.stranded = failed.stranded
+        self.stranded = failed.stranded + self._repetitions.count_behind(failed)
         if failed:
             self._trouble.note_failed(failed)
             if failed.is_client_finished:

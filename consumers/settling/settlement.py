@@ -100,7 +100,7 @@ def _stage_of(unconfirmed: tuple[OutgoingRecord, ...]) -> Stage:
     return RecordsToWrite(unconfirmed) if unconfirmed else LEDGER_TO_WRITE
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class SettlementBatch:
     """What is settled together.
 

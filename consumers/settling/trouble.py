@@ -32,7 +32,7 @@ class TroubleLog:
         self._logged_at_s: dict[str, float] = {}
 
     @property
-    def is_open(self) -> bool:
+    def is_ongoing(self) -> bool:
         """Whether the brokers do not take outcomes at this moment."""
         return self._began_at_s is not None
 

@@ -1,1 +1,1 @@
-"""The steps of a record: claim, decode, run, decide, and the hand-over to the settler."""
+"""The steps of a record: claim, decode, run, decide, settle."""

@@ -18,13 +18,13 @@ from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
 from . import steps
-from .steps import Decided, DecodedJob, Raised, Result, Returned, StepContext, decide
+from .results import Answered, Decided, Raised, Ran, Returned
+from .steps import DecodedJob, StepContext, decide
 
-PlaceT = TypeVar("PlaceT")
-Ran = Result | Decided
-RAN: Final = (Returned, Raised, Decided)
-RunStep = Callable[[DecodedJob, PlaceT], Ran | Coroutine[object, None, Ran]]
-"""Runs a job in a runner's place; as a coroutine where handlers are async."""
+SlotT = TypeVar("SlotT")
+RAN: Final = (Returned, Raised, Answered, Decided)
+RunStep = Callable[[DecodedJob, SlotT], Ran | Coroutine[object, None, Ran]]
+"""Runs a job in a runner's slot; as a coroutine where handlers are async."""
 
 
 class Pipe:
@@ -52,7 +52,7 @@ class Pipe:
         self._step_context = step_context
         self._settle = settle
         self._settle_done = settle_done
-        self._hold = hold
+        self.hold = hold
         self._fail = fail
         self._excuse = excuse
         self._instruments = step_context.instruments
@@ -60,18 +60,18 @@ class Pipe:
         self.is_stopping = False
 
     def carry(
-        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
+        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
     ) -> Generator[Any, None, None]:
         """Take a record all the way; suspends only where `run` is a coroutine that does.
 
-        With `done`, one whose job is done goes no further than there: `hand_over` settles several at once.
+        With `done`, one whose job is done goes no further than there: `settle_done` settles several at once.
         A record that is to come again, such as one that waits for its schema, has no outcome here.
         """
         try:
             outcome: Outcome | None
             job = self._claim(record) or self._decode(record)
             if isinstance(job, DecodedJob):
-                result = run(job, place)
+                result = run(job, slot)
                 if not isinstance(result, RAN):
                     result = yield from result.__await__()
                 outcome = decide(job, result, self._step_context)
@@ -93,12 +93,12 @@ class Pipe:
     types.coroutine(carry)  # from here on, its generators can be awaited
 
     def carry_async(
-        self, record: Record, place: PlaceT, run: RunStep[PlaceT], done: deque[Record] | None = None
+        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
     ) -> Awaitable[None]:
         """The same, for tasks on an event loop."""
-        return cast(Awaitable[None], self.carry(record, place, run, done))
+        return cast(Awaitable[None], self.carry(record, slot, run, done))
 
-    def hand_over(self, done: deque[Record]) -> None:
+    def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""
         records = emptied(done)
         if records:
@@ -119,13 +119,13 @@ class Pipe:
         """None where the record waits at the gates: it is made ready again."""
         job = steps.decode(record, self._step_context)
         if isinstance(job, Wait):
-            return None if self._hold(record, job) else INTERRUPTED
+            return None if self.hold(record, job) else INTERRUPTED
         if self._is_watched and isinstance(job, DecodedJob):
             self._instruments.begun(job.run)
         return job
 
 
-class HandOver:
+class SettleStep:
     """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run."""
 
     def __init__(
@@ -142,19 +142,20 @@ class HandOver:
         self._settler = settler
         self._excuse = excuse
 
-    def end(self, record: Record, outcome: Outcome) -> None:
+    def settle(self, record: Record, outcome: Outcome) -> None:
         """Remember what is settled for the next of the lane, then let the next one run."""
         ledger = self._ledgers.get(record.assignment.partition)
         if outcome is not DONE:
             outcome = self._excuse.applied(record, outcome)
             self._lanes.expect(record, outcome)
-            self._note_setback(record, outcome, ledger)
+            if isinstance(outcome, Retried | Dead | Deferred):
+                log_setback(record, outcome, self._queue)
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
-        if ledger is not None and record.deduplication_id is not None and (outcome is DONE or is_lasting(outcome)):
-            ledger.add_job(record.deduplication_id)
+        if ledger is not None:
+            _remember(record, outcome, ledger)
         self._lanes.finish(record, outcome)
 
-    def end_done(self, records: list[Record]) -> None:
+    def settle_done(self, records: list[Record]) -> None:
         """The same for jobs that are done, several at once: each part is entered once for all of them."""
         self._settler.hand_in_done(records)
         for record in records:
@@ -163,16 +164,18 @@ class HandOver:
                 ledger.add_job(record.deduplication_id)
         self._lanes.release_all(records)
 
-    def _note_setback(self, record: Record, outcome: Outcome, ledger: Ledger | None) -> None:
-        """Take note of what is neither done nor skipped; the ledger is the one that was there before this is asked.
 
-        So it is not the ledger of a later assignment: there, the outcome of this one is late and will not be written,
-        and the record must not pass for settled.
-        """
-        if isinstance(outcome, Retried | Dead) and record.assignment.is_active and ledger is not None:
-            ledger.add(tried_name(record))
-        if isinstance(outcome, Retried | Dead | Deferred):
-            log_setback(record, outcome, self._queue)
+def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
+    """Add to the ledger what its twins must not do again: the job, or its attempt that has failed.
+
+    The ledger is the one that was there before this is asked, so not that of a later assignment: there, a failure of
+    this one is late and will not be written, and the record must not pass for settled.
+    """
+    if outcome is DONE or is_lasting(outcome):
+        if record.deduplication_id is not None:
+            ledger.add_job(record.deduplication_id)
+    elif isinstance(outcome, Retried | Dead) and record.assignment.is_active:
+        ledger.add(tried_name(record))
 
 
 def emptied(records: deque[Record]) -> list[Record]:

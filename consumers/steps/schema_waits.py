@@ -172,7 +172,7 @@ class SchemaWaits:
 
     def _let_go(self, frames: list[FrameId]) -> None:
         for frame_id in frames:
-            self._gates.open(AwaitedSchema(frame_id))
+            self._gates.release(AwaitedSchema(frame_id))
 
     def _note_answer(self, unknown: list[FrameId]) -> None:
         now_s = self._clock()

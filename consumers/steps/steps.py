@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Never, assert_never, overload
 
@@ -19,8 +19,8 @@ from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
-from ..instruments.instrument_row import NO_INSTRUMENTS, InstrumentRow
-from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed, answer_of, fault_of_returned
+from ..instruments.instruments import NO_INSTRUMENTS, Instruments
+from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
 from ..job.run import Run
 from ..partitions.ledger import Ledger
@@ -39,6 +39,7 @@ from ..records.outcomes import (
     Snoozed,
 )
 from ..records.record import Record, attempt_of, first_failed
+from .results import RETURNED_NOTHING, Answered, Decided, Raised, Ran, Result, Returned, answer_to
 from .schema_waits import SchemaAwaited
 
 DEFER_DELAY = timedelta(minutes=1)
@@ -57,32 +58,6 @@ class DecodedJob:
     run: Run
 
 
-@dataclass(slots=True)
-class Returned:
-    """The handler came back with a value, which `check_returned` has found to be no more than that."""
-
-    value: object = field(repr=False)  # asyncio writes tasks out with their results
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """The handler raised. `answer` is what that asks for, where it was read while the job had its time."""
-
-    error: BaseException = field(repr=False)  # as above
-    answer: Answer | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The job ran in another process, which has decided; None where it died, and the job comes again in a while."""
-
-    outcome: Outcome | None
-
-
-RETURNED_NOTHING = Returned(None)
-Result = Returned | Raised
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """What the steps work with, for one queue.
@@ -99,12 +74,12 @@ class StepContext:
     ledgers: Mapping[int, Ledger]
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
-    instruments: InstrumentRow = NO_INSTRUMENTS
+    instruments: Instruments = NO_INSTRUMENTS
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
     """Say what is known of a record before it is even read: settled before, or no longer ours; None lets it go on."""
-    if not record.assignment.is_open:
+    if not record.assignment.is_current:
         return INTERRUPTED
     ledger = step_context.ledgers.get(record.assignment.partition)
     return SKIPPED if ledger is not None and ledger.is_settled(record) else None
@@ -206,10 +181,10 @@ def _defer(record: Record, step_context: StepContext, reason: DeferReason, detai
 
 
 @overload
-def decide(task: DecodedJob, result: Result, step_context: StepContext) -> Outcome: ...
+def decide(job: DecodedJob, result: Result | Answered, step_context: StepContext) -> Outcome: ...
 @overload
-def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None: ...
-def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext) -> Outcome | None:
+def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None: ...
+def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None:
     """Say what becomes of a run; pure but for clock and chance, which `step_context` carries."""
     if result is RETURNED_NOTHING:
         return DONE
@@ -217,30 +192,20 @@ def decide(task: DecodedJob, result: Result | Decided, step_context: StepContext
         case Returned():
             return DONE
         case Raised():
-            return _decide_raised(task, result, step_context)
+            return _decide_answer(job, answer_to(result, job.job_type), step_context)
+        case Answered(answer):
+            return _decide_answer(job, answer, step_context)
         case Decided(outcome):
             return outcome
+        case _:
+            assert_never(result)
 
 
-def check_returned(value: object, job_type: AnyJobType) -> Returned | Raised:
-    """Take what a handler returned: an answer of the job's is as good as raised, and work not done is a failure."""
-    if value is None:
-        return RETURNED_NOTHING
-    fault = fault_of_returned(value)
-    return Returned(value) if fault is None else read_raised(fault, job_type)
-
-
-def read_raised(error: BaseException, job_type: AnyJobType) -> Raised:
-    """Take what a handler raised, and read it at once: that may run the job's own code, and is on the job's time."""
-    return Raised(error, answer_of(error, job_type.name, job_type.retry))
-
-
-def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) -> Outcome:
-    if task.run.interrupt_reason == "cancel":
+def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -> Outcome:
+    if job.run.interrupt_reason == "cancel":
         return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
-    answer = raised.answer or answer_of(raised.error, task.job_type.name, task.job_type.retry)
     match answer:
-        case Failed() if task.run.interrupt_reason == "shutdown":
+        case Failed() if job.run.interrupt_reason == "shutdown":
             return INTERRUPTED
         case Accepted():
             return DONE
@@ -250,17 +215,17 @@ def _decide_raised(task: DecodedJob, raised: Raised, step_context: StepContext) 
             return Snoozed(due=_now(step_context) + after, tier=fitting_tier(after, step_context.queue.tiers))
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
-        case Failed(failure=failure) if task.run.attempt >= task.job_type.retry.attempts:
+        case Failed(failure=failure) if job.run.attempt >= job.job_type.retry.attempts:
             return Dead(reason="attempts-spent", failure=failure)
         case Failed():
-            return _retry(task, answer, step_context)
+            return _retry(job, answer, step_context)
         case _:
             assert_never(answer)
 
 
-def _retry(task: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
-    policy = task.job_type.retry
-    next_attempt = task.run.attempt + 1
+def _retry(job: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
+    policy = job.job_type.retry
+    next_attempt = job.run.attempt + 1
     delay = failed.after
     if delay is None:
         delay = policy.delay_before(next_attempt, step_context.queue.tiers) * (

@@ -28,7 +28,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from .errors import BrokerFolderFailed, BrokerStartFailed
-from .java import KAFKA_VERSION, Progress, find_jars, find_java
+from .java import KAFKA_VERSION, Report, find_jars, find_java
 from .lock import file_lock
 from .process import BrokerProcess, spawn_detached
 from .settings import LOG_NAME, Ports, choose_ports, format_command, server_command, write_settings
@@ -68,12 +68,12 @@ class EmbeddedBroker:
     def __init__(
         self,
         folder: Path,
-        progress: Progress = lambda _said: None,
+        report: Report = lambda _line: None,
         server_settings: Mapping[str, str] = MappingProxyType({}),
         version: str = KAFKA_VERSION,
     ) -> None:
         self.folder = folder.absolute()
-        self._progress = progress
+        self._report = report
         self._server_settings = server_settings
         self._version = version
 
@@ -146,13 +146,13 @@ class EmbeddedBroker:
             raise BrokerFolderFailed(self.folder, refused) from refused
 
     def _launch(self) -> RunningBroker:
-        java, jars = find_java(), find_jars(self._progress, version=self._version)
+        java, jars = find_java(), find_jars(self._report, version=self._version)
         ports = self._ports()
         write_settings(self.folder, ports, self._server_settings)
         (self.folder / "broker.out").write_bytes(b"")
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(format_command(java, jars, _new_cluster_id()))
-        self._progress(f"starting Kafka {self._version} on {ports.bootstrap_servers}…")
+        self._report(f"starting Kafka {self._version} on {ports.bootstrap_servers}…")
         process = spawn_detached(server_command(java, jars, self.folder), self.folder)
         running = RunningBroker(
             bootstrap_servers=ports.bootstrap_servers,
@@ -170,7 +170,7 @@ class EmbeddedBroker:
             ports = Ports(**json.loads(remembered.read_text(encoding="utf-8")))
             if ports.wait_free(_RELEASE_TIMEOUT_S):
                 return ports
-            self._progress(f"{ports.bootstrap_servers} is taken by another program: choosing a new address")
+            self._report(f"{ports.bootstrap_servers} is taken by another program: choosing a new address")
         except (FileNotFoundError, ValueError, TypeError):
             pass  # the first start, or a file cut short: both want new ports
         ports = choose_ports(random.SystemRandom())
@@ -178,7 +178,7 @@ class EmbeddedBroker:
         return ports
 
     def _format(self, command: list[str]) -> None:
-        self._progress("preparing an empty data folder…")
+        self._report("preparing an empty data folder…")
         try:
             with (self.folder / "broker.out").open("ab") as out:
                 subprocess.run(command, cwd=self.folder, stdout=out, stderr=out, timeout=START_TIMEOUT_S, check=True)
@@ -203,7 +203,7 @@ class EmbeddedBroker:
             process = self._process(running)
             process.send(how)
             if not process.wait_gone(timeout_s):
-                self._progress(f"it did not end in {timeout_s:.0f} s: killing process {process.pid}")
+                self._report(f"it did not end in {timeout_s:.0f} s: killing process {process.pid}")
                 process.send(signal.SIGKILL)
                 process.wait_gone(_KILL_TIMEOUT_S)
         (self.folder / "broker.json").unlink(missing_ok=True)

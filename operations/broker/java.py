@@ -23,7 +23,7 @@ _COORDINATES = "org.apache.kafka:kafka_2.13:{version}+org.slf4j:slf4j-jdk14:1.7.
 _VERSION_TIMEOUT_S = 20.0
 _RESOLVE_TIMEOUT_S = 600.0  # a first download over a slow line; others wait for it
 
-Progress = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -62,7 +62,7 @@ def java_version(java: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def find_jars(progress: Progress, folder: Path | None = None, version: str = KAFKA_VERSION) -> list[Path]:
+def find_jars(report: Report, folder: Path | None = None, version: str = KAFKA_VERSION) -> list[Path]:
     """List the jars that a version of Kafka runs on, resolving them the first time.
 
     Raises:
@@ -73,7 +73,7 @@ def find_jars(progress: Progress, folder: Path | None = None, version: str = KAF
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with file_lock(cache / "lock", timeout_s=_RESOLVE_TIMEOUT_S):
-            return _listed(listing) or _resolve(cache, listing, progress, version)
+            return _listed(listing) or _resolve(cache, listing, report, version)
     except OSError as refused:
         raise JarsMissing(f"the cache {cache} cannot be used ({refused})") from refused
 
@@ -103,12 +103,12 @@ def _listed(listing: Path) -> list[Path]:
     return jars if all(jar.exists() for jar in jars) else []
 
 
-def _resolve(cache: Path, listing: Path, progress: Progress, version: str) -> list[Path]:
+def _resolve(cache: Path, listing: Path, report: Report, version: str) -> list[Path]:
     try:
         import jgo  # an optional extra
     except ImportError as missing:
         raise JarsMissing("the `embedded` extra is not installed") from missing
-    progress(f"resolving the jars of Kafka {version} (first time only)…")
+    report(f"resolving the jars of Kafka {version} (first time only)…")
     try:
         jars = jgo.build(_COORDINATES.format(version=version), cache_dir=cache / "jars").all_jars
     except (OSError, RuntimeError, ValueError) as failed:  # what jgo and requests raise

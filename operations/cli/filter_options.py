@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from .failures import Failure
 if TYPE_CHECKING:
     from ..stored_jobs.selection import Selection
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Command = TypeVar("Command", bound=Callable[..., object])
 
 
 class Instant(click.ParamType[datetime]):
@@ -24,7 +24,7 @@ class Instant(click.ParamType[datetime]):
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Read the text; what is an instant already stays."""
         from ..instants import parse_when
 
@@ -36,12 +36,12 @@ class Instant(click.ParamType[datetime]):
             self.fail(str(wrong), param, ctx)
 
 
-class JsonAssignment(click.ParamType[tuple[str, Any]]):
+class JsonAssignment(click.ParamType[tuple[str, object]]):
     """`path=value`, where the value is JSON."""
 
     name = "assignment"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, object]:
         """Split and read."""
         if isinstance(value, tuple):
             return value[0], value[1]
@@ -109,8 +109,11 @@ def _with_options(command: Command, options: Iterable[Callable[[Command], Comman
     return command
 
 
-def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: int | None = None) -> Selection:
+def selection_of(filters: Mapping[str, Any], targets: Iterable[str] = (), limit: int | None = None) -> Selection:
     """Build the selection from the options' values and from dead letters named by reference or id.
+
+    Args:
+        filters: {option: its value}, whose types click has checked, each another one.
 
     Raises:
         UsageError: it cannot be meant.
@@ -119,7 +122,7 @@ def selection_of(filters: dict[str, Any], targets: Iterable[str] = (), limit: in
     from ..stored_jobs.selection import Selection
 
     refs = {target: parse_ref(target) for target in targets}
-    named: dict[str, Any] = {
+    named: dict[str, Any] = {  # as above
         name: value if name in ("since", "until") else frozenset(value) for name, value in filters.items()
     }
     named["ids"] = named.get("ids", frozenset()) | {target for target, ref in refs.items() if ref is None}

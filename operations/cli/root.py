@@ -40,7 +40,7 @@ _OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "Con
 class LazyRoot(click.Group):
     """A group whose commands are imported one at a time, since most pull in Kafka's client or Avro."""
 
-    def main(self, args: Sequence[str] | None = None, *others: Any, **named: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *others: Any, **named: Any) -> Any:  # as click has it
         """Run a command; where the arguments are the process's own, the process ends with it."""
         try:
             return super().main(args, *others, **named)
@@ -78,7 +78,11 @@ class LazyRoot(click.Group):
         return super().resolve_command(ctx, args)
 
     def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,  # as click has it
     ) -> click.Context:
         """Read the root's options."""
         with _harmless_complaints():

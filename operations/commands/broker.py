@@ -99,7 +99,7 @@ def reset(yes: bool) -> None:
 
 
 def _embedded() -> EmbeddedBroker:
-    return EmbeddedBroker(project_folder(), progress=lambda said: echo_line(said, err=True))
+    return EmbeddedBroker(project_folder(), report=lambda line: echo_line(line, err=True))
 
 
 def _print_json(running: RunningBroker | None) -> None:

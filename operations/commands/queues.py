@@ -201,11 +201,12 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "group": status.group,
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
         "obstacles": status.obstacles,
-        "held_up": [_holdup_data(report) for report in status.holdups],
+        "held_up": [holdup_data(report) for report in status.holdups],
     }
 
 
-def _holdup_data(report: HoldupReport) -> dict[str, object]:
+def holdup_data(report: HoldupReport) -> dict[str, object]:
+    """One element of `held_up`, for programs."""
     topic, number = report.partition
     return {
         "topic": topic,
@@ -218,6 +219,7 @@ def _holdup_data(report: HoldupReport) -> dict[str, object]:
         "timeout_s": None if report.timeout is None else report.timeout.total_seconds(),
         "behind": report.behind or None,
         "due": report.due,
+        "opens": report.opens or None,
         "worker": report.worker,
     }
 

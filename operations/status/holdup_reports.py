@@ -41,9 +41,10 @@ class HoldupReport:
             `ready`, or else the word of a closed gate.
         at: when the worker reported it; `since`: since when it is so.
         timeout: of a run.
-        behind: the job that it waits for, where that is known; `due`: when that one's retry may start.
+        behind: the job that it waits for, where that is known.
+        due: when that one's retry may start, or when the gates are asked again.
         trouble: why the schema store was not asked.
-        opens: what ends the wait at any other gate.
+        opens: what ends the wait at any other gate, in words.
     """
 
     queue: str
@@ -95,8 +96,12 @@ def _timeout(report: HoldupReport) -> str:
 
 def _awaiting_retry(report: HoldupReport, lasted: str, now: datetime) -> str:
     earlier = f"job {report.behind}" if report.behind else "an earlier job"
-    due = f", due in {rounded(report.due - now)}" if report.due is not None and report.due > now else ""
+    due = _due(report, now, ", due")
     return f"{report.job} has waited for {lasted} for the retry of {earlier} of its key{due}: order is strict"
+
+
+def _due(report: HoldupReport, now: datetime, before: str = "") -> str:
+    return f"{before} in {rounded(report.due - now)}" if report.due is not None and report.due > now else ""
 
 
 def _awaiting_schema(report: HoldupReport, lasted: str, _now: datetime) -> str:
@@ -108,8 +113,10 @@ def _behind(report: HoldupReport, lasted: str, _now: datetime) -> str:
     return f"{report.job} has waited for {lasted} behind {earlier}: they have one key"
 
 
-def _crashed(report: HoldupReport, _lasted: str, _now: datetime) -> str:
-    return f"{report.job} waits to be run again, since its process died: see the log of {report.worker}"
+def _crashed(report: HoldupReport, _lasted: str, now: datetime) -> str:
+    return (
+        f"{report.job} waits to be run again{_due(report, now)}, since its process died: see the log of {report.worker}"
+    )
 
 
 def _unsettled(report: HoldupReport, lasted: str, _now: datetime) -> str:

@@ -107,15 +107,14 @@ class Selection:
         return {name: value for name, value in named.items() if value not in ([], None)}
 
     @classmethod
-    def from_words(cls, words: Mapping[str, Any]) -> Self:
+    def from_words(cls, words: Mapping[str, Any]) -> Self:  # as JSON gives them
         """The selection that `in_words` describes."""
-        instants: dict[str, Any] = {
-            name: parse_instant(words[name].encode()) for name in ("since", "until") if name in words
-        }
+        instants = {name: parse_instant(words[name].encode()) for name in ("since", "until") if name in words}
         refs = frozenset(ref for ref in map(parse_ref, words.get("refs", ())) if ref is not None)
         plain = ("job_types", "fingerprints", "error_types", "reasons", "keys", "ids", "partitions")
-        sets: dict[str, Any] = {name: frozenset(words.get(name, ())) for name in plain}
-        return cls(**sets, refs=refs, limit=words.get("limit"), **instants)
+        sets: dict[str, frozenset[Any]] = {name: frozenset(words.get(name, ())) for name in plain}  # texts, or numbers
+        limit: int | None = words.get("limit")
+        return cls(**sets, refs=refs, limit=limit, since=instants.get("since"), until=instants.get("until"))
 
 
 def _last_part(dotted: str) -> str:

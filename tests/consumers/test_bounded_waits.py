@@ -28,8 +28,8 @@ def worker() -> Iterator[QueueWorker]:
     cluster = ClusterSettings(bootstrap_servers=NOBODY, options={"max.poll.interval.ms": 600})
     made = QueueWorker(WorkerParts(delivery.pipeline, delivery.queue, cluster, EmptyStore(), WorkerSettings()))
     yield made
-    made._member.consumer.close()
-    made._tiers.close()
+    made._parts.member.consumer.close()
+    made._parts.tiers.close()
 
 
 def test_a_worker_leaves_without_brokers_that_do_not_answer(
@@ -52,7 +52,7 @@ def test_a_partition_is_held_for_its_jobs_for_half_of_the_poll_interval_at_most(
     leaving = Assignment(1, "unit.q", 0)
     leaving.in_flight = 1
     began_s = time.monotonic()
-    worker._member._grace.wait_ended([leaving])
+    worker._parts.member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_s < 5
     assert WorkerSettings().revoke_grace == timedelta(seconds=10)
 
@@ -64,7 +64,7 @@ def test_a_partition_is_held_for_the_jobs_of_the_assignment_that_was_replaced(wo
     former.in_flight = 1
     leaving.leave()
     began_s = time.monotonic()
-    worker._member._grace.wait_ended([leaving])
+    worker._parts.member._grace.wait_ended([leaving])
     assert 0.3 <= time.monotonic() - began_s < 5
 
 

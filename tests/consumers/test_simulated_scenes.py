@@ -13,6 +13,7 @@ from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import TIERS, Ending, Shape
 from stoker.consumers.records.source import MAIN, Tier
+from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.wire.headers import JOB_ID
 
 KEYED = 0
@@ -181,7 +182,7 @@ def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)
-    assert process.dispatch.awaiting_schema == 1
+    assert process.dispatch.gates.count_of(AwaitedSchema) == 1
     play.world.learn(process)
     CLOCK.advance(11)
     assert not process.startable

@@ -91,7 +91,7 @@ PITFALLS = {
     ),
     "lets one bad item abort its batch": (
         "test_refused_calls_are_listed_and_the_others_confirmed",
-        "test_a_letter_too_large_for_the_topic_is_left_out_alone",
+        "test_a_dead_letter_too_large_for_the_topic_is_left_out_alone",
         "test_under_steady_load_failed_writes_are_told_and_repeated",
         "test_no_bad_record_stops_the_queue_and_each_ends_as_it_came",
     ),

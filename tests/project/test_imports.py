@@ -6,6 +6,7 @@ The rooms: schemas ← topology ← databases ← producers ← consumers ← op
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ FOLDERS = {
 }
 """{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""
 MOST_MODULES = 17
+MOST_TEST_MODULES = 20
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
@@ -87,6 +89,12 @@ def test_a_folder_can_be_read_as_a_table_of_contents(room: str) -> None:
     assert not [folder for folder in folders if len(folder.relative_to(ROOT).parts) > 2]
     listed = FOLDERS.get(room, tuple(path.stem for path in modules[ROOT / room]))
     assert {*(folder.name for folder in folders[1:]), *(path.stem for path in modules[ROOT / room])} == set(listed)
+
+
+def test_a_folder_of_tests_can_be_read_so_as_well() -> None:
+    """Each has the tests of one folder or room, or one kind of support for them."""
+    modules = Counter(path.parent for path in (ROOT / "tests").rglob("*.py") if path.stem != "__init__")
+    assert not {str(folder): count for folder, count in modules.items() if count > MOST_TEST_MODULES}
 
 
 def _inside(path: Path) -> Iterator[tuple[int, str]]:

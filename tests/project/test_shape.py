@@ -26,7 +26,6 @@ DEEPEST: Final = 3
 KNOWN: Final = frozenset(
     {
         "consumers/records/record.py:__init__",
-        "consumers/steps/steps.py:_decide_raised",
         "consumers/steps/steps.py:decode",
     }
 )

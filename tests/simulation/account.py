@@ -17,8 +17,8 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
-from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
@@ -26,6 +26,9 @@ from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
+
+BEGUN_ANEW = CommitMetadata(committed_offset=0, position=0)
+"""What is known to be complete where offsets went back: nothing."""
 
 
 class Account:
@@ -57,7 +60,7 @@ class Account:
         self._ended: defaultdict[int, set[str]] = defaultdict(set)
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
-        self.complete_before: dict[Assignment, PartitionState] = {}
+        self.complete_before: dict[Assignment, CommitMetadata] = {}
         self.deaths = Deaths(queue)
         self.step = 0
         self.is_disturbed = False
@@ -137,12 +140,12 @@ class Account:
             if state.is_complete(told.record.offset):
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
 
-    def known_to_successor(self, place: Place) -> PartitionState:
+    def known_to_successor(self, place: Place) -> CommitMetadata:
         """What the commit says, and the newest of the progress topic where it refers to that."""
         state, spilled = self._committed(place), self._spilled(place)
         return state if state.spilled_at is None else _joined(state, spilled[max(spilled)] if spilled else None)
 
-    def _meant_by_commit(self, place: Place) -> PartitionState:
+    def _meant_by_commit(self, place: Place) -> CommitMetadata:
         """What the commit says, and the very record of the progress topic that it refers to: all that its owner knows.
 
         A successor may know more: an owner that was cut off still writes there what it has settled.
@@ -150,15 +153,15 @@ class Account:
         state = self._committed(place)
         return state if state.spilled_at is None else _joined(state, self._spilled(place).get(state.spilled_at))
 
-    def _committed(self, place: Place) -> PartitionState:
+    def _committed(self, place: Place) -> CommitMetadata:
         offset, metadata = self._brokers.committed.get(place, (0, ""))
-        return PartitionState.decode(metadata, offset) or PartitionState(committed_offset=offset, position=offset)
+        return CommitMetadata.decode(metadata, offset) or CommitMetadata(committed_offset=offset, position=offset)
 
-    def _spilled(self, place: Place) -> dict[int, PartitionState | None]:
+    def _spilled(self, place: Place) -> dict[int, CommitMetadata | None]:
         """{offset on the progress topic: what was spilled there}, from the one on that the commit refers to."""
         log, spilled_at = self._brokers.logs[self._queue.progress_topic, place[1]], self._committed(place).spilled_at
         return {
-            at: PartitionState.from_bytes(message.value() or b"")
+            at: CommitMetadata.from_bytes(message.value() or b"")
             for at, message in log.records.items()
             if spilled_at is not None and at >= spilled_at and message.key() == place[0].encode()
         }
@@ -202,7 +205,7 @@ class Account:
     def note_child_killed(self, process: SimProcess, record: Record, outcome: Outcome | None) -> None:
         """A job has killed its child: its run is cut, at no attempt's cost; it has an outcome once that is enough."""
         self._run_of(record).is_cut = True
-        self.deaths.note_child(record, self.complete_before[record.assignment], outcome)
+        self.deaths.note_child(record, self.complete_before.get(record.assignment, BEGUN_ANEW), outcome)
         if outcome is not None:
             self.note_end(process, record, outcome)
 
@@ -220,7 +223,7 @@ class Account:
         if self._remembers:
             self._check_is_not_settled(process, record)
             self._check_explained(job, record, attempt)
-        state = self.complete_before[record.assignment]
+        state = self.complete_before.get(record.assignment, BEGUN_ANEW)
         assert not state.is_complete(record.offset), f"{record} was complete before"
         self._check_alone(process, job)
         self._check_order(job)
@@ -229,7 +232,7 @@ class Account:
     def _check_is_open(self, process: SimProcess, assignment: Assignment) -> None:
         """The next owner can tell that somebody was at work, before the first job is."""
         offset, metadata = self._brokers.committed.get((assignment.topic, assignment.partition), (0, ""))
-        state = PartitionState.decode(metadata, offset)
+        state = CommitMetadata.decode(metadata, offset)
         is_known = state is not None and state.is_open
         assert is_known or not self._tells or process.is_fenced, f"{assignment.topic} is at work and does not say so"
 
@@ -238,7 +241,9 @@ class Account:
         told = self.told[assignment.topic, assignment.partition][record.offset]
         for name in told.names:
             at = self.durable.get((assignment.partition, name))
-            assert at is None or at > self.seen[assignment], f"{record} runs, though {name} was durable before"
+            assert at is None or at > self.seen[_restored(assignment)], (
+                f"{record} runs, though {name} was durable before"
+            )
         done_s = self._remembered[process].get(f"{assignment.partition} {record.deduplication_id}", 0.0)
         assert CLOCK.time() - done_s > 100, f"{record} runs again in the process that has done its job"
 
@@ -301,12 +306,21 @@ class Account:
             self.told[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):
             job.ends.append(type(outcome).__name__)
-        is_lasting = outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason == "discarded")
-        if is_lasting and record.assignment.partition in process.assignments.ledgers:
+        if isinstance(outcome, Cancelled) and outcome.reason == "discarded":
+            self.note_remembered(process, record)
+
+    def note_remembered(self, process: SimProcess, record: Record) -> None:
+        """The process knows from now on that a job is over, as long as it has its partition."""
+        if record.assignment.partition in process.assignments.ledgers:
             self._remembered[process][f"{record.assignment.partition} {record.deduplication_id}"] = CLOCK.time()
 
 
-def _joined(committed: PartitionState, spilled: PartitionState | None) -> PartitionState:
+def _restored(assignment: Assignment) -> Assignment:
+    """The one that read what its partition needs: itself, or the one of which it goes on with the partition."""
+    return assignment if assignment._replaced is None else _restored(assignment._replaced)
+
+
+def _joined(committed: CommitMetadata, spilled: CommitMetadata | None) -> CommitMetadata:
     return committed.without_runs() if spilled is None else committed.with_runs_of(spilled)
 
 

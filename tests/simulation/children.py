@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, cast
 
 from simulation.virtual_time import CLOCK
-from stoker.consumers.isolation.child_run import Killed
+from stoker.consumers.gates.gate import Wait
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record, take_out
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
-from stoker.consumers.steps.steps import DecodedJob, Result, decide
+from stoker.consumers.steps.results import Ran, Result
+from stoker.consumers.steps.steps import DecodedJob
 
 CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, pid=0)
 
@@ -25,7 +24,7 @@ CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, p
 class ReadyRecords(Runners[Slot]):
     """In place of the runners: keeps what is ready until the simulation starts it."""
 
-    places = ()
+    slots = ()
     ready = 0
 
     def __init__(self) -> None:
@@ -46,52 +45,23 @@ class ReadyRecords(Runners[Slot]):
         return take_out(self.records, assignments)
 
 
-class SimTimer:
-    """In place of `threading.Timer`."""
-
-    def __init__(self, pause_s: float) -> None:
-        self.due_s = CLOCK.time() + pause_s
-
-    def start(self) -> None:
-        """The clock is looked at, see `resume_due`."""
-
-    def cancel(self) -> None:
-        """It is forgotten."""
-
-
 class SimIsolatedRunners(IsolatedRunners):
     """The runners of one queue whose jobs run in children."""
 
-    _ending: Outcome | ChildDied
+    _ending: Ran | ChildDied
 
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
+    def __init__(self, *parts: Any, hold: Callable[[Record, Wait], bool]) -> None:
+        super().__init__(*parts, hold=hold, clock=CLOCK.time)
         self.ready_records = ReadyRecords()
         self._threads = cast(ThreadRunners, self.ready_records)
 
     def _start(self) -> None:
         """There are no threads and no processes."""
 
-    def end(self, task: DecodedJob, result: Result | ChildDied) -> Outcome | None:
+    def end(self, job: DecodedJob, ending: Result | ChildDied) -> Ran:
         """A run in a child has ended, or the child has died."""
-        self._ending = result if isinstance(result, ChildDied) else decide(task, result, self._step_context)
-        return self.outcome(task, Slot())
+        self._ending = ending
+        return self.run(job, Slot())
 
-    def _run(self, *_: Any, **__: Any) -> Outcome | Killed | ChildDied:
+    def _run(self, *_: Any) -> Ran | ChildDied:
         return self._ending
-
-    # ---- pauses
-
-    def _timer(self, pause_s: float, record: Record) -> threading.Timer:
-        return cast(threading.Timer, SimTimer(pause_s))
-
-    def resume_due(self) -> None:
-        """Make those ready whose pause is over."""
-        for record, timer in list(self._paused.items()):
-            if cast(SimTimer, timer).due_s <= CLOCK.time():
-                self._resume(record)
-
-    @property
-    def next_due_s(self) -> float | None:
-        """When the next pause is over."""
-        return min((cast(SimTimer, timer).due_s for timer in self._paused.values()), default=None)

@@ -75,6 +75,10 @@ class SimConsumer:
         """End the rest."""
         self._paused -= {(at.topic, at.partition) for at in resumed}
 
+    def begin_again(self, place: Place) -> None:
+        """Deliver all of a partition once more, as where the position lies behind an end that was cut off."""
+        self._positions[place] = self._brokers.logs[place].low
+
     def consume(self, limit: int, timeout: float = 0.0) -> list[Message]:
         """Some of what is there, and of each partition once that it has ended."""
         found: list[Message] = []

@@ -10,23 +10,24 @@ from simulation.clients import Fate
 
 Move = Literal[
     "turn", "assign", "start", "settle", "restore", "note_settled", "fetch", "begin_restored", "commit", "take_due",
-    "fetch_delayed", "reread", "wait", "take", "answer", "learn", "gate", "done", "fail", "permanent",
-    "discard", "snooze", "ask",
+    "fetch_delayed", "reread", "wait", "take", "answer", "learn", "gate", "settle_done",
+    "done", "fail", "permanent", "discard", "snooze", "ask",
 ]  # fmt: skip
 MOVES: Final[list[Move]] = [
     "turn", "turn", "turn", "turn", "start", "start", "start", "start", "start", "start", "start", "done", "done",
     "done", "done", "fail", "fail", "fail", "settle", "settle", "settle", "settle", "wait", "wait", "assign", "restore",
     "note_settled", "fetch", "begin_restored", "commit", "take_due", "fetch_delayed", "reread", "permanent", "discard",
-    "snooze",     "ask", "take", "take", "answer", "restore", "learn", "gate", "gate",
+    "snooze", "ask", "take", "take", "answer", "restore", "learn", "gate", "gate", "settle_done",
 ]  # fmt: skip
 """What a process does, each as often as it should be chosen; the last ones are the ends of a run."""
 What = Literal[
     "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "leave_gap", "remove_complete", "cut_tail",
-    "rewind", "change_registry", "hold_reads", "compact_progress",
+    "rewind", "go_back", "change_registry", "hold_reads", "compact_progress",
 ]  # fmt: skip
 TROUBLES: Final[list[What]] = [
     "join", "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "answer_commit", "leave_gap",
-    "remove_complete", "cut_tail", "rewind", "change_registry", "hold_reads", "hold_reads", "compact_progress",
+    "remove_complete", "cut_tail", "rewind", "go_back", "change_registry", "hold_reads", "hold_reads",
+    "compact_progress",
 ]  # fmt: skip
 Special = Literal["", "later", "never", "again"]
 Grace = Literal["end", "settle", "note", "refuse"]

@@ -8,8 +8,8 @@ from confluent_kafka import Message
 
 from stoker.consumers.isolation.suspects import CERTAIN_DEATHS, SUSPECT_AFTER
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import Dead, Outcome
-from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record
 from stoker.topology import Queue
 from stoker.topology.wire.headers import ATTEMPT, JOB_ID, REASON
@@ -47,7 +47,7 @@ class Deaths:
         most = SUSPECT_AFTER * records + self.excused
         assert self._workers[job_id] <= most, f"{record} has killed {self._workers[job_id]} workers"
 
-    def note_child(self, record: Record, before: PartitionState, outcome: Outcome | None) -> None:
+    def note_child(self, record: Record, before: CommitMetadata, outcome: Outcome | None) -> None:
         """A job has killed its child; `before` is what its partition's owner began with.
 
         No crash is forgotten that an owner before has committed, and none is invented, but that those of whole workers

@@ -12,13 +12,13 @@ from simulation.processes import SimProcess
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
-from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TRUNCATED_FROM
 
 
-def check_not_passed(process: SimProcess, place: Place, committed: PartitionState) -> None:
+def check_not_passed(process: SimProcess, place: Place, committed: CommitMetadata) -> None:
     """A commit says of nothing to be complete that its process still has in hand.
 
     Of what the process itself means by it, since others may know better: an owner that was cut off has settled a record
@@ -35,6 +35,7 @@ def check_not_passed(process: SimProcess, place: Place, committed: PartitionStat
 def in_hand(process: SimProcess) -> Iterable[Record]:
     """What has been delivered to a process and has not ended there."""
     yield from (running.record for running in (*process.running, *process.frozen))
+    yield from process.done
     yield from process.startable
     yield from process.dispatch.lanes.parked_records()
     yield from process.backpressure.held_records()
@@ -75,7 +76,7 @@ def check_named(name: str, ended: Collection[str]) -> None:
     assert name in ended, f"the ledger has {name}, and no such outcome was handed in"
 
 
-def check_restored(starts: Mapping[Assignment, StartPosition], committed: Mapping[Assignment, PartitionState]) -> None:
+def check_restored(starts: Mapping[Assignment, StartPosition], committed: Mapping[Assignment, CommitMetadata]) -> None:
     """What an assignment begins with is what was committed, unless the log was cut meanwhile."""
     for assignment, start in starts.items():
         known, restored = committed[assignment], start.state

@@ -22,6 +22,8 @@ from simulation.virtual_time import CLOCK
 from simulation.world import PARTITIONS, Shape, World
 from stoker.consumers.records.assignment import Assignment
 
+INSTEAD_OF = ("rewind", "cut_tail", "leave_gap", "remove_complete")
+"""Where offsets go back, they do so in place of these, or it would be too seldom."""
 WAITS_S = (0.3, 1.1, 3.0, 11.0)
 MOST_PROCESSES = 3
 MOST_JOBS = 30
@@ -123,12 +125,14 @@ class Play:
                 world.start(process, picked)
             case "settle":
                 world.settle(process, [], lambda: None)
+            case "settle_done":
+                world.settle_done(process)
             case "learn":
                 world.learn(process)
             case "wait":
                 CLOCK.advance(WAITS_S[picked % len(WAITS_S)])
             case "done" | "fail" | "permanent" | "discard" | "snooze" | "ask":
-                world.end(process, picked, move)
+                world.end(process, picked, move, is_kept=picked % 4 > 0)
                 if not process.is_alive and picked % 4:
                     self._restart(process)
             case _:
@@ -189,8 +193,9 @@ class Play:
             case "answer_commit":
                 if process.unanswered:
                     process.answer_commit(trouble.fate)
-            case _:
-                getattr(self.world, trouble.what)(choice)
+            case what:
+                is_instead = self.world.shape.goes_back and what in INSTEAD_OF
+                getattr(self.world, "go_back" if is_instead else what)(choice)
 
     def _notice(self, process: SimProcess) -> None:
         if process.is_alive and process.is_fenced:
@@ -274,9 +279,12 @@ class Play:
     def _go_on(self, process: SimProcess) -> float | None:
         """Let one process start, end and settle what it can, and wait for what is due next; when that is."""
         self.turn(process)
-        while process.startable or process.running:
-            self.world.start(process, 0)
-            self.world.end(process, 0, "done")
+        while process.startable or process.running or process.done:
+            if process.startable or process.running:
+                self.world.start(process, 0)
+                self.world.end(process, 0, "done", is_kept=process.number % 2 == 1)
+            else:
+                self.world.settle_done(process)
             if not process.is_alive:
                 return CLOCK.time()
         CLOCK.advance(1.0 if process.failed else 0.0)
@@ -285,7 +293,7 @@ class Play:
         self.turn(process)
         self.check()
         due_s = min(
-            filter(None, [process.backpressure.next_due_at_s, process.isolated.next_due_s, process.gates.next_at_s]),
+            filter(None, [process.backpressure.next_due_at_s, process.gates.next_at_s]),
             default=None,
         )
         if due_s is not None:

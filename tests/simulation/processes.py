@@ -21,7 +21,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
-from stoker.consumers.instruments.instrument_row import InstrumentRow
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.ordering.lanes import ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
@@ -40,14 +40,16 @@ from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
-from stoker.consumers.steps.schema_waits import SchemaWaits
-from stoker.consumers.steps.steps import Decided, DecodedJob, Result, StepContext
+from stoker.consumers.steps.results import Ran, Result
+from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
+from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
 from support.scenes.instruments import CountingInstrument
@@ -94,7 +96,7 @@ class SimProcess:
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
         unrestored: assignments that wait to be restored, as they came.
         running: jobs that run; `frozen`: those of them that do not end.
-        done: jobs that are done, to be handed over.
+        done: jobs that are done, and were not handed over yet: their lanes wait.
         ended: outcomes that were handed over and not yet noted.
     """
 
@@ -124,7 +126,7 @@ class SimProcess:
     def __post_init__(self) -> None:
         """Put the parts together as `QueueWorker` does."""
         queue, settings = self.queue, self._settings()
-        instruments = InstrumentRow([] if self.counts is None else [self.counts])
+        instruments = Instruments([] if self.counts is None else [self.counts])
         self.assignments = Assignments(queue)
         self.commits = Commits(
             self.assignments,
@@ -168,9 +170,8 @@ class SimProcess:
         self.dispatch.lanes._limits = ParkingLimits(PARKED_IN_MEMORY)
         self.gates.start(self.dispatch._make_ready)
         self.waits._put_off = self.dispatch._put_off
-        self.pipe, self._hand_over = self.dispatch.pipe, self.dispatch.pipe._settle
+        self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self._hand_over_done, self.pipe._settle_done = self.pipe._settle_done, self._settle_done
         self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
@@ -205,7 +206,7 @@ class SimProcess:
 
     def _make_runners(self, parts: RunnerParts) -> list[Runners[Any]]:
         self.isolated = SimIsolatedRunners(
-            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear
+            parts.step_context, parts.settings, lambda _record, _slot: None, deque[Record].clear, hold=parts.pipe.hold
         )
         return [self.isolated, self.ready]
 
@@ -267,9 +268,15 @@ class SimProcess:
         """Take records of the tiers."""
         self.intake.take(self.tiers.fetch(min(limit, self.backpressure.room)), self.tiers.consumer)
 
+    def begin_again(self, place: tuple[str, int]) -> None:
+        """Read all once more of a partition that is at work."""
+        assignment = self.assignments.find(*place)
+        if assignment is not None and assignment.is_running and not assignment.progress.is_passing:
+            reader = self.group_client if assignment.source.reader is Reader.GROUP else self.tier_client
+            reader.begin_again(place)
+
     def take_due(self) -> None:
-        """Take held records that are due, and end the pauses after crashes."""
-        self.isolated.resume_due()
+        """Take held records that are due."""
         self.intake.take_due(self.tiers.consumer)
 
     def reread(self) -> None:
@@ -343,21 +350,17 @@ class SimProcess:
             return task
         return self.ended.pop(record, None)
 
-    def _settle_done(self, records: list[Record]) -> None:
-        self.ended |= dict.fromkeys(records, DONE)
-        self._hand_over_done(records)
-
     async def _run_here(self, task: DecodedJob, _place: None) -> Result:
         result = await _until_ended(task)
         assert not isinstance(result, ChildDied)
         return result
 
-    async def _run_in_child(self, task: DecodedJob, _place: None) -> Decided:
-        return Decided(self.isolated.end(task, await _until_ended(task)))
+    async def _run_in_child(self, task: DecodedJob, _place: None) -> Ran:
+        return self.isolated.end(task, await _until_ended(task))
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome
-        self._hand_over(record, outcome)
+        self._settle_in_pipe(record, outcome)
 
     def change_gate(self, choice: int) -> None:
         """The gate closes for a key, or opens."""
@@ -371,12 +374,12 @@ class SimProcess:
 
     def _open(self, reasons: Sequence[Closed]) -> None:
         for why in reasons:
-            self.gates.open(why)
+            self.gates.release(why)
 
     def ask_for_schemas(self) -> Sequence[tuple[Record, Outcome]]:
         """Ask for the schemas that records wait for; gives those of them that have an outcome by that."""
         before = set(self.ended)
-        if self.dispatch.awaiting_schema:
+        if self.dispatch.gates.count_of(AwaitedSchema):
             self.waits._ask(self.waits._next_frames())
         assert self.dispatch.crashed is None
         return [(record, self.ended.pop(record)) for record in set(self.ended) - before]
@@ -386,8 +389,16 @@ class SimProcess:
         self.running.remove(running)
         with suppress(StopIteration):
             running.carried.send(result)
-        self.pipe.hand_over(self.done)
+        if running.record in self.done:
+            return DONE
         return self.ended.pop(running.record, None)
+
+    def settle_done(self) -> list[Record]:
+        """Hand over the jobs that are done, as many as there are; gives them."""
+        records = list(self.done)
+        self.pipe.settle_done(self.done)
+        assert self.dispatch.crashed is None
+        return records
 
     def settle(self) -> None:
         """Settle what has ended and was not settled."""

@@ -25,7 +25,8 @@ from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.settling.writers import WRITERS
 from stoker.consumers.settling.writes import utc
-from stoker.consumers.steps.steps import RETURNED_NOTHING, DecodedJob, Raised, Result
+from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result
+from stoker.consumers.steps.steps import DecodedJob
 from stoker.schemas import Contract
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
@@ -63,6 +64,7 @@ class Shape:
         large_every: which jobs are too large for tiers, each second of them for the dead letters as well; 0 for none.
         newer_every: which jobs come with a schema that only the registry knows, once it is there; 0 for none.
         deadly_every: which jobs kill the process that they run in; 0 for none.
+        goes_back: whether offsets go back while their partition is at work.
         is_forgetful: whether the ledger holds no more than the last few jobs, so that progress alone must tell what is
             complete.
         is_followed: whether ends of jobs write a second record.
@@ -74,6 +76,7 @@ class Shape:
     ordering: Ordering = "key"
     metadata_limit: int = 4_096
     spills_beyond: int | None = None
+    goes_back: bool = False
     is_forgetful: bool = False
     is_followed: bool = False
     deadly_every: int = 0
@@ -225,6 +228,15 @@ class World:
             self.brokers.committed[place] = choice % (self.brokers.committed[place][0] + 1), ""
             self.account.deaths.excused += SUSPECT_AFTER
 
+    def go_back(self, choice: int) -> None:
+        """Offsets go back while the partition is at work. What a strict queue awaits of its tiers is lost by that."""
+        place = self._place(choice)
+        owner = self.owners.get(place[1])
+        is_awaited = self.shape.ordering == "strict" and place[0] != self.queue.topic
+        if self.shape.goes_back and owner is not None and owner.is_alive and not is_awaited:
+            owner.begin_again(place)
+            self.account.is_disturbed = True
+
     def set_registry(self, *, is_away: bool, has_newer: bool) -> None:
         """The registry goes or comes back; a newer producer registers its schema, or has not done so yet."""
         self.registry.is_away, self.registry.has_newer = is_away, has_newer or self.registry.has_newer
@@ -328,8 +340,8 @@ class World:
         for record, outcome in process.ask_for_schemas():
             self.account.note_end(process, record, outcome)
 
-    def end(self, process: SimProcess, choice: int, ending: Ending) -> None:
-        """A run ends, or what it runs in does."""
+    def end(self, process: SimProcess, choice: int, ending: Ending, *, is_kept: bool = False) -> None:
+        """A run ends, or what it runs in does; all that is done is handed over then, unless it is kept for later."""
         if process.running:
             running = process.running[choice % len(process.running)]
             if self.account.deaths.is_deadly(running.record):
@@ -338,6 +350,13 @@ class World:
                 outcome = process.end(running, RESULTS[ending]())
                 assert outcome is not None
                 self.account.end_run(process, running, outcome)
+                if not is_kept:
+                    self.settle_done(process)
+
+    def settle_done(self, process: SimProcess) -> None:
+        """The jobs that are done are handed over, all at once: from here on the process knows of them."""
+        for record in process.settle_done():
+            self.account.note_remembered(process, record)
 
     def _end_deadly(self, process: SimProcess, running: Running) -> None:
         if running.is_in_child:

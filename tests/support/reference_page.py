@@ -18,6 +18,7 @@ MODULES: Final = (
     "stoker.producers",
     "stoker.producers.errors",
     "stoker.consumers",
+    "stoker.consumers.records.outcomes",
     "stoker.testing",
     "stoker.schemas",
 )

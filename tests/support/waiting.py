@@ -12,7 +12,7 @@ T = TypeVar("T")
 _LOOK_AGAIN_S = 0.01
 
 
-def wait_until(condition: Callable[[], T | None], deadline_s: float = 10.0, what: str = "the condition to hold") -> T:
+def wait_until(condition: Callable[[], T | None], deadline_s: float = 60.0, what: str = "the condition to hold") -> T:
     """Call `condition` until it returns something true, and return that.
 
     Raises:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from confluent_kafka import KafkaError
@@ -12,6 +10,7 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.group_descriptions import describe_groups
 from stoker.topology.planning.apply import ensure_topology
+from support.kafka.restarts import require_outlives_two_restarts
 from support.scenes.declarations import shop
 
 ASKING = """
@@ -45,14 +44,4 @@ def test_a_process_survives_answers_that_are_late(broker: EmbeddedBroker, namesp
     ensure_topology(pipeline, cluster)
     group = pipeline.queues["mails"].group
     assert not isinstance(describe_groups(cluster, [group], 30)[group], KafkaError)
-    over = tmp_path / "over"
-    command = [sys.executable, "-c", ASKING, cluster.bootstrap_servers, group, str(over)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asks:
-        assert asks.stdout is not None
-        assert asks.stdout.readline() == "asking\n"
-        for _ in range(2):
-            broker.stop()
-            broker.start()
-        over.touch()
-        _, complaint = asks.communicate(timeout=60)
-    assert asks.returncode == 0, complaint
+    require_outlives_two_restarts(broker, ASKING, cluster.bootstrap_servers, group, over=tmp_path / "over")

@@ -155,7 +155,7 @@ def long(number: int, wait_ms: int) -> None:
 
 @pipeline.job(steady, timeout=HANG_TIMEOUT)
 def hanging(number: int) -> None:
-    """Never ends by itself, but heeds its timeout."""
+    """Ends at its timeout, and never by itself."""
     with _noted(number):
         while True:
             time.sleep(0.05)

@@ -54,6 +54,10 @@ class Scene:
         self.make_ready(records)
         return records
 
+    def whys(self) -> dict[Record, Why]:
+        """Why each record waits."""
+        return {record: wait.why for record, wait in self.row.waiting().items()}
+
 
 def test_a_row_without_gates_is_false_and_asks_nothing() -> None:
     """So that a queue without gates pays one look for a whole handful."""
@@ -66,11 +70,11 @@ def test_a_record_waits_with_its_reason_until_the_gate_opens() -> None:
     scene = Scene()
     _, first, _, second = scene.take(2, 3, 4, 5)
     assert scene.started == [2, 4]
-    assert (scene.row.count, scene.row.waiting()) == (2, {first: ODD, second: ODD})
-    scene.row.open(ODD)
+    assert (scene.row.count, scene.whys()) == (2, {first: ODD, second: ODD})
+    scene.row.release(ODD)
     assert (scene.started, scene.row.count) == ([2, 4], 2), "it is still closed"
     scene.gate.is_closed = False
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert (scene.started, scene.row.count, scene.row.whys()) == ([2, 4, 3, 5], 0, [])
 
 
@@ -93,7 +97,7 @@ def test_what_was_released_before_its_time_is_not_released_twice() -> None:
     scene = Scene(OddGate(until_at_s=110.0))
     scene.take(1)
     scene.gate.is_closed = False
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     scene.now_s = 120.0
     scene.row.ask_again()
     assert scene.started == [1]
@@ -107,7 +111,7 @@ def test_a_gate_that_opens_while_it_is_asked_keeps_no_record() -> None:
             answer = super().may_start(record, now_s)
             if self.asked == 1:
                 self.is_closed = False
-                scene.row.open(ODD)
+                scene.row.release(ODD)
             return answer
 
     scene = Scene(Opening())
@@ -123,7 +127,7 @@ def test_records_of_partitions_that_go_away_are_given_back_and_held_no_more() ->
     scene.make_ready([other])
     scene.assignment.leave()
     assert scene.row.drop([scene.assignment]) == [record]
-    assert (scene.row.count, scene.row.waiting()) == (1, {other: ODD})
+    assert (scene.row.count, scene.whys()) == (1, {other: ODD})
     assert scene.row.admit([record]) == [record], "the next step ends it"
     assert not scene.row.hold(record, Wait(until_at_s=None, why=ODD))
 
@@ -135,7 +139,7 @@ def test_a_record_that_a_step_has_sent_back_waits_like_the_others() -> None:
     scene.row.listen(heard.append)
     assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
     assert (heard, scene.row.count_of(Closed)) == ([ODD], 1)
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert scene.started == [2]
 
 
@@ -145,7 +149,7 @@ def test_a_row_that_was_stopped_holds_nothing() -> None:
     scene.take(1)
     scene.row.stop()
     assert (scene.row.count, scene.row.next_at_s) == (0, None)
-    scene.row.open(ODD)
+    scene.row.release(ODD)
     assert scene.started == []
 
 

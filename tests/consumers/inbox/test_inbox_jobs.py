@@ -16,7 +16,8 @@ from stoker.consumers.job.run import Run
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, Dead, Retried
 from stoker.consumers.records.source import MAIN, Tier
-from stoker.consumers.steps.steps import Raised, decide
+from stoker.consumers.steps.results import Raised
+from stoker.consumers.steps.steps import decide
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.queue import LedgerWindow
@@ -78,12 +79,12 @@ def test_a_job_is_the_same_in_every_attempt_and_on_every_topic(
 
 def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
     """So a second block without a step is refused in the run in which it was written, not lost in a later one."""
-    job = JobContext(declare().task().run)
+    job = JobContext(declare().job().run)
     with effect(file, job):
         pass
     with pytest.raises(EnteredTwice), effect(file, job):
         pytest.fail("it ran")
-    with pytest.raises(AlreadyDone), effect(file, JobContext(declare().task().run)):
+    with pytest.raises(AlreadyDone), effect(file, JobContext(declare().job().run)):
         pytest.fail("it ran")
 
 
@@ -93,8 +94,8 @@ def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
 def test_a_job_that_is_done_already_is_done(file: Path) -> None:
     """It costs no attempt, whatever the policy says of errors; a step that nobody has caught is a failure."""
     delivery = declare(retry=RetryPolicy(attempts=1, permanent=(Exception,)))
-    assert decide(delivery.task(), Raised(AlreadyDone("job-1")), delivery.step_context) is DONE
-    outcome = decide(delivery.task(), Raised(AlreadyDone("job-1", "ship")), delivery.step_context)
+    assert decide(delivery.job(), Raised(AlreadyDone("job-1")), delivery.step_context) is DONE
+    outcome = decide(delivery.job(), Raised(AlreadyDone("job-1", "ship")), delivery.step_context)
     assert isinstance(outcome, Dead)
     assert "catch AlreadyDone around the step" in outcome.failure.message
 
@@ -103,11 +104,11 @@ def test_a_job_that_is_done_already_is_done(file: Path) -> None:
 def test_whatever_a_job_raises_inside_undoes_its_writes(file: Path, error: BaseException) -> None:
     """A retry starts from nothing, and a discarded job leaves nothing."""
     delivery = declare()
-    with pytest.raises(type(error)), effect(file, JobContext(delivery.task().run)):
+    with pytest.raises(type(error)), effect(file, JobContext(delivery.job().run)):
         raise error
     assert rows(file) == rows(file, "stoker_inbox") == []
     if isinstance(error, Retry):
-        assert isinstance(decide(delivery.task(), Raised(error), delivery.step_context), Retried)
+        assert isinstance(decide(delivery.job(), Raised(error), delivery.step_context), Retried)
 
 
 def test_an_effect_happens_once_also_where_the_ledger_has_forgotten_the_job(

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from stoker.consumers.gates.gate import Why
+from stoker.consumers.gates.gate import Wait
 from stoker.consumers.inspection import holdups as module
 from stoker.consumers.inspection.holdups import MOST_REPORTS, Holdups
+from stoker.consumers.isolation.crashes import CrashPause
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run
 from stoker.consumers.ordering.key_lanes import KeyLanes
@@ -39,19 +40,17 @@ class Scene:
 
     delivery: Delivery
     lanes: KeyLanes | StrictLanes
-    places: list[Any] = field(default_factory=list)
+    slots: list[Any] = field(default_factory=list)
     held: list[Record] = field(default_factory=list)
-    crashed: list[Record] = field(default_factory=list)
-    gated: dict[Record, Why] = field(default_factory=dict)
+    gated: dict[Record, Wait] = field(default_factory=dict)
     is_in_trouble: bool = False
     events: list[JobHeldUp] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Put a worker's parts in their places."""
         self.dispatch = SimpleNamespace(
-            watchdog=SimpleNamespace(places=self.places),
+            watchdog=SimpleNamespace(slots=self.slots),
             lanes=self.lanes,
-            runners=SimpleNamespace(of=lambda _kind: SimpleNamespace(paused_records=lambda: self.crashed)),
             gates=SimpleNamespace(waiting=lambda: self.gated),
         )
         self.holdups = Holdups(
@@ -66,7 +65,7 @@ class Scene:
     def run(self, record: Record, *, is_stuck: bool = False) -> None:
         """Let a job run since ten seconds ago."""
         run = Run("job-1", "work", "q", 1, 3, record, NOW_S + 50, RunLimits(60.0, 60.0, 60.0))
-        self.places.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
+        self.slots.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
 
     def report(self, *lowest: Record, since_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
         """Report these as the lowest of their partitions; what is told."""
@@ -153,15 +152,17 @@ def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_told_apart() ->
     assert scene.report(record) == [("ready", 7, {})]
     scene.is_in_trouble = True
     assert scene.report(record, now_s=NOW_S + 5) == [("unsettled", 7, {})]
-    scene.crashed.append(record)
-    assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {})]
+    scene.gated[record] = Wait(until_at_s=2_000.5, why=CrashPause(timedelta(seconds=2)))
+    opens = "its pause of 2 s ends: its process has died"
+    assert scene.report(record, now_s=NOW_S + 10) == [("crashed", 7, {"opens": opens})]
+    assert scene.events[0].more["due"] == "1970-01-01T00:33:20.500000+00:00", "when the gates are asked again"
 
 
 def test_a_job_that_waits_for_its_schema_says_why() -> None:
     """An outage of the schema store is no lack of runners."""
     scene = key_order()
     record = scene.delivery.record()
-    scene.gated[record] = AwaitedSchema(b"", lambda: "no leader")
+    scene.gated[record] = Wait(until_at_s=None, why=AwaitedSchema(b"", lambda: "no leader"))
     assert scene.report(record) == [("awaiting-schema", 7, {"trouble": "no leader"})]
 
 

@@ -11,7 +11,12 @@ import pytest
 
 from stoker.consumers import Worker, WorkerSettings, current_job, worker
 from stoker.consumers.errors import WorkerCrashed
-from stoker.consumers.inspection.queue_inspection import PartitionInspection, QueueInspection, RunInspection
+from stoker.consumers.inspection.queue_inspection import (
+    GateInspection,
+    PartitionInspection,
+    QueueInspection,
+    RunInspection,
+)
 from stoker.consumers.isolation.pool import ChildCounts
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.runners.event_loop import LoopInspection
@@ -102,7 +107,10 @@ def test_many_jobs_are_cut_short() -> None:
         ({"stuck": 2}, "2 jobs are stuck"),
         ({"is_paused": True}, "fetching rests"),
         ({"ready": 9}, "9 jobs are ready and wait"),
-        ({"crashed": 1}, "1 jobs wait to be run again, since their process has died"),
+        (
+            {"gated": (GateInspection(word="crashed", count=1, detail="its pause of 2 s ends"),)},
+            "1 jobs may not start now (crashed): its pause of 2 s ends",
+        ),
         ({"children": ChildCounts(busy=1, starting=1)}, "1 child processes start, 1 are busy: isolated jobs may wait"),
         ({"children": ChildCounts(starting=1, trouble="no module shop")}, "no child process can be started: no module"),
         ({"parked": 8}, "8 jobs wait behind an earlier one of their key"),

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from stoker.consumers import assembly
-from stoker.consumers.instruments.instrument import Instrument
-from stoker.consumers.instruments.instrument_row import InstrumentRow
+from stoker.consumers import Instrument
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from support.scenes.instruments import SEAMS, CountingInstrument, FaultyInstrument
@@ -20,9 +19,13 @@ JOBS = 40
 
 
 def run_jobs(
-    cluster: ClusterSettings, namespace: str, kind: str = "sync", is_over: Callable[[], bool] = lambda: True
+    cluster: ClusterSettings,
+    namespace: str,
+    *instruments: Instrument,
+    kind: str = "sync",
+    is_over: Callable[[], bool] = lambda: True,
 ) -> Queue:
-    """Run `JOBS` jobs to the last commit and until `is_over`, and stop the worker."""
+    """Run `JOBS` jobs under these instruments to the last commit and until `is_over`, and stop the worker."""
     pipeline, queue = declare_queue(namespace)
     journal = Journal()
     if kind == "sync":
@@ -40,7 +43,7 @@ def run_jobs(
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(act.call(number) for number in range(JOBS))
-    with running_worker(pipeline, cluster, concurrency=4):
+    with running_worker(pipeline, cluster, concurrency=4, instruments=instruments):
         journal.wait(JOBS)
         wait_all_committed(cluster, queue)
         wait_until(is_over, 10, "the end as the instrument sees it")
@@ -48,27 +51,16 @@ def run_jobs(
     return queue
 
 
-def install(monkeypatch: pytest.MonkeyPatch, *instruments: Instrument) -> None:
-    """Have the workers of this test made with these."""
-
-    def make(instrument: Instrument) -> assembly.MakeInstrument:
-        return lambda _queue: instrument
-
-    monkeypatch.setattr(assembly, "INSTRUMENTS", [make(instrument) for instrument in instruments])
-
-
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_an_instrument_sees_each_job_once_at_each_seam(
-    cluster: ClusterSettings, namespace: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_instrument_sees_each_job_once_at_each_seam(cluster: ClusterSettings, namespace: str, kind: str) -> None:
     """Taken, begun, decided and settled once each; the commits that it sees are those of the group, to the end."""
     counts = CountingInstrument()
-    install(monkeypatch, counts)
-    queue = run_jobs(cluster, namespace, kind, lambda: sum(counts.offsets.values()) == JOBS)
+    queue = run_jobs(cluster, namespace, counts, kind=kind, is_over=lambda: sum(counts.offsets.values()) == JOBS)
     once = dict.fromkeys(counts.takings, 1)
     assert len(once) == JOBS
     assert counts.takings == once
     assert counts.beginnings == once
+    assert {(job.job_type, job.queue, job.attempt) for job in counts.jobs} == {("act", queue.name, 1)}
     assert counts.decisions == counts.settlements == {(place, "Done"): 1 for place in once}
     own = {partition: offset for (topic, partition), offset in counts.offsets.items() if topic == queue.topic}
     assert own == committed(cluster, queue)
@@ -81,13 +73,11 @@ def test_an_instrument_that_raises_is_switched_off(
     cluster: ClusterSettings,
     namespace: str,
     seam: str,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One message with its name; all jobs run, and an instrument behind it sees them all."""
     faulty, counts = FaultyInstrument(seam), CountingInstrument()
-    install(monkeypatch, faulty, counts)
-    run_jobs(cluster, namespace)
+    run_jobs(cluster, namespace, faulty, counts)
     messages = [record.getMessage() for record in caplog.records if record.name == "stoker.instruments"]
     assert len(messages) == 1
     assert "FaultyInstrument raised ValueError and is switched off" in messages[0]
@@ -115,7 +105,7 @@ def test_an_instrument_that_raises_in_several_threads_at_once_is_logged_once(
             raise ValueError
 
     late = Late()
-    row = InstrumentRow([late])
+    row = Instruments([late])
     threads = [threading.Thread(target=row.taken, args=([],)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -133,7 +123,7 @@ def test_without_instruments_nothing_is_called(
     """The row is falsy then, and no seam goes beyond that check."""
     calls: list[str] = []
     for seam in SEAMS:
-        monkeypatch.setattr(InstrumentRow, seam, lambda *_, seam=seam: calls.append(seam))
+        monkeypatch.setattr(Instruments, seam, lambda *_, seam=seam: calls.append(seam))
     run_jobs(cluster, namespace)
-    assert not InstrumentRow()
+    assert not Instruments()
     assert calls == []

@@ -21,7 +21,8 @@ from stoker.consumers.isolation.child_main import Talk
 from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.isolation.log_relay import PipeHandler
 from stoker.consumers.isolation.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
-from stoker.consumers.records.outcomes import DONE, Outcome, Retried
+from stoker.consumers.job.answers import Answer
+from stoker.consumers.records.outcomes import DONE, Retried
 from support.programs import isolated_jobs
 from support.scenes.isolated_runners import declare, isolated
 from support.waiting import wait_until
@@ -73,9 +74,9 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
     with isolated(pipeline, queue) as here:
         job = here.offer(hold, str(tmp_path / "notes"), 60)
         wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 30, "the job's begin")
-        (place,) = here.runners.places
-        assert isinstance(place, ChildSlot)
-        child = place.child
+        (slot,) = here.runners.slots
+        assert isinstance(slot, ChildSlot)
+        child = slot.child
         assert child is not None
         asking = threading.Thread(target=lambda: [child.frames(0.0) for _ in range(1000)], daemon=True)
         asking.start()
@@ -99,7 +100,7 @@ class _LogsWhenPickled:
 def test_a_child_can_log_while_a_message_is_pickled(talk_and_far: tuple[Talk, Connection]) -> None:
     """A collection can begin there, and an object of the application's log its end: that must not wait for itself."""
     talk, far = talk_and_far
-    message = Ended(cast(Outcome, _LogsWhenPickled(PipeHandler(talk.tell_log))))
+    message = Ended(cast(Answer, _LogsWhenPickled(PipeHandler(talk.tell_log))))
     assert heard_from(talk, far, message, 2) == [LogLine, Ended]
 
 

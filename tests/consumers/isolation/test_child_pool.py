@@ -19,8 +19,9 @@ import pytest
 from stoker.consumers import WorkerSettings
 from stoker.consumers.errors import WorkerInChild
 from stoker.consumers.isolation import child_flag
+from stoker.consumers.isolation.handlers import addresses_of
 from stoker.consumers.isolation.pool import ChildPool
-from stoker.consumers.isolation.runners import addresses_of, make_setup
+from stoker.consumers.isolation.runners import make_setup
 from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.worker import Worker
 from stoker.topology import InvalidDeclaration, Pipeline
@@ -29,6 +30,7 @@ from support.scenes.isolated_runners import Isolated, declare, is_gone, isolated
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
+pytestmark = pytest.mark.timeout(300)  # each child imports the application, on a machine that may do much else
 PARENT = """
 import sys
 from support.scenes.isolated_runners import declare, isolated
@@ -87,7 +89,7 @@ def test_recycling_under_load_costs_no_capacity(tmp_path: Path) -> None:
             seen.append(counts.busy + counts.idle)
             return counts.ended >= 4
 
-        wait_until(were_recycled, 60, "four children to be replaced")
+        wait_until(were_recycled, 240, "four children to be replaced")
         assert set(here.outcomes.values()) == {DONE}
     assert min(seen) >= 2
     assert len(set(pids(file))) >= 4
@@ -161,7 +163,7 @@ def test_a_child_in_c_code_ends_with_its_worker(tmp_path: Path) -> None:
         finally:
             parent.kill()
     assert int(isolated_jobs.notes(tmp_path / "notes")[0]) in {child.pid for child in children}
-    wait_until(lambda: all(is_gone(child.pid) for child in children), 2, "the end of all children")
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 30, "the end of all children")
 
 
 @pytest.mark.expected_errors("cannot start")

@@ -61,13 +61,13 @@ def test_a_deadly_job_is_quarantined_and_its_bystanders_are_done_at_their_first_
             producer.enqueue(stand_by.with_options(key=f"other-{number}"), str(file), f"beside-{number}")
             producer.enqueue(in_worker, str(file), f"plain-{number}")
     with running_worker(pipeline, cluster, isolated_concurrency=2) as running:
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         running.wait_outcomes(Done=41)
         children = running.worker.snapshot()[0].children
         wait_all_committed(cluster, queue)
     assert children is not None
     assert children.ended >= 3
-    headers = headers_of(letter)
+    headers = headers_of(dead_letter)
     assert headers[wire.JOB_ID] == killer.job_id.encode()
     assert (headers[wire.REASON], headers[wire.CRASHES], headers[wire.ATTEMPT]) == (b"quarantined", b"3", b"1")
     assert b"ended with exit code 9" in headers[wire.ERROR_MESSAGE]
@@ -93,10 +93,10 @@ def test_a_timeout_in_c_code_costs_an_attempt_and_ends_among_the_dead_letters(
     with Producer(pipeline, cluster) as producer:
         job_id = producer.enqueue(stay, str(tmp_path / "runs"), 60).job_id
     with running_worker(pipeline, cluster, isolated_concurrency=1) as running:
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Retried": 1, "Dead": 1}
-    headers = headers_of(letter)
+    headers = headers_of(dead_letter)
     assert (headers[wire.JOB_ID], headers[wire.ATTEMPT]) == (job_id.encode(), b"2")
     assert headers[wire.REASON] == b"attempts-spent"
     assert headers[wire.ERROR_TYPE].endswith(b"TimeLimitExceeded")
@@ -122,7 +122,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_children(
         finally:
             worker.send_signal(signal.SIGKILL)
     assert int(isolated_jobs.notes(tmp_path / "runs")[0]) in {child.pid for child in children}
-    wait_until(lambda: all(is_gone(child.pid) for child in children), 2, "the end of all children")
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 30, "the end of all children")
 
 
 def test_a_shutdown_waits_for_the_grace_and_then_interrupts(
@@ -162,8 +162,8 @@ def test_the_next_owner_goes_on_counting_crashes(
         wait_until(lambda: (seen := running.worker.snapshot()[0].children) and seen.ended, DEADLINE_S, "a death")
     monkeypatch.setattr("stoker.consumers.isolation.crashes.FIRST_PAUSE", timedelta(milliseconds=10))
     with running_worker(pipeline, cluster, isolated_concurrency=1):
-        (letter,) = wait_dead(cluster, queue, 1)
-    assert headers_of(letter)[wire.CRASHES] == b"3"
+        (dead_letter,) = wait_dead(cluster, queue, 1)
+    assert headers_of(dead_letter)[wire.CRASHES] == b"3"
     assert len(isolated_jobs.notes(tmp_path / "runs")) == 3
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
-from stoker.consumers.isolation.child_run import Killed, _Watch
-from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.isolation.child_run import _Watch
+from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
@@ -267,7 +268,12 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     with isolated(pipeline, queue) as here:
         here.offer(die, 1)
         wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 30, "the first crash")
-        taken = wait_until(lambda: here.runners.drop([here.assignment]), what="the record")
+        wait_until(lambda: here.gates.count, what="the record")
+        (wait,) = here.gates.waiting().values()
+        taken = here.gates.drop([here.assignment])
+        here.runners.drop([here.assignment])
+        assert here.runners._deaths == {}, "nobody will ask for the evidence"
+    assert wait.why == CrashPause(timedelta(seconds=1))
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}
 
@@ -290,7 +296,7 @@ def test_an_inspection_shows_where_a_child_is(tmp_path: Path) -> None:
 
 
 def _shown(here: Isolated, part: str) -> RunInspection | None:
-    (run,) = inspect_runs(here.runners.places, time.monotonic())
+    (run,) = inspect_runs(here.runners.slots, time.monotonic())
     return run if any(part in line for line in run.stack) else None
 
 
@@ -320,10 +326,10 @@ class SaidAndDied(ChildProcess):
 
 def test_a_child_that_dies_after_its_job_has_ended_well_is_held_against_nobody() -> None:
     """The outcome may stand in the pipe behind other words: a child is heard to its end before its death counts."""
-    run = declare_delivery().task().run
+    run = declare_delivery().job().run
     words: list[FromChild] = [BEGUN, HEARTBEAT, *[LogLine(pickle.dumps({"name": "isolated", "levelno": 1}))] * 250]
-    well, badly = SaidAndDied(*words, Ended(DONE)), SaidAndDied(*words)
-    assert _Watch(well, run, None)._look() is DONE
+    well, badly = SaidAndDied(*words, Ended(None)), SaidAndDied(*words)
+    assert _Watch(well, run, None)._look() is RETURNED_NOTHING
     assert isinstance(_Watch(badly, run, None)._look(), ChildDied)
 
 
@@ -331,9 +337,9 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     """Else the evidence of each crash, and its record, would stay for as long as the worker lives."""
     pipeline, queue, _ = declare(isolated_jobs.add)
     with isolated(pipeline, queue) as here:
-        for ending in (DONE, INTERRUPTED, Killed(error=TimeLimitExceeded(1.0))):
-            task = declare_delivery().task()
-            here.runners._deaths[task.record] = []
-            here.runners._run = lambda *_arguments, ending=ending, **_options: ending  # type: ignore[method-assign]
-            here.runners.outcome(task, Slot())
+        for ending in (RETURNED_NOTHING, Decided(INTERRUPTED), Raised(TimeLimitExceeded(1.0))):
+            job = declare_delivery().job()
+            here.runners._deaths[job.record] = []
+            here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
+            here.runners.run(job, Slot())
         assert not here.runners._deaths

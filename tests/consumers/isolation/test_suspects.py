@@ -74,11 +74,11 @@ def test_a_job_that_kills_whole_workers_is_quarantined(
         )
     worker = Restarted(cluster, namespace, runs)
     try:
-        (letter,) = wait_dead(cluster, queue, 1, DEADLINE_S)
+        (dead_letter,) = wait_dead(cluster, queue, 1, DEADLINE_S)
         wait_all_committed(cluster, queue, DEADLINE_S)
     finally:
         worker.stop()
-    headers = headers_of(letter)
+    headers = headers_of(dead_letter)
     assert headers["ce_id"] == b"%d" % DEADLY
     assert headers["stoker-reason"] == b"quarantined"
     assert headers["stoker-crashes"] == b"3"
@@ -95,16 +95,16 @@ def test_what_was_possibly_running_is_suspected_from_the_second_death_on() -> No
     """One death happens; nothing is suspected that comes after the window, nor what no child could run."""
     delivery = declare_delivery()
     suspects = Suspects(delivery.queue, [b"work"])
-    place = Assignment(1, "unit.q", 0)
-    place.crash_history.deaths, place.crash_history.window_end = 1, 10
-    suspects.begin(place)
+    ours = Assignment(1, "unit.q", 0)
+    ours.crash_history.deaths, ours.crash_history.window_end = 1, 10
+    suspects.begin(ours)
     assert not suspects
-    place.crash_history.deaths = 2
-    suspects.begin(place)
-    inside, beyond = (delivery.record(offset=offset, assignment=place) for offset in (9, 10))
-    stranger = delivery.record({"ce_type": b"stranger"}, offset=9, assignment=place)
+    ours.crash_history.deaths = 2
+    suspects.begin(ours)
+    inside, beyond = (delivery.record(offset=offset, assignment=ours) for offset in (9, 10))
+    stranger = delivery.record({"ce_type": b"stranger"}, offset=9, assignment=ours)
     assert [suspects.includes(record) for record in (inside, beyond, stranger)] == [True, False, False]
-    place.crash_history.deaths = 0
+    ours.crash_history.deaths = 0
     suspects.forget_cleared()
     assert not suspects
 
@@ -113,11 +113,11 @@ def test_what_was_possibly_running_is_suspected_from_the_second_death_on() -> No
 def test_deaths_of_whole_workers_alone_convict_nobody(deaths: int, limit: int, counted: int) -> None:
     """They were near: two children of its own must have died as well, unless fewer crashes are borne at all."""
     delivery = declare_delivery()
-    place = Assignment(1, "unit.q", 0)
-    place.crash_history.deaths, place.crash_history.window_end = deaths, 10
-    record = delivery.record(offset=5, assignment=place)
+    ours = Assignment(1, "unit.q", 0)
+    ours.crash_history.deaths, ours.crash_history.window_end = deaths, 10
+    record = delivery.record(offset=5, assignment=ours)
     assert crashes_before(record, limit) == counted
-    place.crash_history.crashes[5] = 2
+    ours.crash_history.crashes[5] = 2
     assert crashes_before(record, limit) == 2
 
 
@@ -131,8 +131,8 @@ def test_partitions_may_leave_while_runners_look_for_suspects() -> None:
                 suspects.end([other])
             return super().__getattribute__(name)
 
-    place, other = Watched(1, "unit.q", 0), Assignment(2, "unit.q", 1)
-    for assignment in (place, other):
+    ours, other = Watched(1, "unit.q", 0), Assignment(2, "unit.q", 1)
+    for assignment in (ours, other):
         assignment.crash_history.crashes[1] = 1
         suspects.begin(assignment)
     suspects.forget_cleared()
@@ -141,12 +141,12 @@ def test_partitions_may_leave_while_runners_look_for_suspects() -> None:
 
 def test_crashes_of_jobs_that_have_ended_are_forgotten() -> None:
     """Else a worker that lives for long would remember all that ever crashed."""
-    place = Assignment(1, "unit.q", 0)
+    ours = Assignment(1, "unit.q", 0)
     for offset in (0, 1):
-        place.progress.take(offset)
-        place.crash_history.crashes[offset] = 1
-    place.progress.complete(0)
-    place.crash_history.forget_past(place.progress)
-    state = present_state(place)
+        ours.progress.take(offset)
+        ours.crash_history.crashes[offset] = 1
+    ours.progress.complete(0)
+    ours.crash_history.forget_past(ours.progress)
+    state = present_state(ours)
     assert state is not None
-    assert state.crashes == place.crash_history.crashes == {1: 1}
+    assert state.crashes == ours.crash_history.crashes == {1: 1}

@@ -17,8 +17,9 @@ from stoker.consumers.job.signals import Discard, Retry, Snooze
 from stoker.consumers.records.outcomes import DONE, Cancelled, Dead, Outcome, Retried, Snoozed
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import Raised, decide
+from stoker.consumers.steps.steps import decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy
 from stoker.topology.declaration.job_type import JobCall
@@ -49,8 +50,8 @@ def outcome_of(act: Callable[[], Any]) -> Outcome:
         return act()
 
     delivery = declare(act_sync, retry=POLICY)
-    task = delivery.task()
-    outcome = decide(task, run_sync(task, Slot()), delivery.step_context)
+    job = delivery.job()
+    outcome = decide(job, run_sync(job, Slot()), delivery.step_context)
     assert type(outcome) is type(async_outcome_of(act_async))
     return outcome
 
@@ -58,9 +59,9 @@ def outcome_of(act: Callable[[], Any]) -> Outcome:
 def async_outcome_of(handler: Callable[[int], Awaitable[Any]]) -> Outcome:
     """What becomes of an async job."""
     delivery = declare(handler, retry=POLICY)
-    task = delivery.task()
+    job = delivery.job()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot)), delivery.step_context)
+    return decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
 
 
 def raising(error: BaseException | type[BaseException]) -> Callable[[], Any]:
@@ -272,8 +273,8 @@ def test_the_groups_own_class_counts_as_well() -> None:
         """A group of the application's own."""
 
     delivery = declare(retry=RetryPolicy(permanent=(Batch,)))
-    task = delivery.task()
-    assert isinstance(decide(task, Raised(Batch("b", [ValueError()])), delivery.step_context), Dead)
+    job = delivery.job()
+    assert isinstance(decide(job, Raised(Batch("b", [ValueError()])), delivery.step_context), Dead)
 
 
 def test_a_failed_group_names_what_is_in_it() -> None:
@@ -286,7 +287,7 @@ def test_a_job_that_asks_is_answered_whatever_its_policy_lists() -> None:
     for kinds in ({"permanent": (Exception,)}, {"ignored": (Exception,)}):
         delivery = declare(retry=RetryPolicy(**kinds))  # type: ignore[arg-type]  # a table's keywords
         for error, kind in ((Retry(), Retried), (Discard("no"), Cancelled), (Snooze(SOON), Snoozed)):
-            assert isinstance(decide(delivery.task(), Raised(error), delivery.step_context), kind)
+            assert isinstance(decide(delivery.job(), Raised(error), delivery.step_context), kind)
 
 
 def test_what_the_tasks_of_a_task_group_raise_is_seen() -> None:

@@ -14,46 +14,45 @@ import pytest
 
 from stoker.consumers.job.context import JobContext, current_job
 from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunHeartbeats
-from stoker.consumers.job.run import Run
+from stoker.consumers.job.run import CurrentRun, Run
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Returned
+from stoker.consumers.steps.steps import DecodedJob
 from stoker.topology.declaration.job_type import InvalidDeclaration
 from support.scenes.deliveries import declare
 from support.waiting import wait_until
 
 
-def task_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: float | None = None) -> DecodedJob:
-    """A task whose handler has that much time, and may be silent for so long."""
-    task = declare().task()
+def job_of(handler: Callable[[int], object], *, timeout_s: float, heartbeat_s: float | None = None) -> DecodedJob:
+    """A job whose handler has that much time, and may be silent for so long."""
+    job = declare().job()
     heartbeat = None if heartbeat_s is None else timedelta(seconds=heartbeat_s)
-    task.job_type = replace(
-        task.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s), heartbeat=heartbeat
-    )
-    return task
+    job.job_type = replace(job.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s), heartbeat=heartbeat)
+    return job
 
 
-def run_watched(task: DecodedJob) -> object:
-    """Run a task under a watchdog."""
+def run_watched(job: DecodedJob) -> object:
+    """Run a job under a watchdog."""
     pool = ThreadRunners(1, lambda _record, _slot: None, "test")  # never started: its slot is all that is needed
     watchdog = Watchdog([pool], "q")
     watchdog.start()
     try:
-        return run_sync(task, pool.places[0])
+        return run_sync(job, pool.slots[0])
     finally:
         watchdog.stop()
 
 
 def begun(timeout_s: float = 60.0) -> tuple[JobContext, Run, RunHeartbeats]:
     """A run that has just begun, as its job and as the worker sees it, with its heartbeats."""
-    task = task_of(lambda number: None, timeout_s=timeout_s)
-    Slot().begin(task.run, task.job_type.limits)
-    heartbeats = task.run.take_heartbeats()
+    job = job_of(lambda number: None, timeout_s=timeout_s)
+    Slot().begin(job.run, job.job_type.limits)
+    heartbeats = job.run.take_heartbeats()
     assert isinstance(heartbeats, RunHeartbeats)
-    return JobContext(task.run), task.run, heartbeats
+    return JobContext(job.run), job.run, heartbeats
 
 
 def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
@@ -64,7 +63,7 @@ def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
             pass
 
     began_s = time.monotonic()
-    result = run_watched(task_of(be_silent, timeout_s=60, heartbeat_s=0.1))
+    result = run_watched(job_of(be_silent, timeout_s=60, heartbeat_s=0.1))
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "no heartbeat for 0.1 s" in str(result.error)
@@ -81,7 +80,7 @@ def test_a_job_that_sends_heartbeats_goes_on(sign: Callable[[JobContext], None])
             sign(current_job())
         return 5
 
-    assert run_watched(task_of(live_on, timeout_s=60, heartbeat_s=1.0)) == Returned(5)
+    assert run_watched(job_of(live_on, timeout_s=60, heartbeat_s=1.0)) == Returned(5)
 
 
 def test_heartbeats_do_not_outlast_the_timeout() -> None:
@@ -91,16 +90,16 @@ def test_heartbeats_do_not_outlast_the_timeout() -> None:
         while True:
             current_job().heartbeat()
 
-    result = run_watched(task_of(beat_for_ever, timeout_s=1.5, heartbeat_s=1.0))
+    result = run_watched(job_of(beat_for_ever, timeout_s=1.5, heartbeat_s=1.0))
     assert isinstance(result, Raised)
     assert "timeout of 1.5 s" in str(result.error)
 
 
 def test_a_job_is_to_stop_once_its_partition_is_given_away() -> None:
     """As it is at a shutdown, which closes all partitions."""
-    context, _, _ = begun()
+    context, run, _ = begun()
     assert not context.should_stop
-    context.record.assignment.leave()
+    run.record.assignment.leave()
     assert context.should_stop
 
 
@@ -159,8 +158,12 @@ def test_heartbeats_may_go_elsewhere() -> None:
         def progress(self, latest: JobProgress) -> None:
             self.taken.append(latest)
 
-    elsewhere, run = Elsewhere(), declare().task().run
-    run.heartbeats, context = elsewhere, JobContext(run)
+    class RunElsewhere(CurrentRun):
+        def take_heartbeats(self) -> Elsewhere:
+            return elsewhere
+
+    elsewhere = Elsewhere()
+    context = JobContext(RunElsewhere("job-1", "work", "q", 1, 1, declare().record()))
     context.heartbeat()
     context.progress(1, 2, "half")
     assert context.should_stop

@@ -35,8 +35,8 @@ def sync_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Out
         raise error()
 
     delivery = declare(act, retry=policy)
-    task = delivery.task()
-    return decide(task, run_sync(task, Slot()), delivery.step_context)
+    job = delivery.job()
+    return decide(job, run_sync(job, Slot()), delivery.step_context)
 
 
 def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Outcome:
@@ -47,9 +47,9 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
         raise error()
 
     delivery = declare(act, retry=policy)
-    task = delivery.task()
+    job = delivery.job()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(task, asyncio.run(run_async(task, slot)), delivery.step_context)
+    return decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
 
 
 def is_bounded(failure: Failure) -> bool:
@@ -101,13 +101,13 @@ def test_an_error_that_hangs_while_it_is_read_is_on_the_jobs_time() -> None:
         raise Hanging
 
     delivery = declare(act, retry=RetryPolicy(permanent=(Hanging,)))
-    task = delivery.task()
-    task.job_type = replace(task.job_type, own_timeout=timedelta(seconds=0.2))
+    job = delivery.job()
+    job.job_type = replace(job.job_type, own_timeout=timedelta(seconds=0.2))
     slot = Slot()
     dog = Watchdog([_Places(slot)], "q")
     dog.start()
     try:
-        outcome = decide(task, run_sync(task, slot), delivery.step_context)
+        outcome = decide(job, run_sync(job, slot), delivery.step_context)
     finally:
         dog.stop()
     assert isinstance(outcome, Dead)
@@ -123,12 +123,12 @@ def hang() -> str:
 
 class _Places:
     def __init__(self, slot: Slot) -> None:
-        self.places = [slot]
+        self.slots = [slot]
 
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Nothing is stuck for so long."""
         return True
 

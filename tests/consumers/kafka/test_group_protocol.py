@@ -132,4 +132,4 @@ def test_the_watch_adds_no_lines_to_the_log(
 
 def protocol_of(cluster: ClusterSettings, queue: Queue) -> str:
     """By which protocol the queue's group works."""
-    return ClusterView(cluster).groups([queue.group])[queue.group].protocol
+    return ClusterView(cluster, timeout_s=60.0).groups([queue.group])[queue.group].protocol

@@ -21,7 +21,7 @@ from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.excuse import Excuse
 from stoker.consumers.settling.settle import Settler
 from stoker.consumers.settling.writes import plan_writes
-from stoker.consumers.steps.pipe import HandOver
+from stoker.consumers.steps.pipe import SettleStep
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -106,10 +106,10 @@ def test_a_retry_that_is_here_before_its_runner_goes_on_is_awaited_no_more() -> 
     scene = Scene()
     queue, ledgers = scene.delivery.queue, scene.delivery.step_context.ledgers
     settler = cast(Settler, Quick(lambda record: _let_go(scene.lanes.add([scene.retry(record)]))))
-    hand_over = HandOver(queue, ledgers, scene.lanes, settler, Excuse(queue))
+    settle_step = SettleStep(queue, ledgers, scene.lanes, settler, Excuse(queue))
     first, second = scene.job(0), scene.job(1)
     scene.lanes.add([first, second])
-    hand_over.end(first, failed())
+    settle_step.settle(first, failed())
     assert scene.offsets() == [0, 100]
     scene.finish(scene.ready[1], DONE)
     assert scene.offsets() == [0, 100, 1]
@@ -179,7 +179,7 @@ class Leaving(Assignment):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name == "is_open" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
+        if name == "is_current" and found and hasattr(self, "lanes") and not self.lanes._lock.locked():
             self.leave()
             self.lanes.drop([self, *self.others])
         return found
@@ -193,12 +193,40 @@ def test_a_retry_of_a_partition_that_is_given_away_meanwhile_is_not_waited_for()
     job = scene.delivery.record(key=b"k", offset=0, assignment=leaving)
     scene.lanes.add([job])
     scene.finish(job, failed())
-    assert leaving.is_open in (True, False)  # asked, so that it is given away now, if it was not before
+    assert leaving.is_current in (True, False)  # asked, so that it is given away now, if it was not before
     waiting = scene.retry(job)
     scene.lanes.begin({b"k": [awaited_as(waiting)]})
     scene.lanes.add([scene.job(1), waiting])
     scene.finish(waiting, DONE)
     assert scene.offsets() == [0, 100, 1]
+
+
+def test_a_retry_of_an_assignment_that_was_replaced_is_waited_for_until_the_partition_leaves() -> None:
+    """The offsets went back while the job ran; its key goes on in the same lane, and its retry is still written."""
+    scene = Scene()
+    job, anew = scene.job(5), Assignment(3, "unit.q", 0)
+    scene.lanes.add([job])
+    anew.replace(scene.main)
+    scene.lanes.drop([scene.main])
+    later = scene.delivery.record({"ce_id": b"later"}, key=b"k", offset=1, assignment=anew)
+    scene.lanes.add([later])
+    scene.finish(job, failed())
+    assert scene.offsets() == [5]
+    scene.lanes.add([retry := scene.retry(job)])
+    scene.finish(retry, DONE)
+    assert scene.offsets() == [5, 100, 1]
+
+
+def test_a_retry_of_a_replaced_assignment_is_not_waited_for_once_the_partition_leaves() -> None:
+    """It would be waited for twice when the partition comes back."""
+    scene = Scene()
+    job, anew = scene.job(5), Assignment(3, "unit.q", 0)
+    scene.lanes.add([job])
+    anew.replace(scene.main)
+    anew.leave()
+    scene.lanes.drop([anew, scene.tier])
+    scene.finish(job, failed())
+    assert scene.lanes.awaited_tier(job) is None
 
 
 def test_an_empty_origin_is_none() -> None:

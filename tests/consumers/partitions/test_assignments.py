@@ -18,8 +18,8 @@ from stoker.consumers.partitions.restore import Restored
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import Retried
-from stoker.consumers.records.partition_state import PartitionState
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes
 from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, deduplication_id
@@ -29,7 +29,7 @@ RETRIED = Retried(due=NOW, tier=TIERS[0], next_attempt=2, failure=describe_failu
 MAIN = TopicPartition("unit.q", 0)
 
 
-def restored(state: PartitionState) -> tuple[Assignments, Assignment]:
+def restored(state: CommitMetadata) -> tuple[Assignments, Assignment]:
     """One partition that goes on from a state."""
     queue = declare().queue
     assignments = Assignments(queue)
@@ -47,7 +47,7 @@ def message(offset: int) -> Message:
 
 def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() -> None:
     """5 and 7 are complete, 6 is not: it is left out, since the partition is being given away, and stays incomplete."""
-    assignments, assignment = restored(PartitionState(committed_offset=4, position=8, incomplete=((4, 5), (6, 7))))
+    assignments, assignment = restored(CommitMetadata(committed_offset=4, position=8, incomplete=((4, 5), (6, 7))))
     assignment.progress.take(4)
     assignment.progress.complete(4)
     assignments.leave([MAIN])
@@ -58,7 +58,7 @@ def test_what_is_left_out_while_a_partition_goes_away_is_not_committed_past() ->
 
 def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     """The partition is ours all the time: the job that failed meanwhile may never be delivered again."""
-    assignments, former = restored(PartitionState(committed_offset=7, position=7))
+    assignments, former = restored(CommitMetadata(committed_offset=7, position=7))
     former.note_opened()
     delivery = declare()
     record = delivery.record(offset=7, assignment=former)
@@ -67,7 +67,7 @@ def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
     def writes() -> tuple[object, ...]:
         return plan_writes(record, RETRIED, queue=delivery.queue, worker_id="w", now=NOW).records
 
-    assert not former.is_open
+    assert not former.is_current
     assert len(writes()) == 1
     assignments.end(assignments.leave([MAIN]))
     assert not writes()
@@ -75,14 +75,14 @@ def test_a_retry_of_a_partition_that_began_anew_is_written() -> None:
 
 def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -> None:
     """The ledger that is there was read before: what is new in the one that came with the tier is added to it."""
-    assignments, _ = restored(PartitionState(committed_offset=7, position=7))
+    assignments, _ = restored(CommitMetadata(committed_offset=7, position=7))
     assignments.ledgers[0].add("mine")
     (tier,) = assignments.add([TopicPartition("unit.q.retry.1s", 0)])
     later = Ledger(declare().queue.ledger)
     names = [declare().record({"ce_id": b"done"}), declare().record({"ce_id": b"failed"})]
     later.add("done")
     later.add(tried_name(names[1]))
-    start_positions = {tier: StartPosition(state=PartitionState(committed_offset=0, position=0))}
+    start_positions = {tier: StartPosition(state=CommitMetadata(committed_offset=0, position=0))}
     assignments.receive_restored(Restored(ledgers={0: later}, start_positions=start_positions))
     assignments.take_restored()
     mine = declare().record({"ce_id": b"mine"})
@@ -134,7 +134,7 @@ def test_a_partition_whose_metadata_alone_is_refused_is_committed_with_less() ->
     commits._spill = cast(Any, NoSpill())
     commits.commit_last(cast(Consumer, coordinator), [large, small])
     assert {partition: offset for partition, (offset, _) in coordinator.kept.items()} == {0: 0, 1: 0}
-    state = PartitionState.decode(coordinator.kept[0][1], 0)
+    state = CommitMetadata.decode(coordinator.kept[0][1], 0)
     assert state is not None
     assert not state.is_open
 
@@ -158,7 +158,7 @@ class SlowCoordinator:
 
 def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
     """The client repeats one whose connection broke; the older one, taken after the newer, would undo it for good."""
-    assignments, assignment = restored(PartitionState(committed_offset=0, position=0))
+    assignments, assignment = restored(CommitMetadata(committed_offset=0, position=0))
     commits = Commits(assignments, Spill(declare().queue, cast(Any, None)), timedelta(0))
     coordinator = SlowCoordinator()
     for offset in range(3):
@@ -177,7 +177,7 @@ def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
 class NoSpill:
     """The progress topic is of no use."""
 
-    def offer(self, _assignment: Assignment, _state: PartitionState) -> None:
+    def offer(self, _assignment: Assignment, _state: CommitMetadata) -> None:
         """It is not written."""
 
     offer_last = offer
@@ -222,13 +222,13 @@ def test_completed_jobs_of_a_partition_that_went_away_are_known_for_two_minutes(
 ) -> None:
     """Some may not be on the topic yet when it comes back and is read; later, memory must not grow by each owner."""
     now_s = time.monotonic()
-    assignments, _ = restored(PartitionState(committed_offset=0, position=0))
+    assignments, _ = restored(CommitMetadata(committed_offset=0, position=0))
     assignments.ledgers[0].add_job("job-1")
     assignments.end(assignments.leave([MAIN]))
     monkeypatch.setattr(time, "monotonic", lambda: now_s + away_s)
     assignments.forget_old()
     (again,) = assignments.add([MAIN])
-    start_positions = {again: StartPosition(state=PartitionState(committed_offset=0, position=0))}
+    start_positions = {again: StartPosition(state=CommitMetadata(committed_offset=0, position=0))}
     assignments.receive_restored(Restored(ledgers={0: Ledger(declare().queue.ledger)}, start_positions=start_positions))
     assert assignments.take_restored() == [again]
     assert assignments.ledgers[0].is_settled(declare().record({"ce_id": b"job-1"})) == is_known

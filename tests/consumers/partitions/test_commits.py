@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from stoker.consumers.instruments.instrument_row import InstrumentRow
+from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.partitions import commits as module
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from support.scenes.deliveries import declare
 from support.scenes.instruments import CountingInstrument
 
@@ -52,10 +52,10 @@ class Scene:
             self.assignments,
             Spill(queue, cast(Any, None)),
             timedelta(milliseconds=250),
-            instruments=InstrumentRow([self.counts]),
+            instruments=Instruments([self.counts]),
         )
         self.coordinator = Coordinator()
-        self.assignment.progress.begin(PartitionState(committed_offset=0, position=0))
+        self.assignment.progress.begin(CommitMetadata(committed_offset=0, position=0))
 
     def complete(self, offset: int) -> None:
         """A job is done, and the poll thread turns."""
@@ -70,11 +70,11 @@ class Scene:
         if self.coordinator.sent[known:]:
             self.commits.note_answer(None, self.coordinator.sent[known:])
 
-    def last(self) -> PartitionState:
+    def last(self) -> CommitMetadata:
         """What the last commit says, when the partition goes away."""
         self.commits.commit_last(cast(Consumer, self.coordinator), [self.assignment])
         place = self.coordinator.sent[-1]
-        state = PartitionState.decode(place.metadata, place.offset)
+        state = CommitMetadata.decode(place.metadata, place.offset)
         assert state is not None
         return state
 
@@ -126,7 +126,7 @@ def test_a_worker_that_ends_well_closes_its_partitions_also_where_a_job_is_left_
     """It lives to settle it as late, so nobody has died."""
     scene = Scene(monkeypatch)
     scene.assignment.progress.take(0)
-    assert scene.last() == PartitionState(committed_offset=0, position=1, incomplete=((0, 1),), is_open=False)
+    assert scene.last() == CommitMetadata(committed_offset=0, position=1, incomplete=((0, 1),), is_open=False)
 
 
 def test_a_worker_that_fails_over_its_jobs_closes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from stoker.consumers import log_keys
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record
 from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.topology import Queue
 from stoker.topology.declaration.queue import LedgerWindow
 from support.scenes.deliveries import NOW, declare
@@ -28,7 +28,7 @@ def _no_real_time() -> Iterator[None]:
         yield
 
 
-STATE = PartitionState(committed_offset=5, position=9, incomplete=((5, 6),), is_open=False)
+STATE = CommitMetadata(committed_offset=5, position=9, incomplete=((5, 6),), is_open=False)
 
 
 def left_behind(brokers: SimBrokers, queue: Queue) -> tuple[Restored, Assignment]:
@@ -51,7 +51,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
         ("stoker2:AAAA", "is none of a worker of this version"),
         ((STATE.encode() or "")[:-4], "is damaged"),
         (
-            PartitionState(committed_offset=3, position=9).encode(),
+            CommitMetadata(committed_offset=3, position=9).encode(),
             "is that of offset 3: somebody has set the offset to 5",
         ),
     ],
@@ -62,7 +62,7 @@ def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: 
     brokers.logs[queue.topic, 0].high = 9
     brokers.committed[queue.topic, 0] = (5, metadata)
     restored, assignment = left_behind(brokers, queue)
-    assert restored.start_positions[assignment].state == PartitionState(committed_offset=5, position=5)
+    assert restored.start_positions[assignment].state == CommitMetadata(committed_offset=5, position=5)
     (warning,) = warnings(caplog)
     assert f"{queue.topic}/0: the metadata of the committed offset 5 {said}" in warning.getMessage()
     assert "come again" in warning.getMessage()

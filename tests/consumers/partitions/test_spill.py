@@ -12,11 +12,11 @@ from stoker.consumers.partitions import spill as spilling
 from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from support.scenes.deliveries import declare
 
-STATE = PartitionState(committed_offset=0, position=10, incomplete=((0, 1), (5, 6)))
-LATER = PartitionState(committed_offset=0, position=12, incomplete=((0, 1), (5, 6)))
+STATE = CommitMetadata(committed_offset=0, position=10, incomplete=((0, 1), (5, 6)))
+LATER = CommitMetadata(committed_offset=0, position=12, incomplete=((0, 1), (5, 6)))
 
 
 class Answering:

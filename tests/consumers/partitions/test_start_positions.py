@@ -14,6 +14,7 @@ from stoker.consumers.partitions.start_positions import find_start_positions
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.source import Tier
 from stoker.topology import ClusterSettings, Queue
+from support.kafka.commits import commit_as_one_who_left
 from support.scenes.worker import Raw, committed, create, declare_queue, publish_raw
 from support.waiting import wait_until
 
@@ -75,8 +76,4 @@ def move_to_tier(cluster: ClusterSettings, queue: Queue) -> None:
     """What an owner does with a failed job: its next record, then the commit."""
     headers = [*HEADERS, ("stoker-origin", f"{queue.topic}/0/0".encode()), ("stoker-attempt", b"2")]
     publish_raw(cluster, queue.retry_topics[TIER], [Raw(value=b"", headers=headers, key=KEY)])
-    owner = Consumer(cluster.client_config() | {"group.id": queue.group})
-    try:
-        owner.commit(offsets=[TopicPartition(queue.topic, 0, 1)], asynchronous=False)
-    finally:
-        owner.close()
+    commit_as_one_who_left(cluster, queue.group, TopicPartition(queue.topic, 0, 1))

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from stoker.consumers.records.assignment import Assignment, AssignmentState, ForbiddenTransition
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 
 RESTORING, OPENING, RUNNING, REPLACED, LEAVING, ENDED = AssignmentState
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ def _be_replaced(assignment: Assignment) -> None:
 
 
 def _restore(assignment: Assignment) -> None:
-    assignment.note_restored(PartitionState(committed_offset=0, position=0))
+    assignment.note_restored(CommitMetadata(committed_offset=0, position=0))
 
 
 def _replace_another(assignment: Assignment) -> None:
@@ -41,7 +41,7 @@ ALLOWED: Final = {
     (OPENING, "note_opened"): RUNNING,
     (RESTORING, "replace"): RUNNING,
     **{(state, "being replaced"): REPLACED for state in (RESTORING, OPENING, RUNNING)},
-    **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, LEAVING)},
+    **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, REPLACED, LEAVING)},
     **{(state, "end"): ENDED for state in (LEAVING, REPLACED)},
 }
 FORBIDDEN: Final = [(state, name) for state in AssignmentState for name in TRANSITIONS if (state, name) not in ALLOWED]
@@ -75,7 +75,7 @@ def test_an_allowed_transition_leads_to_its_state(state: AssignmentState, name: 
     TRANSITIONS[name](assignment)
     to = ALLOWED[state, name]
     assert assignment.state is to
-    assert assignment.is_open == (to in (OPENING, RUNNING))
+    assert assignment.is_current == (to in (OPENING, RUNNING))
     assert assignment.is_active == (to is not ENDED)
     assert assignment.is_running == (to is RUNNING)
 
@@ -105,6 +105,7 @@ def test_an_assignment_ends_with_all_that_it_has_replaced() -> None:
     third.replace(second)
     assert [a.is_active for a in (first, second, third)] == [True, True, True]
     third.leave()
+    assert [a.state for a in (first, second, third)] == [LEAVING, LEAVING, LEAVING]
     third.end()
     assert [a.state for a in (first, second, third)] == [ENDED, ENDED, ENDED]
 
@@ -124,6 +125,6 @@ def test_no_other_module_writes_the_life_of_an_assignment() -> None:
         str(path.relative_to(ROOT))
         for path in (ROOT / "consumers").rglob("*.py")
         if path.stem != "assignment"
-        and re.search(r"assignment\w*\.(state|is_open|is_active) = ", path.read_text("utf-8"))
+        and re.search(r"assignment\w*\.(state|is_current|is_active) = ", path.read_text("utf-8"))
     ]
     assert not wrong

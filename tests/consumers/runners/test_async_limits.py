@@ -18,8 +18,8 @@ from stoker.consumers.job.context import current_job
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
+from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_async
-from stoker.consumers.steps.steps import Raised, Returned
 from support.scenes.watched_runners import Order, Shift, hurry, loops, resist
 from support.waiting import wait_until
 
@@ -131,7 +131,7 @@ def test_another_task_takes_the_place_of_a_job_that_swallows_its_cancellation(
         assert (shift.dog.running, shift.dog.stuck) == (1, 1)
         let_go.set()
         shift.wait_ended(0)
-        wait_until(lambda: len(shift.runners.places) == 1, what="the stuck job's task to end")
+        wait_until(lambda: len(shift.runners.slots) == 1, what="the stuck job's task to end")
     assert all(shift.has_returned(number) for number in range(6))
     (report,) = [record.getMessage() for record in caplog.records if "is stuck" in record.getMessage()]
     assert "swallow_everything" in report
@@ -185,8 +185,8 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
         slots[0].task, holder.thread_id = asyncio.current_task(), threading.get_ident()
         interrupter.start()
         for number in range(400):
-            task = Order(handler=leavers.begin, timeout_s=0.0001).task(number)
-            result = await run_async(task, slots[0])
+            job = Order(handler=leavers.begin, timeout_s=0.0001).job(number)
+            result = await run_async(job, slots[0])
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             ends[type(result).__name__] += 1
             assert sum(range(300)) == 44_850  # what comes next: an interrupt that leaked would raise here

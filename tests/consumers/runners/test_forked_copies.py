@@ -78,7 +78,7 @@ def test_in_a_child_process_as_well(handler: object, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("handler", [isolated_jobs.terminate_a_copy, isolated_jobs.terminate_a_copy_async])
 def test_a_job_in_a_child_process_can_terminate_what_it_has_forked(handler: object, tmp_path: Path) -> None:
-    """The child heeds no SIGTERM, but its copies do: a job that leaves a pool of processes would wait for good."""
+    """The child ignores SIGTERM, but its copies do not: a job that leaves a pool of processes would wait for good."""
     pipeline, queue, (act,) = declare(handler, timeout=timedelta(seconds=10))  # type: ignore[arg-type]  # sync or async
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:

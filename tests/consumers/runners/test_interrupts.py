@@ -14,7 +14,7 @@ import pytest
 
 from stoker.consumers.job.signals import InterruptReason
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Outcome, Retried
-from stoker.consumers.runners.watchdog import Place
+from stoker.consumers.runners.watchdog import RunnerSlot
 from support.programs import isolated_jobs
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
@@ -24,21 +24,21 @@ from support.waiting import wait_until
 CANCELLED = Cancelled(reason="cancelled", detail="it was cancelled while it ran")
 
 
-def interrupted(place: Place, reason: InterruptReason) -> None:
-    """Interrupt the job that runs in a place."""
-    context = wait_until(lambda: place.run, 30, "the job to begin")
+def interrupted(slot: RunnerSlot, reason: InterruptReason) -> None:
+    """Interrupt the job that runs in a slot."""
+    context = wait_until(lambda: slot.run, 30, "the job to begin")
     assert context is not None
-    place.interrupt(context, reason)
+    slot.interrupt(context, reason)
 
 
 def in_shift(shift: Shift, handler: Callable[[int], Any], reason: InterruptReason) -> Outcome:
     """The outcome of a job that is interrupted while it runs."""
     shift.hand_in(Order(handler=handler))
-    interrupted(shift.runners.places[0], reason)
+    interrupted(shift.runners.slots[0], reason)
     shift.wait_ended(0)
     shift.hand_in(Order(handler=end_async if asyncio.iscoroutinefunction(handler) else end))
     shift.wait_ended(1)
-    assert shift.has_returned(1), "the next job in the same place is not touched"
+    assert shift.has_returned(1), "the next job in the same slot is not touched"
     return shift.outcome(0)
 
 
@@ -90,7 +90,7 @@ def of_child(reason: InterruptReason, folder: Path) -> Outcome:
     with isolated(pipeline, queue) as here:
         job = here.offer(sleep, str(folder / "notes"), 60.0)
         wait_until(lambda: isolated_jobs.notes(folder / "notes"), 30, "the job's begin")
-        interrupted(here.runners.places[0], reason)
+        interrupted(here.runners.slots[0], reason)
         (outcome,) = here.wait(job)
         assert here.assignment.crash_history.crashes == {}, "the child was killed for it, which is no crash"
         assert here.run(sleep, str(folder / "notes"), 0.0) is DONE, "the next job has a child"
@@ -136,9 +136,9 @@ def test_the_first_reason_counts() -> None:
 
     with threads(1) as shift:
         shift.hand_in(Order(handler=clean_up_slowly))
-        (place,) = shift.runners.places
-        interrupted(place, "cancel")
-        interrupted(place, "timeout")
+        (slot,) = shift.runners.slots
+        interrupted(slot, "cancel")
+        interrupted(slot, "timeout")
         let_go.set()
         shift.wait_ended(0)
         assert shift.outcome(0) == CANCELLED

@@ -33,9 +33,9 @@ def test_the_jobs_behind_it_run(how: str, pause_s: float) -> None:
             await isolated_jobs.misuse_loop(how, pause_s)
 
     async def run_one(record: Record, slot: AsyncSlot) -> None:
-        task: Any = delivery.task()
-        task.args = (record.offset,)
-        await run_async(task, slot)
+        job: Any = delivery.job()
+        job.args = (record.offset,)
+        await run_async(job, slot)
         ended.append(record.offset)
 
     delivery, threads, ended = declare(act), list[int](), list[int]()

@@ -15,8 +15,8 @@ from stoker.consumers import current_job_or_none
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
+from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import Raised
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare
@@ -49,11 +49,11 @@ def run_both(act: Any, headers: dict[str, bytes | None] | None = None) -> None:
     async def run_twice() -> None:
         for _ in range(2):
             slot = AsyncSlot("slot", Holder(), lambda _what: None)
-            result = await run_async(declare(act_async).task(headers=headers), slot)
+            result = await run_async(declare(act_async).job(headers=headers), slot)
             assert not isinstance(result, Raised), result.error
 
     for _ in range(2):
-        result = run_sync(declare(act_sync).task(headers=headers), Slot())
+        result = run_sync(declare(act_sync).job(headers=headers), Slot())
         assert not isinstance(result, Raised), result.error
     asyncio.run(run_twice())
 
@@ -91,10 +91,10 @@ def test_jobs_that_are_suspended_side_by_side_keep_their_own_context() -> None:
     async def run_many() -> list[Any]:
         runs = []
         for number in range(20):
-            task = declare(act).task()
-            task.args = (number,)
+            job = declare(act).job()
+            job.args = (number,)
             slot = AsyncSlot("slot", Holder(), lambda _what: None)
-            runs.append(run_async(task, slot))
+            runs.append(run_async(job, slot))
         return await asyncio.gather(*runs)
 
     assert [result.value for result in asyncio.run(run_many())] == [str(number) for number in range(20)]

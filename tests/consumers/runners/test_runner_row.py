@@ -18,7 +18,7 @@ class Even(Runners[Slot]):
         self.records = list[Record]()
         self.is_started = self.is_interrupted = False
 
-    places = ()
+    slots = ()
 
     @property
     def ready(self) -> int:
@@ -75,7 +75,7 @@ def test_a_new_kind_is_started_dropped_interrupted_and_looked_at_with_the_others
     row = RunnerRow([even, others])
     gone, kept = Assignment(1, "t", 0), Assignment(2, "t", 1)
     row.start()
-    row.make_ready([plain_record(number, None, place) for number in (1, 2) for place in (gone, kept)])
+    row.make_ready([plain_record(number, None, assignment) for number in (1, 2) for assignment in (gone, kept)])
     assert sorted(record.offset for record in row.drop([gone])) == [1, 2]
     assert row.ready == 2
     row.interrupt(0.0)

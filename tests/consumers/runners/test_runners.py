@@ -160,7 +160,7 @@ def test_what_another_runner_takes_over_keeps_its_order() -> None:
     with threads(1, runs) as runners:
         runners.make_ready([plain_record(n) for n in range(10)])
         wait_until(lambda: runs.begun == [0], what="the first to run")
-        assert runners.replace(runners.places[0])
+        assert runners.replace(runners.slots[0])
         runs.wait_ended(9)
     assert runs.ended == [*range(1, 10), 0]
 
@@ -255,7 +255,7 @@ def test_interrupting_the_loop_cancels_the_jobs_that_still_run() -> None:
 
 
 def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many places."""
+    """At the job's end or later, by what it left behind: the next job runs undisturbed, and in as many slots."""
     cancelled: list[int] = []
 
     async def cancel_at_the_end(_number: int) -> None:
@@ -278,7 +278,7 @@ def test_a_task_that_its_job_cancels_is_replaced(caplog: pytest.LogCaptureFixtur
             wait_until(lambda turn=turn: len(cancelled) > turn, what="the cancellation")  # type: ignore[misc]
             shift.hand_in(Order(handler=suspend))
             shift.wait_ended(2 * turn, 2 * turn + 1)
-        assert len(shift.runners.places) == 1
+        assert len(shift.runners.slots) == 1
     assert all(shift.has_returned(number) for number in range(6))
     assert sum("was cancelled with no job in it" in record.getMessage() for record in caplog.records) == 3
 
@@ -287,12 +287,12 @@ def test_the_only_task_may_end_before_the_one_in_its_place_begins() -> None:
     """A stuck job that ends just when its task is replaced leaves a loop that goes on."""
     runs = Runs(gates=[0])
     with loop(1, runs) as runners:
-        (place,) = runners.places
+        (slot,) = runners.slots
         runners.make_ready([plain_record(0)])
         wait_until(lambda: runs.begun == [0], what="the job to begin")
-        place.is_replaced = True  # the first half of `replace`
+        slot.is_replaced = True  # the first half of `replace`
         runs.open_all()
-        wait_until(lambda: place not in runners.places, what="its task to end")
+        wait_until(lambda: slot not in runners.slots, what="its task to end")
         runners.make_ready([plain_record(1)])
         runs.wait_ended(2)
 
@@ -301,13 +301,13 @@ def test_a_record_is_not_left_to_a_task_that_was_replaced_while_idle() -> None:
     """A job that ends while it is being reported as stuck: its task ends too, and the next record runs at once."""
     runs = Runs()
     with loop(1, runs) as runners:
-        (place,) = runners.places
+        (slot,) = runners.slots
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
-        assert runners.replace(place)
-        wait_until(lambda: place not in runners.places, what="the replaced task to end")
+        assert runners.replace(slot)
+        wait_until(lambda: slot not in runners.slots, what="the replaced task to end")
         runners.make_ready([plain_record(0)])
         runs.wait_ended(1)
-        assert len(runners.places) == 1
+        assert len(runners.slots) == 1
 
 
 def test_records_that_come_while_all_tasks_work_wake_nobody() -> None:
@@ -404,7 +404,7 @@ class Handing(Runs):
         super().in_thread(record, slot)
         slot.done.append(record)
 
-    def hand_over(self, done: deque[Record]) -> None:
+    def settle_done(self, done: deque[Record]) -> None:
         """Note what is handed over."""
         while done:
             self.handed.append(done.popleft().offset)
@@ -412,7 +412,7 @@ class Handing(Runs):
     @contextmanager
     def by(self, size: int) -> Iterator[ThreadRunners]:
         """Started threads, ended afterwards."""
-        runners = ThreadRunners(size, self.in_thread, "test", hand_over=self.hand_over)
+        runners = ThreadRunners(size, self.in_thread, "test", settle_done=self.settle_done)
         runners.start()
         yield runners
         runners.stop()
@@ -435,7 +435,7 @@ def test_the_last_of_a_handful_is_handed_over_at_once() -> None:
     """Not by the thread that looks every 2 ms."""
     runs = Handing()
     with runs.by(1) as runners:
-        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         for number in range(20):
             runners.make_ready([plain_record(number)])
             wait_until(lambda: len(runs.handed) == number + 1)  # noqa: B023
@@ -445,7 +445,7 @@ def test_what_is_done_is_handed_over_at_the_stop() -> None:
     """A slow job that goes on then keeps back nothing."""
     runs = Handing(gates=[1])
     with runs.by(1) as runners:
-        runners._hand_over_behind_slow = lambda: None  # type: ignore[method-assign]
+        runners._settle_behind_slow = lambda: None  # type: ignore[method-assign]
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: runs.begun == [0, 1])
         runners.stop()
@@ -463,7 +463,7 @@ class HandingOnLoop(Handing):
     @contextmanager
     def on(self, size: int) -> Iterator[AsyncRunners]:
         """A started event loop, ended afterwards."""
-        runners = AsyncRunners(size, self.on_loop, "test", hand_over=self.hand_over)
+        runners = AsyncRunners(size, self.on_loop, "test", settle_done=self.settle_done)
         runners.start()
         yield runners
         self.open_all()
@@ -473,13 +473,13 @@ class HandingOnLoop(Handing):
 def test_async_jobs_that_are_done_are_handed_over_once_a_turn() -> None:
     """All that the tasks of a loop have done in one turn goes together, and none stays behind."""
     runs, batches = HandingOnLoop(), list[int]()
-    hand_over = runs.hand_over
+    settle_done = runs.settle_done
 
     def count(done: deque[Record]) -> None:
         batches.append(len(done))
-        hand_over(done)
+        settle_done(done)
 
-    runs.hand_over = count  # type: ignore[method-assign]
+    runs.settle_done = count  # type: ignore[method-assign]
     with runs.on(4) as runners:
         runners.make_ready([plain_record(n) for n in range(400)])
         wait_until(lambda: len(runs.handed) == 400, what="all to be handed over")

@@ -19,32 +19,33 @@ from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners import watchdog
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.results import Raised, Returned
 from stoker.consumers.steps.run import run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Returned
+from stoker.consumers.steps.steps import DecodedJob
 from support.scenes.deliveries import declare
 from support.waiting import wait_until
 
 
-def task_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
-    """A task whose handler has that much time."""
-    task = declare().task()
-    task.job_type = replace(task.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s))
-    return task
+def job_of(handler: Callable[[int], object], timeout_s: float) -> DecodedJob:
+    """A job whose handler has that much time."""
+    job = declare().job()
+    job.job_type = replace(job.job_type, handler=handler, own_timeout=timedelta(seconds=timeout_s))
+    return job
 
 
 class SlotsOnly:
     """A pool of slots without runners."""
 
-    def __init__(self, *places: Slot) -> None:
-        self.places = places
+    def __init__(self, *slots: Slot) -> None:
+        self.slots = slots
         self.replaced: list[Slot] = []
 
     def look(self, now_s: float) -> None:
         """There is nothing else."""
 
-    def replace(self, place: Slot) -> bool:
+    def replace(self, slot: Slot) -> bool:
         """Note it."""
-        self.replaced.append(place)
+        self.replaced.append(slot)
         return True
 
 
@@ -72,7 +73,7 @@ def test_a_job_in_a_python_loop_is_ended_at_its_timeout() -> None:
 
     slot, began_s = Slot(), time.monotonic()
     with watched(slot):
-        result = run_sync(task_of(spin_for_ever, 0.1), slot)
+        result = run_sync(job_of(spin_for_ever, 0.1), slot)
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "0.1 s" in str(result.error)
@@ -89,7 +90,7 @@ def test_except_exception_does_not_swallow_the_timeout() -> None:
 
     slot = Slot()
     with watched(slot):
-        result = run_sync(task_of(swallow_errors, 0.1), slot)
+        result = run_sync(job_of(swallow_errors, 0.1), slot)
     assert isinstance(result, Raised)
 
 
@@ -110,7 +111,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
 
     slot = Slot()
     with watched(slot) as pool, caplog.at_level(logging.ERROR, "stoker.timeouts"):
-        runner = threading.Thread(target=run_sync, args=(task_of(resist_the_timeout, 0.05), slot))
+        runner = threading.Thread(target=run_sync, args=(job_of(resist_the_timeout, 0.05), slot))
         runner.start()
         wait_until(lambda: slot.reported, what="the report")
         wait_until(lambda: caplog.records, what="its log record")
@@ -127,7 +128,7 @@ def test_a_job_in_time_is_not_interrupted() -> None:
     """Its value comes back."""
     slot = Slot()
     with watched(slot):
-        assert run_sync(task_of(lambda number: number + 1, 5), slot) == Returned(2)
+        assert run_sync(job_of(lambda number: number + 1, 5), slot) == Returned(2)
 
 
 def test_no_interrupt_ever_hits_what_runs_next() -> None:
@@ -152,7 +153,7 @@ def test_no_interrupt_ever_hits_what_runs_next() -> None:
     interrupter.start()
     try:
         for _ in range(300):
-            result = run_sync(task_of(end_at_the_interrupt, 0.0001), slot)
+            result = run_sync(job_of(end_at_the_interrupt, 0.0001), slot)
             outcomes["done" if isinstance(result, Returned) else "interrupted"] += 1
             assert isinstance(result, Returned) or isinstance(getattr(result, "error", None), TimeLimitExceeded)
             assert slot.run is None
@@ -168,7 +169,7 @@ def test_no_job_is_current_after_a_run_however_it_ended() -> None:
     """Code outside jobs must not find one."""
     slot = Slot()
     for handler in (lambda number: None, lambda number: 1 / 0):
-        run_sync(task_of(handler, 5), slot)
+        run_sync(job_of(handler, 5), slot)
         assert current_job_or_none() is None
 
 
@@ -179,4 +180,4 @@ def test_whatever_a_job_raises_stays_inside_its_run(error: BaseException) -> Non
     def fail(number: int) -> None:
         raise error
 
-    assert run_sync(task_of(fail, 5), Slot()) == Raised(error)
+    assert run_sync(job_of(fail, 5), Slot()) == Raised(error)

@@ -33,7 +33,7 @@ def test_another_thread_takes_the_place_of_a_stuck_job(monkeypatch: pytest.Monke
         assert (shift.dog.running, shift.dog.stuck) == (1, 1)
         let_go.set()
         shift.wait_ended(0)
-        wait_until(lambda: len(shift.runners.places) == 1, what="the stuck job's thread to end")
+        wait_until(lambda: len(shift.runners.slots) == 1, what="the stuck job's thread to end")
         assert shift.dog.stuck == 0
         shift.hand_in(Order(handler=lambda number: number))
         shift.wait_ended(21)
@@ -70,7 +70,7 @@ def test_stuck_jobs_that_end_make_room_for_others(monkeypatch: pytest.MonkeyPatc
             wait_until(lambda: shift.dog.stuck == 1, what="the job to be stuck")
             let_go.set()
             shift.wait_ended(turn)
-            wait_until(lambda: len(shift.runners.places) == 1, what="its thread to end")
+            wait_until(lambda: len(shift.runners.slots) == 1, what="its thread to end")
         assert shift.dog.crashed is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +17,7 @@ from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, Dead, Deferred, NotDone, Retried, Snoozed
+from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Deferred, NotDone, Retried, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import settle, trouble
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
@@ -202,7 +203,7 @@ def test_a_job_whose_next_record_fits_no_tier_is_a_dead_letter(outcome: NotDone)
     assert [(item.outcome.__class__, item.instead_of) for item in scene.items] == [(Dead, outcome)]
 
 
-def test_a_retry_that_fits_nothing_is_a_truncated_letter() -> None:
+def test_a_retry_that_fits_nothing_is_a_truncated_dead_letter() -> None:
     """Neither the tier nor the dead letters take it whole: one dead letter, which names the original."""
     delivery = declare()
     record = delivery.record(value=bytes(range(250)) * 40, key=b"k")
@@ -218,7 +219,7 @@ def test_a_retry_that_fits_nothing_is_a_truncated_letter() -> None:
     assert dead_letter.named[wire.REASON] == b"too-large"
 
 
-def test_a_letter_whose_partition_has_left_is_not_written() -> None:
+def test_a_dead_letter_whose_partition_has_left_is_not_written() -> None:
     """The present owner has the record delivered again, and buries it."""
     delivery = declare()
     record = delivery.record(value=b"v" * 10_000)
@@ -260,6 +261,32 @@ def test_where_nothing_fits_it_is_told_and_kept_and_the_others_go_on() -> None:
         last = scene.lone.tried[-1]
         assert (last.value, last.named["ce_id"]) == (b"", b"job-1")
     assert scene.settled == [fine]
+
+
+@pytest.mark.expected_errors("waiting does not help")
+def test_a_shutdown_does_not_wait_for_the_twins_of_what_nothing_fits() -> None:
+    """They are held until the first is settled, which only a person can bring about."""
+    delivery = declare()
+    record, again = (delivery.record({"x": b"y"}, offset=1) for _ in range(2))
+    with settling(delivery, at_most(10, DEAD_TOPIC)) as scene:
+        scene.settler.hand_in(record, DEAD)
+        scene.settler.hand_in(again, SKIPPED)
+        wait_until(lambda: scene.settler.stranded == 2)
+        began_at_s = time.monotonic()
+        scene.settler.stop(timedelta(seconds=60))
+        assert time.monotonic() - began_at_s < 30
+    assert scene.settled == []
+
+
+def test_a_twin_is_held_until_the_dead_letter_is_written_that_stands_for_a_retry() -> None:
+    """No tier takes the retry: another settlement ends in place of the one that the twin was held for."""
+    delivery = declare()
+    record, again = (delivery.record({"x": b"y"}, offset=1) for _ in range(2))
+    with settling(delivery, at_most(10, RETRY_TOPIC)) as scene:
+        scene.settler.hand_in(record, RETRIED)
+        scene.settler.hand_in(again, SKIPPED)
+        scene.wait_settled(record, again)
+    assert len(scene.on(DEAD_TOPIC)) == 1
 
 
 @pytest.mark.expected_errors("cannot be written")

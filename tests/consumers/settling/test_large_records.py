@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
 
 from stoker.consumers import Snooze
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
@@ -36,25 +35,14 @@ from support.waiting import wait_until
 
 def publish_compressed(cluster: ClusterSettings, topic: str, codec: str, records: Iterable[Raw]) -> None:
     """Publish as a client does that compresses, each record in a batch of its own."""
-    errors: list[KafkaError] = []
-
-    def note(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            errors.append(error)
-
-    options = {"compression.type": codec, "batch.num.messages": 1, "message.max.bytes": 200_000_000, "linger.ms": 0}
-    producer = Producer(cluster.client_config() | options)
-    for record in records:
-        producer.produce(
-            topic,
-            value=record.value,
-            key=record.key,
-            headers=record.headers,  # type: ignore[arg-type]  # the stub's list is invariant
-            partition=record.partition,
-            on_delivery=note,
-        )
-        assert producer.flush(60) == 0
-    assert not errors
+    options = {
+        "enable.idempotence": False,
+        "compression.type": codec,
+        "batch.num.messages": 1,
+        "message.max.bytes": 200_000_000,
+        "linger.ms": 0,
+    }
+    publish_raw(cluster, topic, records, options)
 
 
 def limit(cluster: ClusterSettings, record_bytes: int, *topics: str) -> None:
@@ -108,13 +96,13 @@ def test_compressed_records_of_any_size_become_whole_dead_letters(cluster: Clust
     publish_raw(cluster, queue.topic, [job(measure, b"", b"good")])
     with running_worker(pipeline, cluster) as running:
         journal.wait(1)
-        letters = wait_dead(cluster, queue, len(junk))
+        dead_letters = wait_dead(cluster, queue, len(junk))
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": len(junk)}
-    assert sorted(len(dead_letter.value() or b"") for dead_letter in letters) == sorted(map(len, junk.values()))
-    assert not any(any(dead_letter.value() or b"") for dead_letter in letters)
-    assert not any(wire.TRUNCATED_FROM in headers_of(dead_letter) for dead_letter in letters)
-    assert all(wire.ERROR_MESSAGE in headers_of(dead_letter) for dead_letter in letters)
+    assert sorted(len(dead_letter.value() or b"") for dead_letter in dead_letters) == sorted(map(len, junk.values()))
+    assert not any(any(dead_letter.value() or b"") for dead_letter in dead_letters)
+    assert not any(wire.TRUNCATED_FROM in headers_of(dead_letter) for dead_letter in dead_letters)
+    assert all(wire.ERROR_MESSAGE in headers_of(dead_letter) for dead_letter in dead_letters)
 
 
 def test_a_compressed_job_is_retried_whole(cluster: ClusterSettings, namespace: str) -> None:
@@ -135,7 +123,7 @@ def test_a_compressed_job_is_retried_whole(cluster: ClusterSettings, namespace: 
     assert {bytes(record.value() or b"") for record in retried} >= {framed(measure, data)}
 
 
-def test_a_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings, namespace: str) -> None:
+def test_a_dead_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings, namespace: str) -> None:
     """It holds the place, size and digest of its record, and as much of it as fits, however wide its headers are."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()
@@ -156,15 +144,15 @@ def test_a_letter_that_does_not_fit_names_its_original(cluster: ClusterSettings,
         limit(cluster, 100_000, queue.dead_topic)
         publish_raw(cluster, queue.topic, [*bad, foreign, job(measure, b"", b"good")])
         journal.wait(1)
-        letters = wait_dead(cluster, queue, len(bad) + 1)
+        dead_letters = wait_dead(cluster, queue, len(bad) + 1)
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": len(bad) + 1}
     assert [
         headers_of(dead_letter)["ce_id"]
-        for dead_letter in letters
+        for dead_letter in dead_letters
         if wire.TRUNCATED_FROM not in headers_of(dead_letter)
     ] == [b"f"]
-    found = {headers_of(dead_letter).get(wire.TRUNCATED_FROM): dead_letter for dead_letter in letters}
+    found = {headers_of(dead_letter).get(wire.TRUNCATED_FROM): dead_letter for dead_letter in dead_letters}
     for offset, raw in enumerate(bad):
         whole = raw.value or b""
         dead_letter = found[f"{queue.topic}/0/{offset}".encode()]
@@ -197,14 +185,14 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
     with running_worker(pipeline, cluster) as running:
         limit(cluster, 20_000, *queue.retry_topics.values())
         publish_raw(cluster, queue.topic, jobs)
-        letters = wait_dead(cluster, queue, 2)
+        dead_letters = wait_dead(cluster, queue, 2)
         journal.wait(2)
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": 2}
     assert journal.said == [len(data), 0]
-    (failed,) = [dead_letter for dead_letter in letters if headers_of(dead_letter)["ce_id"] == b"large"]
+    (failed,) = [dead_letter for dead_letter in dead_letters if headers_of(dead_letter)["ce_id"] == b"large"]
     assert failed.value() == framed(measure, data)
-    assert {headers_of(dead_letter)[wire.REASON] for dead_letter in letters} == {b"too-large"}
+    assert {headers_of(dead_letter)[wire.REASON] for dead_letter in dead_letters} == {b"too-large"}
     assert headers_of(failed)[wire.ERROR_MESSAGE] == b"the first attempt fails"
     assert headers_of(failed)[wire.ATTEMPT] == b"1"
 
@@ -233,7 +221,7 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
     assert committed(cluster, queue) == {0: 1}
 
 
-def test_what_clients_refuse_to_decompress_is_a_truncated_letter(cluster: ClusterSettings, namespace: str) -> None:
+def test_what_clients_refuse_to_decompress_is_a_truncated_dead_letter(cluster: ClusterSettings, namespace: str) -> None:
     """librdkafka takes no more than 100 MB of zstd, unless it is told to, and would stand before it for good."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal = Journal()

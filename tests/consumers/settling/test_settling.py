@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.partitions.ledger import tried_name
 from stoker.consumers.partitions.ledger_records import names_of
-from stoker.consumers.records.outcomes import DONE, Done, Outcome, Retried
+from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Done, Outcome, Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.next_records import SettlingContext
 from stoker.consumers.settling.outgoing import OutgoingRecord
@@ -269,3 +269,26 @@ def test_of_several_records_only_those_that_are_not_confirmed_are_written_again(
         wait_until(lambda: scene.settled == [record])
     assert (scene.producer.count("unit.told"), scene.producer.count("unit.q.retry.1s")) == (1, 1)
     assert scene.producer.confirmed[-1][0] == "unit.q.ledger"
+
+
+DEAD = Dead(reason="attempts-spent", failure=RETRIED.failure)
+
+
+@pytest.mark.expected_errors("cannot be written")
+@pytest.mark.parametrize(
+    ("outcome", "topic"), [(RETRIED, "unit.q.retry.1s"), (DEAD, "unit.q.dead"), (RETRIED, "unit.q.ledger")]
+)
+def test_a_skipped_twin_waits_until_what_follows_its_attempt_is_written(outcome: Outcome, topic: str) -> None:
+    """Offsets went back, and one record that has failed was delivered again: a commit past both would lose its job."""
+    delivery = declare()
+    with settling(delivery, {topic}) as scene:
+        failing, again = (delivery.record({"ce_id": b"1"}, offset=1) for _ in range(2))
+        other = delivery.record({"ce_id": b"2"}, offset=2)
+        scene.hand_in(failing, outcome)
+        wait_until(lambda: scene.producer.refusals >= 1, what="a refusal")
+        scene.hand_in(again, SKIPPED)
+        scene.hand_in(other, SKIPPED)
+        wait_until(lambda: other in scene.settled)
+        assert again not in scene.settled
+        scene.producer.refused.clear()
+        wait_until(lambda: {failing, again, other} <= set(scene.settled))

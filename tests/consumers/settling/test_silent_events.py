@@ -127,7 +127,7 @@ def test_workers_and_producers_start_without_the_events_topic(cluster: ClusterSe
     jobs_s, end_s = fail_and_succeed(cluster, pipeline, lambda _: None)
     assert jobs_s < SOON_S
     assert end_s < SOON_S / 2
-    told = [found for found in examine(pipeline, cluster) if found.verdict is Verdict.BROKEN]
+    told = [found for found in examine(pipeline, cluster, timeout_s=60.0) if found.verdict is Verdict.BROKEN]
     assert [found.observed.split(":")[0] for found in told] == [f"{pipeline.events_topic} is missing"]
 
 

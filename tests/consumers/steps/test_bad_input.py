@@ -81,17 +81,17 @@ def test_no_bad_record_stops_the_queue_and_each_ends_as_it_came(cluster: Cluster
     last = Raw(value=payload(act, 2), headers=identified(b"last"))
     publish_raw(cluster, queue.topic, [first, *bad.values(), last])
     with running_worker(pipeline, cluster) as running:
-        letters = wait_dead(cluster, queue, len(bad))
+        dead_letters = wait_dead(cluster, queue, len(bad))
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 2, "Dead": len(bad)}
     assert sorted(journal.said) == [1, 2]
-    origin = {headers_of(letter)[wire.ORIGIN]: letter for letter in letters}
+    origin = {headers_of(dead_letter)[wire.ORIGIN]: dead_letter for dead_letter in dead_letters}
     for offset, (name, raw) in enumerate(bad.items(), 1):
-        letter = origin[f"{queue.topic}/0/{offset}".encode()]
-        assert (letter.value(), letter.key()) == (raw.value, raw.key), name
-        reason = headers_of(letter)[wire.REASON]
+        dead_letter = origin[f"{queue.topic}/0/{offset}".encode()]
+        assert (dead_letter.value(), dead_letter.key()) == (raw.value, raw.key), name
+        reason = headers_of(dead_letter)[wire.REASON]
         assert reason == (b"undecodable" if name in ("undecodable", "cut short", "null value") else b"malformed"), name
-        kept = [pair for pair in letter.headers() or [] if pair in raw.headers and pair[0] != wire.ATTEMPT]
+        kept = [pair for pair in dead_letter.headers() or [] if pair in raw.headers and pair[0] != wire.ATTEMPT]
         assert kept == [pair for pair in raw.headers if pair[0] not in wire.RETRY_HEADERS], name
 
 
@@ -144,9 +144,9 @@ def test_a_record_as_large_as_its_topic_allows_can_still_be_buried(
     publish_raw(cluster, queue.topic, [Raw(value=giant, headers=headers)])
     publish_raw(cluster, queue.topic, [Raw(value=payload(act, 1), headers=identified(b"next"))])
     with running_worker(pipeline, cluster):
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         wait_all_committed(cluster, queue)
-    assert letter.value() == giant
+    assert dead_letter.value() == giant
     assert journal.said == [1]
 
 
@@ -222,11 +222,11 @@ def test_an_unwritable_dead_letter_topic_stops_the_commit_not_the_worker(
         _wait_said(caplog, "outcomes of 1 jobs cannot be written")
         assert committed(cluster, queue) == {0: 1}
         create(pipeline, cluster)
-        (letter,) = wait_dead(cluster, queue, 1, deadline_s=60)
+        (dead_letter,) = wait_dead(cluster, queue, 1, deadline_s=60)
         wait_all_committed(cluster, queue)
         _wait_said(caplog, "can be written again")
         assert running.outcomes() == {"Done": 2, "Dead": 1}
-    assert letter.value() == b"junk"
+    assert dead_letter.value() == b"junk"
 
 
 def _wait_said(caplog: pytest.LogCaptureFixture, part: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stoker.consumers.job.answers import answer_of
 from stoker.consumers.job.signals import (
     LONGEST_WAIT,
     Discard,
@@ -21,13 +23,14 @@ from stoker.consumers.job.signals import (
     WorkerShutdown,
 )
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed, is_lasting
-from stoker.consumers.steps.steps import Raised, Result, Returned, check_returned, decide
+from stoker.consumers.steps.results import Answered, Raised, Result, Returned, check_returned
+from stoker.consumers.steps.steps import decide
 from stoker.topology.declaration.retries import RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, declare
 
 
 def decided(
-    result: Result,
+    result: Result | Answered,
     attempt: int = 1,
     chance: float = 0.0,
     interrupt_reason: InterruptReason | None = None,
@@ -38,9 +41,9 @@ def decided(
     delivery.chance = chance
     if isinstance(result, Returned):
         result = check_returned(result.value, delivery.work)
-    task = delivery.task(attempt)
-    task.run.interrupt_reason = interrupt_reason
-    return decide(task, result, delivery.step_context)
+    job = delivery.job(attempt)
+    job.run.interrupt_reason = interrupt_reason
+    return decide(job, result, delivery.step_context)
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "text", object(), [Snooze(timedelta(1))]])
@@ -60,6 +63,18 @@ def test_what_a_run_asks_for_at_the_workers_shutdown_is_kept() -> None:
     assert isinstance(decided(Raised(Snooze(timedelta(0))), interrupt_reason="shutdown"), Snoozed)
     assert isinstance(decided(Raised(Discard()), interrupt_reason="shutdown"), Cancelled)
     assert decided(Returned(5), interrupt_reason="shutdown") is DONE
+
+
+@pytest.mark.parametrize("interrupt_reason", [None, "cancel", "shutdown"])
+@pytest.mark.parametrize("error", [KeyError("fatal"), ValueError("x"), Retry(), Snooze(timedelta(1)), Discard()])
+def test_what_a_child_answers_is_decided_like_the_error_itself(
+    error: BaseException, interrupt_reason: InterruptReason | None
+) -> None:
+    """The worker has the policy, the attempt and the reason of an interrupt; the error stays in the child."""
+    for attempt in (1, 5):
+        answered = Answered(answer_of(error, "work", RetryPolicy(permanent=(KeyError,))))
+        how: dict[str, Any] = {"interrupt_reason": interrupt_reason, "permanent": (KeyError,)}
+        assert decided(answered, attempt, **how) == decided(Raised(error), attempt, **how)
 
 
 ON_ITS_WAY_OUT = [JobCancelled(), asyncio.CancelledError(), ValueError("x"), Retry(), Snooze(timedelta(1))]
@@ -199,7 +214,7 @@ def test_the_longest_delay_that_may_be_asked_is_kept() -> None:
 def test_a_job_types_own_policy_wins_over_its_queues() -> None:
     """The queue allows five attempts, the job type one."""
     delivery = declare()
-    task = delivery.task(1)
-    task.job_type = replace(task.job_type, own_retry=RetryPolicy(attempts=1))
-    outcome = decide(task, Raised(ValueError()), delivery.step_context)
+    job = delivery.job(1)
+    job.job_type = replace(job.job_type, own_retry=RetryPolicy(attempts=1))
+    outcome = decide(job, Raised(ValueError()), delivery.step_context)
     assert isinstance(outcome, Dead)

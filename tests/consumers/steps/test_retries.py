@@ -56,20 +56,26 @@ def test_a_failing_job_climbs_the_tiers_never_early_and_ends_in_the_dead_letters
         configured = fail.with_options(key="k", headers={"tenant": "t1"})
         receipt = producer.enqueue(configured, 7)
     with running_worker(pipeline, cluster, worker_id="w1"):
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         wait_all_committed(cluster, queue)
 
     assert [run.attempt for run in journal.runs] == [1, 2, 3, 4]
-    hops = tier_records(cluster, queue)
-    assert [hop.topic() for hop in hops] == [queue.retry_topics[tier] for tier in (TIERS[0], TIERS[1], TIERS[1])]
-    for hop, run, before in zip(hops, journal.runs[1:], journal.runs, strict=False):
+    waiting = tier_records(cluster, queue)
+    assert [record.topic() for record in waiting] == [
+        queue.retry_topics[tier] for tier in (TIERS[0], TIERS[1], TIERS[1])
+    ]
+    for record, run, before in zip(waiting, journal.runs[1:], journal.runs, strict=False):
         delay_s = TIERS[min(before.attempt, 2) - 1].total_seconds()
-        assert before.at_s + delay_s <= due_of(hop) <= run.at_s
-        assert due_of(hop) <= before.at_s + delay_s * 1.2 + 1
-        assert run.at_s - due_of(hop) < 1.5  # the promise is 1 s on an idle worker; this machine is shared
+        assert before.at_s + delay_s <= due_of(record) <= run.at_s
+        assert due_of(record) <= before.at_s + delay_s * 1.2 + 1
+        assert run.at_s - due_of(record) < 1.5  # the promise is 1 s on an idle worker; this machine is shared
     (source,) = read_topic(cluster, queue.topic, queue.partitions)
-    assert (letter.value(), letter.key(), letter.partition()) == (source.value(), b"k", receipt.partition)
-    headers = headers_of(letter)
+    assert (dead_letter.value(), dead_letter.key(), dead_letter.partition()) == (
+        source.value(),
+        b"k",
+        receipt.partition,
+    )
+    headers = headers_of(dead_letter)
     assert headers_of(source).items() <= headers.items()
     assert headers[wire.ATTEMPT] == b"4"
     assert headers[wire.REASON] == b"attempts-spent"
@@ -116,16 +122,16 @@ def test_permanent_errors_skip_the_tiers_and_ignored_ones_are_done(cluster: Clus
         producer.enqueue(act, "permanent")
         producer.enqueue(act, "ignored")
     with running_worker(pipeline, cluster) as running:
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
         running.wait_outcomes(Done=1, Dead=1)
         wait_all_committed(cluster, queue)
-    assert headers_of(letter)[wire.REASON] == b"permanent"
+    assert headers_of(dead_letter)[wire.REASON] == b"permanent"
     assert sorted(journal.said) == ["ignored", "permanent"]
     assert not tier_records(cluster, queue)
 
 
 def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: str) -> None:
-    """Retry(after) longer than all tiers hops and is not early; Snooze costs no attempt; Discard ends it."""
+    """Retry(after) beyond all tiers moves from tier to tier, never early; Snooze costs no attempt; Discard ends it."""
     pipeline, queue = declare_queue(namespace, retry=RetryPolicy(attempts=2))
     journal = Journal()
 
@@ -153,9 +159,9 @@ def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: 
     assert 3.4 <= runs["retry"][1] - runs["retry"][0] < 6
     assert 0.5 <= runs["snooze"][1] - runs["snooze"][0] < 3
     assert len(runs["discard"]) == 1
-    hops = [record for record in tier_records(cluster, queue) if due_of(record) - runs["retry"][0] > 3]
-    assert len(hops) >= 2, "1 s tier by 1 s tier; two where the machine was late by half a second"
-    assert {headers_of(hop)[wire.ATTEMPT] for hop in hops} == {b"2"}
+    waiting = [record for record in tier_records(cluster, queue) if due_of(record) - runs["retry"][0] > 3]
+    assert len(waiting) >= 2, "1 s tier by 1 s tier; two where the machine was late by half a second"
+    assert {headers_of(record)[wire.ATTEMPT] for record in waiting} == {b"2"}
     events = read_topic(cluster, pipeline.events_topic, 4)
     assert events
 
@@ -230,7 +236,7 @@ def test_a_job_that_runs_too_long_is_a_failed_attempt(cluster: ClusterSettings, 
     with Producer(pipeline, cluster) as producer:
         producer.enqueue(hang)
     with running_worker(pipeline, cluster):
-        (letter,) = wait_dead(cluster, queue, 1)
+        (dead_letter,) = wait_dead(cluster, queue, 1)
     assert len(journal.runs) == 2
-    assert headers_of(letter)[wire.ERROR_TYPE].endswith(b"TimeLimitExceeded")
-    assert b"0.2 s" in headers_of(letter)[wire.ERROR_MESSAGE]
+    assert headers_of(dead_letter)[wire.ERROR_TYPE].endswith(b"TimeLimitExceeded")
+    assert b"0.2 s" in headers_of(dead_letter)[wire.ERROR_MESSAGE]

@@ -126,7 +126,7 @@ def _drain(terminal: int) -> None:
 
 def test_a_fleet_has_as_many_members_and_replaces_one_that_is_killed(shop: Shop, cluster: ClusterSettings) -> None:
     """`--processes 2` makes two members of the group; one killed with SIGKILL is started again; SIGTERM ends all."""
-    view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
+    view, group = ClusterView(cluster, timeout_s=60.0), shop.pipeline.queues["mails"].group
     with running(shop, "--processes", "2", "--queue", "mails") as fleet:
         wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
         first = _started()
@@ -138,7 +138,7 @@ def test_a_fleet_has_as_many_members_and_replaces_one_that_is_killed(shop: Shop,
 
 def test_ctrl_c_reaches_each_process_of_a_fleet_once(shop: Shop, cluster: ClusterSettings) -> None:
     """A terminal sends Ctrl+C to all of its processes; a second signal would cut the running jobs short."""
-    view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
+    view, group = ClusterView(cluster, timeout_s=60.0), shop.pipeline.queues["mails"].group
     with running(shop, "--processes", "2", "--queue", "mails") as fleet:
         wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
         assert all(os.getpgid(process) != fleet.pid for process in _started())
@@ -190,7 +190,7 @@ def test_a_worker_inspects_itself_again_and_again_when_asked_to(shop: Shop) -> N
 
 def test_the_processes_of_a_fleet_end_when_its_supervisor_is_killed(shop: Shop, cluster: ClusterSettings) -> None:
     """No worker is left behind that nobody supervises."""
-    view, group = ClusterView(cluster), shop.pipeline.queues["mails"].group
+    view, group = ClusterView(cluster, timeout_s=60.0), shop.pipeline.queues["mails"].group
     with running(shop, "--processes", "2", "--queue", "mails") as fleet:
         wait_until(lambda: len(view.groups([group])[group].members) == 2, _DEADLINE_S, "two members")
         fleet.kill()

@@ -67,7 +67,7 @@ def records(cluster: ClusterSettings, topic: str) -> list[JobRecord]:
         return [record_of(message) for message in reader.read(reader.spans())]
 
 
-def test_the_list_shows_open_letters_and_groups_them(shop: Shop) -> None:
+def test_the_list_shows_open_dead_letters_and_groups_them(shop: Shop) -> None:
     """Rows name each dead letter's reference, id and error; groups count by error; JSON has a document a line."""
     listed = shop.stoker("dead", "list", "mails")
     assert listed.exit_code == ExitCode.OK
@@ -115,7 +115,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: 
     assert done.stderr == ""
 
 
-def test_show_tells_everything_of_one_letter(shop: Shop) -> None:
+def test_show_tells_everything_of_one_dead_letter(shop: Shop) -> None:
     """Payload, stack and headers are shown; bytes that are no payload come as hex, and for programs as base64."""
     shown = shop.stoker("dead", "show", "mails", "0/1")
     assert shown.exit_code == ExitCode.OK
@@ -152,7 +152,7 @@ def test_a_replay_publishes_and_reports_in_json(shop: Shop, cluster: ClusterSett
     assert "5 of them were settled before" in shop.stoker("dead", "replay", "mails", "--again", "--dry-run").stdout
 
 
-def test_a_named_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> None:
+def test_a_named_dead_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> None:
     """Who replays or discards a dead letter twice learns why there is nothing to do, and what would do it."""
     assert shop.stoker("dead", "replay", "mails", "0/0", "--yes").exit_code == ExitCode.OK
     again = shop.stoker("dead", "replay", "mails", "0/0", "--yes")
@@ -222,7 +222,7 @@ def test_a_discard_needs_a_reason_and_leaves_the_queue_alone(shop: Shop, cluster
     assert jobs(shop, cluster) == []
 
 
-def test_an_unknown_letter_is_a_finding_and_an_unknown_queue_wrong_usage(shop: Shop) -> None:
+def test_an_unknown_dead_letter_is_a_finding_and_an_unknown_queue_wrong_usage(shop: Shop) -> None:
     """Both are named, with a way out."""
     assert shop.stoker("dead", "show", "mails", "job-99").exit_code == ExitCode.FINDING
     unknown = shop.stoker("dead", "list", "mail")

@@ -89,7 +89,7 @@ def test_topics_can_be_applied_while_the_registry_is_away(shop: Shop, registry: 
     assert (told.exit_code, registry.seen) == (ExitCode.OK, []), told.output
 
 
-def test_a_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry: Registry) -> None:
+def test_a_dead_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry: Registry) -> None:
     """All that is known without the schema is shown, and why the payload is not read."""
     bury(shop)
     registry.answer = (503, {"error_code": 50003, "message": "no leader"})

@@ -326,7 +326,7 @@ def test_missing_topics_are_broken(
 ) -> None:
     """Before the topology is applied, the doctor says which topics are missing and what makes them."""
     pipeline = make_shop(tmp_path, monkeypatch, namespace).pipeline
-    found = [finding for finding in examine(pipeline, cluster) if finding.verdict is Verdict.BROKEN]
+    found = [finding for finding in examine(pipeline, cluster, timeout_s=60.0) if finding.verdict is Verdict.BROKEN]
     assert any(f"{namespace}.mails" in finding.observed for finding in found)
     assert all("stoker topology" in finding.fix for finding in found)
 

@@ -68,7 +68,7 @@ def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> Non
     assert (job.ref.partition, job.key, job.value) == (dead.ref.partition, dead.key, dead.value)
 
 
-def test_a_settled_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:
+def test_a_settled_dead_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:
     """After a replay nothing is open; a second one publishes nothing, unless settled dead letters are asked for."""
     bench.bury(Grave(order=order) for order in range(7))
     assert len(open_dead_letters(bench)) == 7
@@ -86,7 +86,7 @@ def test_a_settled_letter_leaves_the_list_and_is_replayed_again_only_when_asked(
     assert set(bench.replayed_ids().values()) == {2}
 
 
-def test_a_job_that_dies_again_is_a_letter_of_its_own(bench: Bench) -> None:
+def test_a_job_that_dies_again_is_a_dead_letter_of_its_own(bench: Bench) -> None:
     """A replayed job that fails again is open under its new reference, and replayed under a new id."""
     bench.bury([Grave(order=1)])
     carry_out(replaying(bench), Request(selection=ALL))
@@ -100,7 +100,7 @@ def test_a_job_that_dies_again_is_a_letter_of_its_own(bench: Bench) -> None:
     assert replays[1] == request.action_id
 
 
-def test_a_discarded_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
+def test_a_discarded_dead_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
     """A discard leaves the main topic alone, and the file of the dead letter tells who, when and why."""
     bench.bury([Grave(order=1), Grave(order=2)])
     request = Request(selection=Selection(ids=frozenset({"job-1"})), note="customer is gone")
@@ -113,7 +113,7 @@ def test_a_discarded_letter_is_settled_with_its_reason_and_publishes_nothing(ben
     assert "@" in done.operator
 
 
-def test_undecodable_and_unknown_letters_are_left_out_unless_asked_for(bench: Bench) -> None:
+def test_undecodable_and_unknown_dead_letters_are_left_out_unless_asked_for(bench: Bench) -> None:
     """What today's code cannot read stays open with the reason counted; asked for, it is published byte for byte."""
     bench.bury([Grave(order=0), Grave(order=1, value=BROKEN), Grave(order=2, job_type="removed_job")])
     forecast, published = carry_out(replaying(bench), Request(selection=ALL))
@@ -125,7 +125,7 @@ def test_undecodable_and_unknown_letters_are_left_out_unless_asked_for(bench: Be
     assert main_records(bench)["job-1"].value == BROKEN
 
 
-def test_the_limit_counts_letters_that_can_be_replayed(bench: Bench) -> None:
+def test_the_limit_counts_dead_letters_that_can_be_replayed(bench: Bench) -> None:
     """Dead letters that are left out do not use up the limit, or they would block those behind them for ever."""
     bench.bury([*(Grave(order=3 * n, value=BROKEN) for n in range(5)), *(Grave(order=30 + 3 * n) for n in range(5))])
     forecast, published = carry_out(replaying(bench), Request(selection=Selection(limit=3)))
@@ -140,7 +140,7 @@ def test_an_edit_goes_through_the_schema(bench: Bench) -> None:
     assert main_records(bench)["job-5"].value == bench.payload(5, "paid by hand")
 
 
-def test_a_whole_payload_mends_an_undecodable_letter(bench: Bench) -> None:
+def test_a_whole_payload_mends_an_undecodable_dead_letter(bench: Bench) -> None:
     """A dead letter whose bytes are no payload can be replayed with a payload given for it."""
     bench.bury([Grave(order=5, value=BROKEN)])
     edits = Edits(payload={"order": 5, "note": "typed in"})
@@ -207,7 +207,7 @@ def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench)
     assert wire.EXPIRES not in main_records(bench)["job-1"].headers
 
 
-def test_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Bench) -> None:
+def test_dead_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Bench) -> None:
     """Only what was counted is published."""
     bench.bury([Grave(order=1)])
     manager, request = replaying(bench), Request(selection=ALL)
@@ -236,7 +236,7 @@ def test_the_time_of_death_selects(bench: Bench) -> None:
 
 
 @pytest.mark.expected_errors("MSG_SIZE_TOO_LARGE", "skipped sequence")
-def test_a_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -> None:
+def test_a_dead_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -> None:
     """A record that the broker refuses stays open with its reason, and the rest of its batch is published."""
     narrow(bench, max_message_bytes=5_000)
     note = os.urandom(10_000).hex()  # what can be compressed would fit
@@ -297,7 +297,7 @@ def test_an_absent_topic_names_the_command_that_makes_it(cluster: ClusterSetting
 
 
 @pytest.mark.parametrize("wanted", ["job-99", "0/99", "99/0"])
-def test_an_unknown_letter_is_an_error_that_says_how_to_name_one(bench: Bench, wanted: str) -> None:
+def test_an_unknown_dead_letter_is_an_error_that_says_how_to_name_one(bench: Bench, wanted: str) -> None:
     """Neither a foreign id nor a reference outside the log finds anything."""
     with pytest.raises(NoSuchDeadLetter, match="partition/offset"):
         DeadLetterReader(bench.cluster, bench.queue).history(wanted)

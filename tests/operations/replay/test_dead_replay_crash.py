@@ -52,7 +52,7 @@ def kill_at(bench: Bench, batch: int, place: str) -> None:
     replay_process.close()
 
 
-def test_a_replay_killed_again_and_again_publishes_each_letter_once(bench: Bench) -> None:
+def test_a_replay_killed_again_and_again_publishes_each_dead_letter_once(bench: Bench) -> None:
     """SIGKILL between produce and commit, and after commit, several times: every job is in the queue exactly once."""
     for batch, place in ((2, "produced"), (3, "produced"), (2, "committed"), (1, "produced"), (4, "produced")):
         kill_at(bench, batch, place)

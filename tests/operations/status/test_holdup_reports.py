@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stoker.consumers.inspection import holdups as workers_side
 from stoker.consumers.runners import watchdog
 from stoker.operations.cluster_view import ClusterView, Group, Member
+from stoker.operations.commands.queues import holdup_data
 from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
@@ -266,6 +267,15 @@ def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None
     assert report is not None
     assert report.sentence(NOW).endswith(" has waited for 44s: paused, until ann resumes the queue")
     assert "w1" in replace(STUCK, state="paused").sentence(NOW)
+
+
+def test_json_has_what_ends_the_wait_and_when() -> None:
+    """A program can show both without the sentence."""
+    crashed = replace(STUCK, state="crashed", opens="its pause of 2 s ends", due=NOW + timedelta(seconds=2))
+    assert "waits to be run again in 2s, since its process died" in crashed.sentence(NOW)
+    data = holdup_data(crashed)
+    assert (data["state"], data["opens"], data["due"]) == ("crashed", crashed.opens, crashed.due)
+    assert holdup_data(STUCK)["opens"] is None
 
 
 def event(queue: Queue, at: datetime, *, offset: int) -> dict[str, object]:

@@ -41,7 +41,7 @@ def mails(shop: Shop) -> Queue:
 @pytest.fixture
 def view(cluster: ClusterSettings) -> ClusterView:
     """A view of the tests' cluster."""
-    return ClusterView(cluster)
+    return ClusterView(cluster, timeout_s=60.0)
 
 
 def write(cluster: ClusterSettings, topic: str, count: int, *, partition: int = 0, due: datetime | None = None) -> None:

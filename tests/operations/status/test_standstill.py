@@ -96,7 +96,7 @@ def test_a_silent_standstill_is_broken(cluster: ClusterSettings, namespace: str)
     pipeline, queue = declare_queue(namespace, partitions=1)
     create(pipeline, cluster)
     publish_raw(cluster, queue.topic, [Raw(value=b"x", headers=[])] * 5)
-    view = ClusterView(cluster)
+    view = ClusterView(cluster, timeout_s=60.0)
     with silent_member(cluster, queue) as silent:
         commit(silent, queue.topic, 2)
         observed = f"{queue.topic}/0 stands still at offset 2"
@@ -121,7 +121,7 @@ def test_an_outcome_that_cannot_be_written_is_broken(cluster: ClusterSettings, n
         """Never run."""
 
     create(pipeline, cluster)
-    view = ClusterView(cluster)
+    view = ClusterView(cluster, timeout_s=60.0)
     with running_worker(pipeline, cluster):
         Administration(cluster).set_configs({queue.dead_topic: {"cleanup.policy": "compact"}})
         publish_raw(cluster, queue.topic, [Raw(value=b"junk", headers=[("ce_id", b"b"), ("ce_type", b"act")])])

@@ -108,7 +108,7 @@ def test_a_deleted_original_is_gone(bench: Bench) -> None:
     assert dict(replay(bench)[0].left_out) == {ORIGINAL_GONE: 1}
 
 
-def test_one_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> None:
+def test_one_dead_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> None:
     """In words for people, and in the document for programs."""
     bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1)), Grave(order=2)])
     reader = DeadLetterReader(bench.cluster, bench.queue)
@@ -125,7 +125,7 @@ def test_one_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> N
     assert listed["job-2"]["truncated"] is None
 
 
-def test_a_letter_that_fits_only_compressed_is_replayed(bench: Bench) -> None:
+def test_a_dead_letter_that_fits_only_compressed_is_replayed(bench: Bench) -> None:
     """As it came into the queue: the brokers measure what is left after compression."""
     note = os.urandom(1_000).hex() * 3_000
     value = bench.payload(1, note)

@@ -127,7 +127,7 @@ def test_what_differs_in_one_part_of_the_name_is_no_twin(other: JobRecord) -> No
     assert attempt_digest(dead(1)) != attempt_digest(other)
 
 
-def test_a_letter_that_does_not_name_its_attempt_has_no_twin() -> None:
+def test_a_dead_letter_that_does_not_name_its_attempt_has_no_twin() -> None:
     """Without an origin nothing is known of the attempt, so two such dead letters stay two."""
     assert attempt_digest(dead(1, (wire.ORIGIN, b""))) is None
 
@@ -148,7 +148,7 @@ def test_twins_have_the_name_under_which_the_ledger_knows_the_attempt() -> None:
     assert tried_name(record) == attempt_name(deduplication_id(headers), headers[wire.ORIGIN], headers[wire.ATTEMPT])
 
 
-def test_few_letters_are_doubted_and_no_twin_is_missed() -> None:
+def test_few_dead_letters_are_doubted_and_no_twin_is_missed() -> None:
     """Of many dead letters in one filter, each repetition is found, and few others are held for the second reading."""
     stream = [dead(number) for number in range(MANY)]
     stream += [dead(number, offset=MANY + number) for number in range(0, MANY, 1_000)]

@@ -23,6 +23,7 @@ from stoker.producers.client import producer_config
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import Option
 from support.clusters.cluster import NO_OPTIONS, OPENER, Client, Shares, Writer, at, read_all
+from support.kafka.brokers import wait_coordinated
 from support.scenes.worker import declare_queue
 from support.waiting import wait_until
 
@@ -53,6 +54,7 @@ class RealCluster:
         self._producer = Producer(settings.client_config())
         self._consumers: list[Consumer] = []
         self._watch = self.reader()
+        wait_coordinated(settings, self._queue.group)
 
     def close(self) -> None:
         """Close all consumers."""

@@ -18,8 +18,13 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.broker.errors import JarsMissing
 from stoker.operations.broker.java import find_jars
 from stoker.operations.broker.lock import file_lock
+from stoker.topology.cluster.committed_offsets import committed_offsets
+from stoker.topology.cluster.settings import ClusterSettings
 
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
+_COORDINATED_WITHIN_S = 100.0
+_GROUPS = ("a", "b", "c", "d")
+"""One for each of the four partitions of the embedded broker's topic of commits: Java hashes a letter to its code."""
 OLD_KAFKA = "3.9.1"
 """The last release line before the group protocol of Kafka 4."""
 SHARED = "STOKER_TESTS_SHARED"
@@ -40,8 +45,18 @@ def provide_broker(shared: Path) -> str:
     with file_lock(shared / "lock", _START_TIMEOUT_S):
         if not note.exists():
             made = _container("start") or {"bootstrap_servers": EmbeddedBroker(shared / "broker").start()}
+            wait_coordinated(ClusterSettings(bootstrap_servers=made["bootstrap_servers"]))
             note.write_text(json.dumps(made), encoding="utf-8")
         return str(json.loads(note.read_text(encoding="utf-8"))["bootstrap_servers"])
+
+
+def wait_coordinated(cluster: ClusterSettings, *groups: str) -> None:
+    """Wait until the brokers answer for commits: they make the topic of commits at the first question about a group.
+
+    Until it is there, and each of its partitions has a leader, commits and questions about them are refused.
+    """
+    for group in groups or _GROUPS:
+        committed_offsets(cluster, group, [("none", 0)], _COORDINATED_WITHIN_S)
 
 
 def provide_old_broker(shared: Path) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from stoker.consumers.records.partition_state import PartitionState
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from support.program import TESTS, program
@@ -20,28 +21,64 @@ from support.scenes.worker import create, ends, read_topic
 from support.waiting import wait_until
 
 DEADLINE_S = 120.0
+_COORDINATOR_COMES = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+    KafkaError._WAIT_COORD,
+)
+T = TypeVar("T")
 
 
 def commit_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None, partition: int = 0) -> TopicPartition:
     """The group's commit for a partition, metadata included."""
-    consumer = Consumer(cluster.client_config() | {"group.id": queue.group})
+    place = TopicPartition(topic or queue.topic, partition)
+    with _asking(cluster, queue.group) as consumer:
+        (found,) = _answer(lambda: consumer.committed([place], timeout=10))
+    return found
+
+
+def commit_as_one_who_left(cluster: ClusterSettings, group: str, *places: TopicPartition) -> None:
+    """Commit for a group without members."""
+    with _asking(cluster, group) as consumer:
+        _answer(lambda: consumer.commit(offsets=list(places), asynchronous=False))
+
+
+@contextmanager
+def _asking(cluster: ClusterSettings, group: str) -> Iterator[Consumer]:
+    consumer = Consumer(cluster.client_config() | {"group.id": group})
     try:
-        (found,) = consumer.committed([TopicPartition(topic or queue.topic, partition)], timeout=10)
-        return found
+        yield consumer
     finally:
         consumer.close()
 
 
-def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> PartitionState | None:
+def _answer(ask: Callable[[], T]) -> T:
+    """Ask again while the group's coordinator is about to come, as on a broker that has just started."""
+
+    def attempt() -> tuple[T] | None:
+        try:
+            return (ask(),)
+        except KafkaException as refused:
+            if refused.args[0].code() not in _COORDINATOR_COMES:
+                raise
+            return None
+
+    (answer,) = wait_until(attempt, DEADLINE_S, "the group's coordinator")
+    return answer
+
+
+def state_of(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> CommitMetadata | None:
     """What the commit of partition 0 says."""
     found = commit_of(cluster, queue, topic)
-    return PartitionState.decode(found.metadata, found.offset)
+    return CommitMetadata.decode(found.metadata, found.offset)
 
 
-def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incomplete: int) -> PartitionState:
+def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incomplete: int) -> CommitMetadata:
     """Wait until the commit knows of all up to `position`, and that so many of it are incomplete."""
 
-    def look() -> PartitionState | None:
+    def look() -> CommitMetadata | None:
         state = state_of(cluster, queue)
         if state is None or state.position != position:
             return None
@@ -53,10 +90,10 @@ def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incompl
     return found
 
 
-def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, PartitionState]:
+def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, CommitMetadata]:
     """{offset: state} of the progress topic's partition 0."""
     records = read_topic(cluster, queue.progress_topic, queue.partitions)
-    found = {record.offset() or 0: PartitionState.from_bytes(bytes(record.value() or b"")) for record in records}
+    found = {record.offset() or 0: CommitMetadata.from_bytes(bytes(record.value() or b"")) for record in records}
     return {offset: state for offset, state in found.items() if state is not None}
 
 

@@ -106,11 +106,11 @@ def run(how: str, file: str) -> None:
         note(file, f"{_name(number)} {os.getpid()}")
 
     def run_one(found: Record, slot: Slot) -> None:
-        run_sync(_task(declare(handler), found.offset), slot)
+        run_sync(_job(declare(handler), found.offset), slot)
         ended.append(found.offset)
 
     async def run_one_async(found: Record, slot: AsyncSlot) -> None:
-        await run_async(_task(declare(async_handler), found.offset), slot)
+        await run_async(_job(declare(async_handler), found.offset), slot)
         ended.append(found.offset)
 
     runners: Any = AsyncRunners(2, run_one_async, "q") if how.startswith("async") else ThreadRunners(2, run_one, "q")
@@ -126,10 +126,10 @@ def _name(number: int) -> str:
     return "fork" if number == FORKING else str(number if number < FORKING else number - 1)
 
 
-def _task(delivery: Any, number: int) -> Any:
-    task = delivery.task()
-    task.args = (number,)
-    return task
+def _job(delivery: Any, number: int) -> Any:
+    job = delivery.job()
+    job.args = (number,)
+    return job
 
 
 def run_here() -> list[str]:
@@ -139,5 +139,5 @@ def run_here() -> list[str]:
     def handler(number: int) -> None:
         ran.append("ran")
 
-    run_sync(declare(handler).task(), Slot())
+    run_sync(declare(handler).job(), Slot())
     return ran

@@ -109,7 +109,7 @@ class Delivery:
         )
         return Record(message, place)
 
-    def task(self, attempt: int = 1, headers: Mapping[str, bytes | None] | None = None) -> DecodedJob:
+    def job(self, attempt: int = 1, headers: Mapping[str, bytes | None] | None = None) -> DecodedJob:
         """A decoded record, about to run for the given attempt."""
         record = self.record({"stoker-attempt": b"%d" % attempt, **(headers or {})})
         run = Run("job-1", "work", self.queue.name, attempt, self.work.retry.attempts, record)

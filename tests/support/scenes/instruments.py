@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from stoker.consumers.instruments.instrument import Instrument
-from stoker.consumers.job.run import Run
+from stoker.consumers.job.context import JobContext
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
+from stoker.producers import Receipt
+from stoker.topology.declaration.job_type import JobCall
 
 SEAMS: Final = ("taken", "begun", "decided", "settled", "committed")
 
@@ -20,17 +22,25 @@ class CountingInstrument(Instrument):
     def __init__(self) -> None:
         self.takings: Counter[str] = Counter()
         self.beginnings: Counter[str] = Counter()
+        self.jobs: list[JobContext] = []
+        self.receipts: dict[Receipt, JobCall] = {}
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.settlements: Counter[tuple[str, str]] = Counter()
         self.offsets: dict[tuple[str, int], int] = {}
+
+    def enqueued(self, call: JobCall, receipt: Receipt) -> None:
+        """Keep it."""
+        assert receipt not in self.receipts
+        self.receipts[receipt] = call
 
     def taken(self, records: Sequence[Record]) -> None:
         """Count them."""
         self.takings.update(map(str, records))
 
-    def begun(self, run: Run) -> None:
+    def begun(self, record: Record, job: JobContext) -> None:
         """Count it."""
-        self.beginnings[str(run.record)] += 1
+        self.beginnings[str(record)] += 1
+        self.jobs.append(job)
 
     def decided(self, record: Record, outcome: Outcome) -> None:
         """Count it, with the name of its outcome."""
@@ -52,11 +62,15 @@ class FaultyInstrument(Instrument):
         self._seam = seam
         self.raised = 0
 
+    def enqueued(self, call: JobCall, receipt: Receipt) -> None:
+        """Raise, if it is the one."""
+        self._pass("enqueued")
+
     def taken(self, records: Sequence[Record]) -> None:
         """Raise, if it is the one."""
         self._pass("taken")
 
-    def begun(self, run: Run) -> None:
+    def begun(self, record: Record, job: JobContext) -> None:
         """Raise, if it is the one."""
         self._pass("begun")
 

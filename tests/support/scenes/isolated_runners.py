@@ -15,18 +15,19 @@ from confluent_kafka import Message
 
 from stoker.consumers import WorkerSettings
 from stoker.consumers.gates.gate import Wait
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.isolation.runners import IsolatedRunners
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
-from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decide, decode
 from stoker.schemas import Decoder
 from stoker.topology import JobType, Pipeline, Queue
 from support.scenes.deliveries import EmptyStore
 from support.waiting import wait_until
 
-DEADLINE_S = 60.0
+DEADLINE_S = 100.0
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Isolated:
     step_context: StepContext
     assignment: Assignment
     runners: IsolatedRunners
+    gates: GateRow
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     offsets: Iterator[int] = field(default_factory=count)
 
@@ -67,7 +69,12 @@ class Isolated:
 
     def wait(self, *job_ids: str, deadline_s: float = DEADLINE_S) -> list[Outcome]:
         """The outcomes of these jobs, once they are there."""
-        wait_until(lambda: set(job_ids) <= set(self.outcomes), deadline_s, f"outcomes of {job_ids}")
+
+        def are_there() -> bool:
+            self.gates.ask_again()
+            return set(job_ids) <= set(self.outcomes)
+
+        wait_until(are_there, deadline_s, f"outcomes of {job_ids}")
         return [self.outcomes[job_id] for job_id in job_ids]
 
     def run(self, job_type: JobType[..., Any], *arguments: Any, **how: Any) -> Outcome:
@@ -90,14 +97,15 @@ class Isolated:
 def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isolated]:
     """Runners for a declared queue, stopped afterwards."""
     step_context = StepContext(queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={})
+    gates = GateRow()
     outcomes: dict[str, Outcome] = {}
     crashes: list[BaseException] = []
 
     def run_one(record: Record, slot: Slot) -> None:
         try:
-            task = decode(record, step_context)
-            assert not isinstance(task, Wait)
-            outcome = runners.outcome(task, slot) if isinstance(task, DecodedJob) else task
+            job = decode(record, step_context)
+            assert not isinstance(job, Wait)
+            outcome = job if not isinstance(job, DecodedJob) else decide(job, runners.run(job, slot), step_context)
             if outcome is not None:
                 outcomes[record.headers["ce_id"].decode()] = outcome
         except BaseException as error:
@@ -105,12 +113,18 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
             raise
 
     runners = IsolatedRunners(
-        step_context, WorkerSettings(**{"isolated_concurrency": 1, **settings}), run_one, deque[Record].clear
+        step_context,
+        WorkerSettings(**{"isolated_concurrency": 1, **settings}),
+        run_one,
+        deque[Record].clear,
+        hold=gates.hold,
     )
+    gates.start(runners.make_ready)
     assignment = Assignment(1, queue.topic, 0)
     try:
-        yield Isolated(queue, step_context, assignment, runners, outcomes)
+        yield Isolated(queue, step_context, assignment, runners, gates, outcomes)
     finally:
+        gates.stop()
         runners.interrupt(0.0)
     assert not crashes
     assert runners.crashed is None

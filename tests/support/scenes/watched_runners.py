@@ -20,8 +20,9 @@ from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
+from stoker.consumers.steps.results import Raised, Result, Returned
 from stoker.consumers.steps.run import run_async, run_sync
-from stoker.consumers.steps.steps import DecodedJob, Raised, Result, Returned, decide
+from stoker.consumers.steps.steps import DecodedJob, decide
 from support.scenes.deliveries import declare, plain_record
 from support.waiting import wait_until
 
@@ -34,14 +35,14 @@ class Order:
     timeout_s: float = 60.0
     heartbeat_s: float | None = None
 
-    def task(self, number: int) -> DecodedJob:
+    def job(self, number: int) -> DecodedJob:
         """As the step `decode` gives it."""
-        task = declare().task()
+        job = declare().job()
         heartbeat = None if self.heartbeat_s is None else timedelta(seconds=self.heartbeat_s)
         timeout = timedelta(seconds=self.timeout_s)
-        task.job_type = replace(task.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
-        task.run.job_id, task.args = f"job-{number}", (number,)
-        return task
+        job.job_type = replace(job.job_type, handler=self.handler, own_timeout=timeout, heartbeat=heartbeat)
+        job.run.job_id, job.args = f"job-{number}", (number,)
+        return job
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Shift:
         self.ended.append((record.offset, result))
 
     def _begin(self, number: int) -> DecodedJob:
-        self.begun[number] = self.orders[number].task(number)
+        self.begun[number] = self.orders[number].job(number)
         return self.begun[number]
 
     def wait_ended(self, *numbers: int, deadline_s: float = 20.0) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Unpack
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -19,10 +20,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     OffsetSpec,
 )
 
-from stoker.consumers import Worker, WorkerSettings, current_job
+from stoker.consumers import Instrument, Worker, WorkerSettings, current_job
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
+from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.planning.apply import ensure_topology
 from stoker.topology.planning.group_settings import group_settings
@@ -30,6 +32,8 @@ from support.waiting import wait_until
 
 LOGGER = logging.getLogger("tests")
 TIERS = (timedelta(milliseconds=300), timedelta(seconds=1))
+ASKED_AGAIN_FOR_S = 60.0
+"""A group whose coordinator is about to come or go is asked again for so long."""
 DEADLINE_S = 30.0
 STARTING_CODES = frozenset(
     {
@@ -175,10 +179,13 @@ class RunningWorker:
 
 
 @contextmanager
-def running_worker(pipeline: Pipeline, cluster: ClusterSettings, **settings: Any) -> Iterator[RunningWorker]:
+def running_worker(
+    pipeline: Pipeline, cluster: ClusterSettings, *, instruments: Iterable[Instrument] = (), **settings: Any
+) -> Iterator[RunningWorker]:
     """A worker that runs; it is stopped afterwards if the test has not done so."""
     thresholds = gc.get_threshold()
-    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(**{**SHORT_GRACES, **settings})))
+    settings = SHORT_GRACES | settings
+    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(**settings), instruments=instruments))
     try:
         yield running
     finally:
@@ -191,12 +198,9 @@ def running_worker(pipeline: Pipeline, cluster: ClusterSettings, **settings: Any
 
 def committed(cluster: ClusterSettings, queue: Queue, topic: str | None = None) -> dict[int, int]:
     """{partition: committed offset} of the queue's group; partitions without a commit are left out."""
-    places = [TopicPartition(topic or queue.topic, number) for number in range(queue.partitions)]
-    consumer = Consumer(cluster.client_config() | {"group.id": queue.group})
-    try:
-        return {place.partition: place.offset for place in consumer.committed(places, timeout=10) if place.offset >= 0}
-    finally:
-        consumer.close()
+    places = [(topic or queue.topic, number) for number in range(queue.partitions)]
+    found = committed_offsets(cluster, queue.group, places, ASKED_AGAIN_FOR_S)
+    return {partition: offset for (_, partition), offset in found.items()}
 
 
 def ends(cluster: ClusterSettings, topic: str, partitions: int) -> dict[int, int]:
@@ -283,15 +287,21 @@ class Raw:
     partition: int = 0
 
 
-def publish_raw(cluster: ClusterSettings, topic: str, records: Iterable[Raw]) -> None:
-    """Publish records with nothing but a Kafka client, and wait for their confirmation."""
+def publish_raw(
+    cluster: ClusterSettings,
+    topic: str,
+    records: Iterable[Raw],
+    options: Mapping[str, object] = MappingProxyType({}),
+) -> None:
+    """Publish records with nothing but a Kafka client of these options, and wait for their confirmation."""
     errors: list[KafkaError] = []
 
     def note(error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             errors.append(error)
 
-    producer = Producer(cluster.client_config() | {"message.max.bytes": 16_000_000, "enable.idempotence": True})
+    own = {"message.max.bytes": 16_000_000, "enable.idempotence": True, **options}
+    producer = Producer(cluster.client_config() | own)
     for record in records:
         producer.produce(
             topic,
@@ -301,7 +311,7 @@ def publish_raw(cluster: ClusterSettings, topic: str, records: Iterable[Raw]) ->
             partition=record.partition,
             on_delivery=note,
         )
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     assert not errors
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.partition_state import (
+from stoker.consumers.records.commit_metadata import (
     MAX_CHARACTERS,
     MAX_CRASHES,
     PREFIX,
+    CommitMetadata,
     OffsetRange,
-    PartitionState,
     cut,
 )
 
@@ -33,13 +33,13 @@ def runs(draw: st.DrawFn, committed: int) -> tuple[OffsetRange, ...]:
 
 
 @st.composite
-def states(draw: st.DrawFn) -> PartitionState:
+def states(draw: st.DrawFn) -> CommitMetadata:
     """Anything that a partition may be like."""
     committed = draw(ANY_OFFSET)
     incomplete = runs(draw, committed)
     end = incomplete[-1][1] if incomplete else committed
     crashes = draw(st.dictionaries(st.integers(0, 500), st.integers(1, 9), max_size=9))
-    return PartitionState(
+    return CommitMetadata(
         committed_offset=committed,
         position=end + draw(st.integers(0, 1_000)),
         incomplete=incomplete,
@@ -50,37 +50,37 @@ def states(draw: st.DrawFn) -> PartitionState:
     )
 
 
-def offsets_of(state: PartitionState) -> set[int]:
+def offsets_of(state: CommitMetadata) -> set[int]:
     """The incomplete offsets, counted one by one."""
     return {offset for start, end in state.incomplete for offset in range(start, end)}
 
 
 @given(states())
-def test_a_state_survives_its_encoding(state: PartitionState) -> None:
+def test_a_state_survives_its_encoding(state: CommitMetadata) -> None:
     """What is read back is what was written, from metadata and from the progress topic alike."""
     metadata = state.encode()
     assert metadata is not None
     assert metadata.isascii()
-    assert PartitionState.decode(metadata, state.committed_offset) == state
-    assert PartitionState.from_bytes(state.to_bytes()) == state
+    assert CommitMetadata.decode(metadata, state.committed_offset) == state
+    assert CommitMetadata.from_bytes(state.to_bytes()) == state
 
 
 @given(states(), ANY_OFFSET)
-def test_a_reference_survives_its_encoding(state: PartitionState, spilled_at: int) -> None:
+def test_a_reference_survives_its_encoding(state: CommitMetadata, spilled_at: int) -> None:
     """A spilled state says where its runs are, and all else by itself."""
     reference = state.referring(spilled_at)
-    assert PartitionState.decode(reference.encode(), state.committed_offset) == reference
+    assert CommitMetadata.decode(reference.encode(), state.committed_offset) == reference
 
 
 @given(states(), st.data())
-def test_metadata_that_was_damaged_is_not_read(state: PartitionState, data: st.DataObject) -> None:
+def test_metadata_that_was_damaged_is_not_read(state: CommitMetadata, data: st.DataObject) -> None:
     """Any one bit flipped, or any tail cut off, is noticed: nothing is taken for complete that may not be."""
     value = bytearray(state.to_bytes())
     bit = data.draw(st.integers(0, len(value) * 8 - 1))
     value[bit // 8] ^= 1 << (bit % 8)
-    assert PartitionState.decode(PREFIX + b64encode(bytes(value)).decode(), state.committed_offset) is None
+    assert CommitMetadata.decode(PREFIX + b64encode(bytes(value)).decode(), state.committed_offset) is None
     cut_off = state.to_bytes()[: data.draw(st.integers(0, len(value) - 1))]
-    assert PartitionState.from_bytes(cut_off) is None
+    assert CommitMetadata.from_bytes(cut_off) is None
 
 
 @pytest.mark.parametrize(
@@ -99,25 +99,25 @@ def test_metadata_that_was_damaged_is_not_read(state: PartitionState, data: st.D
 )
 def test_foreign_metadata_is_not_read(metadata: str | None) -> None:
     """Another program's metadata, another version's, and none at all are like no knowledge."""
-    assert PartitionState.decode(metadata, 5) is None
+    assert CommitMetadata.decode(metadata, 5) is None
 
 
 def test_metadata_of_another_offset_is_not_read() -> None:
     """Somebody has moved the offset and kept the metadata: what it says is void."""
-    metadata = PartitionState(committed_offset=5, position=9, incomplete=((5, 6),)).encode()
-    assert PartitionState.decode(metadata, 4) is None
-    assert PartitionState.decode(metadata, 5) is not None
+    metadata = CommitMetadata(committed_offset=5, position=9, incomplete=((5, 6),)).encode()
+    assert CommitMetadata.decode(metadata, 4) is None
+    assert CommitMetadata.decode(metadata, 5) is not None
 
 
 @given(st.binary(max_size=60))
 def test_bytes_of_any_kind_are_read_or_refused(body: bytes) -> None:
     """A checksum that fits by chance, or a newer writer's body, raises nothing."""
-    PartitionState.from_bytes(binascii.crc32(body).to_bytes(4, "big") + body)
+    CommitMetadata.from_bytes(binascii.crc32(body).to_bytes(4, "big") + body)
 
 
 def test_one_stuck_job_before_a_million_others_takes_few_bytes() -> None:
     """The size is that of the holes, not of what is complete."""
-    state = PartitionState(
+    state = CommitMetadata(
         committed_offset=1_000_000, position=2_000_000, incomplete=((1_000_000, 1_000_001), (1_999_990, 2_000_000))
     )
     metadata = state.encode()
@@ -127,12 +127,12 @@ def test_one_stuck_job_before_a_million_others_takes_few_bytes() -> None:
 
 def test_what_would_not_fit_is_not_encoded() -> None:
     """Every other job of 6,000 is complete: that is 6,000 bytes, more than a commit takes."""
-    state = PartitionState(
+    state = CommitMetadata(
         committed_offset=0, position=6_000, incomplete=tuple((at, at + 1) for at in range(0, 6_000, 2))
     )
     assert state.encode() is None
     assert state.referring(12).encode() is not None
-    assert PartitionState.from_bytes(state.to_bytes()) == state
+    assert CommitMetadata.from_bytes(state.to_bytes()) == state
     fitting = replace(state, position=2_800, incomplete=state.incomplete[:1_400])
     assert len(fitting.encode() or "") in range(2_000, MAX_CHARACTERS + 1)
     assert fitting.encode(100) is None
@@ -141,16 +141,16 @@ def test_what_would_not_fit_is_not_encoded() -> None:
 def test_crashes_are_bounded() -> None:
     """With more crashed jobs than are remembered, those that crashed most are."""
     crashes = {offset: 1 + (offset % 2) for offset in range(3 * MAX_CRASHES)}
-    kept = PartitionState.from_bytes(PartitionState(committed_offset=0, position=900, crashes=crashes).to_bytes())
+    kept = CommitMetadata.from_bytes(CommitMetadata(committed_offset=0, position=900, crashes=crashes).to_bytes())
     assert kept is not None
     assert len(kept.crashes) == MAX_CRASHES
     assert set(kept.crashes.values()) == {2}
-    past = PartitionState(committed_offset=10, position=20, crashes={3: 1, 12: 2})
-    assert PartitionState.from_bytes(past.to_bytes()) == replace(past, crashes={12: 2})
+    past = CommitMetadata(committed_offset=10, position=20, crashes={3: 1, 12: 2})
+    assert CommitMetadata.from_bytes(past.to_bytes()) == replace(past, crashes={12: 2})
 
 
 @given(states(), st.data())
-def test_an_older_spilled_state_says_what_was_complete_then(state: PartitionState, data: st.DataObject) -> None:
+def test_an_older_spilled_state_says_what_was_complete_then(state: CommitMetadata, data: st.DataObject) -> None:
     """Taken together, an offset is complete if it lies below the committed offset, or the spilled state says so."""
     spilled = replace(
         state,
@@ -158,7 +158,7 @@ def test_an_older_spilled_state_says_what_was_complete_then(state: PartitionStat
         position=state.position + 100,
     )
     committed, position = state.committed_offset, state.position + data.draw(st.integers(0, 400))
-    together = PartitionState(committed_offset=committed, position=position, spilled_at=1).with_runs_of(spilled)
+    together = CommitMetadata(committed_offset=committed, position=position, spilled_at=1).with_runs_of(spilled)
     expected = {
         offset
         for offset in range(committed, max(position, spilled.position))
@@ -170,7 +170,7 @@ def test_an_older_spilled_state_says_what_was_complete_then(state: PartitionStat
 
 
 @given(states(), st.integers(-5, 600))
-def test_a_state_cut_at_the_partitions_end_knows_nothing_beyond(state: PartitionState, far: int) -> None:
+def test_a_state_cut_at_the_partitions_end_knows_nothing_beyond(state: CommitMetadata, far: int) -> None:
     """What was cut off a topic takes what was known of it along: new records will stand there."""
     end = state.committed_offset + far
     left = state.cut_at(end)
@@ -180,6 +180,6 @@ def test_a_state_cut_at_the_partitions_end_knows_nothing_beyond(state: Partition
 
 def test_without_runs_nothing_is_said_to_be_complete() -> None:
     """The fallback where the runs can be kept nowhere claims no more than the committed offset does."""
-    state = PartitionState(committed_offset=3, position=9, incomplete=((3, 4), (7, 8)), deaths=2)
+    state = CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (7, 8)), deaths=2)
     assert state.without_runs() == replace(state, incomplete=((3, 9),))
-    assert PartitionState(committed_offset=3, position=3).without_runs().incomplete == ()
+    assert CommitMetadata(committed_offset=3, position=3).without_runs().incomplete == ()

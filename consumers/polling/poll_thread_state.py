@@ -1,4 +1,4 @@
-"""`PollThread`: what other parts of a worker see of its poll thread, and what they ask of it."""
+"""`PollThreadState`: what other parts of a worker see of its poll thread, and what they ask of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 
 
-class PollThread:
+class PollThreadState:
     """The state of one queue's poll thread; it writes all but the events, which any thread may set.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""`PartitionState`: how far one partition has come, exactly, in the form in which it outlives its owner.
+"""`CommitMetadata`: how far one partition has come, exactly, in the form in which it outlives its owner.
 
 It stands in the metadata of the group's committed offset, as text:
 
@@ -37,7 +37,7 @@ OffsetRange = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartitionState:
+class CommitMetadata:
     """The progress of one partition at one moment.
 
     Attributes:
@@ -82,16 +82,16 @@ class PartitionState:
         body = _to_varints(numbers)
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
-    def without_runs(self) -> PartitionState:
+    def without_runs(self) -> CommitMetadata:
         """The same, with nothing beyond the committed offset marked as complete: small, and true in any case."""
         runs = ((self.committed_offset, self.position),) if self.position > self.committed_offset else ()
         return replace(self, incomplete=runs, spilled_at=None)
 
-    def referring(self, spilled_at: int) -> PartitionState:
+    def referring(self, spilled_at: int) -> CommitMetadata:
         """The same, with its runs on the progress topic at that offset."""
         return replace(self, incomplete=(), spilled_at=spilled_at)
 
-    def with_runs_of(self, spilled: PartitionState) -> PartitionState:
+    def with_runs_of(self, spilled: CommitMetadata) -> CommitMetadata:
         """The same, with what a state that was spilled for it knows to be complete; that one may be older."""
         position = max(self.position, spilled.position)
         runs = cut([*spilled.incomplete, (spilled.position, position)], self.committed_offset, position)
@@ -110,7 +110,7 @@ class PartitionState:
             offset < self.position and (at == 0 or self.incomplete[at - 1][1] <= offset)
         )
 
-    def cut_at(self, end: int) -> PartitionState:
+    def cut_at(self, end: int) -> CommitMetadata:
         """The same, with nothing known from the offset `end` on, not below the committed one."""
         position = max(self.committed_offset, min(self.position, end))
         return replace(self, position=position, incomplete=cut(self.incomplete, self.committed_offset, position))

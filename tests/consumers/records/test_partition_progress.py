@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.partition_state import PartitionState
-from stoker.consumers.records.progress import OffsetsWentBack, Progress
+from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.partition_progress import OffsetsWentBack, PartitionProgress
 
 
 def naive_committable(taken: list[int], complete: set[int], end: int | None) -> int | None:
@@ -31,7 +31,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[int], list[int]]:
 def test_the_committable_offset_agrees_with_a_naive_model(delivery: tuple[list[int], list[int]]) -> None:
     """At every moment it is the lowest incomplete offset, or one past the last if all are complete."""
     offsets, completions = delivery
-    progress, taken, complete = Progress(), list[int](), set[int]()
+    progress, taken, complete = PartitionProgress(), list[int](), set[int]()
     for offset in offsets:
         progress.take(offset)
         taken.append(offset)
@@ -47,7 +47,7 @@ def test_the_committable_offset_agrees_with_a_naive_model(delivery: tuple[list[i
 def test_taking_and_completing_may_alternate(delivery: tuple[list[int], list[int]]) -> None:
     """Jobs complete while others are still being delivered, and the commit stays right."""
     offsets, completions = delivery
-    progress, taken, complete = Progress(), list[int](), set[int]()
+    progress, taken, complete = PartitionProgress(), list[int](), set[int]()
     for offset in offsets:
         progress.take(offset)
         taken.append(offset)
@@ -59,12 +59,12 @@ def test_taking_and_completing_may_alternate(delivery: tuple[list[int], list[int
 
 def test_nothing_is_committed_before_anything_is_known() -> None:
     """A partition from which nothing came has no offset to commit."""
-    assert Progress().committable() is None
+    assert PartitionProgress().committable() is None
 
 
 def test_the_end_of_a_partition_is_committed_past_a_gap() -> None:
     """Offsets 4 and 5, then a transaction's marker at 6: the end is 7, and so is the commit once both are complete."""
-    progress = Progress()
+    progress = PartitionProgress()
     progress.take(4)
     progress.take(5)
     progress.pass_gap(7)
@@ -76,7 +76,7 @@ def test_the_end_of_a_partition_is_committed_past_a_gap() -> None:
 
 def test_an_end_that_lies_behind_moves_nothing_back() -> None:
     """The end of the partition is told late, after more was delivered: the commit does not go back."""
-    progress = Progress()
+    progress = PartitionProgress()
     progress.take(9)
     progress.complete(9)
     progress.pass_gap(5)
@@ -86,7 +86,7 @@ def test_an_end_that_lies_behind_moves_nothing_back() -> None:
 @pytest.mark.parametrize("offsets", [(), (3,)])
 def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> None:
     """A caller that counts wrong is told so, instead of committing past a job."""
-    progress = Progress()
+    progress = PartitionProgress()
     for offset in offsets:
         progress.take(offset)
         progress.complete(offset)
@@ -94,11 +94,11 @@ def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> 
         progress.complete(3)
 
 
-def present(progress: Progress) -> PartitionState:
+def present(progress: PartitionProgress) -> CommitMetadata:
     """What would be committed."""
     committable = progress.committable()
     assert committable is not None
-    return PartitionState(
+    return CommitMetadata(
         committed_offset=committable, position=progress.position, incomplete=tuple(progress.incomplete_runs())
     )
 
@@ -109,9 +109,9 @@ def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more
     once; committed offset and runs hold at any time exactly what is complete. Offsets vanish, as in compaction."""
     present_offsets = sorted(data.draw(st.sets(st.integers(0, 80), min_size=1, max_size=50)))
     complete: set[int] = set()
-    state = PartitionState(committed_offset=0, position=0)
+    state = CommitMetadata(committed_offset=0, position=0)
     for _ in range(data.draw(st.integers(1, 5))):
-        progress, taken = Progress(), list[int]()
+        progress, taken = PartitionProgress(), list[int]()
         progress.begin(state)
         for offset in [o for o in present_offsets if o >= state.committed_offset]:
             if data.draw(st.integers(0, 9)) == 0:
@@ -133,7 +133,7 @@ def test_successive_owners_run_each_offset_until_it_is_complete_and_then_no_more
         present_offsets = [o for o in present_offsets if o not in vanishing] or present_offsets[:1]
 
 
-def check_exact(progress: Progress, present_offsets: list[int], complete: set[int]) -> None:
+def check_exact(progress: PartitionProgress, present_offsets: list[int], complete: set[int]) -> None:
     """What is committed says of each offset that exists whether it is complete."""
     state = present(progress)
     listed = {offset for start, end in state.incomplete for offset in range(start, end)}
@@ -145,8 +145,8 @@ def check_exact(progress: Progress, present_offsets: list[int], complete: set[in
 
 def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
     """Of the restored holes at 3 and 5 the first was compacted away: once 4 or more comes, it holds nothing up."""
-    progress = Progress()
-    progress.begin(PartitionState(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
+    progress = PartitionProgress()
+    progress.begin(CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
     assert (progress.committable(), progress.is_passing) == (3, True)
     assert progress.left_before(12) == 5
     assert progress.pass_over(4)
@@ -160,7 +160,7 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
 @pytest.mark.parametrize("offset", [3, 7])
 def test_an_offset_that_went_back_is_told_at_once(offset: int) -> None:
     """What was known of the partition is void, so nothing more may be counted on it."""
-    progress = Progress()
+    progress = PartitionProgress()
     progress.take(7)
     with pytest.raises(OffsetsWentBack) as told:
         progress.take(offset)

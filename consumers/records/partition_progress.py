@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from .partition_state import OffsetRange, PartitionState, joined
+from .commit_metadata import CommitMetadata, OffsetRange, joined
 
 
 class OffsetsWentBack(Exception):
@@ -28,7 +28,7 @@ class OffsetsWentBack(Exception):
         self.offset, self.expected = offset, expected
 
 
-class Progress:
+class PartitionProgress:
     """The progress of one partition during one assignment; owned by the poll thread, without I/O.
 
     >>> progress = Progress()
@@ -49,7 +49,7 @@ class Progress:
         self._expected: deque[OffsetRange] = deque()
         self._restored_position = -1
 
-    def begin(self, state: PartitionState) -> None:
+    def begin(self, state: CommitMetadata) -> None:
         """Begin at the committed offset of the owner before; `pass_over` leaves out what it completed."""
         self._next_offset = state.committed_offset
         self._expected = deque(state.incomplete)

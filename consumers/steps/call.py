@@ -1,0 +1,127 @@
+"""The handler's edge, where whatever a handler raises becomes a value: the worker calls it here, and so does a child.
+
+Nothing here knows of slots and interrupts, which are the worker's: `run.py` has those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, Protocol
+
+from opentelemetry import context as trace_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ...topology.wire.headers import TRACE_PARENT, TRACE_STATE
+from ..job.context import enter_job
+from ..job.job_errors import is_kind_of
+from ..job.run import CurrentRun
+from ..job.signals import INTERRUPTS, JobInterrupted, TimeLimitExceeded
+from ..records.job_record import JobRecord
+from ..runners.async_slots import Holder
+from ..runners.forks import PROCESS, end_copy
+from .results import FailureRules, Raised, Result, check_returned, read_raised
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class CallableType(FailureRules, Protocol):
+    """What a call needs of a job type."""
+
+    @property
+    def handler(self) -> Callable[..., object]:
+        """The function, sync or async."""
+        ...
+
+
+class CallableJob(Protocol):
+    """What a call needs of a job: the worker's `DecodedJob` has it, and a child's `ChildJob`."""
+
+    @property
+    def job_type(self) -> CallableType:
+        """Its type."""
+        ...
+
+    @property
+    def args(self) -> Sequence[object]:
+        """The positional arguments."""
+        ...
+
+    @property
+    def kwargs(self) -> Mapping[str, object]:
+        """The named arguments."""
+        ...
+
+    @property
+    def record(self) -> JobRecord:
+        """The record that holds the job."""
+        ...
+
+    @property
+    def run(self) -> CurrentRun:
+        """What the job may know of its run."""
+        ...
+
+
+def call_sync(job: CallableJob) -> Result:
+    """Call a sync handler, in a context of its own that holds nothing but the job and its trace."""
+    enter_job(job.run)
+    try:
+        if TRACE_PARENT in job.record.layout.positions:
+            join_trace(job.record)
+        return check_returned(job.job_type.handler(*job.args, **job.kwargs), job.job_type)
+    except JobInterrupted as interrupt:
+        return read_interrupt(interrupt, job)
+    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises, SystemExit too, is its failure
+        return read_raised(error, job.job_type)
+
+
+async def call_async(job: CallableJob, holder: Holder) -> Result:
+    """Call and await an async handler; `in_steps` gives it a context of its own."""
+    enter_job(job.run)
+    try:
+        if TRACE_PARENT in job.record.layout.positions:
+            join_trace(job.record)
+        result: Result = check_returned(await _awaited(job), job.job_type)
+    except (JobInterrupted, asyncio.CancelledError) as error:
+        result = Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
+    except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
+        result = read_raised(error, job.job_type)
+    if holder.generation != PROCESS.generation:
+        end_copy_after(result)
+    return result
+
+
+async def _awaited(job: CallableJob) -> object:
+    """Call and await; a decorator around the `async def` may have awaited it already."""
+    result = job.job_type.handler(*job.args, **job.kwargs)
+    return await result if inspect.isawaitable(result) else result
+
+
+def read_interrupt(interrupt: BaseException, job: CallableJob) -> Raised:
+    """The result of a run that an interrupt has ended, or that has raised one by itself."""
+    reason = job.run.interrupt_reason
+    if reason == "timeout" or is_kind_of(interrupt, TimeLimitExceeded):
+        return Raised(time_limit_exceeded(job.run))
+    return read_raised(interrupt, job.job_type) if reason is None else Raised(INTERRUPTS[reason]())
+
+
+def time_limit_exceeded(run: CurrentRun) -> TimeLimitExceeded:
+    """The error of a run that is past its deadline; it says which of its limits that is."""
+    limits = run.limits
+    return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if run.is_silent else None)
+
+
+def end_copy_after(result: Result) -> NoReturn:
+    """End a process that the job has forked, as the program would have ended that the job took it for."""
+    end_copy(result.error if isinstance(result, Raised) else None)
+
+
+def join_trace(record: JobRecord) -> None:
+    """Let spans of the job join the trace under which it was enqueued; it ends with the run's context."""
+    headers = record.headers
+    carrier = {
+        name: headers[name].decode("ascii", "replace") for name in (TRACE_PARENT, TRACE_STATE) if name in headers
+    }
+    trace_context.attach(_PROPAGATOR.extract(carrier))

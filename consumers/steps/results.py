@@ -1,0 +1,76 @@
+"""What a run gives to `decide`: what its handler returned or raised, also in a child, or that no handler ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ...topology import RetryPolicy
+from ..job.answers import Answer, answer_of, fault_of_returned
+from ..records.outcomes import Outcome
+
+
+@dataclass(slots=True)
+class Returned:
+    """The handler came back with a value, which `check_returned` has found to be no more than that."""
+
+    value: object = field(repr=False)  # asyncio writes tasks out with their results
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised. `answer` is what that asks for, where it was read while the job had its time."""
+
+    error: BaseException = field(repr=False)  # as above
+    answer: Answer | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The handler raised in another process, which has read what that asks for; the error itself stays there."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """No handler came to its end: the runner has the outcome, or None where the record comes again in a while."""
+
+    outcome: Outcome | None
+
+
+RETURNED_NOTHING = Returned(None)
+Result = Returned | Raised
+Ran = Result | Answered | Decided
+
+
+class FailureRules(Protocol):
+    """What it takes to read a failure of a job type: its name, and what its policy makes of the error's class."""
+
+    @property
+    def name(self) -> str:
+        """The name of the job type."""
+        ...
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """Its policy, of which `permanent` and `ignored` name classes of errors."""
+        ...
+
+
+def check_returned(value: object, rules: FailureRules) -> Returned | Raised:
+    """Take what a handler returned: an answer of the job's is as good as raised, and work not done is a failure."""
+    if value is None:
+        return RETURNED_NOTHING
+    fault = fault_of_returned(value)
+    return Returned(value) if fault is None else read_raised(fault, rules)
+
+
+def read_raised(error: BaseException, rules: FailureRules) -> Raised:
+    """Take what a handler raised, and read it at once: that may run the job's own code, and is on the job's time."""
+    return Raised(error, answer_of(error, rules.name, rules.retry))
+
+
+def answer_to(raised: Raised, rules: FailureRules) -> Answer:
+    """What a failure asks for, read now where it was not read before."""
+    return raised.answer or answer_of(raised.error, rules.name, rules.retry)
