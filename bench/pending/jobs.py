@@ -19,6 +19,8 @@ SESSION_VARIABLE: Final = "BENCH_SESSION_S"
 
 PLAIN: Final = "plain"
 BLOCKING: Final = "blocking"
+BLOCKING_TIMEOUT: Final = timedelta(hours=6)
+"""Longer than the job must stand in the way, which the default of five minutes may not be."""
 _LOOK_S: Final = 0.05
 
 
@@ -43,5 +45,5 @@ def declare(
             time.sleep(_LOOK_S)
 
     job(queue, name=PLAIN)(plain)
-    job(queue, name=BLOCKING)(blocking)
+    job(queue, name=BLOCKING, timeout=BLOCKING_TIMEOUT)(blocking)
     return pipeline

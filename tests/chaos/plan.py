@@ -27,7 +27,7 @@ ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
 JOB_MIX: Final = {
-    "light": 0.7362,
+    "light": 0.7202,
     "light_async": 0.08,
     "strict": 0.10,
     "effect": 0.03,
@@ -38,6 +38,9 @@ JOB_MIX: Final = {
     "discarding": 0.004,
     "snoozing": 0.004,
     "long": 0.0003,
+    "delayed": 0.008,
+    "behind": 0.006,
+    "strict_behind": 0.002,
     "hanging": 0.0005,
     "poison": 0.01,
 }
@@ -49,6 +52,15 @@ ROUGH_IN: Final = 16_000
 KILLING: Final = 1_251
 """The same, for jobs that end the whole worker: rarer, for each costs two of them."""
 KILLING_IN: Final = 96_000
+
+SLOW: Final = {3_001: "blocking", 5_001: "strict_blocking"}
+"""The same, for jobs that take long, all of them of one key in each queue; so few that their key gets through."""
+SLOW_IN: Final = 32_000
+SLOW_KEY: Final = "slow"
+BLOCKING_MS: Final = (20_000, 40_000)
+DELAY_MS: Final = (20_000, 60_000)
+DELAYED_KEYS: Final = 200
+"""Of jobs that are due later: those of such a key begin as they fall due, not in the order of their records."""
 
 POISONS: Final = ("garbage", "empty", "no_headers", "no_type", "null_header", "bad_attempt", "bad_due")
 """Ways in which a record can be one that nobody should have published, each of which makes a dead letter."""
@@ -85,8 +97,8 @@ class JobPlan:
         number: its name in all notes; the job's id on the wire is made of it.
         kind: a key of `JOB_MIX`.
         key: the ordering key.
-        how: failures before it succeeds (flaky), milliseconds that it takes (light, long), or an index of
-            `POISONS` and `DEFERRED` together.
+        how: failures before it succeeds (flaky), milliseconds that it takes (light, long, blocking) or is due later
+            (delayed), or an index of `POISONS` and `DEFERRED` together.
     """
 
     number: int
@@ -147,7 +159,7 @@ class JobPlans:
         if (rough := _rough(number)) is not None:
             return JobPlan(number, rough, None, 0)
         digest = hashlib.blake2b(b"%d" % number, digest_size=16, key=self._salt).digest()
-        kind = self._kind(int.from_bytes(digest[:4]) / 2**32)
+        kind = SLOW.get(number % SLOW_IN) or self._kind(int.from_bytes(digest[:4]) / 2**32)
         share, which = int.from_bytes(digest[4:8]) / 2**32, int.from_bytes(digest[8:12])
         return JobPlan(number, kind, _key(kind, share, which), _how(kind, int.from_bytes(digest[12:16])))
 
@@ -187,9 +199,21 @@ def _bounds() -> Iterator[tuple[str, float]]:
 
 def _key(kind: str, share: float, which: int) -> str | None:
     queue = queue_of(kind)
+    if kind.endswith(("behind", "blocking")):
+        return f"{queue}-{SLOW_KEY}"
+    if kind == "delayed":
+        return f"later-{which % DELAYED_KEYS}"
     if queue == "steady" and share < KEYLESS_SHARE:
         return None
     return f"{queue}-{which % KEYS[queue]}"
+
+
+_SPANS_MS: Final = {
+    "long": (2_000, 8_000),
+    "blocking": BLOCKING_MS,
+    "strict_blocking": BLOCKING_MS,
+    "delayed": DELAY_MS,
+}
 
 
 def _how(kind: str, drawn: int) -> int:
@@ -197,8 +221,9 @@ def _how(kind: str, drawn: int) -> int:
         return 1 + drawn % (ATTEMPTS - 1)
     if kind == "poison":
         return _poison(drawn)
-    if kind == "long":
-        return 2_000 + drawn % 6_000
+    if kind in _SPANS_MS:
+        shortest_ms, longest_ms = _SPANS_MS[kind]
+        return shortest_ms + drawn % (longest_ms - shortest_ms)
     return drawn % 10 if drawn % 8 == 0 else 0
 
 

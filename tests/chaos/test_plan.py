@@ -37,3 +37,14 @@ def test_jobs_come_in_their_shares() -> None:
         assert counts[kind] == pytest.approx(share * len(jobs), rel=0.2, abs=25)
     assert counts["killing"] == 1 + (len(jobs) - 1_251) // KILLING_IN
     assert all(job.key is not None for job in jobs if queue_of(job.kind) == "strict")
+
+
+def test_in_each_queue_jobs_wait_behind_long_ones_of_their_key_and_others_for_a_time() -> None:
+    """What blocks and what waits behind it share a key of their own; what is due later has no key of either."""
+    jobs = [JobPlans(3).of(number) for number in range(100_000)]
+    for queue, prefix in (("steady", ""), ("strict", "strict_")):
+        slow = [job for job in jobs if job.key == f"{queue}-slow"]
+        assert {job.kind for job in slow} == {f"{prefix}blocking", f"{prefix}behind"}
+        assert all(20_000 <= job.how < 40_000 for job in slow if job.kind == f"{prefix}blocking")
+    delayed = [job for job in jobs if job.kind == "delayed"]
+    assert all(20_000 <= job.how < 60_000 and job.key is not None and "later" in job.key for job in delayed)

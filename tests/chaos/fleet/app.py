@@ -153,6 +153,27 @@ def long(number: int, wait_ms: int) -> None:
         time.sleep(wait_ms / 1_000)
 
 
+@pipeline.job(steady)
+def blocking(number: int, wait_ms: int) -> None:
+    """Takes so long that many jobs of its key come to wait behind it."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def behind(number: int, wait_ms: int) -> None:
+    """As `light`, of the key whose jobs wait."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def delayed(number: int, after_ms: int) -> None:
+    """As `light`, due so long after it was published."""
+    with _noted(number):
+        pass
+
+
 @pipeline.job(steady, timeout=HANG_TIMEOUT)
 def hanging(number: int) -> None:
     """Ends at its timeout, and never by itself."""
@@ -167,6 +188,20 @@ def strict(number: int, wait_ms: int) -> None:
     with _noted(number):
         if wait_ms:
             time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(strict_queue)
+def strict_blocking(number: int, wait_ms: int) -> None:
+    """As `blocking`, in the same queue."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(strict_queue)
+def strict_behind(number: int, wait_ms: int) -> None:
+    """As `behind`, in the same queue."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
 
 
 @pipeline.job(strict_queue)

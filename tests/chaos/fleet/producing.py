@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,8 @@ from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
 from stoker.topology.declaration.job_type import JobCall
+from stoker.topology.planning.schema_store import schema_store
+from stoker.topology.wire import headers as wire
 
 NUMBER_HEADER: Final = "chaos-number"
 MAX_PENDING: Final = 2_000
@@ -71,6 +74,7 @@ class Sender:
         self._types: dict[str, JobType[Any, Any]] = dict(pipeline.job_types)
         self._notes = NoteFile(Path(part.folder), "confirmed")
         cluster = ClusterSettings(bootstrap_servers=part.servers)
+        self._store = schema_store(pipeline, cluster)
         self._producer = Producer(pipeline, cluster, source="/chaos")
         self._raw = RawProducer(cluster.client_config() | {"enable.idempotence": True, "log_level": 2})
         self._again: deque[int] = deque()
@@ -106,8 +110,8 @@ class Sender:
     def _send(self, plan: JobPlan) -> None:
         with self._lock:
             self._pending += 1
-        if plan.kind == "poison":
-            return self._send_poison(plan)
+        if plan.kind in _RAW:
+            return self._send_raw(plan)
         try:
             future = self._producer.send_future(self._call(plan))
         except EnqueueError as error:
@@ -146,12 +150,12 @@ class Sender:
         self._granted = 0
         numbers = [wanted.popleft() for _ in range(min(CHUNK, len(wanted)))]
         plans = [self._plans.of(number) for number in numbers]
-        jobs = [plan for plan in plans if plan.kind != "poison"]
+        jobs = [plan for plan in plans if plan.kind not in _RAW]
         with self._lock:
             self._pending += len(numbers)
         for plan in plans:
-            if plan.kind == "poison":
-                self._send_poison(plan)
+            if plan.kind in _RAW:
+                self._send_raw(plan)
         try:
             self._producer.enqueue_many(map(self._call, jobs))
             failed: frozenset[int] = frozenset()
@@ -163,19 +167,27 @@ class Sender:
             else:
                 self._note_success(plan.number, "-")
 
-    # ---- poison
+    # ---- poison, and jobs with a due time
 
-    def _send_poison(self, plan: JobPlan) -> None:
-        value, headers = poisoned(plan)
+    def _send_raw(self, plan: JobPlan) -> None:
+        value, headers = poisoned(plan) if plan.kind == "poison" else self._due_later(plan)
         self._raw.produce(
             self._steady.topic,
             value=value,
             key=plan.key,
             headers=headers,  # type: ignore[arg-type]  # the stub's list is invariant
-            on_delivery=partial(self._note_poison, plan.number),
+            on_delivery=partial(self._note_raw, plan.number),
         )
 
-    def _note_poison(self, number: int, error: KafkaError | None, message: Message) -> None:
+    def _due_later(self, plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
+        """Value and headers of a job that must not begin yet."""
+        contract = self._types[plan.kind].contract
+        value = self._store.frame(contract, contract.encode(contract.payload((plan.number, plan.how), {})))
+        due = datetime.fromtimestamp(time.time(), UTC) + timedelta(milliseconds=plan.how)  # by the clock that moves
+        headers = {**_plain_headers(plan, plan.kind), wire.DUE: wire.format_instant(due)}
+        return value, list(headers.items())
+
+    def _note_raw(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._note_failure(number, error.name())
         else:
@@ -185,14 +197,13 @@ class Sender:
 _WITHOUT_DETAIL: Final = frozenset({"doomed", "strict_doomed", "discarding", "snoozing", "hanging", *ROUGH_KINDS})
 
 
+_RAW: Final = frozenset({"poison", "delayed"})
+"""What is published by the plain client, as any other producer may do."""
+
+
 def poisoned(plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:
     """Value and headers of a record that no producer of Stoker's would write."""
-    headers: dict[str, bytes | None] = {
-        "ce_specversion": b"1.0",
-        "ce_id": job_id_of(plan.number).encode(),
-        "ce_type": b"light",
-        "content-type": b"application/avro",
-    }
+    headers = _plain_headers(plan, "light")
     value: bytes | None = b"\x07not avro\xff"
     match poison_name(plan):
         case "empty":
@@ -212,6 +223,15 @@ def poisoned(plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]
         case "unknown_schema":
             value = b"\xc3\x01" + bytes(range(8)) + b"\x02"
     return value, [(NUMBER_HEADER, b"%d" % plan.number), *headers.items()]
+
+
+def _plain_headers(plan: JobPlan, job_type: str) -> dict[str, bytes | None]:
+    return {
+        wire.SPEC_VERSION: wire.SPEC_VERSION_1_0,
+        wire.JOB_ID: job_id_of(plan.number).encode(),
+        wire.JOB_TYPE: job_type.encode(),
+        wire.CONTENT_TYPE: wire.CONTENT_TYPE_AVRO,
+    }
 
 
 class Pace:

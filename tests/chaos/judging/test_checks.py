@@ -14,7 +14,7 @@ from chaos.judging.verdict import judge
 from chaos.notes import CUT, FAILED, OK, SNOOZED, Run
 from chaos.plan import JobPlan
 
-STEADY, STRICT = "steady-1", "strict-1"
+STEADY, STRICT, LATER = "steady-1", "strict-1", "later-1"
 WORKER, OTHER = 101, 102
 PLANS = {
     plan.number: plan
@@ -29,6 +29,8 @@ PLANS = {
         JobPlan(7, "snoozing", STEADY, 0),
         JobPlan(8, "poison", STEADY, 0),
         JobPlan(9, "poison", STEADY, 7),
+        JobPlan(10, "delayed", LATER, 900),
+        JobPlan(11, "delayed", LATER, 300),
     )
 }
 
@@ -60,6 +62,8 @@ RUNS = [
     run(6, 2.2),
     run(7, 0.8, SNOOZED),
     replace(run(7, 1.8), place=place(7, ".retry.500ms")),
+    run(11, 0.3),
+    run(10, 0.9),  # after the later record of its key, since it was due later
 ]
 DEAD_LETTERS = [
     DeadLetter(number=3, reason="attempts-spent", origin=place(3), attempt=3, place="chaos.steady.dead/0/0"),
@@ -105,6 +109,7 @@ def test_a_whole_account_shows_nothing() -> None:
         pytest.param([*without(0), run(0, 0.0, CUT)], {"lost"}, id="its only run was cut short"),
         pytest.param([*without(1), run(1, 0.2, FAILED)], {"lost", "attempts"}, id="an attempt is missing at the end"),
         pytest.param([*without(7), run(7, 0.8, SNOOZED)], {"lost"}, id="a snoozed job never came back"),
+        pytest.param(without(10), {"lost"}, id="a delayed job never began"),
     ],
 )
 def test_a_lost_job_is_found(runs: list[Run], found: set[str]) -> None:
