@@ -8,13 +8,21 @@
 Between committed offset and position, all that is not incomplete is complete, or does not exist: offsets may have gaps
 (compaction, transaction markers), and the worker waits only for what was delivered. So the incomplete offsets are all
 that the next owner needs, which runs nothing again that is complete.
+
+The offsets taken last are in a dict, the fastest container there is for what soon completes; what stays incomplete
+moves on to bitmaps (`OffsetSet`), where a million of them take some 130 KB.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from itertools import takewhile
+from typing import Final
 
 from .commit_metadata import CommitMetadata, OffsetRange, joined
+from .offset_set import OffsetSet
+
+RECENT: Final = 4_096
+"""So many of the offsets taken last are in the dict at least, and twice as many at most: about those in flight."""
 
 
 class OffsetsWentBack(Exception):
@@ -31,7 +39,7 @@ class OffsetsWentBack(Exception):
 class PartitionProgress:
     """The progress of one partition during one assignment; owned by the poll thread, without I/O.
 
-    >>> progress = Progress()
+    >>> progress = PartitionProgress()
     >>> for offset in (4, 5, 9): progress.take(offset)
     >>> progress.complete(5); progress.committable()
     4
@@ -41,24 +49,38 @@ class PartitionProgress:
     10
     """
 
-    __slots__ = ("_expected", "_incomplete", "_next_offset", "_restored_position")
+    # `_older` has what was taken before all of `_recent`. While the assignment passes what the owner before has seen,
+    # it has as well what that one left incomplete and is still expected, between `_passing_at` and `_passing_end`.
+    __slots__ = ("_expected", "_fold_at", "_older", "_passing_at", "_passing_end", "_position", "_recent")
 
     def __init__(self) -> None:
-        self._incomplete: dict[int, None] = {}
-        self._next_offset = -1
-        self._expected: deque[OffsetRange] = deque()
-        self._restored_position = -1
+        self._recent: dict[int, None] = {}
+        self._older = OffsetSet()
+        self._position = -1
+        self._fold_at = RECENT
+        self._passing_at = self._passing_end = -1
+        self._expected = 0
 
-    def begin(self, state: CommitMetadata) -> None:
-        """Begin at the committed offset of the owner before; `pass_over` leaves out what it completed."""
-        self._next_offset = state.committed_offset
-        self._expected = deque(state.incomplete)
-        self._restored_position = state.position
+    def begin(self, state: CommitMetadata, incomplete: OffsetSet | None = None) -> None:
+        """Begin at the committed offset of the owner before; `pass_over` leaves out what it completed.
+
+        Args:
+            incomplete: what that owner left incomplete below the position, to be kept; None where `state` has it.
+        """
+        self._older = OffsetSet(state.incomplete) if incomplete is None else incomplete
+        self._expected = self._older.count
+        self._passing_at, self._passing_end = state.committed_offset, state.position
+        self._position = state.position
 
     @property
     def is_passing(self) -> bool:
         """Whether records are still to come that the owner before has seen, some of which are complete."""
-        return self._next_offset < self._restored_position
+        return self._passing_at < self._passing_end and self._position <= self._passing_end
+
+    @property
+    def _next_offset(self) -> int:
+        """The lowest offset that may be delivered next."""
+        return self._passing_at if self.is_passing else self._position
 
     def pass_over(self, offset: int) -> bool:
         """Ask of a delivered record whether it was complete before this assignment; if so, it needs nothing more.
@@ -67,18 +89,18 @@ class PartitionProgress:
         """
         if offset < self._next_offset:
             return False
-        self._forget_expected(offset)
-        if offset >= self._restored_position or (self._expected and self._expected[0][0] <= offset):
+        self._pass_to(offset)
+        if offset >= self._passing_end or offset in self._older:
             return False
-        self._next_offset = offset + 1
+        self._passing_at = offset + 1
         return True
 
-    def _forget_expected(self, next_offset: int) -> None:
+    def _pass_to(self, next_offset: int) -> None:
         """Wait no more for what was incomplete before but is not there any more."""
-        while self._expected and self._expected[0][1] <= next_offset:
-            self._expected.popleft()
-        if self._expected and self._expected[0][0] < next_offset:
-            self._expected[0] = (next_offset, self._expected[0][1])
+        end = min(next_offset, self._passing_end)
+        if end > self._passing_at:
+            self._expected -= self._older.clear(self._passing_at, end)
+            self._passing_at = end
 
     def take(self, offset: int) -> None:
         """Note a delivered record; offsets arrive ascending.
@@ -86,16 +108,37 @@ class PartitionProgress:
         Raises:
             OffsetsWentBack: they do not.
         """
+        if offset < self._position:
+            self._take_again(offset)
+            return
+        self._recent[offset] = None
+        self._position = offset + 1
+        if offset >= self._fold_at:
+            self._fold(offset - RECENT)
+
+    def _take_again(self, offset: int) -> None:
+        """Take one that the owner before has seen."""
         if offset < self._next_offset:
             raise OffsetsWentBack(offset, self._next_offset)
-        self._incomplete[offset] = None
-        self._next_offset = offset + 1
+        self._pass_to(offset)
+        if offset in self._older:
+            self._expected -= 1
+        else:
+            self._older.add([offset])
+        self._passing_at = offset + 1
+
+    def _fold(self, end: int) -> None:
+        """Move what was taken below an offset, and is incomplete, on to the bitmaps."""
+        self._fold_at = self._position + RECENT
+        folded = list(takewhile(end.__gt__, self._recent))
+        if folded:
+            self._older.add(folded)
+            self._recent = dict.fromkeys(list(self._recent)[len(folded) :])
 
     def pass_gap(self, next_offset: int) -> None:
         """Note that nothing more is to be delivered below `next_offset`, such as at the partition's end."""
-        if next_offset > self._next_offset:
-            self._next_offset = next_offset
-            self._forget_expected(next_offset)
+        self._pass_to(next_offset)
+        self._position = max(self._position, next_offset)
 
     def complete(self, offset: int) -> None:
         """Note that the record's outcome is durable.
@@ -103,39 +146,53 @@ class PartitionProgress:
         Raises:
             KeyError: the offset was not taken, or is complete already: the caller counts wrong.
         """
-        del self._incomplete[offset]
+        try:
+            del self._recent[offset]
+        except KeyError:
+            if offset >= self._next_offset:
+                raise
+            self._older.remove(offset)
 
     def committable(self) -> int | None:
         """The offset to commit, or None while nothing is known."""
-        for lowest in self._incomplete:
+        self._end_passing()
+        lowest = self._older.lowest
+        if lowest is not None:
             return lowest
-        self._forget_expected(self._next_offset)
-        if self._expected:
-            return self._expected[0][0]
-        return None if self.position < 0 else self.position
+        for offset in self._recent:
+            return offset
+        return None if self._position < 0 else self._position
+
+    def _end_passing(self) -> None:
+        """What is expected does not come any more, once later records have."""
+        if self._position > self._passing_end:
+            self._pass_to(self._passing_end)
 
     @property
     def position(self) -> int:
         """The offset from which on nothing is known to be complete; negative while nothing is known at all."""
-        return max(self._next_offset, self._restored_position)
+        return self._position
 
     @property
     def incomplete(self) -> int:
         """How many delivered records have no durable outcome yet; any thread may ask."""
-        return len(self._incomplete)
+        return len(self._recent) + self._older.count - self._expected
 
     def left_before(self, end: int) -> int:
         """How many offsets below the partition's end are not complete, those that are still to come included."""
-        self._forget_expected(self._next_offset)
-        expected = sum(after - first for first, after in self._expected)
-        return len(self._incomplete) + expected + max(0, end - self.position)
+        self._end_passing()
+        return len(self._recent) + self._older.count + max(0, end - self._position)
 
     def incomplete_runs(self) -> list[OffsetRange]:
         """The incomplete offsets, those still to be delivered again included: ascending runs that do not touch."""
-        self._forget_expected(self._next_offset)
+        self._end_passing()
+        runs, recent = self._older.runs(), self._recent_runs()
+        return list(joined([*runs, *recent])) if runs and recent else runs or recent
+
+    def _recent_runs(self) -> list[OffsetRange]:
         runs: list[OffsetRange] = []
         first = after = -1
-        for offset in self._incomplete:
+        for offset in self._recent:
             if offset != after:
                 if after >= 0:
                     runs.append((first, after))
@@ -143,8 +200,19 @@ class PartitionProgress:
             after = offset + 1
         if after >= 0:
             runs.append((first, after))
-        return list(joined([*runs, *self._expected])) if self._expected else runs
+        return runs
+
+    def incomplete_set(self) -> OffsetSet:
+        """The same as a set, to be read and not to be kept, since it goes on changing."""
+        self._end_passing()
+        self._fold(self._position)
+        return self._older
+
+    def has_more_runs_than(self, count: int) -> bool:
+        """Whether there are more runs of incomplete offsets; it costs nothing where chunks have not changed."""
+        self._end_passing()
+        return self._older.run_count() > count
 
     def is_incomplete(self, offset: int) -> bool:
         """Whether a record of this offset has no durable outcome yet, or is still to come."""
-        return offset in self._incomplete or offset >= self._next_offset
+        return offset in self._recent or offset in self._older or offset >= self._next_offset

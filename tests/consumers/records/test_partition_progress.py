@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.records.commit_metadata import CommitMetadata
-from stoker.consumers.records.partition_progress import OffsetsWentBack, PartitionProgress
+from stoker.consumers.records.partition_progress import RECENT, OffsetsWentBack, PartitionProgress
+from support.small_chunks import small_chunks
+
+
+@pytest.fixture(params=[(16, RECENT), (3, 2)], ids=["as it is", "in small chunks"], scope="module", autouse=True)
+def _chunks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All offsets are in the dict of recent ones; or nearly all of them in bitmaps."""
+    with small_chunks(*request.param):
+        yield
 
 
 def naive_committable(taken: list[int], complete: set[int], end: int | None) -> int | None:
@@ -167,3 +178,33 @@ def test_an_offset_that_went_back_is_told_at_once(offset: int) -> None:
     assert (told.value.offset, told.value.expected) == (offset, 8)
     assert not progress.pass_over(offset)
     assert progress.incomplete_runs() == [(7, 8)]
+
+
+def test_what_a_former_owner_left_cannot_be_completed_before_it_is_delivered() -> None:
+    """It is incomplete, and not taken: a caller that completes it counts wrong."""
+    progress = PartitionProgress()
+    progress.begin(CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 6))))
+    with pytest.raises(KeyError):
+        progress.complete(5)
+    progress.take(3)
+    progress.complete(3)
+    assert (progress.committable(), progress.incomplete) == (5, 0)
+
+
+@given(deliveries())
+def test_incomplete_offsets_are_counted_and_listed_as_they_are(delivery: tuple[list[int], list[int]]) -> None:
+    """One by one, in runs, as a set, and as what is left before an end."""
+    offsets, completions = delivery
+    progress = PartitionProgress()
+    for offset in offsets:
+        progress.take(offset)
+    for number, offset in enumerate(completions):
+        progress.complete(offset)
+        left = set(offsets) - set(completions[: number + 1])
+        runs = progress.incomplete_runs()
+        assert {found for run in runs for found in range(*run)} == left
+        assert all(before[1] < after[0] for before, after in pairwise(runs))
+        assert (progress.incomplete, progress.left_before(100)) == (len(left), len(left) + 100 - progress.position)
+        assert all(progress.is_incomplete(offset) == (offset in left) for offset in offsets)
+        if number % 3 == 0:
+            assert [found for run in progress.incomplete_set().runs() for found in range(*run)] == sorted(left)

@@ -1,0 +1,16 @@
+"""Chunks of progress so small that tests with few offsets have many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
+
+from stoker.consumers.records import offset_set, partition_progress
+
+
+@contextmanager
+def small_chunks(bits: int = 3, recent: int = 2) -> Iterator[None]:
+    """Let a chunk have so few offsets, a power of two, and what was taken move on to chunks at once."""
+    with patch.object(offset_set, "SHIFT", bits), patch.object(partition_progress, "RECENT", recent):
+        yield
