@@ -10,6 +10,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 BATCH: Final = 10_000
 IDLE_TIMEOUT_S: Final = 15.0
+REQUEST_TIMEOUT_S: Final = 10.0
+"""For one question of restoring to the brokers."""
 
 ShouldStop = Callable[[], bool]
 

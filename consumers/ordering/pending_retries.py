@@ -7,13 +7,13 @@ a second record of an attempt, as a crash may leave, does not pass for the one t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.commit_metadata import CommitMetadata
+from ..records.commit_metadata import OffsetRange
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
 
@@ -32,17 +32,22 @@ def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
 
 
 def read_awaited(
-    consumer: Consumer, tier: Assignment, state: CommitMetadata, end: int, should_stop: ShouldStop
+    consumer: Consumer,
+    tier: Assignment,
+    stretch: OffsetRange,
+    is_complete: Callable[[int], bool],
+    should_stop: ShouldStop,
 ) -> Mapping[Lane, Collection[Awaited]]:
-    """What a tier's partition holds up to the offset `end` that is not complete, by key.
+    """What a stretch of a tier's partition holds that is not complete, by key.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
-    place = TopicPartition(tier.topic, tier.partition, state.committed_offset)
+    start, end = stretch
+    place = TopicPartition(tier.topic, tier.partition, start)
     found: defaultdict[Lane, list[Awaited]] = defaultdict(list)
     for message in read_tail(consumer, place, end, should_stop):
-        if not state.is_complete(message.offset() or 0) and message.key() is not None:
+        if not is_complete(message.offset() or 0) and message.key() is not None:
             record = Record(message, tier)
             if record.lane is not None:
                 found[record.lane].append(awaited_as(record))

@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, CommitState
 from ..records.commit_metadata import CommitMetadata
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
@@ -116,7 +116,8 @@ class Assignments:
         return found[0] if all(a is not None and a.is_running for a in found) else None
 
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
-        assignment.note_restored(start.state, spilled_at=start.spilled_at, awaited=start.awaited)
+        commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=list(start.former_chunks))
+        assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
         if assignment.progress.is_passing:
             self.passing.add(assignment)
 

@@ -1,15 +1,15 @@
 """`Commits`: commits to the group coordinator how far each partition has come, all that has changed in one request.
 
-A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it
-(`records/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its jobs starts:
-so the next owner can tell a clean hand-over from a crash.
+A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it, or refers
+to that (`records/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its jobs
+starts: so the next owner can tell a clean hand-over from a crash.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
-from ..records.commit_metadata import MAX_CHARACTERS, CommitMetadata
+from ..records.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from .assignments import Assignments
 from .spill import Spill
 
@@ -93,6 +93,8 @@ class Commits:
         is_wary = any(assignment.crash_history.deaths for assignment in present)
         self._next_at_s = now_s + (min(WARY_INTERVAL_S, self._interval_s) if is_wary else self._interval_s)
         self._spill.serve()
+        for assignment in present:
+            self._spill.clean(assignment)
         _forget_past(present)
         changed = self._changed(present, present_state)
         if changed:
@@ -118,10 +120,18 @@ class Commits:
         for assignment in ending:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
+        self._commit_last(consumer, ending)
+        for assignment in ending:
+            if assignment.commit_state.sent is not None:  # it was not refused, as far as is known
+                self._spill.clean_last(assignment)
+        self._spill.wait(LAST_SPILL_S)
+
+    def _commit_last(self, consumer: Consumer, ending: Collection[Assignment]) -> None:
         repeat_until_s: float | None = time.monotonic() + LAST_ANSWER_S
         while changed := self._changed(ending, self._last_state):
             refusal = _commit_now(consumer, changed)
             if refusal is None:
+                self._take_answer(None, changed)
                 if self._instruments:
                     self._instruments.committed(_committed(changed))
             elif _is_too_large(refusal):
@@ -150,8 +160,8 @@ class Commits:
 
     def _spill_last(self, assignment: Assignment) -> None:
         state = self._last_state(assignment)
-        if state is not None and state.encode(self._max_characters) is None:
-            self._spill.offer_last(assignment, state)
+        if state is not None and self._with_runs(assignment, state) is None:
+            self._spill.offer_last(assignment)
 
     def note_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         """Take the answer to the commit on its way: what failed is sent again with the next one."""
@@ -172,11 +182,14 @@ class Commits:
         assignment = self._assignments.find(place.topic, place.partition)
         if assignment is None:
             return
+        state = assignment.commit_state
         if is_refused:
-            assignment.commit_state.sent = None
-        elif assignment in self._opening and assignment.commit_state.sent == (place.offset, place.metadata or ""):
-            self._opening.discard(assignment)
-            self._opened.append(assignment)
+            state.sent = None
+        elif state.sent == (place.offset, place.metadata or ""):
+            state.taken = place.offset, state.sent_spilled_at
+            if assignment in self._opening:
+                self._opening.discard(assignment)
+                self._opened.append(assignment)
 
     def _take_refusal(self, refusal: KafkaError, refused: Iterable[TopicPartition]) -> None:
         if _is_too_large(refusal):
@@ -217,21 +230,33 @@ class Commits:
             state = state_of(assignment)
             if state is None:
                 continue
-            wanted = state.committed_offset, self._metadata(assignment, state)
+            text, spilled_at = self._metadata(assignment, state)
+            wanted = state.committed_offset, text
             if wanted != assignment.commit_state.sent:
-                assignment.commit_state.sent = wanted
+                assignment.commit_state.sent, assignment.commit_state.sent_spilled_at = wanted, spilled_at
                 changed.append(TopicPartition(assignment.topic, assignment.partition, *wanted))
         return changed
 
-    def _metadata(self, assignment: Assignment, state: CommitMetadata) -> str:
-        """The state as metadata; where it is too large, as far as the brokers have confirmed it elsewhere."""
-        text = state.encode(self._max_characters)
-        if text is None:
-            self._spill.offer(assignment, state)
-        if text is None and assignment.commit_state.spilled_at is not None:
-            text = state.referring(assignment.commit_state.spilled_at).encode(self._max_characters)
-        if text is None:
-            text = state.without_runs().encode(self._max_characters)
+    def _metadata(self, assignment: Assignment, state: CommitMetadata) -> tuple[str, SpilledAt | None]:
+        """The state as metadata, and what this refers to if it is too large: what the brokers have confirmed so far."""
+        text = self._with_runs(assignment, state)
+        if text is not None:
+            return text, None
+        self._spill.offer(assignment)
+        spilled_at = assignment.commit_state.spilled_at
+        if spilled_at is not None and (text := state.referring(spilled_at).encode(self._max_characters)) is not None:
+            return text, spilled_at
+        return self._without_runs(state), None
+
+    def _with_runs(self, assignment: Assignment, state: CommitMetadata) -> str | None:
+        """The state with what is incomplete as metadata; None where that is too large."""
+        progress = assignment.progress
+        if progress.has_more_runs_than(self._max_characters // 2):
+            return None
+        return replace(state, incomplete=tuple(progress.incomplete_runs())).encode(self._max_characters)
+
+    def _without_runs(self, state: CommitMetadata) -> str:
+        text = state.without_runs().encode(self._max_characters)
         if text is None and not self._has_logged_useless:
             self._has_logged_useless = True
             _LOGGER.error(
@@ -248,7 +273,7 @@ def _forget_past(assignments: Iterable[Assignment]) -> None:
 
 
 def present_state(assignment: Assignment) -> CommitMetadata | None:
-    """What is known of a partition at this moment; None before anything is."""
+    """What is known of a partition at this moment, but for what is incomplete of it; None before anything is."""
     progress = assignment.progress
     committable = progress.committable()
     if committable is None:
@@ -257,7 +282,6 @@ def present_state(assignment: Assignment) -> CommitMetadata | None:
     return CommitMetadata(
         committed_offset=committable,
         position=max(committable, progress.position),
-        incomplete=tuple(progress.incomplete_runs()),
         deaths=history.deaths,
         window_end=history.window_end,
         crashes=dict(history.crashes),

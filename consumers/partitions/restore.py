@@ -14,11 +14,11 @@ from ...schemas import Undecodable
 from ...topology import ClusterSettings, Queue
 from .. import log_keys
 from ..kafka.clients import make_reader
-from ..kafka.log_tail import ShouldStop, Unrestorable, read_tail
+from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
-from .start_positions import REQUEST_TIMEOUT_S, StartPosition, find_start_positions
+from .start_positions import StartPosition, find_start_positions
 
 _LOGGER = logging.getLogger("stoker.ledger")
 

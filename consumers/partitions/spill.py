@@ -1,5 +1,9 @@
 """`Spill`: writes the progress of partitions that does not fit their commit's metadata to the queue's progress topic.
 
+It writes the chunks that have changed (`chunk_records.py`), each under a key that no other assignment writes. A commit
+refers to them when the brokers have confirmed them; when a later commit is confirmed that needs them no more, they are
+deleted. An older state of a chunk is as true as a new one, only less complete.
+
 It has a producer of its own, made when it is first needed: the settling one flushes, and nothing here may wait for
 jobs' outcomes, nor they for this. Nothing here waits for brokers either, but at the end of an assignment, for a moment.
 """
@@ -7,7 +11,9 @@ jobs' outcomes, nor they for this. Nothing here waits for brokers either, but at
 from __future__ import annotations
 
 import logging
+import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -19,89 +25,180 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
 from ..records.assignment import Assignment
-from ..records.commit_metadata import CommitMetadata
+from ..records.offset_set import chunk_of
+from .chunk_records import encode_chunk
+from .spilled_chunks import Mark, SpilledChunks
 
 _LOGGER = logging.getLogger("stoker.progress")
 
 INTERVAL_S: Final = 1.0
-"""Between two spilled states of one partition: each may be tens of kilobytes, and an older one is as true."""
+"""Between two times that chunks of one partition are written."""
+MOST_CHUNKS: Final = 16
+"""So many chunks are written at a time: compressing one takes up to a millisecond of the poll thread."""
 REST_S: Final = 5.0
 """How long spilling rests after a failure, and between two complaints of it."""
+_EPOCH_BITS: Final = 62
+
+
+def new_epoch() -> int:
+    """A number that no other assignment has, of any worker."""
+    return secrets.randbits(_EPOCH_BITS)
 
 
 class Spill:
     """The progress topic's writer; owned by the poll thread."""
 
-    def __init__(self, queue: Queue, make_producer: Callable[[], Producer]) -> None:
+    def __init__(
+        self, queue: Queue, make_producer: Callable[[], Producer], make_epoch: Callable[[], int] = new_epoch
+    ) -> None:
         self._queue = queue
         self._make_producer = make_producer
+        self._make_epoch = make_epoch
         self._producer: Producer | None = None
-        self._under_way: set[tuple[str, int]] = set()
-        self._next_at_s: dict[tuple[str, int], float] = {}
+        self._chunks: dict[Assignment, SpilledChunks] = {}
+        self._unanswered = 0
+        self._ends: defaultdict[int, int] = defaultdict(int)
         self._rest_ends_at_s = 0.0
-        self._written: dict[Assignment, CommitMetadata] = {}
 
-    def offer(self, assignment: Assignment, state: CommitMetadata) -> None:
-        """Write a state, unless it is written, or another of this partition is under way or was written a moment ago.
+    def offer(self, assignment: Assignment) -> None:
+        """Write some of the chunks that have changed, unless others are on their way or were written a moment ago.
 
-        When the brokers have confirmed it, a `serve` notes where it is: `CommitState.spilled_at`.
+        When the brokers have confirmed all that are needed, a `serve` notes it: `CommitState.spilled_at`.
         """
-        if self._written.get(assignment) == state:
-            return
-        place, now_s = (assignment.topic, assignment.partition), time.monotonic()
-        if place not in self._under_way and now_s >= max(self._next_at_s.get(place, 0.0), self._rest_ends_at_s):
-            self._write(assignment, state)
+        chunks, now_s = self._chunks_of(assignment), time.monotonic()
+        if not chunks.is_under_way and now_s >= max(chunks.next_at_s, self._rest_ends_at_s):
+            chunks.next_at_s = now_s + INTERVAL_S
+            self._write(assignment, chunks, MOST_CHUNKS)
 
-    def offer_last(self, assignment: Assignment, state: CommitMetadata) -> None:
-        """Write a state, whenever the one before was written: the assignment ends."""
+    def offer_last(self, assignment: Assignment) -> None:
+        """Write all chunks that have changed, whenever the ones before were written: the assignment ends."""
         if time.monotonic() >= self._rest_ends_at_s:
-            self._write(assignment, state)
+            self._write(assignment, self._chunks_of(assignment), None)
 
-    def _write(self, assignment: Assignment, state: CommitMetadata) -> None:
-        place = assignment.topic, assignment.partition
-        self._next_at_s[place] = time.monotonic() + INTERVAL_S
+    def _chunks_of(self, assignment: Assignment) -> SpilledChunks:
+        found = self._chunks.get(assignment)
+        if found is None:
+            self._chunks = {kept: chunks for kept, chunks in self._chunks.items() if kept.is_active}
+            found = SpilledChunks(assignment.topic, assignment.partition, self._make_epoch())
+            self._chunks[assignment] = found
+        return found
+
+    def _write(self, assignment: Assignment, chunks: SpilledChunks, most: int | None) -> None:
+        for number, mark in chunks.due(assignment.progress, self._ends[assignment.partition], most):
+            if not self._write_chunk(assignment, chunks, number, mark):
+                return
+
+    def _write_chunk(self, assignment: Assignment, chunks: SpilledChunks, number: int, mark: Mark) -> bool:
+        key, (_, known) = chunks.key(number), mark
+        value = encode_chunk(key, known, assignment.progress.incomplete_set().bits_of(number))
+        refusal = self._produce(assignment, key, value, partial(self._note_answer, assignment, chunks, number))
+        if refusal is None:
+            chunks.note_sent(number, mark)
+        else:
+            self._complain(assignment, refusal)
+        return refusal is None
+
+    def _produce(
+        self,
+        assignment: Assignment,
+        key: bytes,
+        value: bytes | None,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+    ) -> KafkaError | None:
+        """Hand a record over to the client; why it does not take it."""
         try:
             if self._producer is None:
                 self._producer = self._make_producer()
             self._producer.produce(
                 self._queue.progress_topic,
-                key=assignment.topic,
-                value=state.to_bytes(),
+                key=key,
+                value=value,
                 partition=assignment.partition,
-                on_delivery=partial(self._note_answer, assignment),
+                on_delivery=on_delivery,
             )
         except (BufferError, KafkaException) as refusal:
-            self._complain(assignment, as_error(refusal))
-        else:
-            self._under_way.add(place)
-            self._written = {kept: written for kept, written in self._written.items() if kept.is_active} | {
-                assignment: state
-            }
+            return as_error(refusal)
+        self._unanswered += 1
+        return None
 
     def serve(self) -> None:
         """Take the brokers' answers, as far as they are here."""
-        if self._under_way and self._producer is not None:
+        if self._unanswered and self._producer is not None:
             self._producer.poll(0)
 
     def wait(self, timeout_s: float) -> None:
         """Wait for the brokers' answers."""
-        if self._under_way and self._producer is not None:
+        if self._unanswered and self._producer is not None:
             self._producer.flush(timeout_s)
 
-    def _note_answer(self, assignment: Assignment, error: KafkaError | None, message: Message) -> None:
-        self._under_way.discard((assignment.topic, assignment.partition))
-        fault = why_unconfirmed(error, message)
-        if fault is not None:
-            self._complain(assignment, fault)
-        else:
-            assignment.commit_state.spilled_at = message.offset()
+    def _note_answer(
+        self, assignment: Assignment, chunks: SpilledChunks, number: int, error: KafkaError | None, message: Message
+    ) -> None:
+        self._unanswered -= 1
+        fault, offset = why_unconfirmed(error, message), message.offset()
+        if fault is not None or offset is None:
+            chunks.note_failed(number)
+            self._complain(assignment, fault or KafkaError(KafkaError._FAIL))
+            return
+        chunks.note_confirmed(number, offset)
+        self._ends[assignment.partition] = max(self._ends[assignment.partition], offset + 1)
+        if not chunks.is_under_way and (spilled_at := chunks.spilled_at) is not None:
+            assignment.commit_state.spilled_at = spilled_at
+
+    # ---- what is needed no more
+
+    def clean(self, assignment: Assignment) -> None:
+        """Delete the chunks that the commit which the brokers have taken last needs no more."""
+        state, chunks = assignment.commit_state, self._chunks.get(assignment)
+        if state.taken is None:
+            return
+        committed, spilled_at = state.taken
+        if chunks is not None:
+            self._delete_own(assignment, chunks, committed)
+        if state.former_chunks:
+            is_own = spilled_at is not None and chunks is not None and spilled_at.epoch == chunks.epoch
+            self._delete_former(assignment, None if is_own else committed)
+
+    def clean_last(self, assignment: Assignment) -> None:
+        """The same when the last commit of the assignment was taken: what this does not refer to is of no use."""
+        self.clean(assignment)
+        state, chunks = assignment.commit_state, self._chunks.get(assignment)
+        spilled_at = state.taken[1] if state.taken is not None else None
+        if spilled_at is None:
+            self._delete_former(assignment, None)
+        if chunks is not None and (spilled_at is None or spilled_at.epoch != chunks.epoch):
+            self._delete_own(assignment, chunks, None)
+
+    def _delete_own(self, assignment: Assignment, chunks: SpilledChunks, committed: int | None) -> None:
+        """Delete what this assignment has written of chunks below the committed offset, or all of it."""
+        self._delete_keys(assignment, [chunks.key(number) for number in chunks.take_past(committed)])
+
+    def _delete_former(self, assignment: Assignment, committed: int | None) -> None:
+        """The same of what owners before have written."""
+        former = assignment.commit_state.former_chunks
+        kept = [] if committed is None else [found for found in former if found[0] >= chunk_of(committed)]
+        if len(kept) < len(former):
+            assignment.commit_state.former_chunks = kept
+            self._delete_keys(assignment, [found[1] for found in former if found not in kept])
+
+    def _delete_keys(self, assignment: Assignment, keys: list[bytes]) -> None:
+        """Have them deleted, if all goes well; those that stay do no harm."""
+        for key in keys:
+            if self._produce(assignment, key, None, self._note_deleted) is not None:
+                return
+
+    def _note_deleted(self, _error: KafkaError | None, _message: Message) -> None:
+        self._unanswered -= 1
+
+    # ---- when it fails
 
     def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
-        """Say what it means; commits go on without, or with what was spilled before."""
-        self._written.pop(assignment, None)
+        """Log what it means; commits go on without, or with what was spilled before."""
         if is_fatal(cause):
             self._producer = None  # the next one is made when it is needed
-            self._under_way.clear()
+            self._unanswered = 0
+            for chunks in self._chunks.values():
+                chunks.note_all_failed()
         is_new = time.monotonic() >= self._rest_ends_at_s
         self._rest_ends_at_s = time.monotonic() + REST_S
         if is_new:

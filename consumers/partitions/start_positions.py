@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ...topology import Queue
 from .. import log_keys
-from ..kafka.log_tail import ShouldStop, read_tail
+from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
 from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.commit_metadata import CommitMetadata, cut
+from ..records.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
+from ..records.offset_set import OffsetSet
+from .chunk_reader import FoundChunks, read_chunks
 
 _LOGGER = logging.getLogger("stoker.progress")
 
-REQUEST_TIMEOUT_S: Final = 10.0
 EARLIEST: Final = -2
 LATEST: Final = -1
 """Kafka's marks, in place of a time, for where a partition begins and ends."""
 UNSEEN_SPAN: Final = 1_000
 """An owner that died may have begun jobs beyond the position that it committed last: so many are taken for begun."""
-_GONE: Final = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._AUTO_OFFSET_RESET,
-        KafkaError.OFFSET_OUT_OF_RANGE,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +33,22 @@ class StartPosition:
 
     Attributes:
         state: what is known of the partition, open, with the last owner's death counted if it has died.
-        spilled_at: where on the progress topic the runs were found; None where they were not there.
+        incomplete: which offsets below the position are incomplete; None where `state` has them.
+        spilled_at: where on the progress topic these were found; None where they were not there.
+        former_chunks: the keys of what stands there of this partition, by the chunk's number.
         awaited: of a tier, where order is strict: {key: its records there that are not complete}.
     """
 
     state: CommitMetadata
-    spilled_at: int | None = None
+    incomplete: OffsetSet | None = None
+    spilled_at: SpilledAt | None = None
+    former_chunks: Sequence[tuple[int, bytes]] = ()
     awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
+
+    def is_complete(self, offset: int) -> bool:
+        """Whether the record there needs nothing more."""
+        is_left = self.incomplete is not None and offset in self.incomplete
+        return offset < self.state.committed_offset or (offset < self.state.position and not is_left)
 
 
 def find_start_positions(
@@ -69,7 +70,8 @@ def find_start_positions(
         assignment = by_place[at]
         found = _Former(consumer, queue, place, should_stop).start_position(lows[at], highs[at])
         if queue.ordering == "strict" and assignment.source.goes_ahead:
-            awaited = read_awaited(consumer, assignment, found.state, highs[at], should_stop)
+            stretch = found.state.committed_offset, highs[at]
+            awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, awaited=awaited)
         start_positions[assignment] = found
     return start_positions
@@ -97,7 +99,8 @@ class _Former:
         self._queue = queue
         self._place = place
         self._should_stop = should_stop
-        self._spilled_at: int | None = None
+        self._spilled_at: SpilledAt | None = None
+        self._former_chunks: Sequence[tuple[int, bytes]] = ()
 
     def start_position(self, low: int, high: int) -> StartPosition:
         """Where the next one begins, in a log from offset `low` up to, not including, `high`."""
@@ -113,31 +116,38 @@ class _Former:
             # none would, and no offset is committed that makes everything run again.
             return StartPosition(state=CommitMetadata(committed_offset=offset, position=offset))
         known = self._read_former() or CommitMetadata(committed_offset=offset, position=offset, is_open=False)
-        state = self._past_deleted(self._before_the_end(known, high), low)
-        return StartPosition(state=taken_over(state, high), spilled_at=self._spilled_at)
+        state, incomplete = self._read_incomplete(known)
+        state = self._past_deleted(self._before_the_end(state, high), incomplete, low)
+        incomplete.keep(state.committed_offset, state.position)
+        return StartPosition(
+            state=taken_over(state, high),
+            incomplete=incomplete,
+            spilled_at=self._spilled_at,
+            former_chunks=self._former_chunks,
+        )
 
     def _before_the_end(self, state: CommitMetadata, high: int) -> CommitMetadata:
         if state.position <= high:
             return state
+        self._spilled_at = None  # chunks that know of the records there may not count for what comes in their place
         self._warn(
             f"it ends at {high}, and records up to {state.position} were seen before: it was cut off. "
             "What comes in their place is run"
         )
-        return state.cut_at(high)
+        return replace(state, position=max(state.committed_offset, high))
 
-    def _past_deleted(self, state: CommitMetadata, low: int) -> CommitMetadata:
+    def _past_deleted(self, state: CommitMetadata, incomplete: OffsetSet, low: int) -> CommitMetadata:
         if state.committed_offset >= low:
             return state
-        runs = cut([*state.incomplete, (state.position, max(low, state.position))], state.committed_offset, low)
-        lost = sum(end - start for start, end in runs)
+        incomplete.keep(0, state.position)
+        lost = incomplete.clear(0, low) + max(0, low - state.position)
         if lost:
             self._warn(
                 f"up to {lost} records, from offset {state.committed_offset} to {low - 1}, were deleted before they "
                 "were run: they waited for longer than the topic keeps them, or somebody deleted them. Going on from "
                 f"{low}"
             )
-        position = max(low, state.position)
-        return replace(state, committed_offset=low, position=position, incomplete=cut(state.incomplete, low, position))
+        return replace(state, committed_offset=low, position=max(low, state.position))
 
     def _read_former(self) -> CommitMetadata | None:
         metadata, offset = self._place.metadata, self._place.offset
@@ -148,34 +158,39 @@ class _Former:
                 "from there; jobs beyond it that are done come again, and the ledger skips those that it remembers"
             )
             return None
+        return state
+
+    def _read_incomplete(self, state: CommitMetadata) -> tuple[CommitMetadata, OffsetSet]:
+        """Which offsets the last owner left incomplete, of the commit or of the progress topic, and the state by it."""
         if state.spilled_at is None:
-            return state
-        spilled = self._read_spilled(state.spilled_at)
-        if spilled is None:
+            return replace(state, incomplete=()), OffsetSet(state.incomplete)
+        found = read_chunks(
+            self._consumer, self._queue.progress_topic, self._place, state.spilled_at, self._should_stop
+        )
+        found = found or FoundChunks()
+        self._former_chunks = found.keys
+        if found.by_number:
+            self._spilled_at = state.spilled_at
+            self._warn_of_unread(found.unread(state.committed_offset))
+        else:
             self._warn(
                 f"what is complete beyond the committed offset {state.committed_offset} cannot be read from "
                 f"{self._queue.progress_topic}, so it is delivered again; the ledger skips what it remembers"
             )
-            return state.without_runs()
-        return state.with_runs_of(spilled)
+        position = found.position(state)
+        return (
+            replace(state, position=position, spilled_at=None),
+            found.incomplete(state.committed_offset, position),
+        )
 
-    def _read_spilled(self, spilled_at: int) -> CommitMetadata | None:
-        """The newest spilled state of this partition, from the one on that the commit refers to."""
-        topic, key = self._queue.progress_topic, self._place.topic.encode()
-        try:
-            _, end = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, self._place.partition), timeout=REQUEST_TIMEOUT_S
+    def _warn_of_unread(self, stretches: Sequence[OffsetRange]) -> None:
+        if stretches:
+            first, end = stretches[0]
+            self._warn(
+                f"what is complete from offset {first} up to {end}, and in {len(stretches) - 1} more stretches, cannot "
+                f"be read from {self._queue.progress_topic}, so it is delivered again; the ledger skips what it "
+                "remembers"
             )
-            newest = None
-            place = TopicPartition(topic, self._place.partition, spilled_at)
-            for message in read_tail(self._consumer, place, end, self._should_stop):
-                if message.key() == key and (state := CommitMetadata.from_bytes(message.value() or b"")) is not None:
-                    newest, self._spilled_at = state, message.offset()
-        except KafkaException as failure:
-            if failure.args[0].code() in _GONE:
-                return None
-            raise
-        return newest
 
     def _warn(self, what: str) -> None:
         _LOGGER.warning(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from .commit_metadata import CommitMetadata
+from .commit_metadata import CommitMetadata, SpilledAt
 from .crash_history import CrashHistory
+from .offset_set import OffsetSet
 from .partition_progress import PartitionProgress
 from .source import MAIN, Source
 
@@ -71,11 +72,18 @@ class CommitState:
     Attributes:
         sent: the offset and metadata that were committed last, answered or on their way; None before the first commit,
             and where the last one was refused.
-        spilled_at: where on the progress topic its incomplete offsets were last confirmed; None where they were not.
+        spilled_at: where on the progress topic its incomplete offsets were last confirmed, by this assignment or by the
+            one before; None where they were not.
+        sent_spilled_at: what of this the last commit referred to.
+        taken: the offset that the brokers have taken last, and what that commit referred to; None before the first.
+        former_chunks: the keys of chunks on the progress topic that owners before have left, by the chunk's number.
     """
 
     sent: tuple[int, str] | None = None
-    spilled_at: int | None = None
+    spilled_at: SpilledAt | None = None
+    sent_spilled_at: SpilledAt | None = None
+    taken: tuple[int, SpilledAt | None] | None = None
+    former_chunks: list[tuple[int, bytes]] = field(default_factory=list)
 
 
 class Assignment:
@@ -147,20 +155,22 @@ class Assignment:
     def note_restored(
         self,
         state: CommitMetadata,
+        incomplete: OffsetSet | None = None,
         *,
-        spilled_at: int | None = None,
+        commit_state: CommitState | None = None,
         awaited: Mapping[Lane, Collection[Awaited]] = MappingProxyType({}),
     ) -> None:
         """Move on from RESTORING to OPENING, with what the owner before has left behind.
 
         Args:
-            spilled_at: where on the progress topic the runs of `state` were found; None where they were not there.
+            incomplete: the offsets that it left incomplete; None where `state` has them.
+            commit_state: where on the progress topic these were found.
             awaited: of a tier, where order is strict: {key: its records there that are not complete}.
         """
         self._move_to(AssignmentState.OPENING, {AssignmentState.RESTORING})
-        self.progress.begin(state)
+        self.progress.begin(state, incomplete)
         self.crash_history.restore(state)
-        self.commit_state.spilled_at = spilled_at
+        self.commit_state = commit_state or CommitState()
         self._awaited = awaited
 
     def take_awaited(self) -> Mapping[Lane, Collection[Awaited]]:

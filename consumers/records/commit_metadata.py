@@ -7,20 +7,19 @@ It stands in the metadata of the group's committed offset, as text:
 The body is a row of unsigned varints (7 bits each, low ones first): committed offset, position, flags (1 open, 2
 spilled), deaths, window_end, the number of `crashes` and for each of them its offset beyond the committed one and its
 count; then either the lengths of runs, incomplete and complete by turns from the committed offset on, or, if spilled,
-the offset of the record on the progress topic that holds the runs. Such a record's value is crc32 + body,
-without base64. Pure.
+the epoch of the chunks on the progress topic that hold what is incomplete, and the offset of the first of them there
+(`partitions/chunk_records.py`). Pure.
 """
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode, b64encode
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 PREFIX: Final = "stoker1:"
 MAX_CHARACTERS: Final = 3_900
@@ -36,6 +35,18 @@ OffsetRange = tuple[int, int]
 """Offsets from the first up to, not including, the second."""
 
 
+class SpilledAt(NamedTuple):
+    """Where on the progress topic the incomplete offsets of a partition are.
+
+    Attributes:
+        epoch: which of its chunks count: those that one assignment has written, and no other ever writes.
+        offset: none of those that are the last ones of their number lies before it.
+    """
+
+    epoch: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitMetadata:
     """The progress of one partition at one moment.
@@ -49,7 +60,7 @@ class CommitMetadata:
         deaths: how many owners ended without closing it since it last came beyond `window_end`.
         window_end: offsets below it were possibly running when the last owner died; 0 if none did.
         crashes: {incomplete offset: how often a process died while it ran}.
-        spilled_at: where on the progress topic the runs are; None where they are here.
+        spilled_at: where on the progress topic they are; None where they are here.
     """
 
     committed_offset: int
@@ -59,7 +70,7 @@ class CommitMetadata:
     deaths: int = 0
     window_end: int = 0
     crashes: Mapping[int, int] = field(default_factory=dict)
-    spilled_at: int | None = None
+    spilled_at: SpilledAt | None = None
 
     def encode(self, max_characters: int = MAX_CHARACTERS) -> str | None:
         """The state as commit metadata, or None if that would be too large."""
@@ -69,7 +80,7 @@ class CommitMetadata:
         return text if len(text) <= max_characters else None
 
     def to_bytes(self) -> bytes:
-        """The state as the value of a record on the progress topic."""
+        """The state as bytes, checksum and body."""
         numbers = [
             self.committed_offset,
             self.position,
@@ -78,7 +89,7 @@ class CommitMetadata:
             self.window_end,
             *self._crash_numbers(),
         ]
-        numbers += self._run_lengths() if self.spilled_at is None else [self.spilled_at]
+        numbers += self._run_lengths() if self.spilled_at is None else self.spilled_at
         body = _to_varints(numbers)
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
@@ -87,33 +98,9 @@ class CommitMetadata:
         runs = ((self.committed_offset, self.position),) if self.position > self.committed_offset else ()
         return replace(self, incomplete=runs, spilled_at=None)
 
-    def referring(self, spilled_at: int) -> CommitMetadata:
-        """The same, with its runs on the progress topic at that offset."""
+    def referring(self, spilled_at: SpilledAt) -> CommitMetadata:
+        """The same, with what is incomplete on the progress topic."""
         return replace(self, incomplete=(), spilled_at=spilled_at)
-
-    def with_runs_of(self, spilled: CommitMetadata) -> CommitMetadata:
-        """The same, with what a state that was spilled for it knows to be complete; that one may be older."""
-        position = max(self.position, spilled.position)
-        runs = cut([*spilled.incomplete, (spilled.position, position)], self.committed_offset, position)
-        return replace(
-            self,
-            position=position,
-            incomplete=runs,
-            crashes={**spilled.crashes, **self.crashes},
-            spilled_at=None,
-        )
-
-    def is_complete(self, offset: int) -> bool:
-        """Whether the record there needs nothing more."""
-        at = bisect_right(self.incomplete, offset, key=lambda run: run[0])
-        return offset < self.committed_offset or (
-            offset < self.position and (at == 0 or self.incomplete[at - 1][1] <= offset)
-        )
-
-    def cut_at(self, end: int) -> CommitMetadata:
-        """The same, with nothing known from the offset `end` on, not below the committed one."""
-        position = max(self.committed_offset, min(self.position, end))
-        return replace(self, position=position, incomplete=cut(self.incomplete, self.committed_offset, position))
 
     def _flags(self) -> int:
         return (_OPEN if self.is_open else 0) | (0 if self.spilled_at is None else _SPILLED)
@@ -165,7 +152,7 @@ class CommitMetadata:
 
     @classmethod
     def from_bytes(cls, value: bytes) -> Self | None:
-        """Read the value of a record on the progress topic; None where it is damaged."""
+        """Read what `to_bytes` has made; None where it is damaged."""
         body = value[_CHECKSUM_BYTES:]
         if binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") != value[:_CHECKSUM_BYTES]:
             return None
@@ -184,7 +171,7 @@ class CommitMetadata:
         """
         committed, position, flags, deaths, window_end, crash_count = (numbers.popleft() for _ in range(6))
         crashes = {committed + numbers.popleft(): numbers.popleft() for _ in range(crash_count)}
-        spilled_at = numbers.popleft() if flags & _SPILLED else None
+        spilled_at = SpilledAt(numbers.popleft(), numbers.popleft()) if flags & _SPILLED else None
         incomplete = tuple(_runs(committed, numbers))
         if position < max([committed, *(end for _, end in incomplete[-1:])]):
             raise ValueError("its runs pass its position")
@@ -216,16 +203,6 @@ def joined(runs: Iterable[OffsetRange]) -> Iterator[OffsetRange]:
         present = (start, end)
     if present is not None:
         yield present
-
-
-def cut(runs: Iterable[OffsetRange], start: int, end: int) -> tuple[OffsetRange, ...]:
-    """The parts of ascending runs that lie within a stretch, joined where they touch.
-
-    >>> cut([(1, 4), (6, 7), (7, 12)], 2, 9)
-    ((2, 4), (6, 9))
-    """
-    inside = ((max(first, start), min(after, end)) for first, after in runs)
-    return tuple(joined((first, after) for first, after in inside if first < after))
 
 
 def _runs(first: int, lengths: Iterable[int]) -> Iterator[OffsetRange]:

@@ -21,6 +21,7 @@ from simulation.machine import WorkerMachine
 from simulation.search import play_seed
 from simulation.virtual_time import virtual_time
 from simulation.world import Shape
+from support.small_chunks import small_chunks
 
 pytestmark = pytest.mark.expected_errors("cannot be written", "characters of metadata with commits")
 
@@ -28,10 +29,12 @@ SHAPES = {
     "ordering by key": Shape(is_watched=True),
     "no ordering": Shape(ordering="none"),
     "strict ordering": Shape(ordering="strict"),
-    "progress that is spilled": Shape(spills_beyond=26),
-    "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=26),
+    "progress that is spilled": Shape(spills_beyond=0),
+    "strict ordering, progress that is spilled": Shape(ordering="strict", spills_beyond=0),
+    "progress that is spilled now and then, a ledger that forgets": Shape(spills_beyond=1, is_forgetful=True),
     "offsets that go back": Shape(goes_back=True, is_watched=True),
     "strict ordering, offsets that go back, large jobs": Shape(goes_back=True, ordering="strict", large_every=3),
+    "offsets that go back, progress that is spilled": Shape(goes_back=True, spills_beyond=0),
     "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
     "a registry that is away, and topics that refuse large records": Shape(newer_every=2, large_every=3),
@@ -60,7 +63,7 @@ all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys()
 @pytest.fixture(autouse=True)
 def _no_real_time() -> Iterator[None]:
     """The worker asks the simulation's clock."""
-    with virtual_time():
+    with virtual_time(), small_chunks():
         yield
 
 

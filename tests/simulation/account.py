@@ -11,6 +11,7 @@ from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
 from simulation.followers import FOLLOWED_TOPIC
 from simulation.jobs import Job, Run, Told
+from simulation.known import Known, known_of
 from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
@@ -27,7 +28,7 @@ from stoker.topology import Queue
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
 
-BEGUN_ANEW = CommitMetadata(committed_offset=0, position=0)
+BEGUN_ANEW = Known(CommitMetadata(committed_offset=0, position=0), 0, frozenset())
 """What is known to be complete where offsets went back: nothing."""
 
 
@@ -60,7 +61,7 @@ class Account:
         self._ended: defaultdict[int, set[str]] = defaultdict(set)
         self.durable: dict[tuple[int, str], int] = {}
         self.seen: dict[Assignment, int] = {}
-        self.complete_before: dict[Assignment, CommitMetadata] = {}
+        self.complete_before: dict[Assignment, Known] = {}
         self.deaths = Deaths(queue)
         self.step = 0
         self.is_disturbed = False
@@ -126,7 +127,7 @@ class Account:
     def _note_commit(self, place: Place, member: object) -> None:
         self.check_committed(place)
         if isinstance(member, SimProcess) and member.is_alive:
-            check_not_passed(member, place, self._meant_by_commit(place))
+            check_not_passed(member, place, self._meant_by_commit(member, place))
 
     def _check_all_committed(self, partition: int) -> None:
         for place in list(self._brokers.committed):
@@ -140,31 +141,21 @@ class Account:
             if state.is_complete(told.record.offset):
                 assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
 
-    def known_to_successor(self, place: Place) -> CommitMetadata:
-        """What the commit says, and the newest of the progress topic where it refers to that."""
-        state, spilled = self._committed(place), self._spilled(place)
-        return state if state.spilled_at is None else _joined(state, spilled[max(spilled)] if spilled else None)
+    def known_to_successor(self, place: Place) -> Known:
+        """What the commit says, and the chunks of the progress topic where it refers to them."""
+        return known_of(self._brokers, place, self._queue.progress_topic)
 
-    def _meant_by_commit(self, place: Place) -> CommitMetadata:
-        """What the commit says, and the very record of the progress topic that it refers to: all that its owner knows.
+    def _meant_by_commit(self, member: SimProcess, place: Place) -> Known:
+        """What the process itself means by its commit.
 
-        A successor may know more: an owner that was cut off still writes there what it has settled.
+        Where it refers to chunks of the owner before, a successor may know more: one that was cut off still writes
+        there what it has settled.
         """
-        state = self._committed(place)
-        return state if state.spilled_at is None else _joined(state, self._spilled(place).get(state.spilled_at))
-
-    def _committed(self, place: Place) -> CommitMetadata:
-        offset, metadata = self._brokers.committed.get(place, (0, ""))
-        return CommitMetadata.decode(metadata, offset) or CommitMetadata(committed_offset=offset, position=offset)
-
-    def _spilled(self, place: Place) -> dict[int, CommitMetadata | None]:
-        """{offset on the progress topic: what was spilled there}, from the one on that the commit refers to."""
-        log, spilled_at = self._brokers.logs[self._queue.progress_topic, place[1]], self._committed(place).spilled_at
-        return {
-            at: CommitMetadata.from_bytes(message.value() or b"")
-            for at, message in log.records.items()
-            if spilled_at is not None and at >= spilled_at and message.key() == place[0].encode()
-        }
+        known, own = self.known_to_successor(place), member.assignments.find(*place)
+        spilled_at = known.state.spilled_at
+        if own is None or spilled_at is None or spilled_at.epoch in member.epochs:
+            return known
+        return self.complete_before.get(_restored(own), BEGUN_ANEW)
 
     def _is_settled(self, told: Told) -> bool:
         if any((told.place[1], name) in self.durable for name in told.names):
@@ -205,7 +196,7 @@ class Account:
     def note_child_killed(self, process: SimProcess, record: Record, outcome: Outcome | None) -> None:
         """A job has killed its child: its run is cut, at no attempt's cost; it has an outcome once that is enough."""
         self._run_of(record).is_cut = True
-        self.deaths.note_child(record, self.complete_before.get(record.assignment, BEGUN_ANEW), outcome)
+        self.deaths.note_child(record, self.complete_before.get(record.assignment, BEGUN_ANEW).state, outcome)
         if outcome is not None:
             self.note_end(process, record, outcome)
 
@@ -318,10 +309,6 @@ class Account:
 def _restored(assignment: Assignment) -> Assignment:
     """The one that read what its partition needs: itself, or the one of which it goes on with the partition."""
     return assignment if assignment._replaced is None else _restored(assignment._replaced)
-
-
-def _joined(committed: CommitMetadata, spilled: CommitMetadata | None) -> CommitMetadata:
-    return committed.without_runs() if spilled is None else committed.with_runs_of(spilled)
 
 
 def _has_ended(name: str, value: bytes) -> bool:

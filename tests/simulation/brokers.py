@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
@@ -76,6 +77,7 @@ class SimBrokers:
         committed: the group's offsets, with metadata.
         limits: {topic: bytes of a record that it takes}; no limit where it has none.
         fenced: the members that the group takes for dead: it refuses their commits.
+        epochs: under which chunks of progress are written, no two under the same.
         read_from: the offsets at which consumers that assigned themselves began.
     """
 
@@ -84,6 +86,7 @@ class SimBrokers:
         self.logs: defaultdict[Place, Log] = defaultdict(Log)
         self.limits: dict[str, int] = {}
         self.committed: dict[Place, Committed] = {}
+        self.epochs = count(1)
         self.fenced: set[object] = set()
         self.read_from: defaultdict[Place, list[int]] = defaultdict(list)
         self.on_append: OnAppend = lambda _message: None

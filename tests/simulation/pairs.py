@@ -8,17 +8,18 @@ from confluent_kafka import Message
 
 from simulation.brokers import Place
 from simulation.jobs import Job
+from simulation.known import Known
 from simulation.processes import SimProcess
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.offset_set import OffsetSet
 from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TRUNCATED_FROM
 
 
-def check_not_passed(process: SimProcess, place: Place, committed: CommitMetadata) -> None:
+def check_not_passed(process: SimProcess, place: Place, committed: Known) -> None:
     """A commit says of nothing to be complete that its process still has in hand.
 
     Of what the process itself means by it, since others may know better: an owner that was cut off has settled a record
@@ -76,9 +77,15 @@ def check_named(name: str, ended: Collection[str]) -> None:
     assert name in ended, f"the ledger has {name}, and no such outcome was handed in"
 
 
-def check_restored(starts: Mapping[Assignment, StartPosition], committed: Mapping[Assignment, CommitMetadata]) -> None:
-    """What an assignment begins with is what was committed, unless the log was cut meanwhile."""
+def check_restored(
+    starts: Mapping[Assignment, StartPosition], before: Mapping[Assignment, Known], after: Mapping[Assignment, Known]
+) -> None:
+    """What an assignment begins with is what was committed, unless the log was cut meanwhile.
+
+    An owner that was cut off may have written meanwhile what it has completed; what is here may be of any moment.
+    """
     for assignment, start in starts.items():
-        known, restored = committed[assignment], start.state
-        if (known.committed_offset, known.position) == (restored.committed_offset, restored.position):
-            assert restored.incomplete == known.incomplete, f"{known} was restored as {restored}"
+        known, restored = before[assignment], start.state
+        if (known.state.committed_offset, known.position) == (restored.committed_offset, restored.position):
+            left = frozenset(offset for run in (start.incomplete or OffsetSet()).runs() for offset in range(*run))
+            assert after[assignment].left & known.left <= left <= known.left, f"{known} was restored as {left}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulation.checks import check_counts, check_rest
+from simulation.clients import Fate
 from simulation.commands import (
     COMMIT_FATES,
     Command,
@@ -177,8 +178,7 @@ class Play:
         process = self.world.processes[choice % len(self.world.processes)]
         match trouble.what:
             case "join":
-                if len(self.alive) < MOST_PROCESSES:
-                    self.turn(self.world.join(choice % 2))
+                self._join(choice)
             case "kill":
                 self.world.kill(process)
             case "kill_and_expire":
@@ -190,12 +190,21 @@ class Play:
                     self._notice(process)
             case "notice":
                 self._notice(process)
+            case "spill":
+                process.spill_fates.append(trouble.fate)
             case "answer_commit":
-                if process.unanswered:
-                    process.answer_commit(trouble.fate)
+                self._answer_commit(process, trouble.fate)
             case what:
                 is_instead = self.world.shape.goes_back and what in INSTEAD_OF
                 getattr(self.world, "go_back" if is_instead else what)(choice)
+
+    def _join(self, choice: int) -> None:
+        if len(self.alive) < MOST_PROCESSES:
+            self.turn(self.world.join(choice % 2))
+
+    def _answer_commit(self, process: SimProcess, fate: Fate) -> None:
+        if process.unanswered:
+            process.answer_commit(fate)
 
     def _notice(self, process: SimProcess) -> None:
         if process.is_alive and process.is_fenced:

@@ -38,6 +38,7 @@ from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Reader
@@ -90,7 +91,8 @@ class SimProcess:
     """One process.
 
     Attributes:
-        fates: of its next writes; `commit_fates`: of its next commits that are waited for.
+        fates: of its next writes; `commit_fates`: of its next commits that are waited for; `spill_fates`: of its next
+            writes to the progress topic, under its `epochs`.
         while_waiting, while_reading: what happens elsewhere while it waits for the answers to writes, or restores.
         unanswered: commits that were sent, in order.
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
@@ -111,6 +113,8 @@ class SimProcess:
     counts: CountingInstrument | None = None
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
+    spill_fates: deque[Fate] = field(default_factory=deque)
+    epochs: set[int] = field(default_factory=set)
     while_waiting: Callable[[], None] = lambda: None
     while_reading: Callable[[], None] = lambda: None
     unanswered: deque[list[TopicPartition]] = field(default_factory=deque)
@@ -130,7 +134,7 @@ class SimProcess:
         self.assignments = Assignments(queue)
         self.commits = Commits(
             self.assignments,
-            Spill(queue, self._spilling_producer),
+            Spill(queue, self._spilling_producer, self._make_epoch),
             settings.commit_interval,
             instruments=instruments,
         )
@@ -225,7 +229,12 @@ class SimProcess:
         return cast(Producer, SimProducer(self.brokers, deque(), lambda: None))
 
     def _spilling_producer(self) -> Producer:
-        return cast(Producer, SimProducer(self.brokers, deque(), lambda: None))
+        return cast(Producer, SimProducer(self.brokers, self.spill_fates, lambda: None))
+
+    def _make_epoch(self) -> int:
+        epoch = next(self.brokers.epochs)
+        self.epochs.add(epoch)
+        return epoch
 
     def _wait_for_reading(self) -> None:
         self.while_reading()
@@ -298,6 +307,15 @@ class SimProcess:
         self.brokers.fenced.discard(self)
 
     # ---- commits
+
+    def spill_beyond(self, runs: int) -> None:
+        """Believe that no more runs of incomplete offsets fit a commit."""
+        encode = self.commits._with_runs
+
+        def with_few_runs(assignment: Assignment, state: CommitMetadata) -> str | None:
+            return None if len(assignment.progress.incomplete_runs()) > runs else encode(assignment, state)
+
+        self.commits._with_runs = with_few_runs  # type: ignore[method-assign]  # it believes it
 
     def note_commit(self, places: list[TopicPartition]) -> None:
         """A commit is on its way."""

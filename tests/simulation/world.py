@@ -70,7 +70,8 @@ class Shape:
         is_followed: whether ends of jobs write a second record.
         is_watched: whether each process has an instrument that counts.
         is_gated: whether each process has a gate that closes and opens by chance.
-        spills_beyond: what the processes believe that they take; None leaves that to find out.
+        spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
+            find out.
     """
 
     ordering: Ordering = "key"
@@ -207,6 +208,18 @@ class World:
         """Of the progress topic of one partition, the last record of each key is left."""
         self.brokers.logs[self.queue.progress_topic, choice % PARTITIONS].compact()
 
+    def damage_progress(self, choice: int) -> None:
+        """A record of the progress topic is damaged, or deleted by an operator: what it holds counts as incomplete."""
+        log = self.brokers.logs[self.queue.progress_topic, choice % PARTITIONS]
+        if not log.records or self.shape.is_forgetful:
+            return
+        self.account.is_disturbed = True
+        offset = list(log.records)[choice % len(log.records)]
+        message = log.records.pop(offset)
+        if choice % 3 and (value := message.value()):
+            message.set_value(value[:-1] + bytes([value[-1] ^ 1]))
+            log.records[offset] = message
+
     def remove_complete(self, choice: int) -> None:
         """Compaction or retention removes a record that is complete."""
         place = self._place(choice)
@@ -264,7 +277,7 @@ class World:
             counts=CountingInstrument() if self.shape.is_watched else None,
         )
         if self.shape.spills_beyond is not None:
-            process.commits._max_characters = self.shape.spills_beyond
+            process.spill_beyond(self.shape.spills_beyond)
         self.processes.append(process)
         return process
 
@@ -283,7 +296,9 @@ class World:
             process.while_reading = while_reading
             added = process.unrestored[0]
             self.account.note_restored(process, added)
-            check_restored(process.restore(), self.account.complete_before)
+            starts = process.restore()
+            after = {a: self.account.known_to_successor((a.topic, a.partition)) for a in starts}
+            check_restored(starts, self.account.complete_before, after)
 
     def revoke(self, partition: int, wait_ended: Callable[[list[Assignment]], None]) -> None:
         """The group takes a partition back in order."""

@@ -177,10 +177,10 @@ def test_a_commit_waits_for_the_answer_to_the_one_before() -> None:
 class NoSpill:
     """The progress topic is of no use."""
 
-    def offer(self, _assignment: Assignment, _state: CommitMetadata) -> None:
+    def offer(self, _assignment: Assignment) -> None:
         """It is not written."""
 
-    offer_last = offer
+    offer_last = clean = clean_last = offer
 
     def wait(self, _timeout_s: float) -> None:
         """There is nothing to wait for."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, Message, Producer
 
 from stoker.consumers.partitions import spill as spilling
+from stoker.consumers.partitions import spilled_chunks
+from stoker.consumers.partitions.chunk_records import ChunkKey, decode_chunk
 from stoker.consumers.partitions.spill import INTERVAL_S as SPILL_INTERVAL_S
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.commit_metadata import SpilledAt
 from support.scenes.deliveries import declare
+from support.small_chunks import small_chunks
 
-STATE = CommitMetadata(committed_offset=0, position=10, incomplete=((0, 1), (5, 6)))
-LATER = CommitMetadata(committed_offset=0, position=12, incomplete=((0, 1), (5, 6)))
+CHUNK = 8
+FIRST_AT = 7
+"""Where the first record is written; each of the others stands behind the one before."""
 
 
 class Answering:
@@ -24,60 +29,154 @@ class Answering:
 
     def __init__(self, error: KafkaError | None = None) -> None:
         self.error = error
-        self.written = 0
-        self._asked: list[Callable[[KafkaError | None, Message], None]] = []
+        self.written: list[tuple[ChunkKey, bytes | None]] = []
+        self._asked: list[tuple[int, Callable[[KafkaError | None, Message], None]]] = []
+        self._places = count(FIRST_AT)
 
-    def produce(self, topic: str, *, on_delivery: Callable[[KafkaError | None, Message], None], **_others: Any) -> None:
+    def produce(
+        self,
+        topic: str,
+        *,
+        key: bytes,
+        value: bytes | None,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+        **_others: Any,
+    ) -> None:
         """Take one."""
-        self.written += 1
-        self._asked.append(on_delivery)
+        decoded = ChunkKey.decode(key)
+        assert decoded is not None
+        self.written.append((decoded, value))
+        self._asked.append((next(self._places), on_delivery))
 
     def poll(self, _timeout_s: float) -> int:
         """Answer all."""
         asked, self._asked = self._asked, []
-        for answer in asked:
-            answer(self.error, Message(topic="t", offset=7))
+        for at, answer in asked:
+            answer(self.error, Message(topic="t", offset=at))
         return 0
+
+    def take_numbers(self) -> list[int]:
+        """The chunks that were written since the last call."""
+        written, self.written = self.written, []
+        return [key.number for key, value in written if value is not None]
+
+    def take_deleted(self) -> list[tuple[int, int]]:
+        """Epoch and number of the chunks that were deleted since the last call."""
+        written, self.written = self.written, []
+        return [(key.epoch, key.number) for key, value in written if value is None]
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing waits for time to pass."""
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing waits for time to pass, and a chunk has eight offsets."""
     monkeypatch.setattr(spilling, "INTERVAL_S", 0.0)
     monkeypatch.setattr(spilling, "REST_S", 0.0)
+    with small_chunks():
+        yield
 
 
 def spill_by(*producers: Answering) -> Spill:
     """A spill that makes these producers, one after the other."""
-    made = iter(producers)
-    return Spill(declare().queue, lambda: cast(Producer, next(made)))
+    made, epochs = iter(producers), count(1)
+    return Spill(declare().queue, lambda: cast(Producer, next(made)), lambda: next(epochs))
 
 
-def test_a_state_that_has_not_changed_is_written_once() -> None:
-    """A partition that stands still costs the brokers nothing."""
-    producer, place = Answering(), Assignment(1, "unit.q", 0)
+def taken(offsets: int, number: int = 1) -> Assignment:
+    """A partition of which so many records were taken and are not complete."""
+    place = Assignment(number, "unit.q", number - 1)
+    take(place, range(offsets))
+    return place
+
+
+def take(place: Assignment, offsets: range) -> None:
+    """More of them."""
+    for offset in offsets:
+        place.progress.take(offset)
+
+
+def offer(spill: Spill, place: Assignment) -> None:
+    """As commits do."""
+    spill.offer(place)
+    spill.serve()
+
+
+def note_committed(spill: Spill, place: Assignment, committed: int, spilled_at: SpilledAt | None) -> None:
+    """The brokers have taken a commit."""
+    place.commit_state.taken = committed, spilled_at
+    spill.clean(place)
+
+
+def test_a_chunk_that_has_not_changed_is_written_once() -> None:
+    """A partition that stands still costs the brokers nothing, and one that goes on what has changed."""
+    producer, place = Answering(), taken(3 * CHUNK)
     spill = spill_by(producer)
     for _ in range(3):
-        spill.offer(place, STATE)
-        spill.serve()
-    assert (producer.written, place.commit_state.spilled_at) == (1, 7)
-    spill.offer(place, LATER)
-    assert producer.written == 2
+        offer(spill, place)
+    assert producer.take_numbers() == [0, 1, 2]
+    assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
+    place.progress.complete(CHUNK)
+    offer(spill, place)
+    assert producer.take_numbers() == [1]
+    take(place, range(3 * CHUNK, 3 * CHUNK + 1))
+    offer(spill, place)
+    assert producer.take_numbers() == [3]
+    place.progress.pass_gap(3 * CHUNK + 2)
+    offer(spill, place)
+    assert producer.take_numbers() == [3], "the same are incomplete, and more is known"
+
+
+def test_what_is_written_is_what_is_incomplete() -> None:
+    """Of each chunk, up to where the partition has come."""
+    producer, place = Answering(), taken(CHUNK + 2)
+    place.progress.complete(3)
+    offer(spill_by(producer), place)
+    found = {key.number: decode_chunk(key.encode(), value or b"") for key, value in producer.written}
+    assert found == {0: (8, b"\xf7"), 1: (2, b"\xff")}
+
+
+def test_a_commit_refers_to_chunks_when_all_that_it_needs_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few are written at a time; until then what the owner before has written is more."""
+    monkeypatch.setattr(spilling, "MOST_CHUNKS", 2)
+    producer, place = Answering(), taken(5 * CHUNK)
+    former = place.commit_state.spilled_at = SpilledAt(9, 1)
+    spill = spill_by(producer)
+    for numbers in ([0, 1], [2, 3]):
+        offer(spill, place)
+        assert producer.take_numbers() == numbers
+        assert place.commit_state.spilled_at == former
+    offer(spill, place)
+    assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
+
+
+def test_chunks_that_lie_far_back_are_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a new owner has a bounded number of records to read, however long one chunk has stood still."""
+    monkeypatch.setattr(spilled_chunks, "SPAN_RECORDS", 8)
+    producer, place = Answering(), taken(2 * CHUNK)
+    spill = spill_by(producer)
+    offer(spill, place)
+    for offset in range(2 * CHUNK, 6 * CHUNK):
+        take(place, range(offset, offset + 1))
+        place.progress.complete(offset)
+        offer(spill, place)
+    end = FIRST_AT + len(producer.written)
+    assert place.commit_state.spilled_at is not None
+    assert end - place.commit_state.spilled_at.offset <= spilled_chunks.SPAN_FACTOR * 6 + 2
+    assert producer.take_numbers().count(0) == 2
 
 
 def test_a_partition_writes_once_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """However fast it changes: an older state is as true as a new one. The last one of an assignment is written."""
     monkeypatch.setattr(spilling, "INTERVAL_S", 60.0)
-    producer, place, other = Answering(), Assignment(1, "unit.q", 0), Assignment(2, "unit.q", 1)
+    producer, place, other = Answering(), taken(2), taken(1, number=2)
     spill = spill_by(producer)
-    for state in (STATE, LATER, STATE, LATER):
-        spill.offer(place, state)
-        spill.serve()
-    assert producer.written == 1
-    spill.offer(other, STATE)
-    assert producer.written == 2
-    spill.offer_last(place, LATER)
-    assert producer.written == 3
+    for offset in range(2, 6):
+        offer(spill, place)
+        take(place, range(offset, offset + 1))
+    assert producer.take_numbers() == [0]
+    offer(spill, other)
+    assert producer.take_numbers() == [0]
+    spill.offer_last(place)
+    assert producer.take_numbers() == [0]
 
 
 def test_the_interval_of_writing_is_a_second() -> None:
@@ -85,15 +184,62 @@ def test_the_interval_of_writing_is_a_second() -> None:
     assert SPILL_INTERVAL_S == 1.0
 
 
+def test_what_a_commit_needs_no_more_is_deleted() -> None:
+    """Chunks below the offset that the brokers have taken, not below one that is only sent."""
+    producer, place = Answering(), taken(3 * CHUNK)
+    spill = spill_by(producer)
+    offer(spill, place)
+    for offset in range(2 * CHUNK):
+        place.progress.complete(offset)
+    note_committed(spill, place, CHUNK - 1, SpilledAt(1, FIRST_AT))
+    assert producer.take_deleted() == []
+    note_committed(spill, place, 2 * CHUNK + 1, SpilledAt(1, FIRST_AT))
+    assert producer.take_deleted() == [(1, 0), (1, 1)]
+    note_committed(spill, place, 2 * CHUNK + 1, None)
+    assert producer.take_deleted() == [], "the next commit may need it"
+    spill.clean_last(place)
+    assert producer.take_deleted() == [(1, 2)]
+
+
+def test_what_a_former_owner_wrote_is_deleted_when_a_commit_refers_to_what_is_new() -> None:
+    """Not before: until then it is all that a new owner would know."""
+    producer, place = Answering(), taken(2 * CHUNK)
+    former = place.commit_state.spilled_at = SpilledAt(9, 1)
+    place.commit_state.former_chunks = [(number, ChunkKey("unit.q", 0, 9, number).encode()) for number in range(3)]
+    spill = spill_by(producer)
+    note_committed(spill, place, 0, former)
+    offer(spill, place)
+    assert producer.take_numbers() == [0, 1]
+    note_committed(spill, place, CHUNK, former)
+    assert producer.take_deleted() == [(1, 0), (9, 0)]
+    note_committed(spill, place, CHUNK, SpilledAt(1, FIRST_AT))
+    assert producer.take_deleted() == [(9, 1), (9, 2)]
+
+
 @pytest.mark.expected_errors("progress cannot be written")
 def test_what_could_not_be_written_is_written_again_by_a_client_that_can() -> None:
     """A client that has failed for good never writes again; another one takes its place."""
     broken, sound = Answering(KafkaError(KafkaError._FATAL, "fenced", fatal=True)), Answering()
-    place = Assignment(1, "unit.q", 0)
+    place = taken(2 * CHUNK)
     spill = spill_by(broken, sound)
-    spill.offer(place, STATE)
-    spill.serve()
-    spill.offer(place, STATE)
-    spill.serve()
-    assert (broken.written, sound.written) == (1, 1)
-    assert place.commit_state.spilled_at == 7
+    offer(spill, place)
+    assert place.commit_state.spilled_at is None
+    offer(spill, place)
+    assert (broken.take_numbers(), sound.take_numbers()) == ([0, 1], [0, 1])
+    assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
+
+
+@pytest.mark.expected_errors("progress cannot be written")
+def test_a_chunk_that_was_refused_is_written_again_and_counts_as_it_was_before() -> None:
+    """What the brokers have of it is older, and as true."""
+    producer, place = Answering(), taken(2 * CHUNK)
+    spill = spill_by(producer)
+    offer(spill, place)
+    known = place.commit_state.spilled_at
+    place.progress.complete(3)
+    producer.error = KafkaError(KafkaError._MSG_TIMED_OUT)
+    offer(spill, place)
+    producer.error = None
+    assert (producer.take_numbers(), place.commit_state.spilled_at) == ([0, 1, 0], known)
+    offer(spill, place)
+    assert producer.take_numbers() == [0]

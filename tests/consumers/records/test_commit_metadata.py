@@ -16,7 +16,7 @@ from stoker.consumers.records.commit_metadata import (
     PREFIX,
     CommitMetadata,
     OffsetRange,
-    cut,
+    SpilledAt,
 )
 
 ANY_OFFSET = st.integers(0, 2**62)
@@ -65,10 +65,10 @@ def test_a_state_survives_its_encoding(state: CommitMetadata) -> None:
     assert CommitMetadata.from_bytes(state.to_bytes()) == state
 
 
-@given(states(), ANY_OFFSET)
-def test_a_reference_survives_its_encoding(state: CommitMetadata, spilled_at: int) -> None:
-    """A spilled state says where its runs are, and all else by itself."""
-    reference = state.referring(spilled_at)
+@given(states(), ANY_OFFSET, ANY_OFFSET)
+def test_a_reference_survives_its_encoding(state: CommitMetadata, epoch: int, offset: int) -> None:
+    """A spilled state says where its chunks are, and all else by itself."""
+    reference = state.referring(SpilledAt(epoch, offset))
     assert CommitMetadata.decode(reference.encode(), state.committed_offset) == reference
 
 
@@ -131,7 +131,7 @@ def test_what_would_not_fit_is_not_encoded() -> None:
         committed_offset=0, position=6_000, incomplete=tuple((at, at + 1) for at in range(0, 6_000, 2))
     )
     assert state.encode() is None
-    assert state.referring(12).encode() is not None
+    assert state.referring(SpilledAt(2**62 - 1, 12)).encode() is not None
     assert CommitMetadata.from_bytes(state.to_bytes()) == state
     fitting = replace(state, position=2_800, incomplete=state.incomplete[:1_400])
     assert len(fitting.encode() or "") in range(2_000, MAX_CHARACTERS + 1)
@@ -147,35 +147,6 @@ def test_crashes_are_bounded() -> None:
     assert set(kept.crashes.values()) == {2}
     past = CommitMetadata(committed_offset=10, position=20, crashes={3: 1, 12: 2})
     assert CommitMetadata.from_bytes(past.to_bytes()) == replace(past, crashes={12: 2})
-
-
-@given(states(), st.data())
-def test_an_older_spilled_state_says_what_was_complete_then(state: CommitMetadata, data: st.DataObject) -> None:
-    """Taken together, an offset is complete if it lies below the committed offset, or the spilled state says so."""
-    spilled = replace(
-        state,
-        committed_offset=max(0, state.committed_offset + data.draw(st.integers(-50, 50))),
-        position=state.position + 100,
-    )
-    committed, position = state.committed_offset, state.position + data.draw(st.integers(0, 400))
-    together = CommitMetadata(committed_offset=committed, position=position, spilled_at=1).with_runs_of(spilled)
-    expected = {
-        offset
-        for offset in range(committed, max(position, spilled.position))
-        if offset in offsets_of(spilled) or offset >= spilled.position
-    }
-    assert offsets_of(together) == expected
-    assert together.spilled_at is None
-    assert cut(together.incomplete, 0, 2**63) == together.incomplete
-
-
-@given(states(), st.integers(-5, 600))
-def test_a_state_cut_at_the_partitions_end_knows_nothing_beyond(state: CommitMetadata, far: int) -> None:
-    """What was cut off a topic takes what was known of it along: new records will stand there."""
-    end = state.committed_offset + far
-    left = state.cut_at(end)
-    assert left.position <= max(end, state.committed_offset)
-    assert offsets_of(left) == {offset for offset in offsets_of(state) if offset < end}
 
 
 def test_without_runs_nothing_is_said_to_be_complete() -> None:

@@ -12,7 +12,11 @@ from typing import TypeVar
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from stoker.consumers.kafka.clients import make_reader
+from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
+from stoker.consumers.partitions.chunk_records import ChunkKey
 from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.offset_set import OffsetSet
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from support.program import TESTS, program
@@ -82,19 +86,34 @@ def wait_state(cluster: ClusterSettings, queue: Queue, *, position: int, incompl
         state = state_of(cluster, queue)
         if state is None or state.position != position:
             return None
-        known = state if state.spilled_at is None else spilled(cluster, queue)[state.spilled_at]
-        return state if sum(end - start for start, end in known.incomplete) == incomplete else None
+        left = state.incomplete if state.spilled_at is None else spilled(cluster, queue, state).runs()
+        return state if sum(end - start for start, end in left) == incomplete else None
 
     found = wait_until(look, DEADLINE_S, f"a commit that knows of {position} offsets and {incomplete} incomplete ones")
     assert found is not None
     return found
 
 
-def spilled(cluster: ClusterSettings, queue: Queue) -> dict[int, CommitMetadata]:
-    """{offset: state} of the progress topic's partition 0."""
-    records = read_topic(cluster, queue.progress_topic, queue.partitions)
-    found = {record.offset() or 0: CommitMetadata.from_bytes(bytes(record.value() or b"")) for record in records}
-    return {offset: state for offset, state in found.items() if state is not None}
+def spilled(cluster: ClusterSettings, queue: Queue, state: CommitMetadata) -> OffsetSet:
+    """What the progress topic says to be incomplete of partition 0, where a commit refers to that."""
+    reader = make_reader(cluster, queue, "test-spilled", {})
+    try:
+        assert state.spilled_at is not None
+        place = TopicPartition(queue.topic, 0)
+        found = read_chunks(reader, queue.progress_topic, place, state.spilled_at, lambda: False) or FoundChunks()
+    finally:
+        reader.close()
+    return found.incomplete(state.committed_offset, state.position)
+
+
+def chunks_of(cluster: ClusterSettings, queue: Queue) -> dict[ChunkKey, bytes]:
+    """{key: the last value} of all chunks that are on the progress topic of partition 0."""
+    found: dict[ChunkKey, bytes] = {}
+    for record in read_topic(cluster, queue.progress_topic, queue.partitions):
+        key = ChunkKey.decode(record.key())
+        assert key is not None
+        found[key] = bytes(record.value() or b"")
+    return {key: value for key, value in found.items() if value}
 
 
 def move_group(cluster: ClusterSettings, queue: Queue, offset: int) -> None:
