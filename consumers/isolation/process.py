@@ -88,7 +88,7 @@ class ChildProcess:
         self._sending = threading.Lock()
         self._frames: Queue[tuple[str, ...]] = Queue()
         self._is_asked = False
-        told = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
+        own_setup = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
         command = [sys.executable, *_interpreter_options(), "-c", BOOTSTRAP.format(pipe=theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
@@ -110,9 +110,9 @@ class ChildProcess:
         self._peak = 0
         with suppress(OSError):  # it has ended already, which its exit code shows
             self._pipe.send_bytes(pickle.dumps(sys.path))
-            send(self._pipe, told)
+            send(self._pipe, own_setup)
 
-    def look(self) -> Ready | Unready | None:
+    def read_answer(self) -> Ready | Unready | None:
         """Read the messages of a child that has no job; handles its log records."""
         while True:
             message = self.next_message(0)

@@ -99,7 +99,7 @@ class Assignments:
     def flowing(self, opened: Collection[Assignment]) -> list[Assignment]:
         """The partitions of the main topic that may be fetched now that these are open.
 
-        Where order is strict, only once all of its tiers are here and open: they say which keys have to wait.
+        Where order is strict, only once all of its tiers are here: they have the records that keys wait for.
         """
         if self._queue.ordering != "strict":
             return [a for a in opened if a.source.reader is Reader.GROUP]
@@ -178,6 +178,6 @@ class Assignments:
 def _pass_over(assignment: Assignment, offset: int) -> bool:
     """Whether a record was complete before; of a partition that is given away, nothing more is noted.
 
-    There, records that are not complete are left out, and the next one must not say that they are behind.
+    There, records that are not complete are left out, and the next commit must not name them as complete.
     """
     return assignment.is_current and assignment.progress.pass_over(offset)

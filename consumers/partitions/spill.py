@@ -97,7 +97,7 @@ class Spill:
             assignment.commit_state.spilled_at = message.offset()
 
     def _complain(self, assignment: Assignment, cause: KafkaError) -> None:
-        """Say what it means; commits go on without, or with what was spilled before."""
+        """Log what it means; commits go on without, or with what was spilled before."""
         self._written.pop(assignment, None)
         if is_fatal(cause):
             self._producer = None  # the next one is made when it is needed

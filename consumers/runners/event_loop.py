@@ -143,7 +143,7 @@ class RunnerLoop:
 
     # ---- does it turn? Called by the watchdog
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
             if self._ready or self._holder.done or any(slot.has_record for slot in self.slots):
@@ -185,7 +185,7 @@ class RunnerLoop:
     # ---- on the loop
 
     def _tell(self, what: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
+        with suppress(RuntimeError):  # the loop has ended: nothing is left to wake
             self._loop.call_soon_threadsafe(what)
 
     def _serve(self) -> None:

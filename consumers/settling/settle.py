@@ -39,7 +39,7 @@ BATCH_LIMIT: Final = 2_000
 RETRY_PAUSE_S: Final = 0.5
 LINGER_S: Final = 0.01
 """A batch costs two round trips, however small it is."""
-LOOK_IN_S: Final = 0.02
+LONE_INTERVAL_S: Final = 0.02
 """How often the settler takes answers to the records that go alone, while there are some."""
 
 
@@ -151,7 +151,7 @@ class Settler:
 
     def _pause_s(self, failed: SettlementBatch) -> float | None:
         """How long to wait for new outcomes; without an end where there is nothing else to do."""
-        return LOOK_IN_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
+        return LONE_INTERVAL_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
 
     def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
         """Settle what was handed in, and once more what has failed before; give what has failed."""

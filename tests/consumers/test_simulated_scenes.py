@@ -177,7 +177,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     play.finish()
 
 
-def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None:
+def test_a_job_of_an_unknown_schema_is_deferred_while_no_runner_is_free() -> None:
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)

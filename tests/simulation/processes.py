@@ -164,7 +164,7 @@ class SimProcess:
             make_runners=self._make_runners,
         )
         self.gates.start(self.dispatch._make_ready)
-        self.waits._put_off = self.dispatch._put_off
+        self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
         self.backpressure = Backpressure(

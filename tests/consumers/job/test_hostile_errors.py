@@ -125,7 +125,7 @@ class _Places:
     def __init__(self, slot: Slot) -> None:
         self.slots = [slot]
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """There is nothing else."""
 
     def replace(self, slot: Slot) -> bool:

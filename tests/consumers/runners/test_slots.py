@@ -40,7 +40,7 @@ class SlotsOnly:
         self.slots = slots
         self.replaced: list[Slot] = []
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """There is nothing else."""
 
     def replace(self, slot: Slot) -> bool:

@@ -170,7 +170,7 @@ def test_a_worker_that_waits_for_schemas_ends_at_once_and_the_next_one_runs_the_
     assert {run.attempt for run in stand.journal.runs} == {1}
 
 
-def test_a_schema_that_the_registry_does_not_know_is_put_off_and_not_dropped(stand: Stand) -> None:
+def test_a_schema_that_the_registry_does_not_know_is_deferred_and_not_dropped(stand: Stand) -> None:
     """The registry's own "not found" counts: the job is deferred, and its first failure noted."""
     with running_worker(stand.pipeline, stand.cluster) as running:
         headers: list[tuple[str, bytes | None]] = [("ce_type", b"act"), ("ce_id", b"strange")]
