@@ -82,7 +82,7 @@ class RightsWatch:
             try:
                 self._ask()
             except NotAuthorized as refusal:
-                logged_at_s = self._tell(refusal, logged_at_s)
+                logged_at_s = self._log_refusal(refusal, logged_at_s)
             except (ClusterUnreachable, KafkaException):
                 pass  # the other clients log that
             else:
@@ -90,7 +90,7 @@ class RightsWatch:
             self._stopping.wait(ASK_AGAIN_S)
         return logged_at_s
 
-    def _tell(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
+    def _log_refusal(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
         is_new = self.missing is None or self.missing.missing != refusal.missing
         self.missing = refusal
         if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < LOG_AGAIN_S:

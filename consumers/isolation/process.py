@@ -155,7 +155,7 @@ class ChildProcess:
         self.jobs += 1
         try:
             if job.size_bytes < SURELY_TAKEN_BYTES:
-                self._tell(job)
+                self._send(job)
             else:
                 self._tell_or_kill(job)
         except OSError:
@@ -168,11 +168,11 @@ class ChildProcess:
         late.daemon = True
         late.start()
         try:
-            self._tell(job)
+            self._send(job)
         finally:
             late.cancel()
 
-    def _tell(self, message: ToChild) -> None:
+    def _send(self, message: ToChild) -> None:
         with self._sending:
             send(self._pipe, message)
 
@@ -187,14 +187,14 @@ class ChildProcess:
                 self._frames.get_nowait()  # an answer that came too late for somebody else
             if not self._is_asked:
                 self._is_asked = True
-                self._tell(ASK_FRAMES)
+                self._send(ASK_FRAMES)
             return self._frames.get(timeout=within_s)
         return ()
 
     def tell_to_stop(self) -> None:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
-            self._tell(SHOULD_STOP)
+            self._send(SHOULD_STOP)
 
     def sample(self) -> int:
         """Look at its memory; as last seen if it is gone."""
@@ -225,7 +225,7 @@ class ChildProcess:
         self.state = State.LEAVING
         self.leave_by_s = time.monotonic() + within_s
         with suppress(OSError):
-            self._tell(LEAVE)
+            self._send(LEAVE)
 
     def kill(self) -> None:
         """End it at once, with all that its jobs have started and not put into a group of their own."""

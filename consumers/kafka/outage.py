@@ -68,9 +68,9 @@ class WorkerOutage:
         if came_back or now_s - self._noted_at_s >= FORGET_AFTER_S:
             self._end(now_s - self._began_at_s)
         elif not self._is_logged and now_s - self._began_at_s >= LOG_AFTER_S and (self._is_total or self._times > 1):
-            self._tell()
+            self._log_outage()
 
-    def _tell(self) -> None:
+    def _log_outage(self) -> None:
         self._is_logged = True
         meaning = (
             "no job is fetched, and no outcome written, until one answers. Jobs that run go on, and none is lost"

@@ -316,15 +316,15 @@ def test_records_that_come_while_all_tasks_work_wake_nobody() -> None:
     with loop(2, runs) as runners:
         told: list[object] = []
         only = runners.loops[0]
-        tell = only._tell
+        call_on_loop = only._call_on_loop
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: len(runs.begun) == 2, what="both tasks to work")
 
         def note(what: Callable[[], None]) -> None:
             told.append(what)
-            tell(what)
+            call_on_loop(what)
 
-        only._tell = note  # type: ignore[method-assign]
+        only._call_on_loop = note  # type: ignore[method-assign]
         runners.make_ready([plain_record(offset) for offset in range(2, 100)])
         assert not [what for what in told if what == only._wake]
         runs.open_all()
