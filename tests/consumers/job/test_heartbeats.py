@@ -67,7 +67,7 @@ def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "no heartbeat for 0.1 s" in str(result.error)
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 40
 
 
 @pytest.mark.parametrize("sign", [JobContext.heartbeat, lambda job: job.progress(1)])
