@@ -16,24 +16,20 @@ from .steps import DecodedJob
 
 
 def run_sync(job: DecodedJob, slot: Slot) -> Result:
-    """Call a sync handler in this thread; an interrupt raises an exception in it."""
+    """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended."""
+    result: Result | None = None
     try:
-        return _run_in_slot(job, slot)
+        slot.begin(job.run, job.job_type.limits)
+        try:
+            result = Context().run(call_sync, job)
+        finally:
+            if slot.generation != PROCESS.generation:
+                end_copy_after(result or RETURNED_NOTHING)
+            slot.end()
     except JobInterrupted as interrupt:  # between the handler's end and the slot's
         slot.end()
-        return read_interrupt(interrupt, job)
-
-
-def _run_in_slot(job: DecodedJob, slot: Slot) -> Result:
-    slot.begin(job.run, job.job_type.limits)
-    result: Result = RETURNED_NOTHING
-    try:
-        result = Context().run(call_sync, job)
-        return result
-    finally:
-        if slot.generation != PROCESS.generation:
-            end_copy_after(result)
-        slot.end()
+        result = result or read_interrupt(interrupt, job)
+    return result
 
 
 async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
