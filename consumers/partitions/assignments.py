@@ -180,4 +180,4 @@ def _pass_over(assignment: Assignment, offset: int) -> bool:
 
     There, records that are not complete are left out, and the next commit must not name them as complete.
     """
-    return assignment.is_current and assignment.progress.pass_over(offset)
+    return assignment.is_running and assignment.progress.pass_over(offset)

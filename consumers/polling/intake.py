@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Message
 
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..partitions.assignments import Assignments
+from ..records.assignment import AssignmentState
 from ..records.outcomes import INTERRUPTED
 from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
@@ -17,6 +19,7 @@ from .dispatch import Dispatch
 from .rebalance import Rebalance
 from .settled import SettledBatches
 
+RUNNING: Final = AssignmentState.RUNNING
 OnError = Callable[[KafkaError], None]
 
 
@@ -50,8 +53,8 @@ class Intake:
                 self._note_event(message)
                 continue
             assignment = find(message.topic(), message.partition())
-            if assignment is None or not assignment.is_current:
-                continue  # it was fetched before the partition went away, and will be delivered to its new owner
+            if assignment is None or assignment.state is not RUNNING:
+                continue  # it was fetched before the partition went away, perhaps to come back: it comes again
             record = Record(message, assignment)
             try:
                 assignment.progress.take(record.offset)
@@ -81,7 +84,7 @@ class Intake:
             return
         if error.code() == KafkaError._PARTITION_EOF:
             assignment, offset = self._assignments.find(message.topic(), message.partition()), message.offset()
-            if assignment is not None and assignment.is_current and offset is not None:
+            if assignment is not None and assignment.is_running and offset is not None:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:
             self._on_error(error)
