@@ -134,8 +134,7 @@ class Dispatch:
     def _defer(self, records: list[Record]) -> None:
         """Defer these without a runner: the schema store does not know their schemas."""
         for record in records:
-            for _ in self.pipe.carry(record, None, self._make_ready_again):
-                pass
+            self.pipe.carry(record, None, self._make_ready_again)
 
     def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
         """Its schema is known after all."""

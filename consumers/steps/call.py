@@ -83,7 +83,10 @@ async def call_async(job: CallableJob, holder: Holder) -> Result:
     try:
         if TRACE_PARENT in job.record.layout.positions:
             join_trace(job.record)
-        result: Result = check_returned(await _awaited(job), job.job_type)
+        returned = job.job_type.handler(*job.args, **job.kwargs)
+        if inspect.isawaitable(returned):  # else a decorator around the `async def` has awaited it already
+            returned = await returned
+        result: Result = check_returned(returned, job.job_type)
     except (JobInterrupted, asyncio.CancelledError) as error:
         result = Raised(error)  # the job's own, or the worker's: known when it has left its slot
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
@@ -91,12 +94,6 @@ async def call_async(job: CallableJob, holder: Holder) -> Result:
     if holder.generation != PROCESS.generation:
         end_copy_after(result)
     return result
-
-
-async def _awaited(job: CallableJob) -> object:
-    """Call and await; a decorator around the `async def` may have awaited it already."""
-    result = job.job_type.handler(*job.args, **job.kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 def read_interrupt(interrupt: BaseException, job: CallableJob) -> Raised:
