@@ -50,8 +50,8 @@ class ContractCheck:
     def start(self, on_checked: Callable[[], None], on_refused: Callable[[ContractsRefused], None]) -> None:
         """Go on asking beside the work, where the store did not answer before."""
         if not self.is_checked:
-            name, told = "stoker-contracts", (on_checked, on_refused)
-            threading.Thread(target=self._ask, args=told, name=name, daemon=True).start()
+            name, receivers = "stoker-contracts", (on_checked, on_refused)
+            threading.Thread(target=self._ask, args=receivers, name=name, daemon=True).start()
 
     def stop(self) -> None:
         """Ask no more."""

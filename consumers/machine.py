@@ -22,8 +22,10 @@ def resident_bytes(process_id: int) -> int | None:
         if _HAS_PROC:
             with open(f"/proc/{process_id}/statm", "rb") as file:
                 return int(file.read().split()[1]) * PAGE_BYTES
-        told = subprocess.run(("ps", "-o", "rss=", "-p", str(process_id)), capture_output=True, timeout=5, check=True)
-        return int(told.stdout) * 1024
+        printed = subprocess.run(
+            ("ps", "-o", "rss=", "-p", str(process_id)), capture_output=True, timeout=5, check=True
+        )
+        return int(printed.stdout) * 1024
     return None
 
 

@@ -39,7 +39,7 @@ EVENTS_AT_STOP_S: Final = 1.0
 
 
 class QueueWorker:
-    """Runs the jobs of one queue in this process, until it is told to stop."""
+    """Runs the jobs of one queue in this process, until `stop` is called."""
 
     def __init__(self, parts: WorkerParts) -> None:
         self.queue = parts.queue
@@ -53,10 +53,10 @@ class QueueWorker:
         """When the poll thread turned last, by the monotonic clock."""
         return self._parts.poll_state.last_turn_at_s
 
-    def place(self, contracts: Iterable[Contract]) -> None:
+    def note_order(self, contracts: Iterable[Contract]) -> None:
         """Note that these contracts come after the versions that the schema store knows by now."""
         for contract in contracts:
-            self._parts.decoder.place(contract)
+            self._parts.decoder.note_order(contract)
 
     def run(self) -> None:
         """Work until `stop` is called; then shut down gracefully.
@@ -176,7 +176,7 @@ class QueueWorker:
             if parts.settler.stranded:
                 parts.rights.alarm()
             parts.overview.note(now_s)
-            parts.member.look(now_s)
+            parts.member.check_membership(now_s)
             parts.holdups.report(parts.overview.lowest, now_s)
             parts.events.poll()
             readers = {Reader.GROUP: parts.member.consumer, Reader.TIERS: parts.tiers.consumer}
@@ -194,7 +194,7 @@ class QueueWorker:
             parts.backpressure.pause(parts.member.consumer)
             parts.rebalance.take_back(everything)
             self._await_running()
-        finally:  # whatever the consumer says by now: what has ended is settled
+        finally:  # even if the consumer has failed: what has ended is settled
             parts.dispatch.stop(timedelta(0) if parts.poll_state.is_stopping_now.is_set() else SETTLE_AT_STOP)
             self._leave_in_time()
             parts.events.close(0.0 if parts.poll_state.is_stopping_now.is_set() else EVENTS_AT_STOP_S)

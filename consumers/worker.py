@@ -1,6 +1,6 @@
 """`Worker`: one process that works on some of a pipeline's queues, one `QueueWorker` thread for each.
 
-It stops as a whole: when it is told to (SIGTERM, SIGINT), and when one of its queues cannot go on, since a process
+It stops as a whole: at SIGTERM or SIGINT, and when one of its queues cannot go on, since a process
 that looks alive while one of its queues stands still is worse than one that ends and is started again.
 """
 
@@ -101,7 +101,7 @@ class Worker:
         self._instruments = Instruments(instruments)
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
-            self._place_contracts()
+            self._note_contracts()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
@@ -123,10 +123,10 @@ class Worker:
         )
         return QueueWorker(parts)
 
-    def _place_contracts(self) -> None:
+    def _note_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
         for worker in self._workers:
-            worker.place(contracts)
+            worker.note_order(contracts)
 
     def run(self) -> None:
         """Work until `stop`, SIGTERM or SIGINT (where this is the main thread); a second signal stops at once.
@@ -158,7 +158,7 @@ class Worker:
             "worker %s works on %s", self.settings.worker_id, ", ".join(queue.name for queue in self._queues),
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
-        self._contracts.start(self._place_contracts, self._note_refused)
+        self._contracts.start(self._note_contracts, self._note_refused)
         for worker in self._workers:
             name = f"stoker-poll-{worker.queue.name}"
             thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
@@ -189,7 +189,7 @@ class Worker:
     def _run_one(self, worker: QueueWorker) -> None:
         try:
             worker.run()
-        except BaseException as error:  # whatever ends a queue's thread ends the process, and says why
+        except BaseException as error:  # whatever ends a queue's thread ends the process, with its cause
             cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
             _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=cause)
             self._failure = self._failure or error
@@ -242,7 +242,7 @@ class Worker:
                 self._note_hanging(worker, thread, now_s)
 
     def _note_hanging(self, worker: QueueWorker, thread: threading.Thread, now_s: float) -> None:
-        """Say it now and then, and give up when it was seen for long: a process that was frozen is not at fault."""
+        """Log it now and then, and give up when it was seen for long: a process that was frozen is not at fault."""
         name = worker.queue.name
         seen_at_s, logged_at_s = self._hanging.get(name, (now_s, -math.inf))
         if now_s - logged_at_s >= STUCK_AFTER_S:
@@ -262,7 +262,7 @@ class Worker:
 
 
 def report_hanging(queue: str, for_s: float, thread_id: int) -> None:
-    """Say that a poll thread hangs, and where."""
+    """Log that a poll thread hangs, and where."""
     _LOGGER.error(
         "the poll thread of queue %r has not turned for %.0f s: it fetches and commits nothing; restart the worker\n%s",
         queue, for_s, describe_frames(thread_frames(thread_id)), extra={log_keys.QUEUE: queue},

@@ -36,7 +36,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class ConsumerGroup:
     """A consumer group as its coordinator sees it.
 
     Attributes:
@@ -126,7 +126,7 @@ class ClusterView:
         except KafkaException as failed:
             raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 
-    def groups(self, names: Iterable[str]) -> dict[str, Group]:
+    def groups(self, names: Iterable[str]) -> dict[str, ConsumerGroup]:
         """{name: group}; a group that does not exist is given as absent."""
         wanted = list(names)
         if not wanted:
@@ -170,7 +170,7 @@ class ClusterView:
             raise self._connection.translated(failed.args[0], operation, resource) from failed
 
 
-def _as_group(name: str, described: Any) -> Group:
+def _as_group(name: str, described: Any) -> ConsumerGroup:
     members = tuple(
         Member(
             client_id=member.client_id,
@@ -181,7 +181,7 @@ def _as_group(name: str, described: Any) -> Group:
     )
     absent = described.state == ConsumerGroupState.DEAD
     state = "absent" if absent else described.state.name.lower()
-    return Group(name=name, state=state, protocol=described.type.name.lower(), members=members)
+    return ConsumerGroup(name=name, state=state, protocol=described.type.name.lower(), members=members)
 
 
 def partitions_of(topics: Iterable[str], counts: Mapping[str, int]) -> list[Partition]:

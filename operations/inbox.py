@@ -236,5 +236,5 @@ def _without(text: str, password: str) -> str:
     return text.strip()
 
 
-def _instant(told: datetime | str) -> datetime:
-    return (datetime.fromisoformat(told) if isinstance(told, str) else told).astimezone(UTC)
+def _instant(at: datetime | str) -> datetime:
+    return (datetime.fromisoformat(at) if isinstance(at, str) else at).astimezone(UTC)

@@ -80,8 +80,7 @@ class JobRunner:
         if call.job_type.is_async:
             return asyncio.run(self.run_call_async(call))
         trial, record = self._prepared(call)
-        for _ in trial.pipe.carry(record, Slot(), trial.run_sync):
-            pass  # it does not suspend
+        trial.pipe.carry(record, Slot(), trial.run_sync)
         return trial.concluded()
 
     async def run_async(self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobRun:

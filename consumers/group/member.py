@@ -81,10 +81,10 @@ class GroupMember:
         if self._cannot_join():
             self._fall_back()
 
-    def look(self, now_s: float) -> None:
+    def check_membership(self, now_s: float) -> None:
         """See whether an outage is over, and whether this member has partitions; called once a second or so."""
         self._connection.outage.review()
-        self._membership.look(
+        self._membership.check(
             now_s,
             has_partitions=bool(self._assignments.main_partitions),
             has_brokers=not self._connection.outage.is_total,

@@ -71,7 +71,7 @@ class Membership:
     """Owned by the poll thread; `judgement` may be read by any.
 
     Attributes:
-        complaint: what the group's client said last; empty where it has said nothing.
+        complaint: the last error of the group's client; empty where it has reported none.
     """
 
     def __init__(self, queue: Queue, ask: Callable[[], GroupView]) -> None:
@@ -85,7 +85,7 @@ class Membership:
         self.judgement = JOINING
         self.complaint = ""
 
-    def look(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
+    def check(self, now_s: float, *, has_partitions: bool, has_brokers: bool = True) -> None:
         """Take note of this moment; to be called every second or so, and never waits.
 
         Without brokers nobody can share partitions out, so the time for that begins when they are back.
@@ -128,7 +128,7 @@ class Membership:
 
 
 def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgement:
-    """Say why a worker has had no partitions for long, by what the brokers know of the group."""
+    """Describe why a worker has had no partitions for long, by what the brokers know of the group."""
     try:
         found = ask()
     except KafkaException as failure:
@@ -141,19 +141,19 @@ def judge(queue: Queue, ask: Callable[[], GroupView], complaint: str) -> Judgeme
 
 def _of_outside(queue: Queue, found: GroupView, complaint: str) -> str:
     head = f"this worker has had no partitions for {LATE_AFTER_S:g} s, and runs no jobs. "
-    said = f" Its client said last: {complaint}" if complaint else ""
+    last_error = f" Its client said last: {complaint}" if complaint else ""
     if found.partitions == 0:
-        return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{said}"
+        return f"{head}Topic {queue.topic} does not exist; run `stoker topology apply`{last_error}"
     if found.lists_us:
         return (
             f"{head}Group {queue.group} ({found.state}) lists it, and {found.members} workers share {found.partitions} "
             "partitions: another one does not give its own back, or has died. If it died, this ends by itself after "
-            f"the session timeout; else see that one's log, and restart it{said}"
+            f"the session timeout; else see that one's log, and restart it{last_error}"
         )
     return (
         f"{head}Group {queue.group} has {found.members} other members and has not answered its join. See that this "
         "client has the right Read on the group, and that the brokers know the group protocol: for those before Kafka "
-        f"4.0 set `--option group.protocol=classic`{said}"
+        f"4.0 set `--option group.protocol=classic`{last_error}"
     )
 
 

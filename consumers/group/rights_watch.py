@@ -18,7 +18,7 @@ from .. import log_keys
 _LOGGER = logging.getLogger("stoker.worker")
 
 ASK_AGAIN_S: Final = 2.0
-TELL_AGAIN_S: Final = 60.0
+LOG_AGAIN_S: Final = 60.0
 CALM_S: Final = 10.0
 """How long nothing is asked after nothing was found to be missing: brokers refuse for other reasons, too."""
 
@@ -82,18 +82,18 @@ class RightsWatch:
             try:
                 self._ask()
             except NotAuthorized as refusal:
-                logged_at_s = self._tell(refusal, logged_at_s)
+                logged_at_s = self._log_refusal(refusal, logged_at_s)
             except (ClusterUnreachable, KafkaException):
-                pass  # the other clients say so
+                pass  # the other clients log that
             else:
                 break
             self._stopping.wait(ASK_AGAIN_S)
         return logged_at_s
 
-    def _tell(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
+    def _log_refusal(self, refusal: NotAuthorized, logged_at_s: float | None) -> float:
         is_new = self.missing is None or self.missing.missing != refusal.missing
         self.missing = refusal
-        if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < TELL_AGAIN_S:
+        if logged_at_s is not None and not is_new and time.monotonic() - logged_at_s < LOG_AGAIN_S:
             return logged_at_s
         _LOGGER.error(
             "the worker of queue %r lost a right: what needs it waits, and nothing is lost. %s",

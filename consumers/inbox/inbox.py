@@ -177,8 +177,8 @@ def open_inbox(
     return Inbox(connection, identify(queue, job, step), table=table, entered={} if entered is None else entered)
 
 
-def _instant(told: object) -> datetime | None:
+def _instant(value: object) -> datetime | None:
     """When the first run entered: PostgreSQL's drivers give an instant, SQLite its text."""
-    if isinstance(told, str):
-        told = datetime.fromisoformat(told)
-    return told.astimezone(UTC) if isinstance(told, datetime) else None
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.astimezone(UTC) if isinstance(value, datetime) else None

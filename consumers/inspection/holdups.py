@@ -40,7 +40,7 @@ MOST_REPORTS: Final = 20
 Spot = tuple[Assignment, int]
 """Where a record stands: its assignment and offset."""
 State = Literal["running", "stuck", "behind", "awaiting-retry", "unsettled", "ready"]
-"""`reason` of the event, or else the word of a gate; `docs/wire-contract.md` says what each means."""
+"""`reason` of the event, or else the word of a gate; `docs/wire-contract.md` has the meaning of each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class Holdups:
         self._next_look_s = 0.0
 
     def report(self, lowest: Mapping[Assignment, tuple[int, float]], now_s: float) -> None:
-        """Publish the hold-ups, if it is time; `lowest` says each partition's lowest incomplete offset, since when."""
+        """Publish the hold-ups, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
         if now_s < self._next_look_s:
             return
         self._next_look_s = now_s + REPEAT_S

@@ -29,8 +29,8 @@ class RunInspection:
         runner: the thread or task that runs it.
         record: `topic/partition/offset`.
         ran_s, left_s: since its begin, and until its deadline (negative: past it).
-        state: `ending` after it was told to end, `stuck` when it has ignored that.
-        progress: by its own words; empty where it has told none.
+        state: `ending` after an interrupt, `stuck` when it has ignored that.
+        progress: as the job has reported it; empty where it has reported none.
         stack: `file:line function`, the innermost last.
     """
 
@@ -118,7 +118,7 @@ class QueueInspection:
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """Why jobs that wait do not run, as far as it can be told from here."""
+        """Why jobs that wait do not run, as far as this process knows."""
         return tuple(_hints(self))
 
 

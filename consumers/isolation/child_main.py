@@ -38,7 +38,7 @@ from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
 from ..job.signals import JobInterrupted
 from ..machine import own_peak_bytes
-from ..runners.async_slots import AsyncSlot, Holder, in_steps
+from ..runners.async_slots import AsyncSlot, Holder, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
@@ -288,7 +288,7 @@ def _call_sync(job: ChildJob) -> Result:
 
 async def _called(job: ChildJob, slot: AsyncSlot) -> Result:
     try:
-        result = await in_steps(slot, call_async(job, slot.holder))
+        result = await resume_watched(slot, call_async(job, slot.holder))
     except BaseException as error:  # noqa: BLE001  # on the job's way out
         result = Raised(error)
     if isinstance(result, Raised) and is_kind_of(result.error, JobInterrupted):

@@ -27,7 +27,7 @@ class NotBegun:
 
 
 Ending = Returned | Answered | Raised | NotBegun | ChildDied
-"""`Raised` where the child was killed, for an interrupt or a limit of the job's: a note says where the job was."""
+"""`Raised` where the child was killed, for an interrupt or a limit of the job's, with a note of where the job was."""
 NOT_BEGUN = NotBegun()
 
 
@@ -137,7 +137,7 @@ class _Watch:
         return NOT_BEGUN if isinstance(ending, ChildDied) else ending  # it was about to begin, and was killed here
 
     def _last_word(self) -> Ending:
-        """Of a child that has ended: what it has said before, and only then its death. Its job may have ended well."""
+        """Of a child that has ended: what it sent before, and only then its death. Its job may have ended well."""
         while self.child.has_more:
             ending = self._read(0)
             if ending is not None:

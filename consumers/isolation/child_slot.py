@@ -34,7 +34,7 @@ class ChildSlot(Slot):
             run.interrupt_reason = reason
 
     def child_frames(self) -> tuple[str, ...]:
-        """Where the job is, as `file:line function`, the innermost last; a line that says so if its child does not."""
+        """Where the job is, as `file:line function`, the innermost last, or a line about the silence of its child."""
         child = self.child
         if child is None:
             return ()

@@ -84,12 +84,12 @@ def quarantine(job_type: str, crashes: int, deaths: Sequence[ChildDied]) -> Dead
             by another worker.
     """
     last = deaths[-1]
-    told = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
+    lines = [f"{number}. {death}" for number, death in enumerate(deaths, crashes - len(deaths) + 1)]
     failure = make_failure(
         job_type,
         error_type=f"{ChildDied.__module__}.{ChildDied.__qualname__}",
         message=f"{crashes} processes died while the job ran; of the last one: {last}",
-        stack="\n".join([last.stack[:STACK_SHARE], *told]).lstrip(),
+        stack="\n".join([last.stack[:STACK_SHARE], *lines]).lstrip(),
         place=last._cause(),
     )
     return Dead(reason="quarantined", failure=failure, crashes=crashes)

@@ -33,7 +33,7 @@ class HandlerAddress:
 
 
 class HandlerNotFound(Exception):
-    """Another process cannot find a handler by its name, or cannot read its retry policy; the message says why."""
+    """Another process cannot find a handler by its name, or cannot read its retry policy."""
 
 
 def addresses_of(job_types: Mapping[str, AnyJobType]) -> dict[str, HandlerAddress]:

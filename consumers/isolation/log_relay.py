@@ -29,9 +29,9 @@ class PipeHandler(logging.Handler):
     lock and waits for the pipe's.
     """
 
-    def __init__(self, tell: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None]) -> None:
         super().__init__()
-        self._tell = tell
+        self._send = send
 
     def createLock(self) -> None:
         """Make none."""
@@ -47,7 +47,7 @@ class PipeHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record; what cannot be pickled goes as its text."""
         try:
-            self._tell(_packed(record))
+            self._send(_packed(record))
         except OSError:  # the worker is gone, and so will this process be
             return
         except Exception:  # noqa: BLE001  # as all handlers of logging do, lest a log line fails a job
@@ -102,11 +102,11 @@ def log_levels() -> dict[str, int]:
     return {"": logging.root.level, **levels}
 
 
-def log_over_pipe(levels: Mapping[str, int], tell: Callable[[bytes], None]) -> None:
+def log_over_pipe(levels: Mapping[str, int], send: Callable[[bytes], None]) -> None:
     """In a child: send all records over the pipe, at the worker's levels."""
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
-    logging.root.handlers[:] = [PipeHandler(tell)]
+    logging.root.handlers[:] = [PipeHandler(send)]
 
 
 def log_to_own_stderr() -> None:

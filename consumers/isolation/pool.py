@@ -217,7 +217,7 @@ class ChildPool:
             case State.STARTING:
                 self._look_at_starting(child)
             case State.IDLE:
-                child.look()
+                child.read_answer()
                 if child.ended():
                     _LOGGER.warning(
                         "child process %d ended without a job (%s); another one is started",
@@ -234,13 +234,13 @@ class ChildPool:
                     self._remove(child)
 
     def _look_at_starting(self, child: ChildProcess) -> None:
-        said = child.look()
-        if isinstance(said, Ready):
+        answer = child.read_answer()
+        if isinstance(answer, Ready):
             child.state = State.IDLE
             self._trouble, self._start_pause_s = None, 0.0
             self._changed.notify_all()
-        elif isinstance(said, Unready):
-            self._note_failed_start(child, said.report)
+        elif isinstance(answer, Unready):
+            self._note_failed_start(child, answer.report)
         elif child.ended():
             self._note_failed_start(child, describe_exit(child.exit_code))
         elif time.monotonic() - child.started_s > START_LIMIT_S:

@@ -88,7 +88,7 @@ class ChildProcess:
         self._sending = threading.Lock()
         self._frames: Queue[tuple[str, ...]] = Queue()
         self._is_asked = False
-        told = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
+        own_setup = replace(setup, stack_file=self._stacks.fileno(), log_levels=log_levels())
         command = [sys.executable, *_interpreter_options(), "-c", BOOTSTRAP.format(pipe=theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
@@ -110,9 +110,9 @@ class ChildProcess:
         self._peak = 0
         with suppress(OSError):  # it has ended already, which its exit code shows
             self._pipe.send_bytes(pickle.dumps(sys.path))
-            send(self._pipe, told)
+            send(self._pipe, own_setup)
 
-    def look(self) -> Ready | Unready | None:
+    def read_answer(self) -> Ready | Unready | None:
         """Read the messages of a child that has no job; handles its log records."""
         while True:
             message = self.next_message(0)
@@ -155,7 +155,7 @@ class ChildProcess:
         self.jobs += 1
         try:
             if job.size_bytes < SURELY_TAKEN_BYTES:
-                self._tell(job)
+                self._send(job)
             else:
                 self._tell_or_kill(job)
         except OSError:
@@ -168,11 +168,11 @@ class ChildProcess:
         late.daemon = True
         late.start()
         try:
-            self._tell(job)
+            self._send(job)
         finally:
             late.cancel()
 
-    def _tell(self, message: ToChild) -> None:
+    def _send(self, message: ToChild) -> None:
         with self._sending:
             send(self._pipe, message)
 
@@ -187,14 +187,14 @@ class ChildProcess:
                 self._frames.get_nowait()  # an answer that came too late for somebody else
             if not self._is_asked:
                 self._is_asked = True
-                self._tell(ASK_FRAMES)
+                self._send(ASK_FRAMES)
             return self._frames.get(timeout=within_s)
         return ()
 
     def tell_to_stop(self) -> None:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
-            self._tell(SHOULD_STOP)
+            self._send(SHOULD_STOP)
 
     def sample(self) -> int:
         """Look at its memory; as last seen if it is gone."""
@@ -225,7 +225,7 @@ class ChildProcess:
         self.state = State.LEAVING
         self.leave_by_s = time.monotonic() + within_s
         with suppress(OSError):
-            self._tell(LEAVE)
+            self._send(LEAVE)
 
     def kill(self) -> None:
         """End it at once, with all that its jobs have started and not put into a group of their own."""

@@ -234,7 +234,7 @@ def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:
 
 
 def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress]) -> Setup:
-    """What the children of one queue are told."""
+    """The setup of the children of one queue."""
     return Setup(
         parent_id=os.getpid(),
         main=_main_of_worker(any(address.module == MAIN_MODULE for address in addresses.values())),
@@ -247,8 +247,8 @@ def make_setup(step_context: StepContext, addresses: Mapping[str, HandlerAddress
 
 def _main_of_worker(needs_main_module: bool) -> dict[str, object]:
     """As `multiprocessing` prepares its own children; the main module is run again only where handlers are in it."""
-    told = multiprocessing.spawn.get_preparation_data("stoker-child")
+    data = multiprocessing.spawn.get_preparation_data("stoker-child")
     wanted = {"name", "sys_path", "sys_argv", "orig_dir", "dir"}
     if needs_main_module:
         wanted |= {"init_main_from_name", "init_main_from_path"}
-    return {name: value for name, value in told.items() if name in wanted}
+    return {name: value for name, value in data.items() if name in wanted}

@@ -79,7 +79,7 @@ ACCEPTED: Final = Accepted()
 
 
 def answer_of(error: BaseException, job_type: str, policy: RetryPolicy) -> Answer:
-    """Say what an exception asks for, and describe it. Never raises, whatever the error's class does."""
+    """Read what an exception asks for, and describe it. Never raises, whatever the error's class does."""
     found = _Found()
     for leaf in leaves(error):
         found.sort(leaf, error, policy)

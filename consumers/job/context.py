@@ -116,7 +116,7 @@ class JobContext:
         self._run.take_heartbeats().progress(latest)
 
     def heartbeat(self) -> None:
-        """Show that the run is alive: at least as often as the job type's `heartbeat` says, if it declares one."""
+        """Show that the run is alive: at least as often as the job type's `heartbeat`, if it declares one."""
         self._run.take_heartbeats().heartbeat()
 
     @property

@@ -13,7 +13,7 @@ STACK_LIMIT_BYTES: Final = 4_000
 
 
 def describe_failure(job_type: str, error: BaseException) -> Failure:
-    """Say what failed, for headers and logs. Never raises, whatever the error's class does when it is read."""
+    """Describe what failed, for headers and logs. Never raises, whatever the error's class does when it is read."""
     error_type = type_name(type(error))
     try:
         message, stack, place = summary_of(error), report_of(error), place_of(error)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .run import Run
 
 NOTE_LIMIT: Final = 200
-TOLD_INTERVAL_S: Final = 5.0
+REPORT_INTERVAL_S: Final = 5.0
 """How often at most one run's progress becomes an event."""
 
 
@@ -60,12 +60,12 @@ class RunHeartbeats:
 
     Attributes:
         began_s, last_s: `time.monotonic()` of the run's begin and of its last heartbeat.
-        latest: the last progress; None where the run has told none.
+        latest: the last progress; None where the run has reported none.
         has_news: whether `latest` has not become an event yet.
-        told_s: when the last event was made of it.
+        reported_at_s: when the last event was made of it.
     """
 
-    __slots__ = ("_run", "began_s", "has_news", "last_s", "latest", "told_s")
+    __slots__ = ("_run", "began_s", "has_news", "last_s", "latest", "reported_at_s")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -73,7 +73,7 @@ class RunHeartbeats:
         self.last_s = self.began_s
         self.latest: JobProgress | None = None
         self.has_news = False
-        self.told_s = -math.inf
+        self.reported_at_s = -math.inf
 
     @property
     def should_stop(self) -> bool:
@@ -96,8 +96,8 @@ class RunHeartbeats:
 
     def take_news(self, now_s: float) -> JobProgress | None:
         """The progress to make an event of, if there is news and the last event is long enough ago."""
-        if not self.has_news or now_s - self.told_s < TOLD_INTERVAL_S:
+        if not self.has_news or now_s - self.reported_at_s < REPORT_INTERVAL_S:
             return None
         self.has_news = False
-        self.told_s = now_s
+        self.reported_at_s = now_s
         return self.latest

@@ -20,7 +20,7 @@ TEXT_LIMIT: Final = 1_000
 """Characters of one message or note; as many bytes of ASCII as a header takes of a message."""
 NAME_LIMIT: Final = 200
 MOST_FRAMES: Final = 40
-MOST_TOLD: Final = 12
+MOST_INCLUDED: Final = 12
 """Exceptions of one report: an error, its causes, and the members of groups."""
 MOST_NOTES: Final = 10
 MOST_SUMMED_UP: Final = 3
@@ -81,9 +81,9 @@ def summary_of(error: BaseException) -> str:
     if not is_kind_of(error, BaseExceptionGroup):
         return message_of(error)
     found = leaves(error)
-    told = [_last_line(member) for member in found[:MOST_SUMMED_UP]]
+    lines = [_last_line(member) for member in found[:MOST_SUMMED_UP]]
     more = [f"and {len(found) - MOST_SUMMED_UP:,} more"] if len(found) > MOST_SUMMED_UP else []
-    return f"{message_of(error)}: {'; '.join([*told, *more])}"
+    return f"{message_of(error)}: {'; '.join([*lines, *more])}"
 
 
 def place_of(error: BaseException) -> str:
@@ -104,9 +104,9 @@ def report_of(error: BaseException) -> str:
 
 @dataclass(slots=True)
 class _Report:
-    """One report; `told` are the exceptions that are in it, so that a cycle of causes comes to an end."""
+    """One report; `included` are the exceptions that are in it, so that a cycle of causes comes to an end."""
 
-    told: set[int] = field(default_factory=set)
+    included: set[int] = field(default_factory=set)
 
     def chain(self, error: BaseException) -> str:
         """The error behind what caused it."""
@@ -117,10 +117,10 @@ class _Report:
         return "".join(reversed(parts))
 
     def _has_room_for(self, error: BaseException) -> bool:
-        return id(error) not in self.told and len(self.told) < MOST_TOLD
+        return id(error) not in self.included and len(self.included) < MOST_INCLUDED
 
     def _block(self, error: BaseException) -> str:
-        self.told.add(id(error))
+        self.included.add(id(error))
         lines = [_last_line(error), *_notes(error)]
         members = self._members(error) if is_kind_of(error, BaseExceptionGroup) else ""
         return _frames(error) + "\n".join(lines) + "\n" + members
@@ -129,10 +129,10 @@ class _Report:
         members = _members_of(group)
         parts = []
         for number, member in enumerate(members, 1):
-            if len(self.told) >= MOST_TOLD:
+            if len(self.included) >= MOST_INCLUDED:
                 parts.append(f"--- and {len(members) - number + 1:,} more\n")
                 break
-            if id(member) not in self.told:
+            if id(member) not in self.included:
                 parts.append(f"--- {number} of {len(members):,}:\n{self.chain(member)}")
         return "".join(parts)
 
@@ -177,10 +177,10 @@ def _notes(error: BaseException) -> list[str]:
         return []
 
 
-def _read(tell: Callable[[], str], what: str, limit: int | None = TEXT_LIMIT) -> str:
+def _read(describe: Callable[[], str], what: str, limit: int | None = TEXT_LIMIT) -> str:
     """Call what runs the application's code, and keep what it raises."""
     try:
-        return _cut(tell(), limit)
+        return _cut(describe(), limit)
     except TimeLimitExceeded:
         raise
     except BaseException as second:  # noqa: BLE001  # a job's exception class may raise anything while it describes itself

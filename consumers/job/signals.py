@@ -1,4 +1,4 @@
-"""How a job says how it ends (`Retry`, `Discard`, `Snooze`), and what is raised inside of one that the worker ends."""
+"""How a job chooses its end (`Retry`, `Discard`, `Snooze`), and what is raised inside of one that the worker ends."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: 
     """The records from a place to the offset `end`, where the partition ended when that was asked; it may have gaps.
 
     Raises:
-        Unrestorable: nothing came within a bounded time, or `should_stop` said so.
+        Unrestorable: nothing came within a bounded time, or `should_stop` returned true.
         KafkaException: the client's own complaint.
     """
     if place.offset >= end:

@@ -18,7 +18,7 @@ from .. import log_keys
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-TELL_AFTER_S: Final = 1.0
+LOG_AFTER_S: Final = 1.0
 CALM_S: Final = 1.0
 """A broker that was connected to, and is not complained of for so long, has come back."""
 FORGET_AFTER_S: Final = 60.0
@@ -67,10 +67,10 @@ class WorkerOutage:
         came_back = self._connected_at_s > self._noted_at_s and now_s - self._noted_at_s >= CALM_S
         if came_back or now_s - self._noted_at_s >= FORGET_AFTER_S:
             self._end(now_s - self._began_at_s)
-        elif not self._is_logged and now_s - self._began_at_s >= TELL_AFTER_S and (self._is_total or self._times > 1):
-            self._tell()
+        elif not self._is_logged and now_s - self._began_at_s >= LOG_AFTER_S and (self._is_total or self._times > 1):
+            self._log_outage()
 
-    def _tell(self) -> None:
+    def _log_outage(self) -> None:
         self._is_logged = True
         meaning = (
             "no job is fetched, and no outcome written, until one answers. Jobs that run go on, and none is lost"

@@ -15,13 +15,14 @@ from typing import Final
 from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
-from ..records.assignment import Assignment, CommitState
+from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.commit_metadata import CommitMetadata
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
 from .start_positions import StartPosition
 
+RUNNING: Final = AssignmentState.RUNNING
 FORMER_KEPT_S: Final = 120.0
 """How long the ledger of a partition that went away is kept, lest its jobs run twice if it soon comes back."""
 
@@ -43,10 +44,10 @@ class Assignments:
         """The present assignment of a partition, if it is ours."""
         return self._by_place.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
 
-    def find_current(self, topic: str | None, partition: int | None) -> Assignment | None:
-        """The same, if its records may still be started."""
+    def find_running(self, topic: str | None, partition: int | None) -> Assignment | None:
+        """The same, if its jobs may start."""
         assignment = self._by_place.get((topic, partition))  # type: ignore[arg-type]  # as above
-        return assignment if assignment is not None and assignment.is_current else None
+        return assignment if assignment is not None and assignment.state is RUNNING else None
 
     def all(self) -> list[Assignment]:
         """All present assignments."""
@@ -104,7 +105,7 @@ class Assignments:
     def flowing(self, opened: Collection[Assignment]) -> list[Assignment]:
         """The partitions of the main topic that may be fetched now that these are open.
 
-        Where order is strict, only once all of its tiers are here and open: they say which keys have to wait.
+        Where order is strict, only once all of its tiers are here: they have the records that keys wait for.
         """
         if self._queue.ordering != "strict":
             return [a for a in opened if a.source.reader is Reader.GROUP]
@@ -184,6 +185,6 @@ class Assignments:
 def _pass_over(assignment: Assignment, offset: int) -> bool:
     """Whether a record was complete before; of a partition that is given away, nothing more is noted.
 
-    There, records that are not complete are left out, and the next one must not say that they are behind.
+    There, records that are not complete are left out, and the next commit must not name them as complete.
     """
-    return assignment.is_current and assignment.progress.pass_over(offset)
+    return assignment.is_running and assignment.progress.pass_over(offset)

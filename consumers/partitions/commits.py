@@ -213,7 +213,7 @@ class Commits:
         self._opening.difference_update(ended)
 
     def _lower_limit(self, places: Iterable[TopicPartition]) -> None:
-        """Metadata was too large for this cluster; of which partition, the answer does not tell."""
+        """Metadata was too large for this cluster; the answer does not name the partition."""
         refused = max(len(place.metadata or "") for place in places)
         self._max_characters = min(self._max_characters, refused // 2)
         self._next_at_s = 0.0
@@ -260,7 +260,7 @@ class Commits:
         if text is None and not self._has_logged_useless:
             self._has_logged_useless = True
             _LOGGER.error(
-                "the brokers take no more than %d characters of metadata with commits, too few to say anything; raise "
+                "the brokers take no more than %d characters of metadata with commits, too few to be of use; raise "
                 "offset.metadata.max.bytes. Until then, what is complete beyond committed offsets is kept nowhere: "
                 "after a kill, jobs out of the ledger's window run again", self._max_characters,
             )  # fmt: skip

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from threading import Lock
 from typing import Final
@@ -56,6 +56,10 @@ class Ledger:
         """Remember a job that is completed now."""
         self._jobs.add(name)
 
+    def add_jobs(self, names: Iterable[str]) -> None:
+        """Remember jobs that are completed now."""
+        self._jobs.add_all(names)
+
     def add(self, name: str) -> None:
         """Remember a name of either kind, settled now."""
         (self._moved if name.startswith(MOVED) else self._jobs).add(name)
@@ -66,10 +70,10 @@ class Ledger:
 
     def is_settled(self, record: Record) -> bool:
         """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
-        if record.deduplication_id in self._jobs:
+        if self._jobs.holds(record.deduplication_id):
             return True
         moved = self._moved
-        return not moved.is_empty and (tried_name(record) in moved or moved_name(record) in moved)
+        return not moved.is_empty and (moved.holds(tried_name(record)) or moved.holds(moved_name(record)))
 
     def absorb_jobs(self, former: Ledger) -> None:
         """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.
@@ -114,13 +118,17 @@ class NameWindow:
         self._newest_began_at_s = clock()
         self._older: list[tuple[float, set[str]]] = []
 
-    def __contains__(self, name: str | None) -> bool:
+    def holds(self, name: str | None) -> bool:
+        """Whether a name is remembered."""
         if name in self._newest:
             return True
         for _, names in self._older:  # noqa: SIM110  # any() with a generator is three times slower on the hot path
             if name in names:
                 return True
         return False
+
+    def __contains__(self, name: str | None) -> bool:
+        return self.holds(name)  # which is faster where it is called by itself
 
     @property
     def is_empty(self) -> bool:
@@ -138,11 +146,16 @@ class NameWindow:
 
     def add(self, name: str) -> None:
         """Remember a name of this moment."""
-        newest = self._newest
-        newest.add(name)
-        self._newest_at_s = math.inf
-        if len(newest) >= self._generation_size:
-            self._rotate()
+        self.add_all((name,))
+
+    def add_all(self, names: Iterable[str]) -> None:
+        """Remember names of this moment."""
+        for name in names:
+            newest = self._newest
+            newest.add(name)
+            self._newest_at_s = math.inf
+            if len(newest) >= self._generation_size:
+                self._rotate()
 
     def add_former(self, name: str, at_s: float) -> None:
         """Remember a name of the epoch time `at_s`; too old ones are passed over."""

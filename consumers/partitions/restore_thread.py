@@ -23,7 +23,7 @@ MENDING_PAUSE_S: Final = 1.0
 LOUD_AFTER_S: Final = 5.0
 """A leader that moves is back in a moment."""
 REPEAT_S: Final = 60.0
-"""How often it is said what partitions wait for, while it lasts."""
+"""How often the thread logs what partitions wait for, while it lasts."""
 
 FindMissing = Callable[[Iterable[int]], CounterpartsMissing | None]
 

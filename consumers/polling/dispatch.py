@@ -93,7 +93,7 @@ class Dispatch:
         """Start all threads."""
         self._settler.start()
         self.gates.start(self._make_ready)
-        self.waits.start(self._put_off)
+        self.waits.start(self._defer)
         self.watchdog.start()
         self.runners.start()
 
@@ -141,11 +141,10 @@ class Dispatch:
         if records:
             self.runners.make_ready(records)
 
-    def _put_off(self, records: list[Record]) -> None:
-        """End what nothing can be run of, without a runner: the schema store does not know their schemas."""
+    def _defer(self, records: list[Record]) -> None:
+        """Defer these without a runner: the schema store does not know their schemas."""
         for record in records:
-            for _ in self.pipe.carry(record, None, self._make_ready_again):
-                pass
+            self.pipe.carry(record, None, self._make_ready_again)
 
     def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
         """Its schema is known after all."""

@@ -52,7 +52,7 @@ class Intake:
 
     def take(self, fetched: list[Message], tiers: Consumer) -> None:
         """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
-        runnable, find_current, lanes = [], self._assignments.find_current, self._dispatch.lanes
+        runnable, find_running, lanes = [], self._assignments.find_running, self._dispatch.lanes
         backlog = lanes.backlog
         messages = _each_let_go(fetched)
         if self._assignments.passing:
@@ -61,9 +61,9 @@ class Intake:
             if message.error() is not None:
                 self._note_event(message)
                 continue
-            assignment = find_current(message.topic(), message.partition())
+            assignment = find_running(message.topic(), message.partition())
             if assignment is None:
-                continue  # it was fetched before the partition went away, and will be delivered to its new owner
+                continue  # it was fetched before the partition went away, perhaps to come back: it comes again
             try:
                 assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
@@ -132,7 +132,7 @@ class Intake:
         if error is None:
             return
         if error.code() == KafkaError._PARTITION_EOF:
-            assignment, offset = self._assignments.find_current(message.topic(), message.partition()), message.offset()
+            assignment, offset = self._assignments.find_running(message.topic(), message.partition()), message.offset()
             if assignment is not None and offset is not None:
                 assignment.progress.pass_gap(offset)  # of one that is given away, records may have been left out
         else:

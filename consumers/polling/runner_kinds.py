@@ -42,7 +42,7 @@ def thread_runners(parts: RunnerParts) -> ThreadRunners:
     """Threads for sync jobs."""
     return ThreadRunners(
         parts.settings.concurrency,
-        to_the_end(parts.pipe, run_sync),
+        in_thread(parts.pipe, run_sync),
         parts.step_context.queue.name,
         settle_done=parts.pipe.settle_done,
     )
@@ -71,19 +71,18 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
     isolated = IsolatedRunners(
         parts.step_context,
         parts.settings,
-        to_the_end(parts.pipe, run_in_child),
+        in_thread(parts.pipe, run_in_child),
         parts.pipe.settle_done,
         hold=parts.pipe.hold,
     )
     return isolated
 
 
-def to_the_end(pipe: Pipe, run: RunStep[Slot]) -> RunOne:
-    """Carry records in a thread; `run` is no coroutine, so that the pipe does not suspend."""
+def in_thread(pipe: Pipe, run: RunStep[Slot]) -> RunOne:
+    """Carry each record in the thread that has taken it."""
 
     def run_one(record: Record, slot: Slot) -> None:
-        for _ in pipe.carry(record, slot, run, slot.done):
-            pass
+        pipe.carry(record, slot, run, slot.done)
 
     return run_one
 

@@ -132,10 +132,10 @@ class AsyncRunners(Runners[AsyncSlot]):
         """Start another task in place of one whose job is stuck; False where as many as may be were."""
         return self._is_stopping or all(loop.replace(slot) for loop in self._loops if slot in loop.slots)
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """See whether the loops turn; start a replacement where none does, and end it where it is no longer needed."""
         for loop in self._loops:
-            loop.look(now_s)
+            loop.check(now_s)
             if loop.blocked_s and self._failure is None:
                 self._failure = self._why_lost(loop, now_s)
         if not self._is_stopping:

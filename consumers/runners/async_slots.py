@@ -1,4 +1,4 @@
-"""`AsyncSlot`: one task's place in which an async job runs, and `in_steps`, which notes who holds the event loop.
+"""`AsyncSlot`: one task's place in which an async job runs, and `resume_watched`, which notes who holds the event loop.
 
 An interrupt cancels an async job. One that holds the loop, computing or in a blocking call, would never see that: it
 has the reason's exception raised inside it, as a sync job has. This needs to be certain that the loop's thread is
@@ -57,11 +57,11 @@ class AsyncSlot:
     """
 
     __slots__ = (
+        "_call_on_loop",
         "_coroutine",
         "_has_pending_interrupt",
         "_is_cancelled",
         "_lock",
-        "_tell",
         "has_record",
         "holder",
         "is_replaced",
@@ -72,10 +72,10 @@ class AsyncSlot:
         "task",
     )
 
-    def __init__(self, name: str, holder: Holder, tell: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, name: str, holder: Holder, call_on_loop: Callable[[Callable[[], None]], object]) -> None:
         self.name = name
         self.holder = holder
-        self._tell = tell
+        self._call_on_loop = call_on_loop
         self._lock = threading.Lock()
         self._has_pending_interrupt = False
         self._is_cancelled = False
@@ -118,7 +118,7 @@ class AsyncSlot:
             if self.run is not run or run.interrupt_reason is not None:
                 return
             run.interrupt_reason = reason
-        self._tell(lambda: self._cancel(run))
+        self._call_on_loop(lambda: self._cancel(run))
         with self._lock:
             self.is_targeted = True
             if self.holder.inside is self and self.run is run:
@@ -152,7 +152,7 @@ class AsyncSlot:
 
 
 @types.coroutine
-def in_steps(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Generator[object, None, T]:
+def resume_watched(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Generator[object, None, T]:
     """Await a coroutine, noting for each of its steps that the loop's thread is inside of it.
 
     The steps have a context of their own, which begins empty: what a job sets there is not for the next one. A process

@@ -89,17 +89,17 @@ class RunnerLoop:
             self._wake()
         elif not self._is_woken:
             self._is_woken = True
-            self._tell(self._wake)
+            self._call_on_loop(self._wake)
 
     def stop(self) -> None:
         """Take no further record; jobs that run go on."""
         self.is_stopping = True
-        self._tell(self._wake_all)
+        self._call_on_loop(self._wake_all)
 
     def interrupt(self) -> None:
         """Interrupt the jobs that still run, since the worker stops, and end all tasks."""
         self.is_stopping = True
-        self._tell(self._interrupt_all)
+        self._call_on_loop(self._interrupt_all)
 
     def settle_done(self) -> None:
         """Hand over the records whose jobs are done; called by other threads where the loop does not turn."""
@@ -138,17 +138,17 @@ class RunnerLoop:
         if sum(found.is_replaced for found in self.slots) >= self._size:
             return False
         slot.is_replaced = True
-        self._tell(self._add_replacement)
+        self._call_on_loop(self._add_replacement)
         return True
 
     # ---- does it turn? Called by the watchdog
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """Ask the loop to answer, and see for how long it has not."""
         if self._asked_s is None:
             if self._ready or self._holder.done or any(slot.has_record for slot in self.slots):
                 self._asked_s, self._has_answered = now_s, False
-                self._tell(self._answer)
+                self._call_on_loop(self._answer)
         elif self._has_answered:
             self._note_turned(self._asked_s)
         else:
@@ -184,8 +184,8 @@ class RunnerLoop:
 
     # ---- on the loop
 
-    def _tell(self, what: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended: there is nobody left to tell
+    def _call_on_loop(self, what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nothing is left to wake
             self._loop.call_soon_threadsafe(what)
 
     def _serve(self) -> None:
@@ -211,7 +211,7 @@ class RunnerLoop:
             self._add_runner()
 
     def _add_runner(self) -> None:
-        slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._tell)
+        slot = AsyncSlot(f"{self.name}-{next(self._numbers)}", self._holder, self._call_on_loop)
         slot.task = asyncio.Task(self._run(slot), loop=self._loop)  # not by a factory that a job may have set
         self._runners[slot.task] = slot
         slot.task.add_done_callback(self._note_end)

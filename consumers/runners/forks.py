@@ -75,10 +75,10 @@ os.register_at_fork(before=PROCESS.prepare_fork, after_in_parent=PROCESS.go_on, 
 
 def end_copy(error: BaseException | None = None) -> NoReturn:
     """End this copy with the exit code that its end would have given a program, and leave all else to the worker."""
-    code, told = _exit_code(error)
-    if told:
+    code, text = _exit_code(error)
+    if text:
         with suppress(OSError):  # not by the log, nor by sys.stderr: another thread may have held their locks
-            os.write(2, f"process {os.getpid()}, which a job has forked, ends: {told}\n".encode())
+            os.write(2, f"process {os.getpid()}, which a job has forked, ends: {text}\n".encode())
     os._exit(code)
 
 

@@ -23,7 +23,7 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
         return None
 
     def own(self, records: list[Record]) -> list[Record]:
-        """Those of these records that this kind runs: all, unless it is choosy."""
+        """Those of these records that this kind runs: all, unless the kind overrides this."""
         return records
 
     @abstractmethod
@@ -55,8 +55,8 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
         """Look again at what the assignments hold, now that outcomes are settled."""
         return
 
-    def look(self, now_s: float) -> None:
-        """Look after what is not in a slot, such as an event loop that does not turn."""
+    def check(self, now_s: float) -> None:
+        """Check what is not in a slot, such as an event loop that does not turn."""
         return
 
     def replace(self, slot: SlotT) -> bool:

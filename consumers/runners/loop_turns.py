@@ -38,8 +38,8 @@ def turn_until(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Any]) -> N
 
 def _report(error: BaseException) -> None:
     """As text: the logging module would read it once more, and lets what that raises pass."""
-    told = describe_failure("", error)
+    failure = describe_failure("", error)
     _LOGGER.error(
         "a task that a job started raised %s (%s); the event loop goes on\n%s",
-        told.error_type, told.message, told.stack,
+        failure.error_type, failure.message, failure.stack,
     )  # fmt: skip

@@ -141,22 +141,29 @@ class ThreadRunners(Runners[Slot]):
         """Every few milliseconds while there is work, wake idle runners or let busy ones rest.
 
         A runner whose jobs wait or compute is nearly always found inside of one. One with short jobs is found before
-        or after them, waiting for the interpreter, and more runners would only make it wait longer.
+        or after them, waiting for the interpreter, and more runners would only make it wait longer. By chance, one look
+        finds it inside all the same: more are woken only after two looks in succession.
         """
-        pause, begun, moved_s = threading.Event(), 0, 0.0
+        pause, begun, moved_s, were_inside = threading.Event(), 0, 0.0, True
         while not self._is_stopping:
             self._has_work.wait()
             pause.wait(SPREAD_INTERVAL_S)
             with self._condition:
                 if begun != self._begun:
                     begun, moved_s = self._begun, time.monotonic()
-                inside = sum(slot.run is not None and not slot.is_replaced for slot in self._taken)
+                are_inside = self._are_inside()
                 is_stalled = time.monotonic() - moved_s > STALLED_AFTER_S
-                self._enough = inside * 2 < self._size - self._idle and not is_stalled
+                self._enough = not is_stalled and not (are_inside and were_inside)
+                were_inside = are_inside
                 self._free_stalled(time.monotonic())
                 self._share()
                 self._ticks += 1
             self._settle_behind_slow()
+
+    def _are_inside(self) -> bool:
+        """Whether most runners that do not rest are inside of a job; False where all rest, as one has been woken."""
+        inside = sum(slot.run is not None and not slot.is_replaced for slot in self._taken)
+        return 0 < self._size - self._idle <= inside * 2
 
     def _free_stalled(self, now_s: float) -> None:
         """Take back what a runner has taken and does not get to, since its job is slow: idle ones look at it only when
@@ -229,7 +236,9 @@ class ThreadRunners(Runners[Slot]):
         return self._enough and self._idle < self._size - 1
 
     def _handful(self) -> list[Record]:
-        size = min(MAX_HANDFUL, -(-len(self._ready) // len(self._taken)))
+        """The next records: a runner's share of all, or more while jobs are so short that few runners are at work."""
+        share = len(self._ready) if self._enough else -(-len(self._ready) // len(self._taken))
+        size = min(MAX_HANDFUL, share)
         return [self._ready.popleft() for _ in range(size)]
 
     def _others_half(self) -> list[Record]:

@@ -26,7 +26,7 @@ TICK_S: Final = 0.05
 STUCK_AFTER_S: Final = 5.0
 """How long past its timeout a job may go on before it is reported as stuck."""
 
-TellProgress = Callable[[Run, JobProgress], None]
+ReportProgress = Callable[[Run, JobProgress], None]
 
 
 class RunnerSlot(Protocol):
@@ -60,8 +60,8 @@ class Pool(Protocol[SlotT]):
         """All slots, also those of stuck jobs."""
         ...
 
-    def look(self, now_s: float) -> None:
-        """Look after what is not in a slot, such as an event loop that does not turn."""
+    def check(self, now_s: float) -> None:
+        """Check what is not in a slot, such as an event loop that does not turn."""
         ...
 
     def replace(self, slot: SlotT) -> bool:
@@ -77,7 +77,7 @@ class Watchdog:
         pools: Sequence[Pool[Any]],
         queue: str,
         *,
-        on_progress: TellProgress = lambda _context, _latest: None,
+        on_progress: ReportProgress = lambda _context, _latest: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pools = pools
@@ -121,7 +121,7 @@ class Watchdog:
 
     @property
     def progress(self) -> dict[str, JobProgress]:
-        """{job id: how far it is} of the jobs that run and have told so."""
+        """{job id: how far it is} of the jobs that run and have reported it."""
         runs = [slot.run for slot in self.slots]
         return {run.shown_id: latest for run in runs if run is not None and (latest := run.latest_progress) is not None}
 
@@ -136,7 +136,7 @@ class Watchdog:
     def _look(self) -> None:
         now_s = self._monotonic()
         for pool in self._pools:
-            pool.look(now_s)
+            pool.check(now_s)
             for slot in pool.slots:
                 run = slot.run
                 if run is None:
@@ -168,7 +168,7 @@ def is_stuck(slot: RunnerSlot) -> bool:
 
 
 def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float) -> None:
-    """Say which job ignores its timeout, and where it is."""
+    """Log which job ignores its timeout, and where it is."""
     _LOGGER.error(
         "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",

@@ -53,7 +53,7 @@ _KEPT_FIRST: Final = (
 )
 """What a bare dead letter keeps of its headers before all others."""
 
-Bury = Callable[[Record, Dead], Settlement]
+PlanDeadLetter = Callable[[Record, Dead], Settlement]
 
 
 def goes_alone(item: Settlement) -> bool:
@@ -70,11 +70,11 @@ def _size_bytes(record: Record, written: OutgoingRecord) -> int:
     return len(written.key or b"") + len(written.value or b"") + sum(len(value) for _, value in written.headers)
 
 
-def refitted(item: Settlement, bury: Bury) -> Settlement | None:
+def refitted(item: Settlement, plan_dead_letter: PlanDeadLetter) -> Settlement | None:
     """Give a refused item's records the next forms that their topics may take; None where no other form can help.
 
     Args:
-        bury: plans a dead letter, which is settled in place of an item whose job fits no tier.
+        plan_dead_letter: plans a dead letter, which is settled in place of an item whose job fits no tier.
     """
     forms = {}
     for refusal in item.refusals:
@@ -85,7 +85,7 @@ def refitted(item: Settlement, bury: Bury) -> Settlement | None:
         if form is not None:
             forms[written] = form
         elif remedy is Remedy.SHRINK and written.role is Role.WAITING:
-            return _buried(item, written, bury)
+            return _as_dead_letter(item, written, plan_dead_letter)
     if not forms:
         return None
     item.rewrite(forms)
@@ -104,8 +104,8 @@ def next_form(record: Record, written: OutgoingRecord, remedy: Remedy) -> Outgoi
     return _truncated(record, written) if written.role is Role.DEAD_LETTER else None
 
 
-def _buried(item: Settlement, refused: OutgoingRecord, bury: Bury) -> Settlement:
-    dead_letter = bury(item.record, Dead(reason="too-large", failure=_why_dead(item, refused.topic)))
+def _as_dead_letter(item: Settlement, refused: OutgoingRecord, plan_dead_letter: PlanDeadLetter) -> Settlement:
+    dead_letter = plan_dead_letter(item.record, Dead(reason="too-large", failure=_why_dead(item, refused.topic)))
     dead_letter.rewrite({written: replace(written, form=Form.ALONE) for written in dead_letter.unconfirmed})
     dead_letter.instead_of = item.outcome
     return dead_letter

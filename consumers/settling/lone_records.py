@@ -19,7 +19,7 @@ from ...topology.cluster.kafka_errors import as_error, is_fatal
 from .. import log_keys
 from ..records.job_fields import job_fields
 from ..records.outcomes import Dead
-from .fitting import Bury, goes_alone, refitted
+from .fitting import PlanDeadLetter, goes_alone, refitted
 from .outgoing import OutgoingRecord, Role, produce
 from .settlement import Settlement, SettlementBatch
 
@@ -32,10 +32,10 @@ class LoneRecords:
     Of such a settlement all records go alone, and it is handed back once each of them is answered.
     """
 
-    def __init__(self, queue: Queue, make_producer: Callable[[], Producer], bury: Bury) -> None:
+    def __init__(self, queue: Queue, make_producer: Callable[[], Producer], plan_dead_letter: PlanDeadLetter) -> None:
         self._queue = queue
         self._make_producer = make_producer
-        self._bury = bury
+        self._plan_dead_letter = plan_dead_letter
         self._producer: Producer | None = None
         self._is_finished = False
         self._to_write: deque[tuple[Settlement, OutgoingRecord]] = deque()
@@ -60,7 +60,7 @@ class LoneRecords:
 
     def take_refused(self, item: Settlement) -> bool:
         """Take an item that was refused, where another form of it may be written; False where none can help."""
-        before, following = item.unconfirmed, refitted(item, self._bury)
+        before, following = item.unconfirmed, refitted(item, self._plan_dead_letter)
         if following is None:
             return False
         self._log_loss(item, before, following)

@@ -14,7 +14,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 
 def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue) -> None:
-    """Tell of a job that did not succeed, once, with everything that finds it again."""
+    """Log a job that did not succeed, once, with everything that finds it again."""
     extra = job_fields(record, queue.name)
     extra |= {
         log_keys.ATTEMPT: attempt_or_1(record.headers),
@@ -33,7 +33,7 @@ def log_setback(record: Record, outcome: Retried | Dead | Deferred, queue: Queue
 
 
 def log_excused(record: Record, outcome: Retried | Dead, queue: Queue) -> None:
-    """Tell of a job that failed where Ctrl+C may have ended what it had started."""
+    """Log a job that failed where Ctrl+C may have ended what it had started."""
     failure = outcome.failure
     _LOGGER.warning(
         "job failed after Ctrl+C, which also reaches the programs that jobs have started; it is delivered again, at no "

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -39,7 +39,7 @@ BATCH_LIMIT: Final = 2_000
 RETRY_PAUSE_S: Final = 0.5
 LINGER_S: Final = 0.01
 """A batch costs two round trips, however small it is."""
-LOOK_IN_S: Final = 0.02
+LONE_INTERVAL_S: Final = 0.02
 """How often the settler takes answers to the records that go alone, while there are some."""
 
 
@@ -83,7 +83,9 @@ class Settler:
         self._done: deque[Record] = deque()
         self._others: deque[tuple[Record, Outcome]] = deque()
         done_is_followed = any(Done in writer.follows for writer in writers)
-        self._take_done: Callable[[Record], None] = self._take_followed if done_is_followed else self._done.append
+        self._take_done: Callable[[Iterable[Record]], None] = (
+            self._take_followed if done_is_followed else self._done.extend
+        )
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._last_batch_at_s = 0.0
@@ -99,7 +101,7 @@ class Settler:
     def hand_in(self, record: Record, outcome: Outcome) -> None:
         """Take an outcome from a runner; never blocks."""
         if isinstance(outcome, Done):
-            self._take_done(record)
+            self._take_done((record,))
         else:
             self._others.append((record, outcome))
         if not self._wake.is_set():
@@ -107,14 +109,13 @@ class Settler:
 
     def hand_in_done(self, records: list[Record]) -> None:
         """Take records whose jobs are done; never blocks."""
-        for record in records:
-            self._take_done(record)
+        self._take_done(records)
         if not self._wake.is_set():
             self._wake.set()
 
-    def _take_followed(self, record: Record) -> None:
-        """Take a job that is done where records may follow that."""
-        self._others.append((record, DONE))
+    def _take_followed(self, records: Iterable[Record]) -> None:
+        """Take jobs that are done where records may follow that."""
+        self._others.extend((record, DONE) for record in records)
 
     def stop(self, within: timedelta) -> None:
         """Settle what was handed in, for so long at the most, and end; what is left will be delivered again."""
@@ -151,7 +152,7 @@ class Settler:
 
     def _pause_s(self, failed: SettlementBatch) -> float | None:
         """How long to wait for new outcomes; without an end where there is nothing else to do."""
-        return LOOK_IN_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
+        return LONE_INTERVAL_S if self._lone or self._repetitions else RETRY_PAUSE_S if failed else None
 
     def settle_next(self, failed: SettlementBatch) -> SettlementBatch:
         """Settle what was handed in, and once more what has failed before; give what has failed."""

@@ -78,25 +78,22 @@ def call_sync(job: CallableJob) -> Result:
 
 
 async def call_async(job: CallableJob, holder: Holder) -> Result:
-    """Call and await an async handler; `in_steps` gives it a context of its own."""
+    """Call and await an async handler; `resume_watched` gives it a context of its own."""
     enter_job(job.run)
     try:
         if TRACE_PARENT in job.record.layout.positions:
             join_trace(job.record)
-        result: Result = check_returned(await _awaited(job), job.job_type)
+        returned = job.job_type.handler(*job.args, **job.kwargs)
+        if inspect.isawaitable(returned):  # else a decorator around the `async def` has awaited it already
+            returned = await returned
+        result: Result = check_returned(returned, job.job_type)
     except (JobInterrupted, asyncio.CancelledError) as error:
-        result = Raised(error)  # the job's own, or the worker's: that is told when it has left its slot
+        result = Raised(error)  # the job's own, or the worker's: known when it has left its slot
     except BaseException as error:  # noqa: BLE001  # edge of the job: whatever it raises is its failure
         result = read_raised(error, job.job_type)
     if holder.generation != PROCESS.generation:
         end_copy_after(result)
     return result
-
-
-async def _awaited(job: CallableJob) -> object:
-    """Call and await; a decorator around the `async def` may have awaited it already."""
-    result = job.job_type.handler(*job.args, **job.kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 def read_interrupt(interrupt: BaseException, job: CallableJob) -> Raised:
@@ -108,7 +105,7 @@ def read_interrupt(interrupt: BaseException, job: CallableJob) -> Raised:
 
 
 def time_limit_exceeded(run: CurrentRun) -> TimeLimitExceeded:
-    """The error of a run that is past its deadline; it says which of its limits that is."""
+    """The error of a run that is past its deadline; it names the limit."""
     limits = run.limits
     return TimeLimitExceeded(limits.timeout_s, limits.heartbeat_s if run.is_silent else None)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import types
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-from typing import Any, Final, TypeVar, cast
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from ...topology import Queue
 from ..gates.gate import Wait
@@ -17,14 +16,14 @@ from ..records.record import Record
 from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
-from . import steps
-from .results import Answered, Decided, Raised, Ran, Returned
-from .steps import DecodedJob, StepContext, decide
+from .results import Ran
+from .steps import DecodedJob, StepContext, claim, decide, decode
 
 SlotT = TypeVar("SlotT")
-RAN: Final = (Returned, Raised, Answered, Decided)
-RunStep = Callable[[DecodedJob, SlotT], Ran | Coroutine[object, None, Ran]]
-"""Runs a job in a runner's slot; as a coroutine where handlers are async."""
+RunStep = Callable[[DecodedJob, SlotT], Ran]
+"""Runs a job in a runner's slot."""
+AsyncRunStep = Callable[[DecodedJob, SlotT], Awaitable[Ran]]
+"""The same where handlers are async."""
 
 
 class Pipe:
@@ -59,44 +58,62 @@ class Pipe:
         self._is_watched = bool(self._instruments)
         self.is_stopping = False
 
-    def carry(
-        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
-    ) -> Generator[Any, None, None]:
-        """Take a record all the way; suspends only where `run` is a coroutine that does.
+    def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
+        """Take a record all the way, in the calling thread.
 
         With `done`, one whose job is done goes no further than there: `settle_done` settles several at once.
         A record that is to come again, such as one that waits for its schema, has no outcome here.
         """
         try:
-            outcome: Outcome | None
-            job = self._claim(record) or self._decode(record)
-            if isinstance(job, DecodedJob):
-                result = run(job, slot)
-                if not isinstance(result, RAN):
-                    result = yield from result.__await__()
-                outcome = decide(job, result, self._step_context)
-            else:
-                outcome = job
-            if outcome is None:
-                return
-            if self._is_watched:
-                self._instruments.decided(record, outcome)
-            if outcome is DONE and done is not None:
-                done.append(record)
-            else:
-                self._settle(record, outcome)
-        except GeneratorExit:  # nobody carries it on: its event loop is gone
-            raise
+            job = self._begun(record)
+            if job is not None:
+                self._conclude(record, decide(job, run(job, slot), self._step_context), done)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
 
-    types.coroutine(carry)  # from here on, its generators can be awaited
+    async def carry_async(
+        self, record: Record, slot: SlotT, run: AsyncRunStep[SlotT], done: deque[Record] | None = None
+    ) -> None:
+        """The same in a task, which suspends where the job does."""
+        try:
+            job = self._begun(record)
+            if job is not None:
+                self._conclude(record, decide(job, await run(job, slot), self._step_context), done)
+        except GeneratorExit:  # nobody carries it on: its event loop is gone
+            raise
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._note_fault(record, error)
 
-    def carry_async(
-        self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None
-    ) -> Awaitable[None]:
-        """The same, for tasks on an event loop."""
-        return cast(Awaitable[None], self.carry(record, slot, run, done))
+    def _begun(self, record: Record) -> DecodedJob | None:
+        """Claim and decode a record; None where its job does not run now.
+
+        No job begins once failures are excused: the next of a strict key would begin before the excused one.
+        """
+        outcome = INTERRUPTED if self._excuse.is_given else claim(record, self._step_context)
+        if outcome is None:
+            job = decode(record, self._step_context)
+            if isinstance(job, DecodedJob):
+                if self._is_watched:
+                    self._instruments.begun(job.run)
+                return job
+            outcome = self._held(record, job) if isinstance(job, Wait) else job
+        self._conclude(record, outcome, None)
+        return None
+
+    def _held(self, record: Record, wait: Wait) -> Outcome | None:
+        """None where the record waits at the gates: it is made ready again."""
+        return None if self.hold(record, wait) else INTERRUPTED
+
+    def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
+        """Settle what became of a record; None where it is to come again."""
+        if outcome is None:
+            return
+        if self._is_watched:
+            self._instruments.decided(record, outcome)
+        if outcome is DONE and done is not None:
+            done.append(record)
+        else:
+            self._settle(record, outcome)
 
     def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""
@@ -110,19 +127,6 @@ class Pipe:
     def _note_fault(self, record: Record, error: BaseException) -> None:
         if not (self.is_stopping and isinstance(error, asyncio.CancelledError)):  # cut short before it began
             self._fail(record, error)
-
-    def _claim(self, record: Record) -> Outcome | None:
-        """None begins once failures are excused: the next of a strict key would begin before the excused one."""
-        return INTERRUPTED if self._excuse.is_given else steps.claim(record, self._step_context)
-
-    def _decode(self, record: Record) -> DecodedJob | Outcome | None:
-        """None where the record waits at the gates: it is made ready again."""
-        job = steps.decode(record, self._step_context)
-        if isinstance(job, Wait):
-            return None if self.hold(record, job) else INTERRUPTED
-        if self._is_watched and isinstance(job, DecodedJob):
-            self._instruments.begun(job.run)
-        return job
 
 
 class SettleStep:
@@ -158,10 +162,10 @@ class SettleStep:
     def settle_done(self, records: list[Record]) -> None:
         """The same for jobs that are done, several at once: each part is entered once for all of them."""
         self._settler.hand_in_done(records)
-        for record in records:
-            ledger = self._ledgers.get(record.assignment.partition)
-            if ledger is not None and record.deduplication_id is not None:
-                ledger.add_job(record.deduplication_id)
+        for partition, names in _names_by_partition(records).items():
+            ledger = self._ledgers.get(partition)
+            if ledger is not None:
+                ledger.add_jobs(names)
         self._lanes.release_all(records)
 
 
@@ -176,6 +180,14 @@ def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:
             ledger.add_job(record.deduplication_id)
     elif isinstance(outcome, Retried | Dead) and record.assignment.is_active:
         ledger.add(tried_name(record))
+
+
+def _names_by_partition(records: list[Record]) -> dict[int, list[str]]:
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for record in records:
+        if record.deduplication_id is not None:
+            found[record.assignment.partition].append(record.deduplication_id)
+    return found
 
 
 def emptied(records: deque[Record]) -> list[Record]:

@@ -7,7 +7,7 @@ from contextvars import Context
 
 from ..job.job_errors import is_kind_of
 from ..job.signals import JobInterrupted
-from ..runners.async_slots import AsyncSlot, in_steps
+from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot
 from .call import call_async, call_sync, end_copy_after, read_interrupt
@@ -16,24 +16,20 @@ from .steps import DecodedJob
 
 
 def run_sync(job: DecodedJob, slot: Slot) -> Result:
-    """Call a sync handler in this thread; an interrupt raises an exception in it."""
+    """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended."""
+    result: Result | None = None
     try:
-        return _run_in_slot(job, slot)
+        slot.begin(job.run, job.job_type.limits)
+        try:
+            result = Context().run(call_sync, job)
+        finally:
+            if slot.generation != PROCESS.generation:
+                end_copy_after(result or RETURNED_NOTHING)
+            slot.end()
     except JobInterrupted as interrupt:  # between the handler's end and the slot's
         slot.end()
-        return read_interrupt(interrupt, job)
-
-
-def _run_in_slot(job: DecodedJob, slot: Slot) -> Result:
-    slot.begin(job.run, job.job_type.limits)
-    result: Result = RETURNED_NOTHING
-    try:
-        result = Context().run(call_sync, job)
-        return result
-    finally:
-        if slot.generation != PROCESS.generation:
-            end_copy_after(result)
-        slot.end()
+        result = result or read_interrupt(interrupt, job)
+    return result
 
 
 async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
@@ -41,7 +37,7 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
     coroutine = call_async(job, slot.holder)
     slot.begin(job.run, job.job_type.limits, coroutine)
     try:
-        result = await in_steps(slot, coroutine)
+        result = await resume_watched(slot, coroutine)
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
         result = Raised(error)
     slot.end()
@@ -49,7 +45,7 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
 
 
 def _own_or_ours(job: DecodedJob, slot: AsyncSlot, result: Raised) -> Raised:
-    """Tell what the job raised by itself from the worker's interrupt."""
+    """Distinguish what the job raised by itself from the worker's interrupt."""
     if is_kind_of(result.error, JobInterrupted):
         slot.leave()  # it may come anywhere on the way out, where the job has ended or is suspended
         return read_interrupt(result.error, job)

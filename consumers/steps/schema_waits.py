@@ -28,9 +28,9 @@ LONGEST_PAUSE_S: Final = 5.0
 """How long the store is left alone after it has not answered; a pause is twice the one before it."""
 ASK_EVERY_S: Final = 1.0
 """A flood of unknown schemas must not become a flood of questions."""
-SAY_AGAIN_S: Final = 600.0
+LOG_AGAIN_S: Final = 600.0
 UNKNOWN_FOR_S: Final = 10.0
-"""How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are put off."""
+"""How long the answer "unknown" holds, for those that come meanwhile; those that have waited for it are deferred."""
 MAX_SCHEMAS: Final = 64
 """So many schemas are asked for at a time; what bad bytes name beyond them counts as unknown, unasked."""
 
@@ -78,9 +78,9 @@ class SchemaWaits:
         self._changed = threading.Condition()
         self._unknown: dict[FrameId, float] = {}
         self._outage: StoreError | None = None
-        self._said_s = float("-inf")
+        self._logged_at_s = float("-inf")
         self._is_stopping = False
-        self._put_off: Receive = lambda _records: None
+        self._defer: Receive = lambda _records: None
         self._thread = threading.Thread(target=self._run, name=f"stoker-schemas-{queue}", daemon=True)
         self.crashed: BaseException | None = None
 
@@ -90,9 +90,9 @@ class SchemaWaits:
         outage = self._outage
         return None if outage is None else str(outage)
 
-    def start(self, put_off: Receive) -> None:
-        """Begin to ask; `put_off` is given the records of unknown schemas."""
-        self._put_off = put_off
+    def start(self, defer: Receive) -> None:
+        """Begin to ask; `defer` is given the records of unknown schemas."""
+        self._defer = defer
         self._gates.listen(self._note_waiting)
         self._thread.start()
 
@@ -164,7 +164,7 @@ class SchemaWaits:
             return False
         unknown = [frame_id for frame_id in unknown if self._store.writer_schema(frame_id) is None]
         self._note_answer(unknown)
-        self._put_off(
+        self._defer(
             self._gates.take(map(AwaitedSchema, unknown))
         )  # at once: a runner may be free only when the answer holds no more
         self._let_go(frames)
@@ -181,15 +181,15 @@ class SchemaWaits:
             lasting = {frame_id: at_s for frame_id, at_s in self._unknown.items() if now_s - at_s < UNKNOWN_FOR_S}
             self._unknown = {**lasting, **dict.fromkeys(unknown, now_s)}
         if was_out:
-            self._said_s = float("-inf")
+            self._logged_at_s = float("-inf")
             _LOGGER.info("the schema store answers again", extra={log_keys.QUEUE: self._queue})
 
     def _note_outage(self, error: StoreError) -> None:
-        """Say it once, and again when it lasts."""
+        """Log it once, and again when it lasts."""
         self._outage, now_s = error, self._clock()
-        if now_s - self._said_s < SAY_AGAIN_S:
+        if now_s - self._logged_at_s < LOG_AGAIN_S:
             return
-        self._said_s, waiting = now_s, self._gates.count_of(AwaitedSchema)
+        self._logged_at_s, waiting = now_s, self._gates.count_of(AwaitedSchema)
         _LOGGER.warning(
             "%d jobs of queue %r wait for their schema: %s. They wait until it answers, and lose no attempt by that; "
             "jobs whose schema is known go on", waiting, self._queue, error,

@@ -78,7 +78,7 @@ class StepContext:
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
-    """Say what is known of a record before it is even read: settled before, or no longer ours; None lets it go on."""
+    """Check what is known of a record before it is read: settled before, or no longer ours; None lets it go on."""
     if not record.assignment.is_current:
         return INTERRUPTED
     ledger = step_context.ledgers.get(record.assignment.partition)
@@ -185,7 +185,7 @@ def decide(job: DecodedJob, result: Result | Answered, step_context: StepContext
 @overload
 def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None: ...
 def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome | None:
-    """Say what becomes of a run; pure but for clock and chance, which `step_context` carries."""
+    """Choose the outcome of a run; pure but for clock and chance, which `step_context` carries."""
     if result is RETURNED_NOTHING:
         return DONE
     match result:

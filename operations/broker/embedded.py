@@ -212,8 +212,8 @@ class EmbeddedBroker:
         return BrokerProcess(pid=running.pid, started_s=running.created, folder=self.folder)
 
     def _start_failed(self, reason: str) -> BrokerStartFailed:
-        said = [line for name in ("broker.out", LOG_NAME) for line in _last_lines(self.folder / name)]
-        return BrokerStartFailed(reason, self.folder / LOG_NAME, "\n".join(said[-_LAST_LINES:]))
+        lines = [line for name in ("broker.out", LOG_NAME) for line in _last_lines(self.folder / name)]
+        return BrokerStartFailed(reason, self.folder / LOG_NAME, "\n".join(lines[-_LAST_LINES:]))
 
 
 def _answers(admin: AdminClient) -> bool:

@@ -47,9 +47,9 @@ class BrokerStartFailed(BrokerError):
     """Kafka's process ended, or did not answer in time."""
 
     def __init__(self, reason: str, log: Path, last_lines: str) -> None:
-        said = f" Its last words:\n{last_lines}\n" if last_lines else " "
+        last_words = f" Its last words:\n{last_lines}\n" if last_lines else " "
         super().__init__(
-            f"the embedded broker did not start: {reason}.{said}"
+            f"the embedded broker did not start: {reason}.{last_words}"
             f"Read {log}; `stoker broker stop` ends a half-started one, `stoker broker reset` begins with empty data"
         )
         self.reason, self.log, self.last_lines = reason, log, last_lines

@@ -53,12 +53,12 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
 def java_version(java: Path) -> int:
     """Ask a Java for its major version; 0 when it does not run or does not answer."""
     try:
-        said = subprocess.run(
+        printed = subprocess.run(
             [str(java), "-version"], capture_output=True, text=True, timeout=_VERSION_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return 0
-    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr)
+    found = re.search(r'version "(?:1\.)?(\d+)', printed.stderr)
     return int(found[1]) if found else 0
 
 

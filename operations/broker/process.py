@@ -92,8 +92,8 @@ def spawn_detached(command: list[str], folder: Path) -> BrokerProcess:
     """
     ps = _psutil()
     shell = ["/bin/sh", "-c", _DETACH, "stoker-broker", *command]
-    said = subprocess.run(shell, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, text=True, check=True)
-    pid = int(said.stdout)
+    printed = subprocess.run(shell, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, text=True, check=True)
+    pid = int(printed.stdout)
     try:
         started_s = float(ps.Process(pid).create_time())
     except ps.NoSuchProcess:

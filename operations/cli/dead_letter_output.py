@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..stored_jobs.dead_letters import DeadLetter, DeadLetterHistory
     from ..stored_jobs.dispositions import Disposition
     from ..stored_jobs.job_record import JobRecord
-    from ..stored_jobs.tally import Group, GroupKey, Tally
+    from ..stored_jobs.tally import DeadLetterGroup, GroupKey, Tally
 
 _CELL: Final = 48
 _HEX_BYTES: Final = 512
@@ -69,7 +69,7 @@ def print_groups(tally: Tally) -> None:
     print_fitting_table(titles, [_group_cells(key, group) for key, group in tally.groups()])
 
 
-def _group_cells(key: GroupKey, group: Group) -> list[object]:
+def _group_cells(key: GroupKey, group: DeadLetterGroup) -> list[object]:
     named = (key.job_type or "(no type)", key.reason, key.error_type.rpartition(".")[2], str(group.example))
     more = (_first_line(group.message), key.fingerprint[:8])
     return [group.count, *map(_cut, (*named, *more)), when(group.first), when(group.last)]
@@ -163,8 +163,8 @@ def history_lines(history: DeadLetterHistory, how_read: str, payload: object) ->
     else:
         yield from _section(f"payload ({how_read})", json.dumps(payload, indent=2, ensure_ascii=False))
     yield from _section("headers", "\n".join(_header_lines(record)))
-    told = [_disposition_line(one) for one in history.dispositions] or ["open: neither replayed nor discarded"]
-    yield from _section("what was done", "\n".join(told))
+    lines = [_disposition_line(one) for one in history.dispositions] or ["open: neither replayed nor discarded"]
+    yield from _section("what was done", "\n".join(lines))
 
 
 def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:

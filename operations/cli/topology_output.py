@@ -97,8 +97,8 @@ def print_catalogue(found: Catalogue) -> None:
 
 
 def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:
-    told = f": {description}" if description else ""
-    return styled(name, bold=True), told, f" (owner: {owner})" if owner else ""
+    text = f": {description}" if description else ""
+    return styled(name, bold=True), text, f" (owner: {owner})" if owner else ""
 
 
 def _print_queue(queue: CataloguedQueue) -> None:

@@ -104,7 +104,7 @@ def _watch(
     from ..stored_jobs.errors import ReadStalled
 
     before: Look | None = None
-    told = ""
+    last_error = ""
     while True:
         try:
             look = take_look(view, chosen)
@@ -112,12 +112,12 @@ def _watch(
         except (ClusterUnreachable, ReadStalled, KafkaException) as error:
             if before is None or not _passes(error):
                 raise
-            if str(error) != told:
+            if str(error) != last_error:
                 echo_line(f"{error}; looking again", err=True)
-            told = str(error)
+            last_error = str(error)
         else:
             yield statuses
-            before, told = look, ""
+            before, last_error = look, ""
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from ...topology import Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
-from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from ..status.queue_heads import read_heads
 from ..status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
@@ -52,7 +52,7 @@ class Facts:
     heads: Mapping[Partition, JobRecord | None]
     dead_heads: Mapping[Partition, JobRecord | None]
     recent_dead: Mapping[str, RecentDeadLetters | None]
-    groups: Mapping[str, Group]
+    groups: Mapping[str, ConsumerGroup]
     topic_configs: Configs
     group_configs: Configs
     broker_config: Mapping[str, str]

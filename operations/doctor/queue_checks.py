@@ -91,8 +91,8 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 def _kept(facts: Facts, queue: Queue) -> timedelta:
     """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if untold."""
-    told = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in job_topics(queue)]
-    return min((timedelta(milliseconds=int(ms)) for ms in told if ms != "-1"), default=queue.retention)
+    retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in job_topics(queue)]
+    return min((timedelta(milliseconds=int(ms)) for ms in retentions if ms != "-1"), default=queue.retention)
 
 
 def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:

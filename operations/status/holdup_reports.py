@@ -17,7 +17,7 @@ from ...schemas import Undecodable, UnknownSchema, decode_own
 from ...topology import Queue
 from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ...topology.wire import names
-from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..instants import rounded
 from ..stored_jobs.errors import StoredJobsError
 from ..stored_jobs.topic_reader import Span, TopicReader
@@ -153,7 +153,9 @@ class Holdups:
     reports: tuple[HoldupReport, ...] = ()
     fault: str = ""
 
-    def believed(self, queue: Queue, group: Group, committed: Iterable[tuple[Partition, int]]) -> list[HoldupReport]:
+    def believed(
+        self, queue: Queue, group: ConsumerGroup, committed: Iterable[tuple[Partition, int]]
+    ) -> list[HoldupReport]:
         """Those of a queue that still hold, stuck jobs first, then the oldest; `committed`: where the group is."""
         positions, workers = dict(committed), {member.client_id for member in group.members}
         found = [

@@ -15,7 +15,7 @@ from typing import Final
 
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.wire import headers as wire
-from ..cluster_view import ClusterView, Group, Partition, partitions_of
+from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.job_record import JobRecord
 from ..stored_jobs.selection import Selection
@@ -80,7 +80,7 @@ class QueueStatus:
     backlogs: tuple[Backlog, ...]
     dead: int | None
     dead_at_most: int
-    group: Group
+    group: ConsumerGroup
     pace: Pace | None
     obstacles: tuple[str, ...]
     holdups: tuple[HoldupReport, ...] = ()
@@ -215,8 +215,8 @@ def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill]
     if not is_at_work(status):
         return status
     silent = unexplained(stands, job_topics(queue), {report.partition for report in status.holdups})
-    said = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
-    return replace(status, obstacles=(*status.obstacles, *said[:MOST_SHOWN]))
+    reasons = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
+    return replace(status, obstacles=(*status.obstacles, *reasons[:MOST_SHOWN]))
 
 
 def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
@@ -232,7 +232,7 @@ def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, 
         yield f"{count} worker{'s' * (count > 1)} and no progress between two looks; {reports}; look again in 10 s"
 
 
-def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: Group) -> QueueStatus:
+def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: ConsumerGroup) -> QueueStatus:
     backlogs = tuple(_backlog(topic, tier, look, heads) for tier, topic in _tiers(queue))
     pace = _pace(queue, before, look) if before else None
     dead_at_most = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
@@ -284,7 +284,7 @@ def _pace(queue: Queue, before: Look, after: Look) -> Pace:
     )
 
 
-def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Group) -> Iterable[str]:
+def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: ConsumerGroup) -> Iterable[str]:
     missing = [topic for topic in (*job_topics(queue), queue.dead_topic) if topic not in look.counts]
     if missing:
         more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""

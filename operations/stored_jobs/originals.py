@@ -43,11 +43,11 @@ class Originals:
         Raises:
             ReadStalled, ClusterUnreachable: the topic cannot be read.
         """
-        said = truncation_of(dead_letter)
-        if said is None:
+        truncation = truncation_of(dead_letter)
+        if truncation is None:
             return dead_letter
-        found = self._read(said.place)
-        if found is None or not said.describes(found.value or b""):
+        found = self._read(truncation.place)
+        if found is None or not truncation.describes(found.value or b""):
             return None
         return replace(dead_letter, key=found.key, value=found.value, raw_headers=found.raw_headers)
 

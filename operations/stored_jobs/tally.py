@@ -28,7 +28,7 @@ OVERFLOW: Final = GroupKey("(others)", "", "", "")
 
 
 @dataclass(slots=True)
-class Group:
+class DeadLetterGroup:
     """The records that share type, reason and error. Not frozen, because it counts.
 
     Attributes:
@@ -53,7 +53,7 @@ class Tally:
     """Counts records by `GroupKey`."""
 
     def __init__(self, records: Iterable[JobRecord] = ()) -> None:
-        self._groups: dict[GroupKey, Group] = {}
+        self._groups: dict[GroupKey, DeadLetterGroup] = {}
         for record in records:
             self.note(record)
 
@@ -64,7 +64,9 @@ class Tally:
             key = OVERFLOW
         group = self._groups.get(key)
         if group is None:
-            self._groups[key] = Group(1, record.at, record.at, record.ref, _shortened(record.text(wire.ERROR_MESSAGE)))
+            self._groups[key] = DeadLetterGroup(
+                1, record.at, record.at, record.ref, _shortened(record.text(wire.ERROR_MESSAGE))
+            )
         else:
             group.note(record)
 
@@ -73,7 +75,7 @@ class Tally:
         """How many in all."""
         return sum(group.count for group in self._groups.values())
 
-    def groups(self) -> list[tuple[GroupKey, Group]]:
+    def groups(self) -> list[tuple[GroupKey, DeadLetterGroup]]:
         """The groups, the largest first."""
         return sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0]))
 

@@ -29,18 +29,18 @@ def truncation_of(record: JobRecord) -> Truncation | None:
     """What a truncated dead letter states; None for any other."""
     if wire.TRUNCATED_FROM not in record.headers:
         return None
-    said = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
-    place, size, digest = map(record.text, said)
+    names = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
+    place, size, digest = map(record.text, names)
     return Truncation(place=place, size=size, digest=digest)
 
 
 def truncation_text(record: JobRecord) -> str:
     """What a dead letter holds and where the rest is, for people; empty for a dead letter that is whole."""
-    said = truncation_of(record)
-    if said is None:
+    found = truncation_of(record)
+    if found is None:
         return ""
-    held, of = len(record.value or b""), int(said.size) if said.size.isdecimal() else 0
+    held, of = len(record.value or b""), int(found.size) if found.size.isdecimal() else 0
     return (
-        f"it holds the first {held:,} of {of:,} bytes, since no more fit this topic. The original is at {said.place} "
+        f"it holds the first {held:,} of {of:,} bytes, since no more fit this topic. The original is at {found.place} "
         "as long as that topic keeps it; a replay publishes the original, or nothing"
     )

@@ -32,8 +32,8 @@ class TextFormatter(logging.Formatter):
         job, queue = job_in_words(record), queue_in_words(record)
         who = "" if job else f"{record.name}: "
         about = f" · {job or queue}" if job or queue else ""
-        said, below = _message_and_below(record)
-        line = f"{at} {record.levelname} {who}{said}{about}"
+        message, below = _message_and_below(record)
+        line = f"{at} {record.levelname} {who}{message}{about}"
         return "\n".join([printable(line), *below, *self._exception_lines(record)])
 
     def _exception_lines(self, record: logging.LogRecord) -> Iterator[str]:
@@ -51,8 +51,8 @@ def _message_and_below(record: logging.LogRecord) -> tuple[str, list[str]]:
     text = record.getMessage()
     if not record.args or "\n" not in str(record.msg):
         return text, []
-    said, _, below = text.partition("\n")
-    return said, [f"  {line}" for line in printable_lines(below).rstrip().split("\n")]
+    message, _, below = text.partition("\n")
+    return message, [f"  {line}" for line in printable_lines(below).rstrip().split("\n")]
 
 
 def job_in_words(record: logging.LogRecord) -> str:

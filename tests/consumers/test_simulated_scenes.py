@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from simulation.clients import Fate
+from simulation.clients import Fate, end_of
 from simulation.commands import Enqueue, Revoke
 from simulation.play import Play
 from simulation.processes import SimProcess
@@ -178,7 +178,7 @@ def test_no_job_of_a_strict_key_begins_after_one_whose_failure_is_excused() -> N
     play.finish()
 
 
-def test_a_job_of_an_unknown_schema_is_put_off_while_no_runner_is_free() -> None:
+def test_a_job_of_an_unknown_schema_is_deferred_while_no_runner_is_free() -> None:
     """The registry's answer is enough: one that lapses before a runner looks would be asked for again, for ever."""
     play, process = begin(Shape(newer_every=1), 1)
     play.world.start(process, 0)
@@ -206,4 +206,34 @@ def test_a_repetition_is_not_settled_before_the_records_that_follow_its_job() ->
     play.world.settle(process, ["refused"], lambda: None)
     play.turn(process)
     play.world.kill(process)
+    play.finish()
+
+
+def test_what_was_fetched_of_an_earlier_assignment_is_not_taken_by_one_that_is_not_running() -> None:
+    """The partition went away and came back within one poll: its ledger is not here yet, and all is delivered anew."""
+    play, former = begin(Shape(), 2)
+    play.world.kill(former)
+    play.world.expire(former)
+    process = play.world.join(0.0)
+    play.world.assign(process, 0, in_parts=False)
+    place = play.world.queue.topic, 0
+    log = play.world.brokers.logs[place]
+
+    def take_old() -> tuple[int, int]:
+        """Take what the client had at hand; gives what is in flight, and the partition's position."""
+        process.intake.take([*log.records.values(), end_of(place, log.end)], process.tiers.consumer)
+        assignment = process.assignments.find(*place)
+        assert assignment is not None
+        return process.backpressure.in_flight, assignment.progress.position
+
+    assert take_old() == (0, -1), "it is restored"
+    play.world.restore(process)
+    process.begin_restored()
+    assert take_old() == (0, 0), "its first commit is not answered yet"
+    process.commit()
+    while process.unanswered:
+        process.answer_commit("done")
+    process.begin_restored()
+    process.fetch(20)
+    assert ready(process) == ["j0"]
     play.finish()

@@ -90,7 +90,7 @@ def test_a_full_buffer_refuses_and_close_tells_of_what_is_unconfirmed(
     began = time.monotonic()
     with pytest.raises(QueueFull, match="it was not sent"):
         producer.enqueue_future(own_shop.charge, "acc", 51)
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 30
     with pytest.raises(Unconfirmed, match="50 jobs"):
         producer.close(timedelta(milliseconds=200))
     errors = [future.exception(0) for future in futures]
@@ -146,6 +146,6 @@ def test_a_producer_without_any_broker_says_so_at_the_start(namespace: str) -> N
     began = time.monotonic()
     with pytest.raises(UnreachableAtStart, match="this address and port can be reached") as caught:
         producer.start()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert not caught.value.maybe_published
     producer.close()

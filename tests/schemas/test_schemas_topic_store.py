@@ -209,5 +209,5 @@ def test_an_unreachable_broker_is_told_within_the_time() -> None:
         started = time.monotonic()
         with pytest.raises(SchemaStoreUnreachable) as unreachable:
             store.refresh(1)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert secret not in f"{unreachable.value} {store!r}"

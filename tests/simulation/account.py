@@ -96,7 +96,7 @@ class Account:
     def _note_dead_letter(self, letter: Message, partition: int) -> None:
         job = self._job(letter)
         check_dead_letter(job, letter)
-        job.is_buried = True
+        job.is_dead_letter = True
         if dict(letter.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
             job.ends.append(Dead.__name__)
             self._ended[partition].update(tried_name(told.record) for told in job.records)
@@ -253,7 +253,7 @@ class Account:
             if self._queue.ordering == "strict":
                 assert earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has ended"
             else:
-                assert earlier.runs or earlier.is_over or earlier.is_put_off, (
+                assert earlier.runs or earlier.is_over or earlier.is_deferred, (
                     f"{job.job_id} begins before {earlier.job_id} has begun"
                 )
 
@@ -292,7 +292,7 @@ class Account:
         job = self.jobs[record.headers[JOB_ID].decode()]
         place = record.assignment.topic, record.assignment.partition
         self._ended[place[1]].add(name_of(record, outcome) or "")
-        job.is_put_off = job.is_put_off or isinstance(outcome, Deferred)
+        job.is_deferred = job.is_deferred or isinstance(outcome, Deferred)
         if outcome is SKIPPED:
             self.told[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):

@@ -90,7 +90,7 @@ class SimConsumer:
             found += read
             if self._positions[place] >= log.end and self._ends_told.get(place) != log.end and len(found) < limit:
                 self._ends_told[place] = log.end
-                found.append(_end_of(place, log.end))
+                found.append(end_of(place, log.end))
         return found
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
@@ -126,7 +126,8 @@ class SimConsumer:
         return TopicPartition(topic, partition, -1_001) if found is None else TopicPartition(topic, partition, *found)
 
 
-def _end_of(place: Place, offset: int) -> Message:
+def end_of(place: Place, offset: int) -> Message:
+    """The message that a partition has no more for now."""
     return Message(
         topic=place[0], partition=place[1], offset=offset, error=KafkaError(KafkaError._PARTITION_EOF), timestamp=(0, 0)
     )

@@ -29,9 +29,9 @@ class Job:
         order: its place among the jobs of its key; None where it has none, for it has no key or was delayed.
         failed: the attempts that have failed.
         ends: how it ended, each time that it did: more than once only where something explains that.
-        is_buried: whether a dead letter of it is on its topic.
+        is_dead_letter: whether a dead letter of it is on its topic.
         is_repeated: whether it was published twice.
-        is_put_off: whether it was deferred before it ran, since nobody knew its schema.
+        is_deferred: whether it was deferred before it ran, since nobody knew its schema.
     """
 
     job_id: str
@@ -41,14 +41,14 @@ class Job:
     runs: list[Run] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)
     ends: list[str] = field(default_factory=list)
-    is_buried: bool = False
+    is_dead_letter: bool = False
     is_repeated: bool = False
-    is_put_off: bool = False
+    is_deferred: bool = False
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more is to be done for it: of a dead letter only once that is written."""
-        return self.is_buried or any(end != Dead.__name__ for end in self.ends)
+        return self.is_dead_letter or any(end != Dead.__name__ for end in self.ends)
 
 
 @dataclass(eq=False)

@@ -255,7 +255,7 @@ class Play:
         quiet = 0
         for _ in range(MOST_ROUNDS):
             before = over(self.world)
-            self._bury()
+            self._add_dead()
             has_due = [self._go_on(process) is not None for process in self.alive]
             quiet = 0 if any(has_due) or over(self.world) > before else quiet + 1
             if quiet == QUIET_ROUNDS:
@@ -263,7 +263,7 @@ class Play:
         check_flowing(self.world)
         thaw(self.alive)
 
-    def _bury(self) -> None:
+    def _add_dead(self) -> None:
         for process in self.world.processes:
             if not process.is_alive:
                 self.world.expire(process)
@@ -272,7 +272,7 @@ class Play:
 
     def _drain(self) -> None:
         for _ in range(MOST_ROUNDS):
-            self._bury()
+            self._add_dead()
             more = [self._drain_one(process) for process in self.alive]
             if not any(more):
                 return

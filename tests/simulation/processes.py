@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,7 +67,7 @@ class Running:
 
     task: DecodedJob
     is_in_child: bool
-    carried: Generator[Any, Any, None]
+    carried: Coroutine[Any, Any, None]
 
     @property
     def record(self) -> Record:
@@ -173,7 +173,7 @@ class SimProcess:
         )
         self.dispatch.lanes._limits = ParkingLimits(PARKED_IN_MEMORY)
         self.gates.start(self.dispatch._make_ready)
-        self.waits._put_off = self.dispatch._put_off
+        self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
         self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
@@ -361,12 +361,15 @@ class SimProcess:
         held = next(held for held in self._startable if record in held)
         held.remove(record)
         is_in_child = held is self.isolated.ready_records.records
-        carried = self.pipe.carry(record, None, self._run_in_child if is_in_child else self._run_here, self.done)
-        task = next(carried, None)
-        if isinstance(task, DecodedJob):
-            self.running.append(Running(task, is_in_child, carried))
-            return task
-        return self.ended.pop(record, None)
+        run = self._run_in_child if is_in_child else self._run_here
+        carried = self.pipe.carry_async(record, None, run, self.done)
+        try:
+            task = carried.send(None)
+        except StopIteration:
+            return self.ended.pop(record, None)
+        assert isinstance(task, DecodedJob)
+        self.running.append(Running(task, is_in_child, carried))
+        return task
 
     async def _run_here(self, task: DecodedJob, _place: None) -> Result:
         result = await _until_ended(task)

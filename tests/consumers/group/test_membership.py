@@ -146,7 +146,7 @@ def test_a_spare_worker_that_is_about_to_take_over_is_no_alarm(
     seen = [replace(OURS, members=3), OURS, replace(OURS, members=3), OURS]
     membership = Membership(QUEUE, lambda: seen.pop(0))
     for now_s in (0.0, 30.0, 60.0, 90.0, 120.0):
-        membership.look(now_s, has_partitions=False)
+        membership.check(now_s, has_partitions=False)
         assert membership.judgement.standing == ("spare" if now_s else "joining")
     assert not [found for found in caplog.records if found.levelno > logging.INFO]
 
@@ -178,14 +178,14 @@ def test_nobody_is_asked_before_it_is_late() -> None:
         return replace(OURS, members=3)
 
     membership = Membership(QUEUE, ask)
-    membership.look(0.0, has_partitions=False)
-    membership.look(29.9, has_partitions=False)
+    membership.check(0.0, has_partitions=False)
+    membership.check(29.9, has_partitions=False)
     assert membership.judgement is JOINING
-    membership.look(30.0, has_partitions=True)
-    membership.look(40.0, has_partitions=False)
-    membership.look(69.9, has_partitions=False)
+    membership.check(30.0, has_partitions=True)
+    membership.check(40.0, has_partitions=False)
+    membership.check(69.9, has_partitions=False)
     assert not asked.is_set()
-    membership.look(70.0, has_partitions=False)
+    membership.check(70.0, has_partitions=False)
     assert asked.wait(5)
 
 
@@ -198,13 +198,13 @@ def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
         return replace(OURS, members=3)
 
     membership = Membership(QUEUE, ask)
-    membership.look(0.0, has_partitions=False)
-    membership.look(70.0, has_partitions=False, has_brokers=False)
+    membership.check(0.0, has_partitions=False)
+    membership.check(70.0, has_partitions=False, has_brokers=False)
     assert membership.judgement.standing == "outside"
     assert membership.judgement.why == "the brokers do not answer"
-    membership.look(99.0, has_partitions=False)
+    membership.check(99.0, has_partitions=False)
     assert not asked.is_set()
-    membership.look(100.0, has_partitions=False)
+    membership.check(100.0, has_partitions=False)
     assert asked.wait(5)
 
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from stoker.consumers.job.context import JobContext, current_job
-from stoker.consumers.job.heartbeats import TOLD_INTERVAL_S, JobProgress, RunHeartbeats
+from stoker.consumers.job.heartbeats import REPORT_INTERVAL_S, JobProgress, RunHeartbeats
 from stoker.consumers.job.run import CurrentRun, Run
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.runners.slots import Slot
@@ -67,7 +67,7 @@ def test_a_silent_job_is_ended_after_its_heartbeat_not_its_timeout() -> None:
     assert isinstance(result, Raised)
     assert isinstance(result.error, TimeLimitExceeded)
     assert "no heartbeat for 0.1 s" in str(result.error)
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 40
 
 
 @pytest.mark.parametrize("sign", [JobContext.heartbeat, lambda job: job.progress(1)])
@@ -117,10 +117,10 @@ def test_progress_is_kept_and_becomes_news_at_a_bounded_rate() -> None:
     assert heartbeats.take_news(100.0) == JobProgress(done=1, total=10)
     for done in (2, 3, 4):
         context.progress(done, 10)
-        assert heartbeats.take_news(100.0 + TOLD_INTERVAL_S / 2) is None
+        assert heartbeats.take_news(100.0 + REPORT_INTERVAL_S / 2) is None
     assert run.latest_progress == JobProgress(done=4, total=10)
-    assert heartbeats.take_news(100.0 + TOLD_INTERVAL_S) == JobProgress(done=4, total=10)
-    assert heartbeats.take_news(100.0 + 2 * TOLD_INTERVAL_S) is None
+    assert heartbeats.take_news(100.0 + REPORT_INTERVAL_S) == JobProgress(done=4, total=10)
+    assert heartbeats.take_news(100.0 + 2 * REPORT_INTERVAL_S) is None
 
 
 def test_a_long_note_is_cut() -> None:

@@ -73,7 +73,7 @@ def test_whatever_an_exception_does_while_it_is_read_its_job_has_failed(
     assert isinstance(dead, Dead)
     for failure in (retried.failure, dead.failure):
         assert is_bounded(failure)
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 30
 
 
 def test_in_a_child_process_they_are_failures_as_well() -> None:
@@ -125,7 +125,7 @@ class _Places:
     def __init__(self, slot: Slot) -> None:
         self.slots = [slot]
 
-    def look(self, now_s: float) -> None:
+    def check(self, now_s: float) -> None:
         """There is nothing else."""
 
     def replace(self, slot: Slot) -> bool:

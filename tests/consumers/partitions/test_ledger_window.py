@@ -122,7 +122,7 @@ def test_the_twin_of_a_failed_attempt_is_settled_and_the_next_attempt_is_not() -
 
 
 def test_an_empty_origin_does_not_make_records_without_an_id_alike() -> None:
-    """A foreign publisher may send both: the second such record is not the twin of the first, and is buried as well."""
+    """A foreign publisher may send both: the second such record is no twin of the first, and a dead letter as well."""
     nameless, remembered = {"ce_id": b"", "stoker-origin": b""}, ledger()
     remembered.add(tried_name(declare().record(nameless, offset=1)))
     assert remembered.is_settled(declare().record(nameless, offset=1))

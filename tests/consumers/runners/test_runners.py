@@ -316,15 +316,15 @@ def test_records_that_come_while_all_tasks_work_wake_nobody() -> None:
     with loop(2, runs) as runners:
         told: list[object] = []
         only = runners.loops[0]
-        tell = only._tell
+        call_on_loop = only._call_on_loop
         runners.make_ready([plain_record(0), plain_record(1)])
         wait_until(lambda: len(runs.begun) == 2, what="both tasks to work")
 
         def note(what: Callable[[], None]) -> None:
             told.append(what)
-            tell(what)
+            call_on_loop(what)
 
-        only._tell = note  # type: ignore[method-assign]
+        only._call_on_loop = note  # type: ignore[method-assign]
         runners.make_ready([plain_record(offset) for offset in range(2, 100)])
         assert not [what for what in told if what == only._wake]
         runs.open_all()
@@ -367,7 +367,7 @@ def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
     with loop(1, runs) as runners:
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
         runners._ready.append(plain_record(0))  # `make_ready` without its wake
-        runners.look(time.monotonic())
+        runners.check(time.monotonic())
         runs.wait_ended(1)
 
 
@@ -493,8 +493,8 @@ def test_async_jobs_that_are_done_do_not_wait_for_one_that_holds_the_loop() -> N
         runners.make_ready([plain_record(n) for n in range(4)])
         wait_until(lambda: runs.begun == [0, 1, 2, 3], what="the one that holds the loop")
         assert runs.handed == []
-        runners.look(1.0)
-        runners.look(1.05)
+        runners.check(1.0)
+        runners.check(1.05)
         assert runs.handed == [0, 1, 2]
         runs.open_all()
         wait_until(lambda: runs.handed == [0, 1, 2, 3], what="the rest to be handed over")

@@ -24,7 +24,7 @@ def test_failures_by_a_signal_that_never_comes_here_wait_once() -> None:
     excuse = Excuse(declare().queue)
     began_s = time.monotonic()
     assert not any(excuse.is_about_to_come(FAILED) for _ in range(100))
-    assert time.monotonic() - began_s < 10 * SIGNAL_WITHIN_S
+    assert time.monotonic() - began_s < 50 * SIGNAL_WITHIN_S
     excuse.is_given = True
     assert excuse.is_about_to_come(FAILED)
 

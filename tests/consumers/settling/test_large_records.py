@@ -217,7 +217,7 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
         wait_until(lambda: any("waiting does not help" in said.getMessage() for said in list(caplog.records)))
         began_s = time.monotonic()
         running.stop()
-        assert time.monotonic() - began_s < 15
+        assert time.monotonic() - began_s < 30, "no longer than the grace for jobs that run"
     assert committed(cluster, queue) == {0: 1}
 
 

@@ -130,7 +130,7 @@ def test_jobs_with_null_keys_run(cluster: ClusterSettings, namespace: str) -> No
 
 
 @pytest.mark.parametrize("spare_bytes", [40, 400, 4_000])
-def test_a_record_as_large_as_its_topic_allows_can_still_be_buried(
+def test_a_record_as_large_as_its_topic_allows_can_still_be_a_dead_letter(
     cluster: ClusterSettings, namespace: str, spare_bytes: int
 ) -> None:
     """A dead letter has more headers than its source: its topic takes it, and the partition goes on."""

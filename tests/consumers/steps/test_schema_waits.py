@@ -58,7 +58,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.store, self.now_s = Store(), 0.0
-        self.released, self.put_off = list[Record](), list[Record]()
+        self.released, self.deferred = list[Record](), list[Record]()
         self.gates = GateRow()
         self.gates.start(self.released.extend)
         self.waits = SchemaWaits(self.store, "q", self.gates, clock=lambda: self.now_s)
@@ -83,7 +83,7 @@ class Scene:
 def scene() -> Iterator[Scene]:
     """Waits that ask."""
     scene = Scene()
-    scene.waits.start(scene.put_off.extend)
+    scene.waits.start(scene.deferred.extend)
     yield scene
     scene.store.may_answer.set()
     scene.waits.stop()
@@ -100,7 +100,7 @@ def test_known_and_unknown_schemas_are_released_with_one_question(scene: Scene) 
     scene.store.known = {1, 2}
     scene.store.may_answer.set()
     wait_until(lambda: len(scene.released) == 2)
-    assert (scene.store.asked, scene.put_off) == (2, [unknown])
+    assert (scene.store.asked, scene.deferred) == (2, [unknown])
     assert (scene.is_unknown(3), scene.is_unknown(4)) == (True, False)
     scene.now_s += 11
     assert not scene.is_unknown(3)
@@ -114,7 +114,7 @@ def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, capl
     assert (scene.released, scene.gates.count, scene.is_unknown(1)) == ([], 2, False)
     assert "no leader" in str(scene.waits.trouble)
     scene.store.failure = None
-    wait_until(lambda: len(scene.put_off) == 2, 20)
+    wait_until(lambda: len(scene.deferred) == 2, 20)
     assert scene.waits.trouble is None
     assert sum("wait for their schema" in message for message in caplog.messages) == 1
 
@@ -138,7 +138,7 @@ def test_records_of_partitions_that_go_away_are_given_back(scene: Scene) -> None
     assert scene.gates.count == 0
 
 
-def test_a_flood_of_schemas_that_nobody_knows_is_put_off_unasked(scene: Scene) -> None:
+def test_a_flood_of_schemas_that_nobody_knows_is_deferred_unasked(scene: Scene) -> None:
     """Bad bytes must not become a flood of questions; in an outage all wait, since none is known to be bad."""
     scene.store.may_answer.clear()
     scene.hold(*range(MAX_SCHEMAS))
@@ -153,6 +153,6 @@ def test_a_fault_of_its_own_is_told_so_that_the_worker_stops() -> None:
     """Else its records would wait for ever, in silence."""
     scene = Scene()
     scene.store.failure = ValueError("a bug")  # type: ignore[assignment]
-    scene.waits.start(scene.put_off.extend)
+    scene.waits.start(scene.deferred.extend)
     scene.hold(1)
     wait_until(lambda: isinstance(scene.waits.crashed, ValueError))

@@ -174,7 +174,7 @@ def test_a_busy_folder_is_told_after_a_bounded_wait(tmp_path: Path) -> None:
     began = time.monotonic()
     with file_lock(tmp_path / "lock", 1), pytest.raises(BrokerBusy):
         EmbeddedBroker(tmp_path).stop(timeout_s=0.2)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_the_state_folder_follows_the_project_or_the_setting() -> None:

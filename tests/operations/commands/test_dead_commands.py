@@ -21,7 +21,7 @@ from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings
 from stoker.topology.planning.schema_store import schema_store
 from stoker.topology.wire import headers as wire
-from support.scenes.dead_letters import BROKEN, Grave
+from support.scenes.dead_letters import BROKEN, DeadJob
 from support.scenes.shop_application import Shop, make_shop, open_shop
 from support.waiting import wait_until
 
@@ -30,27 +30,27 @@ from support.waiting import wait_until
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings) -> Shop:
     """An application with its topics, and six dead letters in two partitions."""
     shop = open_shop(tmp_path, monkeypatch, namespace, cluster)
-    bury(shop, cluster, [mail(order) for order in range(4)])
-    bury(shop, cluster, [mail(4, error="builtins.TimeoutError"), mail(5, value=BROKEN)])
+    add_dead(shop, cluster, [mail(order) for order in range(4)])
+    add_dead(shop, cluster, [mail(4, error="builtins.TimeoutError"), mail(5, value=BROKEN)])
     return shop
 
 
-def mail(order: int, **kwargs: Any) -> Grave:
+def mail(order: int, **kwargs: Any) -> DeadJob:
     """A dead letter of the mails."""
-    return Grave(order=order, job_type="send_mail", **kwargs)
+    return DeadJob(order=order, job_type="send_mail", **kwargs)
 
 
-def bury(shop: Shop, cluster: ClusterSettings, graves: Iterable[Grave]) -> None:
+def add_dead(shop: Shop, cluster: ClusterSettings, dead_jobs: Iterable[DeadJob]) -> None:
     """Write dead letters by the wire contract; orders 0, 2, 4 go to partition 0, the others to 1."""
     queue, contract = shop.pipeline.queues["mails"], shop.pipeline.job_types["send_mail"].contract
     store, producer = schema_store(shop.pipeline, cluster), Producer(cluster.client_config())
-    for grave in graves:
-        payload = store.frame(contract, contract.encode(contract.payload((grave.order,), {})))
+    for dead in dead_jobs:
+        payload = store.frame(contract, contract.encode(contract.payload((dead.order,), {})))
         producer.produce(
             queue.dead_topic,
-            payload if grave.value is None else grave.value,
-            partition=grave.order % 2,
-            headers=grave.headers(queue.topic),
+            payload if dead.value is None else dead.value,
+            partition=dead.order % 2,
+            headers=dead.headers(queue.topic),
         )
     assert producer.flush(20) == 0
     store.close()
@@ -88,7 +88,7 @@ def test_the_list_shows_open_dead_letters_and_groups_them(shop: Shop) -> None:
 
 def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: ClusterSettings) -> None:
     """A program gets every dead letter of however many; people get the latest hundred, and are told so."""
-    bury(shop, cluster, [mail(order) for order in range(6, 156)])
+    add_dead(shop, cluster, [mail(order) for order in range(6, 156)])
     lines = shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()
     assert sorted(int(json.loads(line)["id"].removeprefix("job-")) for line in lines) == list(range(156))
     assert len(shop.stoker("dead", "list", "mails", "--json", "--limit", "7").stdout.splitlines()) == 7
@@ -99,7 +99,7 @@ def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: Clus
 
 def test_a_reader_that_has_enough_ends_the_command_quietly(shop: Shop, cluster: ClusterSettings) -> None:
     """`stoker dead list --json | head -1` prints one dead letter and no complaint, and its exit code differs."""
-    bury(shop, cluster, [mail(order) for order in range(6, 600)])
+    add_dead(shop, cluster, [mail(order) for order in range(6, 600)])
     stoker = Path(sys.executable).with_name("stoker")
     done = subprocess.run(
         ["bash", "-c", f"{stoker} -A {shop.application} dead list mails --json | head -1; echo ${{PIPESTATUS[0]}}"],
@@ -197,7 +197,7 @@ def test_a_dry_run_shows_each_correction_before_and_after(shop: Shop, cluster: C
     same = shop.stoker("dead", "replay", "mails", "0/0", "--set", 'name="nobody"', "--dry-run")
     assert "0/0 job-0: nothing changes, its payload is so already" in same.stdout
 
-    bury(shop, cluster, [mail(order) for order in range(10, 40)])
+    add_dead(shop, cluster, [mail(order) for order in range(10, 40)])
     many = ("dead", "replay", "mails", "--set", 'name="Ada"', "--dry-run")
     assert "  and 30 dead letters more (--json shows more of them)" in shop.stoker(*many).stdout
     document = json.loads(shop.stoker(*many, "--json").stdout)
@@ -252,7 +252,7 @@ def test_a_queue_is_replayed_from_an_offset_and_not_its_own_replays(shop: Shop, 
 
 def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: ClusterSettings) -> None:
     """Ctrl-C finishes the batch, says how to go on and exits 130; started again, each dead letter is published once."""
-    bury(shop, cluster, [mail(order) for order in range(10, 40)])
+    add_dead(shop, cluster, [mail(order) for order in range(10, 40)])
     dead_topic = shop.pipeline.queues["mails"].dead_topic
     stoker = Path(sys.executable).with_name("stoker")
     command = [str(stoker), "-A", shop.application, "dead", "replay", "mails", "--yes", "--rate", "8"]

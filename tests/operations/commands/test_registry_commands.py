@@ -52,7 +52,7 @@ COMMANDS = {
 }
 
 
-def bury(shop: Shop) -> None:
+def add_dead(shop: Shop) -> None:
     """A dead letter in the registry's framing, of a schema that a new process has not met."""
     queue, contract = shop.pipeline.queues["mails"], shop.pipeline.job_types["send_mail"].contract
     value = b"\x00\x00\x00\x00\x01" + contract.encode(contract.payload((1,), {}))
@@ -70,7 +70,7 @@ def bury(shop: Shop) -> None:
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_an_outage_is_told_as_that(shop: Shop, registry: Registry, command: tuple[str, ...]) -> None:
     """Nothing passes as checked, sent or empty; the registry is named, without its password, with exit code 3."""
-    bury(shop)
+    add_dead(shop)
     registry.answer = (503, {"error_code": 50003, "message": "no leader"})
     told = shop.stoker(*command)
     assert told.exit_code == ExitCode.UNREACHABLE, told.output
@@ -91,7 +91,7 @@ def test_topics_can_be_applied_while_the_registry_is_away(shop: Shop, registry: 
 
 def test_a_dead_letter_is_shown_also_while_the_registry_is_away(shop: Shop, registry: Registry) -> None:
     """All that is known without the schema is shown, and why the payload is not read."""
-    bury(shop)
+    add_dead(shop)
     registry.answer = (503, {"error_code": 50003, "message": "no leader"})
     (dead_letter,) = [json.loads(line) for line in shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()]
     told = shop.stoker("dead", "show", "mails", dead_letter["ref"])

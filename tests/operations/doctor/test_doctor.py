@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stoker.operations.cli.exit_codes import ExitCode
-from stoker.operations.cluster_view import Group, Member, Partition
+from stoker.operations.cluster_view import ConsumerGroup, Member, Partition
 from stoker.operations.doctor.checks import examine, is_unreachable
 from stoker.operations.doctor.cluster_checks import check_cluster, check_session
 from stoker.operations.doctor.facts import Facts
@@ -69,7 +69,7 @@ def facts(heads: Mapping[Partition, JobRecord | None] | None = None, **changes: 
         heads=heads,
         dead_heads={},
         recent_dead={},
-        groups={MAILS.group: Group(name=MAILS.group, state="stable", protocol="consumer", members=(WORKER,))},
+        groups={MAILS.group: ConsumerGroup(name=MAILS.group, state="stable", protocol="consumer", members=(WORKER,))},
         topic_configs={
             **{topic: {**limits, "cleanup.policy": "delete"} for topic in TOPICS},
             MAILS.ledger_topic: {"cleanup.policy": "compact,delete"},
@@ -105,7 +105,7 @@ def with_config(topic: str, **options: str) -> Facts:
 
 def without_workers(heads: Mapping[Partition, JobRecord | None] | None = None) -> Facts:
     """Healthy facts but for an empty group."""
-    empty = Group(name=MAILS.group, state="empty", protocol="consumer", members=())
+    empty = ConsumerGroup(name=MAILS.group, state="empty", protocol="consumer", members=())
     return facts(heads, groups={MAILS.group: empty})
 
 

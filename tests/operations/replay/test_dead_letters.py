@@ -21,7 +21,7 @@ from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
-from support.scenes.dead_letters import BROKEN, Bench, Grave, open_bench
+from support.scenes.dead_letters import BROKEN, Bench, DeadJob, open_bench
 
 ALL = Selection()
 
@@ -57,7 +57,7 @@ def main_records(bench: Bench) -> dict[str, JobRecord]:
 
 def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> None:
     """Partition, key, bytes and headers stay as enqueued; what the failure added goes, the replay id comes."""
-    bench.bury([Grave(order=4)])
+    bench.add_dead([DeadJob(order=4)])
     dead = bench.records(bench.queue.dead_topic)[0]
     request = Request(selection=ALL)
     carry_out(replaying(bench), request)
@@ -70,7 +70,7 @@ def test_a_replayed_job_is_the_original_with_fresh_attempts(bench: Bench) -> Non
 
 def test_a_settled_dead_letter_leaves_the_list_and_is_replayed_again_only_when_asked(bench: Bench) -> None:
     """After a replay nothing is open; a second one publishes nothing, unless settled dead letters are asked for."""
-    bench.bury(Grave(order=order) for order in range(7))
+    bench.add_dead(DeadJob(order=order) for order in range(7))
     assert len(open_dead_letters(bench)) == 7
     carry_out(replaying(bench), Request(selection=ALL))
 
@@ -88,9 +88,9 @@ def test_a_settled_dead_letter_leaves_the_list_and_is_replayed_again_only_when_a
 
 def test_a_job_that_dies_again_is_a_dead_letter_of_its_own(bench: Bench) -> None:
     """A replayed job that fails again is open under its new reference, and replayed under a new id."""
-    bench.bury([Grave(order=1)])
+    bench.add_dead([DeadJob(order=1)])
     carry_out(replaying(bench), Request(selection=ALL))
-    bench.bury([Grave(order=1, extra=((wire.REPLAY, b"first-replay"),))])
+    bench.add_dead([DeadJob(order=1, extra=((wire.REPLAY, b"first-replay"),))])
 
     assert [dead_letter.record.replay for dead_letter in open_dead_letters(bench)] == ["first-replay"]
     request = Request(selection=ALL)
@@ -102,7 +102,7 @@ def test_a_job_that_dies_again_is_a_dead_letter_of_its_own(bench: Bench) -> None
 
 def test_a_discarded_dead_letter_is_settled_with_its_reason_and_publishes_nothing(bench: Bench) -> None:
     """A discard leaves the main topic alone, and the file of the dead letter tells who, when and why."""
-    bench.bury([Grave(order=1), Grave(order=2)])
+    bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
     request = Request(selection=Selection(ids=frozenset({"job-1"})), note="customer is gone")
     carry_out(DeadLetterManager(bench.pipeline, bench.cluster, bench.queue, Discarding()), request)
 
@@ -115,7 +115,7 @@ def test_a_discarded_dead_letter_is_settled_with_its_reason_and_publishes_nothin
 
 def test_undecodable_and_unknown_dead_letters_are_left_out_unless_asked_for(bench: Bench) -> None:
     """What today's code cannot read stays open with the reason counted; asked for, it is published byte for byte."""
-    bench.bury([Grave(order=0), Grave(order=1, value=BROKEN), Grave(order=2, job_type="removed_job")])
+    bench.add_dead([DeadJob(order=0), DeadJob(order=1, value=BROKEN), DeadJob(order=2, job_type="removed_job")])
     forecast, published = carry_out(replaying(bench), Request(selection=ALL))
     assert published.units == forecast.total == 1
     assert sum(forecast.left_out.values()) == 2
@@ -127,7 +127,9 @@ def test_undecodable_and_unknown_dead_letters_are_left_out_unless_asked_for(benc
 
 def test_the_limit_counts_dead_letters_that_can_be_replayed(bench: Bench) -> None:
     """Dead letters that are left out do not use up the limit, or they would block those behind them for ever."""
-    bench.bury([*(Grave(order=3 * n, value=BROKEN) for n in range(5)), *(Grave(order=30 + 3 * n) for n in range(5))])
+    bench.add_dead(
+        [*(DeadJob(order=3 * n, value=BROKEN) for n in range(5)), *(DeadJob(order=30 + 3 * n) for n in range(5))]
+    )
     forecast, published = carry_out(replaying(bench), Request(selection=Selection(limit=3)))
     assert (forecast.total, published.units) == (3, 3)
     assert sorted(main_records(bench)) == ["job-30", "job-33", "job-36"]
@@ -135,14 +137,14 @@ def test_the_limit_counts_dead_letters_that_can_be_replayed(bench: Bench) -> Non
 
 def test_an_edit_goes_through_the_schema(bench: Bench) -> None:
     """A corrected field is in the replayed payload, the others are as they were."""
-    bench.bury([Grave(order=5)])
+    bench.add_dead([DeadJob(order=5)])
     carry_out(replaying(bench, Edits(fields={"note": "paid by hand"})), Request(selection=ALL))
     assert main_records(bench)["job-5"].value == bench.payload(5, "paid by hand")
 
 
 def test_a_whole_payload_mends_an_undecodable_dead_letter(bench: Bench) -> None:
     """A dead letter whose bytes are no payload can be replayed with a payload given for it."""
-    bench.bury([Grave(order=5, value=BROKEN)])
+    bench.add_dead([DeadJob(order=5, value=BROKEN)])
     edits = Edits(payload={"order": 5, "note": "typed in"})
     carry_out(replaying(bench, edits), Request(selection=Selection(refs=frozenset({Ref(2, 0)}))))
     assert main_records(bench)["job-5"].value == bench.payload(5, "typed in")
@@ -151,7 +153,7 @@ def test_a_whole_payload_mends_an_undecodable_dead_letter(bench: Bench) -> None:
 def test_looking_at_an_edit_registers_no_contract(bench: Bench) -> None:
     """A dry run changes nothing; the replay itself registers what the corrected payloads are framed with."""
     bench = replace(bench, store=MemorySchemaStore())
-    bench.bury([Grave(order=1)])
+    bench.add_dead([DeadJob(order=1)])
     manager, request = replaying(bench, Edits(fields={"note": "fixed"})), Request(selection=ALL)
     forecast = manager.forecast(request)
     assert [str(field) for field in forecast.corrections[0].fields] == ['note: "" → "fixed"']
@@ -170,7 +172,7 @@ def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(benc
 
     bench = replace(bench, store=MemorySchemaStore())
     bench.store.register(Contract.of_function(charge, job_type="charge", namespace=bench.pipeline.namespace))
-    bench.bury([Grave(order=1)])
+    bench.add_dead([DeadJob(order=1)])
     with pytest.raises(IncompatibleSchema):
         replaying(bench, Edits(fields={"note": "fixed"})).forecast(Request(selection=ALL))
 
@@ -189,7 +191,7 @@ def test_an_edit_whose_contract_cannot_be_registered_is_refused_at_the_look(benc
 )
 def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, edits: Edits, field: str) -> None:
     """One payload that does not fit holds the whole selection back."""
-    bench.bury([Grave(order=5), Grave(order=6)])
+    bench.add_dead([DeadJob(order=5), DeadJob(order=6)])
     with pytest.raises(EditsRefused, match=r"2 edited payloads .* nothing was published") as refused:
         replaying(bench, edits).forecast(Request(selection=ALL))
     assert field in str(refused.value)
@@ -199,7 +201,7 @@ def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, e
 def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench) -> None:
     """A job that would be dropped for its expiry is told of beforehand, and runs when the expiry is taken off."""
     past = wire.format_instant(datetime.now(UTC) - timedelta(hours=1))
-    bench.bury([Grave(order=1, extra=((wire.EXPIRES, past),)), Grave(order=2)])
+    bench.add_dead([DeadJob(order=1, extra=((wire.EXPIRES, past),)), DeadJob(order=2)])
     assert replaying(bench).forecast(Request(selection=ALL)).expired == 1
 
     forecast, _ = carry_out(replaying(bench), Request(selection=ALL, keep_expiry=False))
@@ -209,17 +211,17 @@ def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench)
 
 def test_dead_letters_that_die_during_a_replay_wait_for_the_next_one(bench: Bench) -> None:
     """Only what was counted is published."""
-    bench.bury([Grave(order=1)])
+    bench.add_dead([DeadJob(order=1)])
     manager, request = replaying(bench), Request(selection=ALL)
     forecast = manager.forecast(request)
-    bench.bury([Grave(order=4)])
+    bench.add_dead([DeadJob(order=4)])
     assert manager.carry_out(request, forecast, Pace()).units == 1
     assert [dead_letter.record.job_id for dead_letter in open_dead_letters(bench)] == ["job-4"]
 
 
 def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
     """The events topic says what was done under which id, with counts and filters."""
-    bench.bury([Grave(order=1), Grave(order=2)])
+    bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
     carry_out(replaying(bench), Request(selection=Selection(job_types=frozenset({"charge"}))))
     (_, begun), (action, ended) = sorted(bench.audits(), key=lambda audit: audit[1]["phase"])
     assert action == "dead-letters-replayed"
@@ -230,7 +232,7 @@ def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
 def test_the_time_of_death_selects(bench: Bench) -> None:
     """Since and until look at when the dead letter was written."""
     old, new = datetime(2013, 1, 1, tzinfo=UTC), datetime.now(UTC)
-    bench.bury([Grave(order=1, died_at=old), Grave(order=2, died_at=new)])
+    bench.add_dead([DeadJob(order=1, died_at=old), DeadJob(order=2, died_at=new)])
     listed = open_dead_letters(bench, Selection(until=old + timedelta(seconds=1)))
     assert [dead_letter.record.job_id for dead_letter in listed] == ["job-1"]
 
@@ -241,7 +243,9 @@ def test_a_dead_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -
     narrow(bench, max_message_bytes=5_000)
     note = os.urandom(10_000).hex()  # what can be compressed would fit
     large = bench.store.frame(bench.charge.contract, bench.charge.contract.encode({"order": 3, "note": note}))
-    bench.bury([Grave(order=0), Grave(order=1), Grave(order=3, value=large), Grave(order=4), Grave(order=6)])
+    bench.add_dead(
+        [DeadJob(order=0), DeadJob(order=1), DeadJob(order=3, value=large), DeadJob(order=4), DeadJob(order=6)]
+    )
     _, published = carry_out(replaying(bench), Request(selection=ALL))
     assert (published.units, published.refused) == (4, 1)
     assert published.refusals[0].unit.label == "0/1"

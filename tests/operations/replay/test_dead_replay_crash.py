@@ -13,7 +13,7 @@ from stoker.operations.stored_jobs.dispositions import is_disposition
 from stoker.operations.stored_jobs.errors import Fenced
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
-from support.scenes.dead_letters import Bench, Grave, open_bench
+from support.scenes.dead_letters import Bench, DeadJob, open_bench
 from support.scenes.killed_replay import lines_until_killed
 
 DEAD_LETTERS = 130
@@ -23,7 +23,7 @@ DEAD_LETTERS = 130
 def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     """A queue with dead letters."""
     bench = open_bench(cluster, namespace)
-    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
+    bench.add_dead(DeadJob(order=order) for order in range(DEAD_LETTERS))
     return bench
 
 

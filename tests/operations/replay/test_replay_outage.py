@@ -16,7 +16,7 @@ from stoker.operations.replay.transactions import TransactionalPublisher
 from stoker.operations.stored_jobs.errors import StoredJobsError
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
-from support.scenes.dead_letters import Bench, Grave, open_bench
+from support.scenes.dead_letters import Bench, DeadJob, open_bench
 
 DEAD_LETTERS = 60
 
@@ -35,7 +35,7 @@ def test_a_broker_killed_in_the_middle_of_a_replay_doubles_and_loses_nothing(
     """The broker dies by SIGKILL after a batch and comes back; in the end each job is in its queue exactly once."""
     monkeypatch.setattr(pacing, "MAX_BATCH_UNITS", 10)
     bench = open_bench(ClusterSettings(bootstrap_servers=broker.start()), namespace)
-    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
+    bench.add_dead(DeadJob(order=order) for order in range(DEAD_LETTERS))
     kills = iter([broker.kill])
 
     def kill_once(_published: Published) -> None:
@@ -67,7 +67,7 @@ def test_a_batch_of_which_one_record_is_only_guessed_to_be_stored_is_published_a
 
     monkeypatch.setattr(TransactionalPublisher, "_note_delivery", note_one_as_guessed)
     bench = open_bench(cluster, namespace)
-    bench.bury(Grave(order=order) for order in range(DEAD_LETTERS))
+    bench.add_dead(DeadJob(order=order) for order in range(DEAD_LETTERS))
     manager, request = settlement_of(bench), Request(selection=Selection())
     with caplog.at_level(logging.WARNING, logger="stoker.operations.replay.transactions"):
         manager.carry_out(request, manager.forecast(request), Pace())

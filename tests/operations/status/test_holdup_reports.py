@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stoker.consumers.inspection import holdups as workers_side
 from stoker.consumers.runners import watchdog
-from stoker.operations.cluster_view import ClusterView, Group, Member
+from stoker.operations.cluster_view import ClusterView, ConsumerGroup, Member
 from stoker.operations.commands.queues import holdup_data
 from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Verdict
@@ -45,7 +45,7 @@ STUCK = HoldupReport(
     since=NOW - timedelta(seconds=44),
     timeout=timedelta(seconds=5),
 )
-GROUP = Group(
+GROUP = ConsumerGroup(
     name="n.q", state="stable", protocol="consumer", members=(Member(client_id="w1", host="h", partitions=1),)
 )
 
@@ -205,7 +205,7 @@ def test_a_refusal_to_read_reports_is_told_and_fails_nothing(
     ],
 )
 def test_a_report_is_believed_while_its_worker_and_its_job_are_there(
-    report: HoldupReport, group: Group, committed: int, *, is_believed: bool
+    report: HoldupReport, group: ConsumerGroup, committed: int, *, is_believed: bool
 ) -> None:
     """Reports are of the past: what is shown must still be so."""
     queue = Pipeline("n").queue("q", partitions=1)

@@ -12,7 +12,7 @@ from stoker.operations.stored_jobs import dead_letter_counts
 from stoker.operations.stored_jobs.dead_letter_counts import OpenDeadLetters, count_recent
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
-from support.scenes.dead_letters import Bench, Grave, open_bench
+from support.scenes.dead_letters import Bench, DeadJob, open_bench
 
 HOUR = timedelta(hours=1)
 
@@ -22,8 +22,8 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     """Four dead letters of an hour ago or less, one of them written twice, and two that died long before."""
     bench = open_bench(cluster, namespace)
     now, old = datetime.now(UTC), datetime.now(UTC) - 24 * HOUR
-    bench.bury([Grave(order=order, died_at=old) for order in (10, 11)])
-    bench.bury([Grave(order=order, died_at=now) for order in (1, 2, 1, 3, 4)])
+    bench.add_dead([DeadJob(order=order, died_at=old) for order in (10, 11)])
+    bench.add_dead([DeadJob(order=order, died_at=now) for order in (1, 2, 1, 3, 4)])
     return bench
 
 

@@ -20,7 +20,7 @@ from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.selection import Selection
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
-from support.scenes.dead_letters import Bench, Grave, open_bench
+from support.scenes.dead_letters import Bench, DeadJob, open_bench
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     return open_bench(cluster, namespace)
 
 
-def truncated(place: str, value: bytes, *, order: int = 1, kept: int = 5) -> Grave:
+def truncated(place: str, value: bytes, *, order: int = 1, kept: int = 5) -> DeadJob:
     """A dead letter that holds the first bytes of a value that stands at a place."""
     marks = (
         (wire.TRUNCATED_FROM, place.encode()),
         (wire.TRUNCATED_SIZE, b"%d" % len(value)),
         (wire.TRUNCATED_DIGEST, sha256(value).hexdigest().encode()),
     )
-    return Grave(order=order, value=value[:kept], extra=marks)
+    return DeadJob(order=order, value=value[:kept], extra=marks)
 
 
 def replay(bench: Bench, edits: Edits | None = None, *, unread: bool = False) -> tuple[Forecast, Published]:
@@ -59,7 +59,7 @@ def test_a_replay_publishes_the_original(bench: Bench) -> None:
     """Key, headers and value are those of the record at the place that the dead letter names."""
     bench.enqueue([1], ("mine", b"kept"))
     (original,) = bench.records(bench.queue.topic)
-    bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
+    bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     forecast, published = replay(bench)
     assert (forecast.total, published.units) == (1, 1)
     (job,) = replayed(bench)
@@ -70,7 +70,7 @@ def test_a_replay_publishes_the_original(bench: Bench) -> None:
 def test_a_correction_is_made_in_the_original(bench: Bench) -> None:
     """`--set` changes a field of the whole payload."""
     bench.enqueue([1])
-    bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
+    bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     replay(bench, Edits(fields={"note": "fixed"}))
     (job,) = replayed(bench)
     assert job.value == bench.payload(1, "fixed")
@@ -85,7 +85,7 @@ def test_without_the_original_nothing_is_published(bench: Bench, place: str, *, 
     bench.enqueue([1])
     retry = next(iter(bench.queue.retry_topics.values()))
     named = place.format(topic=bench.queue.topic, dead=bench.queue.dead_topic, retry=retry)
-    bench.bury([truncated(named, bench.payload(1))])
+    bench.add_dead([truncated(named, bench.payload(1))])
     forecast, published = replay(bench, unread=unread)
     assert (forecast.total, dict(forecast.left_out)) == (0, {ORIGINAL_GONE: 1})
     assert (published.units, replayed(bench)) == (0, [])
@@ -94,14 +94,14 @@ def test_without_the_original_nothing_is_published(bench: Bench, place: str, *, 
 def test_another_record_at_the_place_is_not_the_original(bench: Bench) -> None:
     """A topic that was made anew repeats its offsets: size and digest tell."""
     bench.enqueue([4])
-    bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
+    bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     assert dict(replay(bench)[0].left_out) == {ORIGINAL_GONE: 1}
 
 
 def test_a_deleted_original_is_gone(bench: Bench) -> None:
     """Retention takes the main topic's records earlier than the dead letters."""
     bench.enqueue([1, 4])
-    bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
+    bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     admin = AdminClient(bench.cluster.client_config())
     for future in admin.delete_records([TopicPartition(bench.queue.topic, 1, 1)]).values():
         future.result(20)
@@ -110,7 +110,7 @@ def test_a_deleted_original_is_gone(bench: Bench) -> None:
 
 def test_one_dead_letter_shows_what_it_holds_and_where_the_rest_is(bench: Bench) -> None:
     """In words for people, and in the document for programs."""
-    bench.bury([truncated(f"{bench.queue.topic}/1/0", bench.payload(1)), Grave(order=2)])
+    bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1)), DeadJob(order=2)])
     reader = DeadLetterReader(bench.cluster, bench.queue)
     said = f"it holds the first 5 of {len(bench.payload(1))} bytes"
     shown = reader.history("job-1")

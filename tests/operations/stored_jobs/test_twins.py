@@ -20,7 +20,7 @@ from stoker.operations.stored_jobs.twins import Repetitions, attempt_digest
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import attempt_name, deduplication_id
-from support.scenes.dead_letters import Bench, Grave, open_bench
+from support.scenes.dead_letters import Bench, DeadJob, open_bench
 
 ALL = Selection()
 MANY = 5_000
@@ -30,7 +30,9 @@ MANY = 5_000
 def bench(cluster: ClusterSettings, namespace: str) -> Bench:
     """Job 1 has two dead letters, with another job's between them; jobs 4 and 5 have one each."""
     bench = open_bench(cluster, namespace)
-    bench.bury([Grave(order=1), Grave(order=4), Grave(order=1, error="builtins.TimeoutError"), Grave(order=5)])
+    bench.add_dead(
+        [DeadJob(order=1), DeadJob(order=4), DeadJob(order=1, error="builtins.TimeoutError"), DeadJob(order=5)]
+    )
     return bench
 
 
@@ -78,7 +80,7 @@ def test_a_twin_that_comes_after_the_replay_is_settled_already(bench: Bench) -> 
     """The next owner may write its dead letter late: it is not replayed again, also when asked for by name."""
     request = Request(selection=ALL, settled_too=True)
     replay(bench, request)
-    bench.bury([Grave(order=4)])
+    bench.add_dead([DeadJob(order=4)])
 
     assert dead_letters(bench) == []
     late = max(record.ref for record in bench.records(bench.queue.dead_topic) if record.job_id == "job-4")

@@ -39,7 +39,7 @@ class Delivered:
         return lambda: self._values[name]
 
 
-def bury(number: int, job_type: str = "never_works") -> None:
+def add_dead(number: int, job_type: str = "never_works") -> None:
     """Log a dead letter as the worker does."""
     record = Record(Delivered(number, job_type), Assignment(1, "ns.mails", 0))  # type: ignore[arg-type]  # see there
     queue = Pipeline("ns").queue("mails", tiers=(timedelta(seconds=1),))
@@ -73,7 +73,7 @@ def terminal(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
 
 def test_a_line_tells_when_which_job_where_and_the_attempt(terminal: Callable[[], str]) -> None:
     """A dead letter is a warning, with time, type, the end of its id, queue and the attempt that failed."""
-    bury(0xBEEF)
+    add_dead(0xBEEF)
     line = terminal()
     assert line[2] == line[5] == ":"
     assert "WARNING job is a dead letter (attempts-spent): never" in line
@@ -83,8 +83,8 @@ def test_a_line_tells_when_which_job_where_and_the_attempt(terminal: Callable[[]
 def test_a_thousand_failures_are_a_few_lines_and_their_numbers(terminal: Callable[[], str]) -> None:
     """The first of a kind is shown at once, those that follow are counted; each job is in a line or in a number."""
     for number in range(1_000):
-        bury(number)
-    bury(1, "other")
+        add_dead(number)
+    add_dead(1, "other")
 
     def told() -> int:
         return sum(map(int, re.findall(r"(\d+) more like this within a second: job is a dead letter", terminal())))
@@ -127,8 +127,8 @@ def test_what_was_counted_is_printed_at_the_end(capsys: pytest.CaptureFixture[st
     handler = FoldingHandler(window_s=1_000)
     handler.setFormatter(TextFormatter(TIME))
     LOGGER.addHandler(handler)
-    bury(1)
-    bury(2)
+    add_dead(1)
+    add_dead(2)
     LOGGER.removeHandler(handler)
     handler.close()
     assert "1 more like this" in capsys.readouterr().err

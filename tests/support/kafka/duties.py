@@ -95,7 +95,7 @@ def make_scene(guarded: Guarded, namespace: str, folder: Path, monkeypatch: pyte
     ensure_topology(scene.pipeline, guarded.administrator)
     with Producer(scene.pipeline, guarded.administrator) as producer:
         producer.send(scene.pipeline.job_types["do"].call("waits"))
-    _bury(scene, 2)
+    _add_dead(scene, 2)
     return scene
 
 
@@ -120,7 +120,7 @@ def write_application(guarded: Guarded, namespace: str, folder: Path, monkeypatc
     return Scene(guarded, load_pipeline(f"{module}:pipeline"), f"{module}:pipeline")
 
 
-def _bury(scene: Scene, count: int) -> None:
+def _add_dead(scene: Scene, count: int) -> None:
     """Put dead letters on their topic, by the wire contract alone."""
     contract = scene.pipeline.job_types["do"].contract
     payload = contract.header + contract.encode({"what": "died"})

