@@ -20,7 +20,8 @@ class Kept:
 
     Attributes:
         lost: jobs that never began.
-        again: jobs that ran at the kill: they began no earlier than `EXPLAINED_S` before it, and once more afterwards.
+        again: jobs that may have been unsettled at the kill: they began no earlier than `EXPLAINED_S` before it, or ran
+            all that time, and began once more afterwards.
         twice: other jobs that began more than once.
     """
 
@@ -52,6 +53,6 @@ class Kept:
 
 KEPT_FIGURES: Final = (
     Figure(name="lost", label="jobs that never began", unit="jobs", target=below(1)),
-    Figure(name="again", label="jobs begun again that ran at the kill", unit="jobs"),
+    Figure(name="again", label="jobs begun again, unsettled at the kill", unit="jobs"),
     Figure(name="twice", label="other jobs begun twice", unit="jobs", target=below(1)),
 )
