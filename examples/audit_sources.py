@@ -125,7 +125,7 @@ class OnTopics:
 
     Attributes:
         enqueued: jobs on the main topic, from any publisher.
-        waiting: jobs on the main topic and the tiers that the group has not completed.
+        waiting: jobs on the main topic, the tiers and the delays that the group has not completed.
         dead: jobs with an open dead letter.
         dead_letters: open ones; more than jobs, where a kill made a job's retry be written twice.
     """
@@ -145,24 +145,25 @@ class QueueTopics:
         self.group = self.main = f"{namespace}.{queue}"
         self.dead = f"{self.main}.dead"
         found = self._admin.list_topics(timeout=TIMEOUT_S).topics
-        self.tiers = sorted(name for name in found if name.startswith(f"{self.main}.retry."))
+        prefixes = f"{self.main}.retry.", f"{self.main}.delay."
+        self.waiting_topics = sorted(name for name in found if name.startswith(prefixes))
         self._partitions = {name: len(topic.partitions) for name, topic in found.items()}
 
     def waiting(self) -> int:
-        """How many records of the main topic and the tiers the group has not completed.
+        """How many records of the main topic, the tiers and the delays the group has not completed.
 
         A record on its way from one topic to the next counts at least once: what was completed is asked for before
         the ends.
         """
         committed = self._committed()
-        bounds = self._bounds([self.main, *self.tiers])
+        bounds = self._bounds([self.main, *self.waiting_topics])
         return sum(end - committed.get(place, begin) for place, (begin, end) in bounds.items())
 
     def read(self) -> OnTopics:
         """Read everything."""
         committed = self._committed()
         enqueued, waiting = set[str](), set[str]()
-        for message in self._messages([self.main, *self.tiers]):
+        for message in self._messages([self.main, *self.waiting_topics]):
             job_id = _header(message, "ce_id")
             if message.topic() == self.main:
                 enqueued.add(job_id)
@@ -189,7 +190,9 @@ class QueueTopics:
 
     def _committed(self) -> dict[Place, int]:
         wanted = [
-            TopicPartition(topic, number) for topic in (self.main, *self.tiers) for number in self._numbers(topic)
+            TopicPartition(topic, number)
+            for topic in (self.main, *self.waiting_topics)
+            for number in self._numbers(topic)
         ]
         asking = Consumer({**self._cluster.client_config(log_level=2), "group.id": self.group})  # it joins nothing
         try:

@@ -16,11 +16,11 @@ from typing import Final, Literal
 
 from ...schemas import wire_text
 from ...schemas.job_events import EventSubject, JobHeldUp
-from ...topology import Queue, format_duration
+from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
 from ..gates.gate import Wait
 from ..job.run import Run
-from ..polling.backpressure import Backpressure, wake_at_s
+from ..polling.backpressure import Backpressure, longest_wait_s, wake_at_s
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
@@ -120,19 +120,18 @@ class Holdups:
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
-        tier = self._dispatch.lanes.awaited_tier(record) if ahead is None else None
+        source = self._dispatch.lanes.awaited_source(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}
-        if tier is not None:
-            state, detail = "awaiting-retry", {"tier": format_duration(tier), **self._of_retry(record)}
+        if source is not None:
+            state, detail = "awaiting-retry", {**source.detail, **self._of_retry(record)}
         return Holdup(spot=spot_of(record), state=state, since_s=since_s, record=record, detail=detail)
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
-        """The retry that a parked record waits for, where the worker holds it already."""
+        """The job that a parked record waits for, where the worker holds it already."""
         for held in self._backpressure.held_records():
-            delay = held.assignment.source.delay
-            if held.lane == parked.lane and delay is not None:
-                due = utc(wake_at_s(held, delay))
+            if held.lane == parked.lane:
+                due = utc(wake_at_s(held, longest_wait_s(self._queue)))
                 return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
         return {}
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
 
 from ..backlog.lane_backlog import Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
+from ..records.source import Source
 from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
 
 
@@ -27,7 +27,7 @@ class KeyLanes(Lanes):
         self._waiting: dict[Lane, deque[Record] | None] = {}  # a queue only where something waits: few do
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
-        """No lane waits for the records of tiers."""
+        """No lane waits for the records of tiers and delays."""
 
     def add(self, records: Iterable[Record]) -> list[Record]:
         """Make the first record of each idle lane ready, and park the others; gives those that were put aside."""
@@ -161,5 +161,5 @@ class KeyLanes(Lanes):
         with self._lock:
             return [record for behind in self._waiting.values() if behind is not None for record in behind]
 
-    def awaited_tier(self, record: Record) -> timedelta | None:
+    def awaited_source(self, record: Record) -> Source | None:
         """None is awaited."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from threading import Lock
 from typing import Final, Protocol
 
@@ -25,6 +24,7 @@ from ..backlog.lane_backlog import LaneBacklog, Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
+from ..records.source import Source
 
 MakeReady = Callable[[list[Record]], None]
 
@@ -81,7 +81,7 @@ class Lanes(ABC):
 
     @abstractmethod
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
-        """Learn what the tiers of a partition hold; called before anything of the partition is added."""
+        """Learn what tiers and delays hold of a partition; called before anything of the partition is added."""
 
     @abstractmethod
     def add(self, records: Iterable[Record]) -> list[Record]:
@@ -182,5 +182,5 @@ class Lanes(ABC):
             return {place for place in self.backlog.places() if place in places}
 
     @abstractmethod
-    def awaited_tier(self, record: Record) -> timedelta | None:
-        """The tier from which a record is awaited before this one may start; None where none is."""
+    def awaited_source(self, record: Record) -> Source | None:
+        """Where a record waits that is to come before this one may start; None where there is none."""

@@ -1,6 +1,6 @@
-"""Which records of retry tiers later jobs of their keys wait for, in a queue with `ordering="strict"`.
+"""Which records of retry tiers and delays later jobs of their keys wait for, in a queue with `ordering="strict"`.
 
-A record of a tier is awaited under the place where its job was first enqueued and the attempt that it is for, so that
+Such a record is awaited under the place where its job was first enqueued and the attempt that it is for, so that
 a second record of an attempt, as a crash may leave, does not pass for the one to come.
 """
 
@@ -16,19 +16,22 @@ from ..records.assignment import Assignment, Awaited, Lane
 from ..records.commit_metadata import OffsetRange
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
+from ..records.source import Delay, Tier
 
 
 def awaited_as(record: Record) -> Awaited:
-    """What a record of a tier is awaited as."""
-    return record.assignment.source.delay, record.assignment.partition, record.origin, attempt_or_1(record.headers)
+    """What a record of a tier or a delay is awaited as."""
+    return record.assignment.source, record.assignment.partition, record.origin, attempt_or_1(record.headers)
 
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
-    """What an outcome that moves its job to a tier makes the job's key wait for; None for any other outcome."""
+    """What an outcome that makes its job wait makes the job's key wait for; None for any other outcome."""
     if not isinstance(outcome, Retried | Snoozed | Deferred | Rescheduled):
         return None
-    attempt = outcome.next_attempt if isinstance(outcome, Retried) else attempt_or_1(record.headers)
-    return outcome.tier, record.assignment.partition, record.origin, attempt
+    partition, origin = record.assignment.partition, record.origin
+    if isinstance(outcome, Retried):
+        return Tier(outcome.tier), partition, origin, outcome.next_attempt
+    return Delay(outcome.delay), partition, origin, attempt_or_1(record.headers)
 
 
 def read_awaited(

@@ -1,11 +1,11 @@
-"""Lanes of a queue with `ordering="strict"`: later jobs of a key wait also while an earlier one waits in a retry tier.
+"""Lanes of a queue with `ordering="strict"`: later jobs of a key wait also while an earlier one waits to be due.
 
 A lane is in one of four states. Something of it is *in hand* (ready, running, or ended and not yet settled); or it is
-*suspended*, because records of its key are awaited from the tiers; or it is *idle*, because its next record is being
-read again; or it has nothing to do, and is forgotten. What comes from a tier goes ahead of what is parked from the main
-topic.
+*suspended*, because records of its key are awaited from tiers and delays; or it is *idle*, because its next record is
+being read again; or it has nothing to do, and is forgotten. What comes from tiers and delays goes ahead of what is
+parked from the main topic.
 
-Which records are awaited is known from two sources: those that this worker moved to a tier, and those that were found
+Which records are awaited is known from two sources: those that this worker moved there, and those that were found
 there when the partition was assigned (`pending_retries.py`).
 """
 
@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from datetime import timedelta
 
 from ..backlog.lane_backlog import Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
+from ..records.source import Source
 from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
 from .pending_retries import awaited_after, awaited_as
 
@@ -71,15 +71,15 @@ class StrictLanes(Lanes):
         with self._lock:
             return [r for lane in self._lanes.values() for behind in (lane.ahead, lane.behind) for r in behind]
 
-    def awaited_tier(self, record: Record) -> timedelta | None:
-        """The tier from which a record of the key is awaited before this one may start; None where there is none."""
+    def awaited_source(self, record: Record) -> Source | None:
+        """Where a record of the key waits that is to come before this one may start; None where there is none."""
         if record.lane is None:
             return None
         with self._lock:
-            return next((tier for tier, *_ in self._awaited.get(record.lane, [])), None)
+            return next((source for source, *_ in self._awaited.get(record.lane, [])), None)
 
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
-        """Await what a tier of a partition holds; called before anything of the partition is added."""
+        """Await what a tier or a delay holds of a partition; called before anything of the partition is added."""
         with self._lock:
             for key, names in awaited.items():
                 self._awaited.setdefault(key, []).extend(names)
@@ -134,7 +134,7 @@ class StrictLanes(Lanes):
                     self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
-        """Suspend the lane of a job that goes on in a tier; before that is written, or it may be here before."""
+        """Suspend the lane of a job that goes on to wait; before that is written, or it may be here before."""
         awaited = awaited_after(record, outcome)
         if awaited is not None and record.key is not None:
             with self._lock:  # which `drop` takes after the assignment was closed: it forgets this, or nothing is added
@@ -142,7 +142,7 @@ class StrictLanes(Lanes):
                     self._awaited.setdefault(record.key, []).append(awaited)
 
     def note_settled(self, settled: Iterable[SettledRecord]) -> None:
-        """Let the lanes of these go on. A job that was to go on in a tier, and does not, is awaited no more."""
+        """Let the lanes of these go on. A job that was to wait, and does not, is awaited no more."""
         for item in settled:
             if item.instead_of is not None and item.record.assignment.is_active:
                 self._expect_no_more(item.record, item.instead_of)
@@ -161,7 +161,7 @@ class StrictLanes(Lanes):
     def finish(self, record: Record, outcome: Outcome) -> None:
         """Note that a record in hand has run; where its job is done, the next one of its lane becomes ready.
 
-        A job that goes on in a tier has suspended its lane. After any other end the lane waits for `note_settled`: were
+        A job that goes on to wait has suspended its lane. After any other end the lane waits for `note_settled`: were
         a dead letter lost in a crash, its job would run again after the next one of its key.
         """
         if outcome is DONE or outcome is SKIPPED or awaited_after(record, outcome) is not None:
@@ -182,7 +182,7 @@ class StrictLanes(Lanes):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the waiting records of partitions that are no longer ours; ready ones are the runners' to drop."""
         dropped: list[Record] = []
-        gone = {(a.source.delay, a.partition) for a in assignments}
+        gone = {(a.source, a.partition) for a in assignments if a.source.goes_ahead}
         with self._lock:
             touched = self._forget_awaited(gone)
             for key, lane in self._lanes.items():
@@ -220,8 +220,8 @@ class StrictLanes(Lanes):
             self._lanes.pop(key, None)
         return [] if following is None else [following]
 
-    def _forget_awaited(self, gone: Collection[tuple[timedelta | None, int]]) -> set[Lane]:
-        """Wait no more for what stands in tiers that are not ours any more; gives the keys that waited for it."""
+    def _forget_awaited(self, gone: Collection[tuple[Source, int]]) -> set[Lane]:
+        """Wait no more for what stands in topics that are not ours any more; gives the keys that waited for it."""
         touched: set[Lane] = set()
         for key, names in list(self._awaited.items()):
             kept = [awaited for awaited in names if awaited[:2] not in gone]

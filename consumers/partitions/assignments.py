@@ -54,8 +54,13 @@ class Assignments:
         return list(self._by_place.values())
 
     @property
-    def queue_name(self) -> str:
+    def queue(self) -> Queue:
         """The queue that they belong to."""
+        return self._queue
+
+    @property
+    def queue_name(self) -> str:
+        """Its name."""
         return self._queue.name
 
     @property

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from datetime import timedelta
 from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ...topology import Queue
 from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
@@ -31,8 +31,8 @@ PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 ROUNDING_S: Final = 0.001
 """Epoch times are floats: looking a moment later, the due time is past however it is rounded."""
-MAX_WAIT_FACTOR: Final = 2
-"""A record waits in a tier until due if that is within so many of the tier's delays, else it moves on after one."""
+CARRY_SHARE: Final = 0.75
+"""A record that has waited for so much of its topic's retention is written again, before the brokers delete it."""
 
 
 class Backpressure:
@@ -50,6 +50,7 @@ class Backpressure:
         self._count_parked = count_parked
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
+        self._longest_s = longest_wait_s(assignments.queue)
         self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
         self._full_tiers: set[Assignment] = set()
         self._full_at_s: float | None = None
@@ -147,12 +148,11 @@ class Backpressure:
         return self._held.next_due_at_s
 
     def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
-        """Keep a tier's record until its time comes; False if that is now. `consumer` is the tiers'."""
+        """Keep a delayed record until its time comes; False if that is now. `consumer` is the tiers'."""
         assignment = record.assignment
-        delay = assignment.source.delay
-        if delay is None:
+        if not assignment.source.is_delayed:
             return False
-        until_at_s = wake_at_s(record, delay)
+        until_at_s = wake_at_s(record, self._longest_s)
         if until_at_s <= time.time():
             return False
         self._held.hold(record, until_at_s)
@@ -185,20 +185,22 @@ def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     return [TopicPartition(a.topic, a.partition) for a in assignments]
 
 
-def wake_at_s(record: Record, delay: timedelta) -> float:
-    """The epoch time at which a record of a tier is to be looked at: when it is due, or when its tier's delay is over.
+def longest_wait_s(queue: Queue) -> float:
+    """How long a record may wait on its topic, before it is to be written again."""
+    return queue.retention.total_seconds() * CARRY_SHARE
+
+
+def wake_at_s(record: Record, longest_s: float) -> float:
+    """The epoch time at which a delayed record is to be looked at: when it is due, or has waited for `longest_s`.
 
     A due time that cannot be read is no reason to wait: decoding will refuse the record.
     """
-    delay_s = delay.total_seconds()
     began_at_s = record.timestamp_ms / 1_000
     value = record.header(wire.DUE)
     if value is None:
-        return began_at_s + delay_s
+        return began_at_s + record.assignment.source.delay.total_seconds()
     try:
         due_at_s = wire.parse_instant(value).timestamp()
     except ValueError:
         return 0.0
-    if due_at_s > began_at_s + MAX_WAIT_FACTOR * delay_s:
-        return began_at_s + delay_s
-    return due_at_s + ROUNDING_S
+    return min(due_at_s + ROUNDING_S, began_at_s + longest_s)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Final
@@ -16,8 +15,8 @@ from .partition_progress import PartitionProgress
 from .source import MAIN, Source
 
 Lane = bytes | str
-Awaited = tuple[timedelta | None, int, bytes, int]
-"""Delay of the source, partition, origin and attempt of a record that waits in a tier."""
+Awaited = tuple[Source, int, bytes, int]
+"""Source, partition, origin and attempt of a record that waits in a tier, or in a delay topic."""
 
 
 class AssignmentState(Enum):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ...topology.declaration.delays import DelayClass
+
 DeadReason = Literal[
     "attempts-spent",
     "permanent",
@@ -68,10 +70,10 @@ class Dead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snoozed:
-    """The job asked to be run again later; that costs no attempt."""
+    """The job asked to be run again later, and waits in the topic of `delay`; that costs no attempt."""
 
     due: datetime
-    tier: timedelta
+    delay: DelayClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +81,17 @@ class Deferred:
     """This worker does not know the job's type or schema, but a newer one may: it waits, at no attempt's cost."""
 
     due: datetime
-    tier: timedelta
+    delay: DelayClass
     reason: DeferReason
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescheduled:
-    """The record waited its tier's delay, but its due time lies further off: it moves on to the next fitting tier."""
+    """The record is not due yet: its job waits on in the topic of `delay`."""
 
     due: datetime
-    tier: timedelta
+    delay: DelayClass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,12 @@
 """`Source`: which of a queue's topics a record comes from, and all that follows from it.
 
-| question     | `Main`      | `Tier`     | what follows                                                          |
-|--------------|-------------|------------|-----------------------------------------------------------------------|
-| `reader`     | the group's | the tiers' | which consumer fetches it (`Rebalance`, `Lags`)                       |
-| `delay`      | none        | the tier's | how long records wait in memory, and which ones lanes await           |
-| `is_delayed` | no          | yes        | the records that wait have bounds of their own (`Backpressure`)       |
-| `goes_ahead` | no          | yes        | in strict order, later records of a key wait for it (`StrictLanes`)   |
+| question     | `Main`      | `Tier`, `Delay` | what follows                                                        |
+|--------------|-------------|-----------------|---------------------------------------------------------------------|
+| `reader`     | the group's | the tiers'      | which consumer fetches it (`Rebalance`, `Lags`)                     |
+| `delay`      | none        | the tier's; 0   | how long records wait that have no due time                         |
+| `is_delayed` | no          | yes             | records wait in memory until due, below own bounds (`Backpressure`) |
+| `goes_ahead` | no          | yes             | in strict order, later records of a key wait for it (`StrictLanes`) |
+| `detail`     | -           | which of them   | in events of hold-ups: where an earlier job of the key waits        |
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
 """
@@ -16,9 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from types import MappingProxyType
 from typing import ClassVar, Final
 
-from ...topology import Queue
+from ...topology import Queue, format_duration
+from ...topology.declaration.delays import DelayClass
 
 
 class Reader(Enum):
@@ -27,33 +30,58 @@ class Reader(Enum):
     GROUP = "group"
     """The member of the consumer group. It owns the partitions of all sources, and fetches the main topic's."""
     TIERS = "tiers"
-    """It reads the retry tiers beside the group: a retry that is due must not wait behind prefetched jobs."""
+    """It reads retry tiers and delays beside the group: a job that is due must not wait behind prefetched ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Main:
     """The queue's main topic: jobs as they were published."""
 
-    delay: ClassVar[timedelta | None] = None
+    delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.GROUP
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
+    detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A retry tier: jobs that wait, all about the same `delay`."""
+    """A retry tier: failed jobs that wait, all about the same `delay`."""
 
     delay: timedelta
     reader: ClassVar = Reader.TIERS
     is_delayed: ClassVar = True
     goes_ahead: ClassVar = True
 
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The tier, as in the name of its topic."""
+        return {"tier": format_duration(self.delay)}
 
-Source = Main | Tier
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """A delay topic: jobs that have not failed, and must not start yet."""
+
+    delay_class: DelayClass
+    delay: ClassVar[timedelta] = timedelta(0)
+    reader: ClassVar = Reader.TIERS
+    is_delayed: ClassVar = True
+    goes_ahead: ClassVar = True
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The class of delay, as in the name of its topic."""
+        return {"delay": self.delay_class.value}
+
+
+Waiting = Tier | Delay
+"""Where a job waits until it is due."""
+Source = Main | Waiting
 MAIN: Final = Main()
 
 
 def sources_of(queue: Queue) -> Mapping[str, Source]:
     """The topics that a queue's jobs come from: {topic: source}, the main topic first."""
-    return {queue.topic: MAIN, **{topic: Tier(delay) for delay, topic in queue.retry_topics.items()}}
+    tiers: dict[str, Source] = {topic: Tier(delay) for delay, topic in queue.retry_topics.items()}
+    return {queue.topic: MAIN, **tiers, **{topic: Delay(name) for name, topic in queue.delay_topics.items()}}

@@ -1,4 +1,4 @@
-"""The job's own next record: in a retry tier or among the dead letters. Pure."""
+"""The job's own next record: in a retry tier, a delay topic or among the dead letters. Pure."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _waiting(
         *_provenance(record, context),
     ]
     headers = wire.replace_headers(record.pairs, drop=_DUE_ONLY, add=added)
-    return _job(record, context.queue.retry_topics[outcome.tier], headers, Role.WAITING)
+    return _job(record, context.queue.delay_topics[outcome.delay], headers, Role.WAITING)
 
 
 def _job(record: Record, topic: str, headers: HeaderList, role: Role) -> OutgoingRecord:

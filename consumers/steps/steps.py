@@ -15,6 +15,7 @@ from typing import Never, assert_never, overload
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
 from ...topology import Queue
+from ...topology.declaration.delays import delay_class
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
@@ -140,7 +141,7 @@ def _not_now(conditions: _Conditions, step_context: StepContext) -> Outcome | No
     if expires is not None and expires <= now:
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
     if due is not None and due > now:
-        return Rescheduled(due=due, tier=fitting_tier(due - now, step_context.queue.tiers))
+        return Rescheduled(due=due, delay=delay_class(due - now))
     return None
 
 
@@ -176,8 +177,8 @@ def _defer(record: Record, step_context: StepContext, reason: DeferReason, detai
     since = first_failed(record.headers)
     if since is not None and now - since > DEFER_LIMIT:
         return _unreadable(record, "never-known", f"{detail} since {since:%Y-%m-%d %H:%M} UTC, on no worker")
-    tier = fitting_tier(DEFER_DELAY, step_context.queue.tiers)
-    return Deferred(due=now + tier, tier=tier, reason=reason, detail=detail)
+    delay = fitting_tier(DEFER_DELAY, step_context.queue.tiers)
+    return Deferred(due=now + delay, delay=delay_class(delay), reason=reason, detail=detail)
 
 
 @overload
@@ -212,7 +213,7 @@ def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -
         case Discarded(reason):
             return Cancelled(reason="discarded", detail=reason)
         case Postponed(after):
-            return Snoozed(due=_now(step_context) + after, tier=fitting_tier(after, step_context.queue.tiers))
+            return Snoozed(due=_now(step_context) + after, delay=delay_class(after))
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
         case Failed(failure=failure) if job.run.attempt >= job.job_type.retry.attempts:

@@ -42,9 +42,9 @@ def queues(
 ) -> None:
     """Show what waits where, how fast it goes, and why not.
 
-    For each QUEUE (all of them, when none is named): the jobs that wait on its main topic and in each retry tier, the
-    age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an exclamation mark shows
-    why waiting jobs do not run, and how to fix it. No worker needs to run for this.
+    For each QUEUE (all of them, when none is named): the jobs that wait on its main topic, in each retry tier and
+    delay topic, the age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an
+    exclamation mark shows why waiting jobs do not run, and how to fix it. No worker needs to run for this.
 
     WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts
     open dead letters, neither replayed nor discarded. Their topic is read for it, so it is ? above 10,000 records:
@@ -228,6 +228,7 @@ def _backlog_data(backlog: Backlog) -> dict[str, object]:
     return {
         "topic": backlog.topic,
         "tier_s": None if backlog.tier is None else backlog.tier.total_seconds(),
+        "delay": backlog.delay_class,
         "exists": backlog.exists,
         "waiting": backlog.waiting,
         "oldest": backlog.oldest,

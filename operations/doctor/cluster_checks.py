@@ -87,7 +87,7 @@ def _protocol(facts: Facts) -> Finding:
 
 
 def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
-    topics = [topic for queue in queues for topic in (queue.topic, *queue.retry_topics.values(), queue.dead_topic)]
+    topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
     counted = {topic: facts.copies[topic] for topic in topics if topic in facts.copies}
     if not counted:
         return

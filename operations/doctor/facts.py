@@ -15,7 +15,7 @@ from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from ..status.queue_heads import read_heads
-from ..status.queues import Heads, Look, job_topics, still_partitions, take_look, waiting_heads
+from ..status.queues import Heads, Look, still_partitions, take_look, waiting_heads
 from ..status.standstill import Standstill
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
 from ..stored_jobs.job_record import JobRecord
@@ -74,7 +74,7 @@ class Facts:
 
     def job_partitions(self, queue: Queue) -> list[Partition]:
         """Partitions of the main topic and the tiers."""
-        return partitions_of(job_topics(queue), self.look.counts)
+        return partitions_of(queue.job_topics, self.look.counts)
 
 
 def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
@@ -125,12 +125,12 @@ def _standstills(view: ClusterView, queues: list[Queue], look: Look, heads: Head
 def _committed(view: ClusterView, queues: list[Queue], look: Look) -> dict[Partition, int]:
     committed: dict[Partition, int] = {}
     for queue in queues:
-        committed |= view.committed(queue.group, partitions_of(job_topics(queue), look.counts))
+        committed |= view.committed(queue.group, partitions_of(queue.job_topics, look.counts))
     return committed
 
 
 def _topics(queue: Queue) -> list[str]:
-    return [*job_topics(queue), queue.dead_topic, queue.ledger_topic, queue.progress_topic]
+    return [*queue.job_topics, queue.dead_topic, queue.ledger_topic, queue.progress_topic]
 
 
 def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...topology import Pipeline, Queue, format_duration
 from ..instants import rounded
-from ..status.queues import due_of, job_topics
+from ..status.queues import due_of
 from ..status.standstill import unexplained
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters
 from .facts import Facts
@@ -25,7 +25,7 @@ NEAR: Final = 0.8
 
 def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Finding]:
     """All checks of one queue, apart from its topology's."""
-    if not any(facts.has(topic) for topic in job_topics(queue)):
+    if not any(facts.has(topic) for topic in queue.job_topics):
         yield broken("", queue.name, "none of its topics exist", "run `stoker topology apply`")
         return
     yield from _progress(facts, queue)
@@ -67,7 +67,7 @@ def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 
 def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
-    for topic in job_topics(queue):
+    for topic in queue.job_topics:
         config = facts.topic_configs.get(topic, {})
         if config.get("retention.bytes", "-1") != "-1":
             yield at_risk(
@@ -91,12 +91,12 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
 
 def _kept(facts: Facts, queue: Queue) -> timedelta:
     """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if untold."""
-    retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in job_topics(queue)]
+    retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in queue.job_topics]
     return min((timedelta(milliseconds=int(ms)) for ms in retentions if ms != "-1"), default=queue.retention)
 
 
 def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:
-    for topic in (*job_topics(queue), queue.dead_topic):
+    for topic in (*queue.job_topics, queue.dead_topic):
         policy = facts.topic_configs.get(topic, {}).get("cleanup.policy", "delete")
         if "compact" in policy:
             yield broken(
@@ -123,7 +123,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
     needed = queue.max_payload_bytes + ENVELOPE_BYTES
     limits = {
         topic: int(facts.topic_configs[topic]["max.message.bytes"])
-        for topic in (*job_topics(queue), queue.dead_topic)
+        for topic in (*queue.job_topics, queue.dead_topic)
         if "max.message.bytes" in facts.topic_configs.get(topic, {})
     }
     small = [topic for topic, limit in limits.items() if limit < needed]
@@ -145,7 +145,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
 def _partitions(facts: Facts, queue: Queue) -> Finding:
     counts = {
         topic: facts.look.counts[topic]
-        for topic in (*job_topics(queue), queue.ledger_topic, queue.progress_topic, queue.dead_topic)
+        for topic in (*queue.job_topics, queue.ledger_topic, queue.progress_topic, queue.dead_topic)
         if facts.has(topic)
     }
     if len(set(counts.values())) > 1:
@@ -226,7 +226,7 @@ def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
         if report.state == "unsettled":
             fix = "the worker's log names the error; see to the topics' limits, the rights and the brokers"
             yield broken("P10", queue.name, report.sentence(facts.now), fix)
-    for still in unexplained(facts.standstills, job_topics(queue), {report.partition for report in reports}):
+    for still in unexplained(facts.standstills, queue.job_topics, {report.partition for report in reports}):
         yield broken("P10", queue.name, f"{still.sentence(facts.now)}; no worker reports why", still.fix)
 
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ...consumers.records.source import Delay, Source, Tier, sources_of
 from ...topology import ClusterSettings, Queue, format_duration
+from ...topology.declaration.delays import DelayClass
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..stored_jobs.dead_letters import DeadLetterReader
@@ -35,24 +37,40 @@ class Backlog:
     """What waits on one topic of a queue.
 
     Attributes:
-        tier: the delay of a retry topic; None for the main topic.
+        source: which of the queue's topics it is.
         exists: whether the cluster has the topic.
         waiting: records that are not finished.
         oldest: when the oldest of them was written to the topic; None when nothing waits or it could not be read.
-        due: when the first of a tier is due; None as above, and for the main topic.
+        due: when the first of those that wait is due; None as above, and for the main topic.
     """
 
     topic: str
-    tier: timedelta | None
+    source: Source
     exists: bool
     waiting: int
     oldest: datetime | None
     due: datetime | None
 
     @property
+    def tier(self) -> timedelta | None:
+        """The delay of a retry tier; None for any other topic."""
+        return self.source.delay if isinstance(self.source, Tier) else None
+
+    @property
+    def delay_class(self) -> DelayClass | None:
+        """The class of a delay topic; None for any other topic."""
+        return self.source.delay_class if isinstance(self.source, Delay) else None
+
+    @property
     def title(self) -> str:
         """The topic's part in its queue, for people."""
-        return "main" if self.tier is None else f"retry {format_duration(self.tier)}"
+        match self.source:
+            case Tier(delay):
+                return f"retry {format_duration(delay)}"
+            case Delay(delay_class):
+                return f"delay {delay_class.value}"
+            case _:
+                return "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +86,7 @@ class QueueStatus:
     """One queue at one moment.
 
     Attributes:
-        backlogs: the main topic, then the tiers by delay.
+        backlogs: the main topic, then the tiers by delay, then the delays.
         dead: open dead letters; None where they were not counted.
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one look was taken.
@@ -87,7 +105,7 @@ class QueueStatus:
 
     @property
     def waiting(self) -> int:
-        """Jobs on the main topic and in the tiers."""
+        """Jobs on the main topic, in tiers and in delays."""
         return sum(backlog.waiting for backlog in self.backlogs)
 
     @property
@@ -97,7 +115,7 @@ class QueueStatus:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest job on the main topic was published; tiers wait by intent, so they do not count."""
+        """When the oldest job on the main topic was published; the others wait by intent, so they do not count."""
         return self.backlogs[0].oldest
 
 
@@ -125,11 +143,6 @@ class Look:
         return max(self.ends[partition] - self.position(partition), 0)
 
 
-def job_topics(queue: Queue) -> list[str]:
-    """The topics whose records are jobs to run: main and tiers."""
-    return [queue.topic, *queue.retry_topics.values()]
-
-
 def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic) -> Look:
     """Ask for the offsets of the queues.
 
@@ -137,18 +150,18 @@ def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], fl
         ClusterUnreachable: no answer in time.
     """
     counts = view.topics()
-    topics = [topic for queue in queues for topic in (*job_topics(queue), queue.dead_topic)]
+    topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
     partitions = partitions_of(topics, counts)
     committed: dict[Partition, int] = {}
     for queue in queues:
-        committed |= view.committed(queue.group, partitions_of(job_topics(queue), counts))
+        committed |= view.committed(queue.group, partitions_of(queue.job_topics, counts))
     ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
     return Look(taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed)
 
 
 def waiting_heads(view: ClusterView, queues: Sequence[Queue], look: Look) -> Heads:
     """Read the record at which each partition stands, where one waits."""
-    topics = [topic for queue in queues for topic in job_topics(queue)]
+    topics = [topic for queue in queues for topic in queue.job_topics]
     stands = [partition for partition in partitions_of(topics, look.counts) if look.lag(partition)]
     positions = {partition: look.position(partition) for partition in stands}
     return read_heads(view.cluster, positions, timeout_s=view.timeout_s)
@@ -182,7 +195,7 @@ def still_partitions(
     Args:
         heads: as of the second look.
     """
-    parts = partitions_of([topic for queue in queues for topic in job_topics(queue)], after.counts)
+    parts = partitions_of([topic for queue in queues for topic in queue.job_topics], after.counts)
     known = [part for part in parts if part in before.ends and after.lag(part)]
     ready = {part: _ready_since(heads.get(part)) for part in known if heads.get(part, part) is not None}
     return standstills(
@@ -204,7 +217,7 @@ def _explained(status: QueueStatus, queue: Queue, look: Look, holdups: Holdups, 
     """The same, with what its workers report."""
     if not is_at_work(status):
         return status
-    positions = [(part, look.position(part)) for part in partitions_of(job_topics(queue), look.counts)]
+    positions = [(part, look.position(part)) for part in partitions_of(queue.job_topics, look.counts)]
     found = tuple(holdups.believed(queue, status.group, positions))
     more = tuple(_standstill(status, found, holdups.fault, now))
     return replace(status, holdups=found, obstacles=(*status.obstacles, *more))
@@ -214,7 +227,7 @@ def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill]
     """The same, with the partitions that did not move and that no worker reports on."""
     if not is_at_work(status):
         return status
-    silent = unexplained(stands, job_topics(queue), {report.partition for report in status.holdups})
+    silent = unexplained(stands, queue.job_topics, {report.partition for report in status.holdups})
     reasons = [f"{still.sentence(now)}; no worker has reported why so far: look again in 10 s" for still in silent]
     return replace(status, obstacles=(*status.obstacles, *reasons[:MOST_SHOWN]))
 
@@ -233,7 +246,7 @@ def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, 
 
 
 def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: ConsumerGroup) -> QueueStatus:
-    backlogs = tuple(_backlog(topic, tier, look, heads) for tier, topic in _tiers(queue))
+    backlogs = tuple(_backlog(topic, source, look, heads) for topic, source in sources_of(queue).items())
     pace = _pace(queue, before, look) if before else None
     dead_at_most = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
     return QueueStatus(
@@ -247,26 +260,22 @@ def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: 
     )
 
 
-def _tiers(queue: Queue) -> list[tuple[timedelta | None, str]]:
-    return [(None, queue.topic), *queue.retry_topics.items()]
-
-
-def _backlog(topic: str, tier: timedelta | None, look: Look, heads: Heads) -> Backlog:
+def _backlog(topic: str, source: Source, look: Look, heads: Heads) -> Backlog:
     partitions = partitions_of([topic], look.counts)
     waiting = sum(look.lag(part) for part in partitions if part not in heads or heads[part])
     found = [head for part in partitions if (head := heads.get(part)) is not None]
     return Backlog(
         topic=topic,
-        tier=tier,
+        source=source,
         exists=topic in look.counts,
         waiting=waiting,
         oldest=min((head.at for head in found), default=None),
-        due=None if tier is None else min(filter(None, map(due_of, found)), default=None),
+        due=min(filter(None, map(due_of, found)), default=None) if source.is_delayed else None,
     )
 
 
 def due_of(record: JobRecord) -> datetime | None:
-    """When a retry may start; None if the record has no readable due time."""
+    """When a job that waits may start; None if the record has no readable due time."""
     written = record.headers.get(wire.DUE)
     try:
         return wire.parse_instant(written) if written else None
@@ -277,7 +286,7 @@ def due_of(record: JobRecord) -> datetime | None:
 def _pace(queue: Queue, before: Look, after: Look) -> Pace:
     elapsed_s = max(after.taken_s - before.taken_s, 1e-3)
     main = [part for part in partitions_of([queue.topic], after.counts) if part in before.ends]
-    jobs = [part for part in partitions_of(job_topics(queue), after.counts) if part in before.ends]
+    jobs = [part for part in partitions_of(queue.job_topics, after.counts) if part in before.ends]
     return Pace(
         enqueued_per_s=sum(after.ends[part] - before.ends[part] for part in main) / elapsed_s,
         done_per_s=sum(after.position(part) - before.position(part) for part in jobs) / elapsed_s,
@@ -285,7 +294,7 @@ def _pace(queue: Queue, before: Look, after: Look) -> Pace:
 
 
 def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: ConsumerGroup) -> Iterable[str]:
-    missing = [topic for topic in (*job_topics(queue), queue.dead_topic) if topic not in look.counts]
+    missing = [topic for topic in (*queue.job_topics, queue.dead_topic) if topic not in look.counts]
     if missing:
         more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""
         yield f"the cluster has no {missing[0]}{more}: run `stoker topology apply`"
@@ -299,7 +308,7 @@ def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Con
 
 
 def is_runnable(backlog: Backlog) -> bool:
-    """Whether a job of it could run now: on the main topic at once, in a tier when it is due."""
+    """Whether a job of it could run now: on the main topic at once, elsewhere when it is due."""
     return backlog.waiting > 0 and (backlog.due is None or backlog.due <= datetime.now(UTC))
 
 

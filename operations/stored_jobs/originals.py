@@ -22,7 +22,7 @@ class Originals:
 
     def __init__(self, cluster: ClusterSettings, queue: Queue) -> None:
         self._cluster = cluster
-        self._topics = frozenset({queue.topic, *queue.retry_topics.values()})
+        self._topics = frozenset(queue.job_topics)
         self._readers: dict[str, TopicReader] = {}
 
     def __enter__(self) -> Self:

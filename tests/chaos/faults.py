@@ -213,7 +213,7 @@ def _member(stage: Stage, queue: Queue) -> Iterator[Consumer]:
             "log_level": 0,
         }
     )
-    member.subscribe([queue.topic, *queue.retry_topics.values()])
+    member.subscribe(queue.job_topics)
     try:
         yield member
     finally:

@@ -31,6 +31,6 @@ def test_equal_partition_numbers_of_all_topics_belong_to_one_member(group: Clust
     """They share a ledger, and an order."""
     _, queue = declare_queue(namespace, partitions=PARTITIONS, tiers=TIERS)
     shares = group.share(queue, ["one", "two"])
-    topics = [queue.topic, *queue.retry_topics.values()]
+    topics = queue.job_topics
     whole = [{(topic, number) for topic in topics} for number in range(PARTITIONS)]
     assert sorted(map(sorted, shares.values())) == sorted(map(sorted, whole))

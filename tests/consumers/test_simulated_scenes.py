@@ -11,9 +11,10 @@ from simulation.commands import Enqueue, Revoke
 from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
-from simulation.world import TIERS, Ending, Shape
-from stoker.consumers.records.source import MAIN, Tier
+from simulation.world import Ending, Shape
+from stoker.consumers.records.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import JOB_ID
 
 KEYED = 0
@@ -94,7 +95,7 @@ def test_a_twin_that_comes_late_does_not_pass_for_the_next_attempt() -> None:
     process.fetch_delayed(1)
     process.take_due()
     assert ready(process) == ["j0"]
-    run_next(play, process, "ask")  # for a delay that waits in the same tier
+    run_next(play, process, "ask")  # for a delay that waits as well
     process.completion.note_settled()
     process.fetch_delayed(1)
     assert ready(process) == ["j0"]
@@ -187,8 +188,8 @@ def test_a_job_of_an_unknown_schema_is_deferred_while_no_runner_is_free() -> Non
     CLOCK.advance(11)
     assert not process.startable
     play.world.settle(process, [], lambda: None)
-    main, tier = play.world.account.jobs["j0"].records
-    assert (main.record.assignment.source, tier.record.assignment.source) == (MAIN, Tier(TIERS[1]))
+    main, delayed = play.world.account.jobs["j0"].records
+    assert (main.record.assignment.source, delayed.record.assignment.source) == (MAIN, Delay(DelayClass.SHORT))
     play.finish()
 
 

@@ -40,7 +40,7 @@ def check_rest(world: World) -> None:
             assert process.dispatch.lanes.waiting == 0
             check_watched(world, process)
     for place, log in world.brokers.logs.items():
-        if place[0] == world.queue.topic or place[0] in world.queue.retry_topics.values():
+        if place[0] in world.queue.job_topics:
             committed = world.brokers.committed.get(place, (0, ""))[0]
             assert committed >= log.high, f"{place} is committed up to {committed} of {log.high}"
 

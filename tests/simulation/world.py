@@ -131,7 +131,7 @@ class World:
         self.shape = shape
         self.brokers = SimBrokers(shape.metadata_limit)
         if shape.large_every:
-            self.brokers.limits = dict.fromkeys(self.queue.retry_topics.values(), TIER_BYTES)
+            self.brokers.limits = dict.fromkeys(self.queue.waiting_topics, TIER_BYTES)
             self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
         self.account = Account(
@@ -144,7 +144,7 @@ class World:
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
         self._numbers = count(1)
-        self.topics = [self.queue.topic, *self.queue.retry_topics.values()]
+        self.topics = self.queue.job_topics
 
     # ---- producers and operators
 

@@ -12,6 +12,7 @@ from stoker.consumers import Discard, JobContext, Retry, Snooze, current_job, cu
 from stoker.producers.errors import OptionRefused, PayloadRefused
 from stoker.testing import Cancelled, Dead, Done, JobRunner, Retried, Snoozed
 from stoker.topology import JobType, Pipeline, RetryPolicy
+from stoker.topology.declaration.delays import DelayClass
 
 NOW = datetime(2013, 1, 1, 12, 0, tzinfo=UTC)
 TIERS = (timedelta(seconds=5), timedelta(minutes=1))
@@ -70,7 +71,7 @@ def test_each_way_to_end_has_its_outcome() -> None:
     refused = runner.run(act, 1, "refuse").outcome
     assert isinstance(refused, Dead)
     assert refused.reason == "permanent"
-    assert runner.run(act, 1, "snooze").outcome == Snoozed(due=NOW + timedelta(minutes=2), tier=TIERS[1])
+    assert runner.run(act, 1, "snooze").outcome == Snoozed(due=NOW + timedelta(minutes=2), delay=DelayClass.SHORT)
     assert runner.run(act, 1, "discard").outcome == Cancelled(reason="discarded", detail="sold out")
     later = runner.run(act, 1, "retry").outcome
     assert isinstance(later, Retried)

@@ -116,7 +116,7 @@ def test_topics_of_removed_queues_are_told_of_and_left(cluster: ClusterSettings,
     smaller = shop(namespace)
     planned = plan(smaller, cluster, Allowed(empty_tier_deletion=True))
     apply(planned, cluster)
-    assert len(planned.of(Group.UNMANAGED)) == 6
+    assert len(planned.of(Group.UNMANAGED)) == 9
     assert all(topic in _partitions(pipeline, cluster) for topic in (f.topic for f in planned.findings))
 
 

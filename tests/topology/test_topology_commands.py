@@ -14,6 +14,9 @@ from stoker.operations.cli import main
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 
+DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
+LAST = ("ledger", "progress")
+SHARED = ("schemas", "events")
 APPLICATION = """
 from datetime import timedelta
 from stoker.topology import Pipeline, RetryPolicy
@@ -65,7 +68,7 @@ def test_plan_then_apply_then_nothing(stoker: Stoker, namespace: str) -> None:
     before = stoker("plan")
     assert before.exit_code == 0, before.output
     assert f"+ {namespace}.mails: main topic; 2 partitions, kept 7d" in before.stdout
-    assert "7 to create, 0 to change" in before.stdout
+    assert "10 to create, 0 to change" in before.stdout
     applied = stoker("apply")
     assert applied.exit_code == 0, applied.output
     assert f"created {namespace}.mails.ledger" in applied.stdout
@@ -87,11 +90,11 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     assert list(planned) == ["namespace", "create", "change", "drift", "refused", "unmanaged", "refused_schemas"]
     assert [found["topic"] for found in planned["create"]] == [
         f"{namespace}.{name}"
-        for name in ("mails", "mails.retry.5s", "mails.dead", "mails.ledger", "mails.progress", "schemas", "events")
+        for name in ("mails", "mails.retry.5s", *DELAYS, "mails.dead", *(f"mails.{role}" for role in LAST), *SHARED)
     ]
     assert set(planned["create"][0]) == {"topic", "queue", "setting", "found", "declared", "reason", "flag"}
     applied = _data(stoker("apply", "--json"))
-    assert len(applied.pop("created")) == 7
+    assert len(applied.pop("created")) == 10
     assert applied == {
         "namespace": namespace,
         "grown": [],
@@ -194,7 +197,8 @@ def test_show_as_json(declare: Callable[..., str], namespace: str) -> None:
     told = _data(CliRunner().invoke(main, ["-A", declare(), "topology", "show", "--json"]))
     (queue,) = told["queues"]
     (job,) = queue["job_types"]
-    assert [topic["role"] for topic in queue["topics"]] == ["main", "retry", "dead", "ledger", "progress"]
+    waiting = ["retry", *["delay"] * 3]
+    assert [topic["role"] for topic in queue["topics"]] == ["main", *waiting, "dead", *LAST]
     assert [topic["name"] for topic in told["topics"]] == [f"{namespace}.schemas", f"{namespace}.events"]
     assert (queue["partitions"], queue["tiers"], queue["retention_s"]) == (2, ["5s"], 604_800)
     assert (job["name"], job["owner"], job["timeout_s"], job["attempts"]) == ("send_receipt", "post", 300, 3)

@@ -8,13 +8,17 @@ from datetime import timedelta
 import pytest
 
 from stoker.topology import Allowed, Group, Pipeline, UnknownName
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.planning.findings import DeleteTier, GrowTopic, Plan, SetConfig
 from stoker.topology.planning.inventory import Inventory, TopicState
 from stoker.topology.planning.plan import check_names, plan_for
 from support.scenes.declarations import TIERS, as_declared, cluster_with, shop, with_config
 
 MAIN = "shop.mails"
-QUEUE_TOPICS = [MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"]
+DELAYS = [f"{MAIN}.delay.{name}" for name in ("short", "medium", "long")]
+QUEUE_TOPICS = [
+    MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", *DELAYS, f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"
+]  # fmt: skip
 MAILS = frozenset({"mails"})
 
 
@@ -188,7 +192,7 @@ def test_topics_that_nothing_declares_are_told_of() -> None:
 
 
 def test_the_largest_job_type_decides_how_large_a_record_may_be() -> None:
-    """The main topic takes the largest payload and its headers; retry and dead-letter topics add those of a failure."""
+    """The main topic takes the largest payload and its headers; where it goes later, those of a failure as well."""
     pipeline = Pipeline("shop")
     files = pipeline.queue("files", tiers=TIERS)
 
@@ -201,6 +205,7 @@ def test_the_largest_job_type_decides_how_large_a_record_may_be() -> None:
     assert {name for name, size in sizes.items() if size == str(large + 2 * allowance)} == {
         "shop.files.retry.5s",
         "shop.files.retry.1m",
+        *(f"shop.files.delay.{name}" for name in DelayClass),
         "shop.files.dead",
     }
     assert as_declared(shop())[MAIN].configs["max.message.bytes"] == "1048588"

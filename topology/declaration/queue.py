@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final, Literal, get_args
 
 from ..wire import names
+from .delays import DelayClass
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
 Ordering = Literal["key", "none", "strict"]
@@ -31,7 +32,7 @@ class LedgerWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """One queue: a main topic, its retry tiers, dead letters, ledger and progress, worked on by one group.
+    """One queue: a main topic, its retry tiers, delays, dead letters, ledger and progress, worked on by one group.
 
     Attributes:
         namespace: prefix of all its topics, the pipeline's.
@@ -39,8 +40,8 @@ class Queue:
         partitions: how far it spreads over workers; all its topics have as many. Changing it
             moves keys to other partitions, so choose with room to grow.
         replication: copies of each record; None takes the cluster's default.
-        retention: how long main and retry topics keep a record; a job that waits longer is lost, so it must exceed
-            the longest outage you want to survive.
+        retention: how long main, retry and delay topics keep a record; a job that waits longer is lost, so it must
+            exceed the longest outage you want to survive.
         dead_retention: how long dead letters are kept.
         tiers: the delays of the retry topics, ascending.
         ordering: "key" runs the jobs of a key one at a time in their order, where a job that waits in a retry tier is
@@ -106,6 +107,21 @@ class Queue:
     def retry_topics(self) -> dict[timedelta, str]:
         """{delay: topic}, ascending by delay."""
         return {tier: names.retry_topic(self.namespace, self.name, tier) for tier in self.tiers}
+
+    @property
+    def delay_topics(self) -> dict[DelayClass, str]:
+        """{class of delay: topic}, ascending by delay. A queue has all of them, whatever it declares."""
+        return {name: names.delay_topic(self.namespace, self.name, name) for name in DelayClass}
+
+    @property
+    def waiting_topics(self) -> list[str]:
+        """The topics in which its jobs wait until they are due: retry tiers, then delays."""
+        return [*self.retry_topics.values(), *self.delay_topics.values()]
+
+    @property
+    def job_topics(self) -> list[str]:
+        """The topics whose records are jobs to run, the main topic first."""
+        return [self.topic, *self.waiting_topics]
 
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""

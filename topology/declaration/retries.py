@@ -68,7 +68,7 @@ def fitting_tier(delay: timedelta, tiers: tuple[timedelta, ...]) -> timedelta:
 def tier_faults(tiers: tuple[timedelta, ...]) -> list[str]:
     """List what is wrong with a declaration of tiers."""
     if not tiers:
-        return ["tiers must hold at least one delay: snoozed jobs and jobs of unknown types wait there as well"]
+        return ["tiers must hold at least one delay, in which failed jobs wait"]
     found = []
     if any(tier < timedelta(milliseconds=100) for tier in tiers):
         found.append("tiers must be at least 100ms each")

@@ -32,6 +32,7 @@ class Role(StrEnum):
 
     MAIN = "main"
     RETRY = "retry"
+    DELAY = "delay"
     DEAD = "dead"
     LEDGER = "ledger"
     PROGRESS = "progress"
@@ -39,7 +40,7 @@ class Role(StrEnum):
     EVENTS = "events"
 
 
-HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DEAD})
+HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.DEAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +87,11 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     main_bytes = max(DEFAULT_MAX_RECORD_BYTES, max_record_bytes(pipeline, queue))
     # Whatever fits the main topic must fit these with the headers of a failure, though it was published by hand.
     later_bytes = main_bytes + HEADERS_ALLOWANCE_BYTES
-    retry = _job_configs(queue, queue.retention, later_bytes)
+    waiting = _job_configs(queue, queue.retention, later_bytes)
     dead = _job_configs(queue, queue.dead_retention, later_bytes)
     shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
-    shapes += [(topic, Role.RETRY, retry) for topic in queue.retry_topics.values()]
+    shapes += [(topic, Role.RETRY, waiting) for topic in queue.retry_topics.values()]
+    shapes += [(topic, Role.DELAY, waiting) for topic in queue.delay_topics.values()]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
     shapes += [(queue.progress_topic, Role.PROGRESS, _progress_configs(queue))]
     return [

@@ -10,6 +10,7 @@ from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
 from ..declaration.topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from ..durations import format_retention
+from ..wire.names import RETRY_INFIX
 from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
 from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers
@@ -88,6 +89,7 @@ def _missing(spec: TopicSpec) -> Finding:
 _PURPOSES: Final = {
     Role.MAIN: "main topic",
     Role.RETRY: "retry tier",
+    Role.DELAY: "delayed jobs",
     Role.DEAD: "dead letters",
     Role.LEDGER: "ledger of completed jobs, compacted",
     Role.PROGRESS: "progress that does not fit a commit, compacted",
@@ -105,6 +107,7 @@ def _blocked(finding: Finding) -> Finding:
 def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allowed) -> Finding:
     waiting = inventory.waiting.get(topic, 0)
     jobs = "1 job waits" if waiting == 1 else f"{waiting} jobs wait"
+    what = "retry tier" if topic.startswith(f"{queue.topic}{RETRY_INFIX}") else "delay topic"
     shared = Finding(
         group=Group.UNMANAGED,
         topic=topic,
@@ -112,7 +115,7 @@ def _removed_tier(queue: Queue, topic: str, inventory: Inventory, allowed: Allow
         setting="topic",
         found="tier",
         declared=None,
-        reason=f"retry tier that is not declared any more; {jobs} in it",
+        reason=f"{what} that is not declared any more; {jobs} in it",
     )
     if waiting and queue.name in allowed.tier_removal:
         return replace(shared, reason=f"{shared.reason} unread, until their retention deletes them")

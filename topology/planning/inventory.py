@@ -35,7 +35,7 @@ class Inventory:
 
     Attributes:
         topics: {topic: its state}.
-        waiting: {topic of a retry tier that is no longer declared: jobs that wait there}.
+        waiting: {topic of a retry tier or delay that is not declared: jobs that wait there}.
         groups: {consumer group whose settings are declared: what holds for it}; left out where brokers keep none.
     """
 
@@ -45,10 +45,10 @@ class Inventory:
 
 
 def removed_tiers(queue: Queue, topics: Mapping[str, object]) -> list[str]:
-    """Name the topics that look like a retry tier of the queue but are not declared any more."""
-    declared = frozenset(queue.retry_topics.values())
-    prefix = f"{queue.topic}{names.RETRY_INFIX}"
-    return sorted(name for name in topics if name.startswith(prefix) and name not in declared)
+    """Name the topics that look like a retry tier or a delay of the queue but are not declared any more."""
+    declared = frozenset(queue.waiting_topics)
+    prefixes = f"{queue.topic}{names.RETRY_INFIX}", f"{queue.topic}{names.DELAY_INFIX}"
+    return sorted(name for name in topics if name.startswith(prefixes) and name not in declared)
 
 
 def read_inventory(pipeline: Pipeline, administration: Administration) -> Inventory:

@@ -97,6 +97,7 @@ _O, _R = Operation, Resource
 _EVERYTHING: Final = "{namespace}.*"
 _MAIN: Final = "{namespace}.{queue}"
 _TIERS: Final = "{namespace}.{queue}.retry.*"
+_DELAYS: Final = "{namespace}.{queue}.delay.*"
 _DEAD: Final = "{namespace}.{queue}.dead"
 _SCHEMAS: Final = "{namespace}.schemas"
 _EVENTS: Final = "{namespace}.events"
@@ -111,6 +112,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE_CONFIGS),
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _DELAYS, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, "{namespace}.{queue}.ledger", _O.READ, _O.WRITE),
         *_on(_R.TOPIC, "{namespace}.{queue}.progress", _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _DEAD, _O.WRITE),
@@ -121,6 +123,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
     Duty.QUEUES: (
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ),
+        *_on(_R.TOPIC, _DELAYS, _O.READ),
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE),
     ),
@@ -150,6 +153,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ),
+        *_on(_R.TOPIC, _DELAYS, _O.READ),
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.READ),

@@ -1,7 +1,7 @@
 """The names of topics and groups, built and read in this one place.
 
-`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.dead`, `.ledger` and
-`.progress` follow it.
+`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.delay.<class>`, `.dead`, `.ledger`
+and `.progress` follow it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final
 from ..durations import format_duration
 
 RETRY_INFIX: Final = ".retry."
+DELAY_INFIX: Final = ".delay."
 DEAD_SUFFIX: Final = ".dead"
 LEDGER_SUFFIX: Final = ".ledger"
 PROGRESS_SUFFIX: Final = ".progress"
@@ -46,7 +47,7 @@ def main_topic(namespace: str, queue: str) -> str:
 
 
 def queue_scope(topic: str) -> str:
-    """Name the queue that a main or retry topic is of, as `<namespace>.<queue>`; neither part holds a dot.
+    """Name the queue that a main, retry or delay topic is of, as `<namespace>.<queue>`; neither part holds a dot.
 
     >>> queue_scope("shop.mails.retry.5s")
     'shop.mails'
@@ -57,6 +58,11 @@ def queue_scope(topic: str) -> str:
 def retry_topic(namespace: str, queue: str, delay: timedelta) -> str:
     """Name the topic of one retry tier, whose records all wait the same delay."""
     return f"{namespace}.{queue}{RETRY_INFIX}{format_duration(delay)}"
+
+
+def delay_topic(namespace: str, queue: str, delay_class: str) -> str:
+    """Name the topic of one class of delay, whose records wait about as long as each other."""
+    return f"{namespace}.{queue}{DELAY_INFIX}{delay_class}"
 
 
 def dead_topic(namespace: str, queue: str) -> str:

@@ -43,7 +43,7 @@ class Reader:
         """How many records of its main topic and tiers the queue's group has not committed; None: not known now."""
         consumer = self._consumer(queue.group)
         try:
-            return sum(self._lag(consumer, topic, queue) for topic in (queue.topic, *queue.retry_topics.values()))
+            return sum(self._lag(consumer, topic, queue) for topic in queue.job_topics)
         except KafkaException:
             return None
         finally:
@@ -59,7 +59,7 @@ class Reader:
         """The numbers of the jobs in its tiers that the group has not committed."""
         consumer = self._consumer(queue.group)
         try:
-            for topic in queue.retry_topics.values():
+            for topic in queue.waiting_topics:
                 places = [TopicPartition(topic, number) for number in range(queue.partitions)]
                 committed = {place.partition: max(place.offset, 0) for place in consumer.committed(places, timeout=10)}
                 for message in self._read(topic, queue.partitions, committed):

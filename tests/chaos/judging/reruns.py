@@ -16,6 +16,7 @@ from typing import Final
 from chaos.judging.account import HITS_ALL, HITS_PROCESSES, MOVES_PARTITIONS, Account, Finding, Strike
 from chaos.notes import Run
 from chaos.plan import QUARANTINED
+from stoker.topology.wire.names import queue_scope
 
 SETTLE_S: Final = 6.0
 """What has ended so long before a process is hit is settled, as long as the brokers answer and processors are not
@@ -97,7 +98,7 @@ class Flights:
 
 def queue_of_place(place: str) -> str:
     """The main topic of a record's queue."""
-    return place.partition("/")[0].partition(".retry.")[0]
+    return queue_scope(place.partition("/")[0])
 
 
 class Causes:

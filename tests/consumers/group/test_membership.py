@@ -77,7 +77,7 @@ def test_what_is_held_is_logged_and_inspected(
             two.wait_partitions(1)
         one.wait_partitions(2)
         held = {(found.topic, found.partition) for found in one.worker.inspect()[0].partitions}
-        assert held == {(topic, number) for topic in (queue.topic, *queue.retry_topics.values()) for number in (0, 1)}
+        assert held == {(topic, number) for topic in queue.job_topics for number in (0, 1)}
     said = [found.getMessage() for found in caplog.records if found.getMessage().startswith("partitions ")]
     assert "partitions assigned: [0, 1]; this worker holds [0, 1]" in said
     assert any(line.startswith("partitions revoked: [") and "holds none" not in line for line in said)

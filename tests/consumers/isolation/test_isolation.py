@@ -23,6 +23,7 @@ from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.steps.results import RETURNED_NOTHING, Decided, Raised
 from stoker.topology import RetryPolicy
+from stoker.topology.declaration.delays import DelayClass
 from support.programs import isolated_jobs
 from support.scenes.deliveries import declare as declare_delivery
 from support.scenes.isolated_runners import Isolated, declare, is_gone, isolated
@@ -75,7 +76,7 @@ def test_what_an_isolated_job_answers_means_the_same_as_elsewhere(handler: Calla
         assert here.run(act, "return a discard") == Cancelled(reason="discarded", detail="sold out")
         for snoozed in (here.run(act, "raise a snooze"), here.run(act, "return an odd snooze")):
             assert isinstance(snoozed, Snoozed)
-            assert snoozed.tier == timedelta(seconds=5)
+            assert snoozed.delay is DelayClass.SHORT
         for how, told in (("return a retry", "busy"), ("return a generator", "a generator"), ("x", "an exception")):
             retried = here.run(act, how)
             assert isinstance(retried, Retried)

@@ -22,6 +22,7 @@ from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import decide
 from stoker.producers import BulkResult, Receipt
 from stoker.topology import RetryPolicy
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.job_type import JobCall
 from support.scenes.deliveries import NOW, TIERS, declare
 
@@ -88,7 +89,7 @@ def message_of(outcome: Outcome) -> str:
 def test_each_of_the_three_may_be_returned_and_raised(how: Callable[[object], Callable[[], Any]]) -> None:
     """The one that a reader of the documents guesses must not lose the job."""
     assert outcome_of(how(Discard("sold out"))) == Cancelled(reason="discarded", detail="sold out")
-    assert outcome_of(how(Snooze(SOON))) == Snoozed(due=NOW + SOON, tier=TIERS[1])
+    assert outcome_of(how(Snooze(SOON))) == Snoozed(due=NOW + SOON, delay=DelayClass.SHORT)
     retried = outcome_of(how(Retry("busy", after=SOON)))
     assert isinstance(retried, Retried)
     assert (retried.due, retried.next_attempt, retried.failure.message) == (NOW + SOON, 2, "busy")
@@ -255,7 +256,7 @@ def test_the_longest_delay_asked_for_in_a_group_is_kept() -> None:
 def test_a_group_of_snoozes_is_a_snooze_and_beside_a_failure_it_is_none() -> None:
     """A snooze costs no attempt, so a job that fails as well could go on failing for ever."""
     for group in groups_of(Snooze(SOON), Snooze(HOUR)):
-        assert outcome_of(raising(group)) == Snoozed(due=NOW + HOUR, tier=TIERS[2])
+        assert outcome_of(raising(group)) == Snoozed(due=NOW + HOUR, delay=DelayClass.MEDIUM)
     assert kinds_of(Snooze(SOON), ValueError()) == {Retried}
 
 

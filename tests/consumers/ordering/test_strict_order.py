@@ -226,7 +226,7 @@ def test_a_retry_of_a_replaced_assignment_is_not_waited_for_once_the_partition_l
     anew.leave()
     scene.lanes.drop([anew, scene.tier])
     scene.finish(job, failed())
-    assert scene.lanes.awaited_tier(job) is None
+    assert scene.lanes.awaited_source(job) is None
 
 
 def test_an_empty_origin_is_none() -> None:

@@ -139,7 +139,7 @@ def test_outcomes_are_written_soon_to_topics_made_anew(cluster: ClusterSettings,
     with running_worker(pipeline, cluster) as running:
         scene.enqueue(pipeline, 0)
         running.wait_outcomes(Done=2, Retried=2, Dead=1)
-        delete_topics(cluster, queue.ledger_topic, queue.dead_topic, *queue.retry_topics.values())
+        delete_topics(cluster, queue.ledger_topic, queue.dead_topic, *queue.waiting_topics)
         scene.enqueue(pipeline, 1)
         wait_until(lambda: len(scene.journal.runs) >= 8, 10, "the jobs to have run")
         ensure_topology(pipeline, cluster)

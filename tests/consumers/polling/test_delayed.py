@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.polling.backpressure import wake_at_s
+from stoker.consumers.polling.backpressure import longest_wait_s, wake_at_s
 from stoker.consumers.polling.delayed import HeldRecords
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.source import Delay, Tier
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DUE, format_instant
 from support.scenes.deliveries import NOW, NOW_S, declare, plain_record
 
 TIER = timedelta(seconds=10)
+LONGEST_S = 100.0
 
 
 @given(st.lists(st.integers(0, 100), max_size=40), st.integers(0, 100), st.integers(0, 40))
@@ -80,32 +83,40 @@ def test_records_of_partitions_that_went_away_are_forgotten() -> None:
     ("due_in_s", "wakes_in_s"),
     [
         pytest.param(None, 10.0, id="no due time: after the tier's delay"),
-        pytest.param(10.5, 10.501, id="due within the tier: then, and not a microsecond early"),
-        pytest.param(19.0, 19.001, id="due within two delays: it waits for that"),
-        pytest.param(20.0, 20.001, id="due after exactly two delays: it waits for that"),
-        pytest.param(20.5, 10.0, id="due after more than two delays: it moves on when the tier is over"),
-        pytest.param(3_600.0, 10.0, id="due long after: it moves on when the tier is over"),
+        pytest.param(10.5, 10.501, id="due near the tier's delay: then, and not a microsecond early"),
+        pytest.param(60.0, 60.001, id="due long after the tier's delay: then, without a move"),
+        pytest.param(1.0, 1.001, id="due before the tier's delay is over: then"),
+        pytest.param(100.5, 100.0, id="due after the longest wait: it is written again"),
         pytest.param(-5.0, -4.999, id="overdue: at once"),
     ],
 )
-def test_a_delayed_record_is_looked_at_when_due_or_when_its_tier_is_over(
-    due_in_s: float | None, wakes_in_s: float
-) -> None:
+def test_a_delayed_record_waits_where_it_is_until_it_is_due(due_in_s: float | None, wakes_in_s: float) -> None:
     """The wake time in seconds after the record was written, for a tier of 10 s."""
     headers = {} if due_in_s is None else {DUE: format_instant(NOW + timedelta(seconds=due_in_s))}
-    record = declare().record(headers)
-    assert wake_at_s(record, TIER) - NOW_S == pytest.approx(wakes_in_s, abs=1e-6)
+    record = declare().record(headers, assignment=Assignment(2, "t", 0, source=Tier(TIER)))
+    assert wake_at_s(record, LONGEST_S) - NOW_S == pytest.approx(wakes_in_s, abs=1e-6)
 
 
-@given(st.integers(0, 19_000_000))
-def test_the_wake_time_is_never_before_a_due_time_that_the_tier_holds(due_in_us: int) -> None:
+def test_a_record_without_a_due_time_waits_in_no_delay_topic() -> None:
+    """A tier has a delay of its own; a class of delays has none."""
+    record = declare().record(assignment=Assignment(2, "t", 0, source=Delay(DelayClass.LONG)))
+    assert wake_at_s(record, LONGEST_S) == NOW_S
+
+
+def test_a_record_waits_for_three_quarters_of_its_topics_retention_at_the_most() -> None:
+    """Then its job is written again, so that the brokers do not delete it."""
+    assert longest_wait_s(declare(retention=timedelta(hours=4)).queue) == 3 * 3_600
+
+
+@given(st.integers(0, 99_000_000))
+def test_the_wake_time_is_never_before_a_due_time_within_the_longest_wait(due_in_us: int) -> None:
     """To the microsecond, whatever the floats do."""
     due = NOW + timedelta(microseconds=due_in_us)
     record = declare().record({DUE: format_instant(due)})
-    assert datetime.fromtimestamp(wake_at_s(record, TIER), UTC) >= due
+    assert datetime.fromtimestamp(wake_at_s(record, LONGEST_S), UTC) >= due
 
 
 @pytest.mark.parametrize("due", [b"soon", b"\xff", b"", b"2013-01-01T12:00:00", b"0001-01-01T00:00:00+10:00", None])
 def test_a_due_time_that_cannot_be_read_is_no_reason_to_wait_or_to_fail(due: bytes | None) -> None:
     """The poll thread goes on; decoding refuses the record later."""
-    assert wake_at_s(declare().record({DUE: due}), TIER) <= NOW_S + 10
+    assert wake_at_s(declare().record({DUE: due}), LONGEST_S) <= NOW_S + 10

@@ -11,6 +11,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.settling.writes import plan_writes
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare
 
@@ -44,7 +45,7 @@ def test_headers_that_stand_twice_travel_along_as_they_came() -> None:
     record = record_with(
         [("ce_id", b"1"), ("tenant", b"a"), (wire.REASON, b"x"), ("tenant", b"b"), (wire.REASON, b"y")]
     )
-    outcome = Snoozed(due=datetime(2013, 1, 1, tzinfo=UTC), tier=delivery.queue.tiers[0])
+    outcome = Snoozed(due=datetime(2013, 1, 1, tzinfo=UTC), delay=DelayClass.SHORT)
     (following,) = plan_writes(record, outcome, queue=delivery.queue, worker_id="w1", now=outcome.due).records
     assert [value for name, value in following.headers if name == "tenant"] == [b"a", b"b"]
     assert [value for name, value in following.headers if name == wire.REASON] == [b"snoozed"]

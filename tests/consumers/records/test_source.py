@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from stoker.consumers.records.source import MAIN, Reader, Source, Tier, sources_of
+from stoker.consumers.records.source import MAIN, Delay, Reader, Source, Tier, sources_of
+from stoker.topology.declaration.delays import DelayClass
 from support.scenes.deliveries import TIERS, declare
 
 ROOT: Final = Path(__file__).parents[3]
+NONE: Final = timedelta(0)
 
 
 def answers(source: Source) -> tuple[Any, ...]:
@@ -18,16 +21,19 @@ def answers(source: Source) -> tuple[Any, ...]:
 
 
 def test_every_topic_of_a_queue_that_holds_jobs_is_a_source() -> None:
-    """The main topic comes first, and each tier knows its delay; ledger, progress and dead letters are none."""
+    """The main topic comes first, then tiers and delays; ledger, progress and dead letters are none."""
     queue = declare().queue
-    expected = {queue.topic: MAIN, **{queue.retry_topics[delay]: Tier(delay) for delay in TIERS}}
-    assert list(sources_of(queue).items()) == list(expected.items())
+    tiers = {queue.retry_topics[delay]: Tier(delay) for delay in TIERS}
+    delays = {f"{queue.topic}.delay.{name}": Delay(name) for name in DelayClass}
+    assert list(sources_of(queue).items()) == [(queue.topic, MAIN), *tiers.items(), *delays.items()]
+    assert list(sources_of(queue)) == queue.job_topics
 
 
 def test_what_follows_from_a_source_is_what_its_table_states() -> None:
-    """Jobs of a tier are read beside the group, wait until they are due, and hold back their keys in strict order."""
-    assert answers(MAIN) == (Reader.GROUP, None, False, False)
+    """What waits is read beside the group, until it is due, and holds back its keys in strict order."""
+    assert answers(MAIN) == (Reader.GROUP, NONE, False, False)
     assert answers(Tier(TIERS[0])) == (Reader.TIERS, TIERS[0], True, True)
+    assert answers(Delay(DelayClass.LONG)) == (Reader.TIERS, NONE, True, True)
 
 
 def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
@@ -35,6 +41,12 @@ def test_no_part_of_the_worker_asks_which_class_a_source_is() -> None:
     asking = [
         path.name
         for path in (ROOT / "consumers").rglob("*.py")
-        if re.search(r"isinstance\([^\n]*\b(Main|Tier)\b", path.read_text("utf-8"))
+        if re.search(r"isinstance\([^\n]*\b(Main|Tier|Delay)\b", path.read_text("utf-8"))
     ]
     assert not asking
+
+
+def test_events_of_hold_ups_name_the_topic_as_its_name_does() -> None:
+    """So a reader finds it among the topics."""
+    assert (dict(MAIN.detail), dict(Tier(TIERS[1]).detail)) == ({}, {"tier": "10s"})
+    assert dict(Delay(DelayClass.SHORT).detail) == {"delay": "short"}

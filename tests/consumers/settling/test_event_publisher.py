@@ -16,6 +16,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
 from stoker.schemas.job_events import JobEvent
+from stoker.topology.declaration.delays import DelayClass
 from support.scenes.deliveries import NOW, declare
 
 
@@ -80,7 +81,7 @@ class Publishing:
 def an_event() -> JobEvent:
     """The event of a job that snoozed."""
     delivery = declare()
-    outcome = Snoozed(due=NOW, tier=delivery.queue.tiers[0])
+    outcome = Snoozed(due=NOW, delay=DelayClass.SHORT)
     event = plan_writes(delivery.record(), outcome, queue=delivery.queue, worker_id="w1", now=NOW).event
     assert event is not None
     return event

@@ -24,6 +24,7 @@ from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.consumers.settling.writes import Writes
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
 from support.waiting import wait_until
@@ -31,7 +32,8 @@ from support.waiting import wait_until
 FAILURE = make_failure("work", error_type="ValueError", message="x", stack="s" * 4_000)
 RETRIED = Retried(due=NOW + timedelta(seconds=1), tier=TIERS[0], next_attempt=2, failure=FAILURE)
 DEAD = Dead(reason="undecodable", failure=FAILURE)
-RETRY_TOPIC, DEAD_TOPIC, LEDGER_TOPIC = "unit.q.retry.1s", "unit.q.dead", "unit.q.ledger"
+RETRY_TOPIC, DELAY_TOPIC = "unit.q.retry.1s", "unit.q.delay.short"
+DEAD_TOPIC, LEDGER_TOPIC = "unit.q.dead", "unit.q.ledger"
 
 Headers = list[tuple[str, bytes]]
 
@@ -185,20 +187,20 @@ def test_what_does_not_fit_is_written_without_the_stack(outcome: NotDone) -> Non
     "outcome",
     [
         RETRIED,
-        Snoozed(due=NOW, tier=TIERS[0]),
-        Deferred(due=NOW, tier=TIERS[0], reason="unknown-type", detail="?"),
+        Snoozed(due=NOW, delay=DelayClass.SHORT),
+        Deferred(due=NOW, delay=DelayClass.SHORT, reason="unknown-type", detail="?"),
     ],
 )
-def test_a_job_whose_next_record_fits_no_tier_is_a_dead_letter(outcome: NotDone) -> None:
+def test_a_job_whose_next_record_fits_nowhere_is_a_dead_letter(outcome: NotDone) -> None:
     """All of it is in the dead letter, with the error of its run, or else with what was too large."""
     delivery = declare()
     record = delivery.record(value=b"v" * 10_000)
-    with settling(delivery, at_most(9_000, RETRY_TOPIC)) as scene:
+    with settling(delivery, at_most(9_000, RETRY_TOPIC, DELAY_TOPIC)) as scene:
         scene.settler.hand_in(record, outcome)
         scene.wait_settled(record)
     (dead_letter,) = scene.on(DEAD_TOPIC)
     assert (dead_letter.value, dead_letter.named[wire.REASON]) == (record.value, b"too-large")
-    expected = b"x" if outcome is RETRIED else b"its 10,012 bytes do not fit unit.q.retry.1s, compressed"
+    expected = b"x" if outcome is RETRIED else b"its 10,012 bytes do not fit unit.q.delay.short, compressed"
     assert dead_letter.named[wire.ERROR_MESSAGE].startswith(expected)
     assert [(item.outcome.__class__, item.instead_of) for item in scene.items] == [(Dead, outcome)]
 

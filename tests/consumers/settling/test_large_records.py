@@ -183,7 +183,7 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
     napping = Raw(value=framed(nap, data), headers=[("ce_id", b"n"), ("ce_type", b"nap")], key=b"k")
     jobs = [job(measure, data, b"large", b"k"), napping, job(measure, b"", b"next", b"k")]
     with running_worker(pipeline, cluster) as running:
-        limit(cluster, 20_000, *queue.retry_topics.values())
+        limit(cluster, 20_000, *queue.waiting_topics)
         publish_raw(cluster, queue.topic, jobs)
         dead_letters = wait_dead(cluster, queue, 2)
         journal.wait(2)

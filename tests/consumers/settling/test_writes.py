@@ -26,6 +26,7 @@ from stoker.consumers.records.source import Tier
 from stoker.consumers.settling.outgoing import OutgoingRecord
 from stoker.consumers.settling.writes import Writes, plan_writes
 from stoker.schemas.job_events import encode_event
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.ledger_names import MOVED
 from support.scenes.deliveries import NOW, TIERS, Delivery, declare
@@ -44,9 +45,9 @@ OUTCOMES: dict[str, NotDone] = {
     "skipped": SKIPPED,
     "retried": retried(),
     "dead": Dead(reason="permanent", failure=FAILURE),
-    "snoozed": Snoozed(due=LATER, tier=TIERS[1]),
-    "deferred": Deferred(due=LATER, tier=TIERS[2], reason="unknown-type", detail="no handler"),
-    "passed": Rescheduled(due=LATER, tier=TIERS[1]),
+    "snoozed": Snoozed(due=LATER, delay=DelayClass.SHORT),
+    "deferred": Deferred(due=LATER, delay=DelayClass.MEDIUM, reason="unknown-type", detail="no handler"),
+    "passed": Rescheduled(due=LATER, delay=DelayClass.LONG),
     "cancelled": Cancelled(reason="discarded", detail="sold out"),
     "interrupted": INTERRUPTED,
 }
@@ -79,14 +80,14 @@ def delivered_again(delivery: Delivery, planned: OutgoingRecord) -> Record:
         ("interrupted", None),
         ("cancelled", None),
         ("retried", "unit.q.retry.10s"),
-        ("snoozed", "unit.q.retry.10s"),
-        ("passed", "unit.q.retry.10s"),
-        ("deferred", "unit.q.retry.1m"),
+        ("snoozed", "unit.q.delay.short"),
+        ("passed", "unit.q.delay.long"),
+        ("deferred", "unit.q.delay.medium"),
         ("dead", "unit.q.dead"),
     ],
 )
 def test_each_outcome_goes_where_it_belongs(name: str, topic: str | None) -> None:
-    """To a tier, to the dead letters, or nowhere."""
+    """To a tier, a delay, the dead letters, or nowhere."""
     delivery = declare()
     planned = written(delivery, delivery.record(), OUTCOMES[name])
     assert [following.topic for following in planned.records] == ([] if topic is None else [topic])

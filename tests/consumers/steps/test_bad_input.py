@@ -3,13 +3,12 @@ came (P9)."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from stoker.consumers import current_job
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire import headers as wire
 from support.scenes.worker import (
     Journal,
@@ -173,7 +172,7 @@ def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(cluster: ClusterSe
         running.wait_outcomes(Done=1)
     assert new_journal.said == [(1, 1)]
     assert old_journal.said == [2]
-    waited = [headers_of(record) for record in read_topic(cluster, queue.retry_topics[timedelta(seconds=1)], 1)]
+    waited = [headers_of(record) for record in read_topic(cluster, queue.delay_topics[DelayClass.SHORT], 1)]
     assert {headers[wire.REASON] for headers in waited} == {b"unknown-type"}
     assert all(wire.ATTEMPT not in headers for headers in waited)
 

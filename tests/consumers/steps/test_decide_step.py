@@ -25,6 +25,7 @@ from stoker.consumers.job.signals import (
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Outcome, Retried, Snoozed, is_lasting
 from stoker.consumers.steps.results import Answered, Raised, Result, Returned, check_returned
 from stoker.consumers.steps.steps import decide
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.retries import RetryPolicy
 from support.scenes.deliveries import NOW, TIERS, declare
 
@@ -193,7 +194,7 @@ def test_retry_after_does_not_go_on_for_ever() -> None:
 def test_a_snooze_waits_without_costing_an_attempt() -> None:
     """Its outcome has no next attempt, so the header stays."""
     assert decided(Returned(Snooze(timedelta(seconds=30))), attempt=5) == Snoozed(
-        due=NOW + timedelta(seconds=30), tier=TIERS[1]
+        due=NOW + timedelta(seconds=30), delay=DelayClass.SHORT
     )
 
 
@@ -208,7 +209,7 @@ def test_a_delay_that_no_calendar_has_is_refused_where_it_is_asked(delay: timede
 
 def test_the_longest_delay_that_may_be_asked_is_kept() -> None:
     """Nothing overflows at the edge."""
-    assert decided(Returned(Snooze(LONGEST_WAIT))) == Snoozed(due=NOW + LONGEST_WAIT, tier=TIERS[2])
+    assert decided(Returned(Snooze(LONGEST_WAIT))) == Snoozed(due=NOW + LONGEST_WAIT, delay=DelayClass.LONG)
 
 
 def test_a_job_types_own_policy_wins_over_its_queues() -> None:

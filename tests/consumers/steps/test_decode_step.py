@@ -16,8 +16,9 @@ from stoker.consumers.settling.setbacks import log_setback
 from stoker.consumers.settling.writes import plan_writes
 from stoker.consumers.steps.steps import DEFER_LIMIT, DecodedJob, claim, decode
 from stoker.schemas.job_events import encode_event
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import ATTEMPT, DUE, EXPIRES, FIRST_FAILED, REASON, format_instant, parse_instant
-from support.scenes.deliveries import NOW, NOW_S, TIERS, declare, record_of
+from support.scenes.deliveries import NOW, NOW_S, declare, record_of
 
 
 def test_a_well_formed_record_becomes_a_task_with_its_context() -> None:
@@ -176,13 +177,13 @@ def test_a_body_that_does_not_fit_its_schema_is_undecodable() -> None:
 
 
 def test_an_unknown_job_type_is_deferred_and_not_failed() -> None:
-    """A newer worker may know it: it waits in the longest tier within a minute."""
+    """A newer worker may know it: it waits for as long as the longest tier within a minute."""
     delivery = declare()
     outcome = decode(delivery.record({"ce_type": b"of tomorrow"}), delivery.step_context)
     assert isinstance(outcome, Deferred)
     assert outcome.reason == "unknown-type"
-    assert outcome.tier == timedelta(minutes=1)
-    assert outcome.due == NOW + outcome.tier
+    assert outcome.delay is DelayClass.SHORT
+    assert outcome.due == NOW + timedelta(minutes=1)
     assert "of tomorrow" in outcome.detail
 
 
@@ -207,11 +208,16 @@ def test_what_nobody_came_to_know_ends_in_the_dead_letters(waited: timedelta, ki
         assert outcome.reason == "never-known"
 
 
-@pytest.mark.parametrize(("due_in_s", "tier"), [(0.5, TIERS[0]), (15, TIERS[1]), (86_400 * 30, TIERS[2])])
-def test_a_record_that_is_not_due_moves_on_to_the_tier_that_fits(due_in_s: float, tier: timedelta) -> None:
+@pytest.mark.parametrize(
+    ("due_in_s", "delay"),
+    [(0.5, DelayClass.SHORT), (900, DelayClass.SHORT), (901, DelayClass.MEDIUM), (86_400 * 30, DelayClass.LONG)],
+)
+def test_a_record_that_is_not_due_moves_on_to_the_delay_that_fits(due_in_s: float, delay: DelayClass) -> None:
     """However it came here early, it does not run early."""
     due, delivery = NOW + timedelta(seconds=due_in_s), declare()
-    assert decode(delivery.record({DUE: format_instant(due)}), delivery.step_context) == Rescheduled(due=due, tier=tier)
+    assert decode(delivery.record({DUE: format_instant(due)}), delivery.step_context) == Rescheduled(
+        due=due, delay=delay
+    )
 
 
 def test_a_record_that_is_due_now_runs() -> None:

@@ -143,7 +143,7 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
     assert said(caplog, "answers again") == 1
     assert asked < 40, "a registry that is ill is left alone"
     assert not dead_letters(stand.cluster, stand.queue)
-    assert not [r for topic in stand.queue.retry_topics.values() for r in read_topic(stand.cluster, topic, 1)]
+    assert not [r for topic in stand.queue.waiting_topics for r in read_topic(stand.cluster, topic, 1)]
 
 
 def said(caplog: pytest.LogCaptureFixture, part: str) -> int:
@@ -176,7 +176,7 @@ def test_a_schema_that_the_registry_does_not_know_is_deferred_and_not_dropped(st
         headers: list[tuple[str, bytes | None]] = [("ce_type", b"act"), ("ce_id", b"strange")]
         publish_raw(stand.cluster, stand.queue.topic, [Raw(value=b"\x00\x00\x00\x03\xe8\x02", headers=headers)])
         running.wait_outcomes(Deferred=1)
-    deferred, *_ = [r for topic in stand.queue.retry_topics.values() for r in read_topic(stand.cluster, topic, 1)]
+    deferred, *_ = [r for topic in stand.queue.delay_topics.values() for r in read_topic(stand.cluster, topic, 1)]
     assert FIRST_FAILED in headers_of(deferred)
 
 

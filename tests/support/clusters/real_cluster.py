@@ -147,7 +147,7 @@ class RealCluster:
 
     def share(self, queue: Queue, members: Sequence[str]) -> Shares:
         """As the brokers, or the members by the classic protocol, share a queue's topics out."""
-        topics = [queue.topic, *queue.retry_topics.values()]
+        topics = queue.job_topics
         for topic in topics:
             self._admin.create_topics([NewTopic(topic, queue.partitions, 1)])[topic].result(30)
         joined = {name: self._member(topics) for name in members}

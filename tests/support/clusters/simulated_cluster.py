@@ -103,5 +103,5 @@ class SimulatedCluster:
         for number, process in enumerate(processes.values()):
             world.assign(process, number, in_parts=False)
         held = {name: process.assignments.all() for name, process in processes.items()}
-        names = dict(zip(world.topics, [queue.topic, *queue.retry_topics.values()], strict=True))
+        names = dict(zip(world.topics, queue.job_topics, strict=True))
         return {name: {(names[found.topic], found.partition) for found in given} for name, given in held.items()}
