@@ -21,6 +21,7 @@ from stoker.operations.stored_jobs.job_record import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import ClusterUnreachable
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.wire.headers import DISPOSITION, DUE, SETTLES, format_instant
 from support.scenes.shop_application import Shop, make_shop, open_shop
 from support.waiting import wait_until
@@ -89,6 +90,7 @@ def test_without_a_commit_everything_waits(cluster: ClusterSettings, view: Clust
         ("main", 5),
         ("retry 1s", 0),
         ("retry 1m", 1),
+        *((f"delay {name}", 0) for name in DelayClass),
     ]
     assert found.group.state == "absent"
 
@@ -179,7 +181,7 @@ def test_missing_topics_are_told(
     found = status(view, queue)
     assert not found.backlogs[0].exists
     assert found.obstacles == (
-        f"the cluster has no {queue.topic} and 3 more of its topics: run `stoker topology apply`",
+        f"the cluster has no {queue.topic} and 6 more of its topics: run `stoker topology apply`",
     )
 
 
@@ -226,7 +228,8 @@ def test_json_has_the_same_figures_as_data(shop: Shop, cluster: ClusterSettings)
     assert found["dead"] == {"count": 0, "is_exact": True, "at_most": 0}
     assert found["enqueued_per_s"] == found["done_per_s"] == 0
     assert found["oldest_waiting_s"] < 60
-    assert [topic["waiting"] for topic in found["topics"]] == [2, 0, 0]
+    assert [topic["waiting"] for topic in found["topics"]] == [2, 0, 0, 0, 0, 0]
+    assert [topic["delay"] for topic in found["topics"]] == [None, None, None, *DelayClass]
 
 
 def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
