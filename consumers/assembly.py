@@ -118,6 +118,7 @@ class WorkerParts:
             self.settings,
             self.dispatch.count_parked,
             self.settled,
+            is_draining=self.dispatch.lanes.parking.is_draining,
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
 

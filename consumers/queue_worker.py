@@ -29,6 +29,7 @@ FETCH_LIMIT: Final = 1_000
 POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
 REREAD_TIMEOUT_S: Final = 0.001
+BACKLOG_TIMEOUT_S: Final = 0.005
 TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
@@ -135,8 +136,10 @@ class QueueWorker:
         due_at_s = min(filter(None, (parts.backpressure.next_due_at_s, parts.dispatch.gates.next_at_s)), default=None)
         if parts.intake.is_rereading:
             return REREAD_TIMEOUT_S
-        if parts.commits.is_opening or parts.dispatch.lanes.backlog:
-            return SHORT_POLL_TIMEOUT_S  # neither the answer nor what a lane wants ends a poll
+        if parts.dispatch.lanes.backlog:
+            return BACKLOG_TIMEOUT_S  # what a lane wants does not end a poll
+        if parts.commits.is_opening:
+            return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
         return POLL_TIMEOUT_S if due_at_s is None else min(POLL_TIMEOUT_S, max(0.0, due_at_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:

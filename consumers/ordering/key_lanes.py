@@ -16,7 +16,8 @@ from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from ..records.source import Source
-from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
+from .lanes import Lanes, MakeReady, SettledRecord
+from .parking import USUAL_LIMITS, ParkingLimits
 
 
 class KeyLanes(Lanes):
@@ -73,7 +74,7 @@ class KeyLanes(Lanes):
                 if self._idle.pop(lane_hash, None) is not None:
                     ready.append(record)
                 else:
-                    self._count_parked(record)
+                    self.parking.add(record)
                     self._put_behind(lane, record)
         if ready:
             self._make_ready(ready)
@@ -138,7 +139,7 @@ class KeyLanes(Lanes):
 
     def _unpark(self, behind: deque[Record]) -> Record:
         record = behind.popleft()
-        self._count_unparked(record)
+        self.parking.remove(record)
         return record
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
@@ -150,7 +151,7 @@ class KeyLanes(Lanes):
                     dropped += [record for record in behind if record.assignment in assignments]
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
             for record in dropped:
-                self._count_unparked(record)
+                self.parking.remove(record)
             self.backlog.drop(assignments)
             for lane in list(self._idle.values()):
                 self._rest(lane)

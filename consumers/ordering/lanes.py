@@ -16,32 +16,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
 from threading import Lock
-from typing import Final, Protocol
+from typing import Protocol
 
 from ..backlog.lane_backlog import LaneBacklog, Place
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from ..records.source import Source
+from .parking import Parking, ParkingLimits
 
 MakeReady = Callable[[list[Record]], None]
-
-
-LANE_SHARE: Final = 1_000
-"""Records of one lane in memory at the most: reading that many again takes some ten milliseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParkingLimits:
-    """What may park in memory, over all lanes of a queue; beyond either, records are put aside."""
-
-    records: int = 4_000
-    size_bytes: int = 16 * 1024 * 1024
-
-
-USUAL_LIMITS: Final = ParkingLimits()
 
 
 class SettledRecord(Protocol):
@@ -60,24 +45,21 @@ class Lanes(ABC):
     """The lanes of one queue; safe to call from all threads.
 
     Attributes:
-        parked: how many records wait in memory behind others of their lane.
+        parking: counts what waits in memory behind others of its lane.
         backlog: those that wait aside, by their offset; guarded by the lock, but for the question whether any does.
     """
 
     def __init__(self, make_ready: MakeReady, limits: ParkingLimits) -> None:
         self._make_ready = make_ready
-        self._limits = limits
         self._lock = Lock()
         self._idle: dict[int, Lane] = {}
-        self._parked_bytes = 0
-        self._usual_bytes = 1.0
-        self.parked = 0
+        self.parking = Parking(limits)
         self.backlog = LaneBacklog()
 
     @property
     def waiting(self) -> int:
         """How many records wait behind others of their lane, wherever they are."""
-        return self.parked + len(self.backlog)
+        return self.parking.count + len(self.backlog)
 
     @abstractmethod
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
@@ -146,33 +128,19 @@ class Lanes(ABC):
 
     def _park(self, lane: Lane, record: Record, behind: Collection[Record]) -> bool:
         """Note that a record parks behind these of its lane; False where it was put aside."""
-        is_full = len(behind) >= LANE_SHARE or self.parked >= self._limits.records
-        if is_full or self._parked_bytes >= self._limits.size_bytes or (self.backlog and self.backlog.holds(lane)):
-            self.backlog.put(lane, record.assignment, record.offset)
+        parking, backlog = self.parking, self.backlog
+        if parking.is_full or len(behind) >= parking.lane_share or (backlog and backlog.holds(lane)):
+            backlog.put(lane, record.assignment, record.offset)
             return False
-        self._count_parked(record)
+        parking.add(record)
         return True
-
-    def _count_parked(self, record: Record) -> None:
-        self.parked += 1
-        self._parked_bytes += record.size_bytes
-        self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
-
-    def _count_unparked(self, record: Record) -> None:
-        self.parked -= 1
-        self._parked_bytes -= record.size_bytes
 
     def _want_more(self, lane: Lane, behind: Collection[Record]) -> None:
         """Want the next records of a lane that has few in memory, as many as there is room for, and one in any case."""
-        if len(behind) <= LANE_SHARE // 2:
-            by_size = int((self._limits.size_bytes - self._parked_bytes) / self._usual_bytes) - self.backlog.coming
-            room = min(LANE_SHARE - len(behind), self._limits.records - self.parked - self.backlog.coming, by_size)
+        if len(behind) <= self.parking.lane_share // 2:
+            room = self.parking.room(behind, self.backlog.coming)
             if room > 0 or not behind:
                 self.backlog.want(lane, max(1, room))
-
-    @abstractmethod
-    def parked_records(self) -> list[Record]:
-        """The records that wait in memory behind others of their lane."""
 
     def aside(self, places: Container[Place]) -> set[Place]:
         """Those of these places whose records wait aside; it looks at all of these, which takes a while."""

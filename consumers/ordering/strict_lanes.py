@@ -19,7 +19,8 @@ from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
 from ..records.source import Source
-from .lanes import USUAL_LIMITS, Lanes, MakeReady, ParkingLimits, SettledRecord
+from .lanes import Lanes, MakeReady, SettledRecord
+from .parking import USUAL_LIMITS, ParkingLimits
 from .pending_retries import awaited_after, awaited_as
 
 
@@ -99,7 +100,7 @@ class StrictLanes(Lanes):
                 lane = self._lane(record.lane)
                 if record.assignment.source.goes_ahead:
                     lane.ahead.append(record)
-                    self._count_parked(record)
+                    self.parking.add(record)
                     self._await_no_more(record.lane, awaited_as(record))
                 elif self._park(record.lane, record, lane.behind):
                     lane.behind.append(record)
@@ -120,7 +121,7 @@ class StrictLanes(Lanes):
                     self._idle.pop(lane_hash, None)
                     lane = self._lane(record.lane)
                     lane.behind.append(record)
-                    self._count_parked(record)
+                    self.parking.add(record)
                     ready += self._advance(record.lane, lane)
         if ready:
             self._make_ready(ready)
@@ -191,7 +192,7 @@ class StrictLanes(Lanes):
                     dropped += dropped_of_lane
                     touched.add(key)
             for record in dropped:
-                self._count_unparked(record)
+                self.parking.remove(record)
             self.backlog.drop(assignments)
             touched |= set(self._idle.values())
             self._idle.clear()
@@ -211,7 +212,7 @@ class StrictLanes(Lanes):
         is_suspended = key in self._awaited
         following = lane.advance(is_suspended=is_suspended)
         if following is not None:
-            self._count_unparked(following)
+            self.parking.remove(following)
         if self.backlog and not is_suspended and self.backlog.holds(key):
             self._want_more(key, lane.behind)
             if lane.is_empty:

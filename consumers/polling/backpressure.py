@@ -44,10 +44,13 @@ class Backpressure:
         settings: WorkerSettings,
         count_parked: Callable[[], int],
         settled: SettledBatches,
+        *,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._assignments = assignments
         self._settled = settled
         self._count_parked = count_parked
+        self._is_draining = is_draining
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
         self._longest_s = longest_wait_s(assignments.queue)
@@ -76,11 +79,11 @@ class Backpressure:
         return max(0, min(self._max_in_flight - self._used(), by_size))
 
     def may_fetch(self) -> bool:
-        """Whether there is room for a good handful."""
+        """Whether there is room for a good handful, and not soon more of it for those that wait."""
         has_room = self._is_below(ROOM_SHARE)
         if has_room and not self.is_paused:
             self._full_at_s = None
-        return has_room and not self.is_paused
+        return has_room and not self.is_paused and not self._is_draining()
 
     def _is_below(self, share: float) -> bool:
         return self._used() <= self._max_in_flight * share and self._bytes <= self._max_bytes * share

@@ -13,7 +13,7 @@ from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..ordering.key_lanes import KeyLanes
-from ..ordering.lanes import ParkingLimits
+from ..ordering.parking import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
@@ -73,7 +73,7 @@ class Dispatch:
         self._worker_id = settings.worker_id
         self._max_in_flight = settings.max_in_flight
         self._failure: BaseException | None = None
-        limits = ParkingLimits(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
+        limits = ParkingLimits(2 * settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
         self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
         self.excuse = Excuse(queue)
         settle_step = SettleStep(queue, step_context.ledgers, self.lanes, settler, self.excuse)
@@ -110,7 +110,7 @@ class Dispatch:
 
     def count_parked(self) -> int:
         """How many records in memory may not run now, and so take nobody's room; of those at gates, up to a bound."""
-        return self.lanes.parked + min(self.gates.count, self._max_in_flight)
+        return self.lanes.parking.count + min(self.gates.count, self._max_in_flight)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""

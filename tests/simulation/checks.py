@@ -11,10 +11,10 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
-    waiting = process.dispatch.lanes.parked + len(process.startable) + process.gates.count
+    waiting = process.dispatch.lanes.parking.count + len(process.startable) + process.gates.count
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
-    assert process.dispatch.lanes.parked >= 0
+    assert process.dispatch.lanes.parking.count >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0

@@ -23,7 +23,7 @@ from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
-from stoker.consumers.ordering.lanes import ParkingLimits
+from stoker.consumers.ordering.parking import ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
@@ -171,7 +171,7 @@ class SimProcess:
             waits=self.waits,
             make_runners=self._make_runners,
         )
-        self.dispatch.lanes._limits = ParkingLimits(PARKED_IN_MEMORY)
+        self.dispatch.lanes.parking.limits = ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0)
         self.gates.start(self.dispatch._make_ready)
         self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle

@@ -76,7 +76,7 @@ def test_later_jobs_of_a_key_wait_until_its_retry_is_done_and_others_flow() -> N
     assert scene.offsets() == [0, 3]
     scene.finish(first, failed())
     assert scene.offsets() == [0, 3]
-    assert scene.lanes.parked == 2
+    assert scene.lanes.parking.count == 2
     second = scene.retry(first)
     scene.lanes.add([second])
     assert scene.offsets() == [0, 3, 100]
@@ -86,7 +86,7 @@ def test_later_jobs_of_a_key_wait_until_its_retry_is_done_and_others_flow() -> N
     scene.lanes.add([third])
     scene.finish(third, DONE)
     assert scene.offsets() == [0, 3, 100, 101, 1]
-    assert scene.lanes.parked == 1
+    assert scene.lanes.parking.count == 1
 
 
 @pytest.mark.parametrize("outcome", [Dead(reason="attempts-spent", failure=FAILURE), INTERRUPTED])
@@ -165,7 +165,7 @@ def test_nothing_is_waited_for_that_stands_in_a_partition_which_went_away() -> N
     scene.lanes.add([first, second])
     scene.finish(first, failed())
     assert scene.lanes.drop([scene.main, scene.tier]) == [second]
-    assert scene.lanes.parked == 0
+    assert scene.lanes.parking.count == 0
     scene.lanes.add([scene.job(5)])
     assert scene.offsets() == [0, 5]
 

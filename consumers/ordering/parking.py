@@ -1,0 +1,99 @@
+"""`Parking`: how many records wait in memory behind others of their lane, and how many more may."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Final
+
+from ..records.record import Record
+
+FULL_SHARE: Final = 0.75
+FAST_PER_S: Final = 10_000
+"""Above it, putting a job aside and reading it again costs more than the others lose by waiting a moment."""
+SLOW_FOR_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingLimits:
+    """What may park in memory, over all lanes of a queue; beyond either bound, records are put aside.
+
+    Attributes:
+        records: of one lane at most half of it.
+        size_bytes: of their payloads, keys and headers.
+        patience_s: how long fetching waits to see whether full lanes go on fast.
+    """
+
+    records: int = 8_000
+    size_bytes: int = 16 * 1024 * 1024
+    patience_s: float = 0.05
+
+
+USUAL_LIMITS: Final = ParkingLimits()
+
+
+class Parking:
+    """The count of what parks in memory; guarded by the lanes' lock, but for questions."""
+
+    def __init__(self, limits: ParkingLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._bytes = 0
+        self._usual_bytes = 1.0
+        self._went_on = 0
+        self._since = 0.0, 0
+        self._is_watched = False
+        self._slow_until_s = 0.0
+        self.count = 0
+
+    @property
+    def lane_share(self) -> int:
+        """How many records of one lane may park in memory."""
+        return max(1, self.limits.records // 2)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may park in memory."""
+        return self.count >= self.limits.records or self._bytes >= self.limits.size_bytes
+
+    def add(self, record: Record) -> None:
+        """Count a record that parks."""
+        self.count += 1
+        self._bytes += record.size_bytes
+        self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
+
+    def remove(self, record: Record) -> None:
+        """Count a record that parks no more."""
+        self.count -= 1
+        self._went_on += 1
+        self._bytes -= record.size_bytes
+
+    def room(self, behind: Collection[Record], coming: int) -> int:
+        """How many more of a lane may be read again, with these in memory and so many of all lanes on their way."""
+        by_size = int((self.limits.size_bytes - self._bytes) / self._usual_bytes) - coming
+        return min(self.lane_share - len(behind), self.limits.records - self.count - coming, by_size)
+
+    def is_draining(self) -> bool:
+        """Whether memory for parked records is nearly full, and they go on fast: then fetching waits a moment.
+
+        Else one key with many short jobs would have nearly all of them read twice. A lane that stands still is found
+        out within `patience_s`; then its records are put aside, and the others wait no more.
+        """
+        limits = self.limits
+        if self.count < FULL_SHARE * limits.records and self._bytes < FULL_SHARE * limits.size_bytes:
+            self._is_watched = False
+            return False
+        now_s = self._clock()
+        if now_s < self._slow_until_s:
+            return False
+        if not self._is_watched:
+            self._is_watched, self._since = True, (now_s, self._went_on)
+        since_s, went_on = self._since
+        if now_s - since_s < limits.patience_s:
+            return True
+        is_fast = self._went_on - went_on >= FAST_PER_S * (now_s - since_s) > 0
+        self._since = now_s, self._went_on
+        if not is_fast:
+            self._slow_until_s = now_s + SLOW_FOR_S
+        return is_fast
