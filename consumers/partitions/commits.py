@@ -251,7 +251,7 @@ class Commits:
     def _with_runs(self, assignment: Assignment, state: CommitMetadata) -> str | None:
         """The state with what is incomplete as metadata; None where that is too large."""
         progress = assignment.progress
-        if progress.has_more_runs_than(self._max_characters // 2):
+        if progress.has_many_runs(self._max_characters // 2):
             return None
         return replace(state, incomplete=tuple(progress.incomplete_runs())).encode(self._max_characters)
 

@@ -15,7 +15,7 @@ moves on to bitmaps (`OffsetSet`), where a million of them take some 130 KB.
 
 from __future__ import annotations
 
-from itertools import takewhile
+from bisect import bisect_left
 from typing import Final
 
 from .commit_metadata import CommitMetadata, OffsetRange, joined
@@ -87,10 +87,9 @@ class PartitionProgress:
 
         One that lies further back than it may was not: `take` raises the reason.
         """
-        if offset < self._next_offset:
-            return False
-        self._pass_to(offset)
-        if offset >= self._passing_end or offset in self._older:
+        if offset > self._passing_at:
+            self._pass_to(offset)
+        if not self._passing_at <= offset < self._passing_end or offset in self._older:
             return False
         self._passing_at = offset + 1
         return True
@@ -130,10 +129,11 @@ class PartitionProgress:
     def _fold(self, end: int) -> None:
         """Move what was taken below an offset, and is incomplete, on to the bitmaps."""
         self._fold_at = self._position + RECENT
-        folded = list(takewhile(end.__gt__, self._recent))
+        recent = list(self._recent)
+        folded = bisect_left(recent, end)
         if folded:
-            self._older.add(folded)
-            self._recent = dict.fromkeys(list(self._recent)[len(folded) :])
+            self._older.add(recent[:folded])
+            self._recent = dict.fromkeys(recent[folded:])
 
     def pass_gap(self, next_offset: int) -> None:
         """Note that nothing more is to be delivered below `next_offset`, such as at the partition's end."""
@@ -149,8 +149,8 @@ class PartitionProgress:
         try:
             del self._recent[offset]
         except KeyError:
-            if offset >= self._next_offset:
-                raise
+            if self._expected and offset >= self._passing_at:
+                raise  # it is still to be delivered again
             self._older.remove(offset)
 
     def committable(self) -> int | None:
@@ -208,10 +208,10 @@ class PartitionProgress:
         self._fold(self._position)
         return self._older
 
-    def has_more_runs_than(self, count: int) -> bool:
-        """Whether there are more runs of incomplete offsets; it costs nothing where chunks have not changed."""
+    def has_many_runs(self, most: int) -> bool:
+        """Whether there are more runs of incomplete offsets than this, those of the last few offsets not counted."""
         self._end_passing()
-        return self._older.run_count() > count
+        return self._older.has_more_runs_than(most)
 
     def is_incomplete(self, offset: int) -> bool:
         """Whether a record of this offset has no durable outcome yet, or is still to come."""
