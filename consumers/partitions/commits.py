@@ -121,10 +121,11 @@ class Commits:
             self._spill_last(assignment)
         self._spill.wait(LAST_SPILL_S)
         self._commit_last(consumer, ending)
-        for assignment in ending:
-            if assignment.commit_state.sent is not None:  # it was not refused, as far as is known
-                self._spill.clean_last(assignment)
-        self._spill.wait(LAST_SPILL_S)
+        taken = [assignment for assignment in ending if assignment.commit_state.sent is not None]
+        for assignment in taken:
+            self._spill.clean_last(assignment)
+        if taken:
+            self._spill.wait(LAST_SPILL_S)
 
     def _commit_last(self, consumer: Consumer, ending: Collection[Assignment]) -> None:
         repeat_until_s: float | None = time.monotonic() + LAST_ANSWER_S

@@ -11,6 +11,7 @@ jobs' outcomes, nor they for this. Nothing here waits for brokers either, but at
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections import defaultdict
@@ -32,9 +33,9 @@ from .spilled_chunks import Mark, SpilledChunks
 _LOGGER = logging.getLogger("stoker.progress")
 
 INTERVAL_S: Final = 1.0
-"""Between two times that chunks of one partition are written."""
-MOST_CHUNKS: Final = 16
-"""So many chunks are written at a time: compressing one takes up to a millisecond of the poll thread."""
+"""Between two times that chunks of one partition are written, once all that are needed are there."""
+WRITE_S: Final = 0.01
+"""So long chunks of one partition are written at a time. Compressing one takes the poll thread up to a millisecond."""
 REST_S: Final = 5.0
 """How long spilling rests after a failure, and between two complaints of it."""
 _EPOCH_BITS: Final = 62
@@ -67,13 +68,13 @@ class Spill:
         """
         chunks, now_s = self._chunks_of(assignment), time.monotonic()
         if not chunks.is_under_way and now_s >= max(chunks.next_at_s, self._rest_ends_at_s):
-            chunks.next_at_s = now_s + INTERVAL_S
-            self._write(assignment, chunks, MOST_CHUNKS)
+            self._write(assignment, chunks, now_s + WRITE_S)
+            chunks.next_at_s = now_s if chunks.lacks_any else now_s + INTERVAL_S
 
     def offer_last(self, assignment: Assignment) -> None:
         """Write all chunks that have changed, whenever the ones before were written: the assignment ends."""
         if time.monotonic() >= self._rest_ends_at_s:
-            self._write(assignment, self._chunks_of(assignment), None)
+            self._write(assignment, self._chunks_of(assignment), math.inf)
 
     def _chunks_of(self, assignment: Assignment) -> SpilledChunks:
         found = self._chunks.get(assignment)
@@ -83,9 +84,9 @@ class Spill:
             self._chunks[assignment] = found
         return found
 
-    def _write(self, assignment: Assignment, chunks: SpilledChunks, most: int | None) -> None:
-        for number, mark in chunks.due(assignment.progress, self._ends[assignment.partition], most):
-            if not self._write_chunk(assignment, chunks, number, mark):
+    def _write(self, assignment: Assignment, chunks: SpilledChunks, until_s: float) -> None:
+        for number, mark in chunks.due(assignment.progress, self._ends[assignment.partition]):
+            if not self._write_chunk(assignment, chunks, number, mark) or time.monotonic() >= until_s:
                 return
 
     def _write_chunk(self, assignment: Assignment, chunks: SpilledChunks, number: int, mark: Mark) -> bool:
@@ -134,7 +135,7 @@ class Spill:
     def _note_answer(
         self, assignment: Assignment, chunks: SpilledChunks, number: int, error: KafkaError | None, message: Message
     ) -> None:
-        self._unanswered -= 1
+        self._unanswered = max(0, self._unanswered - 1)  # more than were counted are answered by a client that gave up
         fault, offset = why_unconfirmed(error, message), message.offset()
         if fault is not None or offset is None:
             chunks.note_failed(number)
@@ -188,7 +189,7 @@ class Spill:
                 return
 
     def _note_deleted(self, _error: KafkaError | None, _message: Message) -> None:
-        self._unanswered -= 1
+        self._unanswered = max(0, self._unanswered - 1)
 
     # ---- when it fails
 

@@ -45,7 +45,7 @@ class SpilledChunks:
         """Whether answers of the brokers are awaited."""
         return bool(self._under_way)
 
-    def due(self, progress: PartitionProgress, end: int, most: int | None) -> list[tuple[int, Mark]]:
+    def due(self, progress: PartitionProgress, end: int) -> list[tuple[int, Mark]]:
         """The chunks to be written, what was never written first, then the oldest.
 
         These are those that have changed, and some that lie so far before the topic's end that a new owner would have
@@ -59,7 +59,7 @@ class SpilledChunks:
             for number, mark in marks.items()
             if self._confirmed.get(number) != mark or self._places[number] < far
         ]
-        return [(number, marks[number]) for _, number in sorted(due)[:most]]
+        return [(number, marks[number]) for _, number in sorted(due)]
 
     def note_sent(self, number: int, mark: Mark) -> None:
         """Note that a chunk is on its way."""
@@ -78,6 +78,11 @@ class SpilledChunks:
     def note_all_failed(self) -> None:
         """Note that nothing that is on its way will be answered."""
         self._under_way.clear()
+
+    @property
+    def lacks_any(self) -> bool:
+        """Whether a chunk that is needed was never written, and is not on its way."""
+        return any(number not in self._places and number not in self._under_way for number in self._needed)
 
     @property
     def spilled_at(self) -> SpilledAt | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from stoker.consumers.partitions import spill
 from stoker.consumers.records import offset_set, partition_progress
 
 
@@ -13,4 +14,11 @@ from stoker.consumers.records import offset_set, partition_progress
 def small_chunks(bits: int = 3, recent: int = 2) -> Iterator[None]:
     """Let a chunk have so few offsets, a power of two, and what was taken move on to chunks at once."""
     with patch.object(offset_set, "SHIFT", bits), patch.object(partition_progress, "RECENT", recent):
+        yield
+
+
+@contextmanager
+def one_chunk_at_a_time() -> Iterator[None]:
+    """Let a commit find many that are not written yet."""
+    with patch.object(spill, "WRITE_S", -1.0):
         yield

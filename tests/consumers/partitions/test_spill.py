@@ -135,14 +135,15 @@ def test_what_is_written_is_what_is_incomplete() -> None:
 
 
 def test_a_commit_refers_to_chunks_when_all_that_it_needs_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few are written at a time; until then what the owner before has written is more."""
-    monkeypatch.setattr(spilling, "MOST_CHUNKS", 2)
-    producer, place = Answering(), taken(5 * CHUNK)
+    """It takes a few times until all are written; until then what the owner before has written is more."""
+    monkeypatch.setattr(spilling, "WRITE_S", -1.0)
+    monkeypatch.setattr(spilling, "INTERVAL_S", 60.0)
+    producer, place = Answering(), taken(3 * CHUNK)
     former = place.commit_state.spilled_at = SpilledAt(9, 1)
     spill = spill_by(producer)
-    for numbers in ([0, 1], [2, 3]):
+    for number in (0, 1):
         offer(spill, place)
-        assert producer.take_numbers() == numbers
+        assert producer.take_numbers() == [number], "one at a time, and no rest between them"
         assert place.commit_state.spilled_at == former
     offer(spill, place)
     assert place.commit_state.spilled_at == SpilledAt(1, FIRST_AT)
