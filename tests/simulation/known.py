@@ -57,7 +57,7 @@ def known_of(brokers: SimBrokers, place: Place, progress_topic: str) -> Known:
 def _last_records(records: Mapping[int, Message], start: int) -> dict[bytes, bytes]:
     """{key: its last value} from an offset on."""
     found: dict[bytes, bytes] = {}
-    for offset, message in records.items():
+    for offset, message in sorted(records.items()):
         key = message.key()
         if offset >= start and isinstance(key, bytes):
             found[key] = message.value() or b""
