@@ -30,7 +30,9 @@ from .partitions.counterparts import find_missing
 from .partitions.restore_thread import Restoring
 from .partitions.spill import Spill
 from .polling.backpressure import Backpressure
+from .polling.calendar import Calendar
 from .polling.dispatch import Dispatch
+from .polling.due_times import longest_wait_s
 from .polling.grace import Grace
 from .polling.intake import Completion, Intake
 from .polling.lag import Lags
@@ -113,11 +115,13 @@ class WorkerParts:
 
     def _add_counting(self) -> None:
         """What counts the records in memory, and those that are complete."""
+        self.calendar = Calendar(longest_wait_s(self.queue))
         self.backpressure = Backpressure(
             self.assignments,
             self.settings,
             self.dispatch.count_parked,
             self.settled,
+            self.calendar,
             is_draining=self.dispatch.lanes.parking.is_draining,
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
@@ -180,7 +184,7 @@ class WorkerParts:
         self.holdups = Holdups(
             self.queue,
             worker_id=self.settings.worker_id,
-            backpressure=self.backpressure,
+            calendar=self.calendar,
             dispatch=self.dispatch,
             settler=self.settler,
             events=self.events,

@@ -110,7 +110,7 @@ class QueueWorker:
         parts.rebalance.begin_restored(parts.member.consumer)
         parts.commits.commit_if_due(parts.member.consumer)
         self._keep_house()
-        parts.intake.take_due(parts.tiers.consumer)
+        parts.intake.take_due()
         parts.intake.reread()
         has_more = self._intake_delayed()
         if parts.backpressure.may_fetch():
@@ -133,7 +133,7 @@ class QueueWorker:
 
     def _poll_timeout_s(self) -> float:
         parts = self._parts
-        due_at_s = min(filter(None, (parts.backpressure.next_due_at_s, parts.dispatch.gates.next_at_s)), default=None)
+        due_at_s = min(filter(None, (parts.calendar.next_due_at_s, parts.dispatch.gates.next_at_s)), default=None)
         if parts.intake.is_rereading:
             return REREAD_TIMEOUT_S
         if parts.dispatch.lanes.backlog:
@@ -155,18 +155,18 @@ class QueueWorker:
         return [] if first is None else [first]
 
     def _intake_delayed(self) -> bool:
-        """Take records of the tiers, now and then: they come before they are due. True if there may be more."""
+        """Take records of tiers and delays, now and then, before they are due. True if there may be more."""
         now_s = time.monotonic()
         if now_s < self._next_tiers_at_s:
             return False
-        delayed = self._parts.tiers.fetch(self._parts.backpressure.room)
+        delayed = self._parts.tiers.fetch()
         has_more = bool(delayed)
         self._take(delayed)
         self._next_tiers_at_s = now_s if has_more else now_s + TIERS_INTERVAL_S
         return has_more
 
     def _take(self, messages: list[Message]) -> None:
-        self._parts.intake.take(messages, self._parts.tiers.consumer)
+        self._parts.intake.take(messages)
 
     # ---- housekeeping and the end
 
@@ -183,7 +183,7 @@ class QueueWorker:
             parts.holdups.report(parts.overview.lowest, now_s)
             parts.events.poll()
             readers = {Reader.GROUP: parts.member.consumer, Reader.TIERS: parts.tiers.consumer}
-            self._lag = parts.lags.measure(readers, parts.assignments.all(), is_resting=parts.backpressure.is_resting)
+            self._lag = parts.lags.measure(readers, parts.assignments.all(), is_resting=parts.backpressure.is_paused)
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""

@@ -24,7 +24,6 @@ COUNTS: Final = (
     "recycle_above_bytes",
     "max_in_flight",
     "max_in_flight_bytes",
-    "max_held",
 )
 
 
@@ -43,8 +42,6 @@ class WorkerSettings:
         max_in_flight: jobs taken from Kafka and not yet settled. 4,000 are a tenth of a second of no-op jobs.
         max_in_flight_bytes: bytes of the payloads, keys and headers of all these jobs together. 64 MiB hold 4,000 jobs
             of 16 KiB, and a small container bears them for each of its queues.
-        max_held: delayed jobs of retry tiers kept in memory until they are due, with at most `max_in_flight_bytes` of
-            payloads more; beyond these 10,000, tiers wait in Kafka.
         grace: how long running jobs may take to end at a shutdown, before they are left to be delivered again. 30 s, in
             which most jobs end.
         revoke_grace: the same when a partition moves to another worker; at most half of `max.poll.interval.ms`. 10 s,
@@ -62,7 +59,6 @@ class WorkerSettings:
     recycle_above_bytes: int | None = None
     max_in_flight: int = 4_000
     max_in_flight_bytes: int = 64 * 1024 * 1024
-    max_held: int = 10_000
     grace: timedelta = timedelta(seconds=30)
     revoke_grace: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=250)

@@ -20,7 +20,7 @@ from ...topology import Queue
 from ...topology.wire.headers import JOB_ID
 from ..gates.gate import Wait
 from ..job.run import Run
-from ..polling.backpressure import Backpressure, longest_wait_s, wake_at_s
+from ..polling.calendar import Calendar
 from ..polling.dispatch import Dispatch
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
@@ -68,14 +68,14 @@ class Holdups:
         queue: Queue,
         *,
         worker_id: str,
-        backpressure: Backpressure,
+        calendar: Calendar,
         dispatch: Dispatch,
         settler: Settler,
         events: EventPublisher,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._backpressure = backpressure
+        self._calendar = calendar
         self._dispatch = dispatch
         self._settler = settler
         self._events = events
@@ -104,7 +104,6 @@ class Holdups:
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
-        held = _at(waiting, self._backpressure.held_records())
         aside = self._dispatch.lanes.aside(waiting)
         gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
         for spot, since_s in waiting.items():
@@ -114,7 +113,7 @@ class Holdups:
                 yield Holdup(spot=spot, state="behind", since_s=since_s)
             elif spot in gated:
                 yield _of_gated(*gated[spot], since_s)
-            elif spot not in held:  # else it waits in its tier until it is due, as it should
+            elif not self._calendar.holds(*spot):  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
 
@@ -128,12 +127,12 @@ class Holdups:
         return Holdup(spot=spot_of(record), state=state, since_s=since_s, record=record, detail=detail)
 
     def _of_retry(self, parked: Record) -> dict[str, str]:
-        """The job that a parked record waits for, where the worker holds it already."""
-        for held in self._backpressure.held_records():
-            if held.lane == parked.lane:
-                due = utc(wake_at_s(held, longest_wait_s(self._queue)))
-                return {"behind": wire_text(held.header(JOB_ID)), "due": due.isoformat()}
-        return {}
+        """The job that a parked record waits for, where it waits in memory."""
+        found = None if parked.lane is None else self._calendar.find(parked.lane)
+        if found is None:
+            return {}
+        ahead, wakes_at_s = found
+        return {"behind": wire_text(ahead.header(JOB_ID)), "due": utc(wakes_at_s).isoformat()}
 
 
 def spot_of(record: Record) -> Spot:

@@ -68,11 +68,6 @@ class Assignments:
         """The owned partitions of the main topic."""
         return tuple(sorted(number for topic, number in list(self._by_place) if topic == self._queue.topic))
 
-    @property
-    def tier_count(self) -> int:
-        """How many partitions of tiers are ours."""
-        return sum(1 for topic, _ in self._by_place if topic != self._queue.topic)
-
     def add(self, places: list[TopicPartition]) -> list[Assignment]:
         """Begin assignments; none of their jobs starts before what they need is restored."""
         return [self._make(place) for place in places]

@@ -12,14 +12,12 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from ...topology import Queue
-from ...topology.wire import headers as wire
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
 from ..records.source import Reader
 from ..settings import WorkerSettings
-from .delayed import HeldRecords
+from .calendar import Calendar
 from .settled import SettledBatches
 
 ROOM_SHARE: Final = 0.75
@@ -29,14 +27,16 @@ LARGE_JOB_BYTES: Final = 256 * 1024
 RESUME_SHARE: Final = 0.5
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
-ROUNDING_S: Final = 0.001
-"""Epoch times are floats: looking a moment later, the due time is past however it is rounded."""
-CARRY_SHARE: Final = 0.75
-"""A record that has waited for so much of its topic's retention is written again, before the brokers delete it."""
 
 
 class Backpressure:
-    """The records in memory of one queue; owned by the poll thread."""
+    """The records in memory of one queue; owned by the poll thread.
+
+    Attributes:
+        calendar: the delayed ones, which keep to a bound of their own.
+        in_flight: how many were handed to the lanes, and are not settled.
+        is_paused: whether the main topic rests.
+    """
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Backpressure:
         settings: WorkerSettings,
         count_parked: Callable[[], int],
         settled: SettledBatches,
+        calendar: Calendar,
         *,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -53,24 +54,12 @@ class Backpressure:
         self._is_draining = is_draining
         self._max_in_flight = settings.max_in_flight
         self._max_bytes = settings.max_in_flight_bytes
-        self._longest_s = longest_wait_s(assignments.queue)
-        self._held = HeldRecords(settings.max_held, settings.max_in_flight_bytes)
-        self._full_tiers: set[Assignment] = set()
         self._full_at_s: float | None = None
         self._bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
+        self.calendar = calendar
         self.in_flight = 0
         self.is_paused = False
-
-    @property
-    def held(self) -> int:
-        """Delayed records that wait in memory."""
-        return len(self._held)
-
-    @property
-    def is_resting(self) -> bool:
-        """Whether some partition is paused."""
-        return self.is_paused or bool(self._full_tiers)
 
     @property
     def room(self) -> int:
@@ -143,67 +132,7 @@ class Backpressure:
         if admitted and not self.is_paused:
             consumer.resume(admitted)
 
-    # ---- delayed records
-
-    @property
-    def next_due_at_s(self) -> float | None:
-        """The epoch time at which the next delayed record is to be looked at."""
-        return self._held.next_due_at_s
-
-    def hold_if_early(self, consumer: Consumer, record: Record) -> bool:
-        """Keep a delayed record until its time comes; False if that is now. `consumer` is the tiers'."""
-        assignment = record.assignment
-        if not assignment.source.is_delayed:
-            return False
-        until_at_s = wake_at_s(record, self._longest_s)
-        if until_at_s <= time.time():
-            return False
-        self._held.hold(record, until_at_s)
-        if assignment not in self._full_tiers and self._held.is_full(assignment, self._assignments.tier_count):
-            self._full_tiers.add(assignment)
-            consumer.pause(places([assignment]))
-        return True
-
-    def release_due(self, consumer: Consumer) -> list[Record]:
-        """Take the delayed records whose time has come, as far as there is room. `consumer` is the tiers'."""
-        due = self._held.pop_due(time.time(), self.room)
-        drained = [a for a in self._full_tiers if self._held.is_half_empty(a, self._assignments.tier_count)]
-        self._full_tiers.difference_update(drained)
-        if drained:
-            consumer.resume(places(drained))
-        return due
-
-    def held_records(self) -> list[Record]:
-        """The delayed records that wait in memory, in no order."""
-        return self._held.records()
-
-    def drop_held(self, leaving: Collection[Assignment]) -> None:
-        """Forget the delayed records of partitions that go away."""
-        self._held.drop(leaving)
-        self._full_tiers.difference_update(leaving)
-
 
 def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     """The partitions as the client names them."""
     return [TopicPartition(a.topic, a.partition) for a in assignments]
-
-
-def longest_wait_s(queue: Queue) -> float:
-    """How long a record may wait on its topic, before it is to be written again."""
-    return queue.retention.total_seconds() * CARRY_SHARE
-
-
-def wake_at_s(record: Record, longest_s: float) -> float:
-    """The epoch time at which a delayed record is to be looked at: when it is due, or has waited for `longest_s`.
-
-    A due time that cannot be read is no reason to wait: decoding will refuse the record.
-    """
-    began_at_s = record.timestamp_ms / 1_000
-    value = record.header(wire.DUE)
-    if value is None:
-        return began_at_s + record.assignment.source.delay.total_seconds()
-    try:
-        due_at_s = wire.parse_instant(value).timestamp()
-    except ValueError:
-        return 0.0
-    return min(due_at_s + ROUNDING_S, began_at_s + longest_s)

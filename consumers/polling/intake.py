@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
 from ..backlog.lane_backlog import Place, offsets_by_assignment
@@ -44,14 +45,15 @@ class Intake:
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure
+        self._calendar = backpressure.calendar
         self._rereader = rereader
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
         self._instruments = instruments
 
-    def take(self, fetched: list[Message], tiers: Consumer) -> None:
-        """Take what was fetched, and empty the list; `tiers` is the tiers' consumer."""
+    def take(self, fetched: list[Message]) -> None:
+        """Take what was fetched, and empty the list."""
         runnable, find_running, lanes = [], self._assignments.find_running, self._dispatch.lanes
         backlog = lanes.backlog
         messages = _each_let_go(fetched)
@@ -68,11 +70,10 @@ class Intake:
                 assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
                 assignment = self._begin_anew(assignment, cause)
-            if backlog and _put_aside(message, assignment, lanes):
-                continue  # unread
-            record = Record(message, assignment)
-            if not assignment.source.is_delayed or not self._backpressure.hold_if_early(tiers, record):
-                runnable.append(record)
+            if assignment.source.is_delayed:
+                self._calendar.add(message, assignment)
+            elif not backlog or not _put_aside(message, assignment, lanes):
+                runnable.append(Record(message, assignment))
         self._start(runnable)
 
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
@@ -80,10 +81,10 @@ class Intake:
         assignment.progress.take(cause.offset)
         return assignment
 
-    def take_due(self, tiers: Consumer) -> None:
+    def take_due(self) -> None:
         """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
         self._dispatch.gates.ask_again()
-        self._start(self._backpressure.release_due(tiers))
+        self._start(self._calendar.pop_due(time.time(), self._backpressure.room))
 
     def _start(self, records: list[Record]) -> None:
         if records:
@@ -95,14 +96,17 @@ class Intake:
                 self._backpressure.end(aside)
 
     def reread(self) -> None:
-        """Bring back the records that lanes want, as they were read again."""
+        """Bring back the records that lanes and calendar want, as they were read again."""
         lanes = self._dispatch.lanes
         for assignment, offsets in offsets_by_assignment(lanes.take_wanted()).items():
+            self._rereader.want(assignment, offsets)
+        for assignment, offsets in self._calendar.take_wanted().items():
             self._rereader.want(assignment, offsets)
         if not self._rereader.is_busy:
             return
         reread = self._rereader.turn()
-        records = [Record(message, assignment) for assignment, message in reread.found]
+        wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
+        records = [Record(message, assignment) for assignment, message in wanted]
         if records:
             self._backpressure.begin(records)
             if self._instruments:
@@ -111,14 +115,19 @@ class Intake:
         if reread.gone:
             self._note_gone(reread.gone)
 
+    def _is_delayed(self, assignment: Assignment, message: Message) -> bool:
+        """Whether a record that was read again waits on in the calendar; a due one that its lane wanted does not."""
+        return assignment.source.is_delayed and self._calendar.take_reread(assignment, message)
+
     @property
     def is_rereading(self) -> bool:
-        """Whether records that lanes want are still to come."""
+        """Whether records that somebody wants are still to come."""
         return self._rereader.is_busy or self._dispatch.lanes.backlog.has_wanted
 
     def _note_gone(self, gone: list[Place]) -> None:
         for assignment, offset in gone:
             assignment.progress.complete(offset)
+            self._calendar.note_gone(assignment, offset)
         self._dispatch.lanes.note_gone(gone)
         by_topic = Counter(assignment.topic for assignment, _ in gone)
         for topic, number in by_topic.items():
@@ -169,12 +178,7 @@ class Completion:
 def _put_aside(message: Message, assignment: Assignment, lanes: Lanes) -> bool:
     """Put a record aside unread where others of its key are: a backlog behind one key is passed at little cost."""
     key = message.key()
-    return (
-        key is not None
-        and assignment.keeps_order
-        and not assignment.source.is_delayed
-        and lanes.add_unread(key, assignment, message.offset() or 0)
-    )
+    return key is not None and assignment.keeps_order and lanes.add_unread(key, assignment, message.offset() or 0)
 
 
 def _each_let_go(messages: list[Message]) -> Iterator[Message]:

@@ -15,7 +15,7 @@ from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
-from .backpressure import Backpressure, places
+from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
 
@@ -70,8 +70,6 @@ class Rebalance:
         )  # fmt: skip
         assignment = self._assignments.begin_anew(former, cause.offset)
         self.take_back([former])
-        if assignment.source.reader is Reader.TIERS:
-            self._tiers.consumer.resume(places([assignment]))  # the former one may have been full
         return assignment
 
     def revoke(
@@ -104,7 +102,7 @@ class Rebalance:
     def take_back(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun; it is delivered again to the next owner."""
         self._rereader.drop(leaving)
-        self._backpressure.drop_held(leaving)
+        self._backpressure.calendar.drop(leaving)
         self._backpressure.end(self._dispatch.drop(leaving))
 
     def log(self, what: str, changed: list[TopicPartition]) -> None:

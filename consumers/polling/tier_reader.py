@@ -1,7 +1,7 @@
-"""`TierReader`: reads the retry tiers with a consumer of their own.
+"""`TierReader`: reads the retry tiers and the delays with a consumer of their own, to their ends, never paused.
 
-The group's consumer is assigned the tiers as well, so that the owner of a partition owns its tiers, and commits for
-them; but it leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry
+The group's consumer is assigned them as well, so that the owner of a partition owns them, and commits for them; but it
+leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry
 that is due would wait behind thousands of jobs of the main topic.
 """
 
@@ -14,11 +14,11 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from ..records.assignment import Assignment
 
-BATCH: Final = 500
+BATCH: Final = 1_000
 
 
 class TierReader:
-    """The consumer of a queue's retry tiers; owned by the poll thread."""
+    """The consumer of a queue's retry tiers and delays; owned by the poll thread."""
 
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
@@ -39,9 +39,9 @@ class TierReader:
             self._reading -= {(place.topic, place.partition) for place in known}
             self.consumer.incremental_unassign(known)
 
-    def fetch(self, room: int) -> list[Message]:
-        """What is there, at most `room` records; never waits."""
-        return self.consumer.consume(min(BATCH, room), 0) if room > 0 and self._reading else []
+    def fetch(self, limit: int = BATCH) -> list[Message]:
+        """What is there, at most so many records; never waits."""
+        return self.consumer.consume(limit, 0) if self._reading else []
 
     def close(self) -> None:
         """Let the connections go."""

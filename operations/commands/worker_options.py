@@ -26,7 +26,6 @@ SETTINGS: Final[dict[str, tuple[click.ParamType[int] | click.ParamType[timedelta
     "recycle_above_bytes": (_COUNT, "Replace a child that holds more memory after a job."),
     "max_in_flight": (_COUNT, "Jobs taken and not yet settled, for each queue."),
     "max_in_flight_bytes": (_COUNT, "Bytes of all these jobs, those that wait included, for each queue."),
-    "max_held": (_COUNT, "Delayed jobs kept in memory, for each queue."),
     "grace": (_DURATION, "How long running jobs may take to end at a shutdown."),
     "revoke_grace": (_DURATION, "The same when a partition moves away."),
     "commit_interval": (_DURATION, "How often offsets are committed."),

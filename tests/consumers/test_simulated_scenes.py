@@ -98,6 +98,7 @@ def test_a_twin_that_comes_late_does_not_pass_for_the_next_attempt() -> None:
     run_next(play, process, "ask")  # for a delay that waits as well
     process.completion.note_settled()
     process.fetch_delayed(1)
+    process.take_due()
     assert ready(process) == ["j0"]
     play.world.start(process, 0)
     assert ready(process) == []
@@ -222,7 +223,7 @@ def test_what_was_fetched_of_an_earlier_assignment_is_not_taken_by_one_that_is_n
 
     def take_old() -> tuple[int, int]:
         """Take what the client had at hand; gives what is in flight, and the partition's position."""
-        process.intake.take([*log.records.values(), end_of(place, log.end)], process.tiers.consumer)
+        process.intake.take([*log.records.values(), end_of(place, log.end)])
         assignment = process.assignments.find(*place)
         assert assignment is not None
         return process.backpressure.in_flight, assignment.progress.position

@@ -12,9 +12,15 @@ from stoker.consumers.settings import WorkerSettings
 def test_all_faults_are_reported_together() -> None:
     """One start tells everything that is wrong."""
     with pytest.raises(ValueError, match="concurrency") as refused:
-        WorkerSettings(concurrency=0, max_held=-1, max_in_flight_bytes=0, grace=timedelta(seconds=-1))
+        WorkerSettings(concurrency=0, max_in_flight=-1, max_in_flight_bytes=0, grace=timedelta(seconds=-1))
     said = str(refused.value)
-    for part in ("concurrency must be at least 1; it is 0", "max_held", "it is -1", "max_in_flight_bytes", "grace"):
+    for part in (
+        "concurrency must be at least 1; it is 0",
+        "max_in_flight",
+        "it is -1",
+        "max_in_flight_bytes",
+        "grace",
+    ):
         assert part in said
 
 

@@ -18,9 +18,11 @@ def check_counts(process: SimProcess) -> None:
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
-    assert all(held.assignment.is_current for _, _, held in process.backpressure._held._heap), (
-        "held, and not ours any more"
-    )
+    calendar = process.calendar
+    places = list(calendar.places())
+    assert all(assignment.is_current for assignment, _ in places), "held, and not ours any more"
+    assert len(places) == len(set(places)) == len(calendar), "delayed records are counted wrong"
+    assert (calendar.in_memory == 0) == (calendar._used_bytes == 0), "the bytes of delayed records are counted wrong"
 
 
 def check_rest(world: World) -> None:
@@ -36,7 +38,7 @@ def check_rest(world: World) -> None:
     for process in world.processes:
         if process.is_alive:
             assert process.backpressure.in_flight == 0
-            assert process.backpressure.held == 0
+            assert len(process.calendar) == 0
             assert process.dispatch.lanes.waiting == 0
             check_watched(world, process)
     for place, log in world.brokers.logs.items():

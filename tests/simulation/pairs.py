@@ -30,7 +30,7 @@ def check_not_passed(process: SimProcess, place: Place, committed: Known) -> Non
             continue  # offsets went back: a commit that was on its way may pass what is delivered once more
         if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
             assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
-    for assignment, offset in process.dispatch.lanes.backlog.places():
+    for assignment, offset in (*process.dispatch.lanes.backlog.places(), *process.calendar.places()):
         if (assignment.topic, assignment.partition) == place and assignment.is_active:
             assert not committed.is_complete(offset), f"{place}/{offset} is committed as complete, and waits"
 
@@ -41,7 +41,6 @@ def in_hand(process: SimProcess) -> Iterable[Record]:
     yield from process.done
     yield from process.startable
     yield from process.dispatch.lanes.parked_records()
-    yield from process.backpressure.held_records()
 
 
 def check_next_record(job: Job, record: Record) -> None:

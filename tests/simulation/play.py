@@ -257,7 +257,8 @@ class Play:
             before = over(self.world)
             self._add_dead()
             has_due = [self._go_on(process) is not None for process in self.alive]
-            quiet = 0 if any(has_due) or over(self.world) > before else quiet + 1
+            is_busy = any(has_due) or any(process.startable for process in self.alive)
+            quiet = 0 if is_busy or over(self.world) > before else quiet + 1
             if quiet == QUIET_ROUNDS:
                 break
         check_flowing(self.world)
@@ -302,7 +303,7 @@ class Play:
         self.turn(process)
         self.check()
         due_s = min(
-            filter(None, [process.backpressure.next_due_at_s, process.gates.next_at_s]),
+            filter(None, [process.calendar.next_due_at_s, process.gates.next_at_s]),
             default=None,
         )
         if due_s is not None:

@@ -31,7 +31,9 @@ from stoker.consumers.partitions.restore_thread import Restoring
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.dispatch import Dispatch
+from stoker.consumers.polling.due_times import longest_wait_s
 from stoker.consumers.polling.intake import Completion, Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.runner_kinds import RunnerParts
@@ -59,6 +61,8 @@ REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
 UNANSWERED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
 PARKED_IN_MEMORY = 2
 """All further records that wait behind others of their key are put aside."""
+CALENDAR_BYTES = 1_500
+"""Three or four records that are not due are in memory; all others are known by their offsets."""
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +180,10 @@ class SimProcess:
         self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self.backpressure = Backpressure(self.assignments, settings, self.dispatch.count_parked, self.settled)
+        self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES)
+        self.backpressure = Backpressure(
+            self.assignments, settings, self.dispatch.count_parked, self.settled, self.calendar
+        )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
@@ -216,7 +223,7 @@ class SimProcess:
 
     def _settings(self) -> WorkerSettings:
         return WorkerSettings(
-            concurrency=1, commit_interval=timedelta(0), worker_id=f"w{self.number}", max_in_flight=12, max_held=6
+            concurrency=1, commit_interval=timedelta(0), worker_id=f"w{self.number}", max_in_flight=12
         )
 
     def _settling_producer(self) -> Producer:
@@ -271,11 +278,11 @@ class SimProcess:
     def fetch(self, limit: int) -> None:
         """Take records of the main topic."""
         if self.backpressure.may_fetch():
-            self.intake.take(self.consumer.consume(max(1, min(limit, self.backpressure.room)), 0), self.tiers.consumer)
+            self.intake.take(self.consumer.consume(max(1, min(limit, self.backpressure.room)), 0))
 
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
-        self.intake.take(self.tiers.fetch(min(limit, self.backpressure.room)), self.tiers.consumer)
+        self.intake.take(self.tiers.fetch(limit))
 
     def begin_again(self, place: tuple[str, int]) -> None:
         """Read all once more of a partition that is at work."""
@@ -286,7 +293,7 @@ class SimProcess:
 
     def take_due(self) -> None:
         """Take held records that are due."""
-        self.intake.take_due(self.tiers.consumer)
+        self.intake.take_due()
 
     def reread(self) -> None:
         """Bring back records that lanes want."""

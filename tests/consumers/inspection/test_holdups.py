@@ -17,7 +17,7 @@ from stoker.consumers.job.failure import describe_failure
 from stoker.consumers.job.run import Run
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.ordering.strict_lanes import StrictLanes
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.assignment import Assignment, Lane
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Tier
@@ -41,7 +41,7 @@ class Scene:
     delivery: Delivery
     lanes: KeyLanes | StrictLanes
     slots: list[Any] = field(default_factory=list)
-    held: list[Record] = field(default_factory=list)
+    held: list[tuple[Record, float]] = field(default_factory=list)
     gated: dict[Record, Wait] = field(default_factory=dict)
     is_in_trouble: bool = False
     events: list[JobHeldUp] = field(default_factory=list)
@@ -56,11 +56,17 @@ class Scene:
         self.holdups = Holdups(
             self.delivery.queue,
             worker_id="w1",
-            backpressure=cast(Any, SimpleNamespace(held_records=lambda: self.held)),
+            calendar=cast(Any, SimpleNamespace(holds=self._holds, find=self._find)),
             dispatch=cast(Any, self.dispatch),
             settler=cast(Any, self),
             events=cast(Any, SimpleNamespace(publish=self.events.append)),
         )
+
+    def _holds(self, assignment: Assignment, offset: int) -> bool:
+        return (assignment, offset) in [(record.assignment, record.offset) for record, _ in self.held]
+
+    def _find(self, lane: Lane) -> tuple[Record, float] | None:
+        return next((found for found in self.held if found[0].lane == lane), None)
 
     def run(self, record: Record, *, is_stuck: bool = False) -> None:
         """Let a job run since ten seconds ago."""
@@ -130,7 +136,7 @@ def test_a_strict_key_names_the_retry_it_waits_for() -> None:
     scene.lanes.finish(failing, RETRIED)
     assert scene.report(parked) == [("awaiting-retry", 7, {"tier": "1s"})]
     tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[0]], 0, source=Tier(TIERS[0]))
-    scene.held.append(scene.delivery.record(key=b"k", offset=0, assignment=tier))
+    scene.held.append((scene.delivery.record(key=b"k", offset=0, assignment=tier), NOW.timestamp() + 1))
     expected = {"tier": "1s", "behind": "job-1"}
     assert scene.report(parked, now_s=NOW_S + 5) == [("awaiting-retry", 7, expected)]
     assert scene.events[0].detail["due"].endswith("+00:00")
@@ -141,7 +147,7 @@ def test_what_waits_in_its_tier_holds_up_nothing() -> None:
     scene = key_order()
     tier = Assignment(2, scene.delivery.queue.retry_topics[TIERS[1]], 0, source=Tier(TIERS[1]))
     held = scene.delivery.record(assignment=tier)
-    scene.held.append(held)
+    scene.held.append((held, NOW.timestamp()))
     assert scene.report(held) == []
 
 

@@ -8,7 +8,10 @@ from base64 import b64encode
 from datetime import timedelta
 from functools import partial
 
-from stoker.consumers.queue_worker import FETCH_LIMIT
+import pytest
+
+from stoker.consumers import assembly
+from stoker.consumers.polling.calendar import USUAL_BYTES, Calendar
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.retries import RetryPolicy
@@ -19,9 +22,10 @@ from support.waiting import wait_until
 class Watch:
     """Looks at a worker's figures all the while, and keeps the largest."""
 
-    def __init__(self, running: RunningWorker) -> None:
-        self.in_flight = self.held = 0
+    def __init__(self, running: RunningWorker, calendar: Calendar | None = None) -> None:
+        self.in_flight = self.held = self.in_memory = 0
         self._running = running
+        self._calendar = calendar
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look)
         self._thread.start()
@@ -31,6 +35,8 @@ class Watch:
             snapshot = self._running.worker.snapshot()[0]
             self.in_flight = max(self.in_flight, snapshot.in_flight)
             self.held = max(self.held, snapshot.held)
+            if self._calendar is not None:
+                self.in_memory = max(self.in_memory, self._calendar.in_memory)
 
     def stop(self) -> None:
         """End the watch."""
@@ -115,9 +121,9 @@ def test_one_job_in_flight_is_one(cluster: ClusterSettings, namespace: str) -> N
 
 
 def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
-    cluster: ClusterSettings, namespace: str
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """3,000 retries in a tier, of which 100 may be held (and one fetch): the rest waits in Kafka, none runs early."""
+    """3,000 retries in a tier, of which some 100 are in memory: the rest is read again, and none runs early."""
     pipeline, queue = declare_queue(namespace, tiers=(timedelta(seconds=3),), retry=RetryPolicy(jitter=0), partitions=1)
     journal = Journal()
 
@@ -129,11 +135,19 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(act.call(number) for number in range(3_000))
-    with running_worker(pipeline, cluster, max_held=100) as running:
-        watch = Watch(running)
+    calendars: list[Calendar] = []
+
+    def make_calendar(longest_s: float) -> Calendar:
+        calendars.append(Calendar(longest_s, 100 * USUAL_BYTES))
+        return calendars[0]
+
+    monkeypatch.setattr(assembly, "Calendar", make_calendar)
+    with running_worker(pipeline, cluster) as running:
+        watch = Watch(running, calendars[0])
         running.wait_outcomes(Done=3_000, deadline_s=60)
         watch.stop()
-    assert watch.held <= 100 + FETCH_LIMIT
+    assert 1_000 < watch.held <= 3_000
+    assert watch.in_memory <= 250
     assert set(journal.times().values()) == {2}
     begun = {run.what: run.at_s for run in journal.runs if run.attempt == 1}
     assert all(run.at_s - begun[run.what] >= 3 for run in journal.runs if run.attempt == 2)

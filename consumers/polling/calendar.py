@@ -1,0 +1,282 @@
+"""`Calendar`: records that wait until they are due. The next ones are in memory, all others are known by their offsets.
+
+A record in memory is packed, which takes a third of what the client's message takes. When these have used up their
+budget, those that are due last are forgotten but for their offsets, 8 bytes each. What is due next is read again before
+its time: as soon as half of the budget is free, the calendar wants the next offsets.
+
+    in memory   {second: packed records}; those of seconds that have come are sorted
+    by offset   {second: {assignment: offsets}}, and {hour: ...} for what is due later than in an hour or so
+    coming      wanted, and being read again
+
+No record in memory is due in a later second than one that is known by its offset.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator
+from itertools import count
+from typing import Final
+
+from confluent_kafka import Message
+
+from ..records.assignment import Assignment, Lane
+from ..records.record import Record
+from .days import Days
+from .due_times import pairs_of, wake_at_ms
+from .packed_records import packed_record, unpacked_record
+
+BUDGET_BYTES: Final = 16 * 1024 * 1024
+"""Of packed records in memory: some 50,000 of 100 bytes each, half a minute of 1,700 jobs a second."""
+EVICTED_TO: Final = 0.75
+"""Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
+ENTRY_BYTES: Final = 150
+"""What a packed record takes beside its bytes."""
+USUAL_BYTES: Final = 500
+"""What a record is taken to weigh before any was seen."""
+OFFSET_BITS: Final = 42
+"""Four million million offsets in a partition; the other 22 bits of a number are the milliseconds within an hour."""
+HOUR_BITS: Final = 64 - OFFSET_BITS
+"""An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
+SECOND_BITS: Final = 10
+OPENED_AT_ONCE: Final = 20_000
+"""So many numbers of an hour go to their seconds in one turn: 10 ms of work."""
+_OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
+_HOUR_MASK: Final = (1 << HOUR_BITS) - 1
+
+Wanted = dict[Assignment, list[int]]
+_Entry = tuple[int, int, int, Assignment, bytes]
+"""When a record wakes, in epoch milliseconds; a number that none shares; offset, assignment, and the packed record."""
+
+
+class Calendar:
+    """The delayed records of one queue; owned by the poll thread. It reads nothing: see `take_wanted`.
+
+    `in_memory` counts those in memory, `coming` those that are being read again.
+    """
+
+    def __init__(self, longest_s: float, budget_bytes: int = BUDGET_BYTES) -> None:
+        self._longest_s = longest_s
+        self._budget_bytes = budget_bytes
+        self._sequence = count()
+        self._come: list[_Entry] = []
+        self._seconds: dict[int, list[_Entry]] = {}
+        self._first: list[int] = []
+        self._last: list[int] = []
+        self._used_bytes = 0
+        self.in_memory = 0
+        self._near, self._far, self._by_offset = Days(), Days(), 0
+        self._coming: dict[Assignment, set[int]] = {}
+        self.coming = 0
+        self._now_ms = 0
+
+    def __len__(self) -> int:
+        return self.in_memory + self._by_offset + self.coming
+
+    # ---- what comes
+
+    def add(self, message: Message, assignment: Assignment) -> None:
+        """Take a record as it was fetched."""
+        pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
+        wake_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
+        offset: int = message.offset()  # type: ignore[assignment]  # a consumed one has it
+        second = wake_ms >> SECOND_BITS
+        if self._is_beyond_memory(second):
+            self._note(assignment, offset, wake_ms)
+        else:
+            self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
+
+    def take_reread(self, assignment: Assignment, message: Message) -> bool:
+        """Take a record that was read again; False where it is none of those that the calendar has wanted."""
+        offset: int = message.offset()  # type: ignore[assignment]  # a consumed one has it
+        if not self._end_coming(assignment, offset):
+            return False
+        pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
+        wake_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
+        self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
+        return True
+
+    def note_gone(self, assignment: Assignment, offset: int) -> None:
+        """Note that a record cannot be read again, since the brokers have deleted it."""
+        self._end_coming(assignment, offset)
+
+    def _end_coming(self, assignment: Assignment, offset: int) -> bool:
+        offsets = self._coming.get(assignment, ())
+        if offset not in offsets:
+            return False
+        self.coming -= 1
+        self._coming[assignment].remove(offset)
+        if not self._coming[assignment]:
+            del self._coming[assignment]
+        return True
+
+    def _is_beyond_memory(self, second: int) -> bool:
+        """Whether a record of a second is to be known by its offset alone."""
+        first = self._first_by_offset()
+        if first is not None and second >= first:
+            return True
+        return self._used_bytes >= self._budget_bytes and second >= self._last_in_memory()
+
+    def _first_by_offset(self) -> int | None:
+        """The earliest second of what is known by its offset."""
+        near, far = self._near.first, self._far.first
+        if far is None:
+            return near
+        far_second = far << (HOUR_BITS - SECOND_BITS)
+        return far_second if near is None else min(near, far_second)
+
+    def _last_in_memory(self) -> int:
+        """The last second of what is in memory, of those that have not come; 0 where there is none."""
+        while self._last and -self._last[0] not in self._seconds:
+            heapq.heappop(self._last)
+        return -self._last[0] if self._last else 0
+
+    # ---- in memory
+
+    def _keep(self, wake_ms: int, offset: int, assignment: Assignment, packed: bytes) -> None:
+        second = wake_ms >> SECOND_BITS
+        entry = wake_ms, next(self._sequence), offset, assignment, packed
+        self.in_memory += 1
+        self._used_bytes += len(packed) + ENTRY_BYTES
+        if second <= self._now_ms >> SECOND_BITS:
+            heapq.heappush(self._come, entry)
+            return
+        entries = self._seconds.get(second)
+        if entries is None:
+            entries = self._seconds[second] = []
+            heapq.heappush(self._first, second)
+            heapq.heappush(self._last, -second)
+        entries.append(entry)
+        if self._used_bytes > self._budget_bytes:
+            self._evict_beyond(second)
+
+    def _evict_beyond(self, second: int) -> None:
+        """Forget the records of later seconds but for their offsets, the last ones first, until there is some room."""
+        enough_bytes = self._budget_bytes * EVICTED_TO
+        while self._used_bytes > enough_bytes and (last := self._last_in_memory()) > second:
+            for wake_ms, _, offset, assignment, packed in self._seconds.pop(last):
+                self._let_go(packed)
+                self._note(assignment, offset, wake_ms)
+
+    def _let_go(self, packed: bytes) -> None:
+        self.in_memory -= 1
+        self._used_bytes -= len(packed) + ENTRY_BYTES
+
+    def pop_due(self, now_s: float, limit: int) -> list[Record]:
+        """Take out at most `limit` records whose time has come, of those in memory, the earliest first."""
+        self._advance(int(now_s * 1_000))
+        due: list[Record] = []
+        while self._come and self._come[0][0] <= self._now_ms and len(due) < limit:
+            *_, assignment, packed = heapq.heappop(self._come)
+            self._let_go(packed)
+            due.append(unpacked_record(packed, assignment))
+        return due
+
+    def _advance(self, now_ms: int) -> None:
+        """Sort the seconds that have come."""
+        self._now_ms = max(self._now_ms, now_ms)
+        while self._first and self._first[0] <= self._now_ms >> SECOND_BITS:
+            for entry in self._seconds.pop(heapq.heappop(self._first), ()):
+                heapq.heappush(self._come, entry)
+
+    @property
+    def next_due_at_s(self) -> float | None:
+        """The epoch time at which `pop_due` is to be called again, if nothing comes meanwhile."""
+        if self._come:
+            return self._come[0][0] / 1_000
+        while self._first and self._first[0] not in self._seconds:
+            heapq.heappop(self._first)
+        return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
+
+    # ---- by offset
+
+    def _note(self, assignment: Assignment, offset: int, wake_ms: int) -> None:
+        number = (wake_ms & _HOUR_MASK) << OFFSET_BITS | offset
+        if wake_ms - self._now_ms <= _HOUR_MASK:
+            self._near.put(wake_ms >> SECOND_BITS, assignment, number)
+        else:
+            self._far.put(wake_ms >> HOUR_BITS, assignment, number)
+        self._by_offset += 1
+
+    def take_wanted(self) -> Wanted:
+        """The records that are to be read again by now: {assignment: offsets}; each comes to `take_reread`, or is gone.
+
+        As long as half of the budget is used, nothing is wanted. A second that does not fit is taken in parts.
+        """
+        wanted: Wanted = {}
+        room = self._room() if self._by_offset else 0
+        while room > 0 and self._open_hours() and (second := self._near.first) is not None:
+            for assignment, numbers in self._near.take(second, room):
+                room -= len(numbers)
+                wanted.setdefault(assignment, []).extend(number & _OFFSET_MASK for number in numbers)
+        for assignment, offsets in wanted.items():
+            self._by_offset -= len(offsets)
+            self.coming += len(offsets)
+            self._coming.setdefault(assignment, set()).update(offsets)
+        return wanted
+
+    def _room(self) -> int:
+        """How many records may be read again now: none as long as half of the budget is used, else at least one."""
+        usual_bytes = self._used_bytes / self.in_memory if self.in_memory else USUAL_BYTES
+        used_bytes = self._used_bytes + self.coming * usual_bytes
+        if used_bytes > self._budget_bytes / 2:
+            return 0
+        return max(1, int((self._budget_bytes - used_bytes) / usual_bytes))
+
+    def _open_hours(self) -> bool:
+        """Put the numbers of an hour to their seconds where the next ones may be among them; False if more is left."""
+        far, near = self._far.first, self._near.first
+        if far is None or (near is not None and near < far << (HOUR_BITS - SECOND_BITS)):
+            return True
+        for assignment, numbers in self._far.take(far, OPENED_AT_ONCE):
+            for number in numbers:
+                wake_ms = far << HOUR_BITS | number >> OFFSET_BITS
+                self._near.put(wake_ms >> SECOND_BITS, assignment, number)
+        return self._far.first != far
+
+    # ---- all of them
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget the records of partitions that are no longer ours."""
+        for entries in (self._come, *self._seconds.values()):
+            for entry in entries:
+                if entry[3] in assignments:
+                    self._let_go(entry[4])
+            entries[:] = [entry for entry in entries if entry[3] not in assignments]
+        heapq.heapify(self._come)
+        self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
+        self._by_offset -= self._near.drop(assignments) + self._far.drop(assignments)
+        for assignment in assignments:
+            self.coming -= len(self._coming.pop(assignment, ()))
+
+    def holds(self, assignment: Assignment, offset: int) -> bool:
+        """Whether a record waits here; it looks at all of its assignment, unless none of that is elsewhere."""
+        if not assignment.source.is_delayed:
+            return False
+        if not assignment.in_flight or offset in self._coming.get(assignment, ()):
+            return True
+        days = (self._near, self._far)
+        if any(number & _OFFSET_MASK == offset for day in days for number in day.of(assignment)):
+            return True
+        return any(entry[2] == offset and entry[3] is assignment for entry in self._entries())
+
+    def find(self, lane: Lane) -> tuple[Record, float] | None:
+        """A record of a lane that waits in memory, and the epoch time at which it wakes."""
+        key = lane if isinstance(lane, bytes) else lane.encode()
+        for wake_ms, _, _, assignment, packed in self._entries():
+            if key in packed and (record := unpacked_record(packed, assignment)).lane == lane:
+                return record, wake_ms / 1_000
+        return None
+
+    def places(self) -> Iterator[tuple[Assignment, int]]:
+        """All that waits here, in no order."""
+        yield from ((entry[3], entry[2]) for entry in self._entries())
+        for days in (self._near, self._far):
+            yield from ((assignment, number & _OFFSET_MASK) for assignment, number in days)
+        for assignment, offsets in self._coming.items():
+            yield from ((assignment, offset) for offset in offsets)
+
+    def _entries(self) -> Iterator[_Entry]:
+        yield from self._come
+        for entries in self._seconds.values():
+            yield from entries

@@ -1,0 +1,236 @@
+"""`Calendar`: delayed records come out when they are due, whatever of them is in memory, and in little of it."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import pytest
+from confluent_kafka import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stoker.consumers.polling.calendar import Calendar
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.record import Record
+from stoker.consumers.records.source import Delay
+from stoker.topology.declaration.delays import DelayClass
+from stoker.topology.wire.headers import DUE, format_instant
+from support.scenes.deliveries import NOW, NOW_S
+
+MONTH_S: Final = 30 * 86_400.0
+SECOND_S, HOUR_S = 1.025, 4_194.304
+"""The calendar's own."""
+RECORD_BYTES: Final = 300
+"""What a record of these tests weighs in memory, and a little more."""
+
+
+class Log:
+    """A partition, the calendar of its worker, and what reads again for it."""
+
+    def __init__(self, budget_bytes: int = 1_000_000, number: int = 1) -> None:
+        self.place = Assignment(number, f"delays-{number}", 0, source=Delay(DelayClass.SHORT))
+        self.messages: list[Message] = []
+        self.calendar = Calendar(MONTH_S, budget_bytes)
+        self.calendar.pop_due(NOW_S, 0)
+        self.was_read_again = 0
+
+    def write(self, *due_in_s: float) -> None:
+        """Add records that are due so long after `NOW`, and have the calendar take them."""
+        for due_s in due_in_s:
+            headers = [("ce_id", b"job"), (DUE, format_instant(NOW + timedelta(seconds=due_s)))]
+            message = Message(
+                topic=self.place.topic,
+                partition=0,
+                offset=len(self.messages),
+                key=b"k",
+                value=b"v" * 20,
+                headers=headers,  # type: ignore[arg-type]  # the stub's list is invariant
+                timestamp=(2, int(NOW_S * 1_000)),
+            )
+            self.messages.append(message)
+            self.calendar.add(message, self.place)
+
+    def read_again(self) -> None:
+        """Bring what the calendar wants by now."""
+        while wanted := self.calendar.take_wanted():
+            for assignment, offsets in wanted.items():
+                for offset in offsets:
+                    self.was_read_again += 1
+                    assert self.calendar.take_reread(assignment, self.messages[offset])
+
+    def run(self, until_s: float, step_s: float, limit: int = 1_000) -> Iterator[tuple[float, Record]]:
+        """Let time pass, and give what comes out, with the time in seconds after `NOW`."""
+        for step in range(int(until_s / step_s) + 1):
+            due = None
+            while due is None or due:
+                self.read_again()
+                due = self.calendar.pop_due(NOW_S + step * step_s, limit)
+                yield from ((step * step_s, record) for record in due)
+
+
+def due_in_s(record: Record) -> float:
+    """When a record is due, in seconds after `NOW`."""
+    value = record.header(DUE)
+    assert value is not None
+    return (datetime.fromisoformat(value.decode()) - NOW).total_seconds()
+
+
+def offsets(records: Iterable[Record]) -> list[int]:
+    """Where they stand."""
+    return [record.offset for record in records]
+
+
+@given(st.lists(st.integers(0, 20_000_000), max_size=60), st.integers(1, 20), st.sampled_from([1, 700, 100_000]))
+def test_everything_comes_out_once_in_time_and_never_early(due_ms: list[int], records: int, spread: int) -> None:
+    """Against the due times themselves: nothing early, each once, and late by the step and the calendar's second."""
+    log = Log(budget_bytes=records * RECORD_BYTES)
+    due_s = [milliseconds * spread / 1e6 for milliseconds in due_ms]
+    log.write(*due_s)
+    assert len(log.calendar) == len(due_s)
+    step_s = max(0.5, max(due_s, default=0) / 200)
+    came = list(log.run(max(due_s, default=0) + 2 * step_s + SECOND_S, step_s))
+    assert sorted(offsets(record for _, record in came)) == list(range(len(due_s)))
+    for at_s, record in came:
+        assert due_in_s(record) <= at_s < due_in_s(record) + step_s + SECOND_S
+    assert (len(log.calendar), log.calendar.in_memory, log.calendar._used_bytes) == (0, 0, 0)
+
+
+def test_records_come_out_in_the_order_of_their_due_times() -> None:
+    """Whatever the order in which they were written, and no more at a time than was asked for."""
+    log = Log()
+    log.write(5.0, 1.0, 3.0, 1.5, 2.0)
+    assert offsets(log.calendar.pop_due(NOW_S + 10, 2)) == [1, 3]
+    assert offsets(log.calendar.pop_due(NOW_S + 10, 9)) == [4, 2, 0]
+
+
+def test_a_record_that_comes_late_goes_ahead_of_those_that_are_due_later() -> None:
+    """Also where its second has begun already."""
+    log = Log()
+    log.write(0.9)
+    assert not log.calendar.pop_due(NOW_S + 0.1, 9)
+    log.write(0.2)
+    assert log.calendar.next_due_at_s == pytest.approx(NOW_S + 0.2, abs=0.01)
+    assert offsets(log.calendar.pop_due(NOW_S + 0.3, 9)) == [1]
+
+
+def test_nothing_is_read_again_while_all_fits_into_memory() -> None:
+    """A few delayed jobs cost no second reading."""
+    log = Log()
+    log.write(*range(100))
+    assert len(list(log.run(100, 1))) == 100
+    assert log.was_read_again == 0
+
+
+def test_the_next_records_are_read_again_when_half_of_the_budget_is_free() -> None:
+    """Of 1,000 records some 20 fit: each is read again once at the most, and all come out in time."""
+    log = Log(budget_bytes=20 * RECORD_BYTES)
+    log.write(*range(1_000, 0, -1))
+    assert log.calendar.in_memory <= 25
+    for at_s, record in log.run(1_001, 0.5):
+        assert due_in_s(record) <= at_s <= due_in_s(record) + 0.5
+        assert log.calendar.in_memory <= 25
+    assert len(log.calendar) == 0
+    assert 900 <= log.was_read_again <= 1_000
+
+
+def test_a_second_that_is_larger_than_the_budget_is_taken_in_parts() -> None:
+    """In the order of the log, so that a sweep over it brings them."""
+    log = Log(budget_bytes=20 * RECORD_BYTES)
+    log.write(*[5.0] * 200)
+    came = list(log.run(12, 0.1))
+    assert offsets(record for _, record in came) == list(range(200))
+    assert log.calendar.in_memory == 0
+
+
+def test_what_is_overdue_stays_within_the_budget() -> None:
+    """After an outage all may be due at once."""
+    log = Log(budget_bytes=20 * RECORD_BYTES)
+    log.write(*[-float(number) for number in range(500)])
+    assert log.calendar.in_memory <= 25
+    assert len(list(log.run(100, 1))) == 500
+
+
+def test_what_is_due_much_later_goes_from_hours_to_seconds() -> None:
+    """Records of three days, of which few fit into memory."""
+    log = Log(budget_bytes=5 * RECORD_BYTES)
+    rest = random.Random(1)
+    log.write(*[rest.random() * 60 * HOUR_S for _ in range(300)])
+    for at_s, record in log.run(61 * HOUR_S, 10):
+        assert due_in_s(record) <= at_s < due_in_s(record) + 11
+    assert len(log.calendar) == 0
+
+
+def test_records_of_partitions_that_went_away_are_forgotten() -> None:
+    """In memory, by offset, and those that are coming; the others stay."""
+    log = Log(budget_bytes=10 * RECORD_BYTES)
+    other = Log(number=2)
+    other.calendar = log.calendar
+    for second in range(50):
+        log.write(float(second))
+        other.write(second + 2 * HOUR_S * (second % 2))
+    log.calendar.pop_due(NOW_S + 9, 9)
+    wanted = log.calendar.take_wanted()
+    assert wanted
+    log.calendar.drop([other.place])
+    places = list(log.calendar.places())
+    assert {assignment for assignment, _ in places} == {log.place}
+    assert len(places) == len(log.calendar)
+    assert not log.calendar.take_reread(other.place, other.messages[0])
+
+
+def test_a_record_that_is_gone_is_waited_for_no_more() -> None:
+    """Retention has taken it."""
+    log = Log(budget_bytes=2 * RECORD_BYTES)
+    log.write(*range(20))
+    while len(log.calendar) > 0:
+        log.calendar.pop_due(NOW_S + 30, 9)
+        for assignment, gone in log.calendar.take_wanted().items():
+            for offset in gone:
+                log.calendar.note_gone(assignment, offset)
+    assert not log.calendar.take_reread(log.place, log.messages[19])
+
+
+def test_a_record_comes_out_as_it_was_written() -> None:
+    """With its key, value, headers, offset and timestamp, also without any of these."""
+    log = Log()
+    bare = Message(topic="t", partition=0, offset=1, key=None, value=None, headers=[], timestamp=(2, 1_000))
+    log.calendar.add(bare, log.place)
+    log.write(0.0)
+    first, second = log.calendar.pop_due(NOW_S + 1, 9)
+    assert (first.offset, first.key, first.value, first.headers, first.timestamp_ms) == (1, None, None, {}, 1_000)
+    assert str(second) == str(Record(log.messages[0], log.place))
+    assert (second.key, second.value, second.pairs) == (b"k", b"v" * 20, log.messages[0].headers())
+
+
+def test_it_finds_what_waits() -> None:
+    """By its place, in memory or not, and by its lane, as long as it is in memory."""
+    log = Log(budget_bytes=5 * RECORD_BYTES)
+    log.write(*range(1, 21))
+    log.place.in_flight = 1
+    assert all(log.calendar.holds(log.place, offset) for offset in range(20))
+    assert not log.calendar.holds(log.place, 20)
+    found = log.calendar.find(b"k")
+    assert found is not None
+    assert found[0].lane == b"k"
+    assert found[1] == pytest.approx(NOW_S + 1, abs=0.01)
+    assert log.calendar.find(b"another") is None
+
+
+def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
+    """Less than 16 bytes where many share a second: 8 for its number, and a share of what its second takes."""
+    log, count = Log(budget_bytes=RECORD_BYTES), 50_000
+    log.write(1.0, 1.0)
+    message = log.messages[0]
+    wakes = [int(NOW_S * 1_000) + 2_000 + number % 600_000 for number in range(0, count * 12, 12)]
+    gc.collect()
+    tracemalloc.start()
+    for offset, wake_ms in enumerate(wakes):
+        log.calendar._note(log.place, offset, wake_ms)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / count < 16, message
