@@ -22,6 +22,7 @@ from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
@@ -123,9 +124,9 @@ class Line:
             results = [run_sync(job, slot) for job in jobs]
         with stage("decide"):
             outcomes = [decide(job, result, context) for job, result in zip(jobs, results, strict=True)]
+        assert set(outcomes) == {DONE}, "a no-op job is not done"
         with stage("hand_over"):
-            for record, outcome in zip(ready, outcomes, strict=True):
-                self._settle_step.settle(record, outcome)
+            self._settle_step.settle_done(ready)
 
 
 def carry(part: Part, _say: Say) -> Result:
