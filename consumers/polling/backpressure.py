@@ -69,10 +69,10 @@ class Backpressure:
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful, and not soon more of it for those that wait."""
-        has_room = self._is_below(ROOM_SHARE)
+        has_room = self._is_below(ROOM_SHARE) and not self._is_draining()
         if has_room and not self.is_paused:
             self._full_at_s = None
-        return has_room and not self.is_paused and not self._is_draining()
+        return has_room and not self.is_paused
 
     def _is_below(self, share: float) -> bool:
         return self._used() <= self._max_in_flight * share and self._bytes <= self._max_bytes * share
