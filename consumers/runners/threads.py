@@ -118,6 +118,7 @@ class ThreadRunners(Runners[Slot]):
             slot.is_replaced = True
             self._ready.extendleft(reversed(_taken_from(self._taken[slot], MAX_HANDFUL)))
             thread = self._make_runner()
+            self._condition.notify_all()  # the job may have ended just now, and its runner rest already
         thread.start()
         return True
 
