@@ -1,5 +1,6 @@
 """Running jobs: the worker, and what a job uses of it."""
 
+from .gates.pauses import Pause
 from .inbox import AlreadyDone
 from .instruments.instrument import Instrument
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none
@@ -27,6 +28,7 @@ __all__ = [
     "JobProgress",
     "MemoryLimitExceeded",
     "NoCurrentJob",
+    "Pause",
     "Retry",
     "Snooze",
     "TimeLimitExceeded",

@@ -9,12 +9,14 @@ from ..topology import ClusterSettings, Pipeline, Queue
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
 from .gates.declared import GateParts, make_gates
 from .gates.gate_row import GateRow
+from .gates.pauses import Pauses
 from .group.connection import GroupConnection
 from .group.member import GroupMember
 from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
 from .inspection.holdups import Holdups
 from .inspection.overview import Overview
+from .inspection.waiting_counts import WaitingCounts
 from .instruments.instruments import NO_INSTRUMENTS, Instruments
 from .kafka.clients import (
     events_producer,
@@ -99,8 +101,17 @@ class WorkerParts:
     def _add_running(self) -> None:
         """What takes a record through its steps."""
         gates = GateRow()
+        self.pauses = Pauses(gates)
         gates.add(
-            make_gates(GateParts(queue=self.queue, cluster=self._cluster, worker_id=self.settings.worker_id, row=gates))
+            make_gates(
+                GateParts(
+                    queue=self.queue,
+                    cluster=self._cluster,
+                    worker_id=self.settings.worker_id,
+                    row=gates,
+                    pauses=self.pauses,
+                )
+            )
         )
         waits = SchemaWaits(self._store, self.queue.name, gates)
         self.decoder = Decoder(self._store, learn=waits.learn)
@@ -180,6 +191,9 @@ class WorkerParts:
             dispatch=self.dispatch,
             membership=self.membership,
             rights=self.rights,
+        )
+        self.waiting_counts = WaitingCounts(
+            self.queue, self.settings.worker_id, self.backpressure, self.dispatch, self.events
         )
         self.holdups = Holdups(
             self.queue,

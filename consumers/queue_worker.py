@@ -19,6 +19,7 @@ from ..schemas import Contract
 from . import log_keys
 from .assembly import WorkerParts
 from .errors import WorkerCrashed
+from .gates.pauses import Pause
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .records.source import Reader
@@ -45,6 +46,7 @@ class QueueWorker:
     def __init__(self, parts: WorkerParts) -> None:
         self.queue = parts.queue
         self._parts = parts
+        self._pauses = parts.pauses
         self._lag: int | None = None
         self._next_housekeeping_at_s = 0.0
         self._next_tiers_at_s = 0.0
@@ -100,6 +102,19 @@ class QueueWorker:
         """What its runners, partitions and threads are doing; called from any thread."""
         parts = self._parts
         return parts.overview.inspect(parts.poll_state.last_turn_at_s, parts.poll_state.ident)
+
+    def pause(self, job_type: str | None, key: bytes | None) -> None:
+        """Let the queue's jobs wait, or those of a type or key; called from any thread."""
+        self._pauses.begin(Pause(self.queue.name, job_type, key))
+
+    def resume(self, job_type: str | None, key: bytes | None) -> None:
+        """End that; called from any thread."""
+        self._pauses.end(Pause(self.queue.name, job_type, key))
+
+    @property
+    def pauses(self) -> tuple[Pause, ...]:
+        """The pauses that stand."""
+        return self._pauses.standing
 
     def _turn(self) -> None:
         parts = self._parts
@@ -181,6 +196,7 @@ class QueueWorker:
             parts.overview.note(now_s)
             parts.member.check_membership(now_s)
             parts.holdups.report(parts.overview.lowest, now_s)
+            parts.waiting_counts.report(now_s)
             parts.events.poll()
             readers = {Reader.GROUP: parts.member.consumer, Reader.TIERS: parts.tiers.consumer}
             self._lag = parts.lags.measure(readers, parts.assignments.all(), is_resting=parts.backpressure.is_paused)

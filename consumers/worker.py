@@ -20,6 +20,7 @@ from typing import Final
 
 from ..schemas import SchemaStore
 from ..topology import ClusterSettings, NotAuthorized, Pipeline, Queue, format_duration
+from ..topology.declaration.pipeline import UnknownName
 from ..topology.own_loggers import keep_loggers_on
 from ..topology.planning.contracts import ContractsRefused
 from ..topology.planning.rights import Duty
@@ -29,6 +30,7 @@ from . import log_keys
 from .assembly import WorkerParts
 from .contract_check import ContractCheck
 from .errors import WorkerCrashed, WorkerInChild
+from .gates.pauses import Pause
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .instruments.instrument import Instrument
@@ -186,6 +188,48 @@ class Worker:
         """What all runners, partitions and threads are doing, queue by queue; needs none of them to answer."""
         return [worker.inspect() for worker in self._workers]
 
+    def pause(self, queue: str | None = None, *, job_type: str | None = None, key: bytes | str | None = None) -> None:
+        """Let jobs wait until `resume` is called with the same arguments; they cost no attempt, and running jobs end.
+
+        The pause holds in this process, from before `run` if you like, and is gone with it. Later jobs of the key of
+        a paused job wait behind it; no other job does. Called from any thread.
+
+        Args:
+            queue: its name; None for all queues of this worker.
+            job_type: only jobs of this type.
+            key: only jobs of this key, text in UTF-8. With neither, the whole queue is paused.
+
+        Raises:
+            UnknownName: this worker has no such queue, or the pipeline no such job type.
+        """
+        for worker in self._chosen(queue, job_type):
+            worker.pause(job_type, _as_key(key))
+
+    def resume(self, queue: str | None = None, *, job_type: str | None = None, key: bytes | str | None = None) -> None:
+        """End the pause that was begun with these arguments, if it stands. Called from any thread.
+
+        `resume("mails")` ends that of the whole queue, and not those of types or keys.
+
+        Raises:
+            UnknownName: this worker has no such queue, or the pipeline no such job type.
+        """
+        for worker in self._chosen(queue, job_type):
+            worker.resume(job_type, _as_key(key))
+
+    def pauses(self) -> list[Pause]:
+        """The pauses that stand in this process, queue by queue, in the order in which they began."""
+        return [pause for worker in self._workers for pause in worker.pauses]
+
+    def _chosen(self, queue: str | None, job_type: str | None) -> list[QueueWorker]:
+        if job_type is not None:
+            self._pipeline.find_job_type(job_type)
+        if queue is None:
+            return self._workers
+        by_name = {worker.queue.name: worker for worker in self._workers}
+        if queue not in by_name:
+            raise UnknownName("queue", queue, list(by_name))
+        return [by_name[queue]]
+
     def _run_one(self, worker: QueueWorker) -> None:
         try:
             worker.run()
@@ -259,6 +303,10 @@ class Worker:
             self._on_inspection(self.inspect())
         except Exception:  # what prints an inspection, into a closed pipe say, must not end the worker
             _LOGGER.warning("the worker could not print its inspection; it goes on with its jobs", exc_info=True)
+
+
+def _as_key(key: bytes | str | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key
 
 
 def report_hanging(queue: str, for_s: float, thread_id: int) -> None:

@@ -139,6 +139,23 @@ class JobHeldUp(_Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobsWaiting(_Event):
+    """How many jobs of a queue wait at one worker, by reason; the subject is the queue.
+
+    Attributes:
+        counts: {reason: jobs}: `key`, `due`, or `gate:` with the gate's word.
+    """
+
+    kind: ClassVar[str] = "waiting"
+    counts: Mapping[str, int]
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The counts."""
+        return {reason: str(count) for reason, count in self.counts.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorActed(_Event):
     """An operator's replay or discard began, ended or was stopped; `reason` is what it is."""
 
@@ -163,6 +180,7 @@ JobEvent = (
     | JobCancelled
     | JobProgressed
     | JobHeldUp
+    | JobsWaiting
     | OperatorActed
 )
 

@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 from confluent_kafka import Message
 
 from ..consumers.gates.gate import Wait
+from ..consumers.gates.gate_row import GateRow
 from ..consumers.records.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
@@ -136,7 +137,7 @@ class _Trial:
             step_context,
             settle=self._settle,
             settle_done=_none_is_done_apart,
-            hold=_refuse_to_hold,
+            gates=_NoGates(),
             fail=_raise,
             excuse=Excuse(step_context.queue),
         )
@@ -165,8 +166,10 @@ def _none_is_done_apart(records: list[Record]) -> None:
     raise AssertionError(f"{records}: `settle` takes each outcome")
 
 
-def _refuse_to_hold(record: Record, wait: Wait) -> bool:
-    raise AssertionError(f"{record}: the store holds its schema, and no gate was asked: {wait}")
+class _NoGates(GateRow):
+    def hold(self, record: Record, wait: Wait) -> bool:
+        """Nothing is sent back."""
+        raise AssertionError(f"{record}: the store holds its schema, and no gate was asked: {wait}")
 
 
 def _raise(_record: Record, error: BaseException) -> None:

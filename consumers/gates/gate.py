@@ -69,6 +69,14 @@ class Gate(Protocol):
     A gate that opens calls `GateRow.release` with the reason, after it has begun to answer `START`.
     """
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether all records may start, so that the gate need not be asked.
+
+        A gate that overrides this calls `GateRow.note_resting` after each change.
+        """
+        return False
+
     @abstractmethod
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""

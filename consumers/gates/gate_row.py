@@ -17,9 +17,13 @@ Listen = Callable[[Why], None]
 
 
 class GateRow:
-    """Stands between lanes and runners. Falsy where there are no gates to ask; it may hold records all the same.
+    """Stands between lanes and runners. Falsy where no gate is to be asked; it may hold records all the same.
 
     A record waits here also when a step has sent it back (`hold`). Safe to call from all threads.
+
+    Attributes:
+        asked: the gates that do not rest: those to be asked.
+        count: how many records wait here.
     """
 
     def __init__(self, gates: Sequence[Gate] = (), *, clock: Callable[[], float] = time.time) -> None:
@@ -33,14 +37,22 @@ class GateRow:
         self._is_stopping = False
         self._receive: Receive = lambda _records: None
         self._listeners: list[Listen] = []
+        self.asked: tuple[Gate, ...] = ()
         self.count = 0
+        self.note_resting()
 
     def __bool__(self) -> bool:
-        return bool(self._gates)
+        return bool(self.asked)
 
     def add(self, gates: Iterable[Gate]) -> None:
         """Add gates behind those that are here; before `start`."""
         self._gates += tuple(gates)
+        self.note_resting()
+
+    def note_resting(self) -> None:
+        """Note that a gate rests, or rests no more."""
+        with self._lock:
+            self.asked = tuple(gate for gate in self._gates if not gate.is_resting)
 
     def start(self, receive: Receive) -> None:
         """Start the gates; `receive` makes records ready, and so asks the gates again."""
@@ -54,10 +66,13 @@ class GateRow:
 
     def admit(self, records: list[Record]) -> list[Record]:
         """Those of these ready records that may start; the others wait here."""
-        return [record for record in records if self._may_start(record)]
+        return [record for record in records if self.admits(record)]
 
-    def _may_start(self, record: Record) -> bool:
-        """True also where its partition is given away: the next step ends it."""
+    def admits(self, record: Record) -> bool:
+        """Whether this record may start; if not, it waits here.
+
+        True also where its partition is given away: the next step ends it.
+        """
         while True:
             openings = self._openings
             wait = self._ask(record)
@@ -69,7 +84,7 @@ class GateRow:
 
     def _ask(self, record: Record) -> Wait | None:
         now_s = self._clock()
-        for gate in self._gates:
+        for gate in self.asked:
             answer = gate.may_start(record, now_s)
             if isinstance(answer, Wait):
                 return answer
@@ -171,6 +186,11 @@ class GateRow:
         """All records that wait here: until when, and why."""
         with self._lock:
             return {record: wait for held in self._held.values() for record, wait in held.items()}
+
+    def counts(self) -> dict[Why, int]:
+        """{reason: how many records wait for it}."""
+        with self._lock:
+            return {why: len(held) for why, held in self._held.items()}
 
     def count_of(self, kind: type[Why]) -> int:
         """How many records wait for reasons of one kind."""

@@ -113,8 +113,9 @@ class Overview:
         )
 
     def _gated(self) -> tuple[GateInspection, ...]:
-        whys = (wait.why for wait in self._dispatch.gates.waiting().values())
-        counts = Counter((why.word, *why.detail.values()) for why in whys)
+        counts = Counter[tuple[str, ...]]()
+        for why, count in self._dispatch.gates.counts().items():
+            counts[why.word, *why.detail.values()] += count
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
             for (word, *detail), count in counts.most_common(MOST_REASONS)

@@ -81,7 +81,7 @@ class Dispatch:
             step_context,
             settle=settle_step.settle,
             settle_done=settle_step.settle_done,
-            hold=gates.hold,
+            gates=gates,
             fail=self._fail,
             excuse=self.excuse,
         )

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from ...topology import Queue
 from ..gates.gate import Wait
+from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
 from ..partitions.ledger import Ledger, tried_name
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
@@ -31,7 +32,7 @@ class Pipe:
 
     Args:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
-        hold: keeps a record that has to wait at the gates; False where its partition is given away.
+        gates: hold a record that may not start after all, or that a step has sent back.
         fail: takes a fault of the worker's own, with the record that met it.
 
     Attributes:
@@ -44,19 +45,23 @@ class Pipe:
         *,
         settle: Callable[[Record, Outcome], None],
         settle_done: Callable[[list[Record]], None],
-        hold: Callable[[Record, Wait], bool],
+        gates: GateRow,
         fail: Callable[[Record, BaseException], None],
         excuse: Excuse,
     ) -> None:
         self._step_context = step_context
         self._settle = settle
         self._settle_done = settle_done
-        self.hold = hold
+        self._gates = gates
         self._fail = fail
         self._excuse = excuse
         self._instruments = step_context.instruments
         self._is_watched = bool(self._instruments)
         self.is_stopping = False
+
+    def hold(self, record: Record, wait: Wait) -> bool:
+        """Keep a record that a runner has sent back at the gates; False where its partition is given away."""
+        return self._gates.hold(record, wait)
 
     def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
@@ -87,8 +92,11 @@ class Pipe:
     def _begun(self, record: Record) -> DecodedJob | None:
         """Claim and decode a record; None where its job does not run now.
 
-        No job begins once failures are excused: the next of a strict key would begin before the excused one.
+        No job begins once failures are excused: the next of a strict key would begin before the excused one. A gate may
+        have closed since the record became ready.
         """
+        if self._gates.asked and not self._gates.admits(record):
+            return None
         outcome = INTERRUPTED if self._excuse.is_given else claim(record, self._step_context)
         if outcome is None:
             job = decode(record, self._step_context)
@@ -102,7 +110,7 @@ class Pipe:
 
     def _held(self, record: Record, wait: Wait) -> Outcome | None:
         """None where the record waits at the gates: it is made ready again."""
-        return None if self.hold(record, wait) else INTERRUPTED
+        return None if self._gates.hold(record, wait) else INTERRUPTED
 
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""

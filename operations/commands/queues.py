@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..cluster_view import ClusterView
     from ..status.holdup_reports import HoldupReport
     from ..status.queues import Backlog, Look, QueueStatus
+    from ..status.waiting_reports import WaitingCounts
 
 SHORTEST_PAUSE_S: Final = 0.2
 TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
@@ -44,7 +45,9 @@ def queues(
 
     For each QUEUE (all of them, when none is named): the jobs that wait on its main topic, in each retry tier and
     delay topic, the age of the oldest one, jobs per second in and done, workers, and dead letters. A line with an
-    exclamation mark shows why waiting jobs do not run, and how to fix it. No worker needs to run for this.
+    exclamation mark shows why waiting jobs do not run, and how to fix it. No worker needs to run for this. Below a
+    queue whose workers report it stands how many of the jobs that they have taken wait for an earlier one of their
+    key, for their due time, or at a gate such as a pause.
 
     WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts
     open dead letters, neither replayed nor discarded. Their topic is read for it, so it is ? above 10,000 records:
@@ -166,7 +169,8 @@ def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
     notes: dict[int, list[str]] = {}
     for status in statuses:
         rows += [_queue_row(status), *(_backlog_row(backlog) for backlog in status.backlogs if backlog.waiting)]
-        notes[len(rows)] = [f"  ! {obstacle}" for obstacle in status.obstacles]
+        waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
+        notes[len(rows)] = [*waits, *(f"  ! {obstacle}" for obstacle in status.obstacles)]
     lines = table_lines(TITLES, rows)
     return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
 
@@ -200,9 +204,15 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         },
         "group": status.group,
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
+        "retention_s": status.retention.total_seconds(),
+        "waiting_for": _waits_data(status.waits),
         "obstacles": status.obstacles,
         "held_up": [holdup_data(report) for report in status.holdups],
     }
+
+
+def _waits_data(waits: WaitingCounts | None) -> dict[str, object]:
+    return {"key": 0, "due": 0, "gates": {}} if waits is None else asdict(waits)
 
 
 def holdup_data(report: HoldupReport) -> dict[str, object]:

@@ -21,14 +21,13 @@ from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..instants import rounded
 from ..stored_jobs.errors import StoredJobsError
 from ..stored_jobs.topic_reader import Span, TopicReader
+from .waiting_reports import WaitingReport, waiting_of
 
 BELIEVED_FOR: Final = timedelta(seconds=15)
 """Workers repeat a report every 5 s while it lasts."""
 MOST_EVENTS: Final = 5_000
 """So many of the last events of each partition are read at most."""
 STALL_S: Final = 2.0
-
-Place = tuple[Partition, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,11 @@ class HoldupReport:
     due: datetime | None = None
     trouble: str = ""
     opens: str = ""
+
+    @property
+    def about(self) -> object:
+        """What it reports on; a later report of the same replaces it."""
+        return self.partition, self.offset
 
     @property
     def is_stuck(self) -> bool:
@@ -148,9 +152,10 @@ _SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdups:
-    """What was read. `fault`: why reports are missing; empty where all could be read."""
+    """What was read: hold-ups, and counts of what waits. `fault`: why some are missing; empty where all were read."""
 
     reports: tuple[HoldupReport, ...] = ()
+    waiting: tuple[WaitingReport, ...] = ()
     fault: str = ""
 
     def believed(
@@ -169,6 +174,7 @@ class Holdups:
 
 
 NO_HOLDUPS: Final = Holdups()
+Report = HoldupReport | WaitingReport
 
 
 def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str, int], now: datetime) -> Holdups:
@@ -177,20 +183,24 @@ def read_holdups(view: ClusterView, queues: Sequence[Queue], counts: Mapping[str
     Args:
         counts: {topic: partitions} of the cluster.
     """
-    newest: dict[Place, HoldupReport] = {}
+    newest: dict[object, Report] = {}
     for topic in sorted({names.events_topic(queue.namespace) for queue in queues}):
         partitions = partitions_of([topic], counts)
         if not partitions:
             return Holdups(fault=f"workers cannot report why, since {topic} is missing: run `stoker topology apply`")
         try:
             for report in _read(view, topic, partitions, now - BELIEVED_FOR):
-                newest[report.partition, report.offset] = report
+                newest[report.about] = report
         except (ClusterUnreachable, NotAuthorized, StoredJobsError, KafkaException) as failure:
             return Holdups(fault=f"what workers report could not be read from {topic}: {failure}")
-    return Holdups(reports=tuple(report for report in newest.values() if now - report.at < BELIEVED_FOR))
+    recent = [report for report in newest.values() if now - report.at < BELIEVED_FOR]
+    return Holdups(
+        reports=tuple(report for report in recent if isinstance(report, HoldupReport)),
+        waiting=tuple(report for report in recent if isinstance(report, WaitingReport)),
+    )
 
 
-def _read(view: ClusterView, topic: str, partitions: Sequence[Partition], since: datetime) -> Iterable[HoldupReport]:
+def _read(view: ClusterView, topic: str, partitions: Sequence[Partition], since: datetime) -> Iterable[Report]:
     starts, ends = view.offsets_since(partitions, since), view.end_offsets(partitions)
     spans = [
         Span(partition=number, start=max(starts[topic, number], ends[topic, number] - MOST_EVENTS), end=end)
@@ -206,10 +216,12 @@ def _read(view: ClusterView, topic: str, partitions: Sequence[Partition], since:
                 yield report
 
 
-def report_of(value: bytes | str | None) -> HoldupReport | None:
-    """Read an event; None if it is none of a hold-up, or is one of another version of Stoker."""
+def report_of(value: bytes | str | None) -> Report | None:
+    """Read an event; None if it reports neither a hold-up nor what waits, or is one of another version of Stoker."""
     try:
         event = decode_own("JobEvent", value if isinstance(value, bytes) else None)
+        if event["event"] == "waiting":
+            return waiting_of(event)
         return _of_event(event) if event["event"] == "held_up" else None
     except (Undecodable, UnknownSchema, KeyError, ValueError):
         return None

@@ -18,12 +18,14 @@ from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.declaration.delays import DelayClass
 from ...topology.wire import headers as wire
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
+from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.job_record import JobRecord
 from ..stored_jobs.selection import Selection
 from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
+from .waiting_reports import WaitingCounts, sum_of
 
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""
@@ -91,6 +93,8 @@ class QueueStatus:
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one look was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
+        waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
+        retention: how long the queue declares to keep jobs.
         obstacles: why waiting jobs do not run, each with how to fix it; empty when they do or nothing waits.
     """
 
@@ -102,6 +106,8 @@ class QueueStatus:
     pace: Pace | None
     obstacles: tuple[str, ...]
     holdups: tuple[HoldupReport, ...] = ()
+    waits: WaitingCounts | None = None
+    retention: timedelta = timedelta.max
 
     @property
     def waiting(self) -> int:
@@ -220,7 +226,8 @@ def _explained(status: QueueStatus, queue: Queue, look: Look, holdups: Holdups, 
     positions = [(part, look.position(part)) for part in partitions_of(queue.job_topics, look.counts)]
     found = tuple(holdups.believed(queue, status.group, positions))
     more = tuple(_standstill(status, found, holdups.fault, now))
-    return replace(status, holdups=found, obstacles=(*status.obstacles, *more))
+    waits = sum_of(holdups.waiting, queue.name, {member.client_id for member in status.group.members})
+    return replace(status, holdups=found, waits=waits, obstacles=(*status.obstacles, *more))
 
 
 def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill], now: datetime) -> QueueStatus:
@@ -256,7 +263,8 @@ def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: 
         dead_at_most=dead_at_most,
         group=group,
         pace=pace,
-        obstacles=tuple(_obstacles(queue, backlogs, look, group)),
+        obstacles=(*_obstacles(queue, backlogs, look, group), *_aging(queue, backlogs[0].oldest, datetime.now(UTC))),
+        retention=queue.retention,
     )
 
 
@@ -305,6 +313,16 @@ def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Con
         yield f"no worker runs for it: start one with `stoker worker --queue {queue.name}`"
     elif group.state != "stable":
         yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
+
+
+def _aging(queue: Queue, oldest: datetime | None, now: datetime) -> Iterable[str]:
+    """Say that retention comes near, where more than half of it has passed."""
+    if oldest is not None and now - oldest > queue.retention / 2:
+        kept = format_duration(queue.retention)
+        yield (
+            f"the oldest job has waited for {rounded(now - oldest)}, and jobs are kept for {kept}: let it run before "
+            "Kafka deletes it, or raise the queue's retention"
+        )
 
 
 def is_runnable(backlog: Backlog) -> bool:

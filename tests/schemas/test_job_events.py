@@ -19,6 +19,7 @@ from stoker.schemas.job_events import (
     JobHeldUp,
     JobProgressed,
     JobRetried,
+    JobsWaiting,
     OperatorActed,
     encode_event,
     event_datum,
@@ -29,7 +30,12 @@ SCHEMA: dict[str, Any] = {field["name"]: field for field in own_schema("JobEvent
 ROOT = Path(__file__).parents[2]
 SUBJECT = EventSubject(job_id="1", job_type="t", queue="q", topic="n.q", partition=0, offset=5, attempt=2)
 AT = datetime(2013, 1, 1, tzinfo=UTC)
-IN_DETAIL = {JobProgressed: {"done", "total"}, JobHeldUp: {"since", "more"}, OperatorActed: {"phase", "more"}}
+IN_DETAIL = {
+    JobProgressed: {"done", "total"},
+    JobHeldUp: {"since", "more"},
+    JobsWaiting: {"counts"},
+    OperatorActed: {"phase", "more"},
+}
 """{class: its fields that stand in `detail`}."""
 
 

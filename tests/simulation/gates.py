@@ -21,6 +21,11 @@ class SimGate(Gate):
         """It begins open."""
         self.shut: dict[bytes | None, float | None] = {}
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is open for all keys."""
+        return not self.shut
+
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Records of keys that are not shut may."""
         if record.key not in self.shut:

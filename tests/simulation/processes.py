@@ -401,6 +401,7 @@ class SimProcess:
             self._open(self.gate.open_all())
 
     def _open(self, reasons: Sequence[Closed]) -> None:
+        self.gates.note_resting()
         for why in reasons:
             self.gates.release(why)
 

@@ -264,7 +264,7 @@ def test_a_gate_that_is_not_known_by_name_is_reported_in_its_own_words() -> None
     held_up = event(queue, NOW, offset=1)
     detail = {"since": (NOW - timedelta(seconds=44)).isoformat(), "opens": "ann resumes the queue"}
     report = report_of(encode_own("JobEvent", {**held_up, "reason": "paused", "detail": detail}))
-    assert report is not None
+    assert isinstance(report, HoldupReport)
     assert report.sentence(NOW).endswith(" has waited for 44s: paused, until ann resumes the queue")
     assert "w1" in replace(STUCK, state="paused").sentence(NOW)
 

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     OffsetSpec,
 )
 
-from stoker.consumers import Instrument, Worker, WorkerSettings, current_job
+from stoker.consumers import Instrument, Pause, Worker, WorkerSettings, current_job
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
@@ -180,12 +180,20 @@ class RunningWorker:
 
 @contextmanager
 def running_worker(
-    pipeline: Pipeline, cluster: ClusterSettings, *, instruments: Iterable[Instrument] = (), **settings: Any
+    pipeline: Pipeline,
+    cluster: ClusterSettings,
+    *,
+    instruments: Iterable[Instrument] = (),
+    paused: Iterable[Pause] = (),
+    **settings: Any,
 ) -> Iterator[RunningWorker]:
-    """A worker that runs; it is stopped afterwards if the test has not done so."""
+    """A worker that runs, with pauses that stand before; it is stopped afterwards if the test has not done so."""
     thresholds = gc.get_threshold()
     settings = SHORT_GRACES | settings
-    running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(**settings), instruments=instruments))
+    worker = Worker(pipeline, cluster, WorkerSettings(**settings), instruments=instruments)
+    for pause in paused:
+        worker.pause(pause.queue, job_type=pause.job_type, key=pause.key)
+    running = RunningWorker(worker)
     try:
         yield running
     finally:

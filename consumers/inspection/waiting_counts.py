@@ -1,0 +1,55 @@
+"""`WaitingCounts`: how many jobs wait, and for what, published as events for those who look from outside."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Final
+
+from ...schemas.job_events import EventSubject, JobsWaiting
+from ...topology import Queue
+from ..polling.backpressure import Backpressure
+from ..polling.dispatch import Dispatch
+from ..settling.event_publisher import EventPublisher
+from ..settling.writes import utc
+
+REPEAT_S: Final = 5.0
+"""How often counts are published, while something waits."""
+KEY: Final = "key"
+DUE: Final = "due"
+GATE: Final = "gate:"
+
+
+class WaitingCounts:
+    """Counts what waits of one queue; owned by the poll thread."""
+
+    def __init__(
+        self, queue: Queue, worker_id: str, backpressure: Backpressure, dispatch: Dispatch, events: EventPublisher
+    ) -> None:
+        self._queue = queue
+        self._worker_id = worker_id
+        self._backpressure = backpressure
+        self._dispatch = dispatch
+        self._events = events
+        self._next_look_s = 0.0
+        self._waited = False
+
+    def report(self, now_s: float) -> None:
+        """Publish the counts, if it is time and jobs have waited for two looks: keys wait a moment in any queue."""
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + REPEAT_S
+        counts = self.counts()
+        if counts and self._waited:
+            subject = EventSubject(job_id="", job_type="", queue=self._queue.name, topic=self._queue.topic)
+            self._events.publish(
+                JobsWaiting(subject=subject, at=utc(time.time()), worker=self._worker_id, counts=counts)
+            )
+        self._waited = bool(counts)
+
+    def counts(self) -> dict[str, int]:
+        """{reason: jobs that wait for it}, without those that are 0."""
+        counts = Counter({KEY: self._dispatch.lanes.waiting, DUE: len(self._backpressure.calendar)})
+        for why, count in self._dispatch.gates.counts().items():
+            counts[GATE + why.word] += count
+        return {reason: count for reason, count in counts.items() if count}

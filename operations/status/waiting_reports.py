@@ -1,0 +1,66 @@
+"""What workers report of the jobs that they have taken and that wait: how many, and for what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ...consumers.inspection.waiting_counts import DUE, GATE, KEY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingCounts:
+    """How many jobs wait.
+
+    Attributes:
+        key: for an earlier job of their key.
+        due: for their due time.
+        gates: at a gate; {its word, such as `paused`: jobs}.
+    """
+
+    key: int
+    due: int
+    gates: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """For people."""
+        counts = {"an earlier job of their key": self.key, "their due time": self.due, **self.gates}
+        return ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingReport:
+    """What one worker has reported; `counts` by reason, as in the event."""
+
+    queue: str
+    worker: str
+    at: datetime
+    counts: Mapping[str, int]
+
+    @property
+    def about(self) -> object:
+        """What it reports on; a later report of the same replaces it."""
+        return self.queue, self.worker
+
+
+def waiting_of(event: Mapping[str, Any]) -> WaitingReport:  # an Avro record: its schema has the types
+    """Read an event.
+
+    Raises:
+        ValueError: a count is no number.
+    """
+    counts = {reason: int(count) for reason, count in event["detail"].items()}
+    return WaitingReport(queue=event["queue"], worker=event["worker"], at=event["at"], counts=counts)
+
+
+def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str]) -> WaitingCounts | None:
+    """What waits in a queue at those of its workers that are in its group; None where nothing does."""
+    counts = Counter[str]()
+    for report in reports:
+        if report.queue == queue and report.worker in workers:
+            counts.update(report.counts)
+    gates = {reason.removeprefix(GATE): count for reason, count in counts.items() if reason.startswith(GATE)}
+    return WaitingCounts(key=counts[KEY], due=counts[DUE], gates=gates) if counts else None

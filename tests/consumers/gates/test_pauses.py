@@ -1,0 +1,108 @@
+"""Pauses: the jobs of a queue, a type or a key wait until they are resumed, at no attempt's cost, and no others do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.pauses import Pause, Pauses
+from stoker.consumers.records.record import Record
+from support.scenes.deliveries import Delivery, declare
+
+QUEUE = Pause("work")
+MAILS = Pause("work", "mail")
+ANN = Pause("work", None, b"ann")
+MAILS_OF_ANN = Pause("work", "mail", b"ann")
+
+
+@dataclass
+class Scene:
+    """A row with pauses, and what has started behind it."""
+
+    delivery: Delivery = field(default_factory=declare)
+    started: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin, with nothing paused."""
+        self.row = GateRow()
+        self.pauses = Pauses(self.row)
+        self.row.add([self.pauses])
+        self.row.start(self.make_ready)
+        mails = [self.record(1, b"mail", b"ann"), self.record(2, b"mail", b"bob")]
+        self.records = [*mails, self.record(3, b"call", b"ann"), self.record(4, b"call", None)]
+
+    def record(self, offset: int, job_type: bytes, key: bytes | None) -> Record:
+        """A record of a job."""
+        return self.delivery.record({"ce_type": job_type, "ce_id": b"%d" % offset}, key=key, offset=offset)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """As the dispatch does."""
+        self.started += [record.offset for record in (self.row.admit(records) if self.row else records)]
+
+
+def test_a_row_is_false_while_nothing_is_paused() -> None:
+    """So that a gate costs nothing then."""
+    scene = Scene()
+    assert not scene.row
+    scene.pauses.begin(MAILS)
+    assert scene.row
+    scene.pauses.begin(ANN)
+    scene.pauses.end(MAILS)
+    assert scene.row
+    scene.pauses.end(ANN)
+    assert not scene.row
+
+
+@pytest.mark.parametrize(
+    ("pause", "starts"),
+    [
+        pytest.param(QUEUE, [], id="queue"),
+        pytest.param(MAILS, [3, 4], id="type"),
+        pytest.param(ANN, [2, 4], id="key"),
+        pytest.param(MAILS_OF_ANN, [2, 3, 4], id="type and key"),
+        pytest.param(Pause("work", "fax"), [1, 2, 3, 4], id="another type"),
+    ],
+)
+def test_what_is_paused_waits_and_nothing_else_does(pause: Pause, starts: list[int]) -> None:
+    """And it starts when it is resumed."""
+    scene = Scene()
+    scene.pauses.begin(pause)
+    scene.make_ready(scene.records)
+    assert scene.started == starts
+    assert scene.row.counts() == ({pause: 4 - len(starts)} if len(starts) < 4 else {})
+    scene.pauses.end(pause)
+    assert sorted(scene.started) == [1, 2, 3, 4]
+    assert scene.row.count == 0
+
+
+def test_what_two_pauses_hold_waits_for_both() -> None:
+    """Whichever ends first."""
+    scene = Scene()
+    scene.pauses.begin(MAILS)
+    scene.pauses.begin(ANN)
+    scene.make_ready(scene.records)
+    scene.pauses.end(MAILS)
+    assert scene.started == [4, 2]
+    scene.pauses.end(ANN)
+    assert sorted(scene.started) == [1, 2, 3, 4]
+
+
+def test_pauses_begin_and_end_once() -> None:
+    """However often they are asked for."""
+    scene = Scene()
+    for pause in (MAILS, ANN, MAILS):
+        scene.pauses.begin(pause)
+    assert list(scene.pauses.standing) == [MAILS, ANN]
+    scene.pauses.end(MAILS)
+    scene.pauses.end(MAILS)
+    assert list(scene.pauses.standing) == [ANN]
+
+
+def test_a_pause_names_what_it_is_and_what_resumes_it() -> None:
+    """In inspections and logs."""
+    assert (QUEUE.word, str(QUEUE)) == ("paused", "the jobs of queue 'work'")
+    assert QUEUE.detail == {"opens": "Worker.resume('work')"}
+    assert str(MAILS_OF_ANN) == "the jobs of type 'mail' of key 'ann' of queue 'work'"
+    assert MAILS_OF_ANN.detail == {"opens": "Worker.resume('work', job_type='mail', key='ann')"}

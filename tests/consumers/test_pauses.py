@@ -1,0 +1,120 @@
+"""On a real broker: paused jobs wait and cost no attempt, others go on, and the order of each key stays."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from stoker.consumers import Pause, current_job
+from stoker.consumers.inspection import waiting_counts
+from stoker.operations.cluster_view import ClusterView
+from stoker.operations.commands.queues import queue_data, queue_lines
+from stoker.operations.status.queues import QueueStatus, inspect_queues, take_look
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, Pipeline, Queue
+from stoker.topology.declaration.pipeline import UnknownName
+from support.scenes.worker import Gate, Journal, create, declare_queue, running_worker, wait_all_committed
+from support.waiting import wait_until
+
+
+def declare(namespace: str, journal: Journal, gate: Gate | None = None) -> tuple[Pipeline, Queue]:
+    """Two types of jobs on one queue, with keys."""
+    pipeline, queue = declare_queue(namespace, partitions=2)
+
+    @pipeline.job(queue, key="key")
+    def mail(number: int, key: str) -> None:
+        if gate is not None and number == 0:
+            gate.wait()
+        journal.note((number, key, current_job().attempt))
+
+    @pipeline.job(queue, key="key")
+    def call(number: int, key: str) -> None:
+        journal.note((number, key, current_job().attempt))
+
+    return pipeline, queue
+
+
+def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterSettings, namespace: str) -> None:
+    """Jobs of another type run, but for those behind a paused one of their key."""
+    journal = Journal()
+    pipeline, queue = declare(namespace, journal)
+    create(pipeline, cluster)
+    mail, call = pipeline.job_types["mail"], pipeline.job_types["call"]
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(mail.call(number, f"m{number % 10}") for number in range(100))
+        producer.enqueue_many(call.call(number, f"c{number % 10}") for number in range(100))
+        producer.enqueue(call, 100, "m0")
+    with running_worker(pipeline, cluster, paused=[Pause("work", "mail")]) as running:
+        worker = running.worker
+        journal.wait_for(*[(number, f"c{number % 10}", 1) for number in range(100)])
+        wait_until(lambda: worker.inspect()[0].parked == 91, what="all to be taken")
+        assert {key[0] for _, key, _ in journal.said} == {"c"}
+        (gated,) = worker.inspect()[0].gated
+        assert (gated.word, gated.count, gated.detail) == ("paused", 10, "Worker.resume('work', job_type='mail')")
+        assert worker.pauses() == [Pause("work", "mail")]
+        wait_until(lambda: worker.snapshot()[0].lag == 101, what="the lag of all that waits")
+        worker.resume("work", job_type="mail")
+        journal.wait(201)
+        assert (worker.pauses(), worker.inspect()[0].gated) == ([], ())
+        wait_all_committed(cluster, queue)
+    for key in range(10):
+        expected = [*range(key, 100, 10), *([100] if key == 0 else [])]
+        assert [number for number, of_key, _ in journal.said if of_key == f"m{key}"] == expected
+    assert {attempt for _, _, attempt in journal.said} == {1}
+
+
+def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """With one runner, the others are ready behind the one that runs."""
+    journal, gate = Journal(), Gate()
+    pipeline, _ = declare(namespace, journal, gate)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(pipeline.job_types["mail"].call(number, f"m{number}") for number in range(10))
+    with running_worker(pipeline, cluster, concurrency=1) as running:
+        worker = running.worker
+        wait_until(lambda: gate.waiting and worker.inspect()[0].ready == 9 - len(journal.runs), what="ready jobs")
+        before = len(journal.runs)
+        worker.pause()
+        gate.open()
+        wait_until(lambda: sum(gated.count for gated in worker.inspect()[0].gated) == 9 - before, what="the pause")
+        assert journal.said[before:] == [(0, "m0", 1)]
+        worker.resume()
+        journal.wait(10)
+
+
+def test_what_is_paused_is_seen_from_outside(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stoker queues` counts it by reason, by the word of the workers."""
+    monkeypatch.setattr(waiting_counts, "REPEAT_S", 0.5)
+    journal = Journal()
+    pipeline, queue = declare(namespace, journal)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(pipeline.job_types["mail"].call(number, "m") for number in range(5))
+    view = ClusterView(cluster)
+
+    def status() -> QueueStatus:
+        (found,) = inspect_queues(view, [queue], take_look(view, [queue]), None)
+        return found
+
+    with running_worker(pipeline, cluster, paused=[Pause("work", None, b"m")]):
+        wait_until(lambda: status().waits is not None, what="the worker's report")
+        data = queue_data(status())
+        assert data["waiting_for"] == {"key": 4, "due": 0, "gates": {"paused": 1}}
+        assert data["retention_s"] == timedelta(days=7).total_seconds()
+        assert "  waiting for: an earlier job of their key 4, paused 1" in queue_lines([status()])
+
+
+def test_names_that_nobody_knows_are_refused(cluster: ClusterSettings, namespace: str) -> None:
+    """A slip would pause nothing."""
+    pipeline, _ = declare(namespace, Journal())
+    create(pipeline, cluster)
+    with running_worker(pipeline, cluster) as running:
+        with pytest.raises(UnknownName, match="no queue 'works'; did you mean work"):
+            running.worker.pause("works")
+        with pytest.raises(UnknownName, match="no job type 'mial'; did you mean mail"):
+            running.worker.resume(job_type="mial")
