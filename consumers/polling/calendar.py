@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterator
-from itertools import count
 from typing import Final
 
 from confluent_kafka import Message
@@ -30,7 +29,7 @@ BUDGET_BYTES: Final = 16 * 1024 * 1024
 """Of packed records in memory: some 50,000 of 100 bytes each, half a minute of 1,700 jobs a second."""
 EVICTED_TO: Final = 0.75
 """Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
-ENTRY_BYTES: Final = 150
+ENTRY_BYTES: Final = 165
 """What a packed record takes beside its bytes."""
 USUAL_BYTES: Final = 500
 """What a record is taken to weigh before any was seen."""
@@ -45,8 +44,8 @@ _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
 _HOUR_MASK: Final = (1 << HOUR_BITS) - 1
 
 Wanted = dict[Assignment, list[int]]
-_Entry = tuple[int, int, int, Assignment, bytes]
-"""When a record wakes, in epoch milliseconds; a number that none shares; offset, assignment, and the packed record."""
+_Entry = tuple[int, int, bytes]
+"""Wake time in epoch milliseconds and offset, in one number; assignment number, the packed record."""
 
 
 class Calendar:
@@ -58,7 +57,7 @@ class Calendar:
     def __init__(self, longest_s: float, budget_bytes: int = BUDGET_BYTES) -> None:
         self._longest_s = longest_s
         self._budget_bytes = budget_bytes
-        self._sequence = count()
+        self._assignments: dict[int, Assignment] = {}
         self._come: list[_Entry] = []
         self._seconds: dict[int, list[_Entry]] = {}
         self._first: list[int] = []
@@ -135,7 +134,8 @@ class Calendar:
 
     def _keep(self, wake_ms: int, offset: int, assignment: Assignment, packed: bytes) -> None:
         second = wake_ms >> SECOND_BITS
-        entry = wake_ms, next(self._sequence), offset, assignment, packed
+        entry = wake_ms << OFFSET_BITS | offset, assignment.number, packed
+        self._assignments[assignment.number] = assignment
         self.in_memory += 1
         self._used_bytes += len(packed) + ENTRY_BYTES
         if second <= self._now_ms >> SECOND_BITS:
@@ -154,9 +154,9 @@ class Calendar:
         """Forget the records of later seconds but for their offsets, the last ones first, until there is some room."""
         enough_bytes = self._budget_bytes * EVICTED_TO
         while self._used_bytes > enough_bytes and (last := self._last_in_memory()) > second:
-            for wake_ms, _, offset, assignment, packed in self._seconds.pop(last):
+            for wakes, number, packed in self._seconds.pop(last):
                 self._let_go(packed)
-                self._note(assignment, offset, wake_ms)
+                self._note(self._assignments[number], wakes & _OFFSET_MASK, wakes >> OFFSET_BITS)
 
     def _let_go(self, packed: bytes) -> None:
         self.in_memory -= 1
@@ -166,10 +166,10 @@ class Calendar:
         """Take out at most `limit` records whose time has come, of those in memory, the earliest first."""
         self._advance(int(now_s * 1_000))
         due: list[Record] = []
-        while self._come and self._come[0][0] <= self._now_ms and len(due) < limit:
-            *_, assignment, packed = heapq.heappop(self._come)
+        while self._come and self._come[0][0] >> OFFSET_BITS <= self._now_ms and len(due) < limit:
+            _, number, packed = heapq.heappop(self._come)
             self._let_go(packed)
-            due.append(unpacked_record(packed, assignment))
+            due.append(unpacked_record(packed, self._assignments[number]))
         return due
 
     def _advance(self, now_ms: int) -> None:
@@ -183,7 +183,7 @@ class Calendar:
     def next_due_at_s(self) -> float | None:
         """The epoch time at which `pop_due` is to be called again, if nothing comes meanwhile."""
         if self._come:
-            return self._come[0][0] / 1_000
+            return (self._come[0][0] >> OFFSET_BITS) / 1_000
         while self._first and self._first[0] not in self._seconds:
             heapq.heappop(self._first)
         return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
@@ -238,16 +238,18 @@ class Calendar:
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Forget the records of partitions that are no longer ours."""
+        numbers = {assignment.number for assignment in assignments}
         for entries in (self._come, *self._seconds.values()):
-            for entry in entries:
-                if entry[3] in assignments:
-                    self._let_go(entry[4])
-            entries[:] = [entry for entry in entries if entry[3] not in assignments]
+            for _, number, packed in entries:
+                if number in numbers:
+                    self._let_go(packed)
+            entries[:] = [entry for entry in entries if entry[1] not in numbers]
         heapq.heapify(self._come)
         self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
         self._by_offset -= self._near.drop(assignments) + self._far.drop(assignments)
         for assignment in assignments:
             self.coming -= len(self._coming.pop(assignment, ()))
+            self._assignments.pop(assignment.number, None)
 
     def holds(self, assignment: Assignment, offset: int) -> bool:
         """Whether a record waits here; it looks at all of its assignment, unless none of that is elsewhere."""
@@ -258,23 +260,27 @@ class Calendar:
         days = (self._near, self._far)
         if any(number & _OFFSET_MASK == offset for day in days for number in day.of(assignment)):
             return True
-        return any(entry[2] == offset and entry[3] is assignment for entry in self._entries())
+        return any(place == (assignment, offset) for place in self._in_memory_places())
 
     def find(self, lane: Lane) -> tuple[Record, float] | None:
         """A record of a lane that waits in memory, and the epoch time at which it wakes."""
         key = lane if isinstance(lane, bytes) else lane.encode()
-        for wake_ms, _, _, assignment, packed in self._entries():
-            if key in packed and (record := unpacked_record(packed, assignment)).lane == lane:
-                return record, wake_ms / 1_000
+        for wakes, number, packed in self._entries():
+            if key in packed and (record := unpacked_record(packed, self._assignments[number])).lane == lane:
+                return record, (wakes >> OFFSET_BITS) / 1_000
         return None
 
     def places(self) -> Iterator[tuple[Assignment, int]]:
         """All that waits here, in no order."""
-        yield from ((entry[3], entry[2]) for entry in self._entries())
+        yield from self._in_memory_places()
         for days in (self._near, self._far):
             yield from ((assignment, number & _OFFSET_MASK) for assignment, number in days)
         for assignment, offsets in self._coming.items():
             yield from ((assignment, offset) for offset in offsets)
+
+    def _in_memory_places(self) -> Iterator[tuple[Assignment, int]]:
+        for wakes, number, _ in self._entries():
+            yield self._assignments[number], wakes & _OFFSET_MASK
 
     def _entries(self) -> Iterator[_Entry]:
         yield from self._come

@@ -181,6 +181,22 @@ def test_a_removed_tier(waiting: int, allowed: Allowed, group: Group, deletes: b
     assert f"{waiting} jobs wait" in planned.findings[0].line()
 
 
+def test_a_delay_topic_that_is_none_of_the_queue_is_no_less_than_a_removed_tier() -> None:
+    """Another version may have left it behind: jobs that wait there would be read by no worker."""
+    pipeline, topic = shop(), f"{MAIN}.delay.endless"
+    topics = {**as_declared(pipeline), topic: TopicState(partitions=2, replication=1)}
+    planned = plan_for(pipeline, Inventory(topics=topics, waiting={topic: 3}))
+    assert _by_group(planned) == {"refused": [topic]}
+    assert "delay topic that is not declared any more; 3 jobs wait in it" in planned.findings[0].line()
+
+
+def test_a_delay_topic_that_is_missing_is_created() -> None:
+    """As after an update to a version that has them."""
+    pipeline = shop()
+    topics = {name: state for name, state in as_declared(pipeline).items() if name not in DELAYS}
+    assert _by_group(plan_for(pipeline, Inventory(topics=topics))) == {"create": DELAYS}
+
+
 def test_topics_that_nothing_declares_are_told_of() -> None:
     """A topic of the namespace that belongs to no declared queue is shown, and never touched."""
     pipeline = shop()
