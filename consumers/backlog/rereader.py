@@ -119,11 +119,11 @@ class Rereader:
             if sweep.assignment in assignments:
                 self._end(place, sweep)
 
-    def turn(self) -> Reread:
-        """Read on for a moment; never waits."""
+    def turn(self, limit: int = READS_A_TURN) -> Reread:
+        """Read on for a moment, at most so many records; never waits."""
         reread = Reread()
         moved: set[tuple[str, int]] = set()
-        for message in self._consumer.consume(READS_A_TURN, 0) if self._sweeps else ():
+        for message in self._consumer.consume(limit, 0) if self._sweeps else ():
             place = str(message.topic()), message.partition() or 0
             sweep, offset = self._sweeps.get(place), message.offset()
             if sweep is None or offset is None or offset < sweep.position or place in moved:

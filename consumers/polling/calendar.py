@@ -38,6 +38,8 @@ OFFSET_BITS: Final = 42
 HOUR_BITS: Final = 64 - OFFSET_BITS
 """An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
 SECOND_BITS: Final = 10
+PRESSED_SECONDS: Final = 20
+"""A sweep over a million records takes some ten seconds where runners have much to do."""
 OPENED_AT_ONCE: Final = 20_000
 """So many numbers of an hour go to their seconds in one turn: 10 ms of work."""
 _OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
@@ -67,6 +69,7 @@ class Calendar:
         self._near, self._far, self._by_offset = Days(), Days(), 0
         self._coming: dict[Assignment, set[int]] = {}
         self.coming = 0
+        self._first_coming = 0
         self._now_ms = 0
 
     def __len__(self) -> int:
@@ -206,6 +209,8 @@ class Calendar:
         wanted: Wanted = {}
         room = self._room() if self._by_offset else 0
         while room > 0 and self._open_hours() and (second := self._near.first) is not None:
+            if not self.coming and not wanted:
+                self._first_coming = second
             for assignment, numbers in self._near.take(second, room):
                 room -= len(numbers)
                 wanted.setdefault(assignment, []).extend(number & _OFFSET_MASK for number in numbers)
@@ -214,6 +219,11 @@ class Calendar:
             self.coming += len(offsets)
             self._coming.setdefault(assignment, set()).update(offsets)
         return wanted
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether records that are being read again may be due soon, or are."""
+        return bool(self.coming) and self._first_coming - PRESSED_SECONDS <= self._now_ms >> SECOND_BITS
 
     def _room(self) -> int:
         """How many records may be read again now: none as long as half of the budget is used, else at least one."""

@@ -6,12 +6,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
 from ..backlog.lane_backlog import Place, offsets_by_assignment
-from ..backlog.rereader import Rereader
+from ..backlog.rereader import READS_A_TURN, Rereader
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
@@ -26,6 +27,8 @@ from .settled import SettledBatches
 
 _LOGGER = logging.getLogger("stoker.worker")
 
+PRESSED_READS: Final = 4 * READS_A_TURN
+"""In a turn, where records are to be due soon that are still being read: each turn waits for the interpreter."""
 OnError = Callable[[KafkaError], None]
 
 
@@ -104,7 +107,7 @@ class Intake:
             self._rereader.want(assignment, offsets)
         if not self._rereader.is_busy:
             return
-        reread = self._rereader.turn()
+        reread = self._rereader.turn(PRESSED_READS if self._calendar.is_pressed else READS_A_TURN)
         wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
         records = [Record(message, assignment) for assignment, message in wanted]
         if records:

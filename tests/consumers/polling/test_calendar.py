@@ -234,3 +234,19 @@ def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / count < 16, message
+
+
+def test_it_is_pressed_only_while_records_are_read_again_that_are_due_soon() -> None:
+    """Then more is read in a turn, at the cost of what runs beside it."""
+    log = Log(budget_bytes=4 * RECORD_BYTES)
+    log.write(0.0, 1.0, 2.0, 3.0, *(600.0 + number for number in range(10)))
+    assert not log.calendar.is_pressed
+    log.calendar.pop_due(NOW_S + 4, 9)
+    wanted = log.calendar.take_wanted()
+    assert wanted
+    assert not log.calendar.is_pressed
+    log.calendar.pop_due(NOW_S + 590, 9)
+    assert log.calendar.is_pressed
+    for offset in wanted[log.place]:
+        log.calendar.take_reread(log.place, log.messages[offset])
+    assert not log.calendar.is_pressed
