@@ -42,7 +42,7 @@ PITFALLS = {
     ),
     "ignores a retry delay that is too long": (
         "test_retry_after_is_kept_whatever_its_length",
-        "test_a_record_that_is_not_due_moves_on_to_the_tier_that_fits",
+        "test_a_delayed_record_waits_where_it_is_until_it_is_due",
     ),
     "swallows the delivery error of an enqueue": (
         "test_a_producer_tells_of_an_outage_in_time_and_goes_on_after_it",
@@ -109,7 +109,7 @@ PITFALLS = {
     ),
     "starves a retry behind the jobs that wait for it": ("test_a_key_whose_jobs_fill_the_bounds_still_gets_its_retry",),
     "has retry topics with fewer partitions": ("test_the_topics_of_a_queue_must_agree",),
-    "pauses so often that the prefetch is lost": ("test_a_partition_is_full_at_its_share_and_drained_at_half_of_it",),
+    "pauses so often that the prefetch is lost": ("test_a_short_lack_of_room_is_waited_out",),
     # surprise
     "keeps the retry counter in memory": ("test_workers_killed_at_random_lose_no_job",),
     "keeps the count of crashes in memory": (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from stoker.consumers.partitions.assignments import Assignments
-from stoker.consumers.polling.backpressure import Backpressure
+from stoker.consumers.polling.backpressure import PAUSE_AFTER_S, Backpressure
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.records.record import Record
@@ -54,6 +55,22 @@ def test_partitions_that_leave_are_paused_as_well() -> None:
     scene.assignments.add([TopicPartition("unit.q", 0), TopicPartition("unit.q.retry.1s", 0)])
     scene.assignments.leave_all()
     scene.backpressure.pause(cast(Consumer, consumer))
+    assert consumer.paused == {("unit.q", 0)}
+
+
+def test_a_short_lack_of_room_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause throws the prefetch away: partitions rest only when there was no room for a second."""
+    scene, consumer, now_s = Scene(), PausedConsumer(), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    scene.assignments.add([TopicPartition("unit.q", 0)])
+    scene.begin(76)
+    for passed_s in (0.0, PAUSE_AFTER_S / 2, PAUSE_AFTER_S / 2):
+        now_s[0] += passed_s
+        assert not scene.backpressure.may_fetch()
+        scene.backpressure.rest(cast(Consumer, consumer))
+    assert consumer.paused == set()
+    now_s[0] += 0.01
+    scene.backpressure.rest(cast(Consumer, consumer))
     assert consumer.paused == {("unit.q", 0)}
 
 
