@@ -18,10 +18,16 @@ Place = tuple[Assignment, int]
 """An assignment, and an offset of it."""
 
 
+def hash_of(lane: Lane) -> int:
+    """What a lane is known by here. A key and a job's id of one text are two lanes, which Python would hash alike."""
+    return hash(lane) if isinstance(lane, bytes) else ~hash(lane)
+
+
 class LaneBacklog:
     """The waiting records of the lanes of one queue; guarded by the lanes' lock.
 
-    A record is *aside* first; when the next records of its lane are wanted it is *coming*, until it was read again.
+    Lanes are known by their hashes (`hash_of`). A record is *aside* first; when the next records of its lane are wanted
+    it is *coming*, until it was read again.
     Falsy where there is nothing of either.
     """
 
@@ -51,26 +57,31 @@ class LaneBacklog:
         """Whether `take_wanted` has something to give."""
         return bool(self._wanted)
 
-    def holds(self, lane: Lane) -> bool:
+    def holds(self, lane_hash: int) -> bool:
         """Whether records of the lane wait here, so that later ones must come behind them."""
-        lane_hash = hash(lane)
         return lane_hash in self._coming or lane_hash in self._aside
 
-    def is_coming(self, lane: Lane) -> bool:
+    def is_coming(self, lane_hash: int) -> bool:
         """Whether records of the lane are being read again."""
-        return hash(lane) in self._coming
+        return lane_hash in self._coming
 
-    def put(self, lane: Lane, assignment: Assignment, offset: int) -> None:
+    def put(self, lane_hash: int, assignment: Assignment, offset: int) -> None:
         """Add a record behind all others of its lane."""
+        self._aside.append(lane_hash, self._number_of(assignment, offset))
+
+    def put_back(self, lane_hash: int, places: Iterable[Place]) -> None:
+        """Add records, in their order, ahead of all others of their lane, of which none is coming."""
+        self._aside.prepend(lane_hash, [self._number_of(*place) for place in places])
+
+    def _number_of(self, assignment: Assignment, offset: int) -> int:
         slot = self._slots.get(assignment)
         if slot is None:
             slot = self._slots[assignment] = next(self._numbers)
             self._assignments[slot] = assignment
-        self._aside.append(hash(lane), slot << _OFFSET_BITS | offset)
+        return slot << _OFFSET_BITS | offset
 
-    def want(self, lane: Lane, limit: int) -> None:
+    def want(self, lane_hash: int, limit: int) -> None:
         """Have the next records of a lane read again, unless some of it are being read."""
-        lane_hash = hash(lane)
         if lane_hash in self._coming:
             return
         numbers = self._aside.take(lane_hash, limit)
@@ -105,9 +116,13 @@ class LaneBacklog:
 
     def places(self) -> Iterator[Place]:
         """All that waits here, in no order of lanes."""
-        yield from self._lanes
-        for number in self._aside:
-            yield self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK
+        return (place for place, _ in self.items())
+
+    def items(self) -> Iterator[tuple[Place, int]]:
+        """All that waits here with its lane's hash, in no order of lanes."""
+        yield from self._lanes.items()
+        for lane_hash, number in self._aside.items():
+            yield (self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK), lane_hash
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Forget the records of partitions that are no longer ours."""

@@ -73,6 +73,12 @@ class OffsetQueues:
         for shard in self._shards:
             yield from shard
 
+    def items(self) -> Iterator[tuple[int, int]]:
+        """All numbers with their lanes, as `hash` gives those."""
+        for shard in self._shards:
+            for lane, number in shard.items():
+                yield lane - (lane >> 63 << 64), number
+
     def discard(self, is_gone: Callable[[int], bool]) -> None:
         """Take out all numbers for which this is true; it walks through all queues, 1,000,000 numbers in a second."""
         for at, shard in enumerate(self._shards):
@@ -162,6 +168,12 @@ class _Shard:
     def __iter__(self) -> Iterator[int]:
         for entry in self._first:
             yield from self._list_from(entry)
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """All numbers with their lanes, unsigned."""
+        for lane, first in zip(self._hashes, self._first, strict=True):
+            for number in self._list_from(first):
+                yield lane, number
 
     def _list_from(self, entry: int) -> Iterator[int]:
         while entry != _NONE:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from threading import Lock
 
+from ..backlog.lane_backlog import hash_of
 from ..records.assignment import Assignment
 from ..records.record import Record
 from .gate import Gate, Wait, Why
+from .lanes_aside import LanesAside
 
 Receive = Callable[[list[Record]], None]
 Listen = Callable[[Why], None]
@@ -21,9 +24,13 @@ class GateRow:
 
     A record waits here also when a step has sent it back (`hold`). Safe to call from all threads.
 
+    In memory it holds records up to a bound. Beyond it, the poll thread moves those that a gate holds back aside, each
+    with its whole lane (`set_aside`); here remains the lane's hash. When its reason is released, or its time comes, the
+    poll thread takes the lane back (`take_opened`), and its first record asks the gates again.
+
     Attributes:
         asked: the gates that do not rest: those to be asked.
-        count: how many records wait here.
+        count: how many records wait here in memory.
     """
 
     def __init__(self, gates: Sequence[Gate] = (), *, clock: Callable[[], float] = time.time) -> None:
@@ -39,6 +46,10 @@ class GateRow:
         self._listeners: list[Listen] = []
         self.asked: tuple[Gate, ...] = ()
         self.count = 0
+        self._bytes = 0
+        self._most, self._most_bytes = sys.maxsize, sys.maxsize
+        self._beyond: list[tuple[Record, Wait]] = []
+        self._aside = LanesAside()
         self.note_resting()
 
     def __bool__(self) -> bool:
@@ -53,6 +64,10 @@ class GateRow:
         """Note that a gate rests, or rests no more."""
         with self._lock:
             self.asked = tuple(gate for gate in self._gates if not gate.is_resting)
+
+    def bound(self, records: int, size_bytes: int) -> None:
+        """Hold no more than this in memory, but for records without lane and those that steps have sent back."""
+        self._most, self._most_bytes = records, size_bytes
 
     def start(self, receive: Receive) -> None:
         """Start the gates; `receive` makes records ready, and so asks the gates again."""
@@ -80,7 +95,13 @@ class GateRow:
                 return True
             with self._lock:
                 if openings == self._openings:  # else what it waits for may have opened meanwhile
-                    return not self._add(record, wait)
+                    return not self._add_bounded(record, wait)
+
+    def _add_bounded(self, record: Record, wait: Wait) -> bool:
+        is_held = self._add(record, wait)
+        if is_held and record.lane is not None and self._is_beyond:
+            self._beyond.append((record, wait))
+        return is_held
 
     def _ask(self, record: Record) -> Wait | None:
         now_s = self._clock()
@@ -104,31 +125,93 @@ class GateRow:
             return False
         self._held.setdefault(wait.why, {})[record] = wait
         self.count += 1
+        self._bytes += record.size_bytes
         if wait.until_at_s is not None:
             heapq.heappush(self._timed, (wait.until_at_s, next(self._numbers), record, wait))
         return True
+
+    @property
+    def _is_beyond(self) -> bool:
+        return self.count > self._most or self._bytes > self._most_bytes
+
+    # ---- what waits aside
+
+    def set_aside(self, may_leave: Callable[[Record], bool]) -> list[Record]:
+        """Take out what waits beyond the bound, and keep the hash of its lane; what may not leave yet stays."""
+        if not self._beyond:
+            return []
+        with self._lock:
+            beyond, self._beyond = self._beyond if self._is_beyond else [], []
+            left: list[Record] = []
+            for record, wait in beyond:
+                if self._held.get(wait.why, {}).get(record) is not wait:
+                    continue  # it was released before
+                if record.lane is None or not may_leave(record):
+                    self._beyond.append((record, wait))
+                else:
+                    self._remove(record, wait.why)
+                    self._aside.add(wait.why, wait.until_at_s, hash_of(record.lane))
+                    left.append(record)
+        return left
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether lanes that waited aside are to be taken back."""
+        return self._aside.has_opened
+
+    def take_opened(self, limit: int) -> list[int]:
+        """Take the hashes of lanes that waited aside and wait no more, the first ones first."""
+        with self._lock:
+            return self._aside.take(limit)
+
+    @property
+    def lanes_aside(self) -> int:
+        """How many lanes wait aside, or are to be taken back."""
+        return len(self._aside)
+
+    def why_of(self, lane_hash: int) -> Wait | None:
+        """Why a lane waits aside; None where it does not. It looks at all of them."""
+        with self._lock:
+            found = self._aside.why_of(lane_hash)
+        return None if found is None else Wait(until_at_s=found[1], why=found[0])
+
+    def forget_lanes(self, is_gone: Callable[[int], bool]) -> None:
+        """Forget the lanes aside of which nothing is ours any more."""
+        with self._lock:
+            self._aside.discard(is_gone)
 
     # ---- the end of a wait
 
     def release(self, why: Why) -> None:
         """Make ready what waits for this reason."""
-        self._make_ready(self.take([why], is_opening=True))
+        with self._lock:  # at once: a record that is put aside in between would stay there
+            self._openings += 1
+            self._aside.open(why)
+            released = self._taken([why])
+        self._make_ready(released)
 
-    def take(self, whys: Iterable[Why], *, is_opening: bool = False) -> list[Record]:
-        """Take out what waits for these reasons."""
+    def take(self, whys: Iterable[Why]) -> list[Record]:
+        """Take out what waits for these reasons in memory."""
         with self._lock:
-            self._openings += is_opening
-            taken = [record for why in whys for record in self._held.pop(why, ())]
-            self.count -= len(taken)
+            return self._taken(whys)
+
+    def _taken(self, whys: Iterable[Why]) -> list[Record]:
+        taken = [record for why in whys for record in self._held.pop(why, ())]
+        self.count -= len(taken)
+        self._bytes -= sum(record.size_bytes for record in taken)
         return taken
 
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `ask_again` has something to do; None while nothing waits for a time."""
-        return self._timed[0][0] if self._timed else None
+        in_memory = self._timed[0][0] if self._timed else None
+        return min(filter(None, (in_memory, self._aside.next_at_s)), default=None)
 
     def ask_again(self) -> None:
         """Make ready what has waited for its time; called by the poll thread in each turn."""
+        if self._aside.next_at_s is not None:
+            with self._lock:
+                self._aside.open_due(self._clock())
         if self._timed and self._timed[0][0] <= self._clock():
             self._make_ready(self._due())
 
@@ -146,6 +229,7 @@ class GateRow:
         of_reason = self._held[why]
         del of_reason[record]
         self.count -= 1
+        self._bytes -= record.size_bytes
         if not of_reason:
             del self._held[why]
 
@@ -173,7 +257,9 @@ class GateRow:
             self._is_stopping = True
             self._held.clear()
             self._timed.clear()
-            self.count = 0
+            self._beyond.clear()
+            self._aside.clear()
+            self.count = self._bytes = 0
 
     # ---- for people
 
@@ -183,14 +269,17 @@ class GateRow:
             return list(self._held)
 
     def waiting(self) -> dict[Record, Wait]:
-        """All records that wait here: until when, and why."""
+        """All records that wait here in memory: until when, and why."""
         with self._lock:
             return {record: wait for held in self._held.values() for record, wait in held.items()}
 
     def counts(self) -> dict[Why, int]:
-        """{reason: how many records wait for it}."""
+        """{reason: how many records wait for it}; of a lane aside, its first one."""
         with self._lock:
-            return {why: len(held) for why, held in self._held.items()}
+            counts = self._aside.counts()
+            for why, held in self._held.items():
+                counts[why] = counts.get(why, 0) + len(held)
+        return counts
 
     def count_of(self, kind: type[Why]) -> int:
         """How many records wait for reasons of one kind."""

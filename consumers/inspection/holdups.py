@@ -104,18 +104,25 @@ class Holdups:
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
-        aside = self._dispatch.lanes.aside(waiting)
         gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
+        aside = self._dispatch.lanes.aside(waiting.keys() - parked.keys() - gated.keys())
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
-            elif spot in aside:
-                yield Holdup(spot=spot, state="behind", since_s=since_s)
             elif spot in gated:
-                yield _of_gated(*gated[spot], since_s)
+                record, wait = gated[spot]
+                yield _of_gated(spot, wait, since_s, record)
+            elif spot in aside:
+                yield self._of_aside(spot, aside[spot], since_s)
             elif not self._calendar.holds(*spot):  # else it waits in its tier until it is due, as it should
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
+
+    def _of_aside(self, spot: Spot, lane_hash: int, since_s: float) -> Holdup:
+        closed = self._dispatch.gates.why_of(lane_hash)
+        return (
+            Holdup(spot=spot, state="behind", since_s=since_s) if closed is None else _of_gated(spot, closed, since_s)
+        )
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
         ahead = running.get(record.lane)
@@ -145,10 +152,10 @@ def _at(spots: Container[Spot], records: Iterable[Record]) -> dict[Spot, Record]
     return {spot: record for record in records if (spot := spot_of(record)) in spots}
 
 
-def _of_gated(record: Record, wait: Wait, since_s: float) -> Holdup:
+def _of_gated(spot: Spot, wait: Wait, since_s: float, record: Record | None = None) -> Holdup:
     due = {} if wait.until_at_s is None else {"due": utc(wait.until_at_s).isoformat()}
     detail = {**wait.why.detail, **due}
-    return Holdup(spot=spot_of(record), state=wait.why.word, since_s=since_s, record=record, detail=detail)
+    return Holdup(spot=spot, state=wait.why.word, since_s=since_s, record=record, detail=detail)
 
 
 def _of_run(run: Run, state: State) -> Holdup:

@@ -93,7 +93,7 @@ class Overview:
             queue=self._queue.name,
             worker=self._worker_id,
             ready=self._dispatch.runners.ready,
-            parked=self._dispatch.lanes.waiting,
+            parked=self._dispatch.waiting_behind,
             held=len(self._backpressure.calendar),
             in_flight=self._backpressure.in_flight,
             stuck=dog.stuck,

@@ -49,7 +49,7 @@ class WaitingCounts:
 
     def counts(self) -> dict[str, int]:
         """{reason: jobs that wait for it}, without those that are 0."""
-        counts = Counter({KEY: self._dispatch.lanes.waiting, DUE: len(self._backpressure.calendar)})
+        counts = Counter({KEY: self._dispatch.waiting_behind, DUE: len(self._backpressure.calendar)})
         for why, count in self._dispatch.gates.counts().items():
             counts[GATE + why.word] += count
         return {reason: count for reason, count in counts.items() if count}

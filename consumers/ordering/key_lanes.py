@@ -3,7 +3,8 @@
 A lane exists only while it has work. Its first record is ready; the others wait behind it and become ready one by one,
 each when the one before has run, whatever became of that. Jobs that wait in a retry tier are passed by later ones.
 
-A lane is *idle* where nothing of it is ready or running, because its next record is being read again.
+A lane is *idle* where nothing of it is ready or running, because its next record is being read again. Of a lane that a
+gate holds back nothing may be in memory at all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
-from ..backlog.lane_backlog import Place
+from ..backlog.lane_backlog import Place, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -35,12 +36,12 @@ class KeyLanes(Lanes):
         ready: list[Record] = []
         aside: list[Record] = []
         with self._lock:
-            waiting = self._waiting
+            waiting, backlog = self._waiting, self.backlog
             for record in records:
                 lane = record.lane
                 if lane is None:
                     ready.append(record)
-                elif lane not in waiting:
+                elif lane not in waiting and not (backlog and backlog.holds(hash_of(lane))):
                     waiting[lane] = None
                     ready.append(record)
                 elif not self._park_behind(lane, record):
@@ -50,7 +51,8 @@ class KeyLanes(Lanes):
         return aside
 
     def _park_behind(self, lane: Lane, record: Record) -> bool:
-        if not self._park(lane, record, self._waiting[lane] or ()):
+        """False where the record was put aside, as always where nothing of its lane is in memory."""
+        if not self._park(lane, record, self._waiting.get(lane) or ()):
             return False
         self._put_behind(lane, record)
         return True
@@ -71,7 +73,9 @@ class KeyLanes(Lanes):
                 lane_hash = self.backlog.end_coming((record.assignment, record.offset))
                 if lane is None or lane_hash is None:
                     continue
-                if self._idle.pop(lane_hash, None) is not None:
+                is_idle = self._idle.pop(lane_hash, None) is not None
+                if is_idle or lane not in self._waiting:
+                    self._waiting.setdefault(lane, None)
                     ready.append(record)
                 else:
                     self.parking.add(record)
@@ -83,18 +87,25 @@ class KeyLanes(Lanes):
         """Go on with the records behind these."""
         with self._lock:
             for place in places:
-                lane = self._idle.get(self.backlog.end_coming(place) or 0)
-                if lane is not None:
-                    self._rest(lane)
+                lane_hash = self.backlog.end_coming(place)
+                if lane_hash in self._idle:
+                    self._rest(lane_hash, self._idle[lane_hash])
 
-    def _rest(self, lane: Lane) -> None:
-        """Wait for the next record of a lane of which nothing is in memory, or forget the lane."""
-        if not self.backlog.holds(lane):
-            self._idle.pop(hash(lane), None)
-            del self._waiting[lane]
+    def _rest(self, lane_hash: int, lane: Lane | None) -> None:
+        """Wait for the next record of a lane of which nothing is in hand, or forget the lane; None where it has woken.
+
+        One that has woken may be in memory by now, and at work: a record of it that comes parks then.
+        """
+        if not self.backlog.holds(lane_hash):
+            self._idle.pop(lane_hash, None)
+            if lane is not None:
+                del self._waiting[lane]
             return
-        self._idle[hash(lane)] = lane
-        self._want_more(lane, ())
+        self._idle[lane_hash] = lane
+        self._want_more(lane_hash, ())
+
+    def _remove_lane(self, lane: Lane) -> list[Record]:
+        return list(self._waiting.pop(lane) or ())
 
     def expect(self, record: Record, outcome: Outcome) -> None:
         """No lane waits for what is about to be written."""
@@ -123,7 +134,7 @@ class KeyLanes(Lanes):
                 if behind:
                     following.append(self._unpark(behind))
                 elif backlog:
-                    self._rest(lane)
+                    self._rest(hash_of(lane), lane)
                 else:
                     del waiting[lane]
             if backlog:
@@ -135,7 +146,7 @@ class KeyLanes(Lanes):
         """Want more of the lanes that go on with these."""
         for record in following:
             if record.lane is not None:
-                self._want_more(record.lane, self._waiting[record.lane] or ())
+                self._want_more(hash_of(record.lane), self._waiting[record.lane] or ())
 
     def _unpark(self, behind: deque[Record]) -> Record:
         record = behind.popleft()
@@ -153,8 +164,8 @@ class KeyLanes(Lanes):
             for record in dropped:
                 self.parking.remove(record)
             self.backlog.drop(assignments)
-            for lane in list(self._idle.values()):
-                self._rest(lane)
+            for lane_hash, lane_or_none in list(self._idle.items()):
+                self._rest(lane_hash, lane_or_none)
         return dropped
 
     def parked_records(self) -> list[Record]:

@@ -15,11 +15,11 @@ in memory have run, the lane wants the next ones; the poll thread reads them aga
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock
 from typing import Protocol
 
-from ..backlog.lane_backlog import LaneBacklog, Place
+from ..backlog.lane_backlog import LaneBacklog, Place, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -52,7 +52,7 @@ class Lanes(ABC):
     def __init__(self, make_ready: MakeReady, limits: ParkingLimits) -> None:
         self._make_ready = make_ready
         self._lock = Lock()
-        self._idle: dict[int, Lane] = {}
+        self._idle: dict[int, Lane | None] = {}
         self.parking = Parking(limits)
         self.backlog = LaneBacklog()
 
@@ -60,6 +60,11 @@ class Lanes(ABC):
     def waiting(self) -> int:
         """How many records wait behind others of their lane, wherever they are."""
         return self.parking.count + len(self.backlog)
+
+    @property
+    def idle(self) -> int:
+        """How many lanes have nothing in hand until their next record was read again."""
+        return len(self._idle)
 
     @abstractmethod
     def begin(self, awaited: Mapping[Lane, Collection[Awaited]]) -> None:
@@ -74,12 +79,57 @@ class Lanes(ABC):
 
     def add_unread(self, lane: Lane, assignment: Assignment, offset: int) -> bool:
         """Put a record aside that was not looked at yet; False where its lane has none aside, and it must be added."""
-        backlog = self.backlog
+        backlog, lane_hash = self.backlog, hash_of(lane)
         with self._lock:
-            if not backlog.holds(lane):
+            if not backlog.holds(lane_hash):
                 return False
-            backlog.put(lane, assignment, offset)
+            backlog.put(lane_hash, assignment, offset)
         return True
+
+    # ---- whole lanes
+
+    def may_leave(self, record: Record) -> bool:
+        """Whether the lane of a ready record may leave the memory: not while records of it are being read again."""
+        return record.lane is not None and not self.backlog.is_coming(hash_of(record.lane))
+
+    def set_aside(self, records: Iterable[Record]) -> list[Record]:
+        """Put the lanes of ready records that `may_leave` aside as a whole; gives all that has left the memory.
+
+        Nobody holds such a record any more, and nothing of its lane is ready until `wake`.
+        """
+        left: list[Record] = []
+        with self._lock:
+            for record in records:
+                if record.lane is None:
+                    continue
+                behind = self._remove_lane(record.lane)
+                for parked in behind:
+                    self.parking.leave(parked)
+                of_lane = [record, *behind]
+                places = [(one.assignment, one.offset) for one in of_lane]
+                self.backlog.put_back(hash_of(record.lane), places)
+                left += of_lane
+        return left
+
+    def wake(self, lane_hashes: Iterable[int]) -> None:
+        """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""
+        with self._lock:
+            for lane_hash in lane_hashes:
+                self._wake(lane_hash)
+
+    def holds(self, lane_hash: int) -> bool:
+        """Whether records of a lane are aside, or are being read again."""
+        with self._lock:
+            return self.backlog.holds(lane_hash)
+
+    def _wake(self, lane_hash: int) -> None:
+        if lane_hash not in self._idle and self.backlog.holds(lane_hash) and not self.backlog.is_coming(lane_hash):
+            self._idle[lane_hash] = None  # its name is not known before the record is here
+            self.backlog.want(lane_hash, 1)
+
+    @abstractmethod
+    def _remove_lane(self, lane: Lane) -> list[Record]:
+        """Forget a lane whose first record is ready; gives those that park behind it, in their order."""
 
     @abstractmethod
     def readd(self, records: Iterable[Record]) -> None:
@@ -129,25 +179,28 @@ class Lanes(ABC):
     def _park(self, lane: Lane, record: Record, behind: Collection[Record]) -> bool:
         """Note that a record parks behind these of its lane; False where it was put aside."""
         parking, backlog = self.parking, self.backlog
-        if parking.is_full or len(behind) >= parking.lane_share or (backlog and backlog.holds(lane)):
-            backlog.put(lane, record.assignment, record.offset)
+        if parking.is_full or len(behind) >= parking.lane_share or (backlog and backlog.holds(hash_of(lane))):
+            backlog.put(hash_of(lane), record.assignment, record.offset)
             return False
         parking.add(record)
         return True
 
-    def _want_more(self, lane: Lane, behind: Collection[Record]) -> None:
+    def _want_more(self, lane_hash: int, behind: Collection[Record]) -> None:
         """Want the next records of a lane that has few in memory, as many as there is room for, and one in any case."""
         if len(behind) <= self.parking.lane_share // 2:
             room = self.parking.room(behind, self.backlog.coming)
             if room > 0 or not behind:
-                self.backlog.want(lane, max(1, room))
+                self.backlog.want(lane_hash, max(1, room))
 
-    def aside(self, places: Container[Place]) -> set[Place]:
-        """Those of these places whose records wait aside; it looks at all of these, which takes a while."""
-        if not self.backlog:
-            return set()
+    def aside(self, places: Collection[Place]) -> dict[Place, int]:
+        """Those of these places whose records wait aside, and the hash of their lane.
+
+        It looks at all that is aside, which takes a while.
+        """
+        if not self.backlog or not places:
+            return {}
         with self._lock:
-            return {place for place in self.backlog.places() if place in places}
+            return {place: lane_hash for place, lane_hash in self.backlog.items() if place in places}
 
     @abstractmethod
     def awaited_source(self, record: Record) -> Source | None:

@@ -64,9 +64,13 @@ class Parking:
         self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
 
     def remove(self, record: Record) -> None:
-        """Count a record that parks no more."""
-        self.count -= 1
+        """Count a record that goes on."""
         self._went_on += 1
+        self.leave(record)
+
+    def leave(self, record: Record) -> None:
+        """Count a record that parks here no more, and does not go on either."""
+        self.count -= 1
         self._bytes -= record.size_bytes
 
     def room(self, behind: Collection[Record], coming: int) -> int:

@@ -2,7 +2,8 @@
 
 A lane is in one of four states. Something of it is *in hand* (ready, running, or ended and not yet settled); or it is
 *suspended*, because records of its key are awaited from tiers and delays; or it is *idle*, because its next record is
-being read again; or it has nothing to do, and is forgotten. What comes from tiers and delays goes ahead of what is
+being read again; or it has nothing to do, and is forgotten. Of a lane that a gate holds back, nothing may be in memory.
+What comes from tiers and delays goes ahead of what is
 parked from the main topic.
 
 Which records are awaited is known from two sources: those that this worker moved there, and those that were found
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 
-from ..backlog.lane_backlog import Place
+from ..backlog.lane_backlog import Place, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
@@ -97,8 +98,13 @@ class StrictLanes(Lanes):
                 if record.lane is None:
                     ready.append(record)
                     continue
+                goes_ahead = record.assignment.source.goes_ahead
+                if not goes_ahead and self._is_aside(record.lane):
+                    self.backlog.put(hash_of(record.lane), record.assignment, record.offset)
+                    aside.append(record)
+                    continue
                 lane = self._lane(record.lane)
-                if record.assignment.source.goes_ahead:
+                if goes_ahead:
                     lane.ahead.append(record)
                     self.parking.add(record)
                     self._await_no_more(record.lane, awaited_as(record))
@@ -111,6 +117,14 @@ class StrictLanes(Lanes):
             self._make_ready(ready)
         return aside
 
+    def _is_aside(self, key: Lane) -> bool:
+        """Whether nothing of a lane is in memory, and some of it is aside."""
+        return bool(self.backlog) and key not in self._lanes and self.backlog.holds(hash_of(key))
+
+    def _remove_lane(self, lane: Lane) -> list[Record]:
+        removed = self._lanes.pop(lane)
+        return [*removed.ahead, *removed.behind]
+
     def readd(self, records: Iterable[Record]) -> None:
         """Make the first record of each idle lane ready; the others park in memory."""
         ready: list[Record] = []
@@ -120,7 +134,7 @@ class StrictLanes(Lanes):
                 if record.lane is not None and lane_hash is not None:
                     self._idle.pop(lane_hash, None)
                     lane = self._lane(record.lane)
-                    lane.behind.append(record)
+                    (lane.ahead if record.assignment.source.goes_ahead else lane.behind).append(record)
                     self.parking.add(record)
                     ready += self._advance(record.lane, lane)
         if ready:
@@ -130,8 +144,13 @@ class StrictLanes(Lanes):
         """Go on with the records behind these."""
         with self._lock:
             for place in places:
-                key = self._idle.pop(self.backlog.end_coming(place) or 0, None)
-                if key is not None:
+                lane_hash = self.backlog.end_coming(place)
+                if lane_hash not in self._idle:
+                    continue
+                key = self._idle.pop(lane_hash)
+                if key is None:
+                    self._wake(lane_hash)
+                else:
                     self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
@@ -194,12 +213,21 @@ class StrictLanes(Lanes):
             for record in dropped:
                 self.parking.remove(record)
             self.backlog.drop(assignments)
-            touched |= set(self._idle.values())
-            self._idle.clear()
+            touched |= self._take_idle()
             following = [record for key in touched for record in self._advance(key, self._lane(key))]
         if following:
             self._make_ready(following)
         return dropped
+
+    def _take_idle(self) -> set[Lane]:
+        """Wake those again that have woken before, and take out the others."""
+        idle, self._idle = self._idle, {}
+        for lane_hash in [lane_hash for lane_hash, key in idle.items() if key is None]:
+            if self.backlog.is_coming(lane_hash):
+                self._idle[lane_hash] = None
+            else:
+                self._wake(lane_hash)
+        return {key for key in idle.values() if key is not None}
 
     def _lane(self, key: Lane) -> _Lane:
         lane = self._lanes.get(key)
@@ -213,10 +241,10 @@ class StrictLanes(Lanes):
         following = lane.advance(is_suspended=is_suspended)
         if following is not None:
             self.parking.remove(following)
-        if self.backlog and not is_suspended and self.backlog.holds(key):
-            self._want_more(key, lane.behind)
+        if self.backlog and not is_suspended and self.backlog.holds(hash_of(key)):
+            self._want_more(hash_of(key), lane.behind)
             if lane.is_empty:
-                self._idle[hash(key)] = key
+                self._idle[hash_of(key)] = key
         if lane.is_empty:
             self._lanes.pop(key, None)
         return [] if following is None else [following]

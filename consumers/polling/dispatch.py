@@ -74,6 +74,7 @@ class Dispatch:
         self._max_in_flight = settings.max_in_flight
         self._failure: BaseException | None = None
         limits = ParkingLimits(2 * settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
+        gates.bound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
         self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
         self.excuse = Excuse(queue)
         settle_step = SettleStep(queue, step_context.ledgers, self.lanes, settler, self.excuse)
@@ -109,8 +110,13 @@ class Dispatch:
         return self._failure is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     def count_parked(self) -> int:
-        """How many records in memory may not run now, and so take nobody's room; of those at gates, up to a bound."""
+        """How many records in memory may not run now, and so take nobody's room; of those at gates up to a bound."""
         return self.lanes.parking.count + min(self.gates.count, self._max_in_flight)
+
+    @property
+    def waiting_behind(self) -> int:
+        """How many records wait behind others of their lane; not the first ones of lanes that gates hold back aside."""
+        return max(0, self.lanes.waiting - self.gates.lanes_aside)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
@@ -123,7 +129,20 @@ class Dispatch:
         ready = self.runners.drop(assignments) + self.gates.drop(assignments)
         for record in ready:
             self.lanes.release(record)
+        if self.gates.lanes_aside:
+            self.gates.forget_lanes(lambda lane_hash: not self.lanes.holds(lane_hash))
         return parked + ready
+
+    def set_aside(self) -> list[Record]:
+        """Put lanes aside that gates hold back beyond their bound; gives the records that have left the memory."""
+        held = self.gates.set_aside(self.lanes.may_leave)
+        return self.lanes.set_aside(held) if held else []
+
+    def wake(self, room: int) -> None:
+        """Take lanes back that gates hold back no more, so many at the most with those on their way."""
+        room -= self.lanes.idle
+        if room > 0:
+            self.lanes.wake(self.gates.take_opened(room))
 
     def stop(self, settle_within: timedelta) -> None:
         """Cut short what still runs, settle what has ended."""

@@ -101,6 +101,7 @@ class Intake:
     def reread(self) -> None:
         """Bring back the records that lanes and calendar want, as they were read again."""
         lanes = self._dispatch.lanes
+        self._move_lanes()
         for assignment, offsets in offsets_by_assignment(lanes.take_wanted()).items():
             self._rereader.want(assignment, offsets)
         for assignment, offsets in self._calendar.take_wanted().items():
@@ -118,6 +119,14 @@ class Intake:
         if reread.gone:
             self._note_gone(reread.gone)
 
+    def _move_lanes(self) -> None:
+        """Move lanes that gates hold back out of memory, and take others back."""
+        aside = self._dispatch.set_aside()
+        if aside:
+            self._backpressure.end(aside)
+        if self._dispatch.gates.has_opened:
+            self._dispatch.wake(self._backpressure.room)
+
     def _is_delayed(self, assignment: Assignment, message: Message) -> bool:
         """Whether a record that was read again waits on in the calendar; a due one that its lane wanted does not."""
         return assignment.source.is_delayed and self._calendar.take_reread(assignment, message)
@@ -125,7 +134,8 @@ class Intake:
     @property
     def is_rereading(self) -> bool:
         """Whether records that somebody wants are still to come."""
-        return self._rereader.is_busy or self._dispatch.lanes.backlog.has_wanted
+        dispatch = self._dispatch
+        return self._rereader.is_busy or dispatch.lanes.backlog.has_wanted or dispatch.gates.has_opened
 
     def _note_gone(self, gone: list[Place]) -> None:
         for assignment, offset in gone:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +18,12 @@ from stoker.operations.status.queues import QueueStatus, inspect_queues, take_lo
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.declaration.pipeline import UnknownName
+from support.program import TESTS, program
+from support.programs import pausing_worker
 from support.scenes.worker import Gate, Journal, create, declare_queue, running_worker, wait_all_committed
 from support.waiting import wait_until
+
+DEADLINE_S = 60.0
 
 
 def declare(namespace: str, journal: Journal, gate: Gate | None = None) -> tuple[Pipeline, Queue]:
@@ -33,6 +41,18 @@ def declare(namespace: str, journal: Journal, gate: Gate | None = None) -> tuple
         journal.note((number, key, current_job().attempt))
 
     return pipeline, queue
+
+
+@contextmanager
+def killed_at_end(cluster: ClusterSettings, namespace: str, runs: Path, release: Path) -> Iterator[None]:
+    """A worker process that is killed in the end."""
+    command = [*program("pausing_worker"), cluster.bootstrap_servers, namespace, str(runs), str(release)]
+    process = subprocess.Popen(command, cwd=TESTS, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterSettings, namespace: str) -> None:
@@ -107,6 +127,72 @@ def test_what_is_paused_is_seen_from_outside(
         assert data["waiting_for"] == {"key": 4, "due": 0, "gates": {"paused": 1}}
         assert data["retention_s"] == timedelta(days=7).total_seconds()
         assert "  waiting for: an earlier job of their key 4, paused 1" in queue_lines([status()])
+
+
+MANY = 300
+KEYS = 100
+
+
+def mails_by_key(said: list[tuple[int, str, int]]) -> dict[str, list[int]]:
+    """{key: the numbers of its jobs, in the order of their runs}."""
+    found: dict[str, list[int]] = {}
+    for number, key, _ in said:
+        found.setdefault(key, []).append(number)
+    return found
+
+
+def test_far_more_may_be_paused_than_memory_may_hold(cluster: ClusterSettings, namespace: str) -> None:
+    """A hundred keys wait, with the heads of forty in memory; others go on, and each key comes back in its order."""
+    journal = Journal()
+    pipeline, queue = declare(namespace, journal)
+    create(pipeline, cluster)
+    mail, call = pipeline.job_types["mail"], pipeline.job_types["call"]
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(mail.call(number, f"m{number % KEYS}") for number in range(MANY))
+        producer.enqueue_many(call.call(number, f"c{number % KEYS}") for number in range(MANY))
+    with running_worker(pipeline, cluster, paused=[Pause("work", "mail")], max_in_flight=40) as running:
+        worker = running.worker
+        assert {key[0] for _, key, _ in journal.wait(MANY)} == {"c"}
+        wait_until(lambda: worker.snapshot()[0].in_flight <= 3 * 40, what="the others to leave the memory")
+        seen = worker.inspect()[0]
+        assert [(gated.word, gated.count) for gated in seen.gated] == [("paused", KEYS)]
+        assert seen.parked == MANY - KEYS
+        worker.resume("work", job_type="mail")
+        worker.pause("work", job_type="mail")
+        worker.resume("work", job_type="mail")
+        journal.wait(2 * MANY)
+        wait_all_committed(cluster, queue)
+        assert worker.inspect()[0].gated == ()
+    for key in range(KEYS):
+        assert mails_by_key(journal.said)[f"m{key}"] == list(range(key, MANY, KEYS))
+    assert len(journal.said) == 2 * MANY
+
+
+def test_paused_jobs_outlast_a_kill(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:
+    """The topics have them; what ran beside them does not run again, and they run when the pause ends."""
+    runs, release = tmp_path / "runs", tmp_path / "release"
+    runs.touch()
+    pipeline, queue, mail, call = pausing_worker.declare(namespace, runs)
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        for number in range(MANY):
+            producer.enqueue(mail.with_options(key=f"m{number % KEYS}"), number)
+            producer.enqueue(call.with_options(key=f"c{number % KEYS}"), number)
+
+    def lines() -> list[str]:
+        return runs.read_text().splitlines()
+
+    with killed_at_end(cluster, namespace, runs, release):
+        wait_until(lambda: len(lines()) >= MANY, DEADLINE_S, "the others to run")
+    assert not [line for line in lines() if line.startswith("mail")]
+    with killed_at_end(cluster, namespace, runs, release):
+        release.touch()
+        wait_until(lambda: len({line for line in lines() if line.startswith("mail")}) == MANY, DEADLINE_S, "mails")
+        wait_all_committed(cluster, queue, DEADLINE_S)
+    mails = [int(line.split()[1]) for line in lines() if line.startswith("mail")]
+    assert sorted(mails) == list(range(MANY))
+    for key in range(KEYS):
+        assert [number for number in mails if number % KEYS == key] == list(range(key, MANY, KEYS))
 
 
 def test_names_that_nobody_knows_are_refused(cluster: ClusterSettings, namespace: str) -> None:

@@ -40,6 +40,8 @@ def check_rest(world: World) -> None:
             assert process.backpressure.in_flight == 0
             assert len(process.calendar) == 0
             assert process.dispatch.lanes.waiting == 0
+            assert process.dispatch.lanes.idle == 0
+            assert process.gates.lanes_aside == 0
             check_watched(world, process)
     for place, log in world.brokers.logs.items():
         if place[0] in world.queue.job_topics:

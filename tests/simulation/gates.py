@@ -17,9 +17,7 @@ KEYS: Final = (None, b"a", b"c")
 class SimGate(Gate):
     """One process's; `shut` holds the keys that wait, with the time until which they do, or None."""
 
-    def __post_init__(self) -> None:
-        """It begins open."""
-        self.shut: dict[bytes | None, float | None] = {}
+    shut: dict[bytes | None, float | None]
 
     @property
     def is_resting(self) -> bool:

@@ -240,6 +240,7 @@ class Play:
 
     def finish(self) -> None:
         """All faults end, and everything comes to rest."""
+        self.world.is_ending = True
         self.world.set_registry(is_away=False, has_newer=True)
         self.world.end_transactions()
         for process in self.world.processes:

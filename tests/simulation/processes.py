@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping, MutableSequence, Sequence
@@ -61,6 +62,8 @@ REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
 UNANSWERED = KafkaError(KafkaError.REQUEST_TIMED_OUT)
 PARKED_IN_MEMORY = 2
 """All further records that wait behind others of their key are put aside."""
+GATED_IN_MEMORY = 0
+"""What a gate holds back is put aside, with its lane, in the next turn."""
 CALENDAR_BYTES = 1_500
 """Three or four records that are not due are in memory; all others are known by their offsets."""
 
@@ -175,6 +178,7 @@ class SimProcess:
             waits=self.waits,
             make_runners=self._make_runners,
         )
+        self.gates.bound(GATED_IN_MEMORY, sys.maxsize)
         self.dispatch.lanes.parking.limits = ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0)
         self.gates.start(self.dispatch._make_ready)
         self.waits._defer = self.dispatch._defer

@@ -145,6 +145,7 @@ class World:
         self.owners: dict[int, SimProcess] = {}
         self._numbers = count(1)
         self.topics = self.queue.job_topics
+        self.is_ending = False
 
     # ---- producers and operators
 
@@ -273,13 +274,17 @@ class World:
             next(self._numbers),
             chance,
             writers=FOLLOWED_WRITERS if self.shape.is_followed else WRITERS,
-            gate=SimGate() if self.shape.is_gated else None,
+            gate=self._make_gate(),
             counts=CountingInstrument() if self.shape.is_watched else None,
         )
         if self.shape.spills_beyond is not None:
             process.spill_beyond(self.shape.spills_beyond)
         self.processes.append(process)
         return process
+
+    def _make_gate(self) -> SimGate | None:
+        """Shut for one key, until all faults end."""
+        return SimGate({} if self.is_ending else {b"a": None}) if self.shape.is_gated else None
 
     def assign(self, process: SimProcess, partition: int, *, in_parts: bool) -> None:
         """The group gives it a partition that nobody has, with its tiers, in one go or one by one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.records.assignment import Assignment
@@ -173,3 +174,101 @@ def test_gates_start_and_stop_with_their_row() -> None:
     assert gate.is_reading
     row.stop()
     assert not gate.is_reading
+
+
+def aside(scene: Scene, *offsets: int) -> list[int]:
+    """Make records with lanes ready and put aside what is beyond a bound of two; gives what has left the memory."""
+    scene.row.bound(2, 1_000_000)
+    scene.make_ready([plain_record(offset, f"k{offset}", scene.assignment) for offset in offsets])
+    return [record.offset for record in scene.row.set_aside(lambda _record: True)]
+
+
+def taken_back(scene: Scene, limit: int = 10) -> list[int]:
+    """The offsets of the lanes that are opened, by their keys."""
+    offsets = {hash_of(b"k%d" % offset): offset for offset in range(20)}
+    return [offsets[lane_hash] for lane_hash in scene.row.take_opened(limit)]
+
+
+def test_beyond_the_bound_records_leave_the_memory_and_their_lanes_are_known() -> None:
+    """The first ones stay; the others come back when the reason is released, in portions."""
+    scene = Scene()
+    assert aside(scene, 1, 3, 5, 7, 9) == [5, 7, 9]
+    assert (scene.row.count, scene.row.lanes_aside, scene.row.counts()) == (2, 3, {ODD: 5})
+    assert not scene.row.has_opened
+    scene.gate.is_closed = False
+    scene.row.release(ODD)
+    assert scene.started == [1, 3]
+    assert (taken_back(scene, 2), taken_back(scene), scene.row.has_opened) == ([5, 7], [9], False)
+    assert scene.row.lanes_aside == 0
+
+
+def test_what_was_released_before_it_left_the_memory_does_not_leave_it() -> None:
+    """It is ready, and would run twice."""
+    scene = Scene()
+    scene.row.bound(0, 1_000_000)
+    scene.make_ready([plain_record(1, "k1", scene.assignment)])
+    scene.gate.is_closed = False
+    scene.row.release(ODD)
+    assert (scene.started, scene.row.set_aside(lambda _record: True)) == ([1], [])
+
+
+def test_what_may_not_leave_yet_is_looked_at_again() -> None:
+    """As while records of its lane are being read."""
+    scene = Scene()
+    scene.row.bound(0, 1_000_000)
+    scene.make_ready([plain_record(1, "k1", scene.assignment)])
+    assert scene.row.set_aside(lambda _record: False) == []
+    assert scene.row.count == 1
+    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [1]
+
+
+def test_lanes_aside_come_back_at_their_time() -> None:
+    """Up to a second later than those in memory."""
+    scene = Scene(OddGate(until_at_s=110.4))
+    aside(scene, 1, 3, 5)
+    assert scene.row.next_at_s == 110.4
+    scene.now_s = 110.5
+    scene.row.ask_again()
+    assert (scene.started, scene.row.next_at_s, taken_back(scene)) == ([1, 3], 111, [])
+    scene.now_s = 111.0
+    scene.row.ask_again()
+    assert taken_back(scene) == [5]
+
+
+def test_nothing_is_asked_again_for_lanes_aside_that_came_back() -> None:
+    """The poll thread would turn without rest."""
+    scene = Scene(OddGate(until_at_s=110.0))
+    aside(scene, 1, 3, 5)
+    scene.now_s = 110.0
+    scene.row.ask_again()
+    assert (taken_back(scene), scene.row.next_at_s) == ([5], None)
+
+
+def test_lanes_aside_that_are_not_ours_any_more_are_forgotten() -> None:
+    """Those that are opened and not taken back as well."""
+    scene = Scene()
+    aside(scene, 1, 3, 5, 7)
+    scene.row.release(ODD)
+    aside(scene, 9, 11)
+    scene.row.forget_lanes(lambda lane_hash: lane_hash in (hash_of(b"k5"), hash_of(b"k9")))
+    assert taken_back(scene) == [7]
+    scene.row.stop()
+    assert scene.row.lanes_aside == 0
+
+
+def test_the_bound_in_bytes_counts_as_well() -> None:
+    """Few records may be large."""
+    scene = Scene()
+    records = [plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3)]
+    scene.row.bound(100, records[0].size_bytes)
+    scene.make_ready(records)
+    assert scene.row.set_aside(lambda _record: True) == [records[1]]
+
+
+def test_a_lane_aside_tells_why_it_waits() -> None:
+    """For those who ask why its partition does not go on."""
+    scene = Scene()
+    aside(scene, 1, 3, 5)
+    wait = scene.row.why_of(hash_of(b"k5"))
+    assert wait is not None
+    assert (wait.why, wait.until_at_s, scene.row.why_of(hash_of(b"k1"))) == (ODD, None, None)

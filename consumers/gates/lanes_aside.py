@@ -1,0 +1,112 @@
+"""`LanesAside`: the lanes that wait at a gate and of which nothing is in memory; 8 bytes each."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from array import array
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+from .gate import Why
+
+Bucket = tuple[Why, int | None]
+"""Why lanes wait, and the second in which the gates are asked again; None where only a release ends the wait."""
+
+
+class LanesAside:
+    """Lanes, by their hashes, in the order in which they left the memory; guarded by the row's lock.
+
+    When their reason is released, or its time comes, they are *opened*: `take` gives them, some at a time.
+    """
+
+    def __init__(self) -> None:
+        self._closed: dict[Bucket, array[int]] = {}
+        self._timed: list[tuple[int, int, Bucket]] = []
+        self._numbers = count()
+        self._opened: deque[array[int]] = deque()
+        self._taken = 0
+
+    def __len__(self) -> int:
+        """How many lanes wait here, those that are opened included."""
+        return sum(map(len, self._closed.values())) + self.opened
+
+    @property
+    def opened(self) -> int:
+        """How many lanes `take` has to give."""
+        return sum(map(len, self._opened)) - self._taken
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether there are any."""
+        return bool(self._opened)
+
+    def add(self, why: Why, until_at_s: float | None, lane_hash: int) -> None:
+        """Add a lane."""
+        bucket = why, None if until_at_s is None else math.ceil(until_at_s)
+        lanes = self._closed.get(bucket)
+        if lanes is None:
+            lanes = self._closed[bucket] = array("q")
+            if bucket[1] is not None:
+                heapq.heappush(self._timed, (bucket[1], next(self._numbers), bucket))
+        lanes.append(lane_hash)
+
+    def open(self, why: Why) -> None:
+        """Open all lanes that wait for this reason."""
+        for bucket in [bucket for bucket in self._closed if bucket[0] == why]:
+            self._opened.append(self._closed.pop(bucket))
+
+    @property
+    def next_at_s(self) -> float | None:
+        """The epoch time at which `open_due` has something to do; None while nothing waits for a time."""
+        return self._timed[0][0] if self._timed else None
+
+    def open_due(self, now_s: float) -> None:
+        """Open the lanes whose time has come."""
+        while self._timed and self._timed[0][0] <= now_s:
+            _, _, bucket = heapq.heappop(self._timed)
+            if bucket in self._closed:  # else it was released before
+                self._opened.append(self._closed.pop(bucket))
+
+    def take(self, limit: int) -> list[int]:
+        """Take opened lanes, the first ones first."""
+        taken: list[int] = []
+        while self._opened and len(taken) < limit:
+            first = self._opened[0]
+            portion = first[self._taken : self._taken + limit - len(taken)]
+            taken += portion
+            self._taken += len(portion)
+            if self._taken == len(first):
+                self._opened.popleft()
+                self._taken = 0
+        return taken
+
+    def discard(self, is_gone: Callable[[int], bool]) -> None:
+        """Forget the lanes for which this is true."""
+        opened = self.take(self.opened)
+        for bucket, lanes in list(self._closed.items()):
+            self._closed[bucket] = array("q", (lane for lane in lanes if not is_gone(lane)))
+            if not self._closed[bucket]:
+                del self._closed[bucket]
+        kept = array("q", (lane for lane in opened if not is_gone(lane)))
+        if kept:
+            self._opened.append(kept)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._closed.clear()
+        self._timed.clear()
+        self._opened.clear()
+        self._taken = 0
+
+    def counts(self) -> dict[Why, int]:
+        """{reason: lanes that wait for it}, without those that are opened."""
+        counts: dict[Why, int] = {}
+        for (why, _), lanes in self._closed.items():
+            counts[why] = counts.get(why, 0) + len(lanes)
+        return counts
+
+    def why_of(self, lane_hash: int) -> tuple[Why, float | None] | None:
+        """Why a lane waits, and until when; None where it does not. It looks at all lanes."""
+        return next((bucket for bucket, lanes in self._closed.items() if lane_hash in lanes), None)
