@@ -44,7 +44,11 @@ def _section(ctx: click.Context) -> str:
     command = ctx.command
     usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
     records = [param.get_help_record(ctx) for param in command.get_params(ctx)]
-    rows = [f"| {_cell(f'`{name}`')} | {_cell(text)} |" for name, text in filter(None, records) if name != "--help"]
+    rows = [
+        f"| {_cell(f'`{name}`')} | {_cell(text)} |"
+        for name, text in filter(None, records)
+        if "--help" not in name.split(", ")
+    ]
     table = ["| option | meaning |", "|---|---|", *rows, ""] if rows else []
     prose = [_paragraph(text) for text in inspect.cleandoc(command.help or "").split("\n\n")]
     return "\n".join([f"\n## {ctx.command_path}\n", f"```text\n{usage}\n```\n", *prose, *table])
