@@ -17,6 +17,7 @@ from confluent_kafka import Message, TopicPartition
 from ...topology import Queue
 from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.commit_metadata import CommitMetadata
+from ..records.offset_set import OffsetSet
 from ..records.source import Reader, sources_of
 from .ledger import Ledger
 from .restore import Restored
@@ -119,8 +120,11 @@ class Assignments:
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
         commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=list(start.former_chunks))
         assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
-        if assignment.progress.is_passing:
-            self.passing.add(assignment)
+        self._note_passing(assignment)
+
+    def _note_passing(self, begun: Assignment) -> None:
+        if begun.progress.is_passing:
+            self.passing.add(begun)
 
     def not_passed(self, messages: Iterable[Message]) -> Iterator[Message]:
         """Leave out the records that an owner before has completed; each is looked at when those before are taken."""
@@ -132,14 +136,21 @@ class Assignments:
         self.passing = {a for a in self.passing if a.is_current and a.progress.is_passing}
 
     def begin_anew(self, former: Assignment, offset: int) -> Assignment:
-        """Begin a new assignment of a partition that is not what it was, and is still ours.
+        """Begin a new assignment of a partition that is not what it was from `offset` on, and is still ours.
 
-        So what runs of the former one is settled in full, until both end: a retry that was left to the delivery to
-        come would be lost where none comes, or where the ledger in memory has this attempt for settled.
+        It begins at the lowest incomplete offset, if that lies before: what was fetched from there on and has not begun
+        is dropped, and must be delivered again. What runs of the former one is settled in full, until both end: a retry
+        that was left to the delivery to come would be lost where none comes, or where the ledger in memory has this
+        attempt for settled.
         """
         assignment = self._make(TopicPartition(former.topic, former.partition))
         assignment.replace(former)
-        assignment.progress.begin(CommitMetadata(committed_offset=offset, position=offset))
+        committable = former.progress.committable()
+        start = offset if committable is None else min(offset, committable)
+        incomplete = OffsetSet(former.progress.incomplete_runs())
+        incomplete.keep(start, offset)
+        assignment.progress.begin(CommitMetadata(committed_offset=start, position=offset), incomplete)
+        self._note_passing(assignment)
         return assignment
 
     def _put_to_use(self, partition: int, ledger: Ledger) -> None:

@@ -72,17 +72,13 @@ class Intake:
             try:
                 assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
-                assignment = self._begin_anew(assignment, cause)
+                self._rebalance.begin_anew(assignment, cause)
+                continue  # it comes again
             if assignment.source.is_delayed:
                 self._calendar.add(message, assignment)
             elif not backlog or not _put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
         self._start(runnable)
-
-    def _begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
-        assignment = self._rebalance.begin_anew(former, cause)
-        assignment.progress.take(cause.offset)
-        return assignment
 
     def take_due(self) -> None:
         """Take the delayed records whose time has come, and ask again for those that wait at the gates."""

@@ -43,6 +43,7 @@ class Rebalance:
         self._dispatch = dispatch
         self._tiers = tiers
         self._rereader = rereader
+        self._begun_anew: list[Assignment] = []
 
     def take(self, given: list[TopicPartition]) -> None:
         """Begin to restore what the group has assigned."""
@@ -53,7 +54,7 @@ class Rebalance:
         restored = self._assignments.take_restored()
         if restored:
             self._commits.open(restored)
-        opened = self._commits.take_opened()
+        opened = self._commits.take_opened() + self._take_sought(consumer)
         if opened:
             for assignment in opened:
                 assignment.note_opened()
@@ -61,16 +62,26 @@ class Rebalance:
             self._backpressure.admit(consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.source.reader is Reader.TIERS]))
 
-    def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> Assignment:
-        """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end."""
+    def _take_sought(self, consumer: Consumer) -> list[Assignment]:
+        """Have the group's consumer read from where assignments begin anew; gives all that do, those of tiers too."""
+        begun, self._begun_anew = [a for a in self._begun_anew if a.is_current], []
+        for place in starts([a for a in begun if a.source.reader is Reader.GROUP]):
+            consumer.seek(place)
+        return begun
+
+    def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
+        """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end.
+
+        Nothing of it is taken before its consumer reads from where the new one begins, by `begin_restored`.
+        """
         _LOGGER.warning(
             "%s/%d: %s. The topic was made anew or cut off, or its offsets were moved; what comes is run, unless the "
             "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
-        assignment = self._assignments.begin_anew(former, cause.offset)
+        self._begun_anew.append(self._assignments.begin_anew(former, cause.offset))
+        self._tiers.end([TopicPartition(former.topic, former.partition)])
         self.take_back([former])
-        return assignment
 
     def revoke(
         self, consumer: Consumer, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]

@@ -26,19 +26,20 @@ class AssignmentState(Enum):
     |------------------------------------------------|-----------------|----------|
     | RESTORING                                      | `note_restored` | OPENING  |
     | OPENING                                        | `note_opened`   | RUNNING  |
-    | RESTORING                                      | `replace`       | RUNNING  |
+    | RESTORING                                      | `replace`       | OPENING  |
     | RESTORING, OPENING, RUNNING                    | being replaced  | REPLACED |
     | RESTORING, OPENING, RUNNING, REPLACED, LEAVING | `leave`         | LEAVING  |
     | LEAVING, REPLACED                              | `end`           | ENDED    |
 
-    `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered. An
-    assignment may leave twice: first a shutdown begins, then the consumer gives the partition back to the group.
+    `Assignments` makes all of them, but `note_opened`, which `Rebalance` makes when the first commit is answered, or
+    when a consumer reads on from where the replacement begins. An assignment may leave twice: first a shutdown begins,
+    then the consumer gives the partition back to the group.
     """
 
     RESTORING = "restoring"
     """Its ledger and its progress are being read; no record is fetched."""
     OPENING = "opening"
-    """The first commit is on its way: it records that an owner is at work."""
+    """The first commit is on its way: it records that an owner is at work. Or a consumer is to read from here."""
     RUNNING = "running"
     """Its records are fetched and its jobs run."""
     REPLACED = "replaced"
@@ -182,13 +183,16 @@ class Assignment:
         self._move_to(AssignmentState.RUNNING, {AssignmentState.OPENING})
 
     def replace(self, former: Assignment) -> None:
-        """Go on at once with the partition of `former`, which ends when this one does: so its jobs are settled in full.
+        """Go on with the partition of `former`, which ends when this one does: so its jobs are settled in full.
 
-        The ledger of the partition is here already, and so is the first commit.
+        The ledger of the partition is here already, and so is the first commit. What is known of crashes is shared: a
+        job of `former` that still runs may crash, and comes again.
         """
-        self._move_to(AssignmentState.RUNNING, {AssignmentState.RESTORING})
+        self._move_to(AssignmentState.OPENING, {AssignmentState.RESTORING})
         former._be_replaced()
         self._replaced = former
+        self.crash_history = former.crash_history
+        self.commit_state.former_chunks = former.commit_state.former_chunks
 
     def _be_replaced(self) -> None:
         """Start no more records; what runs ends and is settled, until the assignment in its place ends."""

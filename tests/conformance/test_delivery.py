@@ -86,6 +86,32 @@ def test_a_pause_outlives_the_assignment(kafka: Cluster) -> None:
     assert read_on(reader) == [Seen(0, b"0"), end_at(1)]
 
 
+@pytest.mark.parametrize("offset", [0, 5])
+def test_what_is_sought_comes_next(kafka: Cluster, offset: int) -> None:
+    """Nothing of what the client has fetched ahead comes before it; so a partition begins anew further back."""
+    topic = kafka.make_topic()
+    kafka.write(topic, *(b"%d" % number for number in range(50)))
+    reader = kafka.reader()
+    reader.assign([at(topic)])
+    wait_until(lambda: reader.consume(10, 0.1), 20.0)
+    reader.seek(at(topic, offset))
+    assert read_on(reader) == [*(Seen(number, b"%d" % number) for number in range(offset, 50)), end_at(50)]
+
+
+def test_what_is_sought_in_a_paused_partition_comes_when_it_is_resumed(kafka: Cluster) -> None:
+    """The worker pauses while it has no room, and offsets may go back then too."""
+    topic = kafka.make_topic()
+    kafka.write(topic, b"0", b"1", b"2")
+    reader, places = kafka.reader(), [at(topic)]
+    reader.incremental_assign(places)
+    assert read_on(reader)[-1] == end_at(3)
+    reader.pause(places)
+    reader.seek(at(topic, 1))
+    assert_silent(reader)
+    reader.resume(places)
+    assert read_on(reader) == [Seen(1, b"1"), Seen(2, b"2"), end_at(3)]
+
+
 def assert_silent(reader: Client) -> None:
     """It gives nothing, however often it is asked."""
     for _ in range(10):

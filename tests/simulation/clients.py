@@ -75,9 +75,19 @@ class SimConsumer:
         """End the rest."""
         self._paused -= {(at.topic, at.partition) for at in resumed}
 
-    def begin_again(self, place: Place) -> None:
-        """Deliver all of a partition once more, as where the position lies behind an end that was cut off."""
-        self._positions[place] = self._brokers.logs[place].low
+    def seek(self, at: TopicPartition) -> None:
+        """Read on from there."""
+        assert (at.topic, at.partition) in self._positions, "nothing is sought in what is not assigned"
+        self._positions[at.topic, at.partition] = at.offset
+        self._ends_told.pop((at.topic, at.partition), None)
+
+    def begin_again(self, place: Place, choice: int) -> None:
+        """Deliver a partition once more, from somewhere on, as where the position lies behind an end that was cut off.
+
+        The client has it from the brokers, so it lies before what was delivered, and be it in the middle.
+        """
+        low, position = self._brokers.logs[place].low, self._positions[place]
+        self._positions[place] = low + choice % max(1, position - low)
 
     def consume(self, limit: int, timeout: float = 0.0) -> list[Message]:
         """Some of what is there, and of each partition once that it has ended."""

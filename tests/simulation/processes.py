@@ -288,12 +288,12 @@ class SimProcess:
         """Take records of the tiers."""
         self.intake.take(self.tiers.fetch(limit))
 
-    def begin_again(self, place: tuple[str, int]) -> None:
-        """Read all once more of a partition that is at work."""
+    def begin_again(self, place: tuple[str, int], choice: int) -> None:
+        """Read a partition that is at work once more, all of it or a part."""
         assignment = self.assignments.find(*place)
         if assignment is not None and assignment.is_running and not assignment.progress.is_passing:
             reader = self.group_client if assignment.source.reader is Reader.GROUP else self.tier_client
-            reader.begin_again(place)
+            reader.begin_again(place, choice)
 
     def take_due(self) -> None:
         """Take held records that are due."""

@@ -248,7 +248,7 @@ class World:
         owner = self.owners.get(place[1])
         is_awaited = self.shape.ordering == "strict" and place[0] != self.queue.topic
         if self.shape.goes_back and owner is not None and owner.is_alive and not is_awaited:
-            owner.begin_again(place)
+            owner.begin_again(place, choice // 2)
             self.account.is_disturbed = True
 
     def set_registry(self, *, is_away: bool, has_newer: bool) -> None:

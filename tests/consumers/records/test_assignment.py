@@ -39,7 +39,7 @@ TRANSITIONS: Final[dict[str, Callable[[Assignment], None]]] = {
 ALLOWED: Final = {
     (RESTORING, "note_restored"): OPENING,
     (OPENING, "note_opened"): RUNNING,
-    (RESTORING, "replace"): RUNNING,
+    (RESTORING, "replace"): OPENING,
     **{(state, "being replaced"): REPLACED for state in (RESTORING, OPENING, RUNNING)},
     **{(state, "leave"): LEAVING for state in (RESTORING, OPENING, RUNNING, REPLACED, LEAVING)},
     **{(state, "end"): ENDED for state in (LEAVING, REPLACED)},

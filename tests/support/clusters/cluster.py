@@ -43,6 +43,10 @@ class Client(Protocol):
         """End the rest."""
         ...
 
+    def seek(self, partition: TopicPartition) -> None:
+        """Read one of these on from another offset."""
+        ...
+
     def consume(self, num_messages: int, timeout: float) -> list[Message]:
         """Some of what is there."""
         ...
