@@ -13,12 +13,14 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
 from ..records.assignment import Assignment
+from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
@@ -39,6 +41,18 @@ from .suspects import Suspects, crashes_before
 _LOGGER = logging.getLogger("stoker.isolation")
 
 MAIN_MODULE: Final = "__main__"
+
+
+Offset = tuple[str, int, int]
+"""Topic, partition and offset of a record, which it keeps where its partition begins anew."""
+
+
+@dataclass(slots=True)
+class _Deaths:
+    """The children that have died of one job here, and what is known of crashes in its partition."""
+
+    crash_history: CrashHistory
+    seen: list[ChildDied] = field(default_factory=list)
 
 
 class IsolatedRunners(Runners[Slot]):
@@ -79,7 +93,7 @@ class IsolatedRunners(Runners[Slot]):
         self._lock = threading.Lock()
         self._is_started = False
         self._is_stopping = False
-        self._deaths: dict[Record, list[ChildDied]] = {}
+        self._deaths: dict[Offset, _Deaths] = {}
 
     @property
     def slots(self) -> list[Slot]:
@@ -98,9 +112,16 @@ class IsolatedRunners(Runners[Slot]):
         self._suspects.begin(assignment)
 
     def note_settled(self) -> None:
-        """Forget suspects that are settled."""
+        """Forget suspects that are settled, and the deaths of jobs that are, also where they did not run any more."""
         if self._suspects:
             self._suspects.forget_cleared()
+        if self._deaths:
+            self._forget_deaths(lambda offset, deaths: offset[2] not in deaths.crash_history.crashes)
+
+    def _forget_deaths(self, is_past: Callable[[Offset, _Deaths], bool]) -> None:
+        with self._lock:
+            for offset in [offset for offset, deaths in self._deaths.items() if is_past(offset, deaths)]:
+                del self._deaths[offset]
 
     def start(self) -> None:
         """Start threads and children, where the queue has isolated job types."""
@@ -123,11 +144,9 @@ class IsolatedRunners(Runners[Slot]):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         self._suspects.end(assignments)
-        running = {slot.run.record for slot in self.slots if slot.run is not None}
-        with self._lock:
-            for record in self._deaths.keys() - running:
-                if record.assignment in assignments:
-                    del self._deaths[record]
+        gone = {a.crash_history for a in assignments if not a.is_staying}
+        running = {_offset_of(slot.run.record) for slot in self.slots if slot.run is not None}
+        self._forget_deaths(lambda offset, deaths: deaths.crash_history in gone and offset not in running)
         return self._threads.drop(assignments)
 
     def interrupt(self, within_s: float) -> None:
@@ -161,8 +180,7 @@ class IsolatedRunners(Runners[Slot]):
         ending = self._run(job, _job_message(job, arguments), slot)
         if isinstance(ending, ChildDied):
             return Decided(self._after_crash(job, ending))
-        with self._lock:
-            self._deaths.pop(job.record, None)
+        self._forget_deaths_of(job.record)
         return ending
 
     def _run(self, job: DecodedJob, message: RunJob, slot: Slot) -> Ran | ChildDied:
@@ -193,20 +211,24 @@ class IsolatedRunners(Runners[Slot]):
     def _after_crash(self, job: DecodedJob, died: ChildDied) -> Outcome | None:
         record, limit = job.record, self._step_context.queue.crash_limit
         crashes = crashes_before(record, limit) + 1
-        record.assignment.crash_history.note(record.offset, crashes)
+        crash_history = record.assignment.crash_history
+        crash_history.note(record.offset, crashes)
         with self._lock:
-            deaths = self._deaths.setdefault(record, [])
+            deaths = self._deaths.setdefault(_offset_of(record), _Deaths(crash_history)).seen
             deaths.append(died)
         self._log_crash(job, died, crashes)
         if crashes >= limit:
-            with self._lock:
-                self._deaths.pop(record, None)
+            self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
         if self._hold(record, self._pause_after(crashes)):
             return None
-        with self._lock:
-            self._deaths.pop(record, None)
+        if not record.assignment.is_staying:
+            self._forget_deaths_of(record)
         return INTERRUPTED
+
+    def _forget_deaths_of(self, record: Record) -> None:
+        with self._lock:
+            self._deaths.pop(_offset_of(record), None)
 
     def _pause_after(self, crashes: int) -> Wait:
         pause = pause_after(crashes)
@@ -219,6 +241,10 @@ class IsolatedRunners(Runners[Slot]):
             run.shown_id, run.job_type, died, crashes, self._step_context.queue.crash_limit,
             extra={**job_fields(job.record, run.queue), log_keys.ATTEMPT: run.attempt},
         )  # fmt: skip
+
+
+def _offset_of(record: Record) -> Offset:
+    return record.topic, record.partition, record.offset
 
 
 def _job_message(job: DecodedJob, arguments: bytes) -> RunJob:

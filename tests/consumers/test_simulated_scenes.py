@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -15,7 +16,7 @@ from simulation.world import Ending, Shape
 from stoker.consumers.records.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass
-from stoker.topology.wire.headers import JOB_ID
+from stoker.topology.wire.headers import ERROR_STACK, JOB_ID
 
 KEYED = 0
 """Of the world's keys: "a", on partition 0."""
@@ -238,4 +239,30 @@ def test_what_was_fetched_of_an_earlier_assignment_is_not_taken_by_one_that_is_n
     process.begin_restored()
     process.fetch(20)
     assert ready(process) == ["j0"]
+    play.finish()
+
+
+def test_what_is_known_of_crashes_outlives_offsets_that_go_back() -> None:
+    """A deadly job waits at the gates after its second crash as its partition begins anew: its third is the last, and
+    the dead letter has the evidence of both that were seen here."""
+    play, process = begin(Shape(deadly_every=1), 0)
+    place = play.world.queue.topic, 0
+    play.turn(process)
+    former = process.assignments.find(*place)
+    assert former is not None
+    former.crash_history.note(0, 1)
+    process.dispatch.runners.begin(former)
+    play.carry_out(Enqueue([KEYED], ""))
+    play.turn(process)
+    run_next(play, process, "done")
+    assert former.crash_history.crashes == {0: 2}
+    play.world.account.is_disturbed = True
+    process.begin_again(place, 0)
+    play.turn(process)
+    play.turn(process)
+    assert process.assignments.find(*place) is not former
+    run_next(play, process, "done")
+    (letter,) = play.world.brokers.logs[play.world.queue.dead_topic, 0].records.values()
+    stack = str(dict(letter.headers() or [])[ERROR_STACK])
+    assert re.findall(r"(\d)\. process", stack) == ["2", "3"]
     play.finish()

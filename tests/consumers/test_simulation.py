@@ -35,6 +35,7 @@ SHAPES = {
     "offsets that go back": Shape(goes_back=True, is_watched=True),
     "strict ordering, offsets that go back, large jobs": Shape(goes_back=True, ordering="strict", large_every=3),
     "offsets that go back, progress that is spilled": Shape(goes_back=True, spills_beyond=0),
+    "offsets that go back, jobs that kill processes": Shape(goes_back=True, deadly_every=4),
     "a ledger that forgets": Shape(is_forgetful=True),
     "brokers that take little metadata": Shape(metadata_limit=30),
     "a registry that is away, and topics that refuse large records": Shape(newer_every=2, large_every=3),

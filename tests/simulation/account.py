@@ -196,7 +196,8 @@ class Account:
     def note_child_killed(self, process: SimProcess, record: Record, outcome: Outcome | None) -> None:
         """A job has killed its child: its run is cut, at no attempt's cost; it has an outcome once that is enough."""
         self._run_of(record).is_cut = True
-        self.deaths.note_child(record, self.complete_before.get(record.assignment, BEGUN_ANEW).state, outcome)
+        begun = _restored(record.assignment)
+        self.deaths.note_child(record, begun, self.complete_before[begun].state, outcome)
         if outcome is not None:
             self.note_end(process, record, outcome)
 

@@ -47,17 +47,17 @@ class Deaths:
         most = SUSPECT_AFTER * records + self.excused
         assert self._workers[job_id] <= most, f"{record} has killed {self._workers[job_id]} workers"
 
-    def note_child(self, record: Record, before: CommitMetadata, outcome: Outcome | None) -> None:
-        """A job has killed its child; `before` is what its partition's owner began with.
+    def note_child(self, record: Record, begun: Assignment, before: CommitMetadata, outcome: Outcome | None) -> None:
+        """A job has killed its child; `before` is what its partition's owner began with, by the assignment `begun`.
 
         No crash is forgotten that an owner before has committed, and none is invented, but that those of whole workers
         may stand for as many as do not convict.
         """
         assignment, offset = record.assignment, record.offset
-        self._children_here[assignment, offset] += 1
+        self._children_here[begun, offset] += 1
         self._children[assignment.topic, assignment.partition, offset] += 1
         counted = assignment.crash_history.crashes[offset]
-        least = before.crashes.get(offset, 0) + self._children_here[assignment, offset]
+        least = before.crashes.get(offset, 0) + self._children_here[begun, offset]
         assert counted >= least, f"{record}: {least} crashes are known, and {counted} are counted"
         certain = self._children[assignment.topic, assignment.partition, offset]
         most = certain + max(0, self._queue.crash_limit - CERTAIN_DEATHS)

@@ -18,6 +18,7 @@ from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
 from stoker.consumers.isolation.messages import BEGUN, HEARTBEAT, Ended, FromChild, LogLine, send
 from stoker.consumers.isolation.process import ChildProcess
+from stoker.consumers.isolation.runners import _Deaths, _offset_of
 from stoker.consumers.job.signals import TimeLimitExceeded
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, Cancelled, Dead, Retried, Snoozed
 from stoker.consumers.runners.slots import Slot
@@ -272,6 +273,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
         wait_until(lambda: here.gates.count, what="the record")
         (wait,) = here.gates.waiting().values()
         taken = here.gates.drop([here.assignment])
+        here.assignment.leave()
         here.runners.drop([here.assignment])
         assert here.runners._deaths == {}, "nobody will ask for the evidence"
     assert wait.why == CrashPause(timedelta(seconds=1))
@@ -340,7 +342,11 @@ def test_a_crash_is_forgotten_once_its_job_has_ended_in_any_way() -> None:
     with isolated(pipeline, queue) as here:
         for ending in (RETURNED_NOTHING, Decided(INTERRUPTED), Raised(TimeLimitExceeded(1.0))):
             job = declare_delivery().job()
-            here.runners._deaths[job.record] = []
+            here.runners._deaths[_offset_of(job.record)] = _Deaths(job.record.assignment.crash_history)
             here.runners._run = lambda *_arguments, ending=ending: ending  # type: ignore[method-assign]
             here.runners.run(job, Slot())
-        assert not here.runners._deaths
+            assert not here.runners._deaths
+        skipped = declare_delivery().job().record
+        here.runners._deaths[_offset_of(skipped)] = _Deaths(skipped.assignment.crash_history)
+        here.runners.note_settled()
+        assert not here.runners._deaths, "its twin was done meanwhile, and a commit has forgotten its crashes"
