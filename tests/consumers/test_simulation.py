@@ -21,7 +21,7 @@ from simulation.machine import WorkerMachine
 from simulation.search import play_seed
 from simulation.virtual_time import virtual_time
 from simulation.world import Shape
-from support.small_chunks import one_chunk_at_a_time, small_chunks
+from support.small_chunks import few_shards, one_chunk_at_a_time, small_chunks
 
 pytestmark = pytest.mark.expected_errors("cannot be written", "characters of metadata with commits")
 
@@ -64,7 +64,7 @@ all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys()
 @pytest.fixture(autouse=True)
 def _no_real_time() -> Iterator[None]:
     """The worker asks the simulation's clock."""
-    with virtual_time(), small_chunks(), one_chunk_at_a_time():
+    with virtual_time(), small_chunks(), one_chunk_at_a_time(), few_shards():
         yield
 
 

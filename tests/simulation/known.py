@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from confluent_kafka import Message
 
@@ -33,6 +34,11 @@ class Known:
 def committed_state(brokers: SimBrokers, place: Place) -> CommitMetadata:
     """What the commit of a partition says by itself."""
     offset, metadata = brokers.committed.get(place, (0, ""))
+    return _decode(metadata, offset)
+
+
+@lru_cache(4096)  # each commit is asked for many times
+def _decode(metadata: str, offset: int) -> CommitMetadata:
     return CommitMetadata.decode(metadata, offset) or CommitMetadata(committed_offset=offset, position=offset)
 
 

@@ -1,4 +1,4 @@
-"""Chunks of progress so small that tests with few offsets have many of them."""
+"""Parts so small, or so few, that tests with few offsets fill them: chunks of progress, shards of what waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
 
+from stoker.consumers.backlog import offset_queues
 from stoker.consumers.partitions import spill
 from stoker.consumers.records import offset_set, partition_progress
 
@@ -21,4 +22,11 @@ def small_chunks(bits: int = 3, recent: int = 2) -> Iterator[None]:
 def one_chunk_at_a_time() -> Iterator[None]:
     """Let a commit find many that are not written yet."""
     with patch.object(spill, "WRITE_S", -1.0):
+        yield
+
+
+@contextmanager
+def few_shards(count: int = 2) -> Iterator[None]:
+    """Let lanes that wait share so few tables, and tests not walk through many that are empty."""
+    with patch.object(offset_queues, "SHARDS", count):
         yield
