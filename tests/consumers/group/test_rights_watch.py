@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from stoker.consumers.group import rights_watch
@@ -26,3 +28,6 @@ def test_a_question_that_fails_oddly_is_asked_again_at_the_next_alarm(monkeypatc
     wait_until(lambda: not watch.is_asking)
     watch.alarm()
     wait_until(lambda: len(asked) == 2 and not watch.is_asking)
+    for thread in threading.enumerate():
+        if thread.name.startswith("stoker-rights-"):
+            thread.join(60)  # its failure would be told to the next test
