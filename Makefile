@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROOMS := schemas topology databases producers consumers operations testing
-# Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores.
-TEST_PROCESSES ?= 3
+# Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores. Each process
+# takes one test after the other, the long ones first (tests/support/long_tests.py), so that all end at about one time.
+TEST_PROCESSES ?= 4
 ARGS ?=
 # What `make chaos` does; a seed is one plan of jobs and faults. `ARGS=--help` lists more options.
 SEED ?= 2013
@@ -33,7 +34,7 @@ demo: $(READY) ## real flights through real workers, one of them killed, with th
 	$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(READY) ## the whole suite on a real Kafka, but the soak tests
-	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist worksteal -m "not soak" $(ARGS)
+	$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist load --maxschedchunk 1 -m "not soak" $(ARGS)
 
 soak: $(READY) ## the long tests: many jobs, many kills
 	$(BIN)/pytest -q -m soak --timeout 3600 $(ARGS)

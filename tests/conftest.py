@@ -22,6 +22,7 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from support.kafka.brokers import SHARED, provide_broker, withdraw_broker
 from support.kafka.guarded_broker import Guarded, provide_guarded, withdraw_guarded
 from support.kafka.registry import provide_registry, withdraw_registry
+from support.long_tests import begin_with_long
 from support.scenes.postgres import Postgres, provide_postgres, withdraw_postgres
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if SHARED not in os.environ:
         config.stash[_OURS] = Path(tempfile.mkdtemp(prefix="stoker-tests-"))
         os.environ[SHARED] = str(config.stash[_OURS])
+        _keep_bytecode(config.stash[_OURS])
+
+
+def _keep_bytecode(shared: Path) -> None:
+    """Have each module compiled once for all processes of the run, also where nothing is written beside the sources."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(shared / "bytecode")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, put them in the order in which they are to be taken."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        begin_with_long(items)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

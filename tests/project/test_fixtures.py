@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.long_tests import LONG, TESTS
 from support.waiting import wait_until
 
 INNER = """
@@ -50,3 +51,8 @@ def test_waiting_in_vain_names_what_was_awaited_and_seen() -> None:
     """The message is enough to begin the search."""
     with pytest.raises(AssertionError, match=r"0\.05 s in vain for three letters; last seen: \[\]"):
         wait_until(list, 0.05, "three letters")
+
+
+def test_the_tests_that_are_begun_first_are_there() -> None:
+    """A file that was moved is begun first under its new name."""
+    assert not [name for name in LONG if not (TESTS / name).is_file()]
