@@ -137,6 +137,7 @@ class Intake:
         for assignment, offset in gone:
             assignment.progress.complete(offset)
             self._calendar.note_gone(assignment, offset)
+            self._rebalance.note_gone(assignment)
         self._dispatch.lanes.note_gone(gone)
         by_topic = Counter(assignment.topic for assignment, _ in gone)
         for topic, number in by_topic.items():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -15,11 +18,26 @@ from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
-from .backpressure import Backpressure
+from .backpressure import Backpressure, places
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
 
 _LOGGER = logging.getLogger("stoker.worker")
+
+RETAKE_WITHIN_S: Final = 10.0
+"""So long a partition that is restored anew waits for its running jobs; those that go on are then settled as late."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Retake:
+    """A partition that is given up, to be taken again once its jobs have ended, or by the monotonic time."""
+
+    leaving: list[Assignment]
+    until_at_s: float
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self.until_at_s or not any(a.unsettled for a in self.leaving)
 
 
 class Rebalance:
@@ -44,6 +62,8 @@ class Rebalance:
         self._tiers = tiers
         self._rereader = rereader
         self._begun_anew: list[Assignment] = []
+        self._retakes: list[_Retake] = []
+        self._sought: set[Assignment] = set()
 
     def take(self, given: list[TopicPartition]) -> None:
         """Begin to restore what the group has assigned."""
@@ -51,23 +71,29 @@ class Rebalance:
 
     def begin_restored(self, consumer: Consumer) -> None:
         """Commit what is restored, and fetch what is opened by that; `consumer` is the group's."""
+        self._retake_due(consumer)
         restored = self._assignments.take_restored()
         if restored:
             self._commits.open(restored)
-        opened = self._commits.take_opened() + self._take_sought(consumer)
+        opened = self._commits.take_opened() + self._take_begun_anew()
         if opened:
+            self._seek(consumer, opened)
             for assignment in opened:
                 assignment.note_opened()
                 self._dispatch.begin(assignment)
             self._backpressure.admit(consumer, self._assignments.flowing(opened))
             self._tiers.begin(starts([a for a in opened if a.source.reader is Reader.TIERS]))
 
-    def _take_sought(self, consumer: Consumer) -> list[Assignment]:
-        """Have the group's consumer read from where assignments begin anew; gives all that do, those of tiers too."""
+    def _take_begun_anew(self) -> list[Assignment]:
         begun, self._begun_anew = [a for a in self._begun_anew if a.is_current], []
-        for place in starts([a for a in begun if a.source.reader is Reader.GROUP]):
-            consumer.seek(place)
         return begun
+
+    def _seek(self, consumer: Consumer, opened: list[Assignment]) -> None:
+        """Have the group's consumer read from where these begin, as far as it reads elsewhere."""
+        if self._sought:
+            for place in starts([a for a in opened if a in self._sought and a.source.reader is Reader.GROUP]):
+                consumer.seek(place)
+            self._sought = {a for a in self._sought.difference(opened) if a.is_current}
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
         """Replace the assignment of a partition whose offsets went back; the jobs that run of it may end.
@@ -79,9 +105,51 @@ class Rebalance:
             "ledger remembers it, and what runs may end", former.topic, former.partition, cause,
             extra={log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: [former.partition]},
         )  # fmt: skip
-        self._begun_anew.append(self._assignments.begin_anew(former, cause.offset))
+        begun = self._assignments.begin_anew(former, cause.offset)
         self._tiers.end([TopicPartition(former.topic, former.partition)])
         self.take_back([former])
+        if self._is_awaited(former):
+            self.restore_anew(former)
+        else:
+            self._begun_anew.append(begun)
+            self._sought.add(begun)
+
+    def _is_awaited(self, assignment: Assignment) -> bool:
+        """Whether keys wait for what is there of them, so that it must be known before any of their jobs starts."""
+        return self._assignments.queue.ordering == "strict" and assignment.source.goes_ahead
+
+    def note_gone(self, assignment: Assignment) -> None:
+        """Note that records of an assignment are not in the log any more; no key shall wait for them."""
+        if self._is_awaited(assignment) and assignment.is_current:
+            self.restore_anew(assignment)
+
+    def restore_anew(self, assignment: Assignment) -> None:
+        """Give up a partition, with all of its tiers, and take it again: what its keys await is read anew.
+
+        It rests until its running jobs have ended, or for `RETAKE_WITHIN_S`.
+        """
+        topics = self._assignments.queue.job_topics
+        leaving = self._leave([TopicPartition(topic, assignment.partition) for topic in topics])
+        self._retakes.append(_Retake(leaving, time.monotonic() + RETAKE_WITHIN_S))
+
+    @property
+    def next_at_s(self) -> float | None:
+        """The monotonic time by which a partition is taken again; None where none is."""
+        return min((retake.until_at_s for retake in self._retakes), default=None)
+
+    def _retake_due(self, consumer: Consumer) -> None:
+        """Take partitions again whose jobs have ended, unless the group has taken them back meanwhile."""
+        due = [retake for retake in self._retakes if retake.is_due] if self._retakes else ()
+        for retake in due:
+            self._retakes.remove(retake)
+            leaving = [assignment for assignment in retake.leaving if assignment.is_active]
+            if leaving:
+                consumer.pause(places(a for a in leaving if a.source.reader is Reader.GROUP))
+                self.commit_last(consumer, leaving)
+                self._assignments.end(leaving)
+                added = self._assignments.add(places(leaving))
+                self._sought.update(added)
+                self._restoring.begin(added)
 
     def revoke(
         self, consumer: Consumer, taken: list[TopicPartition], wait_ended: Callable[[list[Assignment]], None]

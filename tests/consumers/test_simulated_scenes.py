@@ -13,6 +13,7 @@ from simulation.play import Play
 from simulation.processes import SimProcess
 from simulation.virtual_time import CLOCK, virtual_time
 from simulation.world import Ending, Shape
+from stoker.consumers.polling.rebalance import RETAKE_WITHIN_S
 from stoker.consumers.records.source import MAIN, Delay
 from stoker.consumers.steps.schema_waits import AwaitedSchema
 from stoker.topology.declaration.delays import DelayClass
@@ -265,4 +266,68 @@ def test_what_is_known_of_crashes_outlives_offsets_that_go_back() -> None:
     (letter,) = play.world.brokers.logs[play.world.queue.dead_topic, 0].records.values()
     stack = str(dict(letter.headers() or [])[ERROR_STACK])
     assert re.findall(r"(\d)\. process", stack) == ["2", "3"]
+    play.finish()
+
+
+@pytest.mark.parametrize("is_due", [False, True])
+def test_a_strict_key_waits_on_for_its_retry_where_the_offsets_of_a_tier_go_back(*, is_due: bool) -> None:
+    """The retry is fetched, and waits until it is due, or is ready; its partition is restored anew, and so is the wait."""
+    play, process = begin(STRICT, 2)
+    run_next(play, process, "fail")
+    play.turn(process)
+    if is_due:
+        CLOCK.advance(2.0)
+        process.take_due()
+        assert ready(process) == ["j0"]
+    play.world.account.is_disturbed = True
+    process.begin_again((play.world.topics[1], 0), 0)
+    process.fetch_delayed(1)
+    assert ready(process) == []
+    play.turn(process)
+    CLOCK.advance(2.0)
+    play.turn(process)
+    play.turn(process)
+    assert ready(process) == ["j0"]
+    run_next(play, process, "done")
+    assert ready(process) == ["j1"]
+    play.finish()
+
+
+@pytest.mark.expected_errors("are not in")
+def test_a_strict_key_goes_on_where_its_retry_is_deleted_while_it_waits() -> None:
+    """Its record is known by its offset only, and a person deletes it: the key would wait for it for good."""
+    play, process = begin(STRICT, 1)
+    run_next(play, process, "fail")
+    play.turn(process)
+    tier = play.world.topics[1], 0
+    (offset,) = play.world.brokers.logs[tier].records
+    assignment = process.assignments.find(*tier)
+    assert assignment is not None
+    play.carry_out(Enqueue([KEYED], ""))
+    play.turn(process)
+    assert ready(process) == []
+    del play.world.brokers.logs[tier].records[offset], play.world.account.told[tier][offset]
+    process.calendar.drop([assignment])
+    process.intake._note_gone([(assignment, offset)])
+    for _ in range(3):
+        play.turn(process)
+    assert ready(process) == ["j1"]
+
+
+def test_a_partition_that_is_restored_anew_does_not_wait_for_a_job_that_stands_still() -> None:
+    """For some seconds it does; then others of its keys run, and the next owner has what became of that one."""
+    play, process = begin(STRICT, 1)
+    play.world.start(process, 0)
+    former = process.assignments.find(play.world.queue.topic, 0)
+    assert former is not None
+    process.rebalance.restore_anew(former)
+    play.world.account.is_disturbed = True
+    play.carry_out(Enqueue([3], ""))  # without a key
+    play.turn(process)
+    assert process.assignments.find(former.topic, 0) is former
+    CLOCK.advance(RETAKE_WITHIN_S)
+    play.turn(process)
+    play.turn(process)
+    assert not former.is_active
+    assert ready(process) == ["j1"]
     play.finish()

@@ -304,7 +304,7 @@ class Play:
         self.turn(process)
         self.check()
         due_s = min(
-            filter(None, [process.calendar.next_due_at_s, process.gates.next_at_s]),
+            filter(None, [process.calendar.next_due_at_s, process.gates.next_at_s, process.rebalance.next_at_s]),
             default=None,
         )
         if due_s is not None:

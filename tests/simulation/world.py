@@ -243,11 +243,10 @@ class World:
             self.account.deaths.excused += SUSPECT_AFTER
 
     def go_back(self, choice: int) -> None:
-        """Offsets go back while the partition is at work. What a strict queue awaits of its tiers is lost by that."""
+        """Offsets go back while the partition is at work."""
         place = self._place(choice)
         owner = self.owners.get(place[1])
-        is_awaited = self.shape.ordering == "strict" and place[0] != self.queue.topic
-        if self.shape.goes_back and owner is not None and owner.is_alive and not is_awaited:
+        if self.shape.goes_back and owner is not None and owner.is_alive:
             owner.begin_again(place, choice // 2)
             self.account.is_disturbed = True
 
