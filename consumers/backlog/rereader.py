@@ -102,34 +102,34 @@ class Rereader:
 
     def want(self, assignment: Assignment, offsets: Iterable[int]) -> None:
         """Have these read; `turn` brings each once, found or gone."""
-        place = assignment.topic, assignment.partition
-        sweep = self._sweeps.get(place)
+        partition = assignment.topic, assignment.partition
+        sweep = self._sweeps.get(partition)
         if sweep is not None and sweep.assignment is assignment:
             sweep.add(offsets)
             return
         if sweep is not None:
             self._unassign(sweep)
-        sweep = self._sweeps[place] = _Sweep(assignment)
+        sweep = self._sweeps[partition] = _Sweep(assignment)
         sweep.later.extend(offsets)
         self._assign(sweep)
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Read no more of these."""
-        for place, sweep in list(self._sweeps.items()):
+        for partition, sweep in list(self._sweeps.items()):
             if sweep.assignment in assignments:
-                self._end(place, sweep)
+                self._end(partition, sweep)
 
     def turn(self, limit: int = READS_A_TURN) -> Reread:
         """Read on for a moment, at most so many records; never waits."""
         reread = Reread()
         moved: set[tuple[str, int]] = set()
         for message in self._consumer.consume(limit, 0) if self._sweeps else ():
-            place = str(message.topic()), message.partition() or 0
-            sweep, offset = self._sweeps.get(place), message.offset()
-            if sweep is None or offset is None or offset < sweep.position or place in moved:
+            partition = str(message.topic()), message.partition() or 0
+            sweep, offset = self._sweeps.get(partition), message.offset()
+            if sweep is None or offset is None or offset < sweep.position or partition in moved:
                 continue  # fetched ahead, before the sweep ended or went elsewhere
-            if self._take(sweep, message, offset, reread) and self._has_moved_on(place, sweep):
-                moved.add(place)
+            if self._take(sweep, message, offset, reread) and self._has_moved_on(partition, sweep):
+                moved.add(partition)
         return reread
 
     def _take(self, sweep: _Sweep, message: Message, offset: int, reread: Reread) -> bool:
@@ -153,12 +153,12 @@ class Rereader:
         reread.gone += ((sweep.assignment, gone) for gone in sweep.pass_to(offset))
         sweep.position = offset
 
-    def _has_moved_on(self, place: tuple[str, int], sweep: _Sweep) -> bool:
+    def _has_moved_on(self, partition: tuple[str, int], sweep: _Sweep) -> bool:
         """Read from where the next wanted record lies, or no more; False where that is just ahead."""
         if sweep.wanted and sweep.wanted[0] - sweep.position <= SEEK_ABOVE:
             return False
         if not sweep.wanted and not sweep.later:
-            self._end(place, sweep)
+            self._end(partition, sweep)
         else:
             self._unassign(sweep)
             self._assign(sweep)
@@ -171,9 +171,9 @@ class Rereader:
     def _unassign(self, sweep: _Sweep) -> None:
         self._consumer.incremental_unassign([TopicPartition(sweep.assignment.topic, sweep.assignment.partition)])
 
-    def _end(self, place: tuple[str, int], sweep: _Sweep) -> None:
+    def _end(self, partition: tuple[str, int], sweep: _Sweep) -> None:
         self._unassign(sweep)
-        del self._sweeps[place]
+        del self._sweeps[partition]
 
     def close(self) -> None:
         """Let the connections go."""

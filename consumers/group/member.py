@@ -22,7 +22,7 @@ from ..kafka.group_protocol import (
     refuses_consumer_protocol,
 )
 from ..partitions.assignments import Assignments
-from ..polling.backpressure import places
+from ..polling.backpressure import partitions_of
 from ..polling.grace import Grace
 from ..polling.rebalance import Rebalance
 from ..records.source import sources_of
@@ -133,7 +133,7 @@ class GroupMember:
     def _rejoin(self) -> None:
         """Join anew with another client: this one was barred from the group, and a client does not get over that."""
         self._is_barred, self._rejoin_at_s = False, time.monotonic() + REJOIN_PAUSE_S
-        self._rebalance.lose(places(self._assignments.all()))
+        self._rebalance.lose(partitions_of(self._assignments.all()))
         self._join_anew()
 
     def _join_anew(self) -> None:

@@ -24,17 +24,17 @@ class Unrestorable(Exception):
         self.topic = topic
 
 
-def read_tail(consumer: Consumer, place: TopicPartition, end: int, should_stop: ShouldStop) -> Iterator[Message]:
-    """The records from a place to the offset `end`, where the partition ended when that was asked; it may have gaps.
+def read_tail(consumer: Consumer, partition: TopicPartition, end: int, should_stop: ShouldStop) -> Iterator[Message]:
+    """The records of a partition, from its offset up to `end`, where it ended when that was asked; it may have gaps.
 
     Raises:
         Unrestorable: nothing came within a bounded time, or `should_stop` returned true.
         KafkaException: the client's own complaint.
     """
-    if place.offset >= end:
+    if partition.offset >= end:
         return
-    consumer.assign([place])
-    for messages in _batches(consumer, place.topic, should_stop):
+    consumer.assign([partition])
+    for messages in _batches(consumer, partition.topic, should_stop):
         for message in messages:
             reached = _reached(message)
             if message.error() is None:

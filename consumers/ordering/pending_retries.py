@@ -1,6 +1,6 @@
 """Which records of retry tiers and delays later jobs of their keys wait for, in a queue with `ordering="strict"`.
 
-Such a record is awaited under the place where its job was first enqueued and the attempt that it is for, so that
+Such a record is awaited under the partition where its job was first enqueued and the attempt that it is for, so that
 a second record of an attempt, as a crash may leave, does not pass for the one to come.
 """
 
@@ -47,9 +47,9 @@ def read_awaited(
         Unrestorable, KafkaException: the brokers do not answer.
     """
     start, end = stretch
-    place = TopicPartition(tier.topic, tier.partition, start)
+    partition = TopicPartition(tier.topic, tier.partition, start)
     found: defaultdict[Lane, list[Awaited]] = defaultdict(list)
-    for message in read_tail(consumer, place, end, should_stop):
+    for message in read_tail(consumer, partition, end, should_stop):
         if not is_complete(message.offset() or 0) and message.key() is not None:
             record = Record(message, tier)
             if record.lane is not None:

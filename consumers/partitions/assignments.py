@@ -35,7 +35,7 @@ class Assignments:
         self._queue = queue
         self._sources = sources_of(queue)
         self._numbers = count(1)
-        self._by_place: dict[tuple[str, int], Assignment] = {}
+        self._by_partition: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
         self.passing: set[Assignment] = set()
@@ -43,16 +43,16 @@ class Assignments:
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The present assignment of a partition, if it is ours."""
-        return self._by_place.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
+        return self._by_partition.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
 
     def find_running(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The same, if its jobs may start."""
-        assignment = self._by_place.get((topic, partition))  # type: ignore[arg-type]  # as above
+        assignment = self._by_partition.get((topic, partition))  # type: ignore[arg-type]  # as above
         return assignment if assignment is not None and assignment.state is RUNNING else None
 
     def all(self) -> list[Assignment]:
         """All present assignments."""
-        return list(self._by_place.values())
+        return list(self._by_partition.values())
 
     @property
     def queue(self) -> Queue:
@@ -67,21 +67,21 @@ class Assignments:
     @property
     def main_partitions(self) -> tuple[int, ...]:
         """The owned partitions of the main topic."""
-        return tuple(sorted(number for topic, number in list(self._by_place) if topic == self._queue.topic))
+        return tuple(sorted(number for topic, number in list(self._by_partition) if topic == self._queue.topic))
 
-    def add(self, places: list[TopicPartition]) -> list[Assignment]:
+    def add(self, partitions: list[TopicPartition]) -> list[Assignment]:
         """Begin assignments; none of their jobs starts before what they need is restored."""
-        return [self._make(place) for place in places]
+        return [self._make(partition) for partition in partitions]
 
-    def _make(self, place: TopicPartition) -> Assignment:
+    def _make(self, partition: TopicPartition) -> Assignment:
         assignment = Assignment(
             next(self._numbers),
-            place.topic,
-            place.partition,
-            source=self._sources[place.topic],
+            partition.topic,
+            partition.partition,
+            source=self._sources[partition.topic],
             keeps_order=self._queue.ordering != "none",
         )
-        self._by_place[place.topic, place.partition] = assignment
+        self._by_partition[partition.topic, partition.partition] = assignment
         return assignment
 
     def receive_restored(self, restored: Restored) -> None:
@@ -162,9 +162,9 @@ class Assignments:
         else:  # a tier that came later than its main topic: its owner before may have settled more meanwhile
             self.ledgers[partition].absorb(ledger)
 
-    def leave(self, places: list[TopicPartition]) -> list[Assignment]:
+    def leave(self, partitions: list[TopicPartition]) -> list[Assignment]:
         """Start no more records of these partitions; what runs may still end and be settled in time."""
-        leaving = [a for place in places if (a := self.find(place.topic, place.partition)) is not None]
+        leaving = [a for partition in partitions if (a := self.find(partition.topic, partition.partition)) is not None]
         for assignment in leaving:
             assignment.leave()
         return leaving
@@ -180,8 +180,8 @@ class Assignments:
         """End assignments: results that come later are late. Ledgers without an assignment are put aside."""
         for assignment in leaving:
             assignment.end()
-            del self._by_place[assignment.topic, assignment.partition]
-        kept = {number for _, number in self._by_place}
+            del self._by_partition[assignment.topic, assignment.partition]
+        kept = {number for _, number in self._by_partition}
         for partition in self.ledgers.keys() - kept:
             self._former[partition] = (time.monotonic(), self.ledgers.pop(partition))
 

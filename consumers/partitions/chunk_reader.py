@@ -59,16 +59,16 @@ class FoundChunks:
 
 
 def read_chunks(
-    consumer: Consumer, progress_topic: str, place: TopicPartition, spilled_at: SpilledAt, should_stop: ShouldStop
+    consumer: Consumer, progress_topic: str, partition: TopicPartition, spilled_at: SpilledAt, should_stop: ShouldStop
 ) -> FoundChunks | None:
     """Read the chunks of a partition; None where there is no progress topic.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
-    tail = TopicPartition(progress_topic, place.partition, spilled_at.offset)
+    tail = TopicPartition(progress_topic, partition.partition, spilled_at.offset)
     values: dict[bytes, bytes] = {}
-    own = f"{place.topic}/".encode()
+    own = f"{partition.topic}/".encode()
     try:
         _, end = consumer.get_watermark_offsets(tail, timeout=REQUEST_TIMEOUT_S)
         for message in read_tail(consumer, tail, end, should_stop):
@@ -79,14 +79,14 @@ def read_chunks(
         if failure.args[0].code() in _GONE:
             return None
         raise
-    return _found({key: value for key, value in values.items() if value}, place, spilled_at.epoch)
+    return _found({key: value for key, value in values.items() if value}, partition, spilled_at.epoch)
 
 
-def _found(values: dict[bytes, bytes], place: TopicPartition, epoch: int) -> FoundChunks:
+def _found(values: dict[bytes, bytes], partition: TopicPartition, epoch: int) -> FoundChunks:
     found = FoundChunks()
     for raw, value in values.items():
         key = ChunkKey.decode(raw)
-        if key is None or (key.topic, key.partition) != (place.topic, place.partition):
+        if key is None or (key.topic, key.partition) != (partition.topic, partition.partition):
             continue
         found.keys.append((key.number, raw))
         if key.epoch != epoch:

@@ -149,8 +149,8 @@ class Commits:
 
     def _forget_sent(self, refused: Iterable[TopicPartition]) -> None:
         """Have these sent again by the next commit, as the one of a consumer that closes after its worker's."""
-        for place in refused:
-            self._take_answer_of(place, is_refused=True)
+        for partition in refused:
+            self._take_answer_of(partition, is_refused=True)
 
     def note_crash(self) -> None:
         """Close no partition from now on: the worker ends because of its jobs, which counts as a death.
@@ -164,30 +164,32 @@ class Commits:
         if state is not None and self._with_runs(assignment, state) is None:
             self._spill.offer_last(assignment)
 
-    def note_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+    def note_answer(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         """Take the answer to the commit on its way: what failed is sent again with the next one."""
         self._sent_at_s = None
-        self._take_answer(error, places)
+        self._take_answer(error, partitions)
         if error is None and self._instruments:
-            self._instruments.committed(_committed(places))
+            self._instruments.committed(_committed(partitions))
 
-    def _take_answer(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        for place in places:
-            self._take_answer_of(place, is_refused=error is not None or place.error is not None)
-        refusal = error or _first_error(places)
+    def _take_answer(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._take_answer_of(partition, is_refused=error is not None or partition.error is not None)
+        refusal = error or _first_error(partitions)
         if refusal is not None:
-            self._take_refusal(refusal, [place for place in places if error is not None or place.error is not None])
+            self._take_refusal(
+                refusal, [partition for partition in partitions if error is not None or partition.error is not None]
+            )
 
-    def _take_answer_of(self, place: TopicPartition, *, is_refused: bool) -> None:
+    def _take_answer_of(self, partition: TopicPartition, *, is_refused: bool) -> None:
         """Have what was refused sent again; open an assignment whose own first commit was taken."""
-        assignment = self._assignments.find(place.topic, place.partition)
+        assignment = self._assignments.find(partition.topic, partition.partition)
         if assignment is None:
             return
         state = assignment.commit_state
         if is_refused:
             state.sent = None
-        elif state.sent == (place.offset, place.metadata or ""):
-            state.taken = place.offset, state.sent_spilled_at
+        elif state.sent == (partition.offset, partition.metadata or ""):
+            state.taken = partition.offset, state.sent_spilled_at
             if assignment in self._opening:
                 self._opening.discard(assignment)
                 self._opened.append(assignment)
@@ -213,9 +215,9 @@ class Commits:
         """Wait no more for the answers to these."""
         self._opening.difference_update(ended)
 
-    def _lower_limit(self, places: Iterable[TopicPartition]) -> None:
+    def _lower_limit(self, partitions: Iterable[TopicPartition]) -> None:
         """Metadata was too large for this cluster; the answer does not name the partition."""
-        refused = max(len(place.metadata or "") for place in places)
+        refused = max(len(partition.metadata or "") for partition in partitions)
         self._max_characters = min(self._max_characters, refused // 2)
         self._next_at_s = 0.0
         _LOGGER.warning(
@@ -295,10 +297,10 @@ def last_state(assignment: Assignment) -> CommitMetadata | None:
     return None if state is None else replace(state, is_open=False)
 
 
-def _commit_now(consumer: Consumer, places: list[TopicPartition]) -> KafkaError | None:
+def _commit_now(consumer: Consumer, partitions: list[TopicPartition]) -> KafkaError | None:
     """Commit, and wait for the answer; why it was refused, be it for one of the partitions."""
     try:
-        return _first_error(consumer.commit(offsets=places, asynchronous=False) or ())
+        return _first_error(consumer.commit(offsets=partitions, asynchronous=False) or ())
     except KafkaException as failure:
         return failure.args[0]  # type: ignore[no-any-return]
 
@@ -308,14 +310,16 @@ def _may_repeat(refusal: KafkaError, until_s: float | None) -> bool:
     return until_s is not None and time.monotonic() < until_s and remedy_of(refusal) is Remedy.WAIT
 
 
-def _committed(places: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
+def _committed(partitions: Iterable[TopicPartition]) -> dict[tuple[str, int], int]:
     """{(topic, partition): offset} of those that were not refused."""
-    return {(place.topic, place.partition): place.offset for place in places if place.error is None}
+    return {
+        (partition.topic, partition.partition): partition.offset for partition in partitions if partition.error is None
+    }
 
 
-def _first_error(places: Iterable[TopicPartition]) -> KafkaError | None:
+def _first_error(partitions: Iterable[TopicPartition]) -> KafkaError | None:
     """Brokers before Kafka 4 may refuse some partitions of a commit, and take the others."""
-    return next((place.error for place in places if place.error is not None), None)
+    return next((partition.error for partition in partitions if partition.error is not None), None)
 
 
 def _is_too_large(error: KafkaError) -> bool:

@@ -59,16 +59,18 @@ def find_start_positions(
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
-    by_place = {(a.topic, a.partition): a for a in assignments}
+    by_partition = {(a.topic, a.partition): a for a in assignments}
     # First what is committed, then the ends: whatever a commit marks as moved elsewhere, to a tier, lies below them,
     # also if the owner before is still at work, as one is that was cut off.
-    committed = consumer.committed([TopicPartition(*place) for place in by_place], timeout=REQUEST_TIMEOUT_S)
-    lows, highs = _edges(consumer, by_place, EARLIEST), _edges(consumer, by_place, LATEST)
+    committed = consumer.committed(
+        [TopicPartition(*partition) for partition in by_partition], timeout=REQUEST_TIMEOUT_S
+    )
+    lows, highs = _edges(consumer, by_partition, EARLIEST), _edges(consumer, by_partition, LATEST)
     start_positions = {}
-    for place in _checked(committed):
-        at = place.topic, place.partition
-        assignment = by_place[at]
-        found = _Former(consumer, queue, place, should_stop).start_position(lows[at], highs[at])
+    for partition in _checked(committed):
+        at = partition.topic, partition.partition
+        assignment = by_partition[at]
+        found = _Former(consumer, queue, partition, should_stop).start_position(lows[at], highs[at])
         if queue.ordering == "strict" and assignment.source.goes_ahead:
             stretch = found.state.committed_offset, highs[at]
             awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
@@ -77,34 +79,34 @@ def find_start_positions(
     return start_positions
 
 
-def _edges(consumer: Consumer, places: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:
+def _edges(consumer: Consumer, partitions: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:
     """{partition: where it begins or ends}, all of them in one request to each broker."""
-    asked = [TopicPartition(*place, which) for place in places]
+    asked = [TopicPartition(*partition, which) for partition in partitions]
     answers = consumer.offsets_for_times(asked, timeout=REQUEST_TIMEOUT_S)
-    return {(place.topic, place.partition): place.offset for place in _checked(answers)}
+    return {(partition.topic, partition.partition): partition.offset for partition in _checked(answers)}
 
 
-def _checked(places: list[TopicPartition]) -> list[TopicPartition]:
-    for place in places:
-        if place.error is not None:
-            raise KafkaException(place.error)
-    return places
+def _checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
+    for partition in partitions:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return partitions
 
 
 class _Former:
     """What the last owner of a partition has left behind."""
 
-    def __init__(self, consumer: Consumer, queue: Queue, place: TopicPartition, should_stop: ShouldStop) -> None:
+    def __init__(self, consumer: Consumer, queue: Queue, partition: TopicPartition, should_stop: ShouldStop) -> None:
         self._consumer = consumer
         self._queue = queue
-        self._place = place
+        self._partition = partition
         self._should_stop = should_stop
         self._spilled_at: SpilledAt | None = None
         self._former_chunks: Sequence[tuple[int, bytes]] = ()
 
     def start_position(self, low: int, high: int) -> StartPosition:
         """Where the next one begins, in a log from offset `low` up to, not including, `high`."""
-        offset = self._place.offset
+        offset = self._partition.offset
         if offset < 0:  # nothing was ever committed
             return StartPosition(state=CommitMetadata(committed_offset=low, position=low))
         if offset > high:
@@ -150,7 +152,7 @@ class _Former:
         return replace(state, committed_offset=low, position=max(low, state.position))
 
     def _read_former(self) -> CommitMetadata | None:
-        metadata, offset = self._place.metadata, self._place.offset
+        metadata, offset = self._partition.metadata, self._partition.offset
         state = CommitMetadata.decode(metadata, offset)
         if state is None:
             self._warn(
@@ -165,7 +167,7 @@ class _Former:
         if state.spilled_at is None:
             return replace(state, incomplete=()), OffsetSet(state.incomplete)
         found = read_chunks(
-            self._consumer, self._queue.progress_topic, self._place, state.spilled_at, self._should_stop
+            self._consumer, self._queue.progress_topic, self._partition, state.spilled_at, self._should_stop
         )
         found = found or FoundChunks()
         self._former_chunks = found.keys
@@ -194,8 +196,8 @@ class _Former:
 
     def _warn(self, what: str) -> None:
         _LOGGER.warning(
-            "%s/%d: %s", self._place.topic, self._place.partition, what,
-            extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._place.partition]},
+            "%s/%d: %s", self._partition.topic, self._partition.partition, what,
+            extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition.partition]},
         )  # fmt: skip
 
 

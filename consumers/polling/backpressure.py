@@ -118,21 +118,21 @@ class Backpressure:
     def pause(self, consumer: Consumer) -> None:
         """Pause all partitions of the main topic, those that leave included; tiers have a bound of their own."""
         self.is_paused = True
-        consumer.pause(places(a for a in self._assignments.all() if a.source.reader is Reader.GROUP))
+        consumer.pause(partitions_of(a for a in self._assignments.all() if a.source.reader is Reader.GROUP))
 
     def _resume(self, consumer: Consumer) -> None:
         self.is_paused = False
         self._full_at_s = None
         running = [a for a in self._assignments.all() if a.is_running]
-        consumer.resume(places(self._assignments.flowing(running)))
+        consumer.resume(partitions_of(self._assignments.flowing(running)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Fetch partitions of the main topic whose jobs may start."""
-        admitted = places(restored)
+        admitted = partitions_of(restored)
         if admitted and not self.is_paused:
             consumer.resume(admitted)
 
 
-def places(assignments: Iterable[Assignment]) -> list[TopicPartition]:
+def partitions_of(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     """The partitions as the client names them."""
     return [TopicPartition(a.topic, a.partition) for a in assignments]

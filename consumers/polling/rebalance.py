@@ -18,7 +18,7 @@ from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
 from ..records.source import Reader
-from .backpressure import Backpressure, places
+from .backpressure import Backpressure, partitions_of
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
 
@@ -91,8 +91,8 @@ class Rebalance:
     def _seek(self, consumer: Consumer, opened: list[Assignment]) -> None:
         """Have the group's consumer read from where these begin, as far as it reads elsewhere."""
         if self._sought:
-            for place in starts([a for a in opened if a in self._sought and a.source.reader is Reader.GROUP]):
-                consumer.seek(place)
+            for partition in starts([a for a in opened if a in self._sought and a.source.reader is Reader.GROUP]):
+                consumer.seek(partition)
             self._sought = {a for a in self._sought.difference(opened) if a.is_current}
 
     def begin_anew(self, former: Assignment, cause: OffsetsWentBack) -> None:
@@ -144,10 +144,10 @@ class Rebalance:
             self._retakes.remove(retake)
             leaving = [assignment for assignment in retake.leaving if assignment.is_active]
             if leaving:
-                consumer.pause(places(a for a in leaving if a.source.reader is Reader.GROUP))
+                consumer.pause(partitions_of(a for a in leaving if a.source.reader is Reader.GROUP))
                 self.commit_last(consumer, leaving)
                 self._assignments.end(leaving)
-                added = self._assignments.add(places(leaving))
+                added = self._assignments.add(partitions_of(leaving))
                 self._sought.update(added)
                 self._restoring.begin(added)
 
@@ -188,6 +188,6 @@ class Rebalance:
         """Log which partitions came or went, if any, and which this worker holds by now."""
         if not changed:
             return
-        numbers, held = sorted({place.partition for place in changed}), list(self._assignments.main_partitions)
+        numbers, held = sorted({partition.partition for partition in changed}), list(self._assignments.main_partitions)
         extra: dict[str, object] = {log_keys.QUEUE: self._assignments.queue_name, log_keys.PARTITIONS: numbers}
         _LOGGER.info("partitions %s: %s; this worker holds %s", what, numbers, held or "none", extra=extra)

@@ -24,19 +24,19 @@ class TierReader:
         self.consumer = consumer
         self._reading: set[tuple[str, int]] = set()
 
-    def begin(self, places: Iterable[TopicPartition]) -> None:
+    def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these from their offsets on."""
-        given = list(places)
+        given = list(partitions)
         if given:
-            self._reading |= {(place.topic, place.partition) for place in given}
+            self._reading |= {(partition.topic, partition.partition) for partition in given}
             self.consumer.incremental_assign(given)
             self.consumer.resume(given)  # the client remembers a pause beyond the assignment that it was made in
 
-    def end(self, places: Iterable[TopicPartition]) -> None:
+    def end(self, partitions: Iterable[TopicPartition]) -> None:
         """Read these no more, as far as they are read."""
-        known = [place for place in places if (place.topic, place.partition) in self._reading]
+        known = [partition for partition in partitions if (partition.topic, partition.partition) in self._reading]
         if known:
-            self._reading -= {(place.topic, place.partition) for place in known}
+            self._reading -= {(partition.topic, partition.partition) for partition in known}
             self.consumer.incremental_unassign(known)
 
     def fetch(self, limit: int = BATCH) -> list[Message]:

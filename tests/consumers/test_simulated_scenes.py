@@ -271,7 +271,7 @@ def test_what_is_known_of_crashes_outlives_offsets_that_go_back() -> None:
 
 @pytest.mark.parametrize("is_due", [False, True])
 def test_a_strict_key_waits_on_for_its_retry_where_the_offsets_of_a_tier_go_back(*, is_due: bool) -> None:
-    """The retry is fetched, and waits until it is due, or is ready; its partition is restored anew, and so is the wait."""
+    """The retry is fetched and waits to be due, or is ready; its partition is restored anew, and the wait with it."""
     play, process = begin(STRICT, 2)
     run_next(play, process, "fail")
     play.turn(process)

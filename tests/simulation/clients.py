@@ -84,7 +84,7 @@ class SimConsumer:
     def begin_again(self, place: Place, choice: int) -> None:
         """Deliver a partition once more, from somewhere on, as where the position lies behind an end that was cut off.
 
-        The client has it from the brokers, so it lies before what was delivered, and be it in the middle.
+        The client has it from the brokers, so it lies before what was delivered, perhaps in the middle.
         """
         low, position = self._brokers.logs[place].low, self._positions[place]
         self._positions[place] = low + choice % max(1, position - low)

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from .clients import make_client
 from .settings import ClusterSettings
 
-Place = tuple[str, int]
+Partition = tuple[str, int]
 """Topic and partition number."""
 
 _MOMENTARY: Final = frozenset(
@@ -36,22 +36,22 @@ _ASK_AGAIN_S: Final = 0.1
 def committed_offsets(
     cluster: ClusterSettings,
     group: str,
-    places: Collection[Place],
+    partitions: Collection[Partition],
     timeout_s: float,
     on_complaint: Callable[[KafkaError], None] = lambda _error: None,
-) -> dict[Place, int]:
+) -> dict[Partition, int]:
     """Ask how far a group has committed; a coordinator that is about to come or go is asked again.
 
     Args:
         on_complaint: takes the client's messages about its connections.
 
     Returns:
-        {place: first offset that is not committed}; a place without a commit is left out.
+        {partition: first offset that is not committed}; a partition without a commit is left out.
 
     Raises:
         KafkaException: no answer within `timeout_s`, or one that waiting does not heal.
     """
-    if not places:
+    if not partitions:
         return {}
     config: dict[str, object] = {
         **cluster.reader_config(log_level=2),
@@ -62,7 +62,7 @@ def committed_offsets(
     }
     consumer = make_client(Consumer, config)
     try:
-        return _ask(consumer, places, time.monotonic() + timeout_s)
+        return _ask(consumer, partitions, time.monotonic() + timeout_s)
     except KafkaException:
         consumer.poll(0)  # hands out the complaints
         raise
@@ -70,10 +70,10 @@ def committed_offsets(
         consumer.close()
 
 
-def _ask(consumer: Consumer, places: Collection[Place], give_up_s: float) -> dict[Place, int]:
+def _ask(consumer: Consumer, partitions: Collection[Partition], give_up_s: float) -> dict[Partition, int]:
     while True:
         try:
-            asked = [TopicPartition(*place) for place in places]
+            asked = [TopicPartition(*partition) for partition in partitions]
             found = consumer.committed(asked, timeout=_SLICE_S)
             return _offsets(found)
         except KafkaException as failed:
@@ -94,8 +94,8 @@ def _raise_if_forbidden(consumer: Consumer) -> None:
         raise KafkaException(error)
 
 
-def _offsets(found: Collection[TopicPartition]) -> dict[Place, int]:
-    for place in found:
-        if place.error is not None and place.error.code() not in _NOTHING:
-            raise KafkaException(place.error)
-    return {(place.topic, place.partition): place.offset for place in found if place.offset >= 0}
+def _offsets(found: Collection[TopicPartition]) -> dict[Partition, int]:
+    for partition in found:
+        if partition.error is not None and partition.error.code() not in _NOTHING:
+            raise KafkaException(partition.error)
+    return {(partition.topic, partition.partition): partition.offset for partition in found if partition.offset >= 0}
