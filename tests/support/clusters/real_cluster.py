@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import cast
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -24,7 +25,7 @@ from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import Option
 from support.clusters.cluster import NO_OPTIONS, OPENER, Client, Shares, Writer, at, read_all
 from support.kafka.brokers import wait_coordinated
-from support.scenes.worker import declare_queue
+from support.scenes.worker import declare_queue, shorten_session
 from support.waiting import wait_until
 
 JOIN_WITHIN_S = 60.0
@@ -38,6 +39,8 @@ COMPACTION = {
     "segment.ms": "100",
     "min.compaction.lag.ms": "0",
 }
+SESSION = timedelta(seconds=6)
+"""Short, since a member that has left by itself has its late commit answered only when its session has ended."""
 SILENT_FOR_MS = 1_500
 """A member that does not poll for so long leaves the group by itself: the group's partitions go to others."""
 
@@ -49,12 +52,13 @@ class RealCluster:
         self._settings = settings
         self._namespace = namespace
         self._protocol = protocol
-        self._queue = declare_queue(namespace)[1]
+        self._queue = declare_queue(namespace, session_timeout=SESSION)[1]
         self._admin = AdminClient(settings.client_config())
         self._producer = Producer(settings.client_config())
         self._consumers: list[Consumer] = []
         self._watch = self.reader()
         wait_coordinated(settings, self._queue.group)
+        shorten_session(settings, self._queue)
 
     def close(self) -> None:
         """Close all consumers."""
