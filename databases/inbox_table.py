@@ -14,10 +14,10 @@ _POSTGRESQL: Final = """\
 CREATE TABLE IF NOT EXISTS {table} (
     queue   text        NOT NULL,
     job     text        NOT NULL,
-    step    text        NOT NULL DEFAULT '',
+    effect  text        NOT NULL DEFAULT '',
     done_at timestamptz NOT NULL DEFAULT now(),
     result  text,
-    PRIMARY KEY (queue, job, step)
+    PRIMARY KEY (queue, job, effect)
 );
 CREATE INDEX IF NOT EXISTS {index} ON {table} (done_at);
 """
@@ -25,10 +25,10 @@ _SQLITE: Final = """\
 CREATE TABLE IF NOT EXISTS {table} (
     queue   TEXT NOT NULL,
     job     TEXT NOT NULL,
-    step    TEXT NOT NULL DEFAULT '',
+    effect  TEXT NOT NULL DEFAULT '',
     done_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
     result  TEXT,
-    PRIMARY KEY (queue, job, step)
+    PRIMARY KEY (queue, job, effect)
 );
 CREATE INDEX IF NOT EXISTS {schema}{index} ON {bare_table} (done_at);
 """
@@ -39,9 +39,9 @@ class Statements:
     """The inbox's statements to a database, with the driver's own marks for the values.
 
     Attributes:
-        enter: insert (queue, job, step); touches no row if there is one already.
-        find: (result, done_at) of (queue, job, step).
-        keep: set the result of (result, queue, job, step).
+        enter: insert (queue, job, effect); touches no row if there is one already.
+        find: (result, done_at) of (queue, job, effect).
+        keep: set the result of (result, queue, job, effect).
     """
 
     enter: str
@@ -64,7 +64,7 @@ def statements(table: str, marker: Marker) -> Statements:
     """The statements for one table and one kind of driver."""
     name = quoted(table)
     return Statements(
-        enter=marked(f"INSERT INTO {name} (queue, job, step) VALUES (@1, @2, @3) ON CONFLICT DO NOTHING", marker),
-        find=marked(f"SELECT result, done_at FROM {name} WHERE queue = @1 AND job = @2 AND step = @3", marker),
-        keep=marked(f"UPDATE {name} SET result = @1 WHERE queue = @2 AND job = @3 AND step = @4", marker),
+        enter=marked(f"INSERT INTO {name} (queue, job, effect) VALUES (@1, @2, @3) ON CONFLICT DO NOTHING", marker),
+        find=marked(f"SELECT result, done_at FROM {name} WHERE queue = @1 AND job = @2 AND effect = @3", marker),
+        keep=marked(f"UPDATE {name} SET result = @1 WHERE queue = @2 AND job = @3 AND effect = @4", marker),
     )

@@ -12,7 +12,7 @@ from ...databases import (
     WrongBlock,
 )
 from ...databases.inbox_table import DEFAULT_TABLE, table_ddl
-from .errors import AlreadyDone, EnteredTwice, InboxError, InboxTableMissing, InvalidStepName, ResultRefused
+from .errors import AlreadyDone, EnteredTwice, InboxError, InboxTableMissing, InvalidEffectName, ResultRefused
 from .identity import Identity, identify
 from .inbox import RESULT_LIMIT_BYTES, Inbox, open_inbox
 
@@ -29,7 +29,7 @@ __all__ = [
     "Inbox",
     "InboxError",
     "InboxTableMissing",
-    "InvalidStepName",
+    "InvalidEffectName",
     "InvalidTableName",
     "ResultRefused",
     "TransactionAborted",

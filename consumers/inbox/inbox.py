@@ -25,7 +25,7 @@ _ENTRIES: Final = 3
 """Under REPEATABLE READ and above, PostgreSQL fails the second of two twins; a transaction later it sees the first."""
 
 Entered = dict[str, bool]
-"""{step: whether its commit was final}: the blocks that this run of the job has left in order."""
+"""{effect: whether its commit was final}: the blocks that this run of the job has left in order."""
 
 
 class Inbox:
@@ -113,19 +113,19 @@ class Inbox:
 
     def _refuse_another(self) -> None:
         """After the whole effect was committed there is nothing to enter: a second run ends there."""
-        step = self._identity.step
-        if self._entered.get(step) or self._entered.get(""):
-            raise EnteredTwice(self._identity.job, step if self._entered.get(step) else "")
+        effect = self._identity.effect
+        if self._entered.get(effect) or self._entered.get(""):
+            raise EnteredTwice(self._identity.job, effect if self._entered.get(effect) else "")
 
     async def _put_id(self) -> AlreadyDone | EnteredTwice | None:
         identity = self._identity
         if await self._driver.execute(self._statements.enter, identity.values):
             return None
-        if identity.step in self._entered:
-            return EnteredTwice(identity.job, identity.step)
+        if identity.effect in self._entered:
+            return EnteredTwice(identity.job, identity.effect)
         result, done_at = await self._driver.fetch(self._statements.find, identity.values) or (None, None)
         return AlreadyDone(
-            identity.job, identity.step, None if result is None else json.loads(result), _instant(done_at)
+            identity.job, identity.effect, None if result is None else json.loads(result), _instant(done_at)
         )
 
     def _explain(self, error: BaseException) -> None:
@@ -143,7 +143,7 @@ class Inbox:
         except BaseException as failure:
             await self._driver.rollback(failure)
             raise
-        self._entered[self._identity.step] = not self._driver.is_enclosed
+        self._entered[self._identity.effect] = not self._driver.is_enclosed
 
     async def _finish(self) -> None:
         if self._kept is not None:
@@ -156,7 +156,7 @@ def open_inbox(
     *,
     queue: str,
     job: str,
-    step: str = "",
+    effect: str = "",
     table: str = DEFAULT_TABLE,
     entered: Entered | None = None,
 ) -> Inbox:
@@ -166,15 +166,15 @@ def open_inbox(
         connection: of any supported driver, open.
         queue: `<namespace>.<queue>`, or whatever else parts one kind of ids from another.
         job: the id, or the idempotency key.
-        step: names one of several blocks of the same job.
+        effect: the name of this block, where a job has several.
         table: `table` or `schema.table`.
         entered: the blocks that the same run has left, to refuse them when they come again.
 
     Raises:
         UnsupportedConnection: the connection is of no driver that is known.
-        InvalidTableName, InvalidStepName: table or step cannot be called so.
+        InvalidTableName, InvalidEffectName: table or effect cannot be called so.
     """
-    return Inbox(connection, identify(queue, job, step), table=table, entered={} if entered is None else entered)
+    return Inbox(connection, identify(queue, job, effect), table=table, entered={} if entered is None else entered)
 
 
 def _instant(value: object) -> datetime | None:

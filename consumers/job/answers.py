@@ -127,7 +127,7 @@ def _is_any(leaf: BaseException, whole: BaseException, kinds: ErrorTypes) -> boo
 
 def _is_done_already(error: BaseException) -> bool:
     """Whether an inbox has found that the whole job was done."""
-    return is_kind_of(error, AlreadyDone) and _attribute(error, "step") == ""
+    return is_kind_of(error, AlreadyDone) and _attribute(error, "effect") == ""
 
 
 def _delay_of(asked: BaseException) -> timedelta | None:

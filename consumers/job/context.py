@@ -145,7 +145,7 @@ class JobContext:
         """`<namespace>.<queue>`: inside of it an idempotency key or job id means one job."""
         return queue_scope(self.record.topic)
 
-    def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, step: str = "") -> Inbox:
+    def inbox(self, connection: object, *, table: str = DEFAULT_TABLE, effect: str = "") -> Inbox:
         """Put this job's id and the writes of a `with` block into one transaction, so that they happen once.
 
         `with current_job().inbox(connection) as inbox:`, or `async with` where the connection is async. An exception
@@ -155,14 +155,14 @@ class JobContext:
         Args:
             connection: psycopg 3, asyncpg, SQLAlchemy, sqlite3 or aiosqlite; open, and used by nobody else meanwhile.
             table: `table` or `schema.table`, made by `stoker inbox create`.
-            step: parts one of several blocks of the same job from the others; such a job must catch `AlreadyDone`
-                around each, because the worker cannot know whether the other steps are done.
+            effect: the name of this block, where the job has several; such a job must catch `AlreadyDone` around
+                each, because the worker cannot know whether the other effects are done.
 
         Raises:
             UnsupportedConnection: the connection is of no driver that is known.
-            InvalidTableName, InvalidStepName: table or step cannot be called so.
+            InvalidTableName, InvalidEffectName: table or effect cannot be called so.
         """
-        identity = identify(self.scope, self.record.deduplication_id or self.job_id, step)
+        identity = identify(self.scope, self.record.deduplication_id or self.job_id, effect)
         return Inbox(connection, identity, table=table, entered=self._run.inbox_blocks())
 
     @property

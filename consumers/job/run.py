@@ -47,7 +47,7 @@ class CurrentRun:
         raise NotImplementedError
 
     def inbox_blocks(self) -> dict[str, bool]:
-        """The inbox blocks that this run has left: {step: whether its commit was final}."""
+        """The inbox blocks that this run has left: {effect: whether its commit was final}."""
         try:
             return self._inbox_blocks
         except AttributeError:

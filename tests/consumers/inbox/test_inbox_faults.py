@@ -22,7 +22,7 @@ from stoker.consumers.inbox import (
     ConnectionClosed,
     EnteredTwice,
     InboxTableMissing,
-    InvalidStepName,
+    InvalidEffectName,
     InvalidTableName,
     ResultRefused,
     TransactionAborted,
@@ -221,11 +221,14 @@ def test_a_table_cannot_have_any_name(tmp_path: Path, table: str) -> None:
         open_inbox(connection, queue="q", job="1", table=table)
 
 
-@pytest.mark.parametrize("step", ["x" * 201, "ü" * 101, "a\0b"])
-def test_a_step_has_a_short_name(tmp_path: Path, step: str) -> None:
-    """An index takes the names of all steps, so a longer one is refused before anything is written."""
-    with closing(sqlite3.connect(tmp_path / "db")) as connection, pytest.raises(InvalidStepName, match="job 1 cannot"):
-        open_inbox(connection, queue="q", job="1", step=step)
+@pytest.mark.parametrize("effect", ["x" * 201, "ü" * 101, "a\0b"])
+def test_an_effect_has_a_short_name(tmp_path: Path, effect: str) -> None:
+    """An index takes the names of all effects, so a longer one is refused before anything is written."""
+    with (
+        closing(sqlite3.connect(tmp_path / "db")) as connection,
+        pytest.raises(InvalidEffectName, match="job 1 cannot"),
+    ):
+        open_inbox(connection, queue="q", job="1", effect=effect)
 
 
 def test_the_table_may_stand_in_a_schema(inbox_database: str) -> None:
@@ -255,16 +258,16 @@ def test_steps_are_told_apart(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'db'}"
     create_inbox(url)
     with closing(sqlite3.connect(tmp_path / "db")) as connection:
-        for step in ("charge", "ship"):
-            with open_inbox(connection, queue="q", job="1", step=step) as inbox:
-                inbox.keep(step)
-        for step in ("charge", "ship"):
+        for effect in ("charge", "ship"):
+            with open_inbox(connection, queue="q", job="1", effect=effect) as inbox:
+                inbox.keep(effect)
+        for effect in ("charge", "ship"):
             with (
                 pytest.raises(AlreadyDone, match="catch AlreadyDone") as done,
-                open_inbox(connection, queue="q", job="1", step=step),
+                open_inbox(connection, queue="q", job="1", effect=effect),
             ):
                 pytest.fail("it ran")
-            assert (done.value.step, done.value.result) == (step, step)
+            assert (done.value.effect, done.value.result) == (effect, effect)
 
 
 @pytest.mark.parametrize(("first", "second"), [("", ""), ("", "ship"), ("ship", "ship")])
@@ -274,11 +277,11 @@ def test_a_run_cannot_enter_what_a_second_run_would_never_reach(tmp_path: Path, 
     create_inbox(url)
     entered: dict[str, bool] = {}
     with closing(sqlite3.connect(tmp_path / "db")) as connection:
-        with open_inbox(connection, queue="q", job="1", step=first, entered=entered):
+        with open_inbox(connection, queue="q", job="1", effect=first, entered=entered):
             pass
         with (
             pytest.raises(EnteredTwice, match="in this very run"),
-            open_inbox(connection, queue="q", job="1", step=second, entered=entered),
+            open_inbox(connection, queue="q", job="1", effect=second, entered=entered),
         ):
             pytest.fail("it ran")
 

@@ -78,7 +78,7 @@ def test_a_job_is_the_same_in_every_attempt_and_on_every_topic(
 
 
 def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
-    """So a second block without a step is refused in the run in which it was written, not lost in a later one."""
+    """So a second block without an effect is refused in the run in which it was written, not lost in a later one."""
     job = JobContext(declare().job().run)
     with effect(file, job):
         pass
@@ -92,12 +92,12 @@ def test_a_run_remembers_the_inboxes_that_it_has_left(file: Path) -> None:
 
 
 def test_a_job_that_is_done_already_is_done(file: Path) -> None:
-    """It costs no attempt, whatever the policy says of errors; a step that nobody has caught is a failure."""
+    """It costs no attempt, whatever the policy says of errors; an effect that nobody has caught is a failure."""
     delivery = declare(retry=RetryPolicy(attempts=1, permanent=(Exception,)))
     assert decide(delivery.job(), Raised(AlreadyDone("job-1")), delivery.step_context) is DONE
     outcome = decide(delivery.job(), Raised(AlreadyDone("job-1", "ship")), delivery.step_context)
     assert isinstance(outcome, Dead)
-    assert "catch AlreadyDone around the step" in outcome.failure.message
+    assert "catch AlreadyDone around the effect" in outcome.failure.message
 
 
 @pytest.mark.parametrize("error", [Retry("later"), Discard("pointless"), KeyboardInterrupt()], ids=repr)

@@ -264,7 +264,7 @@ def test_a_group_of_nothing_but_ignored_errors_is_done() -> None:
     """And one unknown error among them makes it a failure."""
     assert kinds_of(Known(), AlreadyDone("job-1")) == {type(DONE)}
     assert kinds_of(Known(), ValueError()) == {Retried}
-    assert kinds_of(AlreadyDone("job-1", "step")) == {Retried}
+    assert kinds_of(AlreadyDone("job-1", "effect")) == {Retried}
 
 
 def test_the_groups_own_class_counts_as_well() -> None:
