@@ -62,7 +62,7 @@ format: $(READY) ## format the code and fix what the linter can
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-reference: $(READY) ## write docs/reference.md and docs/commands.md from docstrings and help
+reference: $(READY) ## write docs/reference.md, commands.md and modules.md from docstrings and help
 	cd tests && ../$(BIN)/python -m support.reference_page
 
 clean: ## delete .venv, caches and build results; the embedded broker's data stays

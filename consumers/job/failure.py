@@ -1,4 +1,4 @@
-"""Turning an exception into a `Failure`: bounded in size, and with a fingerprint that groups like with like."""
+"""Turns an exception into a `Failure`: bounded in size, and with a fingerprint that groups like with like."""
 
 from __future__ import annotations
 

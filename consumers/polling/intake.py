@@ -87,12 +87,16 @@ class Intake:
 
     def _start(self, records: list[Record]) -> None:
         if records:
-            self._backpressure.begin(records)
-            if self._instruments:
-                self._instruments.taken(records)
+            self._count_in(records)
             aside = self._dispatch.lanes.add(records)
             if aside:
                 self._backpressure.end(aside)
+
+    def _count_in(self, records: list[Record]) -> None:
+        """Note that these go to the lanes; at least one."""
+        self._backpressure.begin(records)
+        if self._instruments:
+            self._instruments.taken(records)
 
     def reread(self) -> None:
         """Bring back the records that lanes and calendar want, as they were read again."""
@@ -108,9 +112,7 @@ class Intake:
         wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
         records = [Record(message, assignment) for assignment, message in wanted]
         if records:
-            self._backpressure.begin(records)
-            if self._instruments:
-                self._instruments.taken(records)
+            self._count_in(records)
             lanes.readd(records)
         if reread.gone:
             self._note_gone(reread.gone)

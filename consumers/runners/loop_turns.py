@@ -1,4 +1,4 @@
-"""Turning an event loop on which jobs run, whatever they do to it."""
+"""Turns an event loop on which jobs run, whatever they do to it."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from stoker import consumers, producers, schemas, testing, topology
 from stoker.operations.cli import main
-from support import commands_page, reference_page
+from support import commands_page, modules_page, reference_page
 
 OUTDATED = "is not what the code says: run `make reference`"
 
@@ -25,6 +25,12 @@ def test_the_commands_are_what_their_help_says() -> None:
     CliRunner().invoke(main, ["worker", "--help"])
     written = commands_page.PAGE.read_text(encoding="utf-8")
     assert written == commands_page.commands_page(), f"docs/commands.md {OUTDATED}"
+
+
+def test_the_modules_are_listed_as_their_docstrings_open() -> None:
+    """A newcomer finds the file for a question, and no module is missing."""
+    written = modules_page.PAGE.read_text(encoding="utf-8")
+    assert written == modules_page.modules_page(), f"docs/modules.md {OUTDATED}"
 
 
 @pytest.mark.parametrize(
