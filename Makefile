@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROOMS := schemas topology databases producers consumers operations testing
 # Most tests wait for Kafka rather than compute, so more of them run at once than small machines have cores. Each process
-# takes one test after the other, the long ones first (tests/support/long_tests.py), so that all end at about one time.
+# takes one test after the other, the long ones early (tests/support/long_tests.py), so that all end at about one time.
 TEST_PROCESSES ?= 4
 ARGS ?=
 # What `make chaos` does; a seed is one plan of jobs and faults. `ARGS=--help` lists more options.

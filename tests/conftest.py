@@ -22,7 +22,7 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from support.kafka.brokers import SHARED, provide_broker, withdraw_broker
 from support.kafka.guarded_broker import Guarded, provide_guarded, withdraw_guarded
 from support.kafka.registry import provide_registry, withdraw_registry
-from support.long_tests import begin_with_long
+from support.long_tests import spread_long
 from support.scenes.postgres import Postgres, provide_postgres, withdraw_postgres
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _keep_bytecode(shared: Path) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, put them in the order in which they are to be taken."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        begin_with_long(items)
+        spread_long(items)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

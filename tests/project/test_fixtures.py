@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.long_tests import LONG, TESTS
+from support.long_tests import LAST_BEGUN_AT, LONG, TESTS, spread_long
 from support.waiting import wait_until
 
 INNER = """
@@ -53,6 +53,15 @@ def test_waiting_in_vain_names_what_was_awaited_and_seen() -> None:
         wait_until(list, 0.05, "three letters")
 
 
-def test_the_tests_that_are_begun_first_are_there() -> None:
-    """A file that was moved is begun first under its new name."""
+def test_the_tests_that_are_begun_early_are_there() -> None:
+    """A file that was moved is begun early under its new name."""
     assert not [name for name in LONG if not (TESTS / name).is_file()]
+
+
+def test_the_tests_that_are_begun_early_are_spread_and_none_is_left_out(request: pytest.FixtureRequest) -> None:
+    """Each test is there once, whatever was selected; the last of the long ones begins before the last third."""
+    found = list(request.session.items)
+    spread_long(found)
+    assert sorted(item.nodeid for item in found) == sorted(item.nodeid for item in request.session.items)
+    early = [at for at, item in enumerate(found) if item.path in {TESTS / name for name in LONG}]
+    assert not early or early[-1] <= len(early) + LAST_BEGUN_AT * (len(found) - len(early))

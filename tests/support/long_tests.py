@@ -1,4 +1,4 @@
-"""Which tests are begun first: those that take long, so that no process is left alone with one of them at the end."""
+"""In which order several processes take the tests: long ones early, so that none is left alone with one at the end."""
 
 from __future__ import annotations
 
@@ -29,9 +29,17 @@ LONG: Final = (
     "consumers/isolation/test_child_pool.py",
 )
 """The files with tests of 15 seconds and more, the longest first; in the order of their names they are begun late."""
+LAST_BEGUN_AT: Final = 2 / 3
+"""Of the others, so many are begun by then. All at once they would hinder each other: many start their own broker."""
 
 
-def begin_with_long(items: list[pytest.Item]) -> None:
-    """Move the tests of these files to the front."""
+def spread_long(items: list[pytest.Item]) -> None:
+    """Put the tests of these files, in their order, between the first of the others, as far apart as may be."""
     ranks = {TESTS / name: rank for rank, name in enumerate(LONG)}
-    items.sort(key=lambda item: ranks.get(item.path, len(LONG)))
+    long = sorted((item for item in items if item.path in ranks), key=lambda item: ranks[item.path])
+    others = [item for item in items if item.path not in ranks]
+    step = int(len(others) * LAST_BEGUN_AT) // max(1, len(long))
+    items.clear()
+    for at, item in enumerate(long):
+        items += [item, *others[at * step : (at + 1) * step]]
+    items += others[len(long) * step :]
