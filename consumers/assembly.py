@@ -7,6 +7,8 @@ from functools import partial
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
+from .carrying.carrier import Carrier, CarryingClients
+from .carrying.old_offsets import OldOffsets
 from .gates.declared import GateParts, make_gates
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
@@ -19,6 +21,7 @@ from .inspection.overview import Overview
 from .inspection.waiting_counts import WaitingCounts
 from .instruments.instruments import NO_INSTRUMENTS, Instruments
 from .kafka.clients import (
+    carrying_producer,
     events_producer,
     lone_producer,
     longest_callback_s,
@@ -149,6 +152,17 @@ class WorkerParts:
         )
         self.tiers = TierReader(make_reader(cluster, queue, f"{worker_id}-tiers", {}))
         self.rereader = Rereader(make_reader(cluster, queue, f"{worker_id}-rereader", SWEEP_OPTIONS))
+        self.carrier = Carrier(
+            queue,
+            self.assignments,
+            self.dispatch.lanes,
+            self.dispatch.gates,
+            self.rereader,
+            clients=CarryingClients(
+                ages=OldOffsets(queue.name, partial(make_reader, cluster, queue, f"{worker_id}-ages", {})),
+                make_producer=partial(carrying_producer, cluster, worker_id),
+            ),
+        )
         self.rebalance = Rebalance(
             self.assignments,
             self.restoring,
@@ -156,7 +170,7 @@ class WorkerParts:
             self.backpressure,
             dispatch=self.dispatch,
             tiers=self.tiers,
-            rereader=self.rereader,
+            carrier=self.carrier,
         )
         grace_s = min(self.settings.revoke_grace.total_seconds(), longest_callback_s(cluster))
         self.grace = Grace(self.poll_state, self.completion, self.settled, within_s=grace_s)
@@ -176,7 +190,7 @@ class WorkerParts:
             self.dispatch,
             self.rebalance,
             self.member.note_error,
-            rereader=self.rereader,
+            carrier=self.carrier,
             instruments=self.instruments,
         )
 

@@ -145,7 +145,7 @@ class QueueTopics:
         self.group = self.main = f"{namespace}.{queue}"
         self.dead = f"{self.main}.dead"
         found = self._admin.list_topics(timeout=TIMEOUT_S).topics
-        prefixes = f"{self.main}.retry.", f"{self.main}.delay."
+        prefixes = f"{self.main}.retry.", f"{self.main}.delay.", f"{self.main}.carried"
         self.waiting_topics = sorted(name for name in found if name.startswith(prefixes))
         self._partitions = {name: len(topic.partitions) for name, topic in found.items()}
 

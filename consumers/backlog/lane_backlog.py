@@ -73,6 +73,18 @@ class LaneBacklog:
         """Add records, in their order, ahead of all others of their lane, of which none is coming."""
         self._aside.prepend(lane_hash, [self._number_of(*place) for place in places])
 
+    def has_aside(self, lane_hash: int, place: Place) -> bool:
+        """Whether a record is aside in its lane, and not on its way."""
+        slot = self._slots.get(place[0])
+        return slot is not None and self._aside.has(lane_hash, slot << _OFFSET_BITS | place[1])
+
+    def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
+        """Know a record that is aside by another place from now on; False where it is not aside."""
+        if not self.has_aside(lane_hash, place):
+            return False
+        self._aside.replace(lane_hash, self._number_of(*place), self._number_of(*by))
+        return True
+
     def _number_of(self, assignment: Assignment, offset: int) -> int:
         slot = self._slots.get(assignment)
         if slot is None:

@@ -10,6 +10,8 @@ SHARDS: Final = 64
 """A table that grows is built anew, which takes a while: one of many small ones takes a short while."""
 SMALLEST: Final = 8
 FULL_AT: Final = 0.6
+LONG_WALK: Final = 64
+"""Entries of a lane: beyond so many, a search begins where the last one of the lane has ended."""
 _NONE: Final = 0xFFFF_FFFF
 _HASH_BITS: Final = (1 << 64) - 1
 
@@ -23,6 +25,8 @@ class OffsetQueues:
     (5, True, False, 2)
     >>> queues.prepend(42, [1, 3]); queues.take(42, 3)
     [1, 3, 7]
+    >>> queues.append(42, 11); queues.replace(42, 9, 8); queues.take(42, 3)
+    [8, 11]
     """
 
     __slots__ = ("_count", "_shards")
@@ -68,6 +72,17 @@ class OffsetQueues:
             taken.append(number)
         return taken
 
+    def has(self, lane: int, number: int) -> bool:
+        """Whether a number is in its lane's queue.
+
+        In a long queue, the search goes on where the last one has ended: so numbers in their order take a step each.
+        """
+        return self._shards[lane % SHARDS].entry_of(lane, number) != _NONE
+
+    def replace(self, lane: int, number: int, by: int) -> None:
+        """Put a number in the place of one that is in its lane's queue."""
+        self._shards[lane % SHARDS].replace(lane, number, by)
+
     def __iter__(self) -> Iterator[int]:
         """All numbers; those of a lane in their order."""
         for shard in self._shards:
@@ -90,7 +105,7 @@ class OffsetQueues:
 class _Shard:
     """A hash table by open addressing, whose entries point to the ends of linked lists; all of it in arrays."""
 
-    __slots__ = ("_first", "_free", "_hashes", "_last", "_mask", "_next", "_numbers", "lanes", "numbers")
+    __slots__ = ("_cursors", "_first", "_free", "_hashes", "_last", "_mask", "_next", "_numbers", "lanes", "numbers")
 
     def __init__(self) -> None:
         self._clear()
@@ -101,6 +116,7 @@ class _Shard:
         self._numbers = array("Q")
         self._next = array("I")
         self._free = _NONE
+        self._cursors: dict[int, int] = {}
         self._make_table(SMALLEST)
 
     def _make_table(self, size: int) -> None:
@@ -150,11 +166,39 @@ class _Shard:
         number, following = self._numbers[entry], self._next[entry]
         self._next[entry], self._free = self._free, entry
         self.numbers -= 1
+        if self._cursors and self._cursors.get(lane) == entry:
+            del self._cursors[lane]
         if following != _NONE:
             self._first[at] = following
         else:
             self._remove_lane(at)
         return number
+
+    def entry_of(self, lane: int, number: int) -> int:
+        """The entry of a number in its lane's list; `_NONE` where it has none."""
+        at = self.find(lane)
+        if at < 0:
+            return _NONE
+        found, _ = self._search(self._cursors.get(lane, _NONE), number)
+        if found == _NONE:
+            found, steps = self._search(self._first[at], number)
+            if steps < LONG_WALK:
+                return found
+        if found != _NONE:
+            self._cursors[lane] = found
+        return found
+
+    def _search(self, entry: int, number: int) -> tuple[int, int]:
+        """Walk along a list; gives the entry of the number, and how many steps that took."""
+        numbers, following, steps = self._numbers, self._next, 0
+        while entry != _NONE and numbers[entry] != number:
+            entry = following[entry]
+            steps += 1
+        return entry, steps
+
+    def replace(self, lane: int, number: int, by: int) -> None:
+        """Put a number in the place of another one."""
+        self._numbers[self.entry_of(lane, number)] = by
 
     def without(self, is_gone: Callable[[int], bool]) -> _Shard:
         """The same without the numbers for which this is true."""

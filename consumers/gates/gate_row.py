@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import sys
 import time
+from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from threading import Lock
@@ -49,6 +50,8 @@ class GateRow:
         self._bytes = 0
         self._most, self._most_bytes = sys.maxsize, sys.maxsize
         self._beyond: list[tuple[Record, Wait]] = []
+        self._leaving: list[tuple[Record, Wait]] = []
+        self._sent_back: set[Record] = set()
         self._aside = LanesAside()
         self.note_resting()
 
@@ -115,6 +118,8 @@ class GateRow:
         """Keep a record that a step has sent back; False where its partition is given away."""
         with self._lock:
             is_held = self._add(record, wait)
+            if is_held:
+                self._sent_back.add(record)
         if is_held:
             for listener in self._listeners:
                 listener(wait.why)
@@ -137,13 +142,17 @@ class GateRow:
     # ---- what waits aside
 
     def set_aside(self, may_leave: Callable[[Record], bool]) -> list[Record]:
-        """Take out what waits beyond the bound, and keep the hash of its lane; what may not leave yet stays."""
-        if not self._beyond:
+        """Take out what is due to leave, or waits beyond the bound, and keep the hash of its lane.
+
+        What may not leave yet stays.
+        """
+        if not (self._beyond or self._leaving):
             return []
         with self._lock:
             beyond, self._beyond = self._beyond if self._is_beyond else [], []
+            leaving, self._leaving = self._leaving, []
             left: list[Record] = []
-            for record, wait in beyond:
+            for record, wait in (*leaving, *beyond):
                 if self._held.get(wait.why, {}).get(record) is not wait:
                     continue  # it was released before
                 if record.lane is None or not may_leave(record):
@@ -153,6 +162,24 @@ class GateRow:
                     self._aside.add(wait.why, wait.until_at_s, hash_of(record.lane))
                     left.append(record)
         return left
+
+    def note_leaving(self, is_due: Callable[[Record], bool]) -> None:
+        """Have those of the records that gates hold back leave with the next `set_aside`, whatever the bound.
+
+        What a step has sent back stays: that step, or a thread of its own, releases it from the memory.
+        """
+        with self._lock:
+            self._leaving = [
+                (record, wait)
+                for held in self._held.values()
+                for record, wait in held.items()
+                if record.lane is not None and record not in self._sent_back and is_due(record)
+            ]
+
+    def take_back(self, lane_hashes: Iterable[int]) -> None:
+        """Have lanes taken back whose records are aside, as if they had waited here."""
+        with self._lock:
+            self._aside.add_opened(array("q", lane_hashes))
 
     @property
     def has_opened(self) -> bool:
@@ -199,6 +226,7 @@ class GateRow:
         taken = [record for why in whys for record in self._held.pop(why, ())]
         self.count -= len(taken)
         self._bytes -= sum(record.size_bytes for record in taken)
+        self._sent_back.difference_update(taken)
         return taken
 
     @property
@@ -228,6 +256,7 @@ class GateRow:
     def _remove(self, record: Record, why: Why) -> None:
         of_reason = self._held[why]
         del of_reason[record]
+        self._sent_back.discard(record)
         self.count -= 1
         self._bytes -= record.size_bytes
         if not of_reason:
@@ -258,6 +287,8 @@ class GateRow:
             self._held.clear()
             self._timed.clear()
             self._beyond.clear()
+            self._leaving.clear()
+            self._sent_back.clear()
             self._aside.clear()
             self.count = self._bytes = 0
 

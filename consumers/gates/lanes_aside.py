@@ -52,6 +52,11 @@ class LanesAside:
                 heapq.heappush(self._timed, (bucket[1], next(self._numbers), bucket))
         lanes.append(lane_hash)
 
+    def add_opened(self, lane_hashes: array[int]) -> None:
+        """Add lanes that are opened already."""
+        if lane_hashes:
+            self._opened.append(lane_hashes)
+
     def open(self, why: Why) -> None:
         """Open all lanes that wait for this reason."""
         for bucket in [bucket for bucket in self._closed if bucket[0] == why]:

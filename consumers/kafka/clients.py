@@ -145,6 +145,12 @@ def settling_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     return connect(config, _detail(cluster, str(config["client.id"])))
 
 
+def carrying_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that writes waiting records again; what it cannot write within half a minute is tried again later."""
+    config = producer_config(cluster, client_id=f"{worker_id}-carrying", linger_ms=5, message_timeout_ms=30_000)
+    return connect(config, _detail(cluster, str(config["client.id"])))
+
+
 def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that writes events; what it cannot write within half a minute is given up."""
     config = producer_config(

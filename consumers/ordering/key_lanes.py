@@ -10,7 +10,7 @@ gate holds back nothing may be in memory at all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..backlog.lane_backlog import Place, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
@@ -71,7 +71,11 @@ class KeyLanes(Lanes):
             for record in records:
                 lane = record.lane
                 lane_hash = self.backlog.end_coming((record.assignment, record.offset))
-                if lane is None or lane_hash is None:
+                if lane_hash is None:
+                    continue
+                if lane is None:
+                    self._idle.pop(lane_hash, None)
+                    ready.append(record)
                     continue
                 is_idle = self._idle.pop(lane_hash, None) is not None
                 if is_idle or lane not in self._waiting:
@@ -103,6 +107,16 @@ class KeyLanes(Lanes):
             return
         self._idle[lane_hash] = lane
         self._want_more(lane_hash, ())
+
+    def set_parked_aside(self, is_due: Callable[[Record], bool]) -> list[Record]:
+        """Put aside all that parks in lanes where any of it is due to go."""
+        left: list[Record] = []
+        with self._lock:
+            for lane, behind in self._waiting.items():
+                if behind and any(map(is_due, behind)) and self._move_aside(lane, behind):
+                    self._waiting[lane] = None
+                    left += behind
+        return left
 
     def _remove_lane(self, lane: Lane) -> list[Record]:
         return list(self._waiting.pop(lane) or ())

@@ -111,6 +111,29 @@ class Lanes(ABC):
                 left += of_lane
         return left
 
+    @abstractmethod
+    def set_parked_aside(self, is_due: Callable[[Record], bool]) -> list[Record]:
+        """Put aside all that parks in lanes where any of it is due to go; gives what has left the memory.
+
+        A lane of which records are being read again stays as it is.
+        """
+
+    def has_aside(self, lane_hash: int, place: Place) -> bool:
+        """Whether a record is aside in its lane, and not on its way."""
+        with self._lock:
+            return self.backlog.has_aside(lane_hash, place)
+
+    def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
+        """Know a record that is aside by another place from now on; False where it is not aside."""
+        with self._lock:
+            return self.backlog.replace(lane_hash, place, by)
+
+    def put_carried(self, assignment: Assignment, lane_hashes: Iterable[int], offsets: Iterable[int]) -> None:
+        """Put records aside that were carried forward, each behind all of its lane; nothing is ready until `wake`."""
+        with self._lock:
+            for lane_hash, offset in zip(lane_hashes, offsets, strict=True):
+                self.backlog.put(lane_hash, assignment, offset)
+
     def wake(self, lane_hashes: Iterable[int]) -> None:
         """Have the first record of each of these lanes read again; one of which nothing is aside is left alone."""
         with self._lock:
@@ -183,6 +206,15 @@ class Lanes(ABC):
             backlog.put(hash_of(lane), record.assignment, record.offset)
             return False
         parking.add(record)
+        return True
+
+    def _move_aside(self, lane: Lane, parked: Collection[Record]) -> bool:
+        """Put all that parks in a lane aside, ahead of what is there; not where records of it are on their way."""
+        if self.backlog.is_coming(hash_of(lane)):
+            return False
+        for record in parked:
+            self.parking.leave(record)
+        self.backlog.put_back(hash_of(lane), [(record.assignment, record.offset) for record in parked])
         return True
 
     def _want_more(self, lane_hash: int, behind: Collection[Record]) -> None:

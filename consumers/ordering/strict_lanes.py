@@ -13,7 +13,7 @@ there when the partition was assigned (`pending_retries.py`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..backlog.lane_backlog import Place, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
@@ -121,6 +121,20 @@ class StrictLanes(Lanes):
         """Whether nothing of a lane is in memory, and some of it is aside."""
         return bool(self.backlog) and key not in self._lanes and self.backlog.holds(hash_of(key))
 
+    def set_parked_aside(self, is_due: Callable[[Record], bool]) -> list[Record]:
+        """Put aside all that parks in lanes where any of it is due to go."""
+        left: list[Record] = []
+        with self._lock:
+            for key, lane in list(self._lanes.items()):
+                parked = [*lane.ahead, *lane.behind]
+                if any(map(is_due, parked)) and self._move_aside(key, parked):
+                    left += parked
+                    lane.ahead.clear()
+                    lane.behind.clear()
+                    if lane.is_empty:
+                        del self._lanes[key]
+        return left
+
     def _remove_lane(self, lane: Lane) -> list[Record]:
         removed = self._lanes.pop(lane)
         return [*removed.ahead, *removed.behind]
@@ -131,7 +145,12 @@ class StrictLanes(Lanes):
         with self._lock:
             for record in records:
                 lane_hash = self.backlog.end_coming((record.assignment, record.offset))
-                if record.lane is not None and lane_hash is not None:
+                if lane_hash is None:
+                    continue
+                if record.lane is None:
+                    self._idle.pop(lane_hash, None)
+                    ready.append(record)
+                else:
                     self._idle.pop(lane_hash, None)
                     lane = self._lane(record.lane)
                     (lane.ahead if record.assignment.source.goes_ahead else lane.behind).append(record)
@@ -241,7 +260,8 @@ class StrictLanes(Lanes):
         following = lane.advance(is_suspended=is_suspended)
         if following is not None:
             self.parking.remove(following)
-        if self.backlog and not is_suspended and self.backlog.holds(hash_of(key)):
+        has_moved = following is not None or lane.in_hand is None
+        if has_moved and self.backlog and not is_suspended and self.backlog.holds(hash_of(key)):
             self._want_more(hash_of(key), lane.behind)
             if lane.is_empty:
                 self._idle[hash_of(key)] = key

@@ -18,7 +18,8 @@ from ...topology import Queue
 from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.commit_metadata import CommitMetadata
 from ..records.offset_set import OffsetSet
-from ..records.source import Reader, sources_of
+from ..records.source import CARRIED, MAIN, Reader, sources_of
+from .carried import CarriedJobs
 from .ledger import Ledger
 from .restore import Restored
 from .start_positions import StartPosition
@@ -39,11 +40,16 @@ class Assignments:
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
         self.passing: set[Assignment] = set()
+        self._carried: dict[int, CarriedJobs] = {}
         self._former: dict[int, tuple[float, Ledger]] = {}
 
     def find(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The present assignment of a partition, if it is ours."""
         return self._by_partition.get((topic, partition))  # type: ignore[arg-type]  # None finds nothing, as it should
+
+    def find_main(self, partition: int) -> Assignment | None:
+        """The present assignment of a partition of the main topic, if it is ours."""
+        return self.find(self._queue.topic, partition)
 
     def find_running(self, topic: str | None, partition: int | None) -> Assignment | None:
         """The same, if its jobs may start."""
@@ -103,14 +109,45 @@ class Assignments:
                     begun.append(assignment)
         return begun
 
-    def flowing(self, opened: Collection[Assignment]) -> list[Assignment]:
-        """The partitions of the main topic that may be fetched now that these are open.
+    def take_carried(self, carried: Assignment) -> CarriedJobs | None:
+        """What a partition of the carried topic holds as its assignment begins; given once."""
+        jobs = self._carried.get(carried.partition)
+        if carried.source is not CARRIED or jobs is None:
+            return None
+        self._carried[carried.partition] = jobs.without_records()
+        return jobs
 
-        Where order is strict, only once all of its tiers are here: they have the records that keys wait for.
+    def holds_carried(self, partition: int) -> bool:
+        """Whether carried jobs of a partition number wait here, which must be known before others of it are read."""
+        carried = self.find(self._queue.carried_topic, partition)
+        return carried is not None and bool(carried.progress.incomplete)
+
+    def flowing(self, opened: Collection[Assignment], reader: Reader) -> list[Assignment]:
+        """The partitions that this consumer may fetch now that these are open.
+
+        Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
+        Of the main topic where order is strict, only once all of its tiers are here: they have the records that keys
+        wait for. A partition that was held back by either is among them.
         """
-        if self._queue.ordering != "strict":
-            return [a for a in opened if a.source.reader is Reader.GROUP]
-        return [a for number in {a.partition for a in opened} if (a := self._whole(number)) is not None]
+        begun = [
+            a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader is reader
+        ]
+        is_strict = self._queue.ordering == "strict"
+        return [a for a in begun if not (is_strict and a.source is MAIN and self._whole(a.partition) is None)]
+
+    def _begun(self, partition: int) -> list[Assignment]:
+        """The open assignments of a partition number, unless its carried jobs are not known yet."""
+        carried = self.find(self._queue.carried_topic, partition)
+        if carried is not None and not carried.is_running:
+            return []
+        return [a for topic in self._sources if (a := self.find(topic, partition)) is not None and a.is_running]
+
+    def supersede(self, begun: Iterable[Assignment]) -> None:
+        """Take records for complete of which copies were carried forward; before any record of these is fetched."""
+        for assignment in begun:
+            carried = self._carried.get(assignment.partition)
+            if carried is not None and assignment.topic in carried.superseded:
+                assignment.progress.supersede(carried.superseded[assignment.topic])
 
     def _whole(self, partition: int) -> Assignment | None:
         """The partition of the main topic, if it and all of its tiers are open."""
@@ -120,6 +157,9 @@ class Assignments:
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
         commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=list(start.former_chunks))
         assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
+        if start.carried is not None:
+            assignment.progress.begin_known(start.carried.end, start.carried.incomplete)
+            self._carried[assignment.partition] = start.carried
         self._note_passing(assignment)
 
     def _note_passing(self, begun: Assignment) -> None:
@@ -181,6 +221,8 @@ class Assignments:
         for assignment in leaving:
             assignment.end()
             del self._by_partition[assignment.topic, assignment.partition]
+            if assignment.source is CARRIED:
+                self._carried.pop(assignment.partition, None)
         kept = {number for _, number in self._by_partition}
         for partition in self.ledgers.keys() - kept:
             self._former[partition] = (time.monotonic(), self.ledgers.pop(partition))

@@ -16,6 +16,8 @@ from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from ..records.offset_set import OffsetSet
+from ..records.source import CARRIED
+from .carried import CarriedJobs, read_carried
 from .chunk_reader import FoundChunks, read_chunks
 
 _LOGGER = logging.getLogger("stoker.progress")
@@ -37,6 +39,7 @@ class StartPosition:
         spilled_at: where on the progress topic these were found; None where they were not there.
         former_chunks: the keys of what stands there of this partition, by the chunk's number.
         awaited: of a tier, where order is strict: {key: its records there that are not complete}.
+        carried: of a carried topic, its records that are not complete; None for any other.
     """
 
     state: CommitMetadata
@@ -44,6 +47,7 @@ class StartPosition:
     spilled_at: SpilledAt | None = None
     former_chunks: Sequence[tuple[int, bytes]] = ()
     awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
+    carried: CarriedJobs | None = None
 
     def is_complete(self, offset: int) -> bool:
         """Whether the record there needs nothing more."""
@@ -75,6 +79,10 @@ def find_start_positions(
             stretch = found.state.committed_offset, highs[at]
             awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, awaited=awaited)
+        if assignment.source is CARRIED and found.state.committed_offset <= highs[at]:
+            stretch = found.state.committed_offset, highs[at]
+            carried = read_carried(consumer, assignment, queue.topic, stretch, found.is_complete, should_stop)
+            found = replace(found, carried=carried)
         start_positions[assignment] = found
     return start_positions
 

@@ -124,7 +124,7 @@ class Backpressure:
         self.is_paused = False
         self._full_at_s = None
         running = [a for a in self._assignments.all() if a.is_running]
-        consumer.resume(partitions_of(self._assignments.flowing(running)))
+        consumer.resume(partitions_of(self._assignments.flowing(running, Reader.GROUP)))
 
     def admit(self, consumer: Consumer, restored: Iterable[Assignment]) -> None:
         """Fetch partitions of the main topic whose jobs may start."""

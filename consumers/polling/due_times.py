@@ -10,13 +10,12 @@ from confluent_kafka import Message
 from ...topology import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
+from ..carrying.carrier import CARRY_SHARE
 from ..records.source import Source
 
 USUAL_LENGTH: Final = len("2013-01-01T12:00:00.000000Z")
 MOST_SECONDS: Final = 4_096
 _Z: Final = ord("Z")
-CARRY_SHARE: Final = 0.75
-"""A record that has waited for so much of its topic's retention is written again, before the brokers delete it."""
 
 
 def longest_wait_s(queue: Queue) -> float:

@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
 from ..backlog.lane_backlog import Place, offsets_by_assignment
-from ..backlog.rereader import READS_A_TURN, Rereader
+from ..backlog.rereader import READS_A_TURN
+from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
@@ -20,6 +21,7 @@ from ..records.assignment import Assignment
 from ..records.outcomes import INTERRUPTED
 from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
+from ..records.source import MAIN
 from .backpressure import Backpressure
 from .dispatch import Dispatch
 from .rebalance import Rebalance
@@ -43,13 +45,15 @@ class Intake:
         rebalance: Rebalance,
         on_error: OnError,
         *,
-        rereader: Rereader,
+        carrier: Carrier,
         instruments: Instruments = NO_INSTRUMENTS,
     ) -> None:
         self._assignments = assignments
         self._backpressure = backpressure
         self._calendar = backpressure.calendar
-        self._rereader = rereader
+        self._rereader = carrier.rereader
+        self._carrier = carrier
+        self._restored_jobs = carrier.restored
         self._dispatch = dispatch
         self._rebalance = rebalance
         self._on_error = on_error
@@ -57,7 +61,17 @@ class Intake:
 
     def take(self, fetched: list[Message]) -> None:
         """Take what was fetched, and empty the list."""
-        runnable, find_running, lanes = [], self._assignments.find_running, self._dispatch.lanes
+        if not self._restored_jobs:
+            self._take(fetched)
+            return
+        for message in _each_let_go(fetched):
+            if self._assignments.find_running(message.topic(), message.partition()) is not None:
+                self._restored_jobs.put_up_to(message)
+            self._take([message])
+
+    def _take(self, fetched: list[Message]) -> None:
+        runnable: list[Record] = []
+        find_running, lanes = self._assignments.find_running, self._dispatch.lanes
         backlog = lanes.backlog
         messages = _each_let_go(fetched)
         if self._assignments.passing:
@@ -74,11 +88,20 @@ class Intake:
             except OffsetsWentBack as cause:
                 self._rebalance.begin_anew(assignment, cause)
                 continue  # it comes again
-            if assignment.source.is_delayed:
-                self._calendar.add(message, assignment)
+            if assignment.source is not MAIN:
+                self._take_other(message, assignment, runnable)
             elif not backlog or not _put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
         self._start(runnable)
+
+    def _take_other(self, message: Message, assignment: Assignment, runnable: list[Record]) -> None:
+        """Take a record that is not of the main topic."""
+        if assignment.source.is_delayed:
+            self._calendar.add(message, assignment)
+            return
+        record = Record(message, assignment)
+        if not self._carrier.take(record):
+            runnable.append(record)
 
     def take_due(self) -> None:
         """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
@@ -109,16 +132,21 @@ class Intake:
         if not self._rereader.is_busy:
             return
         reread = self._rereader.turn(PRESSED_READS if self._calendar.is_pressed else READS_A_TURN)
-        wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
+        found = self._carrier.without_own(reread.found)
+        wanted = [(a, message) for a, message in found if not self._is_delayed(a, message)]
         records = [Record(message, assignment) for assignment, message in wanted]
         if records:
             self._count_in(records)
             lanes.readd(records)
-        if reread.gone:
-            self._note_gone(reread.gone)
+        gone = self._carrier.without_gone(reread.gone)
+        if gone:
+            self._note_gone(gone)
 
     def _move_lanes(self) -> None:
-        """Move lanes that gates hold back out of memory, and take others back."""
+        """Move lanes out of memory that gates hold back, or whose records are old, and take others back."""
+        aside = self._carrier.turn()
+        if aside:
+            self._backpressure.end(aside)
         aside = self._dispatch.set_aside()
         if aside:
             self._backpressure.end(aside)

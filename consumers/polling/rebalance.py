@@ -11,13 +11,13 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from .. import log_keys
-from ..backlog.rereader import Rereader
+from ..carrying.carrier import Carrier
 from ..partitions.assignments import Assignments
 from ..partitions.commits import Commits
 from ..partitions.restore_thread import Restoring
 from ..records.assignment import Assignment
 from ..records.partition_progress import OffsetsWentBack
-from ..records.source import Reader
+from ..records.source import CARRIED, Reader
 from .backpressure import Backpressure, partitions_of
 from .dispatch import Dispatch
 from .tier_reader import TierReader, starts
@@ -52,7 +52,7 @@ class Rebalance:
         *,
         dispatch: Dispatch,
         tiers: TierReader,
-        rereader: Rereader,
+        carrier: Carrier,
     ) -> None:
         self._assignments = assignments
         self._restoring = restoring
@@ -60,7 +60,7 @@ class Rebalance:
         self._backpressure = backpressure
         self._dispatch = dispatch
         self._tiers = tiers
-        self._rereader = rereader
+        self._carrier = carrier
         self._begun_anew: list[Assignment] = []
         self._retakes: list[_Retake] = []
         self._sought: set[Assignment] = set()
@@ -81,8 +81,21 @@ class Rebalance:
             for assignment in opened:
                 assignment.note_opened()
                 self._dispatch.begin(assignment)
-            self._backpressure.admit(consumer, self._assignments.flowing(opened))
-            self._tiers.begin(starts([a for a in opened if a.source.reader is Reader.TIERS]))
+                carried = self._assignments.take_carried(assignment)
+                if carried is not None:
+                    self._carrier.restored.begin(assignment, carried)
+            self._let_flow(consumer, opened)
+
+    def _let_flow(self, consumer: Consumer, opened: list[Assignment]) -> None:
+        of_group = self._assignments.flowing(opened, Reader.GROUP)
+        of_tiers = self._assignments.flowing(opened, Reader.TIERS)
+        self._assignments.supersede([*of_group, *of_tiers])
+        for assignment in of_group:
+            self._carrier.restored.put_before(assignment.partition, assignment.progress.fetched_from)
+        for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
+            self._carrier.restored.put_before(number, None)  # amid a rolling update, they may be alone here
+        self._backpressure.admit(consumer, of_group)
+        self._tiers.begin(starts(of_tiers))
 
     def _take_begun_anew(self) -> list[Assignment]:
         begun, self._begun_anew = [a for a in self._begun_anew if a.is_current], []
@@ -108,7 +121,8 @@ class Rebalance:
         begun = self._assignments.begin_anew(former, cause.offset)
         self._tiers.end([TopicPartition(former.topic, former.partition)])
         self.take_back([former])
-        if self._is_awaited(former):
+        is_known_first = former.source is CARRIED or self._is_awaited(former)
+        if is_known_first or self._assignments.holds_carried(former.partition):
             self.restore_anew(former)
         else:
             self._begun_anew.append(begun)
@@ -180,7 +194,7 @@ class Rebalance:
 
     def take_back(self, leaving: list[Assignment]) -> None:
         """Drop what has not begun; it is delivered again to the next owner."""
-        self._rereader.drop(leaving)
+        self._carrier.drop(leaving)
         self._backpressure.calendar.drop(leaving)
         self._backpressure.end(self._dispatch.drop(leaving))
 

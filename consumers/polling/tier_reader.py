@@ -25,8 +25,8 @@ class TierReader:
         self._reading: set[tuple[str, int]] = set()
 
     def begin(self, partitions: Iterable[TopicPartition]) -> None:
-        """Read these from their offsets on."""
-        given = list(partitions)
+        """Read these from their offsets on, but for those that are read already."""
+        given = [found for found in partitions if (found.topic, found.partition) not in self._reading]
         if given:
             self._reading |= {(partition.topic, partition.partition) for partition in given}
             self.consumer.incremental_assign(given)
@@ -50,4 +50,4 @@ class TierReader:
 
 def starts(assignments: Iterable[Assignment]) -> list[TopicPartition]:
     """Where to begin to read assignments that are restored."""
-    return [TopicPartition(a.topic, a.partition, a.progress.committable() or 0) for a in assignments]
+    return [TopicPartition(a.topic, a.partition, a.progress.fetched_from) for a in assignments]

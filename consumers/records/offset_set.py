@@ -213,6 +213,16 @@ class OffsetSet:
         """All offsets as ascending runs that do not touch."""
         return list(joined(run for chunk in self._chunks.values() for run in chunk.runs))
 
+    def lowest_between(self, start: int, end: int, limit: int) -> list[int]:
+        """The first offsets from `start` up to, not including, `end`."""
+        found: list[int] = []
+        for number in self._present(start, end):
+            for first, after in self._chunks[number].runs:
+                found += range(max(first, start), min(after, end, max(first, start) + limit - len(found)))
+            if len(found) >= limit:
+                break
+        return found
+
     def has_more_runs_than(self, most: int) -> bool:
         """Whether there are more runs than this, counted no further than needed."""
         count, before = 0, None

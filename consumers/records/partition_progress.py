@@ -16,6 +16,7 @@ moves on to bitmaps (`OffsetSet`), where a million of them take some 130 KB.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Final
 
 from .commit_metadata import CommitMetadata, OffsetRange, joined
@@ -71,6 +72,27 @@ class PartitionProgress:
         self._expected = self._older.count
         self._passing_at, self._passing_end = state.committed_offset, state.position
         self._position = state.position
+
+    def begin_known(self, position: int, incomplete: OffsetSet) -> None:
+        """Begin with all that is incomplete below a position at hand, so that none of it is to be delivered."""
+        self._older, self._expected = incomplete, 0
+        self._passing_at = self._passing_end = self._position = position
+
+    def supersede(self, offsets: Iterable[int]) -> None:
+        """Note that records which are still to be delivered are complete, since copies of them are at hand."""
+        for offset in offsets:
+            if self._passing_at <= offset < self._passing_end and offset in self._older:
+                self._older.remove(offset)
+                self._expected -= 1
+
+    @property
+    def fetched_from(self) -> int:
+        """Where fetching begins: at the first record that may be incomplete and is not at hand."""
+        return (self.committable() or 0) if self.is_passing else max(0, self._position)
+
+    def incomplete_between(self, start: int, end: int, limit: int) -> list[int]:
+        """The first incomplete offsets from `start` up to, not including, `end`."""
+        return self.incomplete_set().lowest_between(start, end, limit)
 
     @property
     def is_passing(self) -> bool:

@@ -1,12 +1,14 @@
 """`Source`: which of a queue's topics a record comes from, and all that follows from it.
 
-| question     | `Main`      | `Tier`, `Delay` | what follows                                                        |
-|--------------|-------------|-----------------|---------------------------------------------------------------------|
-| `reader`     | the group's | the tiers'      | which consumer fetches it (`Rebalance`, `Lags`)                     |
-| `delay`      | none        | the tier's; 0   | how long records wait that have no due time                         |
-| `is_delayed` | no          | yes             | records wait in memory until due, below own bounds (`Backpressure`) |
-| `goes_ahead` | no          | yes             | in strict order, later records of a key wait for it (`StrictLanes`) |
-| `detail`     | -           | which of them   | in events of hold-ups: where an earlier job of the key waits        |
+| question     | `Main`      | `Tier`, `Delay` | `Carried`  | what follows                                           |
+|--------------|-------------|-----------------|------------|--------------------------------------------------------|
+| `reader`     | the group's | the tiers'      | the tiers' | which consumer fetches it (`Rebalance`, `Lags`)        |
+| `delay`      | none        | the tier's; 0   | none       | how long records wait that have no due time            |
+| `is_delayed` | no          | yes             | no         | records wait in the `Calendar` until they are due      |
+| `goes_ahead` | no          | yes             | no         | in strict order, later records of a key wait for it    |
+| `detail`     | -           | which of them   | -          | in events of hold-ups: where an earlier job waits      |
+
+What was carried forward (`Carried`) is known before any other record of its partition is read.
 
 A new kind of source is a class here that answers these questions, and a line in `sources_of`.
 """
@@ -75,13 +77,26 @@ class Delay:
         return {"delay": self.delay_class.value}
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The carried topic: copies of records that wait, written before those were too old for their topics."""
+
+    delay: ClassVar[timedelta] = timedelta(0)
+    reader: ClassVar = Reader.TIERS
+    is_delayed: ClassVar = False
+    goes_ahead: ClassVar = False
+    detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+
 Waiting = Tier | Delay
 """Where a job waits until it is due."""
-Source = Main | Waiting
+Source = Main | Waiting | Carried
 MAIN: Final = Main()
+CARRIED: Final = Carried()
 
 
 def sources_of(queue: Queue) -> Mapping[str, Source]:
     """The topics that a queue's jobs come from: {topic: source}, the main topic first."""
     tiers: dict[str, Source] = {topic: Tier(delay) for delay, topic in queue.retry_topics.items()}
-    return {queue.topic: MAIN, **tiers, **{topic: Delay(name) for name, topic in queue.delay_topics.items()}}
+    delays: dict[str, Source] = {topic: Delay(name) for name, topic in queue.delay_topics.items()}
+    return {queue.topic: MAIN, **tiers, **delays, queue.carried_topic: CARRIED}

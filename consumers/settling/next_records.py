@@ -18,7 +18,7 @@ from .outgoing import OutgoingRecord, Role
 LONGEST_REASON_BYTES: Final = 50
 """Of a word that is not one of ours, and travels on with a record that waits."""
 
-_DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
+_DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
 """What changes when a record moves on without having failed: its attempt and its last error stay."""
 
 

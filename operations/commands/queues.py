@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ...topology import format_duration
 from ..cli.app import AppContext, pass_app
 from ..cli.output import Figure, age_since, echo_line, print_json, print_json_line, table_lines
 from ..cli.parameters import Duration
+from ..instants import rounded
 
 if TYPE_CHECKING:
     from ...topology import Queue
@@ -170,9 +172,17 @@ def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
     for status in statuses:
         rows += [_queue_row(status), *(_backlog_row(backlog) for backlog in status.backlogs if backlog.waiting)]
         waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
-        notes[len(rows)] = [*waits, *(f"  ! {obstacle}" for obstacle in status.obstacles)]
+        notes[len(rows)] = [*_age_notes(status), *waits, *(f"  ! {obstacle}" for obstacle in status.obstacles)]
     lines = table_lines(TITLES, rows)
     return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
+
+
+def _age_notes(status: QueueStatus) -> list[str]:
+    """How long the oldest job has waited beside the retention, once that is more than half of it."""
+    age = timedelta(0) if status.oldest is None else datetime.now(UTC) - status.oldest
+    if age <= status.retention / 2:
+        return []
+    return [f"  the oldest job has waited for {rounded(age)}; records are kept for {format_duration(status.retention)}"]
 
 
 def _queue_row(status: QueueStatus) -> Sequence[object]:

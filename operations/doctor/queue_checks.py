@@ -80,7 +80,11 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if not waiting:
         return
     age, kept = facts.now - min(job.at for job in waiting), _kept(facts, queue)
-    observed = f"the oldest job has waited for {rounded(age)}, and jobs are kept for {format_duration(kept)}"
+    waited = facts.now - min(job.enqueued_at for job in waiting)
+    carried = f" (its record, carried forward, for {rounded(age)})" if rounded(waited) != rounded(age) else ""
+    observed = (
+        f"the oldest job has waited for {rounded(waited)}{carried}, and records are kept for {format_duration(kept)}"
+    )
     if age > kept * NEAR:
         yield broken(
             "P1", queue.name, f"{observed}: it is about to be lost", "run workers, or raise the retention at once"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ...consumers.records.source import Delay, Source, Tier, sources_of
+from ...consumers.records.source import CARRIED, Carried, Delay, Source, Tier, sources_of
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.declaration.delays import DelayClass
 from ...topology.wire import headers as wire
@@ -30,6 +30,9 @@ from .waiting_reports import WaitingCounts, sum_of
 USUAL: Final = frozenset({"running", "ready", "behind"})
 """States of jobs that hold up others for a while where jobs are long."""
 MOST_SHOWN: Final = 5
+NEAR_ALONE: Final = 0.5
+NEAR_AT_WORK: Final = 0.8
+"""Shares of the retention from which a record is near its end; workers carry what waits forward at three quarters."""
 
 Heads = Mapping[Partition, JobRecord | None]
 
@@ -42,7 +45,8 @@ class Backlog:
         source: which of the queue's topics it is.
         exists: whether the cluster has the topic.
         waiting: records that are not finished.
-        oldest: when the oldest of them was written to the topic; None when nothing waits or it could not be read.
+        oldest: when the oldest of them was written to the topic, or on the carried topic, when it was enqueued; None
+            when nothing waits or it could not be read.
         due: when the first of those that wait is due; None as above, and for the main topic.
     """
 
@@ -71,6 +75,8 @@ class Backlog:
                 return f"retry {format_duration(delay)}"
             case Delay(delay_class):
                 return f"delay {delay_class.value}"
+            case Carried():
+                return "carried"
             case _:
                 return "main"
 
@@ -88,7 +94,7 @@ class QueueStatus:
     """One queue at one moment.
 
     Attributes:
-        backlogs: the main topic, then the tiers by delay, then the delays.
+        backlogs: the main topic, then the tiers by delay, then the delays, then what was carried forward.
         dead: open dead letters; None where they were not counted.
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one look was taken.
@@ -111,7 +117,7 @@ class QueueStatus:
 
     @property
     def waiting(self) -> int:
-        """Jobs on the main topic, in tiers and in delays."""
+        """Jobs on the main topic, in tiers and in delays, and those that were carried forward."""
         return sum(backlog.waiting for backlog in self.backlogs)
 
     @property
@@ -121,8 +127,9 @@ class QueueStatus:
 
     @property
     def oldest(self) -> datetime | None:
-        """When the oldest job on the main topic was published; the others wait by intent, so they do not count."""
-        return self.backlogs[0].oldest
+        """When the oldest job was published that is to run as soon as it may; tiers and delays wait by intent."""
+        known = (backlog.oldest for backlog in self.backlogs if not backlog.source.is_delayed)
+        return min(filter(None, known), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,7 +270,7 @@ def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: 
         dead_at_most=dead_at_most,
         group=group,
         pace=pace,
-        obstacles=(*_obstacles(queue, backlogs, look, group), *_aging(queue, backlogs[0].oldest, datetime.now(UTC))),
+        obstacles=(*_obstacles(queue, backlogs, look, group), *_aging(queue, look, heads, group)),
         retention=queue.retention,
     )
 
@@ -277,7 +284,7 @@ def _backlog(topic: str, source: Source, look: Look, heads: Heads) -> Backlog:
         source=source,
         exists=topic in look.counts,
         waiting=waiting,
-        oldest=min((head.at for head in found), default=None),
+        oldest=min((head.enqueued_at if source is CARRIED else head.at for head in found), default=None),
         due=min(filter(None, map(due_of, found)), default=None) if source.is_delayed else None,
     )
 
@@ -315,12 +322,15 @@ def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Con
         yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
 
 
-def _aging(queue: Queue, oldest: datetime | None, now: datetime) -> Iterable[str]:
-    """Say that retention comes near, where more than half of it has passed."""
-    if oldest is not None and now - oldest > queue.retention / 2:
+def _aging(queue: Queue, look: Look, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
+    """Say that retention comes near: without workers after half of it, since only they carry records forward."""
+    parts = partitions_of([queue.topic, queue.carried_topic], look.counts)
+    oldest = min((head.at for part in parts if (head := heads.get(part)) is not None), default=None)
+    age = timedelta(0) if oldest is None else datetime.now(UTC) - oldest
+    if age > queue.retention * (NEAR_AT_WORK if group.members else NEAR_ALONE):
         kept = format_duration(queue.retention)
         yield (
-            f"the oldest job has waited for {rounded(now - oldest)}, and jobs are kept for {kept}: let it run before "
+            f"the oldest record that waits is {rounded(age)} old, and records are kept for {kept}: let it run before "
             "Kafka deletes it, or raise the queue's retention"
         )
 

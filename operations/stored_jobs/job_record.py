@@ -61,6 +61,14 @@ class JobRecord:
         return self.headers.get(header, b"").decode("utf-8", "replace")
 
     @property
+    def enqueued_at(self) -> datetime:
+        """When its producer says that it was enqueued, of a copy as well; else the record's own time."""
+        try:
+            return min(self.at, wire.parse_instant(self.headers[wire.TIME]))
+        except (KeyError, ValueError):
+            return self.at
+
+    @property
     def job_id(self) -> str:
         """The job's id, empty on a malformed record."""
         return self.text(wire.JOB_ID)

@@ -50,6 +50,13 @@ SHAPES = {
     "strict ordering, gates that close and open, a registry that is away": Shape(
         ordering="strict", is_gated=True, newer_every=3
     ),
+    "records that are soon too old": Shape(is_short_lived=True, is_gated=True, is_watched=True),
+    "strict ordering, records that are soon too old": Shape(
+        is_short_lived=True, is_gated=True, ordering="strict", large_every=4
+    ),
+    "records that are soon too old, a ledger that forgets": Shape(
+        is_short_lived=True, is_gated=True, is_forgetful=True, spills_beyond=1
+    ),
 }
 SEEDS = 100
 SEEDS_A_TEST = 20

@@ -35,6 +35,7 @@ FOLDERS = {
             "partitions",
             "runners",
             "settling",
+            "carrying",
             "steps",
         ),
         *("isolation", "polling", "group", "inspection", "assembly", "queue_worker", "worker"),

@@ -15,6 +15,7 @@ from simulation.known import Known, known_of
 from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
+from stoker.consumers.partitions.carried import copied_from, place_of
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
@@ -158,16 +159,27 @@ class Account:
         return self.complete_before.get(_restored(own), BEGUN_ANEW)
 
     def _is_settled(self, told: Told) -> bool:
-        if any((told.place[1], name) in self.durable for name in told.names):
+        if self._is_named(told):
             return True
-        return told.was_skipped and self._is_safe_elsewhere(told)
+        if told.was_skipped or self._is_copied(told):
+            return self._is_safe_elsewhere(told)
+        return False
+
+    def _is_named(self, told: Told) -> bool:
+        """Whether the ledger has a name of it."""
+        return any((told.place[1], name) in self.durable for name in told.names)
+
+    def _is_copied(self, told: Told) -> bool:
+        """Whether a record is a copy that was carried forward, or has one."""
+        own, job = place_of(str(told.record).encode()), self.jobs[told.record.headers[JOB_ID].decode()]
+        return told.place[0] == self._queue.carried_topic or any(copied_from(o.record) == own for o in job.records)
 
     def _is_safe_elsewhere(self, told: Told) -> bool:
         """A record may be skipped for what its process knows of its twin, though that is not durable yet."""
         job = self.jobs[told.record.headers[JOB_ID].decode()]
         return job.is_over or any(
             tried_name(other.record) == tried_name(told.record)
-            and not self.known_to_successor(other.place).is_complete(other.record.offset)
+            and (self._is_named(other) or not self.known_to_successor(other.place).is_complete(other.record.offset))
             for other in job.records
             if other is not told
         )

@@ -22,12 +22,12 @@ MOVES: Final[list[Move]] = [
 """What a process does, each as often as it should be chosen; the last ones are the ends of a run."""
 What = Literal[
     "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "leave_gap", "remove_complete", "cut_tail",
-    "rewind", "go_back", "change_registry", "hold_reads", "compact_progress", "spill", "damage_progress",
+    "rewind", "go_back", "change_registry", "hold_reads", "compact_progress", "spill", "damage_progress", "carry",
 ]  # fmt: skip
 TROUBLES: Final[list[What]] = [
     "join", "join", "kill", "kill_and_expire", "expire", "notice", "answer_commit", "answer_commit", "leave_gap",
     "remove_complete", "cut_tail", "rewind", "go_back", "change_registry", "hold_reads", "hold_reads",
-    "compact_progress", "compact_progress", "spill", "spill", "damage_progress",
+    "compact_progress", "compact_progress", "spill", "spill", "damage_progress", "carry", "carry",
 ]  # fmt: skip
 Special = Literal["", "later", "never", "again"]
 Grace = Literal["end", "settle", "note", "refuse"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulation.checks import check_counts, check_rest
-from simulation.clients import Fate
+from simulation.clients import Fate, ProcessKilled
 from simulation.commands import (
     COMMIT_FATES,
     Command,
@@ -102,9 +102,18 @@ class Play:
         process.begin_restored()
         self.world.learn(process)
         process.take_due()
-        process.reread()
+        if not self._reread(process):
+            return
         process.fetch_delayed(20)
         process.fetch(20)
+
+    def _reread(self, process: SimProcess) -> bool:
+        """Bring back what lanes want, and carry forward what is old; False where the process dies by that."""
+        try:
+            process.reread()
+        except ProcessKilled:
+            self.world.kill(process)
+        return process.is_alive
 
     def _step(self, step: Step) -> None:
         self._move_another(step)
@@ -158,7 +167,13 @@ class Play:
                 if process.unanswered:
                     process.answer_commit(COMMIT_FATES[picked % len(COMMIT_FATES)])
             case _:
-                getattr(process, move)()
+                self._do(process, move)
+
+    def _do(self, process: SimProcess, move: Move) -> None:
+        if move == "reread":
+            self._reread(process)
+        else:
+            getattr(process, move)()
 
     def _restart(self, process: SimProcess) -> None:
         """Another takes the place of one that has died; its session is over by then."""
@@ -192,6 +207,8 @@ class Play:
                 self._notice(process)
             case "spill":
                 process.spill_fates.append(trouble.fate)
+            case "carry":
+                process.carry_fates.append("killed" if choice % 3 == 0 else trouble.fate)
             case "answer_commit":
                 self._answer_commit(process, trouble.fate)
             case what:
@@ -283,7 +300,9 @@ class Play:
     def _drain_one(self, process: SimProcess) -> bool:
         """Let one process go on; whether there may be more to do."""
         has_more = bool(process.startable or process.running or process.unsettled or process.failed)
-        has_more = has_more or bool(process.dispatch.lanes.waiting)
+        has_more = (
+            has_more or process.carrier.is_busy or bool(process.dispatch.lanes.waiting or process.carrier.restored)
+        )
         due_s = self._go_on(process)
         return has_more or not process.is_alive or due_s is not None or bool(process.backpressure.in_flight)
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
+from simulation.ages import SimAges
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimConsumer, SimProducer
@@ -20,6 +21,7 @@ from simulation.gates import SimGate
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
+from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.instruments.instruments import Instruments
@@ -99,7 +101,7 @@ class SimProcess:
 
     Attributes:
         fates: of its next writes; `commit_fates`: of its next commits that are waited for; `spill_fates`: of its next
-            writes to the progress topic, under its `epochs`.
+            writes to the progress topic, under its `epochs`; `carry_fates`: of its next copies of records that wait.
         while_waiting, while_reading: what happens elsewhere while it waits for the answers to writes, or restores.
         unanswered: commits that were sent, in order.
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
@@ -121,6 +123,7 @@ class SimProcess:
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
     spill_fates: deque[Fate] = field(default_factory=deque)
+    carry_fates: deque[Fate] = field(default_factory=deque)
     epochs: set[int] = field(default_factory=set)
     while_waiting: Callable[[], None] = lambda: None
     while_reading: Callable[[], None] = lambda: None
@@ -194,6 +197,15 @@ class SimProcess:
         self.consumer = cast(Consumer, self.group_client)
         self.rereader = Rereader(cast(Consumer, SimConsumer(self.brokers, self)))
         self.tiers = TierReader(cast(Consumer, self.tier_client))
+        self.carrier = Carrier(
+            queue,
+            self.assignments,
+            self.dispatch.lanes,
+            self.gates,
+            self.rereader,
+            clients=CarryingClients(ages=SimAges(self.brokers), make_producer=self._carrying_producer),
+            clock=CLOCK.time,
+        )
         self.rebalance = Rebalance(
             self.assignments,
             cast(Restoring, Unrestored(self.unrestored)),
@@ -201,7 +213,7 @@ class SimProcess:
             self.backpressure,
             dispatch=self.dispatch,
             tiers=self.tiers,
-            rereader=self.rereader,
+            carrier=self.carrier,
         )
         self.intake = Intake(
             self.assignments,
@@ -209,7 +221,7 @@ class SimProcess:
             self.dispatch,
             self.rebalance,
             _refuse,
-            rereader=self.rereader,
+            carrier=self.carrier,
             instruments=instruments,
         )
         self.failed = SettlementBatch()
@@ -241,6 +253,9 @@ class SimProcess:
 
     def _spilling_producer(self) -> Producer:
         return cast(Producer, SimProducer(self.brokers, self.spill_fates, lambda: None))
+
+    def _carrying_producer(self) -> Producer:
+        return cast(Producer, SimProducer(self.brokers, self.carry_fates, lambda: None))
 
     def _make_epoch(self) -> int:
         epoch = next(self.brokers.epochs)

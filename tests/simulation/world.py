@@ -37,6 +37,7 @@ from support.scenes.instruments import CountingInstrument
 
 Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))
+SHORT_RETENTION = timedelta(seconds=12)
 PARTITIONS = 2
 KEYS: Sequence[tuple[bytes | None, int]] = ((b"a", 0), (b"b", 0), (b"c", 1), (None, 0))
 
@@ -69,6 +70,7 @@ class Shape:
             complete.
         is_followed: whether ends of jobs write a second record.
         is_watched: whether each process has an instrument that counts.
+        is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
         is_gated: whether each process has a gate that closes and opens by chance.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
             find out.
@@ -85,6 +87,7 @@ class Shape:
     newer_every: int = 0
     is_gated: bool = False
     is_watched: bool = False
+    is_short_lived: bool = False
 
 
 def work(number: int) -> None:
@@ -101,18 +104,20 @@ NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    (ordering, is_forgetful): declare(
+    (ordering, is_forgetful, is_short_lived): declare(
         work,
         ordering=ordering,
         partitions=PARTITIONS,
         tiers=TIERS,
         retry=RetryPolicy(attempts=3, permanent=(PermanentError,)),
         ledger=LedgerWindow(jobs=4) if is_forgetful else LedgerWindow(),
+        retention=SHORT_RETENTION if is_short_lived else timedelta(days=7),
     )
     for ordering in _ORDERINGS
     for is_forgetful in (False, True)
+    for is_short_lived in (False, True)
 }
-VALUE = _DECLARED["key", False].payload()
+VALUE = _DECLARED["key", False, False].payload()
 TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
@@ -125,7 +130,7 @@ class World:
 
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
-        declared = _DECLARED[shape.ordering, shape.is_forgetful]
+        declared = _DECLARED[shape.ordering, shape.is_forgetful, shape.is_short_lived]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
         self.shape = shape

@@ -90,11 +90,19 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     assert list(planned) == ["namespace", "create", "change", "drift", "refused", "unmanaged", "refused_schemas"]
     assert [found["topic"] for found in planned["create"]] == [
         f"{namespace}.{name}"
-        for name in ("mails", "mails.retry.5s", *DELAYS, "mails.dead", *(f"mails.{role}" for role in LAST), *SHARED)
+        for name in (
+            "mails",
+            "mails.retry.5s",
+            *DELAYS,
+            "mails.carried",
+            "mails.dead",
+            *(f"mails.{role}" for role in LAST),
+            *SHARED,
+        )
     ]
     assert set(planned["create"][0]) == {"topic", "queue", "setting", "found", "declared", "reason", "flag"}
     applied = _data(stoker("apply", "--json"))
-    assert len(applied.pop("created")) == 10
+    assert len(applied.pop("created")) == 11
     assert applied == {
         "namespace": namespace,
         "grown": [],

@@ -16,8 +16,10 @@ from support.scenes.declarations import TIERS, as_declared, cluster_with, shop, 
 
 MAIN = "shop.mails"
 DELAYS = [f"{MAIN}.delay.{name}" for name in ("short", "medium", "long")]
+CARRIED = f"{MAIN}.carried"
 QUEUE_TOPICS = [
-    MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", *DELAYS, f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress"
+    MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", *DELAYS, CARRIED,
+    f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress",
 ]  # fmt: skip
 MAILS = frozenset({"mails"})
 
@@ -190,11 +192,11 @@ def test_a_delay_topic_that_is_none_of_the_queue_is_no_less_than_a_removed_tier(
     assert "delay topic that is not declared any more; 3 jobs wait in it" in planned.findings[0].line()
 
 
-def test_a_delay_topic_that_is_missing_is_created() -> None:
+def test_topics_of_waiting_jobs_that_are_missing_are_created() -> None:
     """As after an update to a version that has them."""
     pipeline = shop()
-    topics = {name: state for name, state in as_declared(pipeline).items() if name not in DELAYS}
-    assert _by_group(plan_for(pipeline, Inventory(topics=topics))) == {"create": DELAYS}
+    topics = {name: state for name, state in as_declared(pipeline).items() if name not in (*DELAYS, CARRIED)}
+    assert _by_group(plan_for(pipeline, Inventory(topics=topics))) == {"create": [*DELAYS, CARRIED]}
 
 
 def test_topics_that_nothing_declares_are_told_of() -> None:
@@ -222,6 +224,7 @@ def test_the_largest_job_type_decides_how_large_a_record_may_be() -> None:
         "shop.files.retry.5s",
         "shop.files.retry.1m",
         *(f"shop.files.delay.{name}" for name in DelayClass),
+        "shop.files.carried",
         "shop.files.dead",
     }
     assert as_declared(shop())[MAIN].configs["max.message.bytes"] == "1048588"

@@ -84,6 +84,11 @@ class Queue:
         return names.main_topic(self.namespace, self.name)
 
     @property
+    def carried_topic(self) -> str:
+        """The topic of waiting jobs that were carried forward."""
+        return names.carried_topic(self.namespace, self.name)
+
+    @property
     def dead_topic(self) -> str:
         """The dead-letter topic."""
         return names.dead_topic(self.namespace, self.name)
@@ -115,8 +120,8 @@ class Queue:
 
     @property
     def waiting_topics(self) -> list[str]:
-        """The topics in which its jobs wait until they are due: retry tiers, then delays."""
-        return [*self.retry_topics.values(), *self.delay_topics.values()]
+        """The topics in which its jobs wait: retry tiers, delays, and what was carried forward."""
+        return [*self.retry_topics.values(), *self.delay_topics.values(), self.carried_topic]
 
     @property
     def job_topics(self) -> list[str]:

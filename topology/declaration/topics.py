@@ -33,6 +33,7 @@ class Role(StrEnum):
     MAIN = "main"
     RETRY = "retry"
     DELAY = "delay"
+    CARRIED = "carried"
     DEAD = "dead"
     LEDGER = "ledger"
     PROGRESS = "progress"
@@ -40,7 +41,7 @@ class Role(StrEnum):
     EVENTS = "events"
 
 
-HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.DEAD})
+HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
     shapes += [(topic, Role.RETRY, waiting) for topic in queue.retry_topics.values()]
     shapes += [(topic, Role.DELAY, waiting) for topic in queue.delay_topics.values()]
+    shapes += [(queue.carried_topic, Role.CARRIED, waiting)]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
     shapes += [(queue.progress_topic, Role.PROGRESS, _progress_configs(queue))]
     return [

@@ -90,6 +90,7 @@ _PURPOSES: Final = {
     Role.MAIN: "main topic",
     Role.RETRY: "retry tier",
     Role.DELAY: "delayed jobs",
+    Role.CARRIED: "waiting jobs, carried forward before they are too old",
     Role.DEAD: "dead letters",
     Role.LEDGER: "ledger of completed jobs, compacted",
     Role.PROGRESS: "progress that does not fit a commit, compacted",

@@ -98,6 +98,7 @@ _EVERYTHING: Final = "{namespace}.*"
 _MAIN: Final = "{namespace}.{queue}"
 _TIERS: Final = "{namespace}.{queue}.retry.*"
 _DELAYS: Final = "{namespace}.{queue}.delay.*"
+_CARRIED: Final = "{namespace}.{queue}.carried"
 _DEAD: Final = "{namespace}.{queue}.dead"
 _SCHEMAS: Final = "{namespace}.schemas"
 _EVENTS: Final = "{namespace}.events"
@@ -113,6 +114,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _DELAYS, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _CARRIED, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, "{namespace}.{queue}.ledger", _O.READ, _O.WRITE),
         *_on(_R.TOPIC, "{namespace}.{queue}.progress", _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _DEAD, _O.WRITE),
@@ -124,6 +126,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ),
         *_on(_R.TOPIC, _DELAYS, _O.READ),
+        *_on(_R.TOPIC, _CARRIED, _O.READ),
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE),
     ),
@@ -154,6 +157,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _MAIN, _O.READ),
         *_on(_R.TOPIC, _TIERS, _O.READ),
         *_on(_R.TOPIC, _DELAYS, _O.READ),
+        *_on(_R.TOPIC, _CARRIED, _O.READ),
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.READ),

@@ -39,6 +39,8 @@ REPLAY: Final = "stoker-replay"
 
 ORIGIN: Final = "stoker-origin"
 """`topic/partition/offset` of the record as it was first enqueued."""
+CARRIED: Final = "stoker-carried"
+"""On a carried topic only: `topic/partition/offset` of the record that this one was copied from."""
 FIRST_FAILED: Final = "stoker-first-failed"
 ERROR_TYPE: Final = "stoker-error-type"
 ERROR_MESSAGE: Final = "stoker-error-message"
@@ -73,6 +75,7 @@ RETRY_HEADERS: Final = frozenset(
         ATTEMPT,
         DUE,
         ORIGIN,
+        CARRIED,
         FIRST_FAILED,
         ERROR_TYPE,
         ERROR_MESSAGE,

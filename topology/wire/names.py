@@ -1,7 +1,7 @@
 """The names of topics and groups, built and read in this one place.
 
-`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.delay.<class>`, `.dead`, `.ledger`
-and `.progress` follow it.
+`<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.delay.<class>`, `.carried`,
+`.dead`, `.ledger` and `.progress` follow it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..durations import format_duration
 
 RETRY_INFIX: Final = ".retry."
 DELAY_INFIX: Final = ".delay."
+CARRIED_SUFFIX: Final = ".carried"
 DEAD_SUFFIX: Final = ".dead"
 LEDGER_SUFFIX: Final = ".ledger"
 PROGRESS_SUFFIX: Final = ".progress"
@@ -47,7 +48,7 @@ def main_topic(namespace: str, queue: str) -> str:
 
 
 def queue_scope(topic: str) -> str:
-    """Name the queue that a main, retry or delay topic is of, as `<namespace>.<queue>`; neither part holds a dot.
+    """Name the queue of a main, retry, delay or carried topic, as `<namespace>.<queue>`; neither part holds a dot.
 
     >>> queue_scope("shop.mails.retry.5s")
     'shop.mails'
@@ -63,6 +64,11 @@ def retry_topic(namespace: str, queue: str, delay: timedelta) -> str:
 def delay_topic(namespace: str, queue: str, delay_class: str) -> str:
     """Name the topic of one class of delay, whose records wait about as long as each other."""
     return f"{namespace}.{queue}{DELAY_INFIX}{delay_class}"
+
+
+def carried_topic(namespace: str, queue: str) -> str:
+    """Name the topic of jobs that were carried forward, before their records were too old."""
+    return f"{namespace}.{queue}{CARRIED_SUFFIX}"
 
 
 def dead_topic(namespace: str, queue: str) -> str:

@@ -91,6 +91,7 @@ def test_without_a_commit_everything_waits(cluster: ClusterSettings, view: Clust
         ("retry 1s", 0),
         ("retry 1m", 1),
         *((f"delay {name}", 0) for name in DelayClass),
+        ("carried", 0),
     ]
     assert found.group.state == "absent"
 
@@ -228,8 +229,8 @@ def test_json_has_the_same_figures_as_data(shop: Shop, cluster: ClusterSettings)
     assert found["dead"] == {"count": 0, "is_exact": True, "at_most": 0}
     assert found["enqueued_per_s"] == found["done_per_s"] == 0
     assert found["oldest_waiting_s"] < 60
-    assert [topic["waiting"] for topic in found["topics"]] == [2, 0, 0, 0, 0, 0]
-    assert [topic["delay"] for topic in found["topics"]] == [None, None, None, *DelayClass]
+    assert [topic["waiting"] for topic in found["topics"]] == [2, 0, 0, 0, 0, 0, 0]
+    assert [topic["delay"] for topic in found["topics"]] == [None, None, None, *DelayClass, None]
 
 
 def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

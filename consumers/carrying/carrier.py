@@ -1,0 +1,306 @@
+"""`Carrier`: writes waiting records again before they are too old, and lets the copies wait in their place.
+
+    look      now and then, ask the brokers which records are old; put those aside that wait in memory
+    read      those that are incomplete are read again, in the order of the log, some thousands at a time
+    copy      each that waits aside goes to the carried topic, with its key, headers, bytes and place
+    replace   when the copy is delivered, it takes the place of its record, which is complete by that
+
+A copy is delivered only once the brokers have confirmed it, so no record is complete before its copy is durable. Where
+the record has gone on meanwhile, the copy is not needed and is complete at once. In its lane, a copy stands where its
+record stood, so the order of a key stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.delivery import why_unconfirmed
+from ...topology import Queue
+from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.wire import headers as wire
+from .. import log_keys
+from ..backlog.lane_backlog import Place, hash_of
+from ..backlog.rereader import Rereader
+from ..gates.gate_row import GateRow
+from ..ordering.lanes import Lanes
+from ..partitions.assignments import Assignments
+from ..partitions.carried import copied_from
+from ..records.assignment import Assignment
+from ..records.record import Record
+from ..settling.outgoing import OutgoingRecord, produce
+from .old_offsets import AgeSource, Offsets
+from .restored_jobs import RestoredJobs
+
+_LOGGER = logging.getLogger("stoker.worker")
+
+CARRY_SHARE: Final = 0.75
+"""A record that has waited for so much of its topic's retention is written again, before the brokers delete it."""
+LOOKS: Final = 40
+"""In the time of the retention: the brokers are asked so often how old records are."""
+MOST_RECORDS: Final = 2_000
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""Bounds on what is being read and written at a time."""
+USUAL_BYTES: Final = 4_096
+"""What a record is taken to weigh before any was seen."""
+MOST_DOUBTFUL: Final = 10_000
+"""Of copies whose write has failed, by the word of the client, and which may come all the same."""
+LOG_AGAIN_S: Final = 60.0
+_PLACES: Final = frozenset({wire.ORIGIN, wire.CARRIED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarryingClients:
+    """What finds out how old records are, and what makes the client that writes copies, when it is first needed."""
+
+    ages: AgeSource
+    make_producer: Callable[[], Producer]
+
+
+class Carrier:
+    """Carries the waiting records of one queue; owned by the poll thread.
+
+    Attributes:
+        rereader: reads the records that are to be copied, among all others that are read again.
+        restored: the carried jobs that assignments begin with, before they are in their lanes.
+        carried: how many copies have taken the place of their records.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        assignments: Assignments,
+        lanes: Lanes,
+        gates: GateRow,
+        rereader: Rereader,
+        *,
+        clients: CarryingClients,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._queue = queue
+        self._assignments = assignments
+        self._lanes = lanes
+        self._gates = gates
+        self.rereader = rereader
+        self.restored = RestoredJobs(queue.topic, lanes, gates)
+        self._ages = clients.ages
+        self._make_producer = clients.make_producer
+        self._clock = clock
+        self._retention_s = queue.retention.total_seconds()
+        self._producer: Producer | None = None
+        self._next_look_at_s = 0.0
+        self._is_asking = False
+        self._old: dict[Assignment, int] = {}
+        self._next: dict[Assignment, int] = {}
+        self._reading: set[Place] = set()
+        self._written: set[Place] = set()
+        self._doubtful: dict[Place, None] = {}
+        self._usual_bytes = float(USUAL_BYTES)
+        self._log_at_s = 0.0
+        self.carried = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether records are being carried."""
+        return bool(self._old or self._reading or self._written)
+
+    def turn(self) -> list[Record]:
+        """Go on for a moment; gives the records that have left the memory by that."""
+        if self._written and self._producer is not None:
+            self._producer.poll(0)
+        if self._old:
+            self._read_on()
+        elif self._is_asking:
+            return self._begin(self._ages.take())
+        elif self._clock() >= self._next_look_at_s:
+            self._look()
+        return []
+
+    # ---- look
+
+    def _look(self) -> None:
+        now_s = self._clock()
+        self._next_look_at_s = now_s + self._retention_s / LOOKS
+        if self._lanes.waiting or self._gates.count:
+            waiting = [a for a in self._assignments.all() if a.is_running and a.progress.incomplete]
+            self._is_asking = bool(waiting)
+            if waiting:
+                self._ages.ask(waiting, int((now_s - CARRY_SHARE * self._retention_s) * 1_000))
+
+    def _begin(self, answer: Offsets | None) -> list[Record]:
+        """Begin with what is old, once that is known, and put aside what of it waits in memory."""
+        if answer is None:
+            return []
+        self._is_asking = False
+        self._old = {
+            a: end for a, end in answer.items() if self._may_carry(a) and (a.progress.committable() or 0) < end
+        }
+        self._next = dict.fromkeys(self._old, 0)
+        if not self._old:
+            return []
+        self._gates.note_leaving(self._is_old)
+        return self._lanes.set_parked_aside(self._is_old)
+
+    def _may_carry(self, assignment: Assignment) -> bool:
+        """Whether copies of its records would be delivered here."""
+        return assignment.is_running and self._carried_of(assignment) is not None
+
+    def _carried_of(self, assignment: Assignment) -> Assignment | None:
+        return self._assignments.find_running(self._queue.carried_topic, assignment.partition)
+
+    def _is_old(self, record: Record) -> bool:
+        return record.offset < self._old.get(record.assignment, 0)
+
+    # ---- read
+
+    def _read_on(self) -> None:
+        """Have the next ones read again, as soon as half of the room is free."""
+        most = max(1, min(MOST_RECORDS, int(MOST_BYTES / self._usual_bytes)))
+        room = most - len(self._reading) - len(self._written)
+        if room < most / 2:
+            return
+        for assignment, end in list(self._old.items()):
+            found = assignment.progress.incomplete_between(self._next[assignment], end, room)
+            self._want(assignment, found)
+            if len(found) < room:
+                del self._old[assignment], self._next[assignment]
+            else:
+                self._next[assignment] = found[-1] + 1
+                return
+            room -= len(found)
+
+    def _want(self, assignment: Assignment, offsets: Iterable[int]) -> None:
+        known = self._reading | self._written
+        places = [(assignment, offset) for offset in offsets if (assignment, offset) not in known]
+        if places:
+            self._reading.update(places)
+            self.rereader.want(assignment, [offset for _, offset in places])
+
+    def without_own(self, found: list[tuple[Assignment, Message]]) -> list[tuple[Assignment, Message]]:
+        """Take the records that are to be copied out of those that were read again; gives the others."""
+        if not self._reading:
+            return found
+        others = []
+        for assignment, message in found:
+            place = assignment, message.offset() or 0
+            if place in self._reading:
+                self._reading.remove(place)
+                self._copy(Record(message, assignment))
+            else:
+                others.append((assignment, message))
+        return others
+
+    def without_gone(self, gone: list[Place]) -> list[Place]:
+        """Take out what was to be copied and is not there any more: whoever waits for it finds that out."""
+        if not self._reading:
+            return gone
+        own = self._reading.intersection(gone)
+        self._reading -= own
+        return [place for place in gone if place not in own]
+
+    # ---- copy
+
+    def _copy(self, record: Record) -> None:
+        """Write a record again, if it waits aside; what runs, or is ready, needs no copy."""
+        place = record.assignment, record.offset
+        if record.lane is None or record.fault is not None or not self._may_carry(record.assignment):
+            return
+        if self._lanes.has_aside(hash_of(record.lane), place):
+            self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
+            self._written.add(place)
+            try:
+                produce(self._client(), copy_of(record, self._queue), partial(self._note_answer, place))
+            except (BufferError, KafkaException) as failure:
+                self._note_refused(place, as_error(failure))
+
+    def _client(self) -> Producer:
+        if self._producer is None:
+            self._producer = self._make_producer()
+        return self._producer
+
+    def _note_answer(self, place: Place, error: KafkaError | None, message: Message) -> None:
+        fault = why_unconfirmed(error, message)
+        if fault is not None:
+            self._note_refused(place, fault)
+
+    def _note_refused(self, place: Place, error: KafkaError) -> None:
+        self._written.discard(place)
+        self._doubtful[place] = None
+        if len(self._doubtful) > MOST_DOUBTFUL:
+            del self._doubtful[next(iter(self._doubtful))]
+        if is_fatal(error):
+            self._producer = None
+        now_s = self._clock()
+        if now_s >= self._log_at_s:
+            self._log_at_s = now_s + LOG_AGAIN_S
+            _LOGGER.error(
+                "a waiting job at %s/%d/%d cannot be carried forward to %s: %s. It is tried again; the brokers delete "
+                "the job when it has waited for %s in all", place[0].topic, place[0].partition, place[1],
+                self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
+            )  # fmt: skip
+
+    # ---- replace
+
+    def take(self, copy: Record) -> bool:
+        """Take a record of the carried topic as it is delivered; False where it is to run as any other.
+
+        So it is where its record is complete, and nobody here has written the copy: the job may be no copy's twin.
+        """
+        found = self._original_of(copy)
+        if found is None or copy.lane is None:
+            return False
+        original, offset = found
+        is_own = found in self._written or found in self._doubtful
+        self._written.discard(found)
+        if not original.progress.is_incomplete(offset):
+            if is_own:
+                copy.assignment.progress.complete(copy.offset)
+            return is_own
+        if self._lanes.replace(hash_of(copy.lane), found, (copy.assignment, copy.offset)):
+            original.progress.complete(offset)
+            self.carried += 1
+        else:
+            copy.assignment.progress.complete(copy.offset)  # its record runs, or is about to
+        return True
+
+    def _original_of(self, copy: Record) -> Place | None:
+        """The record that this one is a copy of, if its partition is at work here."""
+        place = copied_from(copy)
+        if place is None:
+            return None
+        topic, partition, offset = place
+        original = self._assignments.find_running(topic, partition)
+        return None if original is None else (original, offset)
+
+    # ---- the end
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Read and carry no more of these; what is written is left to the next owner."""
+        self.rereader.drop(assignments)
+        self.restored.drop(assignments)
+        gone = set(assignments)
+        carried = {a.partition for a in gone if a.topic == self._queue.carried_topic}
+        for assignment in gone:
+            self._old.pop(assignment, None)
+            self._next.pop(assignment, None)
+        self._reading = {place for place in self._reading if place[0] not in gone}
+        self._doubtful = {place: None for place in self._doubtful if place[0] not in gone}
+        self._written = {p for p in self._written if p[0] not in gone and p[0].partition not in carried}
+
+
+def copy_of(record: Record, queue: Queue) -> OutgoingRecord:
+    """The same record for the carried topic: it says where its job was enqueued, and what it is a copy of."""
+    place = [(wire.ORIGIN, record.origin), (wire.CARRIED, str(record).encode())]
+    return OutgoingRecord(
+        topic=queue.carried_topic,
+        partition=record.assignment.partition,
+        key=record.key,
+        value=record.value,
+        headers=wire.replace_headers(record.pairs, drop=_PLACES, add=place),
+    )

@@ -1,0 +1,64 @@
+"""`RestoredJobs`: carried jobs that an assignment begins with go to their lanes in step with the main topic.
+
+A carried record comes into its lane when all that was enqueued before it is there: what the main topic still holds of
+such jobs was running, or about to run, when the others of its key were carried. Both come in the order in which they
+were enqueued, so the order of a key is what it was.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection
+from itertools import groupby
+
+from confluent_kafka import Message
+
+from ..gates.gate_row import GateRow
+from ..ordering.lanes import Lanes
+from ..partitions.carried import CarriedJobs
+from ..records.assignment import Assignment
+
+
+class RestoredJobs:
+    """The restored carried jobs of one queue that are in no lane yet; owned by the poll thread.
+
+    Falsy where there are none.
+    """
+
+    def __init__(self, main_topic: str, lanes: Lanes, gates: GateRow) -> None:
+        self._main_topic = main_topic
+        self._lanes = lanes
+        self._gates = gates
+        self._waiting: dict[int, tuple[Assignment, CarriedJobs, int]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def begin(self, carried: Assignment, jobs: CarriedJobs) -> None:
+        """Take what a partition of the carried topic holds."""
+        if jobs.offsets:
+            self._waiting[carried.partition] = carried, jobs, 0
+
+    def put_up_to(self, message: Message) -> None:
+        """Put what was enqueued before this record of the main topic into its lanes, before that record is taken."""
+        partition, offset, is_end = message.partition(), message.offset(), message.error() is not None
+        if message.topic() == self._main_topic and partition in self._waiting and offset is not None:
+            self.put_before(partition, None if is_end else offset)
+
+    def put_before(self, partition: int, offset: int | None) -> None:
+        """Put those into their lanes that were enqueued before an offset of the main topic; None for all."""
+        carried, jobs, start = self._waiting.get(partition, (None, None, 0))
+        if carried is None or jobs is None:
+            return
+        end = len(jobs.offsets) if offset is None else bisect_left(jobs.enqueued_at, offset, start)
+        if end > start:
+            self._lanes.put_carried(carried, jobs.lanes[start:end], jobs.offsets[start:end])
+            self._gates.take_back([lane for lane, _ in groupby(jobs.lanes[start:end])])
+        if end < len(jobs.offsets):
+            self._waiting[partition] = carried, jobs, end
+        else:
+            del self._waiting[partition]
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget those of partitions that are no longer ours."""
+        self._waiting = {p: waiting for p, waiting in self._waiting.items() if waiting[0] not in assignments}

@@ -1,0 +1,159 @@
+"""What a carried topic holds that is not complete: known as a whole before any other record of its partition is read.
+
+A copy lies behind those of later jobs of its key. So the copies of a partition are put in the order in which their jobs
+were first enqueued. A copy stands for the record that it was copied from: where a process died before that was
+complete, the copy alone is run.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, TopicPartition
+
+from ...topology.wire.headers import CARRIED
+from ..backlog.lane_backlog import hash_of
+from ..kafka.log_tail import ShouldStop, read_tail
+from ..records.assignment import Assignment
+from ..records.commit_metadata import OffsetRange
+from ..records.offset_set import OffsetSet
+from ..records.record import Record
+
+PlaceOnLog = tuple[str, int, int]
+"""Topic, partition and offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedJobs:
+    """What a partition of a carried topic holds that is not complete.
+
+    Attributes:
+        end: where the partition ended when it was read.
+        enqueued_at: the offset of the main topic at which each job was enqueued, ascending; negative where that is
+            unknown.
+        lanes: the hash of each record's lane, in the same order.
+        offsets: of the same records, in the same order.
+        superseded: {topic: offsets in the same partition that records here were copied from}.
+    """
+
+    end: int
+    enqueued_at: array[int]
+    lanes: array[int]
+    offsets: array[int]
+    superseded: Mapping[str, array[int]] = field(default_factory=dict)
+
+    def without_records(self) -> CarriedJobs:
+        """What is left to know once the records are in their lanes."""
+        return CarriedJobs(self.end, array("q"), array("q"), array("q"), self.superseded)
+
+    @property
+    def incomplete(self) -> OffsetSet:
+        """The offsets as a set."""
+        found = OffsetSet()
+        found.add(sorted(self.offsets))
+        return found
+
+
+def place_of(text: bytes | None) -> PlaceOnLog | None:
+    """Read `topic/partition/offset`; None where it is no such text.
+
+    >>> place_of(b"shop.mails/3/17")
+    ('shop.mails', 3, 17)
+    """
+    topic, *numbers = (text or b"").decode("utf-8", "replace").rsplit("/", 2)
+    if len(numbers) != 2 or not all(number.isdecimal() and len(number) <= 20 for number in numbers):
+        return None
+    return topic, int(numbers[0]), int(numbers[1])
+
+
+def copied_from(record: Record) -> PlaceOnLog | None:
+    """Which record this one is a copy of; None where it is none."""
+    return place_of(record.header(CARRIED))
+
+
+def read_carried(
+    consumer: Consumer,
+    carried: Assignment,
+    main_topic: str,
+    stretch: OffsetRange,
+    is_complete: Callable[[int], bool],
+    should_stop: ShouldStop,
+) -> CarriedJobs:
+    """Read a stretch of a carried topic's partition.
+
+    Raises:
+        Unrestorable, KafkaException: the brokers do not answer.
+    """
+    start, end = stretch
+    place = TopicPartition(carried.topic, carried.partition, start)
+    found = _Found(main_topic)
+    for message in read_tail(consumer, place, end, should_stop):
+        if not is_complete(message.offset() or 0):
+            found.add(Record(message, carried))
+    return found.jobs(carried, end)
+
+
+class _Found:
+    """Some numbers of each record: a million of them take 33 MB."""
+
+    def __init__(self, main_topic: str) -> None:
+        self._main_topic = main_topic
+        self._enqueued_at = array("q")
+        self._lanes = array("q")
+        self._offsets = array("q")
+        self._copied_from = array("q")
+        self._copied_of = array("b")
+        self._topics: list[str] = [""]
+
+    def add(self, record: Record) -> None:
+        """Take a record that is not complete."""
+        origin, copied = place_of(record.origin), copied_from(record)
+        # Of an origin that is none, the job counts as the oldest one: it has waited for long.
+        is_known = origin is not None and origin[:2] == (self._main_topic, record.assignment.partition)
+        self._enqueued_at.append(origin[2] if origin is not None and is_known else -1)
+        self._lanes.append(hash_of(str(record) if record.lane is None else record.lane))
+        self._offsets.append(record.offset)
+        topic, _, offset = ("", 0, -1) if copied is None or copied[1] != record.assignment.partition else copied
+        if topic not in self._topics:
+            self._topics.append(topic)
+        self._copied_of.append(self._topics.index(topic))
+        self._copied_from.append(offset)
+
+    def jobs(self, carried: Assignment, end: int) -> CarriedJobs:
+        """All of them, in the order in which they were enqueued; of copies of copies the last ones."""
+        superseded = self._superseded()
+        copied_here = set(superseded.pop(carried.topic, ()))
+        in_order = sorted(range(len(self._offsets)), key=self._enqueued_at.__getitem__)
+        order = [at for at in self._without_twins(in_order) if self._offsets[at] not in copied_here]
+        return CarriedJobs(
+            end=end,
+            enqueued_at=array("q", (self._enqueued_at[at] for at in order)),
+            lanes=array("q", (self._lanes[at] for at in order)),
+            offsets=array("q", (self._offsets[at] for at in order)),
+            superseded=superseded,
+        )
+
+    def _superseded(self) -> dict[str, array[int]]:
+        found: defaultdict[str, array[int]] = defaultdict(lambda: array("q"))
+        for which, offset in zip(self._copied_of, self._copied_from, strict=True):
+            if which:
+                found[self._topics[which]].append(offset)
+        return dict(found)
+
+    def _without_twins(self, in_order: Iterable[int]) -> Iterator[int]:
+        """Leave out all but the first copy of each record; those of one record have one origin, so they are neighbours.
+
+        A write that was not answered may have left the others.
+        """
+        origin, seen = None, set[tuple[int, int]]()
+        for at in in_order:
+            if self._enqueued_at[at] != origin:
+                origin, seen = self._enqueued_at[at], set()
+            copied = self._copied_of[at], self._copied_from[at]
+            if copied not in seen:
+                yield at
+            if copied[0]:
+                seen.add(copied)

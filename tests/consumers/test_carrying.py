@@ -1,0 +1,145 @@
+"""On a real broker: jobs that wait for longer than their topics keep records are neither lost nor out of order (P12).
+
+Stoker's part is played with a retention of four seconds. The brokers' part, to delete what is too old, is played by the
+test: so it comes at the worst moment, as soon as all copies are there, and no slow machine makes it come before.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient  # type: ignore[attr-defined]  # re-exported without saying so
+
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings
+from stoker.topology.cluster.admin import Administration
+from stoker.topology.declaration.queue import Ordering
+from stoker.topology.wire import headers as wire
+from support.program import TESTS, program
+from support.programs.carrying_worker import declare
+from support.scenes.worker import create, ends, headers_of, read_topic, wait_all_committed
+from support.waiting import wait_until
+
+DEADLINE_S = 90.0
+MAILS, CALLS, KEYS = 120, 40, 10
+
+
+@dataclass
+class Ground:
+    """A queue with jobs that wait, and worker processes to kill."""
+
+    cluster: ClusterSettings
+    namespace: str
+    ordering: Ordering
+    folder: Path
+
+    def __post_init__(self) -> None:
+        """Paused mails of ten keys, and calls of one key whose first one runs for ever."""
+        self.runs, self.release = self.folder / "runs", self.folder / "release"
+        self.runs.touch()
+        self.pipeline, self.queue, mail, call = declare(self.namespace, self.ordering, self.runs, self.release)
+        create(self.pipeline, self.cluster)
+        kept = {topic: {"retention.ms": "-1"} for topic in self.queue.job_topics}
+        assert not Administration(self.cluster).set_configs(kept)
+        with Producer(self.pipeline, self.cluster) as producer:
+            for number in range(CALLS):
+                producer.enqueue(call.with_options(job_id=f"call-{number}", key="held"), number)
+            for number in range(MAILS):
+                producer.enqueue(mail.with_options(job_id=f"mail-{number}", key=f"m{number % KEYS}"), number)
+
+    @property
+    def lines(self) -> list[str]:
+        """What ran, in order."""
+        return self.runs.read_text().splitlines()
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """A process that is killed in the end."""
+        where = self.cluster.bootstrap_servers, self.namespace, self.ordering, str(self.runs), str(self.release)
+        process = subprocess.Popen([*program("carrying_worker"), *where], cwd=TESTS, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+    def carried(self, from_topic: str) -> set[str]:
+        """The jobs of which copies were made of records of a topic."""
+        copies = [headers_of(message) for message in read_topic(self.cluster, self.queue.carried_topic, 2)]
+        return {
+            headers[wire.JOB_ID].decode()
+            for headers in copies
+            if headers[wire.CARRIED].decode().rsplit("/", 2)[0] == from_topic
+        }
+
+    def delete(self, topic: str, before: Sequence[int]) -> None:
+        """Do what the brokers do to old records."""
+        places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(before)]
+        client = AdminClient(self.cluster.client_config())
+        for answer in client.delete_records(places).values():
+            answer.result(30)
+
+    def ends_of(self, topic: str) -> list[int]:
+        """Where its partitions end."""
+        found = ends(self.cluster, topic, 2)
+        return [found[partition] for partition in range(2)]
+
+
+WAITING = {*(f"mail-{number}" for number in range(MAILS)), *(f"call-{number}" for number in range(1, CALLS))}
+
+
+def check_order(lines: Sequence[str]) -> None:
+    """All ran once, each key in its order."""
+    mails = [int(line.split()[1]) for line in lines if line.startswith("mail")]
+    calls = [int(line.split()[1]) for line in lines if line.startswith("call")]
+    assert calls == list(range(CALLS))
+    assert sorted(mails) == list(range(MAILS))
+    for key in range(KEYS):
+        assert [number for number in mails if number % KEYS == key] == list(range(key, MAILS, KEYS))
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+def test_jobs_outlast_the_retention_of_their_topics(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, ordering: Ordering
+) -> None:
+    """Behind a job that is stuck, and under a pause, they are carried forward twice, and run when they may."""
+    ground = Ground(cluster, namespace, ordering, tmp_path)
+    queue = ground.queue
+    with ground.worker():
+        wait_until(lambda: ground.carried(queue.topic) >= WAITING, DEADLINE_S, "all to be carried")
+        ground.delete(queue.topic, ground.ends_of(queue.topic))
+        first = ground.ends_of(queue.carried_topic)
+        wait_until(lambda: ground.carried(queue.carried_topic) >= WAITING, DEADLINE_S, "all to be carried again")
+        ground.delete(queue.carried_topic, first)
+        assert ground.lines == []
+        ground.release.touch()
+        wait_until(lambda: len(ground.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
+        wait_all_committed(cluster, queue, DEADLINE_S)
+    check_order(ground.lines)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("ordering", ["key", "strict"])
+def test_jobs_that_are_carried_outlast_kills(
+    cluster: ClusterSettings, namespace: str, tmp_path: Path, ordering: Ordering
+) -> None:
+    """A worker is killed amid its copies, and the next one amid those of the copies; a third one runs all."""
+    ground = Ground(cluster, namespace, ordering, tmp_path)
+    queue = ground.queue
+    with ground.worker():
+        wait_until(lambda: ground.carried(queue.topic), DEADLINE_S, "the first to be carried")
+    with ground.worker():
+        wait_until(lambda: ground.carried(queue.topic) >= WAITING, DEADLINE_S, "all to be carried")
+        wait_until(lambda: ground.carried(queue.carried_topic), DEADLINE_S, "the first to be carried again")
+    with ground.worker():
+        ground.release.touch()
+        wait_until(lambda: len(ground.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
+        wait_all_committed(cluster, queue, DEADLINE_S)
+    check_order(ground.lines)
