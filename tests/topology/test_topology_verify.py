@@ -89,7 +89,7 @@ def test_missing_topics_are_all_named_with_the_command_that_mends(cluster: Clust
     pipeline = shop(namespace)
     with pytest.raises(TopologyMismatch, match="Run `stoker topology apply`") as mismatch:
         verify(pipeline, cluster)
-    assert len(mismatch.value.findings) == 10
+    assert len(mismatch.value.findings) == 11
     assert f"topic {namespace}.mails.retry.5s does not exist" in str(mismatch.value)
     assert f"topic {namespace}.mails.delay.short does not exist" in str(mismatch.value)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from stoker.consumers.records.source import MAIN, Delay, Reader, Source, Tier, sources_of
+from stoker.consumers.records.source import CARRIED, MAIN, Delay, Reader, Source, Tier, sources_of
 from stoker.topology.declaration.delays import DelayClass
 from support.scenes.deliveries import TIERS, declare
 
@@ -21,17 +21,23 @@ def answers(source: Source) -> tuple[Any, ...]:
 
 
 def test_every_topic_of_a_queue_that_holds_jobs_is_a_source() -> None:
-    """The main topic comes first, then tiers and delays; ledger, progress and dead letters are none."""
+    """The main topic comes first, then tiers, delays and the carried topic; ledger and dead letters are none."""
     queue = declare().queue
     tiers = {queue.retry_topics[delay]: Tier(delay) for delay in TIERS}
     delays = {f"{queue.topic}.delay.{name}": Delay(name) for name in DelayClass}
-    assert list(sources_of(queue).items()) == [(queue.topic, MAIN), *tiers.items(), *delays.items()]
+    assert list(sources_of(queue).items()) == [
+        (queue.topic, MAIN),
+        *tiers.items(),
+        *delays.items(),
+        (queue.carried_topic, CARRIED),
+    ]
     assert list(sources_of(queue)) == queue.job_topics
 
 
 def test_what_follows_from_a_source_is_what_its_table_states() -> None:
     """What waits is read beside the group, until it is due, and holds back its keys in strict order."""
     assert answers(MAIN) == (Reader.GROUP, NONE, False, False)
+    assert answers(CARRIED) == (Reader.TIERS, NONE, False, False)
     assert answers(Tier(TIERS[0])) == (Reader.TIERS, TIERS[0], True, True)
     assert answers(Delay(DelayClass.LONG)) == (Reader.TIERS, NONE, True, True)
 
