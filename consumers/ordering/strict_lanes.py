@@ -129,11 +129,15 @@ class StrictLanes(Lanes):
                 parked = [*lane.ahead, *lane.behind]
                 if any(map(is_due, parked)) and self._move_aside(key, parked):
                     left += parked
-                    lane.ahead.clear()
-                    lane.behind.clear()
-                    if lane.is_empty:
-                        del self._lanes[key]
+                    self._keep_in_hand(key, lane)
         return left
+
+    def _keep_in_hand(self, key: Lane, lane: _Lane) -> None:
+        """Leave nothing of a lane in memory but what is in hand."""
+        lane.ahead.clear()
+        lane.behind.clear()
+        if lane.is_empty:
+            del self._lanes[key]
 
     def _remove_lane(self, lane: Lane) -> list[Record]:
         removed = self._lanes.pop(lane)

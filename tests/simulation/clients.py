@@ -11,7 +11,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from simulation.brokers import Place, SimBrokers
 from simulation.virtual_time import CLOCK
+from stoker.consumers.carrying.old_offsets import ALL, AgeSource, Offsets
 from stoker.consumers.partitions.start_positions import EARLIEST
+from stoker.consumers.records.assignment import Assignment
 from stoker.topology.wire.headers import HeaderList
 
 MOST_UNANSWERED = 4
@@ -242,3 +244,24 @@ class SimProducer:
             error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
         if pending.on_delivery is not None:
             pending.on_delivery(error, written)
+
+
+@dataclass
+class SimAges(AgeSource):
+    """Answers at once, and gives the answer when it is taken."""
+
+    brokers: SimBrokers
+    answer: Offsets | None = None
+
+    def ask(self, assignments: Collection[Assignment], before_ms: int) -> None:
+        """Find out."""
+        self.answer = {a: self._first_since(a, before_ms) for a in assignments}
+
+    def _first_since(self, assignment: Assignment, before_ms: int) -> int:
+        records = self.brokers.logs[assignment.topic, assignment.partition].records
+        return min((o for o, record in records.items() if record.timestamp()[1] >= before_ms), default=ALL)
+
+    def take(self) -> Offsets | None:
+        """The answer."""
+        answer, self.answer = self.answer, None
+        return answer

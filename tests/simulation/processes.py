@@ -13,10 +13,9 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from simulation.ages import SimAges
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
-from simulation.clients import Fate, SimConsumer, SimProducer
+from simulation.clients import Fate, SimAges, SimConsumer, SimProducer
 from simulation.gates import SimGate
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
