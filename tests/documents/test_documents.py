@@ -81,7 +81,12 @@ class _Background:
         self._block, self._log = block, log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                _script(block), cwd=desk, env=_environment(), stdout=output, stderr=output, start_new_session=True
+                _script(block),
+                cwd=desk,
+                env=_environment() | {"PYTHONUNBUFFERED": "1"},  # its output is looked for while it runs
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
 
     def __enter__(self) -> None:
@@ -130,11 +135,14 @@ def _script(block: CodeBlock) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The reader's activated environment, without settings of Stoker or of this test run."""
-    ours = ("STOKER_", "PYTEST_")
+    """The reader's activated environment, without settings of Stoker or of this test run.
+
+    Output is buffered: `print` would write a line and its end apart, and those of two jobs that run at once get mixed.
+    """
+    ours = ("STOKER_", "PYTEST_", "PYTHONUNBUFFERED")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(ours) or name == "STOKER_CACHE"}
     path = f"{Path(sys.executable).parent}{os.pathsep}{plain.get('PATH', '')}"
-    return {**plain, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**plain, "PATH": path}
 
 
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
