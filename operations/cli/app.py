@@ -26,7 +26,7 @@ class AppContext:
         options: librdkafka options of the command line; they win over those of the environment.
         verbose: whether expected failures show their traceback, and the log its details.
         log_level: name of a level of `logging`; None leaves it to the command.
-        say: takes notes for people, such as which broker is used.
+        note: takes notes for people, such as which broker is used.
         has_started: whether this command has started the embedded broker, and printed that.
     """
 
@@ -36,7 +36,7 @@ class AppContext:
     options: Mapping[str, str] = field(default_factory=dict)
     verbose: bool = False
     log_level: str | None = None
-    say: Callable[[str], None] = field(default_factory=lambda: _say_on_stderr)
+    note: Callable[[str], None] = field(default_factory=lambda: _print_on_stderr)
     has_started: bool = False
 
     @cached_property
@@ -74,7 +74,7 @@ class AppContext:
         """
         found = self.configured_cluster()
         if self.is_embedded and not self.has_started:
-            self.say(f"no cluster is configured: this folder's embedded broker on {found.bootstrap_servers} is used")
+            self.note(f"no cluster is configured: this folder's embedded broker on {found.bootstrap_servers} is used")
         return found
 
     def start_cluster(self) -> ClusterSettings:
@@ -88,7 +88,7 @@ class AppContext:
         try:
             return self.cluster
         except NoCluster:
-            _start_embedded_broker(self.say)
+            _start_embedded_broker(self.note)
             self.has_started = True
             return self.cluster
 
@@ -102,7 +102,7 @@ class AppContext:
     def hint_at_reset(self) -> None:
         """After a contract was refused: on an embedded broker it may be a forgotten program's that is in the way."""
         if self.is_embedded:
-            self.say(
+            self.note(
                 "this folder's embedded broker keeps the contracts of all that ran here before, such as a tutorial; "
                 "if none of its jobs is needed any more, `stoker broker reset` deletes them with their contracts"
             )
@@ -122,15 +122,15 @@ class AppContext:
         return replace(found, options={**found.options, **self.options})
 
 
-def _say_on_stderr(what: str) -> None:
+def _print_on_stderr(what: str) -> None:
     echo_line(what, err=True)
 
 
-def _start_embedded_broker(say: Callable[[str], None]) -> None:
+def _start_embedded_broker(note: Callable[[str], None]) -> None:
     from ..broker.embedded import EmbeddedBroker, project_folder
 
-    address = EmbeddedBroker(project_folder(), say).start()
-    say(
+    address = EmbeddedBroker(project_folder(), note).start()
+    note(
         f"no cluster is configured, so the embedded broker was started on {address}; "
         "it stays up until `stoker broker stop`"
     )

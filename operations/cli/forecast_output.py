@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from .publishing import Voice, some, tally_document, tally_lines
+from .publishing import Printer, some, tally_document, tally_lines
 
 if TYPE_CHECKING:
     from ..replay.dead_letter_replay import Forecast, Request
@@ -14,22 +14,24 @@ SHOWN_REASONS: Final = 10
 SHOWN_CORRECTIONS: Final = 5
 
 
-def tell_forecast(voice: Voice, forecast: Forecast, verb: str) -> None:
+def tell_forecast(printer: Printer, forecast: Forecast, verb: str) -> None:
     """Show people what would be done, and what would not."""
-    voice.say(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
+    printer.print_line(f"{some(forecast.total, 'dead letter')} to {verb}" + (":" if forecast.total else ""))
     for line in tally_lines(forecast.tally):
-        voice.say(line)
+        printer.print_line(line)
     for line in _correction_lines(forecast):
-        voice.say(line)
+        printer.print_line(line)
     if forecast.settled_before:
-        voice.say(f"{forecast.settled_before:,} of them were settled before")
+        printer.print_line(f"{forecast.settled_before:,} of them were settled before")
     if forecast.expired:
-        voice.say(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
+        printer.print_line(f"{forecast.expired:,} of them have expired and would not run: --drop-expiry lets them")
     if forecast.passed_over:
         way_out = ": `dead replay --again` publishes such a dead letter once more" if verb == "replay" else ""
-        voice.say(f"{some(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}")
+        printer.print_line(
+            f"{some(forecast.passed_over, 'dead letter')} of those named: replayed or discarded before{way_out}"
+        )
     for line in _left_out_lines(forecast):
-        voice.say(line)
+        printer.print_line(line)
 
 
 def _left_out_lines(forecast: Forecast) -> Iterator[str]:

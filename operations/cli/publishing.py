@@ -30,16 +30,16 @@ SHOWN_REFUSALS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
-    """Where a command speaks: words to people, and one JSON document to programs if they asked for it."""
+class Printer:
+    """Prints what a command reports: lines for people, and one JSON document for programs that ask for it."""
 
     as_json: bool
 
-    def say(self, words: str = "") -> None:
-        """Tell people; on stderr when stdout belongs to JSON."""
+    def print_line(self, words: str = "") -> None:
+        """Print a line for people; on stderr when stdout belongs to JSON."""
         echo_line(words, err=self.as_json)
 
-    def hand_out(self, document: Mapping[str, object]) -> None:
+    def print_document(self, document: Mapping[str, object]) -> None:
         """Print the JSON document, if it was asked for."""
         if self.as_json:
             print_json_line(document)
@@ -58,7 +58,7 @@ class Manner:
     dry_run: bool
     yes: bool
     rate: float | None
-    voice: Voice
+    printer: Printer
 
 
 def publishing_options(things: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -77,7 +77,7 @@ def publishing_options(things: str) -> Callable[[Callable[..., None]], Callable[
         def collected(
             *args: object, dry_run: bool, yes: bool, rate: float | None, as_json: bool, **given: object
         ) -> None:
-            manner = Manner(dry_run=dry_run, yes=yes, rate=rate, voice=Voice(as_json=as_json))
+            manner = Manner(dry_run=dry_run, yes=yes, rate=rate, printer=Printer(as_json=as_json))
             return command(*args, manner=manner, **given)
 
         for option in reversed(options):
@@ -223,13 +223,13 @@ def published_document(published: Published) -> dict[str, object]:
     }
 
 
-def tell_end(voice: Voice, published: Published, what: str, go_on: str) -> None:
+def tell_end(printer: Printer, published: Published, what: str, go_on: str) -> None:
     """Say how it ended, and set the exit code: interrupted, or a finding when the brokers refused single records."""
-    voice.say(what)
+    printer.print_line(what)
     for refusal in published.refusals[:SHOWN_REFUSALS]:
-        voice.say(f"  left out: {refusal.unit.label}: {refusal.reason}")
+        printer.print_line(f"  left out: {refusal.unit.label}: {refusal.reason}")
     if published.is_stopped:
-        voice.say(f"stopped before the end; every batch is complete. To go on: {go_on}")
+        printer.print_line(f"stopped before the end; every batch is complete. To go on: {go_on}")
         click.get_current_context().exit(ExitCode.INTERRUPTED)
     if published.refused:
         raise Failure(

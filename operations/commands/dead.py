@@ -305,20 +305,20 @@ def _settle(manager: DeadLetterManager, request: Request, manner: Manner, verb: 
     from ..cli.forecast_output import forecast_document, tell_forecast
     from ..replay.pacing import Pace
 
-    voice = manner.voice
+    printer = manner.printer
     with stored_job_failures():
         with shown_reading("the dead letters") as progress:
             forecast = manager.forecast(request, progress)
-        tell_forecast(voice, forecast, verb)
+        tell_forecast(printer, forecast, verb)
         document = forecast_document(request, forecast)
         if manner.dry_run or not forecast.total:
-            voice.hand_out({**document, "done": 0})
+            printer.print_document({**document, "done": 0})
             return
         confirm(f"{verb.capitalize()} {some(forecast.total, 'dead letter')}?", yes=manner.yes)
-        voice.say(f"{verb} {request.action_id}")
+        printer.print_line(f"{verb} {request.action_id}")
         with stop_signals() as stop, shown_progress(forecast.total, verb) as show:
             published = manager.carry_out(request, forecast, Pace(rate=manner.rate, stop=stop), show)
-    voice.hand_out({**document, **published_document(published)})
+    printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'dead letter')} {manager.verdict.value}"
     go_on = f"give --replay-id {request.action_id} as well" if request.settled_too else "start the same command again"
-    tell_end(voice, published, ended, go_on)
+    tell_end(printer, published, ended, go_on)

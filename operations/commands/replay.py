@@ -12,7 +12,7 @@ from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import INSTANT, job_filters, selection_of, stored_job_failures
 from ..cli.publishing import (
     Manner,
-    Voice,
+    Printer,
     confirm,
     published_document,
     publishing_options,
@@ -103,7 +103,7 @@ def replay(
             _refuse_others(bounds, selection, include_replays=include_replays, drop_expiry=drop_expiry)
             stretch = queue_replay.begun_stretch(replay_id)
         elif bounds is None:
-            raise click.UsageError("say where to begin: --from-offset or --from-time")
+            raise click.UsageError("the replay has no beginning: give --from-offset or --from-time")
         else:
             stretch = queue_replay.stretch(bounds, selection, replays_too=include_replays, keep_expiry=not drop_expiry)
         _carry_out(queue_replay, stretch, manner, queue_name)
@@ -122,7 +122,7 @@ def _bounds(
     if starts is not None or start is not None:
         return Bounds(starts=starts, start=start or 0, ends=ends, end=end)
     if ends is not None or end is not None:
-        raise click.UsageError("say where to begin: --from-offset or --from-time")
+        raise click.UsageError("the replay has no beginning: give --from-offset or --from-time")
     return None
 
 
@@ -157,31 +157,33 @@ def _refuse_others(bounds: Bounds | None, selection: Selection, *, include_repla
 def _carry_out(queue_replay: QueueReplay, stretch: Stretch, manner: Manner, queue: str) -> None:
     from ..replay.pacing import Pace
 
-    voice = manner.voice
+    printer = manner.printer
     with shown_reading(queue) as progress:
         counts = queue_replay.count(stretch, progress)
     total = counts.tally.total
-    _tell_counts(voice, counts, stretch)
+    _tell_counts(printer, counts, stretch)
     document = {"id": stretch.replay_id, "selected": total, "groups": tally_document(counts.tally)}
     if manner.dry_run or not stretch.spans or not (total or stretch.is_begun):
-        voice.hand_out({**document, "done": 0})
+        printer.print_document({**document, "done": 0})
         return
     confirm(f"Publish {some(total, 'job')} to {queue} again?", yes=manner.yes)
-    voice.say(f"replay {stretch.replay_id}")
+    printer.print_line(f"replay {stretch.replay_id}")
     with stop_signals() as stop, shown_progress(total, "replay") as show:
         published = queue_replay.carry_out(stretch, counts, Pace(rate=manner.rate, stop=stop), show)
-    voice.hand_out({**document, **published_document(published)})
+    printer.print_document({**document, **published_document(published)})
     ended = f"{some(published.units, 'job')} published again"
-    tell_end(voice, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
+    tell_end(printer, published, ended, f"stoker replay {queue} --replay-id {stretch.replay_id}")
 
 
-def _tell_counts(voice: Voice, counts: Counts, stretch: Stretch) -> None:
+def _tell_counts(printer: Printer, counts: Counts, stretch: Stretch) -> None:
     left = " left" if stretch.is_begun else ""
     total = counts.tally.total
-    voice.say(f"{some(total, 'job')}{left} to publish again" + (":" if total else ""))
+    printer.print_line(f"{some(total, 'job')}{left} to publish again" + (":" if total else ""))
     for line in tally_lines(counts.tally):
-        voice.say(line)
+        printer.print_line(line)
     if counts.replays_left_out:
-        voice.say(f"left out: {some(counts.replays_left_out, 'job')} that a replay has published (--include-replays)")
+        printer.print_line(
+            f"left out: {some(counts.replays_left_out, 'job')} that a replay has published (--include-replays)"
+        )
     for span in stretch.spans:
-        voice.say(f"  partition {span.partition}: offsets {span.start:,} to {span.end - 1:,}")
+        printer.print_line(f"  partition {span.partition}: offsets {span.start:,} to {span.end - 1:,}")

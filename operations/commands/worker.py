@@ -86,7 +86,7 @@ def worker(
     if log_format == "auto":
         log_format = "text" if on_terminal else "json"
     _start_log(app, to_terminal=on_terminal or relayed, as_json=log_format == "json")
-    app.say = _LOGGER.debug if supervised else _LOGGER.info
+    app.note = _LOGGER.debug if supervised else _LOGGER.info
     if not supervised:
         warn_of_misspelt(ctx.find_root())
     settings = _settings(queues, bounds)

@@ -1,4 +1,4 @@
-"""TLS, certificates and logins on a real broker: who is known works, and who is not is told why and what to do."""
+"""TLS, certificates and logins on a real broker: who is known works; all others get the reason and the way out."""
 
 from __future__ import annotations
 
@@ -205,10 +205,10 @@ def test_each_command_names_the_option_that_the_client_refuses(
     assert "Traceback" not in done.output
 
 
-def test_producers_and_workers_tell_of_a_port_that_speaks_tls(
+def test_producers_and_workers_report_a_port_that_speaks_tls(
     guarded: Guarded, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plaintext client at a TLS port is told so, by a producer, an async producer and a worker alike."""
+    """A plaintext client at a TLS port is recognised, by a producer, an async producer and a worker alike."""
     scene = _unapplied(namespace, tmp_path, monkeypatch)
     cluster = ClusterSettings(bootstrap_servers=guarded.tls)
     job, soon = scene.pipeline.job_types["do"].call("fine"), timedelta(seconds=2)
@@ -229,7 +229,7 @@ def test_producers_and_workers_tell_of_a_port_that_speaks_tls(
         Worker(scene.pipeline, cluster)
 
 
-def test_a_command_tells_of_a_wrong_password_and_hides_it(
+def test_a_command_reports_a_wrong_password_and_hides_it(
     guarded: Guarded, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exit code is that of brokers which cannot be reached, and the password is in no line."""
@@ -243,7 +243,7 @@ def test_a_command_tells_of_a_wrong_password_and_hides_it(
     assert "not-the-word" not in done.output
 
 
-def test_the_principal_of_a_certificate_is_said_to_be_its_subject(guarded: Guarded, namespace: str) -> None:
+def test_the_principal_of_a_certificate_is_shown_as_its_subject(guarded: Guarded, namespace: str) -> None:
     """The client does not know by which name the brokers know its certificate, and does not make one up."""
     with pytest.raises(NotAuthorized, match="the subject of its certificate"):
         Administration(guarded.certified_client()).topics([f"{namespace}.work"])

@@ -11,13 +11,13 @@ EARLIEST, LATEST = -2, -1
 
 
 def test_records_come_in_the_order_in_which_they_were_written(kafka: Cluster) -> None:
-    """Their offsets follow each other, and the end is told once they are all delivered."""
+    """Their offsets follow each other, and the end is reported once they are all delivered."""
     topic = kafka.make_topic()
     kafka.write(topic, *(b"%d" % number for number in range(50)))
     assert read_all(kafka, topic) == [*(Seen(number, b"%d" % number) for number in range(50)), end_at(50)]
 
 
-def test_the_end_is_told_anew_when_more_has_come(kafka: Cluster) -> None:
+def test_the_end_is_reported_anew_when_more_has_come(kafka: Cluster) -> None:
     """Once for each time that it is reached."""
     topic = kafka.make_topic()
     kafka.write(topic, b"0")

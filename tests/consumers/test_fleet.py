@@ -144,6 +144,6 @@ def test_ctrl_c_at_a_terminal_reaches_each_process_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "said"), [(1, "exit code 1"), (-9, "killed by SIGKILL"), (-15, "killed by SIGTERM"), (-99, "signal 99")]
 )
-def test_an_exit_is_told_in_words(code: int, said: str) -> None:
+def test_an_exit_is_reported_in_words(code: int, said: str) -> None:
     """As an operator reads it."""
     assert said in describe_exit(code)

@@ -47,7 +47,7 @@ def test_a_broker_stopped_and_killed_and_started_under_load_costs_no_job(
             journal.wait(begun)
             end_broker()
             broker.start()
-        wait_until(lambda: set(journal.said) == set(range(3_000)), 60, "every job to have run")
+        wait_until(lambda: set(journal.noted) == set(range(3_000)), 60, "every job to have run")
         wait_until(lambda: len(dead_ids(cluster, queue)) == 30, 60, "the dead letters")
         wait_all_committed(cluster, queue)
         wait_until(lambda: len(done_ids(cluster, queue)) == 2_970, 60, "the ledger's entries")

@@ -69,7 +69,7 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         worker = running.worker
         journal.wait_for(*[(number, f"c{number % 10}", 1) for number in range(100)])
         wait_until(lambda: worker.inspect()[0].parked == 91, what="all to be taken")
-        assert {key[0] for _, key, _ in journal.said} == {"c"}
+        assert {key[0] for _, key, _ in journal.noted} == {"c"}
         (gated,) = worker.inspect()[0].gated
         assert (gated.word, gated.count, gated.detail) == ("paused", 10, "Worker.resume('work', job_type='mail')")
         assert worker.pauses() == [Pause("work", "mail")]
@@ -80,8 +80,8 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         wait_all_committed(cluster, queue)
     for key in range(10):
         expected = [*range(key, 100, 10), *([100] if key == 0 else [])]
-        assert [number for number, of_key, _ in journal.said if of_key == f"m{key}"] == expected
-    assert {attempt for _, _, attempt in journal.said} == {1}
+        assert [number for number, of_key, _ in journal.noted if of_key == f"m{key}"] == expected
+    assert {attempt for _, _, attempt in journal.noted} == {1}
 
 
 def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
@@ -100,7 +100,7 @@ def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
         worker.pause()
         gate.open()
         wait_until(lambda: sum(gated.count for gated in worker.inspect()[0].gated) == 9 - before, what="the pause")
-        assert journal.said[before:] == [(0, "m0", 1)]
+        assert journal.noted[before:] == [(0, "m0", 1)]
         worker.resume()
         journal.wait(10)
 
@@ -164,8 +164,8 @@ def test_far_more_may_be_paused_than_memory_may_hold(cluster: ClusterSettings, n
         wait_all_committed(cluster, queue)
         assert worker.inspect()[0].gated == ()
     for key in range(KEYS):
-        assert mails_by_key(journal.said)[f"m{key}"] == list(range(key, MANY, KEYS))
-    assert len(journal.said) == 2 * MANY
+        assert mails_by_key(journal.noted)[f"m{key}"] == list(range(key, MANY, KEYS))
+    assert len(journal.noted) == 2 * MANY
 
 
 def test_paused_jobs_outlast_a_kill(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:

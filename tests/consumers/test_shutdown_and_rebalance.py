@@ -43,11 +43,11 @@ def test_a_job_that_ends_within_the_grace_is_done_and_committed(cluster: Cluster
         wait_until(lambda: running.worker.snapshot()[0].in_flight == 1, what="the others to be taken back")
         gate.open()
         running.stop()
-    assert journal.said == [(0, 1), (1, 1)]
+    assert journal.noted == [(0, 1), (1, 1)]
     assert committed(cluster, queue) == {0: 2}
     with running_worker(pipeline, cluster):
         journal.wait(5)
-    assert journal.said == [(number, 1) for number in range(5)]
+    assert journal.noted == [(number, 1) for number in range(5)]
 
 
 def wait_opened(gate: Gate, turn_s: float) -> None:
@@ -101,8 +101,8 @@ def test_a_job_beyond_the_grace_comes_again_with_the_same_attempt(
         journal.wait(3)
         wait_all_committed(cluster, queue)
     gate.open()
-    assert journal.said[2] == (0, 1)
-    assert len(journal.said) == 3, "the job that was done is skipped by the ledger"
+    assert journal.noted[2] == (0, 1)
+    assert len(journal.noted) == 3, "the job that was done is skipped by the ledger"
 
 
 def test_stopping_at_once_waits_for_no_job(cluster: ClusterSettings, namespace: str) -> None:
@@ -150,7 +150,7 @@ def test_a_worker_that_joins_and_leaves_under_load_loses_nothing_and_doubles_not
             second.stop()
             assert "Interrupted" not in second.outcomes()
         first.wait_partitions(6)
-        wait_until(lambda: len(set(journal.said)) == 3_000, 60, "all jobs")
+        wait_until(lambda: len(set(journal.noted)) == 3_000, 60, "all jobs")
         wait_all_committed(cluster, queue)
     assert set(journal.times().values()) == {1}
 

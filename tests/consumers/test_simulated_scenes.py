@@ -65,7 +65,7 @@ def test_a_commit_that_was_refused_is_sent_again_though_nothing_changes() -> Non
     play.finish()
 
 
-def test_a_strict_partition_flows_only_when_its_tiers_have_told_which_keys_wait() -> None:
+def test_a_strict_partition_flows_only_when_its_tiers_have_shown_which_keys_wait() -> None:
     """The main topic's partition is assigned and opened first: its second job waits for the first one's retry."""
     play, former = begin(STRICT, 2)
     run_next(play, former, "fail")
@@ -306,7 +306,7 @@ def test_a_strict_key_goes_on_where_its_retry_is_deleted_while_it_waits() -> Non
     play.carry_out(Enqueue([KEYED], ""))
     play.turn(process)
     assert ready(process) == []
-    del play.world.brokers.logs[tier].records[offset], play.world.account.told[tier][offset]
+    del play.world.brokers.logs[tier].records[offset], play.world.account.written[tier][offset]
     process.calendar.drop([assignment])
     process.intake._note_gone([(assignment, offset)])
     for _ in range(3):

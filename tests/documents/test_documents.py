@@ -49,7 +49,7 @@ def test_a_python_block_compiles(block: CodeBlock) -> None:
 @pytest.mark.documents_run
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", RUN, ids=lambda document: str(document.relative_to(ROOT)))
-def test_what_a_document_tells_to_do_works(document: Path, desk: Path) -> None:
+def test_what_a_document_asks_for_works(document: Path, desk: Path) -> None:
     """A reader who types what is shown sees what is shown."""
     with ExitStack() as in_background:
         shown_in_background = []

@@ -45,15 +45,15 @@ PITFALLS = {
         "test_a_delayed_record_waits_where_it_is_until_it_is_due",
     ),
     "swallows the delivery error of an enqueue": (
-        "test_a_producer_tells_of_an_outage_in_time_and_goes_on_after_it",
-        "test_an_async_producer_tells_of_an_outage_in_time",
+        "test_a_producer_reports_an_outage_in_time_and_goes_on_after_it",
+        "test_an_async_producer_reports_an_outage_in_time",
     ),
     "multiplies retries when the ledger cannot be written": (
         "test_a_retry_whose_ledger_entry_fails_is_published_once",
     ),
     "passes over offsets that an operator has moved": (
         "test_an_operator_who_moves_offsets_back_gets_the_jobs_again",
-        "test_an_offset_beyond_the_end_is_told_of_and_all_records_are_run",
+        "test_an_offset_beyond_the_end_is_reported_and_all_records_are_run",
     ),
     # duplicates
     "throws away work that ends during a revocation": (
@@ -92,13 +92,13 @@ PITFALLS = {
     "lets one bad item abort its batch": (
         "test_refused_calls_are_listed_and_the_others_confirmed",
         "test_a_dead_letter_too_large_for_the_topic_is_left_out_alone",
-        "test_under_steady_load_failed_writes_are_told_and_repeated",
+        "test_under_steady_load_failed_writes_are_reported_and_repeated",
         "test_no_bad_record_stops_the_queue_and_each_ends_as_it_came",
     ),
     "hangs after the broker's restart": ("test_a_broker_stopped_and_killed_and_started_under_load_costs_no_job",),
     "looks healthy while a job hangs": ("test_a_job_that_resists_is_reported_with_its_stack",),
     "looks healthy while its poll loop hangs": (
-        "test_a_poll_thread_that_hangs_is_told_with_its_stack",
+        "test_a_poll_thread_that_hangs_is_reported_with_its_stack",
         "test_a_worker_whose_poll_thread_hangs_for_good_ends",
     ),
     "stands still once all its threads hang": ("test_another_thread_takes_the_place_of_a_stuck_job",),

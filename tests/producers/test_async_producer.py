@@ -137,7 +137,7 @@ def test_refusals_are_raised_as_by_the_sync_producer(shop: Shop, cluster: Cluste
     asyncio.run(enqueue())
 
 
-def test_missing_topics_are_told_at_the_start(cluster: ClusterSettings, namespace: str) -> None:
+def test_missing_topics_are_reported_at_the_start(cluster: ClusterSettings, namespace: str) -> None:
     """An asynchronous producer verifies the topology as well, and names the command that fixes it."""
 
     async def start() -> None:

@@ -111,7 +111,7 @@ def test_a_stopped_bulk_counts_its_failures_too(producer: Producer, shop: Shop) 
     assert "1 failed" in caught.value.__notes__[1]
 
 
-def test_what_is_no_call_is_told_with_its_place(producer: Producer, shop: Shop) -> None:
+def test_what_is_no_call_is_reported_with_its_place(producer: Producer, shop: Shop) -> None:
     """A job type in place of a call of it ends the reading with a sentence, and what was before it is confirmed."""
     with pytest.raises(TypeError, match=r"number 1 is a JobType, and no call: give job_type\.call") as caught:
         producer.enqueue_many([shop.charge.call("acc", 1), shop.charge])  # type: ignore[list-item]  # on purpose

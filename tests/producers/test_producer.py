@@ -139,7 +139,7 @@ def test_a_job_type_of_another_pipeline_is_refused(producer: Producer) -> None:
         producer.enqueue(stranger.send_receipt, 1, "a")
 
 
-def test_missing_topics_are_told_at_the_start(cluster: ClusterSettings, namespace: str) -> None:
+def test_missing_topics_are_reported_at_the_start(cluster: ClusterSettings, namespace: str) -> None:
     """A producer of topics that were never created names the command that creates them, and sends nothing."""
     shop = declare_shop(namespace)
     producer = Producer(shop.pipeline, cluster)
@@ -152,7 +152,7 @@ def test_missing_topics_are_told_at_the_start(cluster: ClusterSettings, namespac
     producer.close()
 
 
-def test_an_incompatible_contract_is_told_before_the_first_job(
+def test_an_incompatible_contract_is_reported_before_the_first_job(
     producer: Producer, shop: Shop, cluster: ClusterSettings
 ) -> None:
     """A job whose changed contract breaks the readers of its topic is not published."""
@@ -169,7 +169,7 @@ def test_an_incompatible_contract_is_told_before_the_first_job(
     assert len(read_all(cluster, shop.mails)) == 1
 
 
-def test_a_topic_deleted_under_the_producer_is_told_as_unknown(shop: Shop, cluster: ClusterSettings) -> None:
+def test_a_topic_deleted_under_the_producer_is_reported_as_unknown(shop: Shop, cluster: ClusterSettings) -> None:
     """A topic that is gone fails the job within the bound, naming the command that fixes it."""
     with Producer(shop.pipeline, cluster, confirm_timeout=timedelta(seconds=15)) as producer:
         producer.enqueue(shop.send_receipt, 0, "a")  # from here on the producer takes the topic for granted
@@ -180,7 +180,7 @@ def test_a_topic_deleted_under_the_producer_is_told_as_unknown(shop: Shop, clust
             producer.enqueue(shop.send_receipt, 1, "a")
 
 
-def test_a_record_above_the_brokers_limit_is_told_as_such(
+def test_a_record_above_the_brokers_limit_is_reported_as_such(
     producer: Producer, shop: Shop, cluster: ClusterSettings
 ) -> None:
     """What the job type allows but the brokers do not is refused as too large, and other jobs pass after it."""

@@ -46,7 +46,7 @@ def own_shop(own_cluster: ClusterSettings, namespace: str) -> Shop:
     return declared
 
 
-def test_a_producer_tells_of_an_outage_in_time_and_goes_on_after_it(
+def test_a_producer_reports_an_outage_in_time_and_goes_on_after_it(
     broker: EmbeddedBroker, own_cluster: ClusterSettings, own_shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the broker killed, each way to enqueue fails within its bound, told once; after its return they all work."""
@@ -79,7 +79,7 @@ def _enqueued_at_last(producer: Producer, shop: Shop) -> Receipt:
             assert time.monotonic() < give_up
 
 
-def test_a_full_buffer_refuses_and_close_tells_of_what_is_unconfirmed(
+def test_a_full_buffer_refuses_and_close_reports_what_is_unconfirmed(
     broker: EmbeddedBroker, own_cluster: ClusterSettings, own_shop: Shop
 ) -> None:
     """Job 51 of a buffer for 50 finds no room in its wait; `close` raises in time, and every future has its error."""
@@ -120,7 +120,7 @@ def test_every_job_that_a_killed_bulk_called_confirmed_is_there(
     assert expected <= found
 
 
-def test_an_async_producer_tells_of_an_outage_in_time(
+def test_an_async_producer_reports_an_outage_in_time(
     broker: EmbeddedBroker, own_cluster: ClusterSettings, own_shop: Shop
 ) -> None:
     """Alone or in a bulk, awaiting ends within the bound although no broker answers."""

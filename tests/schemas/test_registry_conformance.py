@@ -119,7 +119,7 @@ def test_registering_again_gives_the_same_id(side: Side) -> None:
     assert len(ids) == 2
 
 
-def test_what_is_not_there_is_told_as_that(side: Side) -> None:
+def test_what_is_not_there_is_reported_as_that(side: Side) -> None:
     """A subject without versions is empty, an unknown id unknown; neither is an error."""
     store = side.store("assess")
     store.refresh(20)
@@ -136,7 +136,7 @@ def test_a_wrong_path_is_no_registry(side: Side) -> None:
 
 
 def test_the_registrys_own_rule_refuses_before_and_at_the_registration(side: Side) -> None:
-    """Where our rule lets a contract pass, the subject's level is asked, and is told as a refusal."""
+    """Where our rule lets a contract pass, the subject's level is asked, and its refusal is reported."""
     side.frame(side.store(), first, tail="N1")
     if "ccompat" in side.url:  # ours has this level for all subjects
         side.ask("PUT", f"/config/{side.namespace}.assess", {"compatibility": "BACKWARD"})

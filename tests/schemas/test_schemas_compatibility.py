@@ -117,7 +117,7 @@ def test_one_fingerprint_for_two_meanings_is_a_break_in_every_mode() -> None:
     assert [(broken.rule, broken.field) for broken in found] == [("ANY MODE (logical-type)", "a")]
 
 
-def test_a_break_of_some_values_is_told_from_one_of_all() -> None:
+def test_a_break_of_some_values_is_distinguished_from_one_of_all() -> None:
     """A branch or symbol that the reader lacks breaks only the values that use it."""
     writer = Codec(record(("a", ["long", "string"]), ("e", enumeration("X", "Y")), ("s", "string")))
     reader = Codec(record(A, ("e", enumeration("X")), ("s", "long")))

@@ -182,7 +182,7 @@ def test_named_branches_resolve_into_and_out_of_unions() -> None:
     ],
 )
 def test_bytes_that_are_no_payload_are_undecodable(value: bytes | None, part: str) -> None:
-    """Tombstones, unknown framings, cut-off and overlong bodies are told as undecodable, with the reason."""
+    """Tombstones, unknown framings, cut-off and overlong bodies are reported as undecodable, with the reason."""
     with pytest.raises(Undecodable, match=part):
         Decoder(MemorySchemaStore()).decode(contract_of(first), value)
 
@@ -201,7 +201,7 @@ def test_garbage_is_either_read_or_undecodable(body: bytes) -> None:
     contract.arguments(datum)
 
 
-def test_a_schema_nobody_knows_is_told_as_unknown() -> None:
+def test_a_schema_nobody_knows_is_reported_as_unknown() -> None:
     """A fingerprint or id that the store does not hold after a refresh is UnknownSchema, with the id."""
     decoder = Decoder(CountingStore(), clock=iter(range(0, 100, 10)).__next__)
     with pytest.raises(UnknownSchema) as unknown:

@@ -94,7 +94,7 @@ VARYING: list[tuple[Any, Callable[[], Any], str]] = [
 
 
 @pytest.mark.parametrize(("annotation", "factory", "why"), VARYING)
-def test_a_field_whose_factory_varies_stays_required_and_says_why(
+def test_a_field_whose_factory_varies_stays_required_and_gives_the_reason(
     annotation: Any, factory: Callable[[], Any], why: str
 ) -> None:
     """An instance brings the value along; who leaves the field out of JSON reads why it has no default."""

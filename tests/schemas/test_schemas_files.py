@@ -126,7 +126,7 @@ def test_stokers_own_records_come_back_as_they_were() -> None:
     assert own_schema("JobEvent")["namespace"] == "stoker.events"
 
 
-def test_what_is_not_an_own_record_is_told() -> None:
+def test_what_is_not_an_own_record_is_reported() -> None:
     """A tombstone or garbage is undecodable; another schema's frame is unknown."""
     for value in (None, b"", b"\xc3\x01\x00", b"{" * 20):
         with pytest.raises(Undecodable):

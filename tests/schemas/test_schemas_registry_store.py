@@ -121,7 +121,7 @@ def test_payloads_from_before_the_registry_are_read(open_store: OpenStore) -> No
 
 
 def test_our_rules_and_the_registrys_both_refuse(registry: Registry, open_store: OpenStore) -> None:
-    """A break is refused before it is posted; a refusal of the registry's own is told with its message."""
+    """A break is refused before it is posted; a refusal of the registry's own is reported with its message."""
     store = open_store()
     store.register(contract_of(first), Compatibility.BACKWARD)
     with pytest.raises(IncompatibleSchema) as refused:
@@ -153,7 +153,7 @@ ILL: dict[str, tuple[Answer, str]] = {
 def test_an_ailing_registry_is_unreachable(
     registry: Registry, open_store: OpenStore, answer: Answer, said: str
 ) -> None:
-    """Whatever is no registry's answer is told as such, with the reason, and is none: not even "not found"."""
+    """Whatever is no registry's answer is reported as such, with the reason, and is none: not even "not found"."""
     registry.answer = answer
     with pytest.raises(RegistryUnreachable, match=said):
         open_store().register(contract_of(first), Compatibility.BACKWARD)
@@ -192,14 +192,14 @@ URLS: dict[str, str] = {
 
 @pytest.mark.parametrize("url", URLS.values(), ids=URLS)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    """It is told at once, with how an address looks, and without a password."""
+    """It is reported at once, with how an address looks, and without a password."""
     with pytest.raises(RegistrySettingRefused, match="http://host:port") as refused:
         RegistrySchemaStore(url)
     assert "hush-hush" not in f"{refused.value} {refused.value.__cause__!r} {refused.value.__context__!r}"
 
 
 def test_an_option_that_cannot_be_is_refused() -> None:
-    """A certificate that is not there is told, in place of a failure of the TLS library."""
+    """A certificate that is not there is reported, in place of a failure of the TLS library."""
     with pytest.raises(RegistrySettingRefused, match="No such file"):
         RegistrySchemaStore("https://registry:8081", {"ssl.ca.location": "/no/such/ca.pem"})
 
@@ -246,7 +246,9 @@ def test_a_new_store_knows_the_versions_of_the_job_types_that_it_is_given(
     assert registry.subjects == {"n.claims.assess": [1]}
 
 
-def test_a_newer_schema_of_the_registry_is_told_from_an_older_one(registry: Registry, open_store: OpenStore) -> None:
+def test_a_newer_schema_of_the_registry_is_distinguished_from_an_older_one(
+    registry: Registry, open_store: OpenStore
+) -> None:
     """A worker that registers nothing knows its place: what does not resolve is put off only if it is newer."""
     for function in (breaking, first, breaking):
         registry.add(json.dumps(contract_of(function).schema), "n.claims.assess")
@@ -310,7 +312,7 @@ def test_two_ids_that_are_met_together_are_both_asked_for(registry: Registry, op
 
 
 def test_a_registry_that_is_not_there_is_unreachable_and_no_secret_is_shown() -> None:
-    """A refused connection is told with the registry's address, and without the password in its URL."""
+    """A refused connection is reported with the registry's address, and without the password in its URL."""
     gone = Registry()
     gone.server_close()
     store = RegistrySchemaStore(gone.url.replace("http://", "http://user:hush-hush@"), namespace="n")

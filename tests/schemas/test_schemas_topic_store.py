@@ -191,7 +191,7 @@ def test_a_missing_topic_says_what_makes_it(config: Config, namespace: str) -> N
         store.refresh(30)
 
 
-def test_an_unreachable_broker_is_told_within_the_time() -> None:
+def test_an_unreachable_broker_is_reported_within_the_time() -> None:
     """When nothing answers, refresh ends at its timeout, and no setting of the client is in the message."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

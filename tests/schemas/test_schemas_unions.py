@@ -299,7 +299,7 @@ def test_each_named_branch_of_a_given_union_has_the_class_of_its_name(value: Any
     assert (type(arrived), arrived) == (type(value), value)
 
 
-def test_a_given_branch_whose_class_cannot_be_told_is_refused() -> None:
+def test_a_given_branch_whose_class_cannot_be_recognised_is_refused() -> None:
     """By its name, with what to do."""
 
     def job(value: Plan | Likeness) -> None: ...

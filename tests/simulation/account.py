@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from simulation.brokers import Place, SimBrokers
 from simulation.deaths import Deaths
 from simulation.followers import FOLLOWED_TOPIC
-from simulation.jobs import Job, Run, Told
+from simulation.jobs import Job, Run, Written
 from simulation.known import Known, known_of
 from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
@@ -57,7 +57,7 @@ class Account:
         self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
         self._remembered: dict[SimProcess, dict[str, float]] = defaultdict(dict)
         self.jobs: dict[str, Job] = {}
-        self.told: defaultdict[Place, dict[int, Told]] = defaultdict(dict)
+        self.written: defaultdict[Place, dict[int, Written]] = defaultdict(dict)
         self.followed: set[str] = set()
         self._ended: defaultdict[int, set[str]] = defaultdict(set)
         self.durable: dict[tuple[int, str], int] = {}
@@ -83,7 +83,7 @@ class Account:
         elif topic == self._queue.progress_topic:
             self._check_all_committed(partition)
         else:
-            self._note_told(message, (topic, partition))
+            self._note_written_job(message, (topic, partition))
 
     def _note_durable(self, message: Message, partition: int) -> None:
         key = message.key() or b""
@@ -100,21 +100,21 @@ class Account:
         job.is_dead_letter = True
         if dict(letter.headers() or [])[REASON] == b"too-large":  # what was to be a retry, or to wait
             job.ends.append(Dead.__name__)
-            self._ended[partition].update(tried_name(told.record) for told in job.records)
+            self._ended[partition].update(tried_name(written.record) for written in job.records)
         self.deaths.check_dead_letter(letter)
 
     def _job(self, message: Message) -> Job:
         job_id = dict(message.headers() or [])[JOB_ID]
         return self.jobs[job_id.decode() if isinstance(job_id, bytes) else str(job_id)]
 
-    def _note_told(self, message: Message, place: Place) -> None:
+    def _note_written_job(self, message: Message, place: Place) -> None:
         record = Record(message, Assignment(0, *place, source=self._sources.get(place[0], MAIN)))
         names = frozenset({record.deduplication_id or "", tried_name(record), moved_name(record)})
-        told, job = Told(record, place, names), self._job(message)
+        written, job = Written(record, place, names), self._job(message)
         if job.records:
             check_next_record(job, record)
-        self.told[place][record.offset] = told
-        job.records.append(told)
+        self.written[place][record.offset] = written
+        job.records.append(written)
 
     def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool) -> None:
         """Expect a job, before its record is written."""
@@ -138,9 +138,9 @@ class Account:
     def check_committed(self, place: Place) -> None:
         """What a successor would take for complete is settled for good."""
         state = self.known_to_successor(place)
-        for told in self.told[place].values():
-            if state.is_complete(told.record.offset):
-                assert self._is_settled(told), f"{told.record} is committed as complete, and is not settled"
+        for written in self.written[place].values():
+            if state.is_complete(written.record.offset):
+                assert self._is_settled(written), f"{written.record} is committed as complete, and is not settled"
 
     def known_to_successor(self, place: Place) -> Known:
         """What the commit says, and the chunks of the progress topic where it refers to them."""
@@ -158,30 +158,30 @@ class Account:
             return known
         return self.complete_before.get(_restored(own), BEGUN_ANEW)
 
-    def _is_settled(self, told: Told) -> bool:
-        if self._is_named(told):
+    def _is_settled(self, written: Written) -> bool:
+        if self._is_named(written):
             return True
-        if told.was_skipped or self._is_copied(told):
-            return self._is_safe_elsewhere(told)
+        if written.was_skipped or self._is_copied(written):
+            return self._is_safe_elsewhere(written)
         return False
 
-    def _is_named(self, told: Told) -> bool:
+    def _is_named(self, written: Written) -> bool:
         """Whether the ledger has a name of it."""
-        return any((told.place[1], name) in self.durable for name in told.names)
+        return any((written.place[1], name) in self.durable for name in written.names)
 
-    def _is_copied(self, told: Told) -> bool:
+    def _is_copied(self, written: Written) -> bool:
         """Whether a record is a copy that was carried forward, or has one."""
-        own, job = place_of(str(told.record).encode()), self.jobs[told.record.headers[JOB_ID].decode()]
-        return told.place[0] == self._queue.carried_topic or any(copied_from(o.record) == own for o in job.records)
+        own, job = place_of(str(written.record).encode()), self.jobs[written.record.headers[JOB_ID].decode()]
+        return written.place[0] == self._queue.carried_topic or any(copied_from(o.record) == own for o in job.records)
 
-    def _is_safe_elsewhere(self, told: Told) -> bool:
+    def _is_safe_elsewhere(self, written: Written) -> bool:
         """A record may be skipped for what its process knows of its twin, though that is not durable yet."""
-        job = self.jobs[told.record.headers[JOB_ID].decode()]
+        job = self.jobs[written.record.headers[JOB_ID].decode()]
         return job.is_over or any(
-            tried_name(other.record) == tried_name(told.record)
+            tried_name(other.record) == tried_name(written.record)
             and (self._is_named(other) or not self.known_to_successor(other.place).is_complete(other.record.offset))
             for other in job.records
-            if other is not told
+            if other is not written
         )
 
     # ---- assignments
@@ -242,8 +242,8 @@ class Account:
 
     def _check_is_not_settled(self, process: SimProcess, record: Record) -> None:
         assignment = record.assignment
-        told = self.told[assignment.topic, assignment.partition][record.offset]
-        for name in told.names:
+        written = self.written[assignment.topic, assignment.partition][record.offset]
+        for name in written.names:
             at = self.durable.get((assignment.partition, name))
             assert at is None or at > self.seen[_restored(assignment)], (
                 f"{record} runs, though {name} was durable before"
@@ -307,7 +307,7 @@ class Account:
         self._ended[place[1]].add(name_of(record, outcome) or "")
         job.is_deferred = job.is_deferred or isinstance(outcome, Deferred)
         if outcome is SKIPPED:
-            self.told[place][record.offset].was_skipped = True
+            self.written[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):
             job.ends.append(type(outcome).__name__)
         if isinstance(outcome, Cancelled) and outcome.reason == "discarded":

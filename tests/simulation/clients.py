@@ -46,7 +46,7 @@ class SimConsumer:
         self._while_reading = while_reading
         self._owner = owner
         self._positions: dict[Place, int] = {}
-        self._ends_told: dict[Place, int] = {}
+        self._ends_given: dict[Place, int] = {}
         self._paused: set[Place] = set()
 
     def incremental_assign(self, given: list[TopicPartition]) -> None:
@@ -55,7 +55,7 @@ class SimConsumer:
             place = at.topic, at.partition
             committed = self._brokers.committed.get(place, (0, ""))[0]
             self._positions[place] = at.offset if at.offset >= 0 else committed
-            self._ends_told.pop(place, None)
+            self._ends_given.pop(place, None)
 
     def incremental_unassign(self, taken: list[TopicPartition]) -> None:
         """Read these no more."""
@@ -81,7 +81,7 @@ class SimConsumer:
         """Read on from there."""
         assert (at.topic, at.partition) in self._positions, "nothing is sought in what is not assigned"
         self._positions[at.topic, at.partition] = at.offset
-        self._ends_told.pop((at.topic, at.partition), None)
+        self._ends_given.pop((at.topic, at.partition), None)
 
     def begin_again(self, place: Place, choice: int) -> None:
         """Deliver a partition once more, from somewhere on, as where the position lies behind an end that was cut off.
@@ -100,8 +100,8 @@ class SimConsumer:
                 self._positions[place] = log.low  # auto.offset.reset
             read, self._positions[place] = log.read(self._positions[place], limit - len(found))
             found += read
-            if self._positions[place] >= log.end and self._ends_told.get(place) != log.end and len(found) < limit:
-                self._ends_told[place] = log.end
+            if self._positions[place] >= log.end and self._ends_given.get(place) != log.end and len(found) < limit:
+                self._ends_given[place] = log.end
                 found.append(end_of(place, log.end))
         return found
 

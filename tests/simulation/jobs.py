@@ -1,4 +1,4 @@
-"""What truly happened to one job: `Job`, its records as they were written (`Told`), and its runs (`Run`)."""
+"""What truly happened to one job: `Job`, its records as they were written (`Written`), and its runs (`Run`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stoker.consumers.records.record import Record
 
 
 @dataclass(eq=False)
-class Told:
+class Written:
     """A record that is on the main topic or in a tier."""
 
     record: Record
@@ -37,7 +37,7 @@ class Job:
     job_id: str
     key: bytes | None
     order: int | None
-    records: list[Told] = field(default_factory=list)
+    records: list[Written] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)
     ends: list[str] = field(default_factory=list)

@@ -45,7 +45,7 @@ def in_hand(process: SimProcess) -> Iterable[Record]:
 
 def check_next_record(job: Job, record: Record) -> None:
     """A record in a tier carries the job's own bytes, and an attempt that is the next of one that has failed."""
-    first, attempts = job.records[0].record, {attempt_of(told.record.headers) for told in job.records}
+    first, attempts = job.records[0].record, {attempt_of(written.record.headers) for written in job.records}
     assert (record.key, record.value) == (first.key, first.value), f"{record} is not the job that was enqueued"
     attempt = attempt_of(record.headers)
     assert attempt in attempts or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
@@ -56,7 +56,7 @@ def check_dead_letter(job: Job, letter: Message) -> None:
     headers, first = dict(letter.headers() or []), job.records[0].record
     if TRUNCATED_FROM not in headers:
         assert (letter.key(), letter.value()) == (first.key, first.value), f"{job.job_id}: its dead letter is another"
-    attempts = {b"%d" % attempt_of(told.record.headers) for told in job.records}
+    attempts = {b"%d" % attempt_of(written.record.headers) for written in job.records}
     assert headers[ATTEMPT] in attempts, f"{job.job_id}: its dead letter counts attempts that it never had"
 
 

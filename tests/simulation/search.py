@@ -14,8 +14,8 @@ class Broken(Exception):
     """A promise was broken: by which seed, and the fewest commands that do it."""
 
     def __init__(self, seed: int, commands: Sequence[Command], fault: BaseException) -> None:
-        told = "\n".join(f"    {command}," for command in commands)
-        super().__init__(f"seed {seed}: {type(fault).__name__}: {fault}\n{told}")
+        written = "\n".join(f"    {command}," for command in commands)
+        super().__init__(f"seed {seed}: {type(fault).__name__}: {fault}\n{written}")
         self.commands = commands
 
 

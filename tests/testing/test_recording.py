@@ -31,7 +31,7 @@ def act(number: int, text: str = "") -> int:
     return number
 
 
-def test_what_was_enqueued_is_told_in_order() -> None:
+def test_what_was_enqueued_is_reported_in_order() -> None:
     """With its arguments, key, id and headers, and each can be run."""
     with RecordingProducer(pipeline) as producer:
         receipt = producer.enqueue(act, 1, text="x")

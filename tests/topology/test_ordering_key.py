@@ -148,14 +148,14 @@ async def asynchronous(account: str) -> str:
     ],
 )
 def test_a_key_that_could_never_be_made_is_refused_at_declaration(function: Any, key: Any, part: str) -> None:
-    """Names that the job does not have, and values that are no key, are told where the job is declared."""
+    """Names that the job does not have, and values that are no key, are reported where the job is declared."""
     options = {"name": "job"} if function.__name__ == "<lambda>" else {}
     with pytest.raises(InvalidDeclaration, match="job type") as refused:
         declared(function, key, **options)
     assert part in str(refused.value)
 
 
-def test_a_key_function_that_raises_is_told_with_its_cause() -> None:
+def test_a_key_function_that_raises_is_reported_with_its_cause() -> None:
     """The user's own error is kept, as the cause."""
     call = declared(transfer, lambda account: {"a": "b"}[account]).call("x")
     with pytest.raises(KeyNotFound, match="raised KeyError") as caught:

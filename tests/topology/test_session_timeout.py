@@ -42,7 +42,7 @@ def test_a_session_of_less_than_a_second_is_refused() -> None:
         shop(session_timeout=timedelta(milliseconds=900))
 
 
-def test_what_differs_is_a_change_and_brokers_without_such_settings_are_told_of() -> None:
+def test_what_differs_is_a_change_and_brokers_without_such_settings_are_reported() -> None:
     """Apply sets what differs; before Kafka 4.0 there is nothing to set, so that is no reason to fail."""
     pipeline = shop(session_timeout=FOUR_SECONDS)
     topics, group = as_declared(pipeline), "shop.mails"
@@ -70,7 +70,7 @@ def test_apply_sets_it_once(cluster: ClusterSettings, namespace: str) -> None:
 
 
 def test_a_cluster_that_allows_no_such_session_names_the_option(broker: EmbeddedBroker, namespace: str) -> None:
-    """The topics are made all the same; the message names what the brokers must be told."""
+    """The topics are made all the same; the message names what to set on the brokers."""
     own = EmbeddedBroker(broker.folder, server_settings={"group.consumer.min.session.timeout.ms": "30000"})
     settings = ClusterSettings(bootstrap_servers=own.start())
     pipeline = shop(namespace, session_timeout=FOUR_SECONDS)

@@ -94,7 +94,7 @@ def test_applying_the_same_plan_at_once_is_harmless(cluster: ClusterSettings, na
 
 
 def test_a_config_that_somebody_changed_is_seen_and_mended(cluster: ClusterSettings, namespace: str) -> None:
-    """Drift in a declared config is a change with both values; in another config it is told of and left alone."""
+    """Drift in a declared config is a change with both values; in another config it is reported and left alone."""
     pipeline = shop(namespace)
     ensure_topology(pipeline, cluster)
     main = pipeline.find_queue("mails").topic
@@ -108,7 +108,7 @@ def test_a_config_that_somebody_changed_is_seen_and_mended(cluster: ClusterSetti
     assert [finding.setting for finding in after.findings] == ["compression.type"]
 
 
-def test_topics_of_removed_queues_are_told_of_and_left(cluster: ClusterSettings, namespace: str) -> None:
+def test_topics_of_removed_queues_are_reported_and_left(cluster: ClusterSettings, namespace: str) -> None:
     """The topics of a queue that is declared no more are unmanaged, and apply deletes none."""
     pipeline = shop(namespace)
     pipeline.queue("files", partitions=1, tiers=TIERS)
@@ -241,7 +241,7 @@ def test_a_contract_that_breaks_its_rule_is_refused_with_its_field(cluster: Clus
         ensure_topology(changed, cluster)
 
 
-def test_an_unreachable_cluster_is_told_in_time() -> None:
+def test_an_unreachable_cluster_is_reported_in_time() -> None:
     """No broker: the error names the address and what to check, after the given time, and changes nothing."""
     with pytest.raises(ClusterUnreachable, match=r"127\.0\.0\.1:1 does not answer .*stoker broker status"):
         Administration(NOBODY_THERE, timeout_s=0.5).all_topics()

@@ -1,4 +1,4 @@
-"""What a client is told that may not do what it asks. The answers are made up: the tests' broker has no ACLs."""
+"""What a client gets that may not do what it asks. The answers are made up: the tests' broker has no ACLs."""
 
 from __future__ import annotations
 

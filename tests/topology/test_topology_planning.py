@@ -199,7 +199,7 @@ def test_topics_of_waiting_jobs_that_are_missing_are_created() -> None:
     assert _by_group(plan_for(pipeline, Inventory(topics=topics))) == {"create": [*DELAYS, CARRIED]}
 
 
-def test_topics_that_nothing_declares_are_told_of() -> None:
+def test_topics_that_nothing_declares_are_reported() -> None:
     """A topic of the namespace that belongs to no declared queue is shown, and never touched."""
     pipeline = shop()
     stranger = TopicState(partitions=1, replication=1)

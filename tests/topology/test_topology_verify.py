@@ -104,13 +104,13 @@ def test_only_the_named_queues_are_verified(cluster: ClusterSettings, namespace:
         verify(grown, cluster)
 
 
-def test_an_unknown_queue_is_told(cluster: ClusterSettings) -> None:
+def test_an_unknown_queue_is_reported(cluster: ClusterSettings) -> None:
     """A misspelt queue is an error, with the near one offered, and not an empty check."""
     with pytest.raises(UnknownName, match="did you mean mails"):
         verify(shop(), cluster, ["mail"])
 
 
-def test_an_unreachable_cluster_is_told_without_secrets() -> None:
+def test_an_unreachable_cluster_is_reported_without_secrets() -> None:
     """The error comes in time, names the address and what to check, and no password."""
     settings = ClusterSettings(
         bootstrap_servers="127.0.0.1:1",

@@ -83,7 +83,7 @@ class Doors:
         clients: where the broker listens for what comes through its proxy.
         internal: where the other brokers reach it.
         controller: where the other controllers reach it.
-        advertised: where the proxy listens, the only one that clients are told.
+        advertised: where the proxy listens, the only one that clients learn.
     """
 
     clients: int

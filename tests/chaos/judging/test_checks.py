@@ -124,7 +124,7 @@ def test_a_lost_effect_and_a_doubled_one_are_found() -> None:
     assert rules(replace(WHOLE, effects={4: 1, 77: 1})) == {"doubled"}
 
 
-def test_a_job_that_was_never_confirmed_is_told() -> None:
+def test_a_job_that_was_never_confirmed_is_reported() -> None:
     """A run that did not get through its plan is no success."""
     assert rules(replace(WHOLE, confirmed={number: 1 for number in PLANS if number})) == {"unconfirmed"}
 

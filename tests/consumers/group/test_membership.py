@@ -158,7 +158,7 @@ def test_a_spare_worker_that_is_about_to_take_over_is_no_alarm(
         (KafkaError.GROUP_AUTHORIZATION_FAILED, logging.ERROR, "grant this client Read on the group"),
     ],
 )
-def test_brokers_that_do_not_say_are_told_apart(code: int, level: int | None, part: str) -> None:
+def test_brokers_that_do_not_say_are_distinguished(code: int, level: int | None, part: str) -> None:
     """An outage is logged elsewhere; a refusal names the right that is missing."""
 
     def ask() -> GroupView:

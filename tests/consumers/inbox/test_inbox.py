@@ -38,7 +38,7 @@ every_driver = pytest.mark.parametrize("driver", [*SYNC, *ASYNC])
 
 
 @every_driver
-def test_a_second_run_changes_nothing_and_is_told_the_first_result(driver: str, inbox_url: str) -> None:
+def test_a_second_run_changes_nothing_and_gets_the_first_result(driver: str, inbox_url: str) -> None:
     """One effect after two runs; the second one's body does not run, and it gets result and time of the first."""
     began = datetime.now(UTC) - timedelta(minutes=1)
     perform(driver, inbox_url, act)
@@ -210,7 +210,7 @@ def test_of_two_twins_at_the_same_time_one_has_its_effect(driver: str, inbox_url
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_twins_under_a_stricter_isolation_are_told_as_well(inbox_database: str, level: str) -> None:
+def test_twins_under_a_stricter_isolation_get_it_as_well(inbox_database: str, level: str) -> None:
     """PostgreSQL fails the insert of the second twin there; the inbox looks again in a new transaction."""
     name = f"twin {level}"
     with psycopg.connect(inbox_database) as first, psycopg.connect(inbox_database) as second:
@@ -234,7 +234,7 @@ def test_twins_under_a_stricter_isolation_are_told_as_well(inbox_database: str, 
 
 
 def test_writers_of_sqlite_wait_for_each_other(tmp_path: Path) -> None:
-    """Many connections at once, each takes its turn, none is told that the database is locked."""
+    """Many connections at once, each takes its turn, and none finds the database locked."""
     url = make_sqlite(tmp_path / "db")
     failures: list[BaseException] = []
 

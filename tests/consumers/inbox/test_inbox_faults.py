@@ -52,7 +52,7 @@ every_driver = pytest.mark.parametrize("driver", [*SYNC, *ASYNC])
 
 
 @pytest.mark.parametrize("driver", [*SYNC, *ASYNC])
-def test_a_missing_table_is_told_with_the_command_that_makes_it(driver: str, inbox_url: str) -> None:
+def test_a_missing_table_is_reported_with_the_command_that_makes_it(driver: str, inbox_url: str) -> None:
     """With its name, and the connection is of use afterwards."""
 
     async def missing_async() -> None:
@@ -82,7 +82,7 @@ CAN_BE_CLOSED = [name for name in (*SYNC, *ASYNC) if "session" not in name and "
 
 
 @pytest.mark.parametrize("driver", CAN_BE_CLOSED)
-def test_a_closed_connection_is_told(driver: str, inbox_url: str) -> None:
+def test_a_closed_connection_is_reported(driver: str, inbox_url: str) -> None:
     """Whoever closed it."""
 
     async def close(connection: Any) -> None:
@@ -95,7 +95,7 @@ def test_a_closed_connection_is_told(driver: str, inbox_url: str) -> None:
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "async psycopg", "sqlalchemy", "async sqlalchemy asyncpg"])
-def test_a_transaction_that_has_failed_before_is_told(driver: str, inbox_url: str) -> None:
+def test_a_transaction_that_has_failed_before_is_reported(driver: str, inbox_url: str) -> None:
     """Instead of the database's riddle about ignored commands."""
 
     async def fail(connection: Any) -> None:
@@ -106,7 +106,7 @@ def test_a_transaction_that_has_failed_before_is_told(driver: str, inbox_url: st
         perform(driver, inbox_url, act, before=fail)
 
 
-def test_asyncpg_in_a_failed_transaction_is_told(inbox_database: str) -> None:
+def test_asyncpg_in_a_failed_transaction_is_reported(inbox_database: str) -> None:
     """Also where its transaction is the caller's."""
 
     async def run() -> None:
@@ -125,7 +125,7 @@ def test_asyncpg_in_a_failed_transaction_is_told(inbox_database: str) -> None:
 
 
 @pytest.mark.parametrize("driver", ["sqlite3", "aiosqlite", "sqlalchemy", "sqlalchemy session", "async sqlalchemy"])
-def test_a_commit_by_the_block_itself_is_told(driver: str, inbox_url: str) -> None:
+def test_a_commit_by_the_block_itself_is_reported(driver: str, inbox_url: str) -> None:
     """For id and effect were not committed together then."""
 
     async def commit(_inbox: Inbox, connection: Any) -> None:
@@ -191,7 +191,7 @@ def test_what_is_no_connection_is_refused(given: object) -> None:
         open_inbox(given, queue="q", job="1")
 
 
-def test_with_and_async_with_are_told_apart(tmp_path: Path) -> None:
+def test_with_and_async_with_are_distinguished(tmp_path: Path) -> None:
     """The message says which to write."""
 
     async def run() -> None:
@@ -253,7 +253,7 @@ def test_a_name_that_an_index_refuses_is_kept_as_its_digest(name: str, kept: str
 # ---- several blocks in one run
 
 
-def test_steps_are_told_apart(tmp_path: Path) -> None:
+def test_steps_are_distinguished(tmp_path: Path) -> None:
     """Each has an id of its own, also in a second run."""
     url = f"sqlite:///{tmp_path / 'db'}"
     create_inbox(url)

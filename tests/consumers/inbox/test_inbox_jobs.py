@@ -158,7 +158,7 @@ def test_a_job_that_snoozes_after_its_block_gets_the_first_result_when_it_wakes(
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster) as running:
         producer.enqueue(act.with_options(job_id="job-1"), 7)
         running.wait_outcomes(Snoozed=1, Done=1)
-    assert told.said == [{"number": 7}]
+    assert told.noted == [{"number": 7}]
     assert rows(file) == ["job-1"]
 
 

@@ -74,7 +74,7 @@ class Scene:
         self.slots.append(SimpleNamespace(run=run, reported=run if is_stuck else None))
 
     def report(self, *lowest: Record, since_s: float = OLD_S, now_s: float = NOW_S) -> list[tuple[Any, ...]]:
-        """Report these as the lowest of their partitions; what is told."""
+        """Report these as the lowest of their partitions; what is reported."""
         self.events.clear()
         self.holdups.report({r.assignment: (r.offset, since_s) for r in lowest}, now_s)
         return [(event.reason, event.subject.offset, told(event)) for event in self.events]
@@ -151,7 +151,7 @@ def test_what_waits_in_its_tier_holds_up_nothing() -> None:
     assert scene.report(held) == []
 
 
-def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_told_apart() -> None:
+def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_distinguished() -> None:
     """Of the latter two the worker has no more than the offset at hand."""
     scene = key_order()
     record = scene.delivery.record()
@@ -164,7 +164,7 @@ def test_a_crashed_job_an_unsettled_outcome_and_busy_runners_are_told_apart() ->
     assert scene.events[0].more["due"] == "1970-01-01T00:33:20.500000+00:00", "when the gates are asked again"
 
 
-def test_a_job_that_waits_for_its_schema_says_why() -> None:
+def test_a_job_that_waits_for_its_schema_gives_the_reason() -> None:
     """An outage of the schema store is no lack of runners."""
     scene = key_order()
     record = scene.delivery.record()

@@ -120,7 +120,7 @@ def test_many_jobs_are_cut_short() -> None:
         ),
     ],
 )
-def test_an_inspection_says_why_jobs_do_not_run(fields: dict[str, Any], hint: str) -> None:
+def test_an_inspection_gives_the_reason_jobs_do_not_run(fields: dict[str, Any], hint: str) -> None:
     """One line for each reason; none where all is well."""
     assert inspect().hints == ()
     (found,) = inspect(**fields).hints
@@ -171,7 +171,7 @@ def test_an_inspection_shows_stuck_jobs_and_who_holds_the_loop(
 
 
 @pytest.mark.expected_errors("has not turned")
-def test_a_poll_thread_that_hangs_is_told_with_its_stack(
+def test_a_poll_thread_that_hangs_is_reported_with_its_stack(
     cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And again as long as it lasts; an inspection shows it too, without asking that thread."""

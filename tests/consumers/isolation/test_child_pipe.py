@@ -125,7 +125,7 @@ def test_a_child_can_log_while_a_message_is_written(
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError])
-def test_a_log_line_that_the_workers_logging_refuses_is_told_once_and_kills_nobody(
+def test_a_log_line_that_the_workers_logging_refuses_is_reported_once_and_kills_nobody(
     kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Neither passes what the application's filter raises for the child's end, nor does it stop the worker."""

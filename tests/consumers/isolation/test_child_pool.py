@@ -168,7 +168,7 @@ def test_a_child_in_c_code_ends_with_its_worker(tmp_path: Path) -> None:
 
 @pytest.mark.expected_errors("cannot start")
 def test_children_that_cannot_start_are_tried_ever_more_rarely() -> None:
-    """Each failure is told with its cause; the pause doubles, and nothing is lost meanwhile."""
+    """Each failure is reported with its cause; the pause doubles, and nothing is lost meanwhile."""
     pipeline, queue, (add,) = declare(isolated_jobs.add)
     with isolated(pipeline, queue) as here:
         addresses = addresses_of(pipeline.job_types)
@@ -225,7 +225,7 @@ def test_no_worker_is_made_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_of_a_type_that_is_not_isolated_run_in_children_as_well(tmp_path: Path) -> None:
-    """Suspects do; one whose handler cannot be found there is told apart."""
+    """Suspects do; one whose handler cannot be found there is distinguished."""
     pipeline = Pipeline("unit")
     queue = pipeline.queue("q", partitions=1)
     add = pipeline.job(queue)(isolated_jobs.add)

@@ -224,7 +224,7 @@ def test_children_that_cannot_start_make_jobs_wait_and_the_worker_say_so(
             children = running.worker.snapshot()[0].children
             return None if children is None else children.trouble
 
-        wait_until(lambda: trouble() == "RuntimeError: the fuse has blown", DEADLINE_S, "the trouble to be told")
+        wait_until(lambda: trouble() == "RuntimeError: the fuse has blown", DEADLINE_S, "the trouble to be reported")
         fuse.unlink()
         running.wait_outcomes(Done=1)
         assert trouble() is None

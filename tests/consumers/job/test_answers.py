@@ -234,7 +234,7 @@ def test_a_permanent_error_in_a_group_skips_the_tiers() -> None:
     assert kinds_of(Snooze(SOON), Refused()) == {Dead}
 
 
-def test_a_discard_in_a_group_discards_and_what_was_beside_it_is_told() -> None:
+def test_a_discard_in_a_group_discards_and_what_was_beside_it_is_reported() -> None:
     """The job has said that all of it is pointless; an error of another task must not be lost without a word."""
     for group in groups_of(Discard("sold out")):
         outcome = outcome_of(raising(group))

@@ -52,7 +52,7 @@ class _Surrogate(Exception):
 
 
 @pytest.mark.parametrize("error", [_Unreadable(), _Surrogate(), ValueError("\x00"), OSError(2, "gone", "file")])
-def test_an_error_that_cannot_be_told_is_told_all_the_same(error: Exception) -> None:
+def test_an_error_that_cannot_be_described_is_reported_all_the_same(error: Exception) -> None:
     """Describing a failure must not fail."""
     failure = caught(error)
     assert failure.message

@@ -140,14 +140,14 @@ def test_a_type_that_pretends_is_what_it_is() -> None:
 
 
 def test_a_cycle_of_causes_comes_to_an_end() -> None:
-    """Each is told once."""
+    """Each is reported once."""
     first, second = ValueError("first"), KeyError("second")
     first.__cause__, second.__cause__ = second, first
     stack = describe_failure("work", first).stack
     assert (stack.count("ValueError: first"), stack.count("KeyError: 'second'")) == (1, 1)
 
 
-def test_a_large_group_is_told_by_its_first_members() -> None:
+def test_a_large_group_is_reported_by_its_first_members() -> None:
     """And by how many there are beside them."""
     failure = describe_failure("work", ExceptionGroup("all", [ValueError(str(number)) for number in range(20_000)]))
     assert "ValueError: 0; ValueError: 1; ValueError: 2; and 19,997 more" in failure.message

@@ -99,7 +99,7 @@ def test_workers_of_both_protocols_share_a_group(cluster: ClusterSettings, names
             journal.wait(20)
             wait_all_committed(cluster, queue)
         former.wait_partitions(2)
-    assert sorted(journal.said) == list(range(20))
+    assert sorted(journal.noted) == list(range(20))
 
 
 @pytest.mark.parametrize(("line", "lacks"), [(KAFKA_35, True), (KAFKA_39, True), (KAFKA_43, False)])

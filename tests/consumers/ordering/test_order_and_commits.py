@@ -43,7 +43,7 @@ def test_jobs_of_a_key_run_in_order_and_one_at_a_time(cluster: ClusterSettings, 
         journal.wait(400)
         wait_all_committed(cluster, queue)
     by_key = defaultdict[str, list[int]](list)
-    for owner, number in journal.said:
+    for owner, number in journal.noted:
         by_key[owner].append(number)
     assert not overlaps
     assert all(numbers == list(range(int(owner[1:]), 400, 20)) for owner, numbers in by_key.items())
@@ -76,10 +76,10 @@ def test_a_slow_job_delays_only_its_own_key(cluster: ClusterSettings, namespace:
         producer.enqueue_many(act.call(owner, number) for number in range(30) for owner in ("slow", "a", "b"))
     with running_worker(pipeline, cluster, concurrency=2, async_concurrency=2):
         journal.wait(60)
-        assert "slow" not in {owner for owner, _ in journal.said}
+        assert "slow" not in {owner for owner, _ in journal.noted}
         gate.open()
         journal.wait(90)
-    assert [number for owner, number in journal.said if owner == "slow"] == list(range(30))
+    assert [number for owner, number in journal.noted if owner == "slow"] == list(range(30))
 
 
 def test_keys_run_beside_each_other(cluster: ClusterSettings, namespace: str) -> None:

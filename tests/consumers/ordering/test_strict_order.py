@@ -267,10 +267,10 @@ def test_order_holds_through_retries_on_a_real_broker(cluster: ClusterSettings, 
         journal.wait(len(keys) * 6)
         wait_all_committed(cluster, queue)
     by_key: defaultdict[str, list[int]] = defaultdict(list)
-    for key, number in journal.said:
+    for key, number in journal.noted:
         by_key[key].append(number)
     assert by_key == {name: [0, 1, 1, 1, 2, 3] for name in keys}
-    assert journal.said.index(("soon", 3)) < journal.said.index(("dies", 2))
+    assert journal.noted.index(("soon", 3)) < journal.noted.index(("dies", 2))
 
 
 def test_a_key_whose_jobs_fill_the_bounds_still_gets_its_retry(cluster: ClusterSettings, namespace: str) -> None:
@@ -288,7 +288,7 @@ def test_a_key_whose_jobs_fill_the_bounds_still_gets_its_retry(cluster: ClusterS
         producer.enqueue_many(act.with_options(key="k").call(number) for number in range(200))
     with running_worker(pipeline, cluster, max_in_flight=20):
         journal.wait(201)
-    assert journal.said == [0, *range(200)]
+    assert journal.noted == [0, *range(200)]
 
 
 def test_a_key_that_waits_for_a_retry_takes_less_than_half_a_kilobyte() -> None:

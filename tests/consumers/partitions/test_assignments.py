@@ -202,7 +202,7 @@ class Lagging:
         return self._answers.pop(0)
 
 
-def test_a_log_is_read_to_the_end_that_was_told_and_not_only_to_one_that_lags() -> None:
+def test_a_log_is_read_to_the_end_that_was_given_and_not_only_to_one_that_lags() -> None:
     """Else a new owner would not know of the last retries and completed jobs of the one before."""
     place = TopicPartition("t", 0, 0)
     read = read_tail(cast(Consumer, Lagging()), place, 2, lambda: False)

@@ -154,7 +154,7 @@ def test_the_last_record_of_a_chunk_counts() -> None:
     assert found.unread(0) == [(0, 8)]
 
 
-def test_a_damaged_chunk_is_told_and_delivered_again() -> None:
+def test_a_damaged_chunk_is_reported_and_delivered_again() -> None:
     """Its offsets count as incomplete, those of the others as they were."""
     progress = PartitionProgress()
     progress.write(1, 0, 0b1)

@@ -115,7 +115,7 @@ def test_jobs_whose_outcomes_could_not_be_written_do_not_start(
         scene.enqueue(pipeline, 2, 3, 0)
         running.wait_outcomes(Done=2, Retried=2, Dead=1)
         wait_until(lambda: told(caplog, "do not start"), 10, "a message")
-        assert set(scene.journal.said) == set(numbers_of(0))
+        assert set(scene.journal.noted) == set(numbers_of(0))
         ensure_topology(grown, cluster)
         began_s = time.monotonic()
         running.wait_outcomes(Done=6, Retried=6, Dead=3)

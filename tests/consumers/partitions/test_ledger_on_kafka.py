@@ -50,7 +50,7 @@ def test_repetitions_of_a_job_run_once_also_while_the_first_is_running(
         producer.enqueue(same, 1)
         running.wait_outcomes(Skipped=5)
         wait_all_committed(cluster, queue)
-    assert journal.said == [1]
+    assert journal.noted == [1]
 
 
 def test_equal_idempotency_keys_run_once(cluster: ClusterSettings, namespace: str) -> None:
@@ -65,7 +65,7 @@ def test_equal_idempotency_keys_run_once(cluster: ClusterSettings, namespace: st
             producer.enqueue(act.with_options(idempotency_key="pay-2", key="k"), 10 + number)
         producer.enqueue(act.with_options(idempotency_key="pay-3"), 20)
         running.wait_outcomes(Done=3, Skipped=4)
-    assert sorted(journal.said) == [0, 10, 20]
+    assert sorted(journal.noted) == [0, 10, 20]
 
 
 def test_a_restarted_worker_remembers_what_the_topic_tells(cluster: ClusterSettings, namespace: str) -> None:
@@ -83,7 +83,7 @@ def test_a_restarted_worker_remembers_what_the_topic_tells(cluster: ClusterSetti
         producer.enqueue(act.with_options(job_id="new"), 1_000)
     with running_worker(pipeline, cluster) as running:
         running.wait_outcomes(Done=1, Skipped=300)
-    assert sorted(journal.said) == [*range(300), 1_000]
+    assert sorted(journal.noted) == [*range(300), 1_000]
 
 
 def test_a_replay_runs_what_was_done_once_for_each_replay(cluster: ClusterSettings, namespace: str) -> None:
@@ -100,7 +100,7 @@ def test_a_replay_runs_what_was_done_once_for_each_replay(cluster: ClusterSettin
         publish_raw(cluster, queue.topic, again)
         producer.enqueue(act.with_options(job_id="order-1"), 1)
         running.wait_outcomes(Done=3, Skipped=2)
-    assert journal.said == [1, 1, 1]
+    assert journal.noted == [1, 1, 1]
     assert remembered(cluster, queue) == {"order-1", "r1:order-1", "r2:order-1"}
 
 

@@ -1,4 +1,4 @@
-"""What a worker cannot read of what its predecessors have left behind is told, and what it means for jobs."""
+"""What a worker cannot read of what its predecessors have left behind is reported, and what it means for jobs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
         ),
     ],
 )
-def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_metadata_that_cannot_be_used_is_reported(metadata: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
     """Which partition, why, and that what was done beyond the offset comes again."""
     queue, brokers = declare().queue, SimBrokers(4_096)
     brokers.logs[queue.topic, 0].high = 9
@@ -70,7 +70,7 @@ def test_metadata_that_cannot_be_used_is_told(metadata: str, said: str, caplog: 
     assert (vars(warning)[log_keys.QUEUE], vars(warning)[log_keys.PARTITIONS]) == ("q", [0])
 
 
-def test_metadata_of_a_worker_and_a_first_start_are_nothing_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+def test_metadata_of_a_worker_and_a_first_start_are_nothing_to_report(caplog: pytest.LogCaptureFixture) -> None:
     """Both are as usual."""
     queue, brokers = declare().queue, SimBrokers(4_096)
     left_behind(brokers, queue)
@@ -81,7 +81,7 @@ def test_metadata_of_a_worker_and_a_first_start_are_nothing_to_tell(caplog: pyte
     assert warnings(caplog) == []
 
 
-def test_batches_of_the_ledger_that_cannot_be_read_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_batches_of_the_ledger_that_cannot_be_read_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     """Each may name 500 completed jobs, which would run again; all else of the ledger is taken up."""
     delivery, brokers = declare(), SimBrokers(4_096)
     queue = delivery.queue

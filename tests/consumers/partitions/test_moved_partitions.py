@@ -156,7 +156,7 @@ def test_an_operator_who_moves_offsets_forward_skips_jobs(scene: Scene) -> None:
     scene.gate.open()
 
 
-def test_an_offset_beyond_the_end_is_told_of_and_all_records_are_run(
+def test_an_offset_beyond_the_end_is_reported_and_all_records_are_run(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     """So it looks when brokers have lost records: nothing that is there is passed over, and the offset is fixed."""
@@ -170,7 +170,7 @@ def test_an_offset_beyond_the_end_is_told_of_and_all_records_are_run(
     assert "the committed offset 100 lies beyond the end, 5" in caplog.text
 
 
-def test_records_deleted_unrun_are_told_of(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+def test_records_deleted_unrun_are_reported(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     """Six of ten jobs that wait are deleted: the worker says how many, and runs the others."""
     scene.enqueue(0, 1)
     scene.work_off()
@@ -178,13 +178,13 @@ def test_records_deleted_unrun_are_told_of(scene: Scene, caplog: pytest.LogCaptu
     delete_records(scene.cluster, scene.queue.topic, before=8)
     with caplog.at_level(logging.WARNING, "stoker.progress"):
         scene.work_off()
-    assert scene.journal.said == [0, 1, 8, 9, 10, 11]
+    assert scene.journal.noted == [0, 1, 8, 9, 10, 11]
     (told,) = [record.getMessage() for record in caplog.records if record.name == "stoker.progress"]
     assert "up to 6 records, from offset 2 to 7, were deleted before they were run" in told
 
 
 def test_records_deleted_after_they_were_done_are_no_loss(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Of the deleted records only the stuck one was not complete, and only it is told of."""
+    """Of the deleted records only the stuck one was not complete, and only it is reported."""
     scene.enqueue(-1, *range(1, 10))
     with running_worker(scene.pipeline, scene.cluster) as worker:
         worker.wait_outcomes(Done=9)

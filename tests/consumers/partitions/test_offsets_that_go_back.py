@@ -40,4 +40,4 @@ def test_jobs_that_were_fetched_and_have_not_begun_run_after_the_client_has_gone
         wait_until(lambda: "was delivered, where" in caplog.text, what="the worker to see that offsets went back")
         gate.open()
         wait_all_committed(cluster, queue)
-    assert journal.said == list(range(JOBS)), "each has run once, in its order"
+    assert journal.noted == list(range(JOBS)), "each has run once, in its order"

@@ -149,7 +149,7 @@ def test_crashes_are_bounded() -> None:
     assert CommitMetadata.from_bytes(past.to_bytes()) == replace(past, crashes={12: 2})
 
 
-def test_without_runs_nothing_is_said_to_be_complete() -> None:
+def test_without_runs_nothing_is_shown_as_complete() -> None:
     """The fallback where the runs can be kept nowhere claims no more than the committed offset does."""
     state = CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (7, 8)), deaths=2)
     assert state.without_runs() == replace(state, incomplete=((3, 9),))

@@ -86,7 +86,7 @@ def test_the_end_of_a_partition_is_committed_past_a_gap() -> None:
 
 
 def test_an_end_that_lies_behind_moves_nothing_back() -> None:
-    """The end of the partition is told late, after more was delivered: the commit does not go back."""
+    """The end of the partition is reported late, after more was delivered: the commit does not go back."""
     progress = PartitionProgress()
     progress.take(9)
     progress.complete(9)
@@ -96,7 +96,7 @@ def test_an_end_that_lies_behind_moves_nothing_back() -> None:
 
 @pytest.mark.parametrize("offsets", [(), (3,)])
 def test_completing_what_was_not_taken_is_an_error(offsets: tuple[int, ...]) -> None:
-    """A caller that counts wrong is told so, instead of committing past a job."""
+    """A caller that counts wrong gets an error, instead of committing past a job."""
     progress = PartitionProgress()
     for offset in offsets:
         progress.take(offset)
@@ -169,7 +169,7 @@ def test_offsets_that_are_not_there_any_more_are_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("offset", [3, 7])
-def test_an_offset_that_went_back_is_told_at_once(offset: int) -> None:
+def test_an_offset_that_went_back_is_reported_at_once(offset: int) -> None:
     """What was known of the partition is void, so nothing more may be counted on it."""
     progress = PartitionProgress()
     progress.take(7)

@@ -215,7 +215,7 @@ def test_no_interrupt_ever_hits_what_the_loop_does_next() -> None:
 def test_while_a_job_holds_the_loop_others_run_on_another_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is ready flows; who holds the loop is told with its stack; when it is over, one loop is left."""
+    """What is ready flows; who holds the loop is reported with its stack; when it is over, one loop is left."""
     hurry(monkeypatch)
     let_go = threading.Event()
     with loops(2) as shift:

@@ -88,7 +88,7 @@ def test_a_long_job_that_heeds_should_stop_ends_at_a_shutdown_at_no_attempts_cos
     assert asked.is_set()
     with running_worker(pipeline, cluster) as second:
         second.wait_outcomes(Done=1)
-    assert journal.said == [1, 1]
+    assert journal.noted == [1, 1]
 
 
 def test_a_job_is_to_stop_when_its_partition_moves(cluster: ClusterSettings, namespace: str) -> None:
@@ -200,7 +200,7 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
     let_go.set()
     with running_worker(pipeline, cluster) as second:
         second.wait_outcomes(Done=2)
-    assert sorted(journal.said) == [(0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
+    assert sorted(journal.noted) == [(0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
 
 
 @pytest.mark.expected_errors("is stuck")
@@ -228,9 +228,9 @@ def test_a_job_that_was_stuck_and_ends_is_settled_once_and_its_key_goes_on(
         producer.enqueue_many(act.with_options(key=f"k{number}").call(number) for number in range(3, 20))
         journal.wait(17)
         assert running.worker.snapshot()[0].stuck == 1
-        assert journal.said == list(range(3, 20))
+        assert journal.noted == list(range(3, 20))
         let_go.set()
         running.wait_outcomes(Done=20)
         assert running.worker.snapshot()[0].stuck == 0
-    assert journal.said[17:] == [0, 1, 2]
+    assert journal.noted[17:] == [0, 1, 2]
     assert committed(cluster, queue) == ends(cluster, queue.topic, 1)

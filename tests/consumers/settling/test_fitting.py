@@ -251,7 +251,7 @@ def test_what_is_large_goes_alone_at_once(size: int) -> None:
 
 
 @pytest.mark.expected_errors("waiting does not help")
-def test_where_nothing_fits_it_is_told_and_kept_and_the_others_go_on() -> None:
+def test_where_nothing_fits_it_is_reported_and_kept_and_the_others_go_on() -> None:
     """A topic that takes no record at all is a person's to fix: nothing is settled, and a shutdown does not wait."""
     delivery = declare()
     record, fine = delivery.record({"x": b"y"}, offset=1), delivery.record({"ce_id": b"fine"}, offset=2)
@@ -326,7 +326,7 @@ def test_names_of_done_jobs_fit_the_ledger_in_smaller_batches() -> None:
 
 
 @pytest.mark.expected_errors("cannot be written")
-def test_trouble_is_told_at_once_and_again_while_it_lasts(
+def test_trouble_is_reported_at_once_and_again_while_it_lasts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every minute, here every tenth of a second, with count, job, topic and cause; and its end once."""

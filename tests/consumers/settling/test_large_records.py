@@ -118,7 +118,7 @@ def test_a_compressed_job_is_retried_whole(cluster: ClusterSettings, namespace: 
     with running_worker(pipeline, cluster, isolated_concurrency=1) as running:
         running.wait_outcomes(Retried=2, Done=2)
         wait_all_committed(cluster, queue)
-    assert journal.said == [len(data)] * 2
+    assert journal.noted == [len(data)] * 2
     retried = read_topic(cluster, queue.retry_topics[TIERS[0]], 1)
     assert {bytes(record.value() or b"") for record in retried} >= {framed(measure, data)}
 
@@ -189,7 +189,7 @@ def test_a_retry_that_fits_no_tier_becomes_a_dead_letter(
         journal.wait(2)
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 1, "Dead": 2}
-    assert journal.said == [len(data), 0]
+    assert journal.noted == [len(data), 0]
     (failed,) = [dead_letter for dead_letter in dead_letters if headers_of(dead_letter)["ce_id"] == b"large"]
     assert failed.value() == framed(measure, data)
     assert {headers_of(dead_letter)[wire.REASON] for dead_letter in dead_letters} == {b"too-large"}

@@ -213,7 +213,7 @@ def test_an_outcome_that_is_written_again_and_again_has_one_event(topic: str) ->
 
 
 @pytest.mark.expected_errors("cannot be written")
-def test_under_steady_load_failed_writes_are_told_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
+def test_under_steady_load_failed_writes_are_reported_and_repeated(caplog: pytest.LogCaptureFixture) -> None:
     """Outcomes that come in without a pause do not keep those in trouble waiting for one."""
     delivery, finished = declare(), threading.Event()
 

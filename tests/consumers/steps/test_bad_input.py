@@ -83,7 +83,7 @@ def test_no_bad_record_stops_the_queue_and_each_ends_as_it_came(cluster: Cluster
         dead_letters = wait_dead(cluster, queue, len(bad))
         wait_all_committed(cluster, queue)
         assert running.outcomes() == {"Done": 2, "Dead": len(bad)}
-    assert sorted(journal.said) == [1, 2]
+    assert sorted(journal.noted) == [1, 2]
     origin = {headers_of(dead_letter)[wire.ORIGIN]: dead_letter for dead_letter in dead_letters}
     for offset, (name, raw) in enumerate(bad.items(), 1):
         dead_letter = origin[f"{queue.topic}/0/{offset}".encode()]
@@ -146,7 +146,7 @@ def test_a_record_as_large_as_its_topic_allows_can_still_be_a_dead_letter(
         (dead_letter,) = wait_dead(cluster, queue, 1)
         wait_all_committed(cluster, queue)
     assert dead_letter.value() == giant
-    assert journal.said == [1]
+    assert journal.noted == [1]
 
 
 def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(cluster: ClusterSettings, namespace: str) -> None:
@@ -170,8 +170,8 @@ def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(cluster: ClusterSe
         running.wait_outcomes(Deferred=2, Done=1)
     with running_worker(new, cluster) as running:
         running.wait_outcomes(Done=1)
-    assert new_journal.said == [(1, 1)]
-    assert old_journal.said == [2]
+    assert new_journal.noted == [(1, 1)]
+    assert old_journal.noted == [2]
     waited = [headers_of(record) for record in read_topic(cluster, queue.delay_topics[DelayClass.SHORT], 1)]
     assert {headers[wire.REASON] for headers in waited} == {b"unknown-type"}
     assert all(wire.ATTEMPT not in headers for headers in waited)
@@ -195,7 +195,7 @@ def test_an_unknown_schema_waits_until_it_is_known(cluster: ClusterSettings, nam
         running.wait_outcomes(Deferred=1)
         create(later, cluster)
         running.wait_outcomes(60, Done=1)  # the answer "unknown" holds for 10 s, and the tier adds to that
-    assert journal.said == [4]
+    assert journal.noted == [4]
 
 
 @pytest.mark.expected_errors("outcomes of", "have not confirmed")

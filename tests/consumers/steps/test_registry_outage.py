@@ -131,7 +131,7 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
         stand.publish("act", *range(200, 240), key="goes on")
         stand.publish("act_async", *range(300, 340), key="goes on, too")
         stand.journal.wait_for(*range(200, 240), *range(300, 340))
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be told")
+        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be reported")
         assert len(stand.journal.runs) == 80
         asked, began_s = len(stand.registry.seen), time.monotonic()
         recover(stand.registry)
@@ -187,7 +187,7 @@ def test_a_worker_starts_without_the_registry_and_runs_all_when_it_is_there(
     fail(stand.registry)
     with running_worker(stand.pipeline, stand.cluster):
         stand.publish("act", 1, 2, 3, key="k")
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be told")
+        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be reported")
         recover(stand.registry)
         assert stand.journal.wait(3) == [1, 2, 3]
     assert said(caplog, "not compared with the registered ones yet") == 1
@@ -196,7 +196,7 @@ def test_a_worker_starts_without_the_registry_and_runs_all_when_it_is_there(
 
 @pytest.mark.expected_errors("cannot be registered", "does not take these contracts")
 def test_a_contract_that_turns_out_to_be_refused_stops_the_worker(stand: Stand, cluster: ClusterSettings) -> None:
-    """A worker that started without the registry is told later what it would have been told at its start."""
+    """A worker that started without the registry gets later the error that it would have had at its start."""
     pipeline, queue = declare_queue(stand.pipeline.namespace, partitions=1)
 
     @pipeline.job(queue)
@@ -212,7 +212,7 @@ def test_a_contract_that_turns_out_to_be_refused_stops_the_worker(stand: Stand, 
 
 
 def test_a_producer_tells_the_registry_from_the_brokers(stand: Stand) -> None:
-    """An outage of the registry is told as that, with nothing sent, and the next call works after it."""
+    """An outage of the registry is reported as that, with nothing sent, and the next call works after it."""
     from stoker.producers.errors import RegistryUnreachable
 
     fail(stand.registry)

@@ -127,7 +127,7 @@ def test_permanent_errors_skip_the_tiers_and_ignored_ones_are_done(cluster: Clus
         running.wait_outcomes(Done=1, Dead=1)
         wait_all_committed(cluster, queue)
     assert headers_of(dead_letter)[wire.REASON] == b"permanent"
-    assert sorted(journal.said) == ["ignored", "permanent"]
+    assert sorted(journal.noted) == ["ignored", "permanent"]
     assert not tier_records(cluster, queue)
 
 

@@ -107,7 +107,7 @@ def test_known_and_unknown_schemas_are_released_with_one_question(scene: Scene) 
 
 
 def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told once; the first answer after it lets all go, which is here that nobody knows them."""
+    """It is reported once; the first answer after it lets all go, which is here that nobody knows them."""
     scene.store.failure = RegistryUnreachable("http://r", "no leader")
     scene.hold(1, 2)
     wait_until(lambda: scene.store.asked >= 3)
@@ -149,7 +149,7 @@ def test_a_flood_of_schemas_that_nobody_knows_is_deferred_unasked(scene: Scene) 
     assert not scene.is_unknown(MAX_SCHEMAS)
 
 
-def test_a_fault_of_its_own_is_told_so_that_the_worker_stops() -> None:
+def test_a_fault_of_its_own_is_reported_so_that_the_worker_stops() -> None:
     """Else its records would wait for ever, in silence."""
     scene = Scene()
     scene.store.failure = ValueError("a bug")  # type: ignore[assignment]

@@ -83,7 +83,7 @@ def test_a_taken_port_is_left_to_its_owner(broker: EmbeddedBroker) -> None:
         assert broker.start() != address
 
 
-def test_a_broker_that_ignores_the_stop_is_killed_and_that_is_said(tmp_path: Path) -> None:
+def test_a_broker_that_ignores_the_stop_is_killed_and_that_is_logged(tmp_path: Path) -> None:
     """A hung process does not keep `stop` waiting for ever."""
     said: list[str] = []
     hung = EmbeddedBroker(tmp_path / "hung", said.append)
@@ -114,7 +114,7 @@ def test_a_start_that_fails_shows_the_last_words_and_the_log(broker: EmbeddedBro
     assert str(broker.folder / "broker.0.log") in str(failed.value)
 
 
-def test_a_data_folder_that_cannot_be_prepared_is_told(broker: EmbeddedBroker) -> None:
+def test_a_data_folder_that_cannot_be_prepared_is_reported(broker: EmbeddedBroker) -> None:
     """A failure before Kafka even starts has its message too."""
     broker.folder.mkdir()
     (broker.folder / "data").write_text("a file where a folder must be")
@@ -155,7 +155,7 @@ def test_a_damaged_state_file_counts_as_not_running(tmp_path: Path, content: str
     assert EmbeddedBroker(tmp_path).status() is None
 
 
-def test_a_machine_without_a_free_port_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_free_port_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search for a port ends."""
     monkeypatch.setattr("stoker.operations.broker.settings._is_free", lambda _port: False)
     with pytest.raises(NoFreePort, match="no free port"):
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         EmbeddedBroker(tmp_path / "file" / "broker").start()
 
 
-def test_a_busy_folder_is_told_after_a_bounded_wait(tmp_path: Path) -> None:
+def test_a_busy_folder_is_reported_after_a_bounded_wait(tmp_path: Path) -> None:
     """Whoever comes second waits, but not for ever."""
     began = time.monotonic()
     with file_lock(tmp_path / "lock", 1), pytest.raises(BrokerBusy):

@@ -56,7 +56,7 @@ def test_reset_asks_before_it_deletes(home: Path) -> None:
     assert not data.exists()
 
 
-def test_reset_does_not_ask_when_told_yes(home: Path) -> None:
+def test_reset_does_not_ask_when_yes_is_given(home: Path) -> None:
     """Scripts have no terminal to answer on."""
     (home / "data").mkdir(parents=True)
     assert _run("reset", "--yes").exit_code == 0

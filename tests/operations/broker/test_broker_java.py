@@ -63,7 +63,7 @@ def test_a_missing_extra_names_the_ways_out(tmp_path: Path) -> None:
 def test_a_refused_download_keeps_its_cause_and_leaves_no_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine without network is told so, and the next try starts afresh."""
+    """A machine without network is reported so, and the next try starts afresh."""
     refused = ConnectionError("network unreachable")
 
     def build(*_args: object, **_options: object) -> None:

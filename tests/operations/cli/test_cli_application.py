@@ -1,4 +1,4 @@
-"""Finding the application: every way in which `-A` can be wrong is told apart, with what to do about it."""
+"""Finding the application: every way in which `-A` can be wrong is distinguished, with what to do about it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> Sho
     ],
 )
 @pytest.mark.usefixtures("shop")
-def test_a_wrong_application_is_told_with_the_way_out(
+def test_a_wrong_application_is_reported_with_the_way_out(
     namespace: str, written: str | None, error: type[ApplicationError], hint: str
 ) -> None:
     """Each mistake has its own error, and a hint that fixes it."""

@@ -159,7 +159,7 @@ def test_a_mistyped_command_is_answered_with_near_ones() -> None:
     assert "Did you mean queues" in result.stderr
 
 
-def test_a_root_option_after_the_command_is_told_its_place() -> None:
+def test_a_root_option_after_the_command_is_reported_with_its_place() -> None:
     """Users of other tools put -A behind the command: the answer says where it goes."""
     result = CliRunner().invoke(main, ["queues", "-A", "shop:pipeline"])
     assert result.exit_code == ExitCode.USAGE
@@ -231,7 +231,7 @@ def test_options_of_the_command_line_win_over_the_environment(monkeypatch: pytes
     assert app.cluster.options == {"security.protocol": "PLAINTEXT", "client.rack": "a"}
 
 
-def test_without_a_setting_the_embedded_broker_is_started_and_said(
+def test_without_a_setting_the_embedded_broker_is_started_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broker: EmbeddedBroker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A newcomer's first command finds a broker, and says where it comes from."""

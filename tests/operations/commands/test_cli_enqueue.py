@@ -131,7 +131,7 @@ def test_a_reserved_header_is_refused(shop: Shop) -> None:
     assert "stoker-attempt" in result.stderr
 
 
-def test_missing_topics_are_told_with_the_command_that_makes_them(
+def test_missing_topics_are_reported_with_the_command_that_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings
 ) -> None:
     """Who enqueues before the topology was applied reads what to run."""

@@ -1,4 +1,4 @@
-"""`stoker schemas`: exported contracts, and what a change of contract is told before it is deployed."""
+"""`stoker schemas`: exported contracts, and what a change of contract breaks, before it is deployed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_what_was_exported_agrees_without_a_cluster(shop: Shop) -> None:
 
 
 def test_a_field_without_a_default_breaks_backward_and_is_named(shop: Shop, namespace: str) -> None:
-    """A worker with a new, required field could not read the jobs that wait: rule and field are told, exit code 1."""
+    """A worker with a new, required field could not read jobs that wait: rule and field are reported, exit code 1."""
     result = changed(shop, namespace, "order_id: int,", "order_id: int, colour: str,").stoker(
         "schemas", "check", "--offline", "--json"
     )
@@ -71,7 +71,7 @@ def test_the_mode_decides_what_a_removed_field_breaks(shop: Shop, namespace: str
 
 
 def test_a_contract_that_was_not_committed_is_a_finding(shop: Shop) -> None:
-    """Who forgets the export is told, in words."""
+    """Without the export, the error explains what to do."""
     (shop.folder / "contracts" / "send_mail.avsc").unlink()
     result = shop.stoker("schemas", "check", "--offline")
     assert result.exit_code == ExitCode.FINDING
@@ -79,7 +79,7 @@ def test_a_contract_that_was_not_committed_is_a_finding(shop: Shop) -> None:
     assert "stoker schemas export" in result.stdout
 
 
-def test_a_file_that_is_no_schema_is_told_by_its_path(shop: Shop) -> None:
+def test_a_file_that_is_no_schema_is_reported_by_its_path(shop: Shop) -> None:
     """A broken merge of a schema file is not passed over."""
     (shop.folder / "contracts" / "send_mail.avsc").write_text("<<<<<<< ours")
     result = shop.stoker("schemas", "check", "--offline")

@@ -226,7 +226,7 @@ def test_an_unknown_queue_starts_no_broker(tmp_path: Path, monkeypatch: pytest.M
         ((), ExitCode.FINDING, "stoker topology apply"),
     ],
 )
-def test_a_worker_that_cannot_start_says_why(
+def test_a_worker_that_cannot_start_gives_the_reason(
     request: pytest.FixtureRequest, cluster: ClusterSettings, arguments: tuple[str, ...], code: ExitCode, said: str
 ) -> None:
     """Wrong options and missing topics end the command at once, with what to do."""

@@ -87,7 +87,7 @@ def test_the_list_shows_open_dead_letters_and_groups_them(shop: Shop) -> None:
 
 
 def test_json_is_complete_unless_a_limit_was_asked_for(shop: Shop, cluster: ClusterSettings) -> None:
-    """A program gets every dead letter of however many; people get the latest hundred, and are told so."""
+    """A program gets every dead letter of however many; people get the latest hundred, and a note of that."""
     add_dead(shop, cluster, [mail(order) for order in range(6, 156)])
     lines = shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()
     assert sorted(int(json.loads(line)["id"].removeprefix("job-")) for line in lines) == list(range(156))
@@ -152,7 +152,7 @@ def test_a_replay_publishes_and_reports_in_json(shop: Shop, cluster: ClusterSett
     assert "5 of them were settled before" in shop.stoker("dead", "replay", "mails", "--again", "--dry-run").stdout
 
 
-def test_a_named_dead_letter_that_was_settled_before_is_said_to_be(shop: Shop) -> None:
+def test_a_named_dead_letter_that_was_settled_before_is_shown_so(shop: Shop) -> None:
     """Who replays or discards a dead letter twice learns why there is nothing to do, and what would do it."""
     assert shop.stoker("dead", "replay", "mails", "0/0", "--yes").exit_code == ExitCode.OK
     again = shop.stoker("dead", "replay", "mails", "0/0", "--yes")
@@ -279,7 +279,9 @@ def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: Clu
     assert {len([job for job in jobs(shop, cluster) if wire.ATTEMPT in job.headers])} == {0}
 
 
-def test_an_unreachable_cluster_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str) -> None:
+def test_an_unreachable_cluster_is_distinguished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str
+) -> None:
     """Without brokers the command ends in bounded time with the exit code for that."""
     shop = make_shop(tmp_path, monkeypatch, namespace)
     shop.environment["STOKER_BOOTSTRAP_SERVERS"] = "127.0.0.1:9"

@@ -146,7 +146,7 @@ def test_a_wrong_url_is_refused_and_never_shown(url: str, code: int) -> None:
         assert SECRET not in done.output
 
 
-def test_what_the_database_refuses_is_told(postgres: Postgres) -> None:
+def test_what_the_database_refuses_is_reported(postgres: Postgres) -> None:
     """A schema that is not there, in the database's own words."""
     done = stoker("create", "--table", "nowhere.inbox", STOKER_INBOX_URL=postgres.create_database())
     assert done.exit_code == 1

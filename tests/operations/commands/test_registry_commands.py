@@ -68,7 +68,7 @@ def add_dead(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_an_outage_is_told_as_that(shop: Shop, registry: Registry, command: tuple[str, ...]) -> None:
+def test_an_outage_is_reported_as_that(shop: Shop, registry: Registry, command: tuple[str, ...]) -> None:
     """Nothing passes as checked, sent or empty; the registry is named, without its password, with exit code 3."""
     add_dead(shop)
     registry.answer = (503, {"error_code": 50003, "message": "no leader"})
@@ -100,7 +100,7 @@ def test_a_dead_letter_is_shown_also_while_the_registry_is_away(shop: Shop, regi
     assert "could not be asked" in told.stdout
 
 
-def test_apply_tells_of_the_topics_that_it_made_before_the_registry_failed(
+def test_apply_reports_the_topics_that_it_made_before_the_registry_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings, registry: Registry
 ) -> None:
     """The topics stay, so the operator learns of them; the log has none of the registry client's requests."""

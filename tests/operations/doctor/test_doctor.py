@@ -296,7 +296,7 @@ def mark_of(line: str) -> str:
     return line.strip()[:1]
 
 
-def test_a_real_cluster_is_told_as_it_is(
+def test_a_real_cluster_is_reported_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings
 ) -> None:
     """Topics as declared are held; jobs that wait without a worker break P10, and the line beneath says what to run."""

@@ -199,7 +199,7 @@ def test_a_refused_edit_names_the_field_and_nothing_is_published(bench: Bench, e
 
 
 def test_expired_jobs_are_counted_and_can_be_freed_of_their_expiry(bench: Bench) -> None:
-    """A job that would be dropped for its expiry is told of beforehand, and runs when the expiry is taken off."""
+    """A job that would be dropped for its expiry is reported beforehand, and runs when the expiry is taken off."""
     past = wire.format_instant(datetime.now(UTC) - timedelta(hours=1))
     bench.add_dead([DeadJob(order=1, extra=((wire.EXPIRES, past),)), DeadJob(order=2)])
     assert replaying(bench).forecast(Request(selection=ALL)).expired == 1

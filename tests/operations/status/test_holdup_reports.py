@@ -110,8 +110,8 @@ class Scene:
 
 @pytest.mark.expected_errors("is stuck")
 @pytest.mark.usefixtures("_in_a_hurry")
-def test_a_stuck_job_a_long_one_and_a_strict_key_are_told_apart(cluster: ClusterSettings, namespace: str) -> None:
-    """The three looked the same, and the doctor found nothing broken: each is told with its job, and why."""
+def test_a_stuck_job_a_long_one_and_a_strict_key_are_distinguished(cluster: ClusterSettings, namespace: str) -> None:
+    """The three looked the same, and the doctor found nothing broken: each is reported with its job, and why."""
     scene = Scene(namespace)
     with scene.standing(cluster) as view:
         wait_until(lambda: _states(scene, view) == EXPECTED, 30, "all three to be reported")
@@ -148,7 +148,7 @@ def test_reports_end_with_their_reason(cluster: ClusterSettings, namespace: str)
         assert _states(scene, view)["long"] == []
 
 
-def test_events_that_cannot_be_read_are_told_instead(cluster: ClusterSettings, namespace: str) -> None:
+def test_events_that_cannot_be_read_are_reported_instead(cluster: ClusterSettings, namespace: str) -> None:
     """The table is shown all the same; the queue that stands still says what is missing."""
     scene = Scene(namespace)
     scene.jobs = scene.jobs[2:]
@@ -177,7 +177,7 @@ def test_events_that_cannot_be_read_are_told_instead(cluster: ClusterSettings, n
     ],
     ids=lambda refusal: type(refusal).__name__,
 )
-def test_a_refusal_to_read_reports_is_told_and_fails_nothing(
+def test_a_refusal_to_read_reports_is_reported_and_fails_nothing(
     refusal: Exception, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Operators without Read on the events see all else, and which right they lack."""

@@ -155,7 +155,7 @@ def test_a_queue_without_workers_says_how_to_start_one(
     assert "stoker worker --queue mails" in status(view, mails).obstacles[0]
 
 
-def test_workers_that_make_no_progress_are_told(cluster: ClusterSettings, view: ClusterView, mails: Queue) -> None:
+def test_workers_that_make_no_progress_are_reported(cluster: ClusterSettings, view: ClusterView, mails: Queue) -> None:
     """Jobs wait, a worker is there, and nothing moved between two looks: somebody should look at the worker."""
     write(cluster, mails.topic, 1)
     with member(cluster, mails):
@@ -174,7 +174,7 @@ def test_a_retry_that_is_not_due_hinders_nobody(cluster: ClusterSettings, view: 
     assert "no worker" in status(view, mails).obstacles[0]
 
 
-def test_missing_topics_are_told(
+def test_missing_topics_are_reported(
     view: ClusterView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str
 ) -> None:
     """Before the topology is applied, the queue says so instead of showing zeros."""
@@ -200,7 +200,7 @@ def test_dead_letters_are_counted_by_reading_and_bounded_from_above_without_it(
     assert count_open_dead_letters(cluster, mails) == 2
 
 
-def test_a_broker_that_is_down_is_told_within_the_time_given(mails: Queue, cluster: ClusterSettings) -> None:
+def test_a_broker_that_is_down_is_reported_within_the_time_given(mails: Queue, cluster: ClusterSettings) -> None:
     """No question waits for ever."""
     began_s = time.monotonic()
     with pytest.raises(ClusterUnreachable, match=r"127\.0\.0\.1:1"):
@@ -278,7 +278,7 @@ def test_watching_goes_on_where_dead_letters_cannot_be_counted(
 
 
 def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who watches a broker restart sees it come back; the outage is told once beside the looks."""
+    """Who watches a broker restart sees it come back; the outage is reported once beside the looks."""
     looks = iter(["look", "outage", "outage", "look"])
 
     def look(view: ClusterView, queues: Sequence[Queue]) -> Look:

@@ -1,4 +1,4 @@
-"""A partition whose commit stands still is told, with its offset: a worker reports why, or none does."""
+"""A partition whose commit stands still is reported, with its offset: a worker reports why, or none does."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_stands_still(before: int | None, after: int, end: int, since: date
     assert found == ([Standstill(partition=PART, offset=17, behind=end - 18, since=since)] if is_found else [])
 
 
-def test_what_is_said_of_it() -> None:
+def test_what_is_shown_of_it() -> None:
     """Topic, partition, offset, for how long, how many wait; and what a worker reports on is not said twice."""
     still = Standstill(partition=PART, offset=17, behind=1_204, since=NOW - timedelta(minutes=5))
     assert still.sentence(NOW) == "shop.mails/0 stands still at offset 17, ready for 5m, with 1,204 more behind it"

@@ -114,7 +114,7 @@ def test_what_is_no_point_in_time_is_refused(text: str) -> None:
         parse_when(text, NOON)
 
 
-def test_references_are_told_from_ids() -> None:
+def test_references_are_distinguished_from_ids() -> None:
     """Only partition/offset is a reference; anything else is an id."""
     assert parse_ref("3/120") == Ref(3, 120)
     assert parse_ref("job/12") is None

@@ -211,5 +211,5 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
 
 
 def acls(rights: Iterable[Right]) -> list[Acl]:
-    """The rights as the broker is told of them."""
+    """The rights as the broker has them."""
     return [Acl(right.operation, right.resource, right.name, right.is_prefix) for right in rights]

@@ -61,7 +61,7 @@ class Run:
 
 
 class Journal:
-    """What jobs did, in the order in which they said so."""
+    """What jobs did, in the order in which they noted it."""
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
@@ -74,22 +74,22 @@ class Journal:
         return run
 
     @property
-    def said(self) -> list[Any]:
+    def noted(self) -> list[Any]:
         """What was noted, in order."""
         return [run.what for run in list(self.runs)]
 
     def times(self) -> Counter[Any]:
         """How often each was noted."""
-        return Counter(self.said)
+        return Counter(self.noted)
 
     def wait(self, count: int, deadline_s: float = DEADLINE_S) -> list[Any]:
         """Wait for so many notes."""
         wait_until(lambda: len(self.runs) >= count, deadline_s, f"{count} runs; there are {len(self.runs)}")
-        return self.said
+        return self.noted
 
     def wait_for(self, *expected: Any, deadline_s: float = DEADLINE_S) -> None:
         """Wait until each of these was noted."""
-        wait_until(lambda: set(expected) <= set(self.said), deadline_s, f"runs of {expected}")
+        wait_until(lambda: set(expected) <= set(self.noted), deadline_s, f"runs of {expected}")
 
 
 @dataclass
