@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.clusters.cluster import Cluster, Seen, at, committed, end_at, read_on, refusal_of
+from support.clusters.cluster import Cluster, Seen, ask_committed, at, committed, end_at, read_on, refusal_of
 
 LIMIT = 4_096
 """Of Kafka's own `offset.metadata.max.bytes`."""
@@ -13,7 +13,7 @@ LIMIT = 4_096
 def test_nothing_is_committed_at_first(kafka: Cluster) -> None:
     """The answer names a partition without an offset, and has no metadata."""
     topic = kafka.make_topic()
-    (found,) = kafka.reader().committed([at(topic)], timeout=10.0)
+    found = ask_committed(kafka.reader(), topic)
     assert (found.offset, found.metadata) == (-1_001, None)
 
 

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from stoker.operations.cli import main
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
+from support.waiting import wait_until
 
 DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
 LAST = ("ledger", "progress")
@@ -119,8 +120,8 @@ def test_drift_is_shown(stoker: Stoker, cluster: ClusterSettings, namespace: str
     stoker("apply")
     configs = {"compression.type": "zstd", "retention.ms": "60000"}
     assert Administration(cluster).set_configs({f"{namespace}.mails": configs}) == {}
-    shown = stoker("plan").stdout
-    assert f"! {namespace}.mails: compression.type zstd: set on the topic" in shown
+    drift = f"! {namespace}.mails: compression.type zstd: set on the topic"
+    shown = wait_until(lambda: found if drift in (found := stoker("plan").stdout) else "", what="brokers to have it")
     assert f"~ {namespace}.mails: retention.ms 1m, declared 7d: apply sets it" in shown
 
 

@@ -328,7 +328,7 @@ def test_missing_topics_are_broken(
     pipeline = make_shop(tmp_path, monkeypatch, namespace).pipeline
     found = [finding for finding in examine(pipeline, cluster, timeout_s=60.0) if finding.verdict is Verdict.BROKEN]
     assert any(f"{namespace}.mails" in finding.observed for finding in found)
-    assert all("stoker topology" in finding.fix for finding in found)
+    assert not [finding for finding in found if "stoker topology" not in finding.fix]
 
 
 def test_an_unreachable_cluster_leaves_the_promises_unknown(shop_down: Shop) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from stoker.topology import Queue
+from stoker.topology.cluster.kafka_errors import Remedy, remedy_of
 from stoker.topology.cluster.settings import Option
 from support.waiting import wait_until
 
@@ -183,6 +184,22 @@ def refusal_of(client: Client, *places: TopicPartition) -> str | None:
 
 def committed(client: Client, topic: str, partition: int = 0) -> tuple[int, str]:
     """The group's offset, with metadata."""
-    (found,) = client.committed([at(topic, partition=partition)], timeout=10.0)
-    assert found.error is None
+    found = ask_committed(client, topic, partition)
     return found.offset, found.metadata or ""
+
+
+def ask_committed(client: Client, topic: str, partition: int = 0) -> TopicPartition:
+    """The coordinator's answer; one that comes or goes at this moment, as on a busy machine, is asked again."""
+
+    def answer() -> list[TopicPartition]:
+        try:
+            answered = client.committed([at(topic, partition=partition)], timeout=10.0)
+        except KafkaException as refusal:
+            if remedy_of(refusal.args[0]) is Remedy.WAIT:
+                return []
+            raise
+        return [found for found in answered if found.error is None or remedy_of(found.error) is not Remedy.WAIT]
+
+    (found,) = wait_until(answer, READ_WITHIN_S, "the coordinator's answer")
+    assert found.error is None
+    return found
