@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
+from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire import headers as wire
 from support.program import TESTS, program
@@ -43,7 +44,8 @@ class Ground:
         """Paused mails of ten keys, and calls of one key whose first one runs for ever."""
         self.runs, self.release = self.folder / "runs", self.folder / "release"
         self.runs.touch()
-        self.pipeline, self.queue, mail, call = declare(self.namespace, self.ordering, self.runs, self.release)
+        pipeline, self.queue, mail, call, self.nap = declare(self.namespace, self.ordering, self.runs, self.release)
+        self.pipeline = pipeline
         create(self.pipeline, self.cluster)
         kept = {topic: {"retention.ms": "-1"} for topic in self.queue.job_topics}
         assert not Administration(self.cluster).set_configs(kept)
@@ -90,6 +92,16 @@ class Ground:
         found = ends(self.cluster, topic, 2)
         return [found[partition] for partition in range(2)]
 
+    def let_one_sleep(self) -> None:
+        """A job that sleeps for longer than its topic keeps records."""
+        with Producer(self.pipeline, self.cluster) as producer:
+            producer.enqueue(self.nap.with_options(key="sleepy"), 0)
+
+    def delete_all_but_the_last(self, topic: str, least: int) -> None:
+        """Do so once a topic has so many records, all in one partition."""
+        wait_until(lambda: max(self.ends_of(topic)) >= least, DEADLINE_S, f"{least} records on {topic}")
+        self.delete(topic, [max(0, end - 1) for end in self.ends_of(topic)])
+
 
 WAITING = {*(f"mail-{number}" for number in range(MAILS)), *(f"call-{number}" for number in range(1, CALLS))}
 
@@ -109,18 +121,22 @@ def check_order(lines: Sequence[str]) -> None:
 def test_jobs_outlast_the_retention_of_their_topics(
     cluster: ClusterSettings, namespace: str, tmp_path: Path, ordering: Ordering
 ) -> None:
-    """Behind a job that is stuck, and under a pause, they are carried forward twice, and run when they may."""
+    """Behind a job that is stuck, and under a pause, they are carried forward twice; a delayed one is written again."""
     ground = Ground(cluster, namespace, ordering, tmp_path)
     queue = ground.queue
+    ground.let_one_sleep()
     with ground.worker():
         wait_until(lambda: ground.carried(queue.topic) >= WAITING, DEADLINE_S, "all to be carried")
+        wait_until(lambda: ground.lines == ["asleep 0"], DEADLINE_S, "the sleeper")
         ground.delete(queue.topic, ground.ends_of(queue.topic))
+        ground.delete_all_but_the_last(queue.delay_topics[DelayClass.SHORT], 2)
         first = ground.ends_of(queue.carried_topic)
         wait_until(lambda: ground.carried(queue.carried_topic) >= WAITING, DEADLINE_S, "all to be carried again")
         ground.delete(queue.carried_topic, first)
-        assert ground.lines == []
+        assert not [line for line in ground.lines if line.startswith(("mail", "call"))]
+        wait_until(lambda: "nap 0" in ground.lines, DEADLINE_S, "the sleeper to wake")
         ground.release.touch()
-        wait_until(lambda: len(ground.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
+        wait_until(lambda: len(ground.lines) >= MAILS + CALLS + 2, DEADLINE_S, "all to run")
         wait_all_committed(cluster, queue, DEADLINE_S)
     check_order(ground.lines)
 

@@ -75,3 +75,37 @@ def test_memory_is_let_go_when_all_is_taken() -> None:
     finally:
         tracemalloc.stop()
     assert left < 100_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_number_is_replaced_in_its_place(seed: int) -> None:
+    """In long queues as well, while their first numbers are taken, and in whatever order."""
+    chance = random.Random(seed)
+    queues, lanes = OffsetQueues(), LANES[: chance.choice([1, 3])]
+    model: dict[int, list[int]] = {lane: [] for lane in lanes}
+    for number in range(1_000):
+        lane = chance.choice(lanes)
+        queues.append(lane, number)
+        model[lane].append(number)
+    for number in sorted(range(1_000), key=lambda number: number if seed % 2 else chance.random()):
+        lane = chance.choice(lanes)
+        assert queues.has(lane, number) == (number in model[lane])
+        if number in model[lane]:
+            queues.replace(lane, number, 10_000 + number)
+            model[lane][model[lane].index(number)] = 10_000 + number
+        if chance.random() < 0.3:
+            assert queues.popleft(lane) == (model[lane].pop(0) if model[lane] else None)
+    assert {lane: queues.take(lane, 1_000) for lane in lanes} == model
+
+
+def test_a_number_that_was_taken_is_not_found_again() -> None:
+    """Though the search has ended there the last time, and another number is there by now."""
+    queues = OffsetQueues()
+    for number in range(200):
+        queues.append(1, number)
+    assert queues.has(1, 150)
+    queues.take(1, 151)
+    assert not queues.has(1, 150)
+    queues.append(65, 150)
+    assert not queues.has(1, 150)
+    assert queues.has(1, 199)

@@ -272,3 +272,16 @@ def test_a_lane_aside_tells_why_it_waits() -> None:
     wait = scene.row.why_of(hash_of(b"k5"))
     assert wait is not None
     assert (wait.why, wait.until_at_s, scene.row.why_of(hash_of(b"k1"))) == (ODD, None, None)
+
+
+def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
+    """But for records that a step has sent back, which somebody else releases, and those without a lane."""
+    scene = Scene()
+    old, young, sent_back = (plain_record(offset, f"k{offset}", scene.assignment) for offset in (1, 3, 5))
+    without_lane = plain_record(7, None, scene.assignment)
+    scene.make_ready([old, young, without_lane])
+    scene.row.hold(sent_back, Wait(until_at_s=None, why=Closed("schema", "the store answers")))
+    scene.row.note_leaving(lambda record: record is not young)
+    assert scene.row.set_aside(lambda _record: True) == [old]
+    assert scene.row.set_aside(lambda _record: True) == []
+    assert (scene.row.count, scene.row.lanes_aside, scene.started) == (3, 1, [])

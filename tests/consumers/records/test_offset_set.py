@@ -98,3 +98,12 @@ def test_a_long_run_takes_little_memory() -> None:
         assert (found.count, found.runs()) == (1_000_000_000, [(5, 1_000_000_005)])
         assert not found.has_more_runs_than(1)
         assert len({id(chunk.bits) for chunk in found._chunks.values()}) <= 3
+
+
+def test_the_lowest_offsets_between_two_are_given_in_order() -> None:
+    """Over chunks, no more than asked for, and none outside."""
+    offsets = OffsetSet([(5, 10), (65_530, 65_540), (200_000, 200_002)])
+    assert offsets.lowest_between(7, 65_538, 100) == [7, 8, 9, *range(65_530, 65_538)]
+    assert offsets.lowest_between(0, 1_000_000, 7) == [5, 6, 7, 8, 9, 65_530, 65_531]
+    assert offsets.lowest_between(10, 65_530, 5) == []
+    assert offsets.lowest_between(65_539, 200_001, 5) == [65_539, 200_000]

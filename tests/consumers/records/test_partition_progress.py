@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.consumers.records.offset_set import OffsetSet
 from stoker.consumers.records.partition_progress import RECENT, OffsetsWentBack, PartitionProgress
 from support.small_chunks import small_chunks
 
@@ -208,3 +209,25 @@ def test_incomplete_offsets_are_counted_and_listed_as_they_are(delivery: tuple[l
         assert all(progress.is_incomplete(offset) == (offset in left) for offset in offsets)
         if number % 3 == 0:
             assert [found for run in progress.incomplete_set().runs() for found in range(*run)] == sorted(left)
+
+
+def test_what_is_known_as_a_whole_is_not_to_be_delivered() -> None:
+    """It may be completed at once, and fetching begins behind it."""
+    progress = PartitionProgress()
+    progress.begin(CommitMetadata(committed_offset=3, position=6, incomplete=((3, 4),)))
+    progress.begin_known(9, OffsetSet([(3, 4), (7, 8)]))
+    assert (progress.committable(), progress.fetched_from, progress.incomplete) == (3, 9, 2)
+    progress.complete(3)
+    progress.take(9)
+    assert progress.incomplete_runs() == [(7, 8), (9, 10)]
+    assert progress.incomplete_between(0, 10, 1) == [7]
+    assert progress.incomplete_between(8, 10, 5) == [9]
+
+
+def test_what_is_superseded_is_passed_over() -> None:
+    """As if the owner before had completed it; what it has not seen is delivered."""
+    progress = PartitionProgress()
+    progress.begin(CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 7))))
+    progress.supersede([3, 6, 8, 20])
+    assert (progress.committable(), progress.fetched_from) == (5, 5)
+    assert [offset for offset in range(3, 11) if not progress.pass_over(offset)] == [5, 9, 10]
