@@ -101,6 +101,7 @@ class Carrier:
         self._reading: set[Place] = set()
         self._written: set[Place] = set()
         self._doubtful: dict[Place, None] = {}
+        self._gone: set[Place] = set()
         self._usual_bytes = float(USUAL_BYTES)
         self._log_at_s = 0.0
         self.carried = 0
@@ -176,7 +177,7 @@ class Carrier:
             room -= len(found)
 
     def _want(self, assignment: Assignment, offsets: Iterable[int]) -> None:
-        known = self._reading | self._written
+        known = self._reading | self._written | self._gone
         places = [(assignment, offset) for offset in offsets if (assignment, offset) not in known]
         if places:
             self._reading.update(places)
@@ -197,11 +198,12 @@ class Carrier:
         return others
 
     def without_gone(self, gone: list[Place]) -> list[Place]:
-        """Take out what was to be copied and is not there any more: whoever waits for it finds that out."""
+        """Take out what was to be copied and is not there any more: a lane that waits for it finds that out itself."""
         if not self._reading:
             return gone
         own = self._reading.intersection(gone)
         self._reading -= own
+        self._gone |= own
         return [place for place in gone if place not in own]
 
     # ---- copy
@@ -290,6 +292,7 @@ class Carrier:
             self._old.pop(assignment, None)
             self._next.pop(assignment, None)
         self._reading = {place for place in self._reading if place[0] not in gone}
+        self._gone = {place for place in self._gone if place[0] not in gone}
         self._doubtful = {place: None for place in self._doubtful if place[0] not in gone}
         self._written = {p for p in self._written if p[0] not in gone and p[0].partition not in carried}
 
