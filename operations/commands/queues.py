@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
     from ..status.holdup_reports import HoldupReport
-    from ..status.queues import Backlog, Look, QueueStatus
+    from ..status.queues import Backlog, OffsetReading, QueueStatus
     from ..status.waiting_reports import WaitingCounts
 
 SHORTEST_PAUSE_S: Final = 0.2
@@ -29,14 +29,14 @@ TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEA
 
 @click.command()
 @click.argument("names", metavar="[QUEUE]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line for each look.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one line for each reading.")
 @click.option("--watch", is_flag=True, help="Look again and again until interrupted.")
 @click.option(
     "--sample",
     type=Duration(),
     default="1s",
     show_default=True,
-    help="How long to measure the rates, and the pause between looks of --watch; 0s leaves the rates out.",
+    help="How long to measure the rates, and the pause between readings of --watch; 0s leaves the rates out.",
 )
 @click.option("--exact", is_flag=True, help="Count open dead letters also where there are many.")
 @pass_app
@@ -77,43 +77,43 @@ def queues(
 def _once(
     view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
 ) -> list[QueueStatus]:
-    from ..status.queues import take_look
+    from ..status.queues import read_offsets
 
-    look, before = take_look(view, chosen), None
+    reading, before = read_offsets(view, chosen), None
     if sample:
         time.sleep(sample.total_seconds())
-        look, before = take_look(view, chosen), look
-    return _inspect(view, chosen, look, before, count_dead)
+        reading, before = read_offsets(view, chosen), reading
+    return _inspect(view, chosen, reading, before, count_dead)
 
 
 def _inspect(
     view: ClusterView,
     chosen: Sequence[Queue],
-    look: Look,
-    before: Look | None,
+    reading: OffsetReading,
+    before: OffsetReading | None,
     count_dead: Callable[[QueueStatus], int | None],
 ) -> list[QueueStatus]:
     from ..status.queues import inspect_queues
 
-    return [replace(status, dead=count_dead(status)) for status in inspect_queues(view, chosen, look, before)]
+    return [replace(status, dead=count_dead(status)) for status in inspect_queues(view, chosen, reading, before)]
 
 
 def _watch(
     view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
 ) -> Iterator[list[QueueStatus]]:
-    """Look for ever, also over a restart of the brokers; only the first look must succeed."""
+    """Look for ever, also over a restart of the brokers; only the first reading must succeed."""
     from confluent_kafka import KafkaException
 
     from ...topology.cluster.settings import ClusterUnreachable
-    from ..status.queues import take_look
+    from ..status.queues import read_offsets
     from ..stored_jobs.errors import ReadStalled
 
-    before: Look | None = None
+    before: OffsetReading | None = None
     last_error = ""
     while True:
         try:
-            look = take_look(view, chosen)
-            statuses = _inspect(view, chosen, look, before, count_dead)
+            reading = read_offsets(view, chosen)
+            statuses = _inspect(view, chosen, reading, before, count_dead)
         except (ClusterUnreachable, ReadStalled, KafkaException) as error:
             if before is None or not _passes(error):
                 raise
@@ -122,7 +122,7 @@ def _watch(
             last_error = str(error)
         else:
             yield statuses
-            before, last_error = look, ""
+            before, last_error = reading, ""
         time.sleep(max(sample.total_seconds(), SHORTEST_PAUSE_S))
 
 
@@ -145,7 +145,7 @@ def _count_all_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
 
 
 def _count_few_of(app: AppContext) -> Callable[[QueueStatus], int | None]:
-    """Counts open dead letters where they are few; of one look to the next, what is new is read."""
+    """Counts open dead letters where they are few; of one reading to the next, what is new is read."""
     from ..stored_jobs.dead_letter_counts import OpenDeadLetters
 
     topics = {queue.name: OpenDeadLetters(app.cluster, queue.dead_topic) for queue in app.pipeline.queues.values()}

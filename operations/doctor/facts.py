@@ -15,7 +15,7 @@ from ...topology.cluster.settings import ClusterUnreachable, NotAuthorized
 from ..cluster_view import ClusterView, ConsumerGroup, Partition, partitions_of
 from ..status.holdup_reports import NO_HOLDUPS, Holdups, read_holdups
 from ..status.queue_heads import read_heads
-from ..status.queues import Heads, Look, still_partitions, take_look, waiting_heads
+from ..status.queues import Heads, OffsetReading, read_offsets, still_partitions, waiting_heads
 from ..status.standstill import Standstill
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters, count_recent
 from ..stored_jobs.job_record import JobRecord
@@ -40,7 +40,7 @@ class Facts:
         recent_dead: {dead-letter topic: the dead letters of the last hour}; None where they could not be counted.
         groups: {consumer group: it}.
         holdups: what the workers report of jobs that hold up others.
-        standstills: the partitions that did not move between two looks.
+        standstills: the partitions that did not move between two readings.
         topic_configs, group_configs, broker_config: what the cluster is set to; empty where it may not be asked.
         refused: the rights for want of which they are empty.
     """
@@ -48,7 +48,7 @@ class Facts:
     now: datetime
     brokers: Mapping[int, str]
     copies: Mapping[str, tuple[int, int]]
-    look: Look
+    reading: OffsetReading
     heads: Mapping[Partition, JobRecord | None]
     dead_heads: Mapping[Partition, JobRecord | None]
     recent_dead: Mapping[str, RecentDeadLetters | None]
@@ -62,11 +62,13 @@ class Facts:
 
     def has(self, topic: str) -> bool:
         """Whether the cluster has the topic."""
-        return topic in self.look.counts
+        return topic in self.reading.counts
 
     def waiting(self, queue: Queue) -> int:
         """Jobs of the queue that wait, in tiers as well."""
-        return sum(self.look.lag(part) for part in self.job_partitions(queue) if self.heads.get(part, part) is not None)
+        return sum(
+            self.reading.lag(part) for part in self.job_partitions(queue) if self.heads.get(part, part) is not None
+        )
 
     def waiting_jobs(self, queue: Queue) -> list[JobRecord]:
         """The oldest waiting job of each of the queue's partitions."""
@@ -74,7 +76,7 @@ class Facts:
 
     def job_partitions(self, queue: Queue) -> list[Partition]:
         """Partitions of the main topic and the tiers."""
-        return partitions_of(queue.job_topics, self.look.counts)
+        return partitions_of(queue.job_topics, self.reading.counts)
 
 
 def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
@@ -87,17 +89,21 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
     queues, refused = list(pipeline.queues.values()), list[NotAuthorized]()
     brokers = view.brokers()
     now = datetime.now(UTC)
-    look = take_look(view, queues)
-    topics = [topic for queue in queues for topic in _topics(queue) if topic in look.counts]
-    dead = {part: look.starts[part] for part in _dead_partitions(queues, look) if look.ends[part] > look.starts[part]}
+    reading = read_offsets(view, queues)
+    topics = [topic for queue in queues for topic in _topics(queue) if topic in reading.counts]
+    dead = {
+        part: reading.starts[part]
+        for part in _dead_partitions(queues, reading)
+        if reading.ends[part] > reading.starts[part]
+    }
     names = [queue.group for queue in queues]
-    heads, groups = waiting_heads(view, queues, look), view.groups(names)
-    stands = _standstills(view, [queue for queue in queues if groups[queue.group].members], look, heads)
+    heads, groups = waiting_heads(view, queues, reading), view.groups(names)
+    stands = _standstills(view, [queue for queue in queues if groups[queue.group].members], reading, heads)
     return Facts(
         now=now,
         brokers=brokers,
         copies=view.copies(),
-        look=look,
+        reading=reading,
         heads=heads,
         dead_heads=read_heads(view.cluster, dead, timeout_s=view.timeout_s),
         recent_dead={topic: count_recent(view.cluster, topic, now - RECENT) for topic in {topic for topic, _ in dead}},
@@ -105,27 +111,27 @@ def gather(view: ClusterView, pipeline: Pipeline) -> Facts:
         topic_configs=_if_told(refused, lambda: view.topic_configs(topics), {}),
         group_configs=_if_told(refused, lambda: view.group_configs(names), {}),
         broker_config=_if_told(refused, lambda: view.broker_config(min(brokers)), {}),
-        holdups=read_holdups(view, queues, look.counts, datetime.now(UTC)),
+        holdups=read_holdups(view, queues, reading.counts, datetime.now(UTC)),
         standstills=tuple(stands),
         refused=refused,
     )
 
 
-def _standstills(view: ClusterView, queues: list[Queue], look: Look, heads: Heads) -> list[Standstill]:
+def _standstills(view: ClusterView, queues: list[Queue], reading: OffsetReading, heads: Heads) -> list[Standstill]:
     """Look again at the offsets, where a job has been ready for long: soon, and where it stands then, once more."""
-    found = still_partitions(queues, look, look, heads, datetime.now(UTC))
+    found = still_partitions(queues, reading, reading, heads, datetime.now(UTC))
     for pause_s in LOOK_AGAIN_S:
         if found:
             time.sleep(pause_s)
-            later = replace(look, committed=_committed(view, queues, look))
-            found = still_partitions(queues, look, later, heads, datetime.now(UTC))
+            later = replace(reading, committed=_committed(view, queues, reading))
+            found = still_partitions(queues, reading, later, heads, datetime.now(UTC))
     return found
 
 
-def _committed(view: ClusterView, queues: list[Queue], look: Look) -> dict[Partition, int]:
+def _committed(view: ClusterView, queues: list[Queue], reading: OffsetReading) -> dict[Partition, int]:
     committed: dict[Partition, int] = {}
     for queue in queues:
-        committed |= view.committed(queue.group, partitions_of(queue.job_topics, look.counts))
+        committed |= view.committed(queue.group, partitions_of(queue.job_topics, reading.counts))
     return committed
 
 
@@ -133,8 +139,8 @@ def _topics(queue: Queue) -> list[str]:
     return [*queue.job_topics, queue.dead_topic, queue.ledger_topic, queue.progress_topic]
 
 
-def _dead_partitions(queues: list[Queue], look: Look) -> list[Partition]:
-    return partitions_of([queue.dead_topic for queue in queues], look.counts)
+def _dead_partitions(queues: list[Queue], reading: OffsetReading) -> list[Partition]:
+    return partitions_of([queue.dead_topic for queue in queues], reading.counts)
 
 
 def _if_told(refused: list[NotAuthorized], ask: Callable[[], T], otherwise: T) -> T:

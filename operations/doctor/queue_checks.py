@@ -42,11 +42,11 @@ def check_queue(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Find
 
 
 def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
-    look = facts.look
-    known = [part for part in facts.job_partitions(queue) if part in look.committed]
-    lost = sum(max(look.starts[part] - look.committed[part], 0) for part in known)
+    reading = facts.reading
+    known = [part for part in facts.job_partitions(queue) if part in reading.committed]
+    lost = sum(max(reading.starts[part] - reading.committed[part], 0) for part in known)
     beyond = [
-        f"{topic}/{number}" for topic, number in known if look.committed[topic, number] > look.ends[topic, number]
+        f"{topic}/{number}" for topic, number in known if reading.committed[topic, number] > reading.ends[topic, number]
     ]
     if lost:
         yield broken(
@@ -148,7 +148,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
 
 def _partitions(facts: Facts, queue: Queue) -> Finding:
     counts = {
-        topic: facts.look.counts[topic]
+        topic: facts.reading.counts[topic]
         for topic in (*queue.job_topics, queue.ledger_topic, queue.progress_topic, queue.dead_topic)
         if facts.has(topic)
     }
@@ -204,7 +204,7 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
     """Stuck jobs, by the word of the workers; nobody else knows of them."""
     if not facts.groups[queue.group].members:
         return
-    committed = [(part, facts.look.position(part)) for part in facts.job_partitions(queue)]
+    committed = [(part, facts.reading.position(part)) for part in facts.job_partitions(queue)]
     found = facts.holdups.believed(queue, facts.groups[queue.group], committed)
     stuck = [report for report in found if report.is_stuck]
     for report in stuck:
@@ -224,7 +224,7 @@ def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
     """Partitions whose offset does not move: by the reports of workers, or without any report."""
     if not facts.groups[queue.group].members:
         return
-    committed = [(part, facts.look.position(part)) for part in facts.job_partitions(queue)]
+    committed = [(part, facts.reading.position(part)) for part in facts.job_partitions(queue)]
     reports = facts.holdups.believed(queue, facts.groups[queue.group], committed)
     for report in reports:
         if report.state == "unsettled":

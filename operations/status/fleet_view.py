@@ -20,7 +20,7 @@ from ...topology import Queue
 from ...topology.cluster.settings import ClusterUnreachable
 from ..cluster_view import ClusterView
 from ..views.live_view import REDRAWS_PER_S, plain
-from .queues import Look, QueueStatus, inspect_queues, take_look
+from .queues import OffsetReading, QueueStatus, inspect_queues, read_offsets
 
 LOOK_INTERVAL_S: Final = 1.0
 _LAST_LINES_S: Final = 2.0
@@ -35,7 +35,7 @@ class FleetView:
     def __init__(self, view: ClusterView, queues: Sequence[Queue], size: int) -> None:
         self._view, self._queues, self._size = view, queues, size
         self._statuses: list[QueueStatus] = []
-        self._before: Look | None = None
+        self._before: OffsetReading | None = None
         self._note = "looking…"
         self._running = 0
 
@@ -43,17 +43,17 @@ class FleetView:
         """Take in how many processes run."""
         self._running = len(process_ids)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Look once; an unreachable cluster is noted, and looked at again the next time."""
         try:
-            now = take_look(self._view, self._queues)
+            now = read_offsets(self._view, self._queues)
             self._statuses = inspect_queues(self._view, self._queues, now, self._before)
             self._before, self._note = now, ""
         except ClusterUnreachable as error:
             self._note = str(error)
 
     def table(self) -> Table:
-        """The table of the last look."""
+        """The table of the last reading."""
         title = f"fleet: {self._running} of {self._size} processes run · Ctrl+C ends"
         table = Table(title=title, title_justify="left", caption=plain(self._note), caption_justify="left", box=None)
         for name in ("queue", "jobs/s", "in/s", "lag", "delayed", "workers"):
@@ -102,7 +102,7 @@ def _drawn(view: FleetView, console: Console) -> Live:
 
 def _look_until(view: FleetView, ended: threading.Event) -> None:
     while not ended.is_set():
-        view.look()
+        view.refresh()
         ended.wait(LOOK_INTERVAL_S)
 
 

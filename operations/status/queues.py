@@ -83,7 +83,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How fast a queue moves, measured between two looks."""
+    """How fast a queue moves, measured between two readings."""
 
     enqueued_per_s: float
     done_per_s: float
@@ -97,7 +97,7 @@ class QueueStatus:
         backlogs: the main topic, then the tiers by delay, then the delays, then what was carried forward.
         dead: open dead letters; None where they were not counted.
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
-        pace: None when only one look was taken.
+        pace: None when only one reading was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
         waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
         retention: how long the queue declares to keep jobs.
@@ -133,7 +133,7 @@ class QueueStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class OffsetReading:
     """The offsets of some queues at one moment.
 
     Attributes:
@@ -156,7 +156,9 @@ class Look:
         return max(self.ends[partition] - self.position(partition), 0)
 
 
-def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic) -> Look:
+def read_offsets(
+    view: ClusterView, queues: Sequence[Queue], clock: Callable[[], float] = time.monotonic
+) -> OffsetReading:
     """Ask for the offsets of the queues.
 
     Raises:
@@ -169,44 +171,48 @@ def take_look(view: ClusterView, queues: Sequence[Queue], clock: Callable[[], fl
     for queue in queues:
         committed |= view.committed(queue.group, partitions_of(queue.job_topics, counts))
     ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
-    return Look(taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed)
+    return OffsetReading(
+        taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed
+    )
 
 
-def waiting_heads(view: ClusterView, queues: Sequence[Queue], look: Look) -> Heads:
+def waiting_heads(view: ClusterView, queues: Sequence[Queue], reading: OffsetReading) -> Heads:
     """Read the record at which each partition stands, where one waits."""
     topics = [topic for queue in queues for topic in queue.job_topics]
-    stands = [partition for partition in partitions_of(topics, look.counts) if look.lag(partition)]
-    positions = {partition: look.position(partition) for partition in stands}
+    stands = [partition for partition in partitions_of(topics, reading.counts) if reading.lag(partition)]
+    positions = {partition: reading.position(partition) for partition in stands}
     return read_heads(view.cluster, positions, timeout_s=view.timeout_s)
 
 
-def inspect_queues(view: ClusterView, queues: Sequence[Queue], look: Look, before: Look | None) -> list[QueueStatus]:
-    """Put together what a look shows.
+def inspect_queues(
+    view: ClusterView, queues: Sequence[Queue], reading: OffsetReading, before: OffsetReading | None
+) -> list[QueueStatus]:
+    """Put together what a reading shows.
 
     Args:
-        before: an earlier look, for the pace.
+        before: an earlier reading, for the pace.
 
     Raises:
         ClusterUnreachable: no answer in time.
     """
-    heads = waiting_heads(view, queues, look)
+    heads = waiting_heads(view, queues, reading)
     groups = view.groups(queue.group for queue in queues)
-    statuses = [_status(queue, look, before, heads, groups[queue.group]) for queue in queues]
+    statuses = [_status(queue, reading, before, heads, groups[queue.group]) for queue in queues]
     now = datetime.now(UTC)
     at_work = [queue for queue, status in zip(queues, statuses, strict=True) if is_at_work(status)]
-    holdups = read_holdups(view, at_work, look.counts, now)
-    stands = still_partitions(queues, before, look, heads, now) if before is not None else []
-    explained = [_explained(one, queue, look, holdups, now) for queue, one in zip(queues, statuses, strict=True)]
+    holdups = read_holdups(view, at_work, reading.counts, now)
+    stands = still_partitions(queues, before, reading, heads, now) if before is not None else []
+    explained = [_explained(one, queue, reading, holdups, now) for queue, one in zip(queues, statuses, strict=True)]
     return [_with_silent(one, queue, stands, now) for queue, one in zip(queues, explained, strict=True)]
 
 
 def still_partitions(
-    queues: Iterable[Queue], before: Look, after: Look, heads: Heads, now: datetime
+    queues: Iterable[Queue], before: OffsetReading, after: OffsetReading, heads: Heads, now: datetime
 ) -> list[Standstill]:
-    """The partitions whose offset did not move between two looks, though their job has been ready for long.
+    """The partitions whose offset did not move between two readings, though their job has been ready for long.
 
     Args:
-        heads: as of the second look.
+        heads: as of the second reading.
     """
     parts = partitions_of([topic for queue in queues for topic in queue.job_topics], after.counts)
     known = [part for part in parts if part in before.ends and after.lag(part)]
@@ -226,11 +232,13 @@ def is_at_work(status: QueueStatus) -> bool:
     return status.group.state == "stable" and bool(status.group.members) and any(map(is_runnable, status.backlogs))
 
 
-def _explained(status: QueueStatus, queue: Queue, look: Look, holdups: Holdups, now: datetime) -> QueueStatus:
+def _explained(
+    status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: Holdups, now: datetime
+) -> QueueStatus:
     """The same, with what its workers report."""
     if not is_at_work(status):
         return status
-    positions = [(part, look.position(part)) for part in partitions_of(queue.job_topics, look.counts)]
+    positions = [(part, reading.position(part)) for part in partitions_of(queue.job_topics, reading.counts)]
     found = tuple(holdups.believed(queue, status.group, positions))
     more = tuple(_standstill(status, found, holdups.fault, now))
     waits = sum_of(holdups.waiting, queue.name, {member.client_id for member in status.group.members})
@@ -247,7 +255,7 @@ def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill]
 
 
 def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
-    """What its workers report; what is usual where jobs are long, only if nothing moved between two looks."""
+    """What its workers report; what is usual where jobs are long, only if nothing moved between two readings."""
     stands = status.pace is not None and status.pace.done_per_s == 0
     shown = [report for report in found if stands or report.state not in USUAL]
     yield from (report.sentence(now) for report in shown[:MOST_SHOWN])
@@ -256,13 +264,17 @@ def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, 
     if stands and not shown:
         count = len(status.group.members)
         reports = fault or "no worker has reported why so far"
-        yield f"{count} worker{'s' * (count > 1)} and no progress between two looks; {reports}; look again in 10 s"
+        yield f"{count} worker{'s' * (count > 1)} and no progress between two readings; {reports}; look again in 10 s"
 
 
-def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: ConsumerGroup) -> QueueStatus:
-    backlogs = tuple(_backlog(topic, source, look, heads) for topic, source in sources_of(queue).items())
-    pace = _pace(queue, before, look) if before else None
-    dead_at_most = sum(look.ends[part] - look.starts[part] for part in partitions_of([queue.dead_topic], look.counts))
+def _status(
+    queue: Queue, reading: OffsetReading, before: OffsetReading | None, heads: Heads, group: ConsumerGroup
+) -> QueueStatus:
+    backlogs = tuple(_backlog(topic, source, reading, heads) for topic, source in sources_of(queue).items())
+    pace = _pace(queue, before, reading) if before else None
+    dead_at_most = sum(
+        reading.ends[part] - reading.starts[part] for part in partitions_of([queue.dead_topic], reading.counts)
+    )
     return QueueStatus(
         name=queue.name,
         backlogs=backlogs,
@@ -270,19 +282,19 @@ def _status(queue: Queue, look: Look, before: Look | None, heads: Heads, group: 
         dead_at_most=dead_at_most,
         group=group,
         pace=pace,
-        obstacles=(*_obstacles(queue, backlogs, look, group), *_aging(queue, look, heads, group)),
+        obstacles=(*_obstacles(queue, backlogs, reading, group), *_aging(queue, reading, heads, group)),
         retention=queue.retention,
     )
 
 
-def _backlog(topic: str, source: Source, look: Look, heads: Heads) -> Backlog:
-    partitions = partitions_of([topic], look.counts)
-    waiting = sum(look.lag(part) for part in partitions if part not in heads or heads[part])
+def _backlog(topic: str, source: Source, reading: OffsetReading, heads: Heads) -> Backlog:
+    partitions = partitions_of([topic], reading.counts)
+    waiting = sum(reading.lag(part) for part in partitions if part not in heads or heads[part])
     found = [head for part in partitions if (head := heads.get(part)) is not None]
     return Backlog(
         topic=topic,
         source=source,
-        exists=topic in look.counts,
+        exists=topic in reading.counts,
         waiting=waiting,
         oldest=min((head.enqueued_at if source is CARRIED else head.at for head in found), default=None),
         due=min(filter(None, map(due_of, found)), default=None) if source.is_delayed else None,
@@ -298,7 +310,7 @@ def due_of(record: JobRecord) -> datetime | None:
         return None
 
 
-def _pace(queue: Queue, before: Look, after: Look) -> Pace:
+def _pace(queue: Queue, before: OffsetReading, after: OffsetReading) -> Pace:
     elapsed_s = max(after.taken_s - before.taken_s, 1e-3)
     main = [part for part in partitions_of([queue.topic], after.counts) if part in before.ends]
     jobs = [part for part in partitions_of(queue.job_topics, after.counts) if part in before.ends]
@@ -308,8 +320,10 @@ def _pace(queue: Queue, before: Look, after: Look) -> Pace:
     )
 
 
-def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: ConsumerGroup) -> Iterable[str]:
-    missing = [topic for topic in (*queue.job_topics, queue.dead_topic) if topic not in look.counts]
+def _obstacles(
+    queue: Queue, backlogs: Iterable[Backlog], reading: OffsetReading, group: ConsumerGroup
+) -> Iterable[str]:
+    missing = [topic for topic in (*queue.job_topics, queue.dead_topic) if topic not in reading.counts]
     if missing:
         more = f" and {len(missing) - 1} more of its topics" if missing[1:] else ""
         yield f"the cluster has no {missing[0]}{more}: run `stoker topology apply`"
@@ -322,9 +336,9 @@ def _obstacles(queue: Queue, backlogs: Iterable[Backlog], look: Look, group: Con
         yield f"its workers are sharing out the partitions (group {group.name} is {group.state}): this ends by itself"
 
 
-def _aging(queue: Queue, look: Look, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
+def _aging(queue: Queue, reading: OffsetReading, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
     """Say that retention comes near: without workers after half of it, since only they carry records forward."""
-    parts = partitions_of([queue.topic, queue.carried_topic], look.counts)
+    parts = partitions_of([queue.topic, queue.carried_topic], reading.counts)
     oldest = min((head.at for part in parts if (head := heads.get(part)) is not None), default=None)
     age = timedelta(0) if oldest is None else datetime.now(UTC) - oldest
     if age > queue.retention * (NEAR_AT_WORK if group.members else NEAR_ALONE):

@@ -1,8 +1,8 @@
 """Partitions that stand still: the group's offset does not move, while records wait behind it that nobody explains.
 
 Workers report what holds a partition up (`holdup_reports.py`). Where none does, as of a record that the client cannot
-read, or where the events cannot be written, two looks at the offsets show that it stands, and the record's age for how
-long.
+read, or where the events cannot be written, two readings of the offsets show that it stands, and the record's age
+shows for how long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OLD_AFTER: Final = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standstill:
-    """A partition that did not move between two looks.
+    """A partition that did not move between two readings.
 
     Attributes:
         offset: of the record at which it stands.
@@ -59,7 +59,7 @@ def standstills(
     ready: Mapping[Partition, datetime | None],
     now: datetime,
 ) -> list[Standstill]:
-    """Find the partitions that did not move between two looks at the group's offsets.
+    """Find the partitions that did not move between two readings at the group's offsets.
 
     Args:
         before, after: {partition: the group's offset}.

@@ -14,7 +14,7 @@ from stoker.consumers import Pause, current_job
 from stoker.consumers.inspection import waiting_counts
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.commands.queues import queue_data, queue_lines
-from stoker.operations.status.queues import QueueStatus, inspect_queues, take_look
+from stoker.operations.status.queues import QueueStatus, inspect_queues, read_offsets
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.declaration.pipeline import UnknownName
@@ -118,7 +118,7 @@ def test_what_is_paused_is_seen_from_outside(
     view = ClusterView(cluster)
 
     def status() -> QueueStatus:
-        (found,) = inspect_queues(view, [queue], take_look(view, [queue]), None)
+        (found,) = inspect_queues(view, [queue], read_offsets(view, [queue]), None)
         return found
 
     with running_worker(pipeline, cluster, paused=[Pause("work", None, b"m")]):

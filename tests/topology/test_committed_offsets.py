@@ -22,7 +22,7 @@ ASKING = """
 import sys
 from pathlib import Path
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.status.queues import inspect_queues, take_look
+from stoker.operations.status.queues import inspect_queues, read_offsets
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.cluster.settings import ClusterUnreachable
@@ -36,9 +36,9 @@ while not (answered and Path(sys.argv[3]).exists()):
     answered = False
     try:
         view = ClusterView(cluster, timeout_s=1)
-        look = take_look(view, [queue])
-        assert look.committed == {(queue.topic, 0): 5}, look.committed
-        inspect_queues(view, [queue], look, None)
+        reading = read_offsets(view, [queue])
+        assert reading.committed == {(queue.topic, 0): 5}, reading.committed
+        inspect_queues(view, [queue], reading, None)
         Administration(cluster, timeout_s=1).waiting({queue.topic: queue.partitions}, queue.group)
         answered = True
     except ClusterUnreachable:

@@ -17,7 +17,7 @@ from stoker.operations.doctor.cluster_checks import check_cluster, check_session
 from stoker.operations.doctor.facts import Facts
 from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
-from stoker.operations.status.queues import Look
+from stoker.operations.status.queues import OffsetReading
 from stoker.operations.stored_jobs.dead_letter_counts import RecentDeadLetters
 from stoker.operations.stored_jobs.job_record import JobRecord, Ref
 from stoker.topology import ClusterSettings, Pipeline
@@ -53,7 +53,7 @@ def facts(heads: Mapping[Partition, JobRecord | None] | None = None, **changes: 
     """A healthy cluster with three brokers and one worker; each waiting job of `heads` is one record of lag."""
     heads = heads or {}
     every = [(topic, 0) for topic in TOPICS]
-    look = Look(
+    reading = OffsetReading(
         taken_s=0.0,
         counts=dict.fromkeys(TOPICS, 1),
         starts=dict.fromkeys(every, 0),
@@ -65,7 +65,7 @@ def facts(heads: Mapping[Partition, JobRecord | None] | None = None, **changes: 
         now=NOW,
         brokers={1: "a:9092", 2: "b:9092", 3: "c:9092"},
         copies=dict.fromkeys(TOPICS, (3, 3)),
-        look=look,
+        reading=reading,
         heads=heads,
         dead_heads={},
         recent_dead={},
@@ -90,10 +90,10 @@ def findings(found: Facts, cluster: ClusterSettings | None = None) -> list[Findi
     return [*check_cluster(found, cluster, PIPELINE), *of_queue]
 
 
-def with_look(**changes: object) -> Facts:
+def with_reading(**changes: object) -> Facts:
     """Healthy facts but for some offsets."""
     sound = facts()
-    return replace(sound, look=replace(sound.look, **changes))  # type: ignore[arg-type]  # as above
+    return replace(sound, reading=replace(sound.reading, **changes))  # type: ignore[arg-type]  # as above
 
 
 def with_config(topic: str, **options: str) -> Facts:
@@ -120,13 +120,13 @@ MAIN = (MAILS.topic, 0)
 RETRY = (TIER, 0)
 CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
     "jobs deleted unrun": (
-        lambda: with_look(committed={MAIN: 3}, starts=dict.fromkeys(facts().look.starts, 5)),
+        lambda: with_reading(committed={MAIN: 3}, starts=dict.fromkeys(facts().reading.starts, 5)),
         Verdict.BROKEN,
         "P1",
         "up to 2 jobs were deleted",
     ),
     "offset past the end": (
-        lambda: with_look(committed={MAIN: 11}),
+        lambda: with_reading(committed={MAIN: 11}),
         Verdict.BROKEN,
         "P2",
         "past the end of shop.mails/0",
@@ -157,7 +157,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "takes smaller records",
     ),
     "unequal partitions": (
-        lambda: with_look(counts={**dict.fromkeys(TOPICS, 1), MAILS.ledger_topic: 2}),
+        lambda: with_reading(counts={**dict.fromkeys(TOPICS, 1), MAILS.ledger_topic: 2}),
         Verdict.BROKEN,
         "P4",
         "differ in partitions",
@@ -287,7 +287,7 @@ def test_options_that_weaken_a_promise_are_found(options: dict[str, str | bool],
 
 def test_a_queue_without_topics_is_one_finding() -> None:
     """Before the topology is applied, the doctor does not list what follows from it."""
-    [found] = check_queue(with_look(counts={}), MAILS, PIPELINE)
+    [found] = check_queue(with_reading(counts={}), MAILS, PIPELINE)
     assert found.observed == "none of its topics exist"
 
 

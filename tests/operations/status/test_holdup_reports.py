@@ -21,7 +21,7 @@ from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status import holdup_reports
 from stoker.operations.status.holdup_reports import BELIEVED_FOR, HoldupReport, Holdups, read_holdups, report_of
-from stoker.operations.status.queues import QueueStatus, inspect_queues, take_look
+from stoker.operations.status.queues import QueueStatus, inspect_queues, read_offsets
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.producers import Producer
 from stoker.schemas import encode_own
@@ -102,10 +102,10 @@ class Scene:
                 self.let_go.set()
 
     def statuses(self, view: ClusterView) -> dict[str, QueueStatus]:
-        """{queue: its status}, with a pace of two looks at the same moment."""
-        before = take_look(view, self.queues)
-        look = replace(take_look(view, self.queues), committed=before.committed)
-        return {found.name: found for found in inspect_queues(view, self.queues, look, before)}
+        """{queue: its status}, with a pace of two readings at the same moment."""
+        before = read_offsets(view, self.queues)
+        reading = replace(read_offsets(view, self.queues), committed=before.committed)
+        return {found.name: found for found in inspect_queues(view, self.queues, reading, before)}
 
 
 @pytest.mark.expected_errors("is stuck")

@@ -15,7 +15,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from stoker.operations.cli.exit_codes import ExitCode
 from stoker.operations.cluster_view import ClusterView
-from stoker.operations.status.queues import Look, QueueStatus, count_open_dead_letters, inspect_queues, take_look
+from stoker.operations.status.queues import (
+    OffsetReading,
+    QueueStatus,
+    count_open_dead_letters,
+    inspect_queues,
+    read_offsets,
+)
 from stoker.operations.stored_jobs.errors import ReadStalled
 from stoker.operations.stored_jobs.job_record import record_of
 from stoker.operations.stored_jobs.topic_reader import TopicReader
@@ -73,9 +79,9 @@ def commit(consumer: Consumer, *offsets: tuple[str, int, int]) -> None:
     consumer.commit(offsets=[TopicPartition(*offset) for offset in offsets], asynchronous=False)
 
 
-def status(view: ClusterView, queue: Queue, before: Look | None = None) -> QueueStatus:
+def status(view: ClusterView, queue: Queue, before: OffsetReading | None = None) -> QueueStatus:
     """The status of one queue now."""
-    [found] = inspect_queues(view, [queue], take_look(view, [queue]), before)
+    [found] = inspect_queues(view, [queue], read_offsets(view, [queue]), before)
     return found
 
 
@@ -128,19 +134,19 @@ def test_transaction_markers_at_the_end_are_not_jobs(cluster: ClusterSettings, v
     assert status(view, mails).waiting > 0
     with member(cluster, mails) as worker:
         commit(worker, (mails.topic, 0, 1))
-    look = take_look(view, [mails])
-    assert look.lag((mails.topic, 0)) == 1
+    reading = read_offsets(view, [mails])
+    assert reading.lag((mails.topic, 0)) == 1
     assert status(view, mails).waiting == 0
 
 
-def test_the_pace_is_counted_between_two_looks(cluster: ClusterSettings, view: ClusterView, mails: Queue) -> None:
+def test_the_pace_is_counted_between_two_readings(cluster: ClusterSettings, view: ClusterView, mails: Queue) -> None:
     """10 published and 4 committed within 2 s are 5/s in and 2/s done."""
     write(cluster, mails.topic, 3)
     with member(cluster, mails) as worker:
-        before = take_look(view, [mails], clock=lambda: 100.0)
+        before = read_offsets(view, [mails], clock=lambda: 100.0)
         write(cluster, mails.topic, 10)
         commit(worker, (mails.topic, 0, 4))
-        after = take_look(view, [mails], clock=lambda: 102.0)
+        after = read_offsets(view, [mails], clock=lambda: 102.0)
         [found] = inspect_queues(view, [mails], after, before)
     assert found.pace is not None
     assert (found.pace.enqueued_per_s, found.pace.done_per_s) == (5.0, 2.0)
@@ -156,10 +162,10 @@ def test_a_queue_without_workers_says_how_to_start_one(
 
 
 def test_workers_that_make_no_progress_are_reported(cluster: ClusterSettings, view: ClusterView, mails: Queue) -> None:
-    """Jobs wait, a worker is there, and nothing moved between two looks: somebody should look at the worker."""
+    """Jobs wait, a worker is there, and nothing moved between two readings: somebody should look at the worker."""
     write(cluster, mails.topic, 1)
     with member(cluster, mails):
-        before = take_look(view, [mails])
+        before = read_offsets(view, [mails])
         assert "no progress" in status(view, mails, before).obstacles[0]
 
 
@@ -182,7 +188,7 @@ def test_missing_topics_are_reported(
     found = status(view, queue)
     assert not found.backlogs[0].exists
     assert found.obstacles == (
-        f"the cluster has no {queue.topic} and 6 more of its topics: run `stoker topology apply`",
+        f"the cluster has no {queue.topic} and 7 more of its topics: run `stoker topology apply`",
     )
 
 
@@ -204,7 +210,7 @@ def test_a_broker_that_is_down_is_reported_within_the_time_given(mails: Queue, c
     """No question waits for ever."""
     began_s = time.monotonic()
     with pytest.raises(ClusterUnreachable, match=r"127\.0\.0\.1:1"):
-        take_look(ClusterView(replace(cluster, bootstrap_servers="127.0.0.1:1"), timeout_s=1.0), [mails])
+        read_offsets(ClusterView(replace(cluster, bootstrap_servers="127.0.0.1:1"), timeout_s=1.0), [mails])
     assert time.monotonic() - began_s < 30
 
 
@@ -234,7 +240,7 @@ def test_json_has_the_same_figures_as_data(shop: Shop, cluster: ClusterSettings)
 
 
 def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--watch --json prints a line for each look, and Ctrl+C ends it."""
+    """--watch --json prints a line for each reading, and Ctrl+C ends it."""
     pauses = iter([None, None])
 
     def pause(_s: float) -> None:
@@ -245,8 +251,8 @@ def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: p
     result = shop.stoker("queues", "bills", "--watch", "--json")
     assert result.exit_code == ExitCode.INTERRUPTED
     looks = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [look[0]["queue"] for look in looks] == ["bills"] * 3
-    assert [look[0]["done_per_s"] for look in looks] == [None, 0, 0]
+    assert [reading[0]["queue"] for reading in looks] == ["bills"] * 3
+    assert [reading[0]["done_per_s"] for reading in looks] == [None, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -261,7 +267,7 @@ def test_watching_looks_again_until_it_is_interrupted(shop: Shop, monkeypatch: p
 def test_watching_goes_on_where_dead_letters_cannot_be_counted(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, outage: Exception
 ) -> None:
-    """Brokers that go between a look and its count of dead letters end no watch."""
+    """Brokers that go between a reading and its count of dead letters end no watch."""
     counts: Iterator[int | BaseException] = iter([0, outage, 0, KeyboardInterrupt()])
 
     def count(_status: QueueStatus) -> int:
@@ -278,18 +284,18 @@ def test_watching_goes_on_where_dead_letters_cannot_be_counted(
 
 
 def test_watching_goes_on_over_an_outage(shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who watches a broker restart sees it come back; the outage is reported once beside the looks."""
-    looks = iter(["look", "outage", "outage", "look"])
+    """Who watches a broker restart sees it come back; the outage is reported once beside the readings."""
+    answers = iter(["look", "outage", "outage", "look"])
 
-    def look(view: ClusterView, queues: Sequence[Queue]) -> Look:
-        what = next(looks, None)
+    def read(view: ClusterView, queues: Sequence[Queue]) -> OffsetReading:
+        what = next(answers, None)
         if what is None:
             raise KeyboardInterrupt
         if what == "outage":
             raise ClusterUnreachable(cluster.bootstrap_servers, "connection refused")
-        return take_look(view, queues)
+        return read_offsets(view, queues)
 
-    monkeypatch.setattr("stoker.operations.status.queues.take_look", look)
+    monkeypatch.setattr("stoker.operations.status.queues.read_offsets", read)
     result = shop.stoker("queues", "bills", "--watch", "--json", "--sample", "10ms")
     assert result.exit_code == ExitCode.INTERRUPTED
     assert len(result.stdout.splitlines()) == 2

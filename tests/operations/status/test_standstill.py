@@ -17,7 +17,7 @@ from stoker.operations.doctor.facts import gather
 from stoker.operations.doctor.findings import Finding, Verdict
 from stoker.operations.doctor.queue_checks import check_queue
 from stoker.operations.status import standstill
-from stoker.operations.status.queues import inspect_queues, take_look
+from stoker.operations.status.queues import inspect_queues, read_offsets
 from stoker.operations.status.standstill import Standstill, standstills, unexplained
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.cluster.admin import Administration
@@ -41,7 +41,7 @@ PART = ("shop.mails", 0)
     ],
 )
 def test_what_stands_still(before: int | None, after: int, end: int, since: datetime | None, *, is_found: bool) -> None:
-    """Unmoved between two looks, something there, and that not since a moment ago; or what is there cannot be read."""
+    """Unmoved between two readings, something there, and not only since a moment; or what is there cannot be read."""
     earlier = {} if before is None else {PART: before}
     found = standstills(earlier, {PART: after}, {PART: end}, {PART: since}, NOW)
     assert found == ([Standstill(partition=PART, offset=17, behind=end - 18, since=since)] if is_found else [])
@@ -103,8 +103,8 @@ def test_a_silent_standstill_is_broken(cluster: ClusterSettings, namespace: str)
         wait_until(
             lambda: any(observed in finding.observed for finding in broken(view, pipeline)), 20, "the doctor's finding"
         )
-        before = take_look(view, [queue])
-        [status] = inspect_queues(view, [queue], take_look(view, [queue]), before)
+        before = read_offsets(view, [queue])
+        [status] = inspect_queues(view, [queue], read_offsets(view, [queue]), before)
         assert any(f"{observed}, ready for" in one and "2 more behind it" in one for one in status.obstacles)
         commit(silent, queue.topic, 5)
         assert not any("stands still" in finding.observed for finding in broken(view, pipeline))
