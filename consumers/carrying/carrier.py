@@ -132,7 +132,7 @@ class Carrier:
             waiting = [a for a in self._assignments.all() if a.is_running and a.progress.incomplete]
             self._is_asking = bool(waiting)
             if waiting:
-                self._ages.ask(waiting, int((now_s - CARRY_SHARE * self._retention_s) * 1_000))
+                self._ages.ask(waiting, max(0, int((now_s - CARRY_SHARE * self._retention_s) * 1_000)))
 
     def _begin(self, answer: Offsets | None) -> list[Record]:
         """Begin with what is old, once that is known, and put aside what of it waits in memory."""
