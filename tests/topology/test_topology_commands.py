@@ -69,7 +69,7 @@ def test_plan_then_apply_then_nothing(stoker: Stoker, namespace: str) -> None:
     before = stoker("plan")
     assert before.exit_code == 0, before.output
     assert f"+ {namespace}.mails: main topic; 2 partitions, kept 7d" in before.stdout
-    assert "10 to create, 0 to change" in before.stdout
+    assert "11 to create, 0 to change" in before.stdout
     applied = stoker("apply")
     assert applied.exit_code == 0, applied.output
     assert f"created {namespace}.mails.ledger" in applied.stdout
@@ -206,7 +206,7 @@ def test_show_as_json(declare: Callable[..., str], namespace: str) -> None:
     told = _data(CliRunner().invoke(main, ["-A", declare(), "topology", "show", "--json"]))
     (queue,) = told["queues"]
     (job,) = queue["job_types"]
-    waiting = ["retry", *["delay"] * 3]
+    waiting = ["retry", *["delay"] * 3, "carried"]
     assert [topic["role"] for topic in queue["topics"]] == ["main", *waiting, "dead", *LAST]
     assert [topic["name"] for topic in told["topics"]] == [f"{namespace}.schemas", f"{namespace}.events"]
     assert (queue["partitions"], queue["tiers"], queue["retention_s"]) == (2, ["5s"], 604_800)
