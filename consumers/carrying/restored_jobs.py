@@ -8,7 +8,7 @@ were enqueued, so the order of a key is what it was.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import groupby
 
 from confluent_kafka import Message
@@ -38,6 +38,17 @@ class RestoredJobs:
         """Take what a partition of the carried topic holds."""
         if jobs.offsets:
             self._waiting[carried.partition] = carried, jobs, 0
+
+    def are_due(self, messages: Iterable[Message]) -> bool:
+        """Whether some were enqueued before one of these, so that they are to be taken one by one."""
+        return any(map(self._is_behind, messages))
+
+    def _is_behind(self, message: Message) -> bool:
+        """Whether a record of the main topic, or its end, lies behind the next one that waits."""
+        _, jobs, start = self._waiting.get(message.partition() or 0, (None, None, 0))
+        if jobs is None or message.topic() != self._main_topic:
+            return False
+        return message.error() is not None or (message.offset() or 0) > jobs.enqueued_at[start]
 
     def put_up_to(self, message: Message) -> None:
         """Put what was enqueued before this record of the main topic into its lanes, before that record is taken."""

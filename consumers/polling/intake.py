@@ -61,7 +61,7 @@ class Intake:
 
     def take(self, fetched: list[Message]) -> None:
         """Take what was fetched, and empty the list."""
-        if not self._restored_jobs:
+        if not (self._restored_jobs and self._restored_jobs.are_due(fetched)):
             self._take(fetched)
             return
         for message in _each_let_go(fetched):

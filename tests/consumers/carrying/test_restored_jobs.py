@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import cast
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 
 from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer
@@ -82,6 +82,10 @@ def test_carried_jobs_come_into_their_lanes_in_step_with_the_main_topic() -> Non
     offsets, enqueued_at = array("q", [4, 2, 3]), array("q", [10, 20, 30])
     restored.begin(CARRIED_0, CarriedJobs(5, enqueued_at, array("q", [lane] * 3), offsets))
     main = Assignment(2, MAIN, 0)
+    assert [restored.are_due([Message(topic=MAIN, partition=0, offset=offset)]) for offset in (10, 11)] == [False, True]
+    assert not restored.are_due(
+        [Message(topic=MAIN, partition=1, offset=99), Message(topic=TIER, partition=0, offset=99)]
+    )
     restored.put_before(0, 20)
     assert list(lanes.backlog.places()) == [(CARRIED_0, 4)]
     lanes.add([plain_record(25, "a", main)])
