@@ -136,7 +136,8 @@ class World:
         self.shape = shape
         self.brokers = SimBrokers(shape.metadata_limit)
         if shape.large_every:
-            self.brokers.limits = dict.fromkeys(self.queue.waiting_topics, TIER_BYTES)
+            later = (*self.queue.retry_topics.values(), *self.queue.delay_topics.values())
+            self.brokers.limits = dict.fromkeys(later, TIER_BYTES)  # a copy that is carried forward gets no larger
             self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
         self.account = Account(
