@@ -1,7 +1,8 @@
-"""What the ledger's topic holds: completed jobs by the batch, everything else record by record.
+"""What the ledger's topic holds: completed jobs by the batch, and so what moved on where it is much; all else alone.
 
-A record for each completed job would cost the worker and the brokers a good part of what the job itself does. A batch
-has a key that never comes again, so that compaction keeps it until it is past the ledger's age.
+A record for each completed job would cost the worker and the brokers a good part of what the job itself does, and a
+record for each that moved on would make a restart slow. A batch has a key that never comes again, so that compaction
+keeps it until it is past the ledger's age.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ KeyAndValue = tuple[bytes, bytes]
 
 
 def batch_record(names: Sequence[str], at: datetime) -> KeyAndValue:
-    """Write completed jobs, at most `BATCH_NAMES`."""
+    """Write names of completed jobs, or of what moved on, at most `BATCH_NAMES`."""
     return _BATCH_KEY + uuid4().hex.encode(), encode_own("LedgerBatch", {"names": names, "at": at})
 
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -25,13 +25,14 @@ from ..partitions.ledger_records import BATCH_NAMES, KeyAndValue, batch_record, 
 from ..records.record import Record
 from .outgoing import OutgoingRecord, produce
 from .settlement import SETTLED, LedgerToWrite, Settlement, SettlementBatch
-from .writes import utc
+from .writes import LedgerWord, utc
 
 STILL_WAITING_S: Final = 5.0
 """How long the brokers may take to confirm before the worker logs it."""
 
 ProducerFactory = Callable[[], Producer]
-_FailedNames = tuple[list[Record], KafkaError]
+_FailedNames = tuple[Sequence[Record], KafkaError]
+_Named = TypeVar("_Named")
 
 
 class BatchWriter:
@@ -103,7 +104,8 @@ class BatchWriter:
         for item in remembered:
             if not item.refusals:
                 item.finish()
-        if any(remedy_of(error) is Remedy.SHRINK for _, error in failed):
+        refusals = [refusal.error for item in remembered for refusal in item.refusals]
+        if any(remedy_of(error) is Remedy.SHRINK for error in (*refusals, *(error for _, error in failed))):
             self._names_in_a_batch = max(1, self._names_in_a_batch // 2)
         return [record for records, _ in failed for record in records], failed[0][1] if failed else None
 
@@ -114,20 +116,48 @@ class BatchWriter:
             by_partition[record.assignment.partition].append(record)
         failed: list[_FailedNames] = []
         for partition, records in by_partition.items():
-            for start in range(0, len(records), self._names_in_a_batch):
-                self._publish_batch(partition, records[start : start + self._names_in_a_batch], failed)
+            for some in self._batches(records):
+                self._publish_batch(partition, some, failed)
         return failed
 
-    def _publish_batch(self, partition: int, records: list[Record], failed: list[_FailedNames]) -> None:
+    def _batches(self, named: Sequence[_Named]) -> Iterator[Sequence[_Named]]:
+        """What goes into a batch each."""
+        for start in range(0, len(named), self._names_in_a_batch):
+            yield named[start : start + self._names_in_a_batch]
+
+    def _publish_batch(self, partition: int, records: Sequence[Record], failed: list[_FailedNames]) -> None:
         names = [record.deduplication_id for record in records if record.deduplication_id is not None]
         entry = batch_record(names, utc(self._clock()))
         self._publish_ledger(partition, entry, lambda error: failed.append((records, error)))
 
     def _publish_entries(self, items: Iterable[Settlement]) -> None:
+        """Publish all other names: several of one partition that moved in batches, lest their number slow a restart."""
+        moved: defaultdict[int, list[tuple[Settlement, str]]] = defaultdict(list)
         for item in items:
             if item.writes.ledger is not None:
-                entry = entry_record(*item.writes.ledger, utc(self._clock()))
-                self._publish_ledger(item.record.assignment.partition, entry, item.refuse)
+                name, word = item.writes.ledger
+                if word == "moved":
+                    moved[item.record.assignment.partition].append((item, name))
+                else:
+                    self._publish_entry(item, name, word)
+        for partition, named in moved.items():
+            for some in self._batches(named):
+                self._publish_moved(partition, some)
+
+    def _publish_moved(self, partition: int, named: Sequence[tuple[Settlement, str]]) -> None:
+        if len(named) == 1:
+            self._publish_entry(*named[0], "moved")
+            return
+
+        def refuse_all(error: KafkaError) -> None:
+            for item, _ in named:
+                item.refuse(error)
+
+        self._publish_ledger(partition, batch_record([name for _, name in named], utc(self._clock())), refuse_all)
+
+    def _publish_entry(self, item: Settlement, name: str, word: LedgerWord) -> None:
+        entry = entry_record(name, word, utc(self._clock()))
+        self._publish_ledger(item.record.assignment.partition, entry, item.refuse)
 
     def _publish_ledger(self, partition: int, entry: KeyAndValue, on_failure: Callable[[KafkaError], None]) -> None:
         def note(error: KafkaError | None, message: Message) -> None:

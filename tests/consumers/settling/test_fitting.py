@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from stoker.consumers.job.failure import make_failure
 from stoker.consumers.ordering.strict_lanes import StrictLanes
+from stoker.consumers.partitions.ledger import moved_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Deferred, NotDone, Retried, Snoozed
@@ -323,6 +324,22 @@ def test_names_of_done_jobs_fit_the_ledger_in_smaller_batches() -> None:
         scene.wait_settled(*records)
     names = [name for written in scene.on(LEDGER_TOPIC) for name in names_of(written.key or b"", written.value or b"")]
     assert sorted(names) == sorted(str(record.deduplication_id) for record in records)
+
+
+@pytest.mark.parametrize("limit_bytes", [pytest.param(1_000_000, id="usual"), pytest.param(20_000, id="lowered")])
+@pytest.mark.expected_errors("cannot be written")
+def test_names_of_what_moved_on_are_written_in_batches_that_fit(limit_bytes: int) -> None:
+    """A restart reads them all: of 300 snoozed jobs that are settled together, few records. No name is lost."""
+    delivery = declare()
+    records = [delivery.record({"ce_id": b"%04d" % number + b"x" * 200}, offset=number) for number in range(300)]
+    with settling(delivery, at_most(limit_bytes, LEDGER_TOPIC)) as scene:
+        for record in records:
+            scene.settler.hand_in(record, Snoozed(due=NOW + timedelta(minutes=1), delay=DelayClass.SHORT))
+        scene.wait_settled(*records)
+    ledger = scene.on(LEDGER_TOPIC)
+    names = [name for written in ledger for name in names_of(written.key or b"", written.value or b"")]
+    assert sorted(names) == sorted(moved_name(record) for record in records)
+    assert len(ledger) <= 60
 
 
 @pytest.mark.expected_errors("cannot be written")
