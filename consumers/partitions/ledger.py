@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from itertools import chain, islice
 from threading import Lock
 from typing import Final
 
@@ -51,6 +54,8 @@ class Ledger:
     def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
+        self._passed: Sequence[int] = array("q")
+        self._most_passed = window.jobs
 
     def add_job(self, name: str) -> None:
         """Remember a job that is completed now."""
@@ -68,12 +73,29 @@ class Ledger:
         """Remember a name of either kind, settled at the epoch time `at_s`."""
         (self._moved if name.startswith(MOVED) else self._jobs).add_former(name, at_s)
 
+    def note_passed(self, hashes: Iterable[int]) -> None:
+        """Remember, by the hashes of their names, records that had moved on and were complete before this assignment.
+
+        They are not delivered again unless the partition begins anew, so they must not take the memory of names.
+
+        Args:
+            hashes: the latest first; as many are kept as the window has names.
+        """
+        self._passed = array("q", sorted(islice(chain(hashes, self._passed), self._most_passed)))
+
     def is_settled(self, record: Record) -> bool:
         """Whether the record's job is completed, this attempt of it has failed, or the record itself has moved on."""
         if self._jobs.holds(record.deduplication_id):
             return True
         moved = self._moved
-        return not moved.is_empty and (moved.holds(tried_name(record)) or moved.holds(moved_name(record)))
+        if not moved.is_empty and (moved.holds(tried_name(record)) or moved.holds(moved_name(record))):
+            return True
+        return bool(self._passed) and record.assignment.is_begun_anew and self._was_passed(record)
+
+    def _was_passed(self, record: Record) -> bool:
+        hashed = hash(moved_name(record))
+        at = bisect_left(self._passed, hashed)
+        return at < len(self._passed) and self._passed[at] == hashed
 
     def absorb_jobs(self, former: Ledger) -> None:
         """Take over the completed jobs of an earlier assignment in this process, whose entries may still be unwritten.
@@ -89,6 +111,7 @@ class Ledger:
             for name in other.names():
                 if name not in mine:
                     mine.add(name)
+        self.note_passed(restored._passed)
 
     @property
     def jobs(self) -> int:

@@ -143,6 +143,11 @@ class Assignment:
         return self.state is AssignmentState.RUNNING
 
     @property
+    def is_begun_anew(self) -> bool:
+        """Whether it replaces one whose offsets went back, so that records may come that were complete before."""
+        return self._replaced is not None
+
+    @property
     def unsettled(self) -> int:
         """How many records are in flight of it and of those that it has replaced, which end when it does."""
         return self.in_flight + (self._replaced.unsettled if self._replaced is not None else 0)

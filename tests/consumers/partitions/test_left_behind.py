@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import pytest
@@ -12,7 +12,9 @@ from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer
 from simulation.virtual_time import virtual_time
 from stoker.consumers import log_keys
-from stoker.consumers.partitions.ledger_records import batch_record, entry_record
+from stoker.consumers.partitions import ledger_reader
+from stoker.consumers.partitions.ledger import moved_name, tried_name
+from stoker.consumers.partitions.ledger_records import batch_record, entry_record, names_of
 from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.commit_metadata import CommitMetadata
@@ -121,3 +123,41 @@ def test_a_ledger_is_read_back_until_its_window_is_full(window: int, others: int
     assert restored.ledgers[0].jobs >= min(window, read - others)
     consumed = brokers.read_from[delivery.queue.ledger_topic, 0]
     assert min(consumed) == oldest
+
+
+def test_a_ledger_is_read_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer stretch leaves out what a shorter one has brought: a million names take long enough."""
+    taken: list[bytes] = []
+
+    def counted(key: bytes, value: bytes) -> Sequence[str]:
+        taken.append(key)
+        return names_of(key, value)
+
+    monkeypatch.setattr(ledger_reader, "names_of", counted)
+    delivery, brokers = declare(), SimBrokers(4_096)
+    for number in range(3_000):
+        brokers.append(delivery.queue.ledger_topic, 0, *entry_record(f"moved:{number}@t/0/1", "moved", NOW), [])
+    left_behind(brokers, delivery.queue)
+    assert sorted(taken) == sorted({f"moved:{number}@t/0/1".encode() for number in range(3_000)})
+
+
+def test_names_of_records_that_are_complete_take_no_memory() -> None:
+    """A million delayed jobs leave as many such names; of them 8 bytes each are left for a partition begun anew.
+
+    Offset 6 is complete by the commit, 5 is not, and an attempt may have failed in other records as well.
+    """
+    delivery, brokers = declare(), SimBrokers(4_096)
+    queue = delivery.queue
+    brokers.logs[queue.topic, 0].high = 9
+    brokers.committed[queue.topic, 0] = (5, STATE.encode() or "")
+    moved, left, twin = (delivery.record({"ce_id": b"%d" % offset}, offset=offset) for offset in (6, 5, 7))
+    names = [moved_name(moved), moved_name(left), tried_name(twin)]
+    brokers.append(queue.ledger_topic, 0, *batch_record(names, NOW), [])
+    restored, assignment = left_behind(brokers, queue)
+    ledger = restored.ledgers[0]
+    assert [ledger.is_settled(record) for record in (moved, left, twin)] == [False, True, True]
+    assignment.note_restored(STATE)
+    anew = Assignment(2, queue.topic, 0)
+    anew.replace(assignment)
+    again = [delivery.record({"ce_id": b"%d" % offset}, offset=offset, assignment=anew) for offset in (6, 8)]
+    assert [ledger.is_settled(record) for record in again] == [True, False]

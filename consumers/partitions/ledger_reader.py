@@ -1,0 +1,140 @@
+"""`read_ledgers`: reads back the ledgers of partitions that were assigned, as much of each as its window needs.
+
+A ledger is read from its end, in stretches that become longer, until it has a window of completed jobs. Of the names
+that have moved on, those of single records are mostly of no use by then: their records are complete by the commit, and
+are not delivered again unless the partition begins anew. Of these it keeps hashes alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from ...schemas import Undecodable
+from ...topology import Queue
+from ...topology.wire.ledger_names import MOVED
+from .. import log_keys
+from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, read_tail
+from .ledger import Ledger
+from .ledger_records import BATCH_NAMES, names_of
+
+_LOGGER = logging.getLogger("stoker.ledger")
+
+FIRST_SPAN_RECORDS: Final = 500
+"""Read first: under load a record holds hundreds of completed jobs, else one; more follow until the window is full."""
+NEXT_SPAN_FACTOR: Final = 4
+
+IsPassed = Callable[[str], bool]
+"""Whether a name is that of a record which is complete by what its partition's last owner has committed."""
+
+
+def read_ledgers(
+    consumer: Consumer, queue: Queue, partitions: Collection[int], is_passed: IsPassed, should_stop: ShouldStop
+) -> dict[int, Ledger]:
+    """Read the ledgers of partitions: {partition number: ledger}.
+
+    Raises:
+        Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
+    """
+    return {
+        partition: _Reading(consumer, queue, partition, is_passed, should_stop).ledger()
+        for partition in sorted(partitions)
+    }
+
+
+class _Stretch:
+    """The names of some records that follow one another, in their order."""
+
+    def __init__(self) -> None:
+        self.names: list[tuple[str, float]] = []
+        self.passed = array("q")
+        self.first_at_s: float | None = None
+
+
+class _Reading:
+    """Reads one ledger."""
+
+    def __init__(
+        self, consumer: Consumer, queue: Queue, partition: int, is_passed: IsPassed, should_stop: ShouldStop
+    ) -> None:
+        self._consumer, self._queue, self._partition = consumer, queue, partition
+        self._is_passed, self._should_stop = is_passed, should_stop
+        self._jobs: set[str] = set()
+        self._unreadable: list[int] = []
+
+    def ledger(self) -> Ledger:
+        """The names of the window, the oldest first."""
+        stretches = list(self._stretches())
+        self._log_unreadable()
+        ledger = Ledger(self._queue.ledger, time.time)
+        for stretch in reversed(stretches):
+            for name, at_s in stretch.names:
+                ledger.add_former(name, at_s)
+        ledger.note_passed(hashed for stretch in stretches for hashed in reversed(stretch.passed))
+        return ledger
+
+    def _stretches(self) -> Iterator[_Stretch]:
+        """Read the topic's end, and what lies before as long as that holds fewer jobs than the window takes."""
+        window = self._queue.ledger
+        low, high = self._consumer.get_watermark_offsets(self._place(0), timeout=REQUEST_TIMEOUT_S)
+        span, end = FIRST_SPAN_RECORDS, high
+        while low < end:
+            start = max(low, high - span)
+            stretch = self._read(start, end)
+            yield stretch
+            is_old = stretch.first_at_s is not None and time.time() - stretch.first_at_s > window.age.total_seconds()
+            if is_old or len(self._jobs) >= window.jobs:
+                return
+            end, span = start, span * NEXT_SPAN_FACTOR
+
+    def _read(self, start: int, end: int) -> _Stretch:
+        stretch = _Stretch()
+        for message in read_tail(self._consumer, self._place(start), end, self._should_stop):
+            if (message.offset() or 0) < end:
+                self._take(message, stretch)
+        return stretch
+
+    def _place(self, offset: int) -> TopicPartition:
+        return TopicPartition(self._queue.ledger_topic, self._partition, offset)
+
+    def _take(self, message: Message, stretch: _Stretch) -> None:
+        """Take up what a record of the ledger names."""
+        at_s = message.timestamp()[1] / 1_000
+        if stretch.first_at_s is None:
+            stretch.first_at_s = at_s
+        for name in self._names(message):
+            if not name.startswith(MOVED):
+                self._jobs.add(name)
+            elif self._is_passed(name):
+                stretch.passed.append(hash(name))
+                continue
+            stretch.names.append((name, at_s))
+
+    def _names(self, message: Message) -> Sequence[str]:
+        key, value = message.key(), message.value()
+        if key is None or value is None:
+            return ()
+        try:
+            return names_of(_bytes(key), _bytes(value))
+        except Undecodable:
+            self._unreadable.append(message.offset() or 0)
+            return ()
+
+    def _log_unreadable(self) -> None:
+        offsets = sorted(self._unreadable)
+        if offsets:
+            _LOGGER.warning(
+                "%s/%d: %d batches cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
+                "remembered, so a repetition of one of them runs",
+                self._queue.ledger_topic, self._partition, len(offsets), offsets[0], BATCH_NAMES,
+                extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition], log_keys.COUNT: len(offsets)},
+            )  # fmt: skip
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else value
