@@ -4,7 +4,7 @@ A record in memory is packed, which takes a third of what the client's message t
 budget, those that are due last are forgotten but for their offsets, 8 bytes each. What is due next is read again before
 its time: as soon as half of the budget is free, the calendar wants the next offsets.
 
-    in memory   {second: packed records}; those of seconds that have come are sorted
+    in memory   {second: packed records}; those of seconds that have come are in one list, the next to be due at its end
     by offset   {second: {assignment: offsets}}, and {hour: ...} for what is due later than in an hour or so
     coming      wanted, and being read again
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterator
+from operator import itemgetter
 from typing import Final
 
 from confluent_kafka import Message
@@ -48,6 +49,7 @@ _HOUR_MASK: Final = (1 << HOUR_BITS) - 1
 Wanted = dict[Assignment, list[int]]
 _Entry = tuple[int, int, bytes]
 """Wake time in epoch milliseconds and offset, in one number; assignment number, the packed record."""
+_WAKES: Final = itemgetter(0)
 
 
 class Calendar:
@@ -61,6 +63,7 @@ class Calendar:
         self._budget_bytes = budget_bytes
         self._assignments: dict[int, Assignment] = {}
         self._come: list[_Entry] = []
+        self._come_since: list[_Entry] = []
         self._seconds: dict[int, list[_Entry]] = {}
         self._first: list[int] = []
         self._last: list[int] = []
@@ -142,7 +145,7 @@ class Calendar:
         self.in_memory += 1
         self._used_bytes += len(packed) + ENTRY_BYTES
         if second <= self._now_ms >> SECOND_BITS:
-            heapq.heappush(self._come, entry)
+            self._come_since.append(entry)
             return
         entries = self._seconds.get(second)
         if entries is None:
@@ -169,24 +172,31 @@ class Calendar:
         """Take out at most `limit` records whose time has come, of those in memory, the earliest first."""
         self._advance(int(now_s * 1_000))
         due: list[Record] = []
-        while self._come and self._come[0][0] >> OFFSET_BITS <= self._now_ms and len(due) < limit:
-            _, number, packed = heapq.heappop(self._come)
+        come, assignments, end = self._come, self._assignments, (self._now_ms + 1) << OFFSET_BITS
+        while come and come[-1][0] < end and len(due) < limit:
+            _, number, packed = come.pop()
             self._let_go(packed)
-            due.append(unpacked_record(packed, self._assignments[number]))
+            due.append(unpacked_record(packed, assignments[number]))
         return due
 
     def _advance(self, now_ms: int) -> None:
-        """Sort the seconds that have come."""
+        """Sort in what has come."""
         self._now_ms = max(self._now_ms, now_ms)
+        added, self._come_since = self._come_since, []
         while self._first and self._first[0] <= self._now_ms >> SECOND_BITS:
-            for entry in self._seconds.pop(heapq.heappop(self._first), ()):
-                heapq.heappush(self._come, entry)
+            added += self._seconds.pop(heapq.heappop(self._first), ())
+        if added:
+            added += reversed(self._come)
+            added.sort(key=_WAKES)
+            added.reverse()
+            self._come = added
 
     @property
     def next_due_at_s(self) -> float | None:
         """The epoch time at which `pop_due` is to be called again, if nothing comes meanwhile."""
-        if self._come:
-            return (self._come[0][0] >> OFFSET_BITS) / 1_000
+        if self._come or self._come_since:
+            soonest = min((*self._come[-1:], *self._come_since), key=_WAKES)
+            return (soonest[0] >> OFFSET_BITS) / 1_000
         while self._first and self._first[0] not in self._seconds:
             heapq.heappop(self._first)
         return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
@@ -249,12 +259,11 @@ class Calendar:
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Forget the records of partitions that are no longer ours."""
         numbers = {assignment.number for assignment in assignments}
-        for entries in (self._come, *self._seconds.values()):
+        for entries in (self._come, self._come_since, *self._seconds.values()):
             for _, number, packed in entries:
                 if number in numbers:
                     self._let_go(packed)
             entries[:] = [entry for entry in entries if entry[1] not in numbers]
-        heapq.heapify(self._come)
         self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
         self._by_offset -= self._near.drop(assignments) + self._far.drop(assignments)
         for assignment in assignments:
@@ -294,5 +303,6 @@ class Calendar:
 
     def _entries(self) -> Iterator[_Entry]:
         yield from self._come
+        yield from self._come_since
         for entries in self._seconds.values():
             yield from entries

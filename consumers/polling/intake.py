@@ -31,6 +31,8 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 PRESSED_READS: Final = 4 * READS_A_TURN
 """In a turn, where records are to be due soon that are still being read: each turn waits for the interpreter."""
+DUE_AT_ONCE: Final = 1_000
+"""Of many jobs that are due at one moment, the first ones run while the poll thread takes the others."""
 OnError = Callable[[KafkaError], None]
 
 
@@ -106,7 +108,7 @@ class Intake:
     def take_due(self) -> None:
         """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
         self._dispatch.gates.ask_again()
-        self._start(self._calendar.pop_due(time.time(), self._backpressure.room))
+        self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.room)))
 
     def _start(self, records: list[Record]) -> None:
         if records:

@@ -250,3 +250,14 @@ def test_it_is_pressed_only_while_records_are_read_again_that_are_due_soon() -> 
     for offset in wanted[log.place]:
         log.calendar.take_reread(log.place, log.messages[offset])
     assert not log.calendar.is_pressed
+
+
+def test_a_record_that_comes_within_its_second_takes_its_place_among_those_that_have_come() -> None:
+    """Of three in one second, the one in the middle is read when that second has begun."""
+    log = Log()
+    log.write(5.3, 5.7)
+    assert log.calendar.pop_due(NOW_S + 5.2, 10) == []
+    log.write(5.5, 5.1)
+    assert log.calendar.next_due_at_s == pytest.approx(NOW_S + 5.1, abs=0.002)
+    due = [log.calendar.pop_due(NOW_S + at_s, 1) for at_s in (5.2, 5.4, 5.6, 5.8)]
+    assert [due_in_s(record) for (record,) in due] == [5.1, 5.3, 5.5, 5.7]
