@@ -202,7 +202,11 @@ class Lanes(ABC):
     def _park(self, lane: Lane, record: Record, behind: Collection[Record]) -> bool:
         """Note that a record parks behind these of its lane; False where it was put aside."""
         parking, backlog = self.parking, self.backlog
-        if parking.is_full or len(behind) >= parking.lane_share or (backlog and backlog.holds(hash_of(lane))):
+        if backlog and backlog.holds(hash_of(lane)):
+            backlog.put(hash_of(lane), record.assignment, record.offset)
+            return False
+        parking.note_lane(behind)
+        if parking.is_full or len(behind) >= parking.lane_share:
             backlog.put(hash_of(lane), record.assignment, record.offset)
             return False
         parking.add(record)

@@ -11,7 +11,12 @@ from ..records.record import Record
 
 FULL_SHARE: Final = 0.75
 FAST_PER_S: Final = 10_000
-"""Above it, putting a job aside and reading it again costs more than the others lose by waiting a moment."""
+"""Above it, putting a job aside and reading it again costs more than the others lose by waiting a moment.
+
+It is a rate by the CPU time of the process: on a busy machine, what slows a lane down slows the reading as well.
+"""
+FAST_AT_LEAST_PER_S: Final = 5_000
+"""The same by the clock, since jobs that wait for something take no CPU time."""
 SLOW_FOR_S: Final = 1.0
 
 
@@ -36,15 +41,22 @@ USUAL_LIMITS: Final = ParkingLimits()
 class Parking:
     """The count of what parks in memory; guarded by the lanes' lock, but for questions."""
 
-    def __init__(self, limits: ParkingLimits, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: ParkingLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ) -> None:
         self.limits = limits
-        self._clock = clock
+        self._clock, self._cpu_clock = clock, cpu_clock
         self._bytes = 0
         self._usual_bytes = 1.0
         self._went_on = 0
-        self._since = 0.0, 0
+        self._since = 0.0, 0.0, 0
         self._is_watched = False
         self._slow_until_s = 0.0
+        self._long_lane: Collection[Record] = ()
         self.count = 0
 
     @property
@@ -63,6 +75,11 @@ class Parking:
         self._bytes += record.size_bytes
         self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
 
+    def note_lane(self, behind: Collection[Record]) -> None:
+        """Note the records that park in a lane of which one more is to park; it may have its share nearly used up."""
+        if len(behind) >= FULL_SHARE * self.lane_share:
+            self._long_lane = behind
+
     def remove(self, record: Record) -> None:
         """Count a record that goes on."""
         self._went_on += 1
@@ -79,25 +96,31 @@ class Parking:
         return min(self.lane_share - len(behind), self.limits.records - self.count - coming, by_size)
 
     def is_draining(self) -> bool:
-        """Whether memory for parked records is nearly full, and they go on fast: then fetching waits a moment.
+        """Whether memory for parked records is nearly full, or one lane's share, and they go on fast: fetching waits.
 
         Else one key with many short jobs would have nearly all of them read twice. A lane that stands still is found
         out within `patience_s`; then its records are put aside, and the others wait no more.
         """
-        limits = self.limits
-        if self.count < FULL_SHARE * limits.records and self._bytes < FULL_SHARE * limits.size_bytes:
+        if not self._is_nearly_full():
             self._is_watched = False
             return False
         now_s = self._clock()
         if now_s < self._slow_until_s:
             return False
         if not self._is_watched:
-            self._is_watched, self._since = True, (now_s, self._went_on)
-        since_s, went_on = self._since
-        if now_s - since_s < limits.patience_s:
+            self._is_watched, self._since = True, (now_s, self._cpu_clock(), self._went_on)
+        since_s, since_cpu_s, went_on = self._since
+        if now_s - since_s < self.limits.patience_s:
             return True
-        is_fast = self._went_on - went_on >= FAST_PER_S * (now_s - since_s) > 0
-        self._since = now_s, self._went_on
+        cpu_s = self._cpu_clock()
+        fast = max(FAST_PER_S * (cpu_s - since_cpu_s), FAST_AT_LEAST_PER_S * (now_s - since_s))
+        is_fast = self._went_on - went_on >= fast > 0
+        self._since = now_s, cpu_s, self._went_on
         if not is_fast:
-            self._slow_until_s = now_s + SLOW_FOR_S
+            self._slow_until_s, self._long_lane = now_s + SLOW_FOR_S, ()
         return is_fast
+
+    def _is_nearly_full(self) -> bool:
+        limits = self.limits
+        is_long = len(self._long_lane) >= FULL_SHARE * self.lane_share
+        return is_long or self.count >= FULL_SHARE * limits.records or self._bytes >= FULL_SHARE * limits.size_bytes

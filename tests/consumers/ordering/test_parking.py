@@ -12,15 +12,18 @@ class Scene:
     """Room for 1,000 records, of which some park; the clock is the test's."""
 
     def __init__(self, parked: int) -> None:
-        self.now_s = 0.0
-        self.parking = Parking(ParkingLimits(1_000, patience_s=0.05), clock=lambda: self.now_s)
+        self.now_s = self.cpu_s = 0.0
+        self.parking = Parking(
+            ParkingLimits(1_000, patience_s=0.05), clock=lambda: self.now_s, cpu_clock=lambda: self.cpu_s
+        )
         self.records = [plain_record(offset) for offset in range(1_000)]
         for record in self.records[:parked]:
             self.parking.add(record)
 
-    def go_on(self, records: int, within_s: float) -> None:
-        """So many park no more, and as many others do."""
+    def go_on(self, records: int, within_s: float, cpu_share: float = 1.0) -> None:
+        """So many park no more, and as many others do; the process has this share of the time for itself."""
         self.now_s += within_s
+        self.cpu_s += within_s * cpu_share
         for record in self.records[:records]:
             self.parking.remove(record)
             self.parking.add(record)
@@ -30,6 +33,34 @@ class Scene:
 def test_only_where_memory_is_nearly_full_is_waited_for(parked: int, *, is_draining: bool) -> None:
     """Three quarters of the bound."""
     assert Scene(parked).parking.is_draining() is is_draining
+
+
+@pytest.mark.parametrize(("share", "is_draining"), [(0.9, False), (1.1, True)])
+def test_a_single_lane_is_waited_for_where_it_has_nearly_used_up_its_share(share: float, *, is_draining: bool) -> None:
+    """Three quarters of half the bound: a backlog of one key comes to no more, and would be read twice.
+
+    A lane that stands still is waited for once, though it stays as long as it is.
+    """
+    scene = Scene(400)
+    lane = scene.records[:400]
+    scene.parking.note_lane(lane[:374])
+    assert not scene.parking.is_draining()
+    scene.parking.note_lane(lane)
+    assert scene.parking.is_draining()
+    scene.go_on(int(share * FAST_PER_S * 0.05), 0.05)
+    assert scene.parking.is_draining() is is_draining
+    scene.go_on(0, SLOW_FOR_S)
+    assert not scene.parking.is_draining()
+
+
+def test_a_lane_that_became_short_is_waited_for_no_longer() -> None:
+    """Then fetching goes on at once."""
+    scene = Scene(400)
+    lane = scene.records[:400]
+    scene.parking.note_lane(lane)
+    assert scene.parking.is_draining()
+    del lane[300:]
+    assert not scene.parking.is_draining()
 
 
 def test_lanes_that_stand_still_are_waited_for_no_longer_than_it_takes_to_see() -> None:
@@ -50,6 +81,20 @@ def test_lanes_that_go_on_fast_are_waited_for(share: float, *, is_draining: bool
     scene = Scene(1_000)
     assert scene.parking.is_draining()
     scene.go_on(int(share * FAST_PER_S * 0.05), 0.05)
+    assert scene.parking.is_draining() is is_draining
+
+
+@pytest.mark.parametrize(
+    ("cpu_share", "rate_per_s", "is_draining"),
+    [(0.5, 6_000, True), (0.5, 4_900, False), (0.1, 4_900, False), (0.7, 6_000, False)],
+)
+def test_on_a_busy_machine_a_lane_is_as_fast_as_its_share_of_the_time_allows(
+    cpu_share: float, rate_per_s: int, *, is_draining: bool
+) -> None:
+    """Reading again is as slow there. Jobs that wait take no CPU time, so 5,000 a second by the clock are asked for."""
+    scene = Scene(1_000)
+    assert scene.parking.is_draining()
+    scene.go_on(int(rate_per_s * 0.05), 0.05, cpu_share)
     assert scene.parking.is_draining() is is_draining
 
 
