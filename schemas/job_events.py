@@ -143,7 +143,8 @@ class JobsWaiting(_Event):
     """How many jobs of a queue wait at one worker, by reason; the subject is the queue.
 
     Attributes:
-        counts: {reason: jobs}: `key`, `due`, or `gate:` with the gate's word.
+        counts: {reason: jobs}: `key`, `due`, or `gate:` with the gate's word; under `due-at` the epoch second at which
+            the next one of `due` is due.
     """
 
     kind: ClassVar[str] = "waiting"

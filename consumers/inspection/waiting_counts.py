@@ -18,6 +18,8 @@ REPEAT_S: Final = 5.0
 KEY: Final = "key"
 DUE: Final = "due"
 GATE: Final = "gate:"
+NEXT_DUE_AT: Final = "due-at"
+"""No reason: the epoch second at which the next of those is due that wait for their due time."""
 
 
 class WaitingCounts:
@@ -40,6 +42,9 @@ class WaitingCounts:
             return
         self._next_look_s = now_s + REPEAT_S
         counts = self.counts()
+        next_due_at_s = self._backpressure.calendar.next_wake_at_s
+        if next_due_at_s is not None:
+            counts[NEXT_DUE_AT] = int(next_due_at_s)
         if counts and self._waited:
             subject = EventSubject(job_id="", job_type="", queue=self._queue.name, topic=self._queue.topic)
             self._events.publish(

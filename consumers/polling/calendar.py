@@ -201,6 +201,15 @@ class Calendar:
             heapq.heappop(self._first)
         return (self._first[0] << SECOND_BITS) / 1_000 if self._first else None
 
+    @property
+    def next_wake_at_s(self) -> float | None:
+        """The epoch time, to a second, at which the next record of all that wait here is to be looked at."""
+        by_offset = self._first_by_offset()
+        seconds = [second for second in (by_offset, self._first_coming if self.coming else None) if second is not None]
+        known = [second * (1 << SECOND_BITS) / 1_000 for second in seconds]
+        in_memory = self.next_due_at_s
+        return min(known if in_memory is None else [*known, in_memory], default=None)
+
     # ---- by offset
 
     def _note(self, assignment: Assignment, offset: int, wake_ms: int) -> None:

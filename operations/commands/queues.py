@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -216,13 +216,16 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
         "retention_s": status.retention.total_seconds(),
         "waiting_for": _waits_data(status.waits),
+        "next_due": None if status.waits is None else status.waits.next_due,
         "obstacles": status.obstacles,
         "held_up": [holdup_data(report) for report in status.holdups],
     }
 
 
 def _waits_data(waits: WaitingCounts | None) -> dict[str, object]:
-    return {"key": 0, "due": 0, "gates": {}} if waits is None else asdict(waits)
+    if waits is None:
+        return {"key": 0, "due": 0, "gates": {}}
+    return {"key": waits.key, "due": waits.due, "gates": waits.gates}
 
 
 def holdup_data(report: HoldupReport) -> dict[str, object]:

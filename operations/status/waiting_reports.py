@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from ...consumers.inspection.waiting_counts import DUE, GATE, KEY
+from ...consumers.inspection.waiting_counts import DUE, GATE, KEY, NEXT_DUE_AT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +19,19 @@ class WaitingCounts:
         key: for an earlier job of their key.
         due: for their due time.
         gates: at a gate; {its word, such as `paused`: jobs}.
+        next_due: when the next one of `due` is due, to a second; None where none is, or no worker has reported it.
     """
 
     key: int
     due: int
     gates: Mapping[str, int]
+    next_due: datetime | None = None
 
     def __str__(self) -> str:
         """For people."""
         counts = {"an earlier job of their key": self.key, "their due time": self.due, **self.gates}
-        return ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+        told = ", ".join(f"{what} {count:,}" for what, count in counts.items() if count)
+        return told if self.next_due is None else f"{told}; the next is due at {self.next_due:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,11 @@ def waiting_of(event: Mapping[str, Any]) -> WaitingReport:  # an Avro record: it
 
 def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str]) -> WaitingCounts | None:
     """What waits in a queue at those of its workers that are in its group; None where nothing does."""
-    counts = Counter[str]()
+    counts, due_at_s = Counter[str](), []
     for report in reports:
         if report.queue == queue and report.worker in workers:
             counts.update(report.counts)
+            due_at_s += [at_s for reason, at_s in report.counts.items() if reason == NEXT_DUE_AT]
     gates = {reason.removeprefix(GATE): count for reason, count in counts.items() if reason.startswith(GATE)}
-    return WaitingCounts(key=counts[KEY], due=counts[DUE], gates=gates) if counts else None
+    next_due = datetime.fromtimestamp(min(due_at_s), UTC) if due_at_s else None
+    return WaitingCounts(key=counts[KEY], due=counts[DUE], gates=gates, next_due=next_due) if counts else None

@@ -261,3 +261,17 @@ def test_a_record_that_comes_within_its_second_takes_its_place_among_those_that_
     assert log.calendar.next_due_at_s == pytest.approx(NOW_S + 5.1, abs=0.002)
     due = [log.calendar.pop_due(NOW_S + at_s, 1) for at_s in (5.2, 5.4, 5.6, 5.8)]
     assert [due_in_s(record) for (record,) in due] == [5.1, 5.3, 5.5, 5.7]
+
+
+def test_the_next_record_to_be_due_is_known_wherever_it_waits() -> None:
+    """For those who look from outside: in memory, known by its offset, or being read again."""
+    log = Log(budget_bytes=3 * RECORD_BYTES)
+    assert log.calendar.next_wake_at_s is None
+    log.write(*(10.0 + 10 * number for number in range(20)))
+    assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + 10, abs=SECOND_S)
+    assert len(log.calendar.pop_due(NOW_S + 1_000, 20)) == log.calendar.in_memory + 20 - len(log.calendar)
+    first_left_s = 10.0 * (20 - len(log.calendar) + 1)
+    assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + first_left_s, abs=SECOND_S)
+    log.calendar.take_wanted()
+    assert log.calendar.coming
+    assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + first_left_s, abs=SECOND_S)
