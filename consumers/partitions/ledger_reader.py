@@ -128,11 +128,12 @@ class _Reading:
     def _log_unreadable(self) -> None:
         offsets = sorted(self._unreadable)
         if offsets:
+            extra: dict[str, object] = {log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition]}
             _LOGGER.warning(
                 "%s/%d: %d batches cannot be read, the first at offset %d: the up to %d completed jobs in each are not "
                 "remembered, so a repetition of one of them runs",
                 self._queue.ledger_topic, self._partition, len(offsets), offsets[0], BATCH_NAMES,
-                extra={log_keys.QUEUE: self._queue.name, log_keys.PARTITIONS: [self._partition], log_keys.COUNT: len(offsets)},
+                extra={**extra, log_keys.COUNT: len(offsets)},
             )  # fmt: skip
 
 
