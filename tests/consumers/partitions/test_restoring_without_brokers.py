@@ -17,7 +17,7 @@ def test_the_clients_own_lines_do_not_go_to_stderr(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the Kafka client says of lost connections would tear a log of JSON lines apart, secrets and all."""
-    monkeypatch.setattr("stoker.consumers.partitions.restore.REQUEST_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("stoker.consumers.partitions.start_positions.REQUEST_TIMEOUT_S", 0.5)
     _, queue = declare_queue("quiet")
     with pytest.raises(Unrestorable):
         restore(ClusterSettings(bootstrap_servers=NOBODY), queue, [Assignment(1, queue.topic, 0)], lambda: False)
