@@ -104,10 +104,13 @@ class BatchWriter:
         for item in remembered:
             if not item.refusals:
                 item.finish()
-        refusals = [refusal.error for item in remembered for refusal in item.refusals]
-        if any(remedy_of(error) is Remedy.SHRINK for error in (*refusals, *(error for _, error in failed))):
-            self._names_in_a_batch = max(1, self._names_in_a_batch // 2)
+        self._fit_batches([*(error for _, error in failed), *(r.error for item in remembered for r in item.refusals)])
         return [record for records, _ in failed for record in records], failed[0][1] if failed else None
+
+    def _fit_batches(self, refusals: Iterable[KafkaError]) -> None:
+        """Write smaller batches from now on where the topic takes none of this size."""
+        if any(remedy_of(error) is Remedy.SHRINK for error in refusals):
+            self._names_in_a_batch = max(1, self._names_in_a_batch // 2)
 
     def _publish_names(self, done: Iterable[Record]) -> list[_FailedNames]:
         """Publish the names of done jobs; what cannot be written is in the list once all is confirmed or failed."""
