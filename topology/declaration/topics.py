@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from .pipeline import Pipeline
-from .queue import Queue
+from .queue import Queue, RouteBy
 
 HEADERS_ALLOWANCE_BYTES: Final = 64 * 1024
 """Room for a record's headers, key and framing; an error's stack, the largest of them, is bounded well below."""
@@ -24,6 +24,10 @@ LEDGER_SEGMENT: Final = timedelta(hours=1)
 LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _OWN_RECORDS: Final = {"max.message.bytes": str(DEFAULT_MAX_RECORD_BYTES)}
 """Of topics that hold no jobs: with less, Stoker's own records may not fit, and a ledger without entries stops all."""
+ROUTE_MARK: Final = "min.compaction.lag.ms"
+"""The config that marks a main topic with how its jobs are routed. It has no effect there: none is ever compacted."""
+ROUTE_MARKS: Final[Mapping[RouteBy, str]] = {"key": "0", "tenant": "1"}
+"""{routing: its mark}; "0" is what brokers take for a topic without one."""
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -89,7 +93,7 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     later_bytes = main_bytes + HEADERS_ALLOWANCE_BYTES
     waiting = _job_configs(queue, queue.retention, later_bytes)
     dead = _job_configs(queue, queue.dead_retention, later_bytes)
-    shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
+    shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes) | _route_mark(queue))]
     shapes += [(topic, Role.RETRY, waiting) for topic in queue.retry_topics.values()]
     shapes += [(topic, Role.DELAY, waiting) for topic in queue.delay_topics.values()]
     shapes += [(queue.dead_topic, Role.DEAD, dead), (queue.ledger_topic, Role.LEDGER, _ledger_configs(queue))]
@@ -143,6 +147,10 @@ def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[
         "max.message.bytes": str(record_bytes),
         **_in_sync(queue.replication),
     }
+
+
+def _route_mark(queue: Queue) -> dict[str, str]:
+    return {} if queue.route_by == "key" else {ROUTE_MARK: ROUTE_MARKS[queue.route_by]}
 
 
 def _ledger_configs(queue: Queue) -> dict[str, str]:

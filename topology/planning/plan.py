@@ -53,7 +53,8 @@ def check_names(pipeline: Pipeline, allowed: Allowed) -> None:
     Raises:
         UnknownName: see above.
     """
-    for name in sorted(allowed.repartition | allowed.tier_removal | allowed.shorter_retention - {"events"}):
+    named = allowed.repartition | allowed.reroute | allowed.tier_removal | (allowed.shorter_retention - {"events"})
+    for name in sorted(named):
         pipeline.find_queue(name)
 
 

@@ -18,6 +18,7 @@ from .access import require_on_topics
 from .inventory import Inventory, TopicState, read_topics
 from .partition_counts import APPLY, how_to_fix
 from .rights import Duty, rights_for
+from .routing import ALLOW_REROUTE, marked_route
 
 VERIFY_TIMEOUT_S: Final = 10.0
 UNLIMITED: Final = -1
@@ -75,7 +76,7 @@ def verify(
         raise TopologyMismatch(pipeline.namespace, findings)
 
 
-def mismatches(queues: Iterable[Queue], specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
+def mismatches(queues: Collection[Queue], specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
     """Say what in the cluster would lose, misplace or refuse jobs; empty when all is well. Pure."""
     missing = [f"topic {spec.name} does not exist" for spec in specs if spec.name not in inventory.topics]
     unequal = [finding for queue in queues for finding in _unequal_partitions(queue, specs, inventory)]
@@ -85,7 +86,18 @@ def mismatches(queues: Iterable[Queue], specs: Collection[TopicSpec], inventory:
         if (state := inventory.topics.get(spec.name)) is not None
         for finding in _harmful_configs(spec, state)
     ]
-    return [*missing, *unequal, *harmful]
+    return [*missing, *unequal, *_misrouted(queues, inventory), *harmful]
+
+
+def _misrouted(queues: Iterable[Queue], inventory: Inventory) -> list[str]:
+    """Two routings at once split the jobs of a key or tenant between two partitions."""
+    found = {queue: marked_route(state) for queue in queues if (state := inventory.topics.get(queue.topic)) is not None}
+    return [
+        f"the jobs of topic {queue.topic} are routed by {route}, declared is by {queue.route_by}; "
+        f"`{APPLY} {ALLOW_REROUTE} {queue.name}` fixes it, once the queue is drained"
+        for queue, route in found.items()
+        if route != queue.route_by
+    ]
 
 
 def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
