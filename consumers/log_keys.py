@@ -10,6 +10,7 @@ from typing import Final
 JOB_ID: Final = "job_id"
 JOB_TYPE: Final = "job_type"
 QUEUE: Final = "queue"
+TENANT: Final = "tenant"
 ATTEMPT: Final = "attempt"
 RECORD: Final = "record"
 OUTCOME: Final = "outcome"

@@ -47,6 +47,7 @@ def subject_of(record: Record, queue: Queue) -> EventSubject:
         partition=record.assignment.partition,
         offset=record.offset,
         attempt=attempt_or_1(record.headers),
+        tenant=wire_text(record.tenant),
     )
 
 

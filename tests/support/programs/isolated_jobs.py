@@ -45,6 +45,14 @@ def note_run(file: str, what: str) -> None:
     note(file, f"{what} {job.job_id} {job.attempt} {os.getpid()}")
 
 
+def fail_with_tenant() -> None:
+    """Log something, and fail with the name of the tenant."""
+    LOGGER.info("a library's line")
+    job = current_job()
+    job.log.info("the job's own")
+    raise ValueError(job.tenant)
+
+
 def add(file: str, first: int, second: int) -> None:
     """Compute something in the child."""
     note(file, f"{first + second} {os.getpid()}")
