@@ -89,6 +89,21 @@ class Pipeline:
         """The topic of events."""
         return names.events_topic(self.namespace)
 
+    @property
+    def control_topic(self) -> str:
+        """The compacted topic of the orders that stand."""
+        return names.control_topic(self.namespace)
+
+    @property
+    def workers_topic(self) -> str:
+        """The compacted topic on which each worker process writes its status."""
+        return names.workers_topic(self.namespace)
+
+    @property
+    def audit_topic(self) -> str:
+        """The topic of all orders ever given."""
+        return names.audit_topic(self.namespace)
+
     def queue(self, name: str, **shape: Unpack[QueueShape]) -> Queue:
         """Declare a queue; `Queue` documents each option.
 

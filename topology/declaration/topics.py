@@ -17,6 +17,13 @@ DEFAULT_MAX_RECORD_BYTES: Final = 1_048_588
 """Kafka's own `max.message.bytes`."""
 EVENTS_RETENTION: Final = timedelta(days=7)
 EVENTS_PARTITIONS: Final = 4
+ORDER_LAG: Final = timedelta(hours=1)
+"""So long at least the log keeps each order, also one that was replaced since: a worker that was away finds it."""
+LIFTED_FOR: Final = timedelta(days=7)
+"""How long the log keeps it that an order was lifted."""
+WORKERS_RETENTION: Final = timedelta(days=7)
+AUDIT_RETENTION: Final = timedelta(days=400)
+"""Of who ordered what: a year, and what a yearly review needs beyond it."""
 IN_SYNC_COPIES: Final = 2
 """Of three copies and more, so many must have a record before it counts as written; one broker may be down."""
 LEDGER_SEGMENT: Final = timedelta(hours=1)
@@ -42,6 +49,9 @@ class Role(StrEnum):
     PROGRESS = "progress"
     SCHEMAS = "schemas"
     EVENTS = "events"
+    CONTROL = "control"
+    WORKERS = "workers"
+    AUDIT = "audit"
 
 
 HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.DEAD})
@@ -52,7 +62,7 @@ class TopicSpec:
     """One topic as it is declared.
 
     Attributes:
-        owner: name of its queue; `schemas` and `events`, which no queue can be named, for the pipeline's own topics.
+        owner: name of its queue; for the pipeline's own topics their last word, which no queue can be named.
         replication: copies of each record; None leaves it to the cluster.
         configs: the topic configs that the declaration fixes; all others are the cluster's business.
     """
@@ -114,28 +124,52 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
 def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[TopicSpec]:
     """The topics that belong to no single queue; they have as many copies as the queue with the most."""
     replication = max((queue.replication or 0 for queue in pipeline.queues.values()), default=0) or None
-    events = TopicSpec(
-        name=pipeline.events_topic,
-        role=Role.EVENTS,
-        owner="events",
-        partitions=EVENTS_PARTITIONS,
-        replication=replication,
-        configs={
-            "cleanup.policy": "delete",
-            "retention.ms": str(milliseconds(EVENTS_RETENTION)),
-            **_OWN_RECORDS,
-            **_in_sync(replication),
-        },
-    )
-    schemas = TopicSpec(
-        name=pipeline.schemas_topic,
-        role=Role.SCHEMAS,
-        owner="schemas",
-        partitions=1,
-        replication=replication,
-        configs={"cleanup.policy": "compact", **_OWN_RECORDS, **_in_sync(replication)},
-    )
-    return [schemas, events] if with_schemas else [events]
+    shapes = [
+        (pipeline.schemas_topic, Role.SCHEMAS, 1, {"cleanup.policy": "compact"}),
+        (pipeline.events_topic, Role.EVENTS, EVENTS_PARTITIONS, _kept_for(EVENTS_RETENTION)),
+        (pipeline.control_topic, Role.CONTROL, 1, _control_configs()),
+        (pipeline.workers_topic, Role.WORKERS, 1, _workers_configs()),
+        (pipeline.audit_topic, Role.AUDIT, 1, _kept_for(AUDIT_RETENTION)),
+    ]
+    return [
+        TopicSpec(
+            name=name,
+            role=role,
+            owner=role.value,
+            partitions=partitions,
+            replication=replication,
+            configs={**configs, **_OWN_RECORDS, **_in_sync(replication)},
+        )
+        for name, role, partitions, configs in shapes
+        if with_schemas or role is not Role.SCHEMAS
+    ]
+
+
+def _kept_for(retention: timedelta) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(milliseconds(retention))}
+
+
+def _control_configs() -> dict[str, str]:
+    """Orders stand until they are lifted, however long that is. The brokers' clock tells when each was given."""
+    return {
+        "cleanup.policy": "compact",
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "min.compaction.lag.ms": str(milliseconds(ORDER_LAG)),
+        "delete.retention.ms": str(milliseconds(LIFTED_FOR)),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _workers_configs() -> dict[str, str]:
+    """The last status of each worker. The brokers' clock tells how long it has been silent."""
+    return {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(milliseconds(WORKERS_RETENTION)),
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
 
 
 def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[str, str]:

@@ -97,6 +97,9 @@ _PURPOSES: Final = {
     Role.PROGRESS: "progress that does not fit a commit, compacted",
     Role.SCHEMAS: "schemas of all job types, compacted",
     Role.EVENTS: "the life of jobs",
+    Role.CONTROL: "orders that stand, compacted",
+    Role.WORKERS: "status of each worker, compacted",
+    Role.AUDIT: "all orders ever given",
 }
 
 

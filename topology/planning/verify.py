@@ -24,7 +24,16 @@ VERIFY_TIMEOUT_S: Final = 10.0
 UNLIMITED: Final = -1
 
 
-_COMPACTED_ONLY: Final = {Role.SCHEMAS: "old schemas", Role.PROGRESS: "the progress of partitions"}
+_COMPACTED_ONLY: Final = {
+    Role.SCHEMAS: "old schemas",
+    Role.PROGRESS: "the progress of partitions",
+    Role.CONTROL: "orders that stand",
+}
+_OF_CONTROL: Final = frozenset({Role.CONTROL, Role.WORKERS})
+"""A worker starts with these only: it obeys orders, and answers them."""
+_BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
+"""Jobs run without anybody hearing of them."""
+_MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}
 
 
 class TopologyMismatch(Exception):
@@ -70,7 +79,8 @@ def verify(
     if duty is not None:
         rights = rights_for(duty, pipeline, queues, with_schemas=with_schemas)
         require_on_topics(rights, [spec.name for spec in specs], cluster, administration)
-    needed = [spec for spec in specs if spec.role is not Role.EVENTS]  # jobs run without anybody hearing of them
+    beside = _BESIDE_JOBS if duty is Duty.WORKER else _BESIDE_JOBS | _OF_CONTROL
+    needed = [spec for spec in specs if spec.role not in beside]
     findings = mismatches(queues, needed, read_topics(needed, administration))
     if findings:
         raise TopologyMismatch(pipeline.namespace, findings)
@@ -147,7 +157,7 @@ def _compacted(spec: TopicSpec, state: TopicState) -> str | None:
 
 def _forgetful(spec: TopicSpec, state: TopicState) -> str | None:
     declared, kept = spec.configs.get("retention.ms"), state.configs.get("retention.ms")
-    if declared is None or kept is None or spec.role is Role.EVENTS or not is_shorter(int(kept), int(declared)):
+    if declared is None or kept is None or spec.role in _MAY_FORGET or not is_shorter(int(kept), int(declared)):
         return None
     return (
         f"topic {spec.name} keeps records for {format_retention(int(kept))}, declared are "
