@@ -14,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from ...schemas import wire_text
-from ...topology.wire.headers import JOB_TYPE, TENANT
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..records.record import Record
 from .gate import START, Gate, Start, Wait
@@ -138,7 +138,7 @@ class Pauses(Gate):
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Records of paused types, keys, tenants and partitions may not."""
-        job_type, key, tenant, partition = record.header(JOB_TYPE), record.key, record.header(TENANT), record.partition
+        job_type, key, tenant, partition = record.header(JOB_TYPE), record.key, record.tenant, record.partition
         for by_type, by_key, by_tenant, by_partition in tuple(self._shapes):
             place = (
                 job_type if by_type else None,
