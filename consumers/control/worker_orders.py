@@ -106,11 +106,9 @@ class OnceOrders(OrderTaker):
 
 
 def inspection_text(process: WorkerProcess) -> str:
-    """The inspections of all queues as JSON; without the stacks where it would be too long."""
-    found = [asdict(inspection) for inspection in process.inspect()]
+    """The inspections of all queues as JSON; without their parts where it would be too long."""
+    found = [asdict(inspection) | {"hints": inspection.hints} for inspection in process.inspect()]
     text = json.dumps(found, default=str)
     if len(text) <= LONGEST_INSPECTION:
         return text
-    for queue in found:
-        queue["runs"], queue["loops"] = [], []
-    return json.dumps(found, default=str)[:LONGEST_INSPECTION]
+    return json.dumps([queue | {"runs": [], "loops": [], "partitions": []} for queue in found], default=str)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import INSTANT
 from ..cli.output import echo_line, print_json_line, print_table
-from ..control.giving import ending_options, give, giving_of, giving_options, instant_of, target_options
+from ..control.giving import (
+    ending_options,
+    give,
+    giving_of,
+    giving_options,
+    instant_of,
+    target_options,
+    with_options,
+)
+from ..control.worker_commands import worker
+
+Command = TypeVar("Command", bound=Callable[..., object])
 
 SHOWN_ORDERS: Final = 50
 """So many are shown to people unless they ask for more."""
@@ -61,6 +73,50 @@ def resume(app: AppContext, /, **options: Any) -> None:
     """
     giving = giving_of(options)
     give(app, giving, lambda control: control.resume(**options, reason=giving.reason))
+
+
+_BLOCKED: Final = (
+    click.option("--type", "job_type", metavar="NAME", help="All jobs of this type."),
+    click.option("--tenant", metavar="NAME", help="All jobs of this tenant."),
+    click.option("--queue", metavar="QUEUE", help="With --key."),
+    click.option("--key", metavar="KEY", help="With --queue: its jobs with this ordering key."),
+)
+
+
+def _blocked_options(command: Command) -> Command:
+    return with_options(command, _BLOCKED)
+
+
+@control.command(short_help="Switch a job type, tenant or key off.")
+@_blocked_options
+@ending_options
+@giving_options
+@pass_app
+def block(app: AppContext, /, *, until: datetime | timedelta | None, **options: Any) -> None:
+    """Switch jobs off: a kill switch for a job type, a tenant or a key. It needs a --reason.
+
+    Blocked jobs wait as paused ones do. A block stands apart from all pauses, so that `resume` does not lift it by
+    accident.
+
+    \b
+    Example:
+      stoker -A shop.jobs:pipeline control block --type charge --wait --reason "charges twice, see the incident"
+    """
+    giving, over_at = giving_of(options), instant_of(until)
+    give(app, giving, lambda control: control.block(**options, until=over_at, reason=giving.reason))
+
+
+@control.command(short_help="End a block.")
+@_blocked_options
+@giving_options
+@pass_app
+def unblock(app: AppContext, /, **options: Any) -> None:
+    """End the block that was ordered with the same target."""
+    giving = giving_of(options)
+    give(app, giving, lambda control: control.unblock(**options, reason=giving.reason))
+
+
+control.add_command(worker)
 
 
 @control.command("list", short_help="Show the orders that stand.")

@@ -42,12 +42,12 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
 
     now_s = time.time()
     since_s = None if gone_too else now_s - RECENT.total_seconds()
-    heard = read_workers(app.pipeline, app.cluster, since_s).heard.values()
+    heard = read_workers(app.pipeline, app.cluster, since_s).heard
     shown = sorted((one for one in heard if gone_too or one.status.state != "gone"), key=lambda one: one.status.id)
     if as_json:
         print_json([worker_document(one, now_s) for one in shown])
     elif shown:
         print_table(TITLES, [worker_row(one, now_s) for one in shown])
     else:
-        within = "the last 7 days" if gone_too else "the last hour"
-        echo_line(f"no worker of {app.pipeline.namespace} was heard of in {within}; `stoker worker` starts one")
+        gone = "" if gone_too else ", --all shows those that are gone"
+        echo_line(f"no worker of {app.pipeline.namespace} runs: `stoker worker` starts one{gone}")

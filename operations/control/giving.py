@@ -122,9 +122,9 @@ def _tell(order: ControlOrder, answers: Answers | None) -> None:
 
 def described(order: ControlOrder) -> str:
     """An order in words: `pause queue mails until 2013-01-01 05:17:00Z`."""
-    from ...topology.wire.orders import in_words
+    from ...topology.wire.orders import ONCE, in_words
 
-    until = "" if order.until is None else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    until = "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     return f"{order.verb} {in_words(order)}{until}"
 
 

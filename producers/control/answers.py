@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +38,7 @@ class Answer:
     Attributes:
         is_taken: whether it holds to the order; or cannot, where it is not `is_understood`.
         silent_s: for how long the worker has said nothing.
+        inspection: JSON: what the worker was doing when it took an order to inspect; empty otherwise.
     """
 
     worker: str
@@ -75,7 +76,8 @@ class StatusBook:
     """The last status of each worker, folded from the records of the workers topic."""
 
     def __init__(self) -> None:
-        self._heard: dict[str, HeardStatus] = {}
+        self._heard: dict[tuple[str, str, int], HeardStatus] = {}
+        self._inspected: dict[tuple[str, str, int], WorkerStatus] = {}
 
     def note(self, messages: Iterable[Message]) -> None:
         """Take records; one that cannot be read is of another version of Stoker, and passed over."""
@@ -84,27 +86,35 @@ class StatusBook:
                 status = decode_status(message.value())
             except (Undecodable, UnknownSchema):
                 continue
-            self._heard[status.id] = HeardStatus(status=status, heard_at_s=message.timestamp()[1] / 1_000)
+            process = status.id, status.host, status.pid
+            self._heard[process] = HeardStatus(status=status, heard_at_s=message.timestamp()[1] / 1_000)
+            if status.inspection:
+                self._inspected[process] = status
 
     @property
-    def heard(self) -> Mapping[str, HeardStatus]:
-        """{worker: its last status}."""
-        return self._heard
+    def heard(self) -> list[HeardStatus]:
+        """The last status of each worker process."""
+        return list(self._heard.values())
 
     def answers(self, order_id: str, offset: int, now_s: float) -> Answers:
         """What the workers that live now have made of the order at this offset of the control topic."""
-        living = [heard for heard in self._heard.values() if heard.is_living(now_s)]
-        return Answers(answers=tuple(_answer(heard, order_id, offset, now_s) for heard in living))
+        living = [(process, heard) for process, heard in self._heard.items() if heard.is_living(now_s)]
+        return Answers(
+            answers=tuple(
+                Answer(
+                    worker=heard.status.id,
+                    host=heard.status.host,
+                    is_taken=heard.status.control_offset > offset,
+                    is_understood=order_id not in heard.status.not_understood_ids,
+                    silent_s=heard.silent_s(now_s),
+                    state=heard.status.state,
+                    inspection=self._inspection(process, offset),
+                )
+                for process, heard in living
+            )
+        )
 
-
-def _answer(heard: HeardStatus, order_id: str, offset: int, now_s: float) -> Answer:
-    status = heard.status
-    return Answer(
-        worker=status.id,
-        host=status.host,
-        is_taken=status.control_offset > offset,
-        is_understood=order_id not in status.not_understood_ids,
-        silent_s=heard.silent_s(now_s),
-        state=status.state,
-        inspection=status.inspection,
-    )
+    def _inspection(self, process: tuple[str, str, int], offset: int) -> str:
+        """What it answered to an order to inspect at this offset, or a later one."""
+        status = self._inspected.get(process)
+        return status.inspection if status is not None and status.control_offset > offset else ""

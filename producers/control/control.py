@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,6 +21,8 @@ from .identity import operator_of_environment, this_host
 from .order_writer import OrderWriter
 from .receipt import OrderReceipt
 
+ONCE_FOR: Final = timedelta(minutes=10)
+"""A worker that takes an order to stop or to inspect later than this ignores it."""
 LONGEST_TEXT: Final = 1_000
 """Of names, keys and reasons, in characters or bytes."""
 
@@ -105,6 +107,68 @@ class Control:
         """End the pause that was ordered with the same target; raises as `pause`."""
         return self.give(replace(self._target(Verb.RESUME, queue, job_type, key, tenant, partition), reason=reason))
 
+    def block(
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        until: datetime | None = None,
+        reason: str,
+    ) -> OrderReceipt:
+        """Let jobs wait as `pause` does, apart from all pauses: a kill switch, which only `unblock` lifts.
+
+        Name one target: a job type; a tenant; a queue with a key. Raises as `pause`.
+
+        Args:
+            reason: why; a block without one would be lifted by accident.
+        """
+        target = self._blocked(Verb.BLOCK, queue, job_type, key, tenant)
+        if not reason.strip():
+            raise OrderRefused(Verb.BLOCK, "it needs a reason, for those who find it later")
+        return self.give(replace(target, until=until, reason=reason))
+
+    def unblock(
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """End the block that was ordered with the same target; raises as `pause`."""
+        return self.give(replace(self._blocked(Verb.UNBLOCK, queue, job_type, key, tenant), reason=reason))
+
+    def worker_quiet(
+        self,
+        *,
+        worker: str | None = None,
+        host: str | None = None,
+        until: datetime | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """Let workers start no job; running ones end, and the partitions stay where they are. Raises as `pause`.
+
+        Args:
+            worker: the id of one; with neither it nor a host, all workers.
+            host: all of this host.
+        """
+        return self.give(replace(self._workers(Verb.QUIET, worker, host), until=until, reason=reason))
+
+    def worker_work(self, *, worker: str | None = None, host: str | None = None, reason: str = "") -> OrderReceipt:
+        """End what `worker_quiet` has ordered with the same target; raises as `pause`."""
+        return self.give(replace(self._workers(Verb.WORK, worker, host), reason=reason))
+
+    def worker_stop(self, *, worker: str | None = None, host: str | None = None, reason: str = "") -> OrderReceipt:
+        """Let workers shut down gracefully, as at SIGTERM: those that run now. Raises as `pause`."""
+        return self.give(replace(self._workers(Verb.STOP, worker, host), until=self._soon(), reason=reason))
+
+    def worker_inspect(self, *, worker: str | None = None, host: str | None = None) -> OrderReceipt:
+        """Ask workers what they are doing: `Answer.inspection` has what each has answered. Raises as `pause`."""
+        return self.give(replace(self._workers(Verb.INSPECT, worker, host), until=self._soon()))
+
     def order(self, verb: Verb) -> ControlOrder:
         """A new order without a target, by this operator, now."""
         return ControlOrder(
@@ -155,6 +219,21 @@ class Control:
         as_bytes = key.encode() if isinstance(key, str) else key
         order = self.order(verb)
         return replace(order, queue=queue, job_type=job_type, key=as_bytes, tenant=tenant, partition=partition)
+
+    def _blocked(
+        self, verb: Verb, queue: str | None, job_type: str | None, key: bytes | str | None, tenant: str | None
+    ) -> ControlOrder:
+        if queue is not None and key is None:
+            raise OrderRefused(verb, "name one of job_type, tenant, or queue with key; a whole queue is paused")
+        return self._target(verb, queue, job_type, key, tenant, None)
+
+    def _workers(self, verb: Verb, worker: str | None, host: str | None) -> ControlOrder:
+        if worker is not None and host is not None:
+            raise OrderRefused(verb, "name a worker or a host, not both")
+        return replace(self.order(verb), worker=worker, worker_host=host)
+
+    def _soon(self) -> datetime:
+        return self._clock() + ONCE_FOR
 
     def _check_queue(self, verb: Verb, name: str, partition: int | None) -> None:
         found = self._pipeline.find_queue(name)
