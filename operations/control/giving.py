@@ -124,7 +124,9 @@ def described(order: ControlOrder) -> str:
     """An order in words: `pause queue mails until 2013-01-01 05:17:00Z`."""
     from ...topology.wire.orders import ONCE, in_words
 
-    until = "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    until = (
+        "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    )
     return f"{order.verb} {in_words(order)}{until}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -110,6 +111,23 @@ class LogReader:
         found = [first, *self._consumer.consume(BATCH, 0)]
         return [message for message in found if self._is_record(message)]
 
+    def read_to_end(self, timeout_s: float) -> Iterator[Message]:
+        """What there is up to the end of this moment.
+
+        Raises:
+            KafkaException: nothing came for so long.
+        """
+        self.is_at_end = False
+        _, end = self.ask_end(timeout_s)
+        give_up_at_s = time.monotonic() + timeout_s
+        while not (self.is_at_end or self.position >= end):
+            messages = self.read(_STEP_S)
+            yield from messages
+            if messages:
+                give_up_at_s = time.monotonic() + timeout_s
+            elif time.monotonic() > give_up_at_s:
+                raise KafkaException(self.trouble or KafkaError(KafkaError._TIMED_OUT))
+
     def close(self) -> None:
         """Disconnect."""
         self._consumer.close()
@@ -155,26 +173,23 @@ def read_log(
     """
     reader = LogReader(cluster, topic, client_id="stoker-control", options={"fetch.wait.max.ms": QUICK_END_MS})
     try:
-        if since_s is None:
-            reader.start(reader.ask_end(timeout_s)[0])
-        else:
-            reader.start_at_time(since_s, timeout_s)
-        yield from _to_end(reader, timeout_s)
-    except KafkaException as failed:
-        raise _in_words(cluster, topic, failed.args[0]) from failed
+        with asking(cluster, topic):
+            if since_s is None:
+                reader.start(reader.ask_end(timeout_s)[0])
+            else:
+                reader.start_at_time(since_s, timeout_s)
+            yield from reader.read_to_end(timeout_s)
     finally:
         reader.close()
 
 
-def _to_end(reader: LogReader, timeout_s: float) -> Iterator[Message]:
-    give_up_at_s = time.monotonic() + timeout_s
-    while not reader.is_at_end:
-        messages = reader.read(_STEP_S)
-        yield from messages
-        if messages:
-            give_up_at_s = time.monotonic() + timeout_s
-        elif not reader.is_at_end and time.monotonic() > give_up_at_s:
-            raise KafkaException(reader.trouble or KafkaError(KafkaError._TIMED_OUT))
+@contextmanager
+def asking(cluster: ClusterSettings, topic: str) -> Iterator[None]:
+    """Turn the client's errors into those that `read_log` raises."""
+    try:
+        yield
+    except KafkaException as failed:
+        raise _in_words(cluster, topic, failed.args[0]) from failed
 
 
 def _in_words(cluster: ClusterSettings, topic: str, error: KafkaError) -> Exception:

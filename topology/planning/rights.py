@@ -164,6 +164,8 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.READ),
+        *_on(_R.TOPIC, _CONTROL, _O.READ),
+        *_on(_R.TOPIC, _WORKERS, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
         *_on(_R.CLUSTER, "kafka-cluster", _O.DESCRIBE_CONFIGS),
     ),
