@@ -42,7 +42,7 @@ class LogReader:
 
     Attributes:
         position: the offset of the next record to read, as far as it is known.
-        is_at_end: whether all is read that was there a moment ago.
+        is_at_end: whether the last `read` has come to the end.
         trouble: why nothing can be read; None while that is not known.
     """
 
@@ -105,6 +105,7 @@ class LogReader:
 
     def read(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for the first record."""
+        self.is_at_end = False
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []

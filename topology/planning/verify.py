@@ -78,8 +78,7 @@ def verify(
     administration = Administration(cluster, timeout_s)
     if duty is not None:
         rights = rights_for(duty, pipeline, queues, with_schemas=with_schemas)
-        names = [spec.name for spec in specs if spec.role is not Role.AUDIT]  # neither worker nor producer sees it
-        require_on_topics(rights, names, cluster, administration)
+        require_on_topics(rights, [spec.name for spec in specs], cluster, administration)
     beside = _BESIDE_JOBS if duty is Duty.WORKER else _BESIDE_JOBS | _OF_CONTROL
     needed = [spec for spec in specs if spec.role not in beside]
     findings = mismatches(queues, needed, read_topics(needed, administration))
