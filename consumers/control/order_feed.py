@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -27,10 +28,11 @@ class OrderFeed:
         trouble: why the topic cannot be read; None where that is not known.
     """
 
-    def __init__(self, reader: LogReader, orders: Orders) -> None:
+    def __init__(self, reader: LogReader, orders: Orders, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader = reader
         self._orders = orders
-        self._known_at_s = time.monotonic()
+        self._clock = clock
+        self._known_at_s = self._clock()
         self._next_ask_at_s = 0.0
         self._end_at_start = 0
         self._has_begun = False
@@ -45,7 +47,7 @@ class OrderFeed:
     @property
     def age_s(self) -> float:
         """For how long it is not known whether there are more orders."""
-        return time.monotonic() - self._known_at_s
+        return self._clock() - self._known_at_s
 
     def take(self, timeout_s: float) -> bool:
         """Take the orders that are there, or wait for one; whether any came."""
@@ -60,19 +62,19 @@ class OrderFeed:
             self._orders.take(message)
         self.trouble = self._reader.trouble
         if self._reader.is_at_end:
-            self._known_at_s = time.monotonic()
+            self._known_at_s = self._clock()
         if not self.is_caught_up and (self._reader.is_at_end or self._reader.position >= self._end_at_start):
             self._orders.end_rereading()
             self.is_caught_up = True
-            self._known_at_s = time.monotonic()
+            self._known_at_s = self._clock()
         return bool(messages)
 
     def ask(self) -> None:
         """Ask the brokers now and then whether there is more than what was taken."""
-        if not self.is_caught_up or time.monotonic() < self._next_ask_at_s:
+        if not self.is_caught_up or self._clock() < self._next_ask_at_s:
             return
-        self._next_ask_at_s = time.monotonic() + ASK_INTERVAL_S
-        asked_at_s = time.monotonic()
+        self._next_ask_at_s = self._clock() + ASK_INTERVAL_S
+        asked_at_s = self._clock()
         try:
             _, end = self._reader.ask_end(ASK_TIMEOUT_S)
         except KafkaException as failed:

@@ -25,6 +25,7 @@ from support.waiting import wait_until
 
 DEADLINE_S = 90.0
 WAIT = timedelta(seconds=60)
+MANY = 300
 
 pytestmark = pytest.mark.timeout(300)  # each worker is a process, on a machine that may do much else
 
@@ -46,15 +47,13 @@ class Scene:
         return process
 
     def wait_states(self, pipeline: Pipeline, **states: str) -> None:
-        """Wait until each of these workers has said this of itself."""
-        wait_until(
-            lambda: (
-                states.items()
-                <= {heard.status.id: heard.status.state for heard in read_workers(pipeline, self.cluster).heard}.items()
-            ),
-            DEADLINE_S,
-            f"{states}",
-        )
+        """Wait until the latest process of each of these workers has said this of itself."""
+        wanted = {self.processes[worker].pid: state for worker, state in states.items()}
+
+        def said() -> dict[int, str]:
+            return {heard.status.pid: heard.status.state for heard in read_workers(pipeline, self.cluster).heard}
+
+        wait_until(lambda: wanted.items() <= said().items(), DEADLINE_S, f"{states}")
 
     def begun(self) -> list[tuple[float, str, int]]:
         """(when, worker, number) of each run."""
@@ -64,6 +63,14 @@ class Scene:
     def done(self) -> set[int]:
         """The numbers of the jobs that ran."""
         return {number for _, _, number in self.begun()}
+
+    def wait_some(self, numbers: range) -> None:
+        """Wait until one of these jobs has begun."""
+        wait_until(lambda: self.done() & set(numbers), DEADLINE_S, "the first jobs")
+
+    def wait_done(self, numbers: range) -> None:
+        """Wait until these jobs have begun, and no others."""
+        wait_until(lambda: self.done() == set(numbers), DEADLINE_S, "all jobs")
 
     def ran_between(self, begin_s: float, end_s: float) -> list[tuple[float, str, int]]:
         """What began in this time."""
@@ -101,31 +108,28 @@ def test_pauses_hold_from_their_answers_on_while_workers_are_killed(
     cluster: ClusterSettings, namespace: str, tmp_path: Path
 ) -> None:
     """No job begins between the answer of all and the order to resume, whoever dies; in the end all have run."""
-    jobs = range(1_500)
     with (
         scene_of(cluster, namespace, tmp_path) as (scene, pipeline, queue),
         Control(pipeline, cluster, operator="ann") as control,
     ):
+        scene.start("w0")
         scene.start("w1")
-        scene.start("w2")
-        scene.wait_states(pipeline, w1="running", w2="running")
-        enqueue(pipeline, cluster, jobs)
-        wait_until(lambda: len(scene.done()) > 50, DEADLINE_S, "the first jobs")
+        scene.wait_states(pipeline, w0="running", w1="running")
         for turn in range(2):
+            jobs = range(turn * 2 * MANY, (turn * 2 + 1) * MANY)
+            enqueue(pipeline, cluster, jobs)
+            scene.wait_some(jobs)
             answers = control.pause(queue="work", reason=f"turn {turn}").wait(WAIT, lambda found: bool(found.taken))
-            taken = workers_of(answers)
-            answered_s = time.time()
-            victim = f"w{turn % 2 + 1}"
-            scene.processes[victim].kill()
-            scene.processes[victim].wait()
-            scene.start(victim)
-            time.sleep(1.0)
+            taken, answered_s = workers_of(answers), time.time()
+            enqueue(pipeline, cluster, range(jobs.stop, jobs.stop + MANY))
+            scene.processes[f"w{turn}"].kill()
+            scene.processes[f"w{turn}"].wait()
+            scene.start(f"w{turn}")
+            scene.wait_states(pipeline, **{f"w{turn}": "running"})
             resumed_s = time.time()
             control.resume(queue="work")
             assert not [run for run in scene.ran_between(answered_s, resumed_s) if run[1] in taken]
-            before = len(scene.done())
-            wait_until(lambda before=before: len(scene.done()) > before, DEADLINE_S, "jobs to go on")
-        wait_until(lambda: scene.done() == set(jobs), DEADLINE_S, "all jobs")
+            scene.wait_done(range(jobs.stop + MANY))
         wait_all_committed(cluster, queue, DEADLINE_S)
 
 
@@ -148,8 +152,8 @@ def test_a_worker_that_starts_takes_the_orders_before_its_first_job(
         scene.start("w2")
         wait_until(lambda: _partitions(pipeline, cluster) == 4, DEADLINE_S, "the partitions")
         assert scene.begun() == []
-        assert workers_of(control.resume(queue="work").wait(WAIT)) >= {"w1", "w2"}
-        wait_until(lambda: scene.done() == set(range(100)), DEADLINE_S, "all jobs")
+        control.resume(queue="work").wait(WAIT, lambda found: {"w1", "w2"} <= workers_of(found))
+        scene.wait_done(range(100))
         wait_all_committed(cluster, queue, DEADLINE_S)
 
 
@@ -202,7 +206,7 @@ def test_workers_are_quiet_and_stop_by_order(cluster: ClusterSettings, namespace
         scene.start("two")
         scene.wait_states(pipeline, one="quiet", two="running")
         control.worker_work(worker="one").wait(WAIT)
-        wait_until(lambda: scene.done() == set(range(20)), DEADLINE_S, "all jobs")
+        scene.wait_done(range(20))
         wait_all_committed(cluster, queue, DEADLINE_S)
         control.worker_stop()
         assert [process.wait(DEADLINE_S) for process in (one, scene.processes["two"])] == [0, 0]
@@ -227,6 +231,6 @@ def test_a_pause_holds_through_a_storm_of_rebalances(
             scene.processes[f"w{turn - 1}"].send_signal(signal.SIGTERM)
         assert scene.begun() == []
         control.resume(job_type="mail")
-        wait_until(lambda: scene.done() == set(range(500)), DEADLINE_S, "all jobs")
+        scene.wait_done(range(500))
         wait_all_committed(cluster, queue, DEADLINE_S)
         assert len(scene.begun()) == 500

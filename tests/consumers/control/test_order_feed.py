@@ -9,7 +9,6 @@ from typing import cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from stoker.consumers.control import order_feed
 from stoker.consumers.control.order_feed import OrderFeed
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
@@ -89,11 +88,13 @@ class Scene:
     """A feed that takes pauses of two queues."""
 
     log: Log = field(default_factory=Log)
+    now_s: float = 1_000.0
 
     def __post_init__(self) -> None:
         """Begin; nothing is read yet."""
         self.pauses = {name: Pauses(GateRow()) for name in ("mails", "calls")}
-        self.feed = OrderFeed(cast(LogReader, self.log), Orders([PauseOrders(self.pauses)]))
+        orders = Orders([PauseOrders(self.pauses)])
+        self.feed = OrderFeed(cast(LogReader, self.log), orders, clock=lambda: self.now_s)
 
     @property
     def paused(self) -> list[str]:
@@ -127,21 +128,19 @@ def test_it_is_caught_up_when_all_orders_are_taken_that_were_there() -> None:
     assert (scene.paused, scene.feed.taken_below) == (["calls"], 5)
 
 
-def test_without_brokers_it_keeps_what_it_has_and_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_brokers_it_keeps_what_it_has_and_grows_old() -> None:
     """It is young again when it has asked for the end, and is there."""
-    now_s = 1_000.0
-    monkeypatch.setattr(order_feed.time, "monotonic", lambda: now_s)
     scene = Scene()
     scene.log.give("mails")
     scene.read()
     scene.log.is_away = True
-    now_s += 100
+    scene.now_s += 100
     scene.read()
     scene.feed.ask()
     assert (scene.paused, scene.feed.age_s) == (["mails"], 100)
     assert scene.feed.trouble is not None
     scene.log.is_away = False
-    now_s += 100
+    scene.now_s += 100
     scene.feed.ask()
     assert scene.feed.age_s == 0
 
@@ -172,16 +171,14 @@ def test_a_topic_that_was_made_anew_is_read_from_its_beginning(orders: int) -> N
     assert (scene.paused, scene.feed.is_caught_up) == (["calls"], True)
 
 
-def test_after_a_day_without_the_topic_all_orders_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_day_without_the_topic_all_orders_are_read_again() -> None:
     """The log may have forgotten that one was lifted."""
-    now_s = 1_000.0
-    monkeypatch.setattr(order_feed.time, "monotonic", lambda: now_s)
     scene = Scene()
     scene.log.give("mails")
     scene.log.give("calls")
     scene.read()
     del scene.log.records[0]  # compacted away, with what has lifted it
-    now_s += 2 * 24 * 3_600
+    scene.now_s += 2 * 24 * 3_600
     scene.feed.ask()
     scene.read()
     assert scene.paused == ["calls"]

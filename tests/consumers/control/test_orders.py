@@ -24,7 +24,12 @@ NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
 
 def order(verb: str = Verb.PAUSE, **fields: Any) -> ControlOrder:
     """An order by ann, an hour ago."""
-    named = {"order_id": "1", "operator": "ann", "host": "web-1", "at": NOW - timedelta(hours=1)} | fields
+    named: dict[str, Any] = {
+        "order_id": "1",
+        "operator": "ann",
+        "host": "web-1",
+        "at": NOW - timedelta(hours=1),
+    } | fields
     return ControlOrder(verb=verb, **named)
 
 

@@ -22,7 +22,7 @@ def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Que
     @pipeline.job(queue)
     def mail(number: int) -> None:
         note_run(runs, f"{time.time():.6f} {worker} {number}")
-        time.sleep(0.002)
+        time.sleep(0.01)
 
     return pipeline, queue, mail
 
