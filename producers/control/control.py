@@ -23,6 +23,7 @@ from .receipt import OrderReceipt
 
 ONCE_FOR: Final = timedelta(minutes=10)
 """A worker that takes an order to stop or to inspect later than this ignores it."""
+ONE_TARGET: Final = "name one target: a queue, a job type, a tenant, a queue with a key, or a queue with a partition"
 LONGEST_TEXT: Final = 1_000
 """Of names, keys and reasons, in characters or bytes."""
 
@@ -211,7 +212,7 @@ class Control:
         named = [name for name, value in (("job_type", job_type), ("tenant", tenant)) if value is not None]
         within = [name for name, value in (("key", key), ("partition", partition)) if value is not None]
         if len(named) + (queue is not None) != 1 or len(within) > 1 or (within and queue is None):
-            raise OrderRefused(verb, "name one of queue, job_type, tenant, queue with key, or queue with partition")
+            raise OrderRefused(verb, ONE_TARGET)
         if queue is not None:
             self._check_queue(verb, queue, partition)
         if job_type is not None:
@@ -224,7 +225,7 @@ class Control:
         self, verb: Verb, queue: str | None, job_type: str | None, key: bytes | str | None, tenant: str | None
     ) -> ControlOrder:
         if queue is not None and key is None:
-            raise OrderRefused(verb, "name one of job_type, tenant, or queue with key; a whole queue is paused")
+            raise OrderRefused(verb, "name a job type, a tenant, or a queue with a key; a whole queue is paused")
         return self._target(verb, queue, job_type, key, tenant, None)
 
     def _workers(self, verb: Verb, worker: str | None, host: str | None) -> ControlOrder:
