@@ -55,11 +55,16 @@ class OrderFeed:
             return False
         expected = self._reader.position
         messages = self._reader.read(timeout_s)
+        first = messages[0].offset() or 0 if messages else self._reader.position
+        if first < expected:
+            self._begin_anew("its offsets have begun again")
+            return False
         for message in messages:
-            if (message.offset() or 0) < expected:
-                self._begin_anew("its offsets have begun again")
-                return False
             self._orders.take(message)
+        self._note_progress()
+        return bool(messages)
+
+    def _note_progress(self) -> None:
         self.trouble = self._reader.trouble
         if self._reader.is_at_end:
             self._known_at_s = self._clock()
@@ -67,7 +72,6 @@ class OrderFeed:
             self._orders.end_rereading()
             self.is_caught_up = True
             self._known_at_s = self._clock()
-        return bool(messages)
 
     def ask(self) -> None:
         """Ask the brokers now and then whether there is more than what was taken."""
