@@ -103,10 +103,16 @@ class JobDiscarded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCancelled(_Event):
-    """The job was cancelled while it ran."""
+    """The job was cancelled; `by` has who did it, why, and by which order, as far as that is known."""
 
     kind: ClassVar[str] = "cancelled"
     message: str
+    by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """`operator`, `reason`, `order_id`."""
+        return self.by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

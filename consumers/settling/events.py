@@ -71,8 +71,9 @@ def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) ->
             return JobExpired(subject=subject, at=at, worker=worker, message=_text(detail))
         case Cancelled(reason="discarded", detail=detail):
             return JobDiscarded(subject=subject, at=at, worker=worker, message=_text(detail))
-        case Cancelled(detail=detail):
-            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail))
+        case Cancelled(detail=detail, by=by):
+            who = {} if by is None else {name: _text(value) for name, value in by.detail.items()}
+            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail), by=who)
         case Done() | Rescheduled() | Skipped() | Interrupted():
             return None
         case _:

@@ -25,6 +25,7 @@ from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
 from ..job.run import Run
 from ..partitions.ledger import Ledger
+from ..records.cancellation import Cancellation
 from ..records.outcomes import (
     DONE,
     INTERRUPTED,
@@ -204,7 +205,7 @@ def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome |
 
 def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -> Outcome:
     if job.run.interrupt_reason == "cancel":
-        return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
+        return _cancelled(job.run.cancellation)
     match answer:
         case Failed() if job.run.interrupt_reason == "shutdown":
             return INTERRUPTED
@@ -222,6 +223,11 @@ def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -
             return _retry(job, answer, step_context)
         case _:
             assert_never(answer)
+
+
+def _cancelled(by: Cancellation | None) -> Cancelled:
+    who = "" if by is None else f", {by}"
+    return Cancelled(reason="cancelled", detail=f"it was cancelled while it ran{who}", by=by)
 
 
 def _retry(job: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:
