@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -22,8 +22,6 @@ from .errors import WorkerCrashed
 from .gates.pauses import Pause, Pauses
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
-from .job.run import Run
-from .records.cancellation import Cancellation
 from .records.source import Reader
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -115,9 +113,10 @@ class QueueWorker:
         """End that; called from any thread."""
         self._pauses.end(Pause(self.queue.name, job_type, key))
 
-    def cancel_running(self, cancellation_of: Callable[[Run], Cancellation | None]) -> int:
-        """End the running jobs for which there is a cancellation; gives how many. Called from any thread."""
-        return self._parts.dispatch.watchdog.cancel(cancellation_of)
+    def end_cancelled(self) -> int:
+        """End the running jobs for which a cancel stands; gives how many these are. Called from any thread."""
+        cancels, name = self._parts.cancels, self.queue.name
+        return self._parts.dispatch.watchdog.cancel(lambda run: cancels.of(run.record, name))
 
     @property
     def gate(self) -> Pauses:

@@ -40,6 +40,7 @@ from .instruments.instrument import Instrument
 from .instruments.instruments import Instruments
 from .isolation import child_flag
 from .queue_worker import QueueWorker
+from .records.cancels import Cancels
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames
 from .settings import WorkerSettings
@@ -106,6 +107,7 @@ class Worker:
         self._contracts = ContractCheck(pipeline, self._store, names)
         self._check_contracts()
         self._instruments = Instruments(instruments)
+        self._cancels = Cancels()
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._note_contracts()
@@ -127,7 +129,13 @@ class Worker:
 
     def _make(self, queue: Queue) -> QueueWorker:
         parts = WorkerParts(
-            self._pipeline, queue, self._cluster, self._store, self.settings, instruments=self._instruments
+            self._pipeline,
+            queue,
+            self._cluster,
+            self._store,
+            self.settings,
+            instruments=self._instruments,
+            cancels=self._cancels,
         )
         return QueueWorker(parts)
 

@@ -18,6 +18,7 @@ from typing import Final
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
+from ..job.signals import JobCancelled
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
@@ -182,6 +183,8 @@ class IsolatedRunners(Runners[Slot]):
             if self._is_stopping:  # too late for `stop` to see the job
                 slot.interrupt(job.run, "shutdown")
             try:
+                if job.cancels.stands and job.is_cancelled():
+                    return Raised(JobCancelled())
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()

@@ -21,6 +21,7 @@ from ...schemas.job_events import (
 from ...topology import Queue
 from ...topology.wire import headers as wire
 from ..job.heartbeats import JobProgress
+from ..records.cancellation import Cancellation
 from ..records.outcomes import (
     Cancelled,
     Dead,
@@ -72,8 +73,7 @@ def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) ->
         case Cancelled(reason="discarded", detail=detail):
             return JobDiscarded(subject=subject, at=at, worker=worker, message=_text(detail))
         case Cancelled(detail=detail, by=by):
-            who = {} if by is None else {name: _text(value) for name, value in by.detail.items()}
-            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail), by=who)
+            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail), by=_detail_of(by))
         case Done() | Rescheduled() | Skipped() | Interrupted():
             return None
         case _:
@@ -92,6 +92,10 @@ def progress_event(
         done=latest.done,
         total=latest.total,
     )
+
+
+def _detail_of(by: Cancellation | None) -> dict[str, str]:
+    return {} if by is None else {name: _text(value) for name, value in by.detail.items()}
 
 
 def _text(text: str) -> str:

@@ -66,7 +66,7 @@ def check_dead_letter(job: Job, letter: Message) -> None:
 def name_of(record: Record, outcome: Outcome) -> str | None:
     """What the ledger shall have of an outcome; None where it has nothing."""
     match outcome:
-        case Done() | Cancelled(reason="discarded"):
+        case Done() | Cancelled(reason="discarded" | "cancelled"):
             return record.deduplication_id
         case Retried() | Dead():
             return tried_name(record)
