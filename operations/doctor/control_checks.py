@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ...producers.control.answers import HeardStatus
 from ...producers.control.errors import ControlNotReady
@@ -11,6 +11,7 @@ from ...producers.control.standing import read_standing_orders, read_workers
 from ...schemas.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
+from ..cluster_view import ConsumerGroup
 from .cluster_checks import CLUSTER
 from .facts import Facts
 from .findings import Finding, broken, held, unknown
@@ -38,7 +39,7 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
         yield unknown(PROMISE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
         return
-    findings = list(_of_workers(pipeline, facts, heard, now_s))
+    findings = list(check_workers(pipeline, facts.groups, heard, now_s))
     yield from findings
     if not findings:
         living = sum(one.is_living(now_s) for one in heard)
@@ -51,7 +52,10 @@ def _topics(pipeline: Pipeline) -> tuple[str, str]:
     return pipeline.control_topic, pipeline.workers_topic
 
 
-def _of_workers(pipeline: Pipeline, facts: Facts, heard: Sequence[HeardStatus], now_s: float) -> Iterator[Finding]:
+def check_workers(
+    pipeline: Pipeline, groups: Mapping[str, ConsumerGroup], heard: Sequence[HeardStatus], now_s: float
+) -> Iterator[Finding]:
+    """What is wrong with the workers, by their last statuses; nothing where all is well. Pure."""
     living = [one for one in heard if one.is_living(now_s)]
     for one in heard:
         if one not in living and one.status.state != WorkerState.GONE:
@@ -61,7 +65,7 @@ def _of_workers(pipeline: Pipeline, facts: Facts, heard: Sequence[HeardStatus], 
     for one in living:
         yield from _of_worker(one)
     for queue in pipeline.queues.values():
-        yield from _mute_members(queue, facts, living)
+        yield from _mute_members(queue, groups[queue.group], living)
 
 
 def _of_worker(one: HeardStatus) -> Iterator[Finding]:
@@ -74,9 +78,9 @@ def _of_worker(one: HeardStatus) -> Iterator[Finding]:
         yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
 
 
-def _mute_members(queue: Queue, facts: Facts, living: Sequence[HeardStatus]) -> Iterator[Finding]:
+def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[HeardStatus]) -> Iterator[Finding]:
     """Workers of a release without control have partitions, and write no status."""
-    members = len(facts.groups[queue.group].members)
+    members = len(group.members)
     known = sum(any(share.queue == queue.name for share in one.status.queues) for one in living)
     if members > known:
         observed = f"{members - known} of {members} workers write no status, so they take no orders"
