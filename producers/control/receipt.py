@@ -68,10 +68,10 @@ class OrderReceipt:
 
     def _watch(self, reader: LogReader, deadline_s: float, is_enough: Callable[[Answers], bool]) -> Answers:
         """Read to the end first: only then is it known who lives."""
-        book, was_at_end = StatusBook(), False
+        book, was_at_end, end = StatusBook(), False, reader.ask_end(_ASK_S)[1]
         while True:
             book.note(reader.read(_STEP_S))
-            was_at_end = was_at_end or reader.is_at_end
+            was_at_end = was_at_end or reader.is_at_end or reader.position >= end
             now_s = time.monotonic()
             answers = book.answers(self.order_id, self.offset, self.at_s + now_s - self.asked_at_s)
             if was_at_end and is_enough(answers):
