@@ -19,6 +19,7 @@ from ..control.giving import (
     giving_of,
     giving_options,
     instant_of,
+    lift,
     target_options,
     with_options,
 )
@@ -72,7 +73,7 @@ def resume(app: AppContext, /, **options: Any) -> None:
     Resuming a queue does not end the pauses of its types and keys: `stoker control list` shows what stands.
     """
     giving = giving_of(options)
-    give(app, giving, lambda control: control.resume(**options, reason=giving.reason))
+    lift(app, giving, lambda control: control.resume(**options, reason=giving.reason))
 
 
 _BLOCKED: Final = (
@@ -113,7 +114,7 @@ def block(app: AppContext, /, *, until: datetime | timedelta | None, **options: 
 def unblock(app: AppContext, /, **options: Any) -> None:
     """End the block that was ordered with the same target."""
     giving = giving_of(options)
-    give(app, giving, lambda control: control.unblock(**options, reason=giving.reason))
+    lift(app, giving, lambda control: control.unblock(**options, reason=giving.reason))
 
 
 control.add_command(worker)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
     from ...schemas.control_records import ControlOrder
 
+NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoker control list` shows those that do"
+
 Command = TypeVar("Command", bound=Callable[..., object])
 
 _GIVING: Final = (
@@ -107,6 +109,22 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
         _tell(receipt.order, answers)
     if answers is not None and answers.missing:
         raise Failure(_missing(receipt.order, answers, giving.timeout), ExitCode.FINDING)
+
+
+def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
+    """Give an order that lifts another one, as `give` does; say so where there is none to lift, as after a slip."""
+    from ...producers.control.standing import read_standing_orders
+    from ...topology.wire.orders import order_key
+
+    standing = {order_key(found) for found in read_standing_orders(app.pipeline, app.cluster)}
+
+    def noted(control: Control) -> OrderReceipt:
+        receipt = order(control)
+        if order_key(receipt.order) not in standing:
+            echo_line(NOTHING_LIFTED, err=True)
+        return receipt
+
+    give(app, giving, noted)
 
 
 def _tell(order: ControlOrder, answers: Answers | None) -> None:

@@ -14,7 +14,7 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration
-from .giving import ending_options, give, giving_of, giving_options, instant_of, with_options
+from .giving import ending_options, give, giving_of, giving_options, instant_of, lift, with_options
 
 if TYPE_CHECKING:
     from ...producers.control import Answers
@@ -71,7 +71,7 @@ def quiet(app: AppContext, /, *, until: datetime | timedelta | None, **options: 
 def work(app: AppContext, /, **options: Any) -> None:
     """Let workers start jobs again: ends `quiet` that was ordered with the same target."""
     giving, target = giving_of(options), _target_of(options)
-    give(app, giving, lambda control: control.worker_work(**target, reason=giving.reason))
+    lift(app, giving, lambda control: control.worker_work(**target, reason=giving.reason))
 
 
 @worker.command(short_help="Let workers shut down.")

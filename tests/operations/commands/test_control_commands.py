@@ -47,12 +47,16 @@ def test_an_order_stands_and_is_logged_until_it_is_lifted(shop: Shop) -> None:
     assert [found["order_id"] for found in mails["orders"]] == [order["order_id"]]
     lifted = shop.stoker("control", "resume", "--queue", "mails", "--operator", "bob", "--wait")
     assert "no worker runs; those that start take it before their first job" in lifted.output
+    assert "lifts nothing" not in lifted.output
     assert "no order stands" in shop.stoker("control", "list").output
+    assert "lifts nothing" in shop.stoker("control", "resume", "--queue", "bills").output
     logged = [json.loads(line) for line in shop.stoker("control", "log", "--json").stdout.splitlines()]
-    assert [(found["verb"], found["operator"]) for found in logged] == [("pause", "ann"), ("resume", "bob")]
+    assert [(found["verb"], found["operator"]) for found in logged] == [
+        *(("pause", "ann"), ("resume", "bob"), ("resume", "ann")),
+    ]
     table = shop.stoker("control", "log", "--limit", "1").output
-    assert "resume queue mails" in table
-    assert "pause queue mails" not in table
+    assert "resume queue bills" in table
+    assert "mails" not in table
 
 
 def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None:
