@@ -61,8 +61,8 @@ def test_an_order_stands_and_is_logged_until_it_is_lifted(shop: Shop) -> None:
 
 def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None:
     """A worker is listed with what it does, and counted where it has taken an order."""
-    with running_worker(shop.pipeline, cluster, worker_id="w1") as running:
-        wait_until(lambda: len(running.worker.snapshot()) == len(shop.pipeline.queues), what="the worker")
+    with running_worker(shop.pipeline, cluster, worker_id="w1"):
+        wait_until(lambda: json.loads(shop.stoker("workers", "--json").stdout), what="the worker")
         given = shop.stoker("control", "block", "--tenant", "acme", "--reason", "fraud", "--wait", "--timeout", "60s")
         assert given.exit_code == 0, given.output
         assert "taken by the one worker that runs" in given.output
