@@ -45,6 +45,7 @@ from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import TierReader
+from .records.cancels import NO_CANCELS, Cancels
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler, SettlingClients
@@ -63,11 +64,12 @@ class WorkerParts:
         store: SchemaStore,
         settings: WorkerSettings,
         instruments: Instruments = NO_INSTRUMENTS,
+        cancels: Cancels = NO_CANCELS,
     ) -> None:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
         self.poll_state = PollThreadState()
-        self.instruments = instruments
+        self.instruments, self.cancels = instruments, cancels
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -124,6 +126,7 @@ class WorkerParts:
             decoder=self.decoder,
             ledgers=self.assignments.ledgers,
             instruments=self.instruments,
+            cancels=self.cancels,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 

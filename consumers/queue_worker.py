@@ -19,7 +19,7 @@ from ..schemas import Contract
 from . import log_keys
 from .assembly import WorkerParts
 from .errors import WorkerCrashed
-from .gates.pauses import Pause
+from .gates.pauses import Pause, Pauses
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .records.source import Reader
@@ -61,8 +61,8 @@ class QueueWorker:
         for contract in contracts:
             self._parts.decoder.note_order(contract)
 
-    def run(self) -> None:
-        """Work until `stop` is called; then shut down gracefully.
+    def run(self, may_begin: threading.Event) -> None:
+        """Work until `stop` is called, once jobs may begin; then shut down gracefully.
 
         Raises:
             WorkerCrashed: a part of the worker failed; nothing is lost, but this process cannot go on.
@@ -70,8 +70,10 @@ class QueueWorker:
         parts = self._parts
         parts.poll_state.begin()
         parts.dispatch.start()
-        parts.member.join()
         try:
+            while not (parts.poll_state.is_stopping.is_set() or may_begin.wait(POLL_TIMEOUT_S)):
+                parts.poll_state.note_turn()
+            parts.member.join()
             while not parts.poll_state.is_stopping.is_set():
                 self._turn()
         finally:
@@ -110,6 +112,16 @@ class QueueWorker:
     def resume(self, job_type: str | None, key: bytes | None) -> None:
         """End that; called from any thread."""
         self._pauses.end(Pause(self.queue.name, job_type, key))
+
+    def end_cancelled(self) -> int:
+        """End the running jobs for which a cancel stands; gives how many these are. Called from any thread."""
+        cancels, name = self._parts.cancels, self.queue.name
+        return self._parts.dispatch.watchdog.cancel(lambda run: cancels.of(run.record, name))
+
+    @property
+    def gate(self) -> Pauses:
+        """All its pauses, for those who order them."""
+        return self._pauses
 
     @property
     def pauses(self) -> tuple[Pause, ...]:

@@ -29,6 +29,9 @@ from ..topology.planning.verify import verify
 from . import log_keys
 from .assembly import WorkerParts
 from .contract_check import ContractCheck
+from .control.control_thread import ControlThread
+from .control.making import make_control
+from .control.process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
 from .inspection.queue_inspection import QueueInspection
@@ -37,6 +40,7 @@ from .instruments.instrument import Instrument
 from .instruments.instruments import Instruments
 from .isolation import child_flag
 from .queue_worker import QueueWorker
+from .records.cancels import Cancels
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames
 from .settings import WorkerSettings
@@ -52,6 +56,8 @@ INSPECT_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
 WATCH_INTERVAL_S: Final = 0.1
+LAST_WORDS_S: Final = 2.0
+"""How long the process waits at its end for the word that this worker is gone to be written."""
 
 InspectionSink = Callable[[Sequence[QueueInspection]], None]
 
@@ -101,6 +107,7 @@ class Worker:
         self._contracts = ContractCheck(pipeline, self._store, names)
         self._check_contracts()
         self._instruments = Instruments(instruments)
+        self._cancels = Cancels()
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._note_contracts()
@@ -110,6 +117,7 @@ class Worker:
         self._has_given_up = False
         self._hanging: dict[str, tuple[float, float]] = {}
         self._signals: deque[str] = deque()
+        self._control = self._make_control()
 
     def _check_contracts(self) -> None:
         """Compare the contracts with the store's; a worker that cannot be made leaves no open store behind."""
@@ -121,9 +129,28 @@ class Worker:
 
     def _make(self, queue: Queue) -> QueueWorker:
         parts = WorkerParts(
-            self._pipeline, queue, self._cluster, self._store, self.settings, instruments=self._instruments
+            self._pipeline,
+            queue,
+            self._cluster,
+            self._store,
+            self.settings,
+            instruments=self._instruments,
+            cancels=self._cancels,
         )
         return QueueWorker(parts)
+
+    def _make_control(self) -> ControlThread:
+        process = WorkerProcess(
+            worker_id=self.settings.worker_id,
+            pauses={worker.queue.name: worker.gate for worker in self._workers},
+            runners={queue.name: count_runners(self._pipeline, queue, self.settings) for queue in self._queues},
+            snapshot=self.snapshot,
+            inspect=self.inspect,
+            stop=self.stop,
+            is_stopping=self._stopped.is_set,
+            has_ended=lambda: not any(thread.is_alive() for thread in self._threads),
+        )
+        return make_control(self._pipeline, self._cluster, process, on_crash=self._note_crash)
 
     def _note_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
@@ -145,6 +172,7 @@ class Worker:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
             self._handle_signals()
             self._watch()
+        self._control.join(LAST_WORDS_S)
         self._store.close()
         if self._failure is not None:
             raise self._failure
@@ -161,6 +189,10 @@ class Worker:
             extra={log_keys.WORKER: self.settings.worker_id},
         )  # fmt: skip
         self._contracts.start(self._note_contracts, self._note_refused)
+        self._start_queues(daemon=daemon)
+        self._control.start(daemon=daemon)
+
+    def _start_queues(self, *, daemon: bool) -> None:
         for worker in self._workers:
             name = f"stoker-poll-{worker.queue.name}"
             thread = threading.Thread(target=self._run_one, args=(worker,), name=name, daemon=daemon)
@@ -232,12 +264,17 @@ class Worker:
 
     def _run_one(self, worker: QueueWorker) -> None:
         try:
-            worker.run()
+            worker.run(self._control.is_ready)
         except BaseException as error:  # whatever ends a queue's thread ends the process, with its cause
             cause = None if isinstance(error, NotAuthorized) else error  # a missing right is no fault of code
             _LOGGER.critical("the worker of queue %r failed: %s", worker.queue.name, error, exc_info=cause)
             self._failure = self._failure or error
             self.stop()
+
+    def _note_crash(self, error: BaseException) -> None:
+        _LOGGER.critical("the worker cannot take orders any more and stops: %s", error, exc_info=error)
+        self._failure = self._failure or error
+        self.stop()
 
     def _note_refused(self, refused: ContractsRefused) -> None:
         _LOGGER.critical("the worker stops: %s", refused)

@@ -10,6 +10,7 @@ from ..topology.wire import headers as wire
 from .errors import OptionRefused
 
 MAX_KEY_BYTES: Final = 1_024
+MAX_TENANT_BYTES: Final = 256
 MAX_ID_CHARS: Final = 256
 MAX_SOURCE_CHARS: Final = 256
 MAX_HEADERS_BYTES: Final = 16 * 1024
@@ -28,11 +29,28 @@ def check_key(job_type: str, key: str | None) -> bytes | None:
         return None
     if not isinstance(key, str):
         raise OptionRefused(job_type, "key", f"must be text or None, not {type(key).__name__}")
-    encoded = _utf8(job_type, "key", key)
-    if not 0 < len(encoded) <= MAX_KEY_BYTES:
-        raise OptionRefused(
-            job_type, "key", f"must have 1 to {MAX_KEY_BYTES} bytes, not {len(encoded)}; None means no order"
-        )
+    return _sized(job_type, "key", key, MAX_KEY_BYTES, "None means no order")
+
+
+def check_tenant(job_type: str, tenant: str | None) -> bytes | None:
+    """Return the tenant as it goes on the wire.
+
+    Raises:
+        OptionRefused: it is no text, empty, too long, or has characters that do not print.
+    """
+    if tenant is None:
+        return None
+    if not isinstance(tenant, str):
+        raise OptionRefused(job_type, "tenant", f"must be text or None, not {type(tenant).__name__}")
+    if not tenant.isprintable():
+        raise OptionRefused(job_type, "tenant", f"has characters that do not print: {tenant!r}; give another name")
+    return _sized(job_type, "tenant", tenant, MAX_TENANT_BYTES, "None means no tenant")
+
+
+def _sized(job_type: str, option: str, text: str, max_bytes: int, remedy: str) -> bytes:
+    encoded = _utf8(job_type, option, text)
+    if not 0 < len(encoded) <= max_bytes:
+        raise OptionRefused(job_type, option, f"must have 1 to {max_bytes} bytes, not {len(encoded)}; {remedy}")
     return encoded
 
 

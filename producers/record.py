@@ -13,9 +13,10 @@ from confluent_kafka import murmur2
 from .. import schemas
 from ..schemas import SchemaStore
 from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions, JobCall
-from ..topology.declaration.ordering_key import KeyNotFound
+from ..topology.declaration.labels import LabelNotFound
+from ..topology.declaration.queue import Queue
 from ..topology.wire import headers as wire
-from .call_options import check_headers, check_id, check_key, check_source
+from .call_options import check_headers, check_id, check_key, check_source, check_tenant
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
 from .trace import trace_headers
 
@@ -48,7 +49,7 @@ class RecordBuilder:
     Args:
         store: frames payloads with the id of their schema; the contract must be registered before.
         source: what goes out as `ce_source` unless a call sets another.
-        partitions: {topic: partitions it has}, for jobs that are placed by their identity.
+        partitions: {topic: partitions it has}, for jobs that are placed by their tenant or identity.
         clock: what goes out as `ce_time`.
     """
 
@@ -73,22 +74,30 @@ class RecordBuilder:
         job_type, options = call.job_type, call.options
         value = self._value(call)
         key = _key(call)
+        tenant = None if job_type.tenant is None and options.tenant is None else _tenant(call)
         topic, shared = self._shared_part(job_type, options.source)
         now_ns = self._clock()
-        if options is NO_OPTIONS:
+        if options is NO_OPTIONS and tenant is None:
             job_id, partition, own = str(uuid_utils.uuid7()), ANY_PARTITION, _NONE
         else:
-            job_id, partition = _job_id(job_type, options), self._partition(topic, key, options)
+            job_id, partition = _job_id(job_type, options), self._partition(job_type.queue, key, tenant, options)
             own = _own_headers(job_type.name, options, now_ns)
+            if tenant is not None:
+                own = [(wire.TENANT, tenant), *own]
         fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
         return Record(topic, key, value, [*shared, *fresh, *own, *trace_headers()], partition, job_id)
 
-    def _partition(self, topic: str, key: bytes | None, options: CallOptions) -> int:
-        """Without an ordering key, repetitions of one identity must still meet the same partition's ledger."""
+    def _partition(self, queue: Queue, key: bytes | None, tenant: bytes | None, options: CallOptions) -> int:
+        """Of a queue that routes by tenant, the tenant's; else the key's.
+
+        Without a key, repetitions of one identity must still meet the same partition's ledger.
+        """
+        if tenant is not None and queue.route_by == "tenant":
+            return partition_of(tenant, self._partitions[queue.topic])
         identity = options.idempotency_key or options.job_id
         if key is not None or identity is None:
             return ANY_PARTITION
-        return partition_of(identity.encode(), self._partitions[topic])
+        return partition_of(identity.encode(), self._partitions[queue.topic])
 
     def _value(self, call: JobCall) -> bytes:
         job_type = call.job_type
@@ -114,8 +123,15 @@ class RecordBuilder:
 def _key(call: JobCall) -> bytes | None:
     try:
         return check_key(call.job_type.name, call.key)
-    except KeyNotFound as not_found:
+    except LabelNotFound as not_found:
         raise OptionRefused(call.job_type.name, "key", not_found.reason) from not_found
+
+
+def _tenant(call: JobCall) -> bytes | None:
+    try:
+        return check_tenant(call.job_type.name, call.tenant)
+    except LabelNotFound as not_found:
+        raise OptionRefused(call.job_type.name, "tenant", not_found.reason) from not_found
 
 
 def shared_headers(job_type: str, source: str) -> wire.HeaderList:

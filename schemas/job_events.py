@@ -25,6 +25,7 @@ class EventSubject:
         job_id, job_type: empty where only the record's place is known; of an operator's action, its id and nothing.
         partition, offset: -1 where there is no record.
         attempt: 0 where there is none.
+        tenant: empty where the job has none.
     """
 
     job_id: str
@@ -34,6 +35,7 @@ class EventSubject:
     partition: int = -1
     offset: int = -1
     attempt: int = 0
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +103,16 @@ class JobDiscarded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCancelled(_Event):
-    """The job was cancelled while it ran."""
+    """The job was cancelled; `by` has who did it, why, and by which order, as far as that is known."""
 
     kind: ClassVar[str] = "cancelled"
     message: str
+    by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """`operator`, `reason`, `order_id`."""
+        return self.by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from .codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
 from .codec.schema import RecordSchema
 from .errors import Undecodable, UnknownSchema
 
-OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent"]
+OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent", "ControlOrder", "WorkerStatus"]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 

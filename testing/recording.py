@@ -17,6 +17,7 @@ from ..producers.record import RecordBuilder
 from ..schemas.stores.memory_store import MemorySchemaStore
 from ..topology import JobType, Pipeline
 from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall
+from ..topology.wire.headers import TENANT
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,7 +32,7 @@ class RecordedJob:
     Attributes:
         job_type: its job type; `job.call` runs it again with a `JobRunner`.
         args, kwargs: as they were given.
-        key, job_id: the ordering key, and the id that its receipt has.
+        key, tenant, job_id: the ordering key, for whom it is, and the id that its receipt has.
         headers: {name: value} as on the wire.
     """
 
@@ -39,6 +40,7 @@ class RecordedJob:
     args: tuple[object, ...]
     kwargs: dict[str, object]
     key: str | None
+    tenant: str | None
     job_id: str
     headers: dict[str, bytes]
     call: JobCall
@@ -87,14 +89,16 @@ class RecordingProducer:
         self._require_usable()
         self._readiness.prepare(call.job_type)
         record = self._builder.build(call)
+        headers = {name: value or b"" for name, value in record.headers}
         self.jobs.append(
             RecordedJob(
                 job_type=call.job_type,
                 args=call.args,
                 kwargs=call.kwargs,
                 key=None if record.key is None else record.key.decode(),
+                tenant=headers[TENANT].decode() if TENANT in headers else None,
                 job_id=record.job_id,
-                headers={name: value or b"" for name, value in record.headers},
+                headers=headers,
                 call=call,
             )
         )

@@ -1,10 +1,15 @@
-"""`Pauses`: lets the jobs of a queue wait, or those of a type or a key, until a person resumes them."""
+"""`Pauses`: lets jobs of a queue wait, all of them or those of a type, key, tenant or partition, until that is ended.
+
+A pause is made by `Worker.pause`, and holds in this process, or is ordered through control, and holds in all.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -19,6 +24,38 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger("stoker.worker")
 
+Place = tuple[bytes | None, bytes | None, bytes | None, int | None]
+"""Job type, key, tenant and partition of the jobs that a pause is about; None where that does not matter."""
+Shape = tuple[bool, bool, bool, bool]
+"""Which of these matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ordered:
+    """The order that a pause comes from.
+
+    Attributes:
+        word: the reason in a word: `paused`, `blocked` or `quiet`.
+        operator, reason: who ordered it, and why; the latter may be empty.
+        until_at_s: when it is over, in epoch seconds; None where it is to be lifted.
+        lift: the command that lifts it.
+    """
+
+    order_id: str
+    word: str
+    operator: str
+    reason: str
+    until_at_s: float | None
+    lift: str
+
+    @property
+    def opens(self) -> str:
+        """What ends the wait, and who wanted it, for people."""
+        who = f"(by {self.operator}{f': {self.reason}' if self.reason else ''})"
+        if self.until_at_s is None:
+            return f"`{self.lift}` {who}"
+        return f"{datetime.fromtimestamp(self.until_at_s, UTC):%Y-%m-%dT%H:%M:%SZ}, or `{self.lift}` {who}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -26,29 +63,50 @@ class Pause:
 
     Attributes:
         queue: its name.
-        job_type: only jobs of this type; None for all.
-        key: only jobs of this key; None for all.
+        job_type, key, tenant, partition: only jobs of these; None for all.
+        ordered: the order that it comes from; None of `Worker.pause`.
     """
 
     queue: str
     job_type: str | None = None
     key: bytes | None = None
+    tenant: str | None = None
+    partition: int | None = None
+    ordered: Ordered | None = None
 
     @property
     def word(self) -> str:
         """In a word."""
-        return "paused"
+        return "paused" if self.ordered is None else self.ordered.word
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """The call that ends it."""
-        return {"opens": f"Worker.resume({self._arguments()})"}
+        """What ends it."""
+        opens = f"Worker.resume({self._arguments()})" if self.ordered is None else self.ordered.opens
+        return {"opens": opens}
+
+    @property
+    def until_at_s(self) -> float | None:
+        """When it is over, in epoch seconds; None where it is to be ended."""
+        return None if self.ordered is None else self.ordered.until_at_s
+
+    @property
+    def place(self) -> Place:
+        """Its jobs, as records name them."""
+        return (
+            None if self.job_type is None else self.job_type.encode(),
+            self.key,
+            None if self.tenant is None else self.tenant.encode(),
+            self.partition,
+        )
 
     def __str__(self) -> str:
         """Which jobs these are, for logs."""
         of_type = f" of type {self.job_type!r}" if self.job_type is not None else ""
         of_key = f" of key {wire_text(self.key)!r}" if self.key is not None else ""
-        return f"the jobs{of_type}{of_key} of queue {self.queue!r}"
+        of_tenant = f" of tenant {self.tenant!r}" if self.tenant is not None else ""
+        within = f" in partition {self.partition}" if self.partition is not None else ""
+        return f"the jobs{of_type}{of_key}{of_tenant}{within} of queue {self.queue!r}"
 
     def _arguments(self) -> str:
         of_type = f", job_type={self.job_type!r}" if self.job_type is not None else ""
@@ -62,8 +120,10 @@ class Pauses(Gate):
     def __init__(self, row: GateRow) -> None:
         self._row = row
         self._lock = Lock()
-        self._waits: dict[tuple[bytes | None, bytes | None], Wait] = {}
-        self._standing: tuple[Pause, ...] = ()
+        self._standing: dict[Pause, None] = {}
+        self._at: dict[Place, list[Pause]] = {}
+        self._waits: dict[Place, Wait] = {}
+        self._shapes: dict[Shape, int] = {}
 
     @property
     def is_resting(self) -> bool:
@@ -73,14 +133,21 @@ class Pauses(Gate):
     @property
     def standing(self) -> tuple[Pause, ...]:
         """The pauses that stand, in the order in which they began."""
-        return self._standing
+        with self._lock:
+            return tuple(self._standing)
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Records of paused types and keys may not."""
-        job_type, key = record.header(JOB_TYPE), record.key
-        for place in ((None, None), (job_type, None), (None, key), (job_type, key)):
+        """Records of paused types, keys, tenants and partitions may not."""
+        job_type, key, tenant, partition = record.header(JOB_TYPE), record.key, record.tenant, record.partition
+        for by_type, by_key, by_tenant, by_partition in tuple(self._shapes):
+            place = (
+                job_type if by_type else None,
+                key if by_key else None,
+                tenant if by_tenant else None,
+                partition if by_partition else None,
+            )
             wait = self._waits.get(place)
-            if wait is not None:
+            if wait is not None and (wait.until_at_s is None or wait.until_at_s > now_s):
                 return wait
         return START
 
@@ -89,22 +156,44 @@ class Pauses(Gate):
         with self._lock:
             if pause in self._standing:
                 return
-            self._waits[_place_of(pause)] = Wait(until_at_s=None, why=pause)
-            self._standing += (pause,)
+            self._standing[pause] = None
+            shape = _shape_of(pause.place)
+            self._shapes = {**self._shapes, shape: self._shapes.get(shape, 0) + 1}
+            self._at.setdefault(pause.place, []).append(pause)
+            self._note_longest(pause.place)
         self._row.note_resting()
-        _LOGGER.info("paused: %s", pause, extra={log_keys.QUEUE: pause.queue})
+        _LOGGER.info("%s: %s%s", pause.word, pause, _by(pause), extra={log_keys.QUEUE: pause.queue})
 
     def end(self, pause: Pause) -> None:
         """Let these jobs start again, unless another pause holds them too."""
         with self._lock:
             if pause not in self._standing:
                 return
-            del self._waits[_place_of(pause)]
-            self._standing = tuple(other for other in self._standing if other != pause)
+            del self._standing[pause]
+            shape = _shape_of(pause.place)
+            left = {**self._shapes, shape: self._shapes[shape] - 1}
+            self._shapes = {found: count for found, count in left.items() if count}
+            self._at[pause.place].remove(pause)
+            self._note_longest(pause.place)
         self._row.note_resting()
         self._row.release(pause)
         _LOGGER.info("resumed: %s", pause, extra={log_keys.QUEUE: pause.queue})
 
+    def _note_longest(self, place: Place) -> None:
+        """Of several pauses of the same jobs, records wait for the one that is over last, the earliest of equals."""
+        pauses = self._at[place]
+        if not pauses:
+            del self._at[place], self._waits[place]
+            return
+        longest = max(pauses, key=lambda pause: math.inf if pause.until_at_s is None else pause.until_at_s)
+        if place not in self._waits or self._waits[place].why != longest:
+            self._waits[place] = Wait(until_at_s=longest.until_at_s, why=longest)
 
-def _place_of(pause: Pause) -> tuple[bytes | None, bytes | None]:
-    return None if pause.job_type is None else pause.job_type.encode(), pause.key
+
+def _shape_of(place: Place) -> Shape:
+    job_type, key, tenant, partition = place
+    return job_type is not None, key is not None, tenant is not None, partition is not None
+
+
+def _by(pause: Pause) -> str:
+    return "" if pause.ordered is None else f", until {pause.ordered.opens}"

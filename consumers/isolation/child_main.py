@@ -19,8 +19,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -33,7 +31,6 @@ from ...topology import RetryPolicy
 from ...topology.declaration.job_type import RunLimits
 from ...topology.own_loggers import keep_loggers_on
 from ..job.answers import Answer, answer_of
-from ..job.heartbeats import JobProgress
 from ..job.job_errors import is_kind_of, report_of
 from ..job.run import CurrentRun
 from ..job.signals import JobInterrupted
@@ -42,127 +39,25 @@ from ..runners.async_slots import AsyncSlot, Holder, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.loop_turns import make_loop, turn_until
 from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
-from ..steps.results import Raised, Result, Returned, answer_to
+from ..steps.results import RETURNED_NOTHING, Raised, Result, Returned, answer_to
 from . import child_flag
+from .child_cancel import JobCanceller, WatchedTask
+from .child_talk import PipedHeartbeats, Talk
 from .handlers import HandlerAddress, find_handler
-from .log_relay import log_over_pipe, log_to_own_stderr
+from .log_relay import log_over_pipe
 from .messages import (
     BEGUN,
-    HEARTBEAT,
     STACK_SIGNAL,
-    AskFrames,
     CarriedRecord,
     Ended,
-    Frames,
-    FromChild,
-    LogLine,
-    Progressed,
     Ready,
     RunJob,
     Setup,
-    ShouldStop,
     Unready,
-    pack,
     receive,
-    write,
 )
 
 PR_SET_PDEATHSIG: Final = 1
-HEARTBEAT_INTERVAL_S: Final = 0.02
-
-
-class Talk:
-    """The child's side of the pipe; any thread may speak.
-
-    Attributes:
-        should_stop: whether the worker wants the job that runs to end by itself.
-    """
-
-    def __init__(self, pipe: Connection) -> None:
-        self.should_stop = False
-        self._pipe = pipe
-        self._lock = threading.RLock()
-        self._packed: deque[bytes] = deque()
-        self._is_writing = False
-        os.set_inheritable(pipe.fileno(), False)
-        os.register_at_fork(after_in_child=self._forked)
-
-    def tell(self, message: FromChild) -> None:
-        """Send one message.
-
-        Also where a collection or a signal handler has interrupted this, and logs: what comes while the same thread
-        writes is written after that.
-        """
-        packed = pack(message)  # without the lock, since the application's classes take part
-        with self._lock:
-            self._packed.append(packed)
-            while self._packed and not self._is_writing:
-                self._write_all()
-
-    def _write_all(self) -> None:
-        self._is_writing = True
-        try:
-            while self._packed:
-                write(self._pipe, self._packed.popleft())
-        finally:
-            self._is_writing = False
-
-    def tell_log(self, attributes: bytes) -> None:
-        """Send a log record."""
-        self.tell(LogLine(attributes))
-
-    def listen(self, heard: SimpleQueue[object]) -> None:
-        """Pass on what the worker says, in a thread of its own; end everything when the worker is gone."""
-        try:
-            while True:
-                message = receive(self._pipe)
-                if isinstance(message, AskFrames):
-                    self.tell(Frames(main_frames()))
-                    continue
-                self.should_stop = isinstance(message, ShouldStop)
-                if not self.should_stop:
-                    heard.put(message)
-        except (EOFError, OSError):
-            os.killpg(0, signal.SIGKILL)  # the group is this child's own, with whatever its jobs have started
-
-    def _forked(self) -> None:
-        """In a process that a job forks: what it wrote to the pipe would tear the child's own messages apart."""
-        self._lock = threading.RLock()
-        self._packed.clear()
-        self._is_writing = False
-        self._pipe.close()
-        log_to_own_stderr()
-
-
-def main_frames() -> tuple[str, ...]:
-    """Where the thread is that runs the jobs."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    frames = [found for found, _ in traceback.walk_stack(frame)][::-1]
-    return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
-
-
-class PipedHeartbeats:
-    """The heartbeats of a job in a child: the worker repeats each on its own `Run`."""
-
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
-        self._told_s = 0.0
-
-    @property
-    def should_stop(self) -> bool:
-        """What the worker has said."""
-        return self._talk.should_stop
-
-    def heartbeat(self) -> None:
-        """Pass it on, unless that was done a moment ago."""
-        now_s = time.monotonic()
-        if now_s - self._told_s >= HEARTBEAT_INTERVAL_S:
-            self._told_s = now_s
-            self._talk.tell(HEARTBEAT)
-
-    def progress(self, latest: JobProgress) -> None:
-        """Pass it on."""
-        self._talk.tell(Progressed(latest))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -196,15 +91,31 @@ class ChildJob:
     run: ChildRun
 
 
+class _ChildSlot(AsyncSlot):
+    """The slot of an async job; the main thread is inside of the job between two suspensions."""
+
+    __slots__ = ("_canceller",)
+
+    def __init__(self, canceller: JobCanceller) -> None:
+        super().__init__("child", Holder(), lambda _what: None)
+        self._canceller = canceller
+
+    @property
+    def is_run_cancelled(self) -> bool:
+        """Whether the worker has cancelled it."""
+        return self._canceller.is_cancelled
+
+
 class Child:
     """Runs the jobs that the worker sends, and sends back what each answers; the worker decides what that leads to."""
 
-    def __init__(self, setup: Setup, talk: Talk, heard: SimpleQueue[object]) -> None:
+    def __init__(self, setup: Setup, talk: Talk, heard: SimpleQueue[object], canceller: JobCanceller) -> None:
         addresses: tuple[HandlerAddress, ...] = pickle.loads(setup.addresses)
         self._queue = setup.queue
         self._addresses = {address.name: address for address in addresses}
         self._talk = talk
         self._heard = heard
+        self._canceller = canceller
         self._handlers: dict[str, Callable[..., object]] = {}
         self._runner = asyncio.Runner(loop_factory=make_loop)
         for address in addresses:
@@ -214,8 +125,10 @@ class Child:
     def serve(self) -> None:
         """Run jobs until told to leave."""
         while isinstance(message := self._heard.get(), RunJob):
+            self._canceller.begin(str(message.record))
             self._talk.tell(BEGUN)
             answer = self._answer(message)
+            self._canceller.end()
             _flush()
             self._talk.tell(Ended(answer))
         self._runner.close()
@@ -227,7 +140,7 @@ class Child:
             job = self._job(message, address)
         except Exception as error:  # noqa: BLE001  # edge of the job: the application's modules and classes may raise anything
             return answer_of(error, address.name, address.retry)
-        result = self._call_async(job) if address.is_async else _call_sync(job)
+        result = self._call_async(job) if address.is_async else _call_sync(job, self._canceller)
         return None if isinstance(result, Returned) else answer_to(result, address)
 
     def _job(self, message: RunJob, address: HandlerAddress) -> ChildJob:
@@ -267,22 +180,33 @@ class Child:
         return known
 
     def _call_async(self, job: ChildJob) -> Result:
-        slot = AsyncSlot("child", Holder(), lambda _what: None)
+        slot = _ChildSlot(self._canceller)
         results: list[Result] = []  # not the asyncio job's own, which a job that cancels that would take along
 
         async def call() -> None:
             results.append(await _called(job, slot))
 
         loop = self._runner.get_loop()
-        turn_until(loop, asyncio.Task(call(), loop=loop))
+        task = asyncio.Task(call(), loop=loop)
+        self._canceller.watch(WatchedTask(task=task, loop=loop, holds_loop=lambda: slot.holder.inside is slot))
+        turn_until(loop, task)
         return results[0] if results else Raised(asyncio.CancelledError("something that an earlier job left behind"))
 
 
-def _call_sync(job: ChildJob) -> Result:
+def _call_sync(job: ChildJob, canceller: JobCanceller) -> Result:
     generation = PROCESS.generation
-    result = Context().run(call_sync, job)
-    if generation != PROCESS.generation:
-        end_copy_after(result)
+    result: Result | None = None
+    try:
+        canceller.enter()
+        try:
+            result = Context().run(call_sync, job)
+        finally:
+            if generation != PROCESS.generation:
+                end_copy_after(result or RETURNED_NOTHING)
+            canceller.leave()
+    except JobInterrupted as interrupt:  # before the handler's begin, or between its end and here
+        canceller.leave()
+        result = result or read_interrupt(interrupt, job)
     return result
 
 
@@ -343,10 +267,12 @@ def main(pipe: Connection) -> None:
     talk, heard = Talk(pipe), SimpleQueue[object]()
     log_over_pipe(setup.log_levels, talk.tell_log)
     keep_loggers_on()
-    threading.Thread(target=talk.listen, args=(heard,), name="stoker-listen", daemon=True).start()
+    canceller = JobCanceller(talk)
+    canceller.install()
+    threading.Thread(target=talk.listen, args=(heard, canceller.cancel), name="stoker-listen", daemon=True).start()
     try:
         _prepare(setup.main)
-        child = Child(setup, talk, heard)
+        child = Child(setup, talk, heard, canceller)
     except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker tells it
         talk.tell(Unready(report_of(error)))
         sys.exit(1)

@@ -17,6 +17,8 @@ from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 LIMITED_TICK_S: Final = 0.05
 """How often the memory of a job with a limit is looked at: what it may grow by in that time is not seen."""
 TICK_S: Final = 0.2
+CANCEL_GRACE_S: Final = 5.0
+"""How long a cancelled job may clean up."""
 SHORT_STACK_WAIT_S: Final = 0.1
 """Of a job that takes more and more memory meanwhile."""
 
@@ -57,6 +59,7 @@ class _Watch:
     began_s: float = field(default_factory=time.monotonic)
     has_begun: bool = False
     was_told: bool = False
+    was_cancelled: bool = False
 
     def until_ended(self) -> Ending:
         return self._until_begun() or self._until_over()
@@ -124,12 +127,22 @@ class _Watch:
 
     def _cut_short(self) -> Ending | None:
         interrupted = self._interrupted()
-        if interrupted is not None:
+        if interrupted is not None and not self._may_clean_up():
             self.child.kill_and_wait()
             return interrupted
         if self.child.ended():  # its pipe is still open, since a process that the job has forked holds it too
             return self._last_word()
         return None
+
+    def _may_clean_up(self) -> bool:
+        """Whether a cancelled job is left alone until its grace is over; its deadline is the end of that."""
+        if self.run.interrupt_reason != "cancel" or not self.has_begun:
+            return False
+        if not self.was_cancelled:
+            self.was_cancelled = self.was_told = True
+            self.run.bring_deadline(CANCEL_GRACE_S)
+            self.child.tell_to_cancel(str(self.run.record))
+        return True
 
     def _give_up(self) -> Ending:
         self.child.kill_and_wait()

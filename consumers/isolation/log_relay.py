@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 
-from .. import log_keys
-from ..job.context import current_job_or_none
+from ..job.context import current_job_or_none, log_fields
 
 
 class _CarriedError(Exception):
@@ -85,14 +84,7 @@ def _plain(value: object) -> object:
 def _job_fields() -> dict[str, object]:
     """So that every line of a job can be found, those of libraries too."""
     job = current_job_or_none()
-    if job is None:
-        return {}
-    return {
-        log_keys.JOB_ID: job.shown_id,
-        log_keys.JOB_TYPE: job.job_type,
-        log_keys.QUEUE: job.queue,
-        log_keys.ATTEMPT: job.attempt,
-    }
+    return {} if job is None else log_fields(job)
 
 
 def log_levels() -> dict[str, int]:

@@ -1,8 +1,8 @@
 """The messages between a worker and its child processes; pickled, one message a frame of their pipe.
 
-A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` while it runs, and `Leave` at the
-end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as many `Heartbeat`,
-`Progressed` and `LogLine` as there are.
+A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` or `CancelJob` while it runs, and
+`Leave` at the end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as
+many `Heartbeat`, `Progressed` and `LogLine` as there are.
 """
 
 from __future__ import annotations
@@ -111,6 +111,13 @@ class ShouldStop:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelJob:
+    """The job of this record is cancelled: it shall clean up and end, before its process is killed."""
+
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskFrames:
     """Somebody wants to know where the job is."""
 
@@ -177,7 +184,7 @@ BEGUN = Begun()
 HEARTBEAT = Heartbeat()
 LEAVE = Leave()
 SHOULD_STOP = ShouldStop()
-ToChild = Setup | RunJob | ShouldStop | AskFrames | Leave
+ToChild = Setup | RunJob | ShouldStop | CancelJob | AskFrames | Leave
 FromChild = Ready | Unready | Begun | Heartbeat | Progressed | Frames | Ended | LogLine
 
 

@@ -29,6 +29,7 @@ from .messages import (
     LEAVE,
     SHOULD_STOP,
     STACK_SIGNAL,
+    CancelJob,
     Frames,
     FromChild,
     LogLine,
@@ -195,6 +196,11 @@ class ChildProcess:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
             self._send(SHOULD_STOP)
+
+    def tell_to_cancel(self, place: str) -> None:
+        """Have the job of this record end, after it has cleaned up."""
+        with suppress(OSError):  # as above
+            self._send(CancelJob(place))
 
     def sample(self) -> int:
         """Look at its memory; as last seen if it is gone."""

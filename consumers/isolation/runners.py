@@ -19,6 +19,7 @@ from typing import Final
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
+from ..job.signals import JobCancelled
 from ..records.assignment import Assignment
 from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
@@ -72,9 +73,10 @@ class IsolatedRunners(Runners[Slot]):
         settle_done: SettleDone,
         *,
         hold: Callable[[Record, Wait], bool],
+        may_begin: Callable[[Record], bool] = lambda _record: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context, self._hold, self._clock = step_context, hold, clock
+        self._step_context, self._hold, self._may_begin, self._clock = step_context, hold, may_begin, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -190,12 +192,17 @@ class IsolatedRunners(Runners[Slot]):
             child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
                 return Decided(INTERRUPTED)
+            if not self._may_begin(job.record):  # a gate has closed while the job waited for a child
+                self._pool.give_back(child)
+                return Decided(None)
             if isinstance(slot, ChildSlot):
                 slot.child = child
             slot.begin(job.run, job_type.limits)
             if self._is_stopping:  # too late for `stop` to see the job
                 slot.interrupt(job.run, "shutdown")
             try:
+                if job.cancels.stands and job.is_cancelled():
+                    return Raised(JobCancelled())
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()

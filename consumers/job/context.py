@@ -7,7 +7,8 @@ from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
-from ...topology.wire.headers import REPLAY, TRACE_PARENT
+from ...schemas import wire_text
+from ...topology.wire.headers import REPLAY, TENANT, TRACE_PARENT
 from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
@@ -93,7 +94,7 @@ class JobContext:
 
     @property
     def should_stop(self) -> bool:
-        """Whether to come to an end: the worker shuts down, the partition moves away, or the run is past its limits.
+        """Whether to come to an end: the worker shuts down, the partition moves away, the job is cancelled or overdue.
 
         A long job asks now and then, and ends, for instance by returning `Snooze(timedelta(0))` after noting how far
         it has come. If it goes on instead, it is interrupted when the worker's grace is over, and delivered again.
@@ -123,6 +124,12 @@ class JobContext:
     def key(self) -> str | None:
         """The ordering key."""
         return None if self.record.key is None else self.record.key.decode("utf-8", "backslashreplace")
+
+    @property
+    def tenant(self) -> str | None:
+        """For whom the job is; None where its record names nobody."""
+        value = self.headers.get(TENANT)
+        return value.decode("utf-8", "backslashreplace") if value else None
 
     @property
     def headers(self) -> Mapping[str, bytes]:
@@ -183,14 +190,20 @@ class JobContext:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose records carry the job's id, type, queue and attempt."""
-        extra = {
-            log_keys.JOB_ID: self.shown_id,
-            log_keys.JOB_TYPE: self.job_type,
-            log_keys.QUEUE: self.queue,
-            log_keys.ATTEMPT: self.attempt,
-        }
-        return _JobLogger(_LOGGER, extra)
+        """A logger whose records carry the job's id, type, queue, attempt, and tenant if it has one."""
+        return _JobLogger(_LOGGER, log_fields(self))
+
+
+def log_fields(job: JobContext) -> dict[str, object]:
+    """The extra fields of log records that a job writes."""
+    fields: dict[str, object] = {
+        log_keys.JOB_ID: job.shown_id,
+        log_keys.JOB_TYPE: job.job_type,
+        log_keys.QUEUE: job.queue,
+        log_keys.ATTEMPT: job.attempt,
+    }
+    tenant = job.tenant
+    return fields if tenant is None else {**fields, log_keys.TENANT: wire_text(tenant)}
 
 
 def current_job() -> JobContext:

@@ -83,10 +83,11 @@ class RunHeartbeats:
         return is_unwanted or time.monotonic() >= run.deadline_s
 
     def heartbeat(self) -> None:
-        """Move the deadline on, but never past the timeout."""
+        """Move the deadline on, but never past the timeout; that of an interrupted run stays."""
         limits = self._run.limits
         self.last_s = time.monotonic()
-        self._run.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
+        if self._run.interrupt_reason is None:
+            self._run.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
 
     def progress(self, latest: JobProgress) -> None:
         """Keep it for whoever looks at the worker, and for an event."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 
 from ...schemas import wire_text
 from ...topology.declaration.job_type import NO_LIMITS, RunLimits
+from ..records.cancellation import Cancellation
 from ..records.job_record import JobRecord
 from ..records.record import Record
 from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
@@ -36,6 +38,8 @@ class CurrentRun:
     interrupt_reason: InterruptReason | None = None
     _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
     """Not set before the first block, because each job would pay for it."""
+    _cancellation: Cancellation = field(init=False, repr=False, compare=False)
+    """As above."""
 
     @property
     def shown_id(self) -> str:
@@ -95,6 +99,23 @@ class Run(CurrentRun):
         if self.heartbeats is not None:
             self.heartbeats.began_s += lost_s
             self.heartbeats.last_s += lost_s
+
+    @property
+    def cancellation(self) -> Cancellation | None:
+        """Who has cancelled it, and why, where that is known."""
+        try:
+            return self._cancellation
+        except AttributeError:
+            return None
+
+    def note_cancelled(self, cancellation: Cancellation) -> None:
+        """Note who has cancelled it, before it is interrupted."""
+        self._cancellation = cancellation
+
+    def bring_deadline(self, within_s: float) -> None:
+        """Let the run, which is interrupted, be overdue in so many seconds, if it is not before."""
+        self.take_heartbeats()  # they keep when it began, which else follows from the deadline
+        self.deadline_s = min(self.deadline_s, time.monotonic() + within_s)
 
     @property
     def latest_progress(self) -> JobProgress | None:

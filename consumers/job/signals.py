@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, Literal
@@ -78,6 +79,8 @@ InterruptReason = Literal["timeout", "cancel", "shutdown"]
 class JobInterrupted(BaseException):
     """Raised inside a job that the worker ends; in an async job it is an `asyncio.CancelledError` where the job awaits.
 
+    A cancelled async job gets there an error that is both, `JobCancelled` and `asyncio.CancelledError`.
+
     Not an `Exception`, so that a job's own `except Exception` does not swallow it. A job may catch it to clean up, and
     then raises it again.
     """
@@ -85,6 +88,15 @@ class JobInterrupted(BaseException):
 
 class JobCancelled(JobInterrupted):
     """Raised inside a job that is cancelled while it runs: it ends as cancelled, whatever it raises from then on."""
+
+
+class _JobCancelledAtAwait(JobCancelled, asyncio.CancelledError):
+    """What a cancelled async job gets where it awaits; asyncio must know it as a cancellation."""
+
+
+def cancelled_at_await() -> JobCancelled:
+    """The error of a cancelled async job where it awaits."""
+    return _JobCancelledAtAwait()
 
 
 class WorkerShutdown(JobInterrupted):

@@ -74,6 +74,7 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         in_thread(parts.pipe, run_in_child),
         parts.pipe.settle_done,
         hold=parts.pipe.hold,
+        may_begin=parts.pipe.may_begin,
     )
     return isolated
 

@@ -10,9 +10,11 @@ from .record import Record
 
 def job_fields(record: Record, queue: str) -> dict[str, object]:
     """The extra fields of a log record about the job of this record."""
-    return {
+    fields: dict[str, object] = {
         log_keys.JOB_ID: wire_text(record.header(JOB_ID)),
         log_keys.JOB_TYPE: wire_text(record.header(JOB_TYPE)),
         log_keys.QUEUE: queue,
         log_keys.RECORD: str(record),
     }
+    tenant = record.tenant
+    return fields if tenant is None else {**fields, log_keys.TENANT: wire_text(tenant)}

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from ...topology.declaration.delays import DelayClass
+from .cancellation import Cancellation
 
 DeadReason = Literal[
     "attempts-spent",
@@ -96,10 +97,14 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The job will not run (again): it expired, was cancelled while it ran, or discarded itself."""
+    """The job will not run (again): it expired, was cancelled, or discarded itself.
+
+    `by` has who cancelled it, where that is known.
+    """
 
     reason: CancelReason
     detail: str
+    by: Cancellation | None = None
 
 
 @dataclass(frozen=True, slots=True)

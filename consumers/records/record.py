@@ -10,7 +10,16 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import wire_text
-from ...topology.wire.headers import ATTEMPT, FIRST_FAILED, ORIGIN, HeaderList, HeaderMap, header_map, parse_instant
+from ...topology.wire.headers import (
+    ATTEMPT,
+    FIRST_FAILED,
+    ORIGIN,
+    TENANT,
+    HeaderList,
+    HeaderMap,
+    header_map,
+    parse_instant,
+)
 from ...topology.wire.ledger_names import deduplication_id, name_of
 from .assignment import Assignment, Lane
 from .header_layout import layout_of
@@ -87,6 +96,11 @@ class Record:
         """The value of one header; None where it is absent."""
         at = self.layout.positions.get(name)
         return None if at is None else self.values[at]
+
+    @property
+    def tenant(self) -> bytes | None:
+        """For whom its job is; None where the header is absent or empty."""
+        return self.header(TENANT) or None
 
     @property
     def topic(self) -> str:

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.run import Run
-from ..job.signals import INTERRUPTS, InterruptReason
+from ..job.signals import INTERRUPTS, InterruptReason, cancelled_at_await
 from ..records.record import Record
 from .forks import PROCESS, end_copy
 from .slots import set_pending_interrupt
@@ -118,12 +118,20 @@ class AsyncSlot:
             if self.run is not run or run.interrupt_reason is not None:
                 return
             run.interrupt_reason = reason
+            if reason == "cancel":
+                run.bring_deadline(0.0)
         self._call_on_loop(lambda: self._cancel(run))
         with self._lock:
             self.is_targeted = True
             if self.holder.inside is self and self.run is run:
                 self._has_pending_interrupt = True
                 set_pending_interrupt(self.holder.thread_id, INTERRUPTS[reason])
+
+    @property
+    def is_run_cancelled(self) -> bool:
+        """Whether the job that runs was cancelled."""
+        run = self.run
+        return run is not None and run.interrupt_reason == "cancel"
 
     def _cancel(self, run: Run) -> None:
         """On the loop, between two steps: so the job is suspended, and is where the cancellation arrives."""
@@ -179,4 +187,5 @@ def resume_watched(slot: AsyncSlot, coroutine: Coroutine[object, None, T]) -> Ge
         try:
             yield awaited
         except BaseException as error:  # noqa: BLE001  # it is the job's to handle, and raised there in the next step
-            thrown = error
+            is_ours = type(error) is asyncio.CancelledError and slot.is_run_cancelled
+            thrown = cancelled_at_await() if is_ours else error

@@ -87,6 +87,8 @@ class Slot:
             self._is_targeted = True
             if self.run is run and run.interrupt_reason is None:
                 run.interrupt_reason = reason
+                if reason == "cancel":
+                    run.bring_deadline(0.0)
                 set_pending_interrupt(self.thread_id, INTERRUPTS[reason])
 
     def frames(self) -> list[FrameType]:

@@ -17,6 +17,7 @@ from ..errors import TooManyStuck
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
 from ..job.signals import InterruptReason
+from ..records.cancellation import Cancellation
 from ..records.job_fields import job_fields
 from .stacks import describe_frames
 
@@ -104,6 +105,13 @@ class Watchdog:
             if run is not None:
                 slot.interrupt(run, reason)
 
+    def cancel(self, cancellation_of: Callable[[Run], Cancellation | None]) -> int:
+        """End the runs for which there is a cancellation; gives how many are cancelled. Called from any thread.
+
+        One that returns all the same is done. One that begins meanwhile may be missed.
+        """
+        return sum(_cancel(slot, run, cancellation_of(run)) for slot in self.slots if (run := slot.run) is not None)
+
     @property
     def slots(self) -> list[RunnerSlot]:
         """All slots of all pools."""
@@ -161,6 +169,15 @@ class Watchdog:
                 self.crashed = TooManyStuck(self._queue, self.stuck)
 
 
+def _cancel(slot: RunnerSlot, run: Run, cancellation: Cancellation | None) -> bool:
+    if cancellation is None:
+        return False
+    if run.interrupt_reason is None:
+        run.note_cancelled(cancellation)
+        slot.interrupt(run, "cancel")
+    return run.interrupt_reason == "cancel"
+
+
 def is_stuck(slot: RunnerSlot) -> bool:
     """Whether the job that runs there was reported as stuck."""
     run = slot.run
@@ -168,10 +185,11 @@ def is_stuck(slot: RunnerSlot) -> bool:
 
 
 def report_stuck(run: Run, slot: RunnerSlot, overdue_s: float) -> None:
-    """Log which job ignores its timeout, and where it is."""
+    """Log which job ignores its timeout or its cancel, and where it is."""
+    ignored = "cancel" if run.interrupt_reason == "cancel" else "timeout"
     _LOGGER.error(
-        "job %s (%s) is stuck: %.1f s past its timeout and not to be interrupted; another runner takes its place "
+        "job %s (%s) is stuck: %.1f s past its %s and not to be interrupted; another runner takes its place "
         "until it ends, its key waits\n%s",
-        run.shown_id, run.job_type, overdue_s, describe_frames(slot.frames()),
+        run.shown_id, run.job_type, overdue_s, ignored, describe_frames(slot.frames()),
         extra=job_fields(run.record, run.queue),
     )  # fmt: skip

@@ -21,6 +21,7 @@ from ...schemas.job_events import (
 from ...topology import Queue
 from ...topology.wire import headers as wire
 from ..job.heartbeats import JobProgress
+from ..records.cancellation import Cancellation
 from ..records.outcomes import (
     Cancelled,
     Dead,
@@ -47,6 +48,7 @@ def subject_of(record: Record, queue: Queue) -> EventSubject:
         partition=record.assignment.partition,
         offset=record.offset,
         attempt=attempt_or_1(record.headers),
+        tenant=wire_text(record.tenant),
     )
 
 
@@ -70,8 +72,8 @@ def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) ->
             return JobExpired(subject=subject, at=at, worker=worker, message=_text(detail))
         case Cancelled(reason="discarded", detail=detail):
             return JobDiscarded(subject=subject, at=at, worker=worker, message=_text(detail))
-        case Cancelled(detail=detail):
-            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail))
+        case Cancelled(detail=detail, by=by):
+            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail), by=_detail_of(by))
         case Done() | Rescheduled() | Skipped() | Interrupted():
             return None
         case _:
@@ -90,6 +92,10 @@ def progress_event(
         done=latest.done,
         total=latest.total,
     )
+
+
+def _detail_of(by: Cancellation | None) -> dict[str, str]:
+    return {} if by is None else {name: _text(value) for name, value in by.detail.items()}
 
 
 def _text(text: str) -> str:

@@ -46,6 +46,7 @@ _KEPT_FIRST: Final = (
     wire.JOB_TYPE,
     wire.SOURCE,
     wire.TIME,
+    wire.TENANT,
     wire.IDEMPOTENCY_KEY,
     wire.REPLAY,
     wire.EXPIRES,

@@ -63,6 +63,10 @@ class Pipe:
         """Keep a record that a runner has sent back at the gates; False where its partition is given away."""
         return self._gates.hold(record, wait)
 
+    def may_begin(self, record: Record) -> bool:
+        """Whether no gate has closed since the record became ready; if one has, the record waits there."""
+        return not self._gates.asked or self._gates.admits(record)
+
     def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
 
@@ -92,10 +96,9 @@ class Pipe:
     def _begun(self, record: Record) -> DecodedJob | None:
         """Claim and decode a record; None where its job does not run now.
 
-        No job begins once failures are excused: the next of a strict key would begin before the excused one. A gate may
-        have closed since the record became ready.
+        No job begins once failures are excused: the next of a strict key would begin before the excused one.
         """
-        if self._gates.asked and not self._gates.admits(record):
+        if self._gates.asked and not self._gates.admits(record):  # as `may_begin`, without a call
             return None
         outcome = INTERRUPTED if self._excuse.is_given else claim(record, self._step_context)
         if outcome is None:

@@ -6,7 +6,7 @@ import asyncio
 from contextvars import Context
 
 from ..job.job_errors import is_kind_of
-from ..job.signals import JobInterrupted
+from ..job.signals import JobCancelled, JobInterrupted
 from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot
@@ -21,7 +21,10 @@ def run_sync(job: DecodedJob, slot: Slot) -> Result:
     try:
         slot.begin(job.run, job.job_type.limits)
         try:
-            result = Context().run(call_sync, job)
+            if job.cancels.stands and job.is_cancelled():
+                result = Raised(JobCancelled())
+            else:
+                result = Context().run(call_sync, job)
         finally:
             if slot.generation != PROCESS.generation:
                 end_copy_after(result or RETURNED_NOTHING)
@@ -37,7 +40,11 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
     coroutine = call_async(job, slot.holder)
     slot.begin(job.run, job.job_type.limits, coroutine)
     try:
-        result = await resume_watched(slot, coroutine)
+        if job.cancels.stands and job.is_cancelled():
+            coroutine.close()
+            result: Result = Raised(JobCancelled())
+        else:
+            result = await resume_watched(slot, coroutine)
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
         result = Raised(error)
     slot.end()

@@ -25,6 +25,8 @@ from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
 from ..job.run import Run
 from ..partitions.ledger import Ledger
+from ..records.cancellation import Cancellation
+from ..records.cancels import NO_CANCELS, Cancels
 from ..records.outcomes import (
     DONE,
     INTERRUPTED,
@@ -57,6 +59,18 @@ class DecodedJob:
     args: tuple[object, ...]
     kwargs: dict[str, object]
     run: Run
+    cancels: Cancels = NO_CANCELS
+
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled since it was claimed; to be asked once its run is seen by those who cancel runs.
+
+        So either they find the run, or it is found here that it must not begin. The run has the reason then.
+        """
+        by = self.cancels.of(self.record, self.run.queue)
+        if by is not None and self.run.interrupt_reason is None:
+            self.run.note_cancelled(by)
+            self.run.interrupt_reason = "cancel"
+        return by is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +81,7 @@ class StepContext:
         job_types: {name on the wire: job type} of this queue and of all others of the pipeline, since a record is
             published under its type's name wherever it stands.
         ledgers: {partition number: ledger} of what is assigned; changed by the poll thread.
+        cancels: those that stand in this process.
     """
 
     queue: Queue
@@ -76,14 +91,19 @@ class StepContext:
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     instruments: Instruments = NO_INSTRUMENTS
+    cancels: Cancels = NO_CANCELS
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
-    """Check what is known of a record before it is read: settled before, or no longer ours; None lets it go on."""
+    """Check what is known of a record before it is read: gone, settled, or cancelled; None lets it go on."""
     if not record.assignment.is_current:
         return INTERRUPTED
     ledger = step_context.ledgers.get(record.assignment.partition)
-    return SKIPPED if ledger is not None and ledger.is_settled(record) else None
+    if ledger is not None and ledger.is_settled(record):
+        return SKIPPED
+    cancels = step_context.cancels
+    by = cancels.of(record, step_context.queue.name) if cancels.stands else None
+    return None if by is None else _cancelled(by, "before it ran")
 
 
 def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Outcome:
@@ -164,7 +184,7 @@ def _decode_payload(
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return DecodedJob(record, job_type, args, kwargs, run)
+    return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:
@@ -204,7 +224,7 @@ def decide(job: DecodedJob, result: Ran, step_context: StepContext) -> Outcome |
 
 def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -> Outcome:
     if job.run.interrupt_reason == "cancel":
-        return Cancelled(reason="cancelled", detail="it was cancelled while it ran")
+        return _cancelled(job.run.cancellation, "while it ran")
     match answer:
         case Failed() if job.run.interrupt_reason == "shutdown":
             return INTERRUPTED
@@ -222,6 +242,11 @@ def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -
             return _retry(job, answer, step_context)
         case _:
             assert_never(answer)
+
+
+def _cancelled(by: Cancellation | None, when: str) -> Cancelled:
+    who = "" if by is None else f", {by}"
+    return Cancelled(reason="cancelled", detail=f"it was cancelled {when}{who}", by=by)
 
 
 def _retry(job: DecodedJob, failed: Failed, step_context: StepContext) -> Retried:

@@ -38,6 +38,7 @@ def dead_letter_row(dead_letter: DeadLetter) -> dict[str, Any]:
         "job_type": record.job_type,
         "id": record.job_id,
         "key": record.key_text,
+        "tenant": record.tenant or None,
         "attempt": record.text(wire.ATTEMPT),
         "reason": record.reason,
         "error_type": record.error_type,
@@ -52,14 +53,17 @@ def dead_letter_row(dead_letter: DeadLetter) -> dict[str, Any]:
 
 
 def print_dead_letters(rows: Iterable[dict[str, Any]]) -> None:
-    """Rows for people; texts are cut to what a line can hold."""
-    titles = ("REF", "STATUS", "DIED", "TYPE", "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
-    print_fitting_table(titles, [_dead_letter_cells(row) for row in rows])
+    """Rows for people; texts are cut to what a line can hold. Tenants have a column where one of them has a tenant."""
+    shown = list(rows)
+    tenant = ("TENANT",) if any(row["tenant"] for row in shown) else ()
+    titles = ("REF", "STATUS", "DIED", "TYPE", *tenant, "KEY", "REASON", "ERROR", "ATTEMPT", "ID", "FINGERPRINT")
+    print_fitting_table(titles, [_dead_letter_cells(row, with_tenant=bool(tenant)) for row in shown])
 
 
-def _dead_letter_cells(row: dict[str, Any]) -> list[str]:
+def _dead_letter_cells(row: dict[str, Any], *, with_tenant: bool) -> list[str]:
     error = f"{row['error_type'].rpartition('.')[2]}: {_first_line(row['error_message'])}".strip(": ")
-    shown = (row["job_type"], row["key"] or "", row["reason"], error, row["attempt"], row["id"], row["fingerprint"][:8])
+    named = (row["job_type"], *([row["tenant"] or ""] if with_tenant else []), row["key"] or "")
+    shown = (*named, row["reason"], error, row["attempt"], row["id"], row["fingerprint"][:8])
     return [row["ref"], row["status"], when(datetime.fromisoformat(row["at"])), *map(_cut, shown)]
 
 
@@ -120,6 +124,7 @@ def history_document(history: DeadLetterHistory, how_read: str, payload: object)
         "id": record.job_id,
         "job_type": record.job_type,
         "key": record.key_text,
+        "tenant": record.tenant or None,
         "headers": headers,
         "payload": payload,
         "payload_read": how_read,
@@ -171,6 +176,7 @@ def _facts(record: JobRecord) -> Iterator[tuple[str, str]]:
     yield "job type", record.job_type
     yield "job id", record.job_id
     yield "key", record.key_text or ""
+    yield "tenant", record.tenant
     yield "enqueued", f"{record.text(wire.TIME)} by {record.text(wire.SOURCE)}"
     yield "origin", record.text(wire.ORIGIN)
     yield "attempt", record.text(wire.ATTEMPT)

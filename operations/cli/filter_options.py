@@ -59,6 +59,7 @@ INSTANT = Instant()
 _JOB_FILTERS = (
     click.option("--type", "job_types", multiple=True, metavar="NAME", help="Only jobs of this type; repeatable."),
     click.option("--key", "keys", multiple=True, metavar="KEY", help="Only jobs with this ordering key; repeatable."),
+    click.option("--tenant", "tenants", multiple=True, metavar="TENANT", help="Only jobs of this tenant; repeatable."),
     click.option("--id", "ids", multiple=True, metavar="JOB_ID", help="Only the job with this id; repeatable."),
     click.option(
         "--partition", "partitions", multiple=True, type=click.IntRange(0), help="Only this partition; repeatable."

@@ -22,6 +22,8 @@ COMMANDS: Final = {
     "worker": "Run jobs: a worker, or a supervised fleet of them.",
     "enqueue": "Publish one job, or one for each line of stdin.",
     "queues": "Show what waits where, how fast it goes, and why not.",
+    "workers": "Show the workers, what they do, and which orders they have taken.",
+    "control": "Order workers to pause, resume or stop; show who ordered what.",
     "dead": "List, show, replay and discard dead letters.",
     "replay": "Run a stretch of a queue's past again.",
     "topology": "Plan, apply and show the declared topics.",

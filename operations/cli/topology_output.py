@@ -104,7 +104,7 @@ def _titled(name: str, description: str, owner: str) -> tuple[str, ...]:
 def _print_queue(queue: CataloguedQueue) -> None:
     echo_line(*_titled(f"Queue {queue.name}", queue.description, queue.owner))
     copies = "the cluster's default of copies" if queue.replication is None else _counted(queue.replication, "copy")
-    order = ORDER_IN_WORDS[queue.ordering]
+    order = ORDER_IN_WORDS[queue.ordering] + (", routed by tenant" if queue.route_by == "tenant" else "")
     echo_line(f"  {_counted(queue.partitions, 'partition')}, {copies}, {order}; group {queue.group}")
     echo_line(
         f"  kept {_length(queue.retention_s)}, dead letters {_length(queue.dead_retention_s)}; retry tiers "
@@ -144,7 +144,11 @@ def _row(job: CataloguedJobType) -> tuple[object, ...]:
 
 
 def _print_fields(job: CataloguedJobType) -> None:
+    from ...topology.declaration.catalogue import NOT_DECLARED
+
     echo_line(f"{job.name}, {job.compatibility}, schema {job.schema_fingerprint}")
+    if job.tenant != NOT_DECLARED:
+        echo_line(f"  tenant {job.tenant}")
     for field in job.fields:
         echo_line(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
     if job.permanent_errors:

@@ -17,6 +17,7 @@ _NEAR: Final = 0.8
 _SHARED: Final = (
     "STOKER_HOME",
     "STOKER_CACHE",
+    "STOKER_OPERATOR",
     "STOKER_INBOX_URL",
     "STOKER_INBOX_TABLE",
 )

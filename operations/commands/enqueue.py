@@ -35,6 +35,7 @@ def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[st
     "--lines", is_flag=True, help="Publish a job for each line of --data-file (stdin without it), each a JSON payload."
 )
 @click.option("--key", help="Ordering key: jobs of one key run one at a time, in their order.")
+@click.option("--tenant", help="For whom the job is.")
 @click.option("--id", "job_id", help="Job id; made up when not given. The same id runs once.")
 @click.option("--idempotency-key", help="Jobs with an equal one run once, whatever their ids.")
 @click.option("--expires", type=FromNow(), help="Drop the job when it has not started by then: 2h, or an instant.")
@@ -53,6 +54,7 @@ def enqueue(
     data_file: IO[str] | None,
     lines: bool,
     key: str | None,
+    tenant: str | None,
     job_id: str | None,
     idempotency_key: str | None,
     expires: datetime | timedelta | None,
@@ -80,7 +82,13 @@ def enqueue(
     from ...topology.declaration.job_type import CallOptions
 
     options = CallOptions(
-        key=key, job_id=job_id, idempotency_key=idempotency_key, expires=expires, source=source, headers=headers
+        key=key,
+        tenant=tenant,
+        job_id=job_id,
+        idempotency_key=idempotency_key,
+        expires=expires,
+        source=source,
+        headers=headers,
     )
     found = app.pipeline.find_job_type(job_type)
     if lines:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..status.queues import Backlog, OffsetReading, QueueStatus
     from ..status.waiting_reports import WaitingCounts
 
+Complete = Callable[[Sequence["QueueStatus"]], list["QueueStatus"]]
+
 SHORTEST_PAUSE_S: Final = 0.2
 TITLES: Final = ("QUEUE", "WAITING", "OLDEST", "IN/S", "DONE/S", "WORKERS", "DEAD")
 
@@ -70,20 +72,41 @@ def queues(
     chosen = app.find_queues(names)
     require_rights(Duty.QUEUES, app.pipeline, app.cluster, chosen)
     view, count_dead = ClusterView(app.cluster), _count_all_of(app) if exact else _count_few_of(app)
-    for statuses in _watch(view, chosen, sample, count_dead) if watch else [_once(view, chosen, sample, count_dead)]:
+    complete = _completing(app, count_dead)
+    for statuses in _watch(view, chosen, sample, complete) if watch else [_once(view, chosen, sample, complete)]:
         _show(statuses, as_json=as_json, watch=watch)
 
 
-def _once(
-    view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
-) -> list[QueueStatus]:
+def _completing(app: AppContext, count_dead: Callable[[QueueStatus], int | None]) -> Complete:
+    """Adds what is read from other topics than those of jobs: open dead letters, and orders."""
+    from ..status.queue_orders import QueueOrders
+
+    orders = QueueOrders(app.pipeline, app.cluster)
+
+    def complete(statuses: Sequence[QueueStatus]) -> list[QueueStatus]:
+        orders.look()
+        faults = (orders.fault,) if orders.fault else ()
+        return [
+            replace(
+                status,
+                dead=count_dead(status),
+                orders=orders.of(status.name),
+                obstacles=(*status.obstacles, *faults),
+            )
+            for status in statuses
+        ]
+
+    return complete
+
+
+def _once(view: ClusterView, chosen: Sequence[Queue], sample: timedelta, complete: Complete) -> list[QueueStatus]:
     from ..status.queues import read_offsets
 
     reading, before = read_offsets(view, chosen), None
     if sample:
         time.sleep(sample.total_seconds())
         reading, before = read_offsets(view, chosen), reading
-    return _inspect(view, chosen, reading, before, count_dead)
+    return _inspect(view, chosen, reading, before, complete)
 
 
 def _inspect(
@@ -91,15 +114,15 @@ def _inspect(
     chosen: Sequence[Queue],
     reading: OffsetReading,
     before: OffsetReading | None,
-    count_dead: Callable[[QueueStatus], int | None],
+    complete: Complete,
 ) -> list[QueueStatus]:
     from ..status.queues import inspect_queues
 
-    return [replace(status, dead=count_dead(status)) for status in inspect_queues(view, chosen, reading, before)]
+    return complete(inspect_queues(view, chosen, reading, before))
 
 
 def _watch(
-    view: ClusterView, chosen: Sequence[Queue], sample: timedelta, count_dead: Callable[[QueueStatus], int | None]
+    view: ClusterView, chosen: Sequence[Queue], sample: timedelta, complete: Complete
 ) -> Iterator[list[QueueStatus]]:
     """Look for ever, also over a restart of the brokers; only the first reading must succeed."""
     from confluent_kafka import KafkaException
@@ -113,7 +136,7 @@ def _watch(
     while True:
         try:
             reading = read_offsets(view, chosen)
-            statuses = _inspect(view, chosen, reading, before, count_dead)
+            statuses = _inspect(view, chosen, reading, before, complete)
         except (ClusterUnreachable, ReadStalled, KafkaException) as error:
             if before is None or not _passes(error):
                 raise
@@ -167,12 +190,16 @@ def _show(statuses: Sequence[QueueStatus], *, as_json: bool, watch: bool) -> Non
 
 def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
     """The table for people: a row for each queue, one for each topic where jobs wait, then what is in the way."""
+    from ..status.queue_orders import order_lines
+
     rows: list[Sequence[object]] = []
     notes: dict[int, list[str]] = {}
     for status in statuses:
         rows += [_queue_row(status), *(_backlog_row(backlog) for backlog in status.backlogs if backlog.waiting)]
         waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
-        notes[len(rows)] = [*_age_notes(status), *waits, *(f"  ! {obstacle}" for obstacle in status.obstacles)]
+        ordered = [f"  {line}" for line in order_lines(status.orders)]
+        obstacles = [f"  ! {obstacle}" for obstacle in status.obstacles]
+        notes[len(rows)] = [*_age_notes(status), *ordered, *waits, *obstacles]
     lines = table_lines(TITLES, rows)
     return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
 
@@ -198,6 +225,8 @@ def _backlog_row(backlog: Backlog) -> Sequence[object]:
 
 def queue_data(status: QueueStatus) -> dict[str, object]:
     """One queue for `--json`."""
+    from ..control.giving import order_document
+
     now = datetime.now(UTC)
     return {
         "queue": status.name,
@@ -217,6 +246,7 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "retention_s": status.retention.total_seconds(),
         "waiting_for": _waits_data(status.waits),
         "next_due": None if status.waits is None else status.waits.next_due,
+        "orders": [order_document(order) for order in status.orders],
         "obstacles": status.obstacles,
         "held_up": [holdup_data(report) for report in status.holdups],
     }

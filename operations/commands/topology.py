@@ -30,6 +30,13 @@ _PERMISSIONS: Final = (
         help="Give all topics of QUEUE more partitions, although keys move. Repeatable.",
     ),
     click.option(
+        "--allow-reroute",
+        "reroute",
+        metavar="QUEUE",
+        multiple=True,
+        help="Route the jobs of QUEUE as it is declared now, by key or by tenant, although they move. Repeatable.",
+    ),
+    click.option(
         "--allow-shorter-retention",
         "shorter_retention",
         metavar="QUEUE",
@@ -61,6 +68,7 @@ def _permissions(command: F) -> F:
 def _allowed(
     *,
     repartition: tuple[str, ...],
+    reroute: tuple[str, ...],
     shorter_retention: tuple[str, ...],
     tier_removal: tuple[str, ...],
     delete_empty_tiers: bool,
@@ -69,6 +77,7 @@ def _allowed(
 
     return Allowed(
         repartition=frozenset(repartition),
+        reroute=frozenset(reroute),
         shorter_retention=frozenset(shorter_retention),
         tier_removal=frozenset(tier_removal),
         empty_tier_deletion=delete_empty_tiers,

@@ -1,6 +1,6 @@
 """The doctor: checks from outside whether each promise is held, and finds how to fix the ones that are not.
 
-Kept apart: `facts` asks the cluster, `doctor_cluster` and `doctor_queues` judge the answers, this module joins them.
+Kept apart: `facts` asks the cluster, the modules of checks judge the answers, this module joins them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from ...topology.planning.schema_store import schema_store
 from ...topology.planning.verify import TopologyMismatch, verify
 from ..cluster_view import ANSWER_TIMEOUT_S, ClusterView
 from .cluster_checks import CLUSTER, check_cluster, check_session, unreachable
+from .control_checks import check_control
 from .facts import Facts, gather
 from .findings import Finding, Verdict, broken, held, unknown
 from .queue_checks import check_queue
 
-CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10")
+CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10", "P13")
 """The promises that can be looked at from outside; the others are about the inside of a running worker."""
 
 
@@ -48,6 +49,7 @@ def examine(pipeline: Pipeline, cluster: ClusterSettings, *, timeout_s: float = 
         *check_cluster(facts, cluster, pipeline),
         *_check_topology(pipeline, cluster, timeout_s),
         *_check_events(pipeline, facts),
+        *check_control(pipeline, cluster, facts),
         *_check_schemas(pipeline, cluster, facts, timeout_s),
         *(finding for queue in pipeline.queues.values() for finding in _check_one(facts, queue, pipeline)),
     ]

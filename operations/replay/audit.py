@@ -6,14 +6,13 @@ carries the id of its replay, and who decided.
 
 from __future__ import annotations
 
-import getpass
 import json
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from ...producers.control.identity import operator_of_environment, this_host
 from ...schemas.job_events import EventSubject, OperatorActed, encode_event
 from ...topology import Pipeline, Queue
 from .transactions import TransactionalPublisher
@@ -39,11 +38,7 @@ class Action(Enum):
 
 def operator_name() -> str:
     """Who is at work, as user@host."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container's process may have no user of that number
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return f"{operator_of_environment()}@{this_host()}"
 
 
 class AuditTrail:

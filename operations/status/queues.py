@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ...consumers.records.source import CARRIED, Carried, Delay, Source, Tier, sources_of
+from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.declaration.delays import DelayClass
 from ...topology.wire import headers as wire
@@ -101,6 +102,7 @@ class QueueStatus:
         holdups: the jobs for which its partitions wait, as the workers report them.
         waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
         retention: how long the queue declares to keep jobs.
+        orders: the pauses and blocks that hold back jobs of it.
         obstacles: why waiting jobs do not run, each with how to fix it; empty when they do or nothing waits.
     """
 
@@ -114,6 +116,7 @@ class QueueStatus:
     holdups: tuple[HoldupReport, ...] = ()
     waits: WaitingCounts | None = None
     retention: timedelta = timedelta.max
+    orders: tuple[ControlOrder, ...] = ()
 
     @property
     def waiting(self) -> int:

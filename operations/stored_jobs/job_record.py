@@ -84,6 +84,11 @@ class JobRecord:
         return None if self.key is None else self.key.decode("utf-8", "replace")
 
     @property
+    def tenant(self) -> str:
+        """For whom the job is; empty where it is for nobody in particular."""
+        return self.text(wire.TENANT)
+
+    @property
     def error_type(self) -> str:
         """The class of the last error, empty where none is noted."""
         return self.text(wire.ERROR_TYPE)

@@ -23,7 +23,7 @@ class Selection:
         fingerprints: of errors; the first digits are enough.
         error_types: class names, with or without their module.
         reasons: words of the `stoker-reason` header.
-        keys, ids: ordering keys and job ids.
+        keys, tenants, ids: ordering keys, tenants and job ids.
         refs: single records.
         partitions: partition numbers.
         since, until: bounds of the record's timestamp, `until` excluded.
@@ -35,6 +35,7 @@ class Selection:
     error_types: frozenset[str] = field(default_factory=frozenset)
     reasons: frozenset[str] = field(default_factory=frozenset)
     keys: frozenset[str] = field(default_factory=frozenset)
+    tenants: frozenset[str] = field(default_factory=frozenset)
     ids: frozenset[str] = field(default_factory=frozenset)
     refs: frozenset[Ref] = field(default_factory=frozenset)
     partitions: frozenset[int] = field(default_factory=frozenset)
@@ -78,8 +79,10 @@ class Selection:
         )
 
     def _takes_job(self, record: JobRecord) -> bool:
-        return (not self.job_types or record.job_type in self.job_types) and (
-            not self.keys or record.key_text in self.keys
+        return (
+            (not self.job_types or record.job_type in self.job_types)
+            and (not self.keys or record.key_text in self.keys)
+            and (not self.tenants or record.tenant in self.tenants)
         )
 
     def _takes_error(self, record: JobRecord) -> bool:
@@ -97,6 +100,7 @@ class Selection:
             "error_types": sorted(self.error_types),
             "reasons": sorted(self.reasons),
             "keys": sorted(self.keys),
+            "tenants": sorted(self.tenants),
             "ids": sorted(self.ids),
             "refs": [str(ref) for ref in sorted(self.refs)],
             "partitions": sorted(self.partitions),
@@ -111,7 +115,7 @@ class Selection:
         """The selection that `in_words` describes."""
         instants = {name: parse_instant(words[name].encode()) for name in ("since", "until") if name in words}
         refs = frozenset(ref for ref in map(parse_ref, words.get("refs", ())) if ref is not None)
-        plain = ("job_types", "fingerprints", "error_types", "reasons", "keys", "ids", "partitions")
+        plain = ("job_types", "fingerprints", "error_types", "reasons", "keys", "tenants", "ids", "partitions")
         sets: dict[str, frozenset[Any]] = {name: frozenset(words.get(name, ())) for name in plain}  # texts, or numbers
         limit: int | None = words.get("limit")
         return cls(**sets, refs=refs, limit=limit, since=instants.get("since"), until=instants.get("until"))

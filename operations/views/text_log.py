@@ -63,9 +63,11 @@ def job_in_words(record: logging.LogRecord) -> str:
     if not job_id:
         return ""
     queue, attempt = _field(record, log_keys.QUEUE), _field(record, log_keys.ATTEMPT)
+    tenant = _field(record, log_keys.TENANT)
     parts = (
         f"{_field(record, log_keys.JOB_TYPE)} {short_id(job_id)}".strip(),
         f"in {queue}" if queue else "",
+        f"tenant {tenant}" if tenant else "",
         f"attempt {attempt}" if attempt else "",
     )
     return ", ".join(filter(None, parts))

@@ -127,6 +127,10 @@ PITFALLS = {
     ),
     "lets headers grow with each retry": ("test_headers_do_not_grow_with_the_attempts",),
     "keeps stack traces of any length": ("test_an_errors_text_and_stack_are_bounded",),
+    "a pause made from outside is gone after a restart": (
+        "test_a_pause_is_answered_holds_after_a_restart_and_ends_with_resume",
+        "test_a_worker_that_starts_takes_the_orders_before_its_first_job",
+    ),
     "shows a lag that stands still while it pauses": ("test_the_lag_grows_also_while_a_partition_is_paused",),
     "hands a computing job to a second worker": ("test_a_job_longer_than_the_poll_interval_keeps_its_partition",),
     "lets a computing job starve the heartbeats": ("test_an_isolated_job_that_computes_for_long_starves_nobody",),
@@ -141,7 +145,6 @@ PITFALLS = {
 
 WITHOUT_THE_PART = {
     "a scheduler that is started twice fires twice": ("schedule", "there are no schedules"),
-    "a pause made from outside is gone after a restart": ("pause", "a queue cannot be paused from outside"),
 }
 """{defect: (the command that the part would bring, why it cannot occur)}. With the part comes its test, above."""
 

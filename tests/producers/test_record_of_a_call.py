@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,9 @@ from stoker.producers.errors import EnqueueError, OptionRefused, PayloadRefused,
 from stoker.producers.record import ANY_PARTITION, Record, RecordBuilder, TimeStamp, partition_of
 from stoker.schemas import MemorySchemaStore
 from stoker.schemas import PayloadRefused as RefusedBySchema
+from stoker.topology import Pipeline
+from stoker.topology.declaration.job_type import AnyJobType
+from stoker.topology.declaration.queue import RouteBy
 from stoker.topology.wire import headers as wire
 from support.scenes.shop import Shop, declare_shop
 
@@ -103,6 +107,87 @@ def test_without_a_key_the_identity_chooses_the_partition(own_shop: Shop) -> Non
     expected = (-790332482 & 0x7FFFFFFF) % 4
     assert (by_id.key, by_id.partition) == (None, expected)
     assert builder.build(by_idempotency).partition == expected
+
+
+def tenant_shop(route_by: RouteBy) -> tuple[RecordBuilder, Any]:
+    """A builder for one job type that makes key and tenant of its arguments."""
+    pipeline = Pipeline("shop")
+
+    @pipeline.job(pipeline.queue("mails", partitions=4, route_by=route_by), key="order", tenant="customer")
+    def bill(customer: str | None, order: str | None = None) -> None:
+        """Bill a customer."""
+
+    return RecordBuilder(stored(bill), "/tests", {bill.queue.topic: 4}), bill
+
+
+def stored(job_type: AnyJobType) -> MemorySchemaStore:
+    """A store that knows the job type's contract."""
+    store = MemorySchemaStore()
+    store.register(job_type.contract)
+    return store
+
+
+@pytest.mark.parametrize(
+    ("route_by", "order", "options", "placed_by"),
+    [
+        ("tenant", "o1", {}, b"foobar"),
+        ("tenant", None, {}, b"foobar"),
+        ("tenant", None, {"job_id": "j1"}, b"foobar"),
+        ("key", "o1", {}, None),
+        ("key", None, {}, None),
+        ("key", None, {"job_id": "j1"}, b"j1"),
+    ],
+)
+def test_a_tenant_chooses_the_partition_where_the_queue_routes_by_it(
+    route_by: RouteBy, order: str | None, options: dict[str, str], placed_by: bytes | None
+) -> None:
+    """The record's key stays the ordering key; elsewhere the tenant is a header and nothing else."""
+    builder, bill = tenant_shop(route_by)
+    record = builder.build(bill.with_options(**options).call("foobar", order))
+    assert header(record, wire.TENANT) == b"foobar"
+    assert record.key == (None if order is None else order.encode())
+    assert record.partition == (ANY_PARTITION if placed_by is None else partition_of(placed_by, 4))
+    plain = builder.build(bill.call("foobar", order)) if not options else record
+    assert plain.partition == record.partition
+
+
+@pytest.mark.parametrize(("order", "options", "placed_by"), [("o1", {}, None), (None, {"job_id": "j1"}, b"j1")])
+def test_a_job_without_a_tenant_is_routed_by_its_key(
+    order: str | None, options: dict[str, str], placed_by: bytes | None
+) -> None:
+    """Also in a queue that routes by tenant; it has no tenant's header."""
+    builder, bill = tenant_shop("tenant")
+    record = builder.build(bill.with_options(**options).call(None, order))
+    assert wire.TENANT not in dict(record.headers)
+    assert record.partition == (ANY_PARTITION if placed_by is None else partition_of(placed_by, 4))
+
+
+@pytest.mark.parametrize(
+    ("tenant", "part"),
+    [
+        ("", "1 to 256 bytes"),
+        ("x" * 257, "1 to 256 bytes"),
+        ("a\n", "do not print"),
+        (7, "must be text or None, not int"),
+    ],
+)
+def test_a_tenant_that_nobody_can_name_is_refused(own_shop: Shop, tenant: Any, part: str) -> None:
+    """An operator must be able to write it on a command line."""
+    call = own_shop.send_receipt.with_options(tenant=tenant).call(1, "a")
+    with pytest.raises(OptionRefused, match=part):
+        builder_for(own_shop).build(call)
+
+
+def test_a_tenant_that_cannot_be_made_refuses_the_call(own_shop: Shop) -> None:
+    """With the reason, as a key does."""
+    pipeline = Pipeline("shop")
+
+    @pipeline.job(pipeline.queue("mails"), tenant=lambda order: {}[order])
+    def bill(order: str) -> None:
+        """Bill."""
+
+    with pytest.raises(OptionRefused, match="tenant could not be made: its function raised KeyError"):
+        RecordBuilder(stored(bill), "/tests", {}).build(bill.call("x"))
 
 
 @pytest.mark.parametrize(

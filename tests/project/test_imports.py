@@ -18,10 +18,36 @@ BESIDE = {"testing": ("operations",)}
 """{room: rooms before it that it has no use for}."""
 FOLDERS = {
     "schemas": (
-        *("json_data", "wire_text", "errors", "codec", "own", "job_events", "shapes", "contracts", "stores", "decode"),
+        *(
+            "json_data",
+            "wire_text",
+            "errors",
+            "codec",
+            "own",
+            "job_events",
+            "control_records",
+            "shapes",
+            "contracts",
+            "stores",
+            "decode",
+        ),
         "files",
     ),
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
+    "producers": (
+        *(
+            "settings",
+            "errors",
+            "trace",
+            "call_options",
+            "record",
+            "client",
+            "delivery",
+            "instrument",
+            "instrument_row",
+        ),
+        *("connection", "readiness", "publisher", "bulk", "producer", "async_producer", "control"),
+    ),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
         *(
@@ -38,11 +64,11 @@ FOLDERS = {
             "carrying",
             "steps",
         ),
-        *("isolation", "polling", "group", "inspection", "assembly", "queue_worker", "worker"),
+        *("isolation", "polling", "group", "inspection", "control", "assembly", "queue_worker", "worker"),
     ),
     "operations": (
         *("instants", "cluster_view", "application", "contract_check", "inbox", "payload_input", "broker", "views"),
-        *("stored_jobs", "replay", "status", "doctor", "cli", "commands"),
+        *("stored_jobs", "replay", "status", "doctor", "cli", "control", "commands"),
     ),
 }
 """{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""

@@ -15,6 +15,7 @@ from stoker.schemas import decode_own, own_schema
 from stoker.schemas.job_events import (
     OWN_FIELDS,
     EventSubject,
+    JobCancelled,
     JobEvent,
     JobHeldUp,
     JobProgressed,
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 SUBJECT = EventSubject(job_id="1", job_type="t", queue="q", topic="n.q", partition=0, offset=5, attempt=2)
 AT = datetime(2013, 1, 1, tzinfo=UTC)
 IN_DETAIL = {
+    JobCancelled: {"by"},
     JobProgressed: {"done", "total"},
     JobHeldUp: {"since", "more"},
     JobsWaiting: {"counts"},

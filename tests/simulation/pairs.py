@@ -16,7 +16,7 @@ from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
 from stoker.consumers.records.record import Record, attempt_of
-from stoker.topology.wire.headers import ATTEMPT, TRUNCATED_FROM
+from stoker.topology.wire.headers import ATTEMPT, TENANT, TRUNCATED_FROM
 
 
 def check_not_passed(process: SimProcess, place: Place, committed: Known) -> None:
@@ -47,6 +47,7 @@ def check_next_record(job: Job, record: Record) -> None:
     """A record in a tier carries the job's own bytes, and an attempt that is the next of one that has failed."""
     first, attempts = job.records[0].record, {attempt_of(written.record.headers) for written in job.records}
     assert (record.key, record.value) == (first.key, first.value), f"{record} is not the job that was enqueued"
+    assert (record.tenant, record.partition) == (first.tenant, first.partition), f"{record} has left its tenant"
     attempt = attempt_of(record.headers)
     assert attempt in attempts or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
 
@@ -56,6 +57,8 @@ def check_dead_letter(job: Job, letter: Message) -> None:
     headers, first = dict(letter.headers() or []), job.records[0].record
     if TRUNCATED_FROM not in headers:
         assert (letter.key(), letter.value()) == (first.key, first.value), f"{job.job_id}: its dead letter is another"
+    placed = headers.get(TENANT), letter.partition()
+    assert placed == (first.tenant, first.partition), f"{job.job_id}: its dead letter has left its tenant"
     attempts = {b"%d" % attempt_of(written.record.headers) for written in job.records}
     assert headers[ATTEMPT] in attempts, f"{job.job_id}: its dead letter counts attempts that it never had"
 
@@ -63,7 +66,7 @@ def check_dead_letter(job: Job, letter: Message) -> None:
 def name_of(record: Record, outcome: Outcome) -> str | None:
     """What the ledger shall have of an outcome; None where it has nothing."""
     match outcome:
-        case Done() | Cancelled(reason="discarded"):
+        case Done() | Cancelled(reason="discarded" | "cancelled"):
             return record.deduplication_id
         case Retried() | Dead():
             return tried_name(record)

@@ -160,6 +160,8 @@ class World:
         key, partition = KEYS[choice % len(KEYS)]
         job_id = f"j{len(self.account.jobs)}"
         headers: HeaderList = [(wire.JOB_ID, job_id.encode()), (wire.JOB_TYPE, b"work")]
+        if len(self.account.jobs) % 2:
+            headers.append((wire.TENANT, b"t%d" % partition))
         if due_in_s is not None:
             headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
         if expires_in_s is not None:

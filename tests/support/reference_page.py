@@ -17,6 +17,7 @@ MODULES: Final = (
     "stoker.topology",
     "stoker.producers",
     "stoker.producers.errors",
+    "stoker.producers.control",
     "stoker.consumers",
     "stoker.consumers.records.outcomes",
     "stoker.testing",

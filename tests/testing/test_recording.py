@@ -35,12 +35,13 @@ def test_what_was_enqueued_is_reported_in_order() -> None:
     """With its arguments, key, id and headers, and each can be run."""
     with RecordingProducer(pipeline) as producer:
         receipt = producer.enqueue(act, 1, text="x")
-        producer.enqueue_future(act.with_options(job_id="mine", headers={"tenant": "t1"}), 2).result(1)
+        producer.enqueue_future(act.with_options(job_id="mine", tenant="acme", headers={"tenant": "t1"}), 2).result(1)
         assert producer.enqueue_many(act.call(number) for number in range(3, 6)).confirmed == 3
     first, second, *others = producer.jobs
     assert (first.job_type, first.args, first.kwargs, first.key) == (act, (1,), {"text": "x"}, "1")
     assert (first.job_id, receipt.topic) == (receipt.job_id, "unit.q")
     assert (second.job_id, second.headers["tenant"], second.headers["ce_type"]) == ("mine", b"t1", b"act")
+    assert (first.tenant, second.tenant) == (None, "acme")
     assert [job.args for job in others] == [(3,), (4,), (5,)]
     assert JobRunner().run_call(first.call).returned == 1
 

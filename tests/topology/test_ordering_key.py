@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from stoker.topology import InvalidDeclaration, JobType, Pipeline
-from stoker.topology.declaration.ordering_key import KeyNotFound
+from stoker.topology.declaration.labels import LabelNotFound
 
 
 class Region(enum.IntEnum):
@@ -158,7 +158,7 @@ def test_a_key_that_could_never_be_made_is_refused_at_declaration(function: Any,
 def test_a_key_function_that_raises_is_reported_with_its_cause() -> None:
     """The user's own error is kept, as the cause."""
     call = declared(transfer, lambda account: {"a": "b"}[account]).call("x")
-    with pytest.raises(KeyNotFound, match="raised KeyError") as caught:
+    with pytest.raises(LabelNotFound, match="raised KeyError") as caught:
         _ = call.key
     assert isinstance(caught.value.__cause__, KeyError)
 

@@ -17,7 +17,7 @@ from support.waiting import wait_until
 
 DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
 LAST = ("ledger", "progress")
-SHARED = ("schemas", "events")
+SHARED = ("schemas", "events", "control", "workers", "audit")
 APPLICATION = """
 from datetime import timedelta
 from stoker.topology import Pipeline, RetryPolicy
@@ -69,7 +69,7 @@ def test_plan_then_apply_then_nothing(stoker: Stoker, namespace: str) -> None:
     before = stoker("plan")
     assert before.exit_code == 0, before.output
     assert f"+ {namespace}.mails: main topic; 2 partitions, kept 7d" in before.stdout
-    assert "11 to create, 0 to change" in before.stdout
+    assert "14 to create, 0 to change" in before.stdout
     applied = stoker("apply")
     assert applied.exit_code == 0, applied.output
     assert f"created {namespace}.mails.ledger" in applied.stdout
@@ -103,7 +103,7 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     ]
     assert set(planned["create"][0]) == {"topic", "queue", "setting", "found", "declared", "reason", "flag"}
     applied = _data(stoker("apply", "--json"))
-    assert len(applied.pop("created")) == 11
+    assert len(applied.pop("created")) == 14
     assert applied == {
         "namespace": namespace,
         "grown": [],
@@ -208,7 +208,7 @@ def test_show_as_json(declare: Callable[..., str], namespace: str) -> None:
     (job,) = queue["job_types"]
     waiting = ["retry", *["delay"] * 3, "carried"]
     assert [topic["role"] for topic in queue["topics"]] == ["main", *waiting, "dead", *LAST]
-    assert [topic["name"] for topic in told["topics"]] == [f"{namespace}.schemas", f"{namespace}.events"]
+    assert [topic["name"] for topic in told["topics"]] == [f"{namespace}.{name}" for name in SHARED]
     assert (queue["partitions"], queue["tiers"], queue["retention_s"]) == (2, ["5s"], 604_800)
     assert (job["name"], job["owner"], job["timeout_s"], job["attempts"]) == ("send_receipt", "post", 300, 3)
     assert (job["tiers"], job["max_payload_bytes"], job["key"]) == (["5s"], 256 * 1024, "by a function")

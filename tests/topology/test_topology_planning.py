@@ -21,6 +21,7 @@ QUEUE_TOPICS = [
     MAIN, f"{MAIN}.retry.5s", f"{MAIN}.retry.1m", *DELAYS, CARRIED,
     f"{MAIN}.dead", f"{MAIN}.ledger", f"{MAIN}.progress",
 ]  # fmt: skip
+SHARED_TOPICS = [f"shop.{name}" for name in ("schemas", "events", "control", "workers", "audit")]
 MAILS = frozenset({"mails"})
 
 
@@ -31,7 +32,7 @@ def _by_group(planned: Plan) -> dict[str, list[str]]:
 def test_an_empty_cluster_gets_every_topic() -> None:
     """All topics of the queue and of the pipeline are to be created, each with the declared partitions."""
     planned = plan_for(shop(), Inventory(topics={}))
-    assert _by_group(planned) == {"create": [*QUEUE_TOPICS, "shop.schemas", "shop.events"]}
+    assert _by_group(planned) == {"create": [*QUEUE_TOPICS, *SHARED_TOPICS]}
     assert "2 partitions" in planned.of(Group.CREATE)[0].line()
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named, logical_type
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
 from .job_type import AnyJobType
+from .labels import LabelDeclaration
 from .pipeline import Pipeline
 from .queue import Queue
 from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics
+
+NOT_DECLARED: Final = "from each call"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +28,7 @@ class CataloguedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
-    """One job type. `tiers` are those that its failures climb, as in topic names; `key`: where keys come from.
+    """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -34,6 +38,7 @@ class CataloguedJobType:
     owner: str
     is_async: bool
     key: str
+    tenant: str
     timeout_s: float
     heartbeat_s: float | None
     isolation: str
@@ -68,6 +73,7 @@ class CataloguedQueue:
     owner: str
     group: str
     ordering: str
+    route_by: str
     partitions: int
     replication: int | None
     retention_s: float
@@ -131,6 +137,7 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         owner=queue.owner,
         group=queue.group,
         ordering=queue.ordering,
+        route_by=queue.route_by,
         partitions=queue.partitions,
         replication=queue.replication,
         retention_s=queue.retention.total_seconds(),
@@ -162,7 +169,8 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         description=job.description,
         owner=job.owner,
         is_async=job.is_async,
-        key=_key(job),
+        key=_label(job.key),
+        tenant=_label(job.tenant),
         timeout_s=job.timeout.total_seconds(),
         heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
         isolation=job.isolation or "none",
@@ -178,12 +186,12 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
     )
 
 
-def _key(job: AnyJobType) -> str:
-    if job.key is None:
-        return "from each call"
-    if isinstance(job.key, str):
-        return f"by {job.key}"
-    name = getattr(job.key, "__name__", "")
+def _label(declared: LabelDeclaration | None) -> str:
+    if declared is None:
+        return NOT_DECLARED
+    if isinstance(declared, str):
+        return f"by {declared}"
+    name = getattr(declared, "__name__", "")
     return f"by {name}" if name.isidentifier() else "by a function"
 
 

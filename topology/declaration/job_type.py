@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVa
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
 from .isolation import Isolation, isolation_faults
-from .ordering_key import KeyDeclaration, KeyFunction, KeyPath, key_faults, ordering_key
+from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
 
@@ -30,6 +30,7 @@ class CallOptions:
 
     Attributes:
         key: ordering key; jobs of one key run one at a time in their order. None means no order.
+        tenant: for whom the job is; None takes what the job type makes of the arguments.
         job_id: the job's id; None makes a new UUIDv7. The same id completed twice within the ledger's window runs once.
         idempotency_key: like the id for the ledger, but not the identity of the job; equal keys run once.
         expires: the job is dropped, and noted as expired, when it could not start until then.
@@ -38,6 +39,7 @@ class CallOptions:
     """
 
     key: str | None = None
+    tenant: str | None = None
     job_id: str | None = None
     idempotency_key: str | None = None
     expires: datetime | timedelta | None = None
@@ -62,11 +64,23 @@ class JobCall:
         """The ordering key: the call's own, else what the job type makes of the arguments.
 
         Raises:
-            KeyNotFound: it could not be made.
+            LabelNotFound: it could not be made.
         """
         if self.options.key is not None:
             return self.options.key
         made_by = self.job_type.ordering_key
+        return None if made_by is None else made_by.of(self.args, self.kwargs)
+
+    @property
+    def tenant(self) -> str | None:
+        """For whom the job is: the call's own tenant, else what the job type makes of the arguments.
+
+        Raises:
+            LabelNotFound: it could not be made.
+        """
+        if self.options.tenant is not None:
+            return self.options.tenant
+        made_by = self.job_type.tenant_label
         return None if made_by is None else made_by.of(self.args, self.kwargs)
 
 
@@ -103,6 +117,7 @@ class JobType(Generic[P, R]):
         contract: the payload's Avro contract.
         key: makes the ordering key of a call: a function of those of its arguments that it names, or the path of one
             (`"customer_id"`, `"order.customer_id"`); None leaves it to each call.
+        tenant: makes the tenant of a call, in the same two ways.
         retry, timeout, max_payload_bytes: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
@@ -117,7 +132,8 @@ class JobType(Generic[P, R]):
     queue: Queue
     handler: Callable[P, R]
     contract: Contract
-    key: KeyDeclaration | None = None
+    key: LabelDeclaration | None = None
+    tenant: LabelDeclaration | None = None
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
@@ -137,7 +153,8 @@ class JobType(Generic[P, R]):
             faults.append(
                 f"heartbeat must be above zero and below the timeout ({self.timeout}); it is {self.heartbeat}"
             )
-        faults += key_faults(self.key, self.contract)
+        faults += label_faults("key", self.key, self.contract)
+        faults += label_faults("tenant", self.tenant, self.contract)
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
@@ -150,9 +167,14 @@ class JobType(Generic[P, R]):
         return self.handler(*args, **kwargs)
 
     @cached_property
-    def ordering_key(self) -> KeyFunction | KeyPath | None:
+    def ordering_key(self) -> LabelFunction | LabelPath | None:
         """What makes the ordering keys of its calls."""
-        return None if self.key is None else ordering_key(self.key, self.contract)
+        return None if self.key is None else made_label("key", self.key, self.contract)
+
+    @cached_property
+    def tenant_label(self) -> LabelFunction | LabelPath | None:
+        """What makes the tenants of its calls."""
+        return None if self.tenant is None else made_label("tenant", self.tenant, self.contract)
 
     @cached_property
     def retry(self) -> RetryPolicy:
@@ -193,6 +215,7 @@ class JobType(Generic[P, R]):
         self,
         *,
         key: str | None = None,
+        tenant: str | None = None,
         job_id: str | None = None,
         idempotency_key: str | None = None,
         expires: datetime | timedelta | None = None,
@@ -202,6 +225,7 @@ class JobType(Generic[P, R]):
         """Say what the next call carries beside its arguments; see `CallOptions`."""
         options = CallOptions(
             key=key,
+            tenant=tenant,
             job_id=job_id,
             idempotency_key=idempotency_key,
             expires=expires,

@@ -14,8 +14,8 @@ from ..wire import names
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobType
-from .ordering_key import KeyDeclaration
-from .queue import LedgerWindow, Ordering, Queue
+from .labels import LabelDeclaration
+from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
 
 P = ParamSpec("P")
@@ -31,6 +31,7 @@ class QueueShape(TypedDict, total=False):
     dead_retention: timedelta
     tiers: tuple[timedelta, ...]
     ordering: Ordering
+    route_by: RouteBy
     retry: RetryPolicy
     timeout: timedelta
     max_payload_bytes: int
@@ -88,6 +89,21 @@ class Pipeline:
         """The topic of events."""
         return names.events_topic(self.namespace)
 
+    @property
+    def control_topic(self) -> str:
+        """The compacted topic of the orders that stand."""
+        return names.control_topic(self.namespace)
+
+    @property
+    def workers_topic(self) -> str:
+        """The compacted topic on which each worker process writes its status."""
+        return names.workers_topic(self.namespace)
+
+    @property
+    def audit_topic(self) -> str:
+        """The topic of all orders ever given."""
+        return names.audit_topic(self.namespace)
+
     def queue(self, name: str, **shape: Unpack[QueueShape]) -> Queue:
         """Declare a queue; `Queue` documents each option.
 
@@ -109,7 +125,8 @@ class Pipeline:
         queue: Queue,
         *,
         name: str | None = None,
-        key: KeyDeclaration | None = None,
+        key: LabelDeclaration | None = None,
+        tenant: LabelDeclaration | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -129,6 +146,7 @@ class Pipeline:
                 defaults included; or the path of one, as `"customer_id"` or `"order.customer_id"`, to text, an int, a
                 UUID or an Enum. Its own types are left open, so that those of the function alone decide what callers
                 see, also where it is a lambda.
+            tenant: makes the tenant of each call, in the same two ways.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -144,6 +162,7 @@ class Pipeline:
                 handler=function,
                 contract=self._contract(function, job_name, schema),
                 key=key,
+                tenant=tenant,
                 own_retry=retry,
                 own_timeout=timeout,
                 heartbeat=heartbeat,

@@ -11,6 +11,7 @@ from .delays import DelayClass
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
 Ordering = Literal["key", "none", "strict"]
+RouteBy = Literal["key", "tenant"]
 
 
 SHORTEST_SESSION: Final = timedelta(seconds=1)
@@ -49,6 +50,9 @@ class Queue:
             as well: later jobs of the key wait until the one before is done or a dead letter, so a failure delays its
             key for as long as the retries take. What waits takes a few bytes of the worker's memory. "none" spreads
             jobs freely, whatever their key.
+        route_by: "key": a job's partition follows from its key. "tenant": it follows from the tenant, so one worker has
+            all jobs of a tenant, and they run in the order of their keys; a job without a tenant goes by its key.
+            Changing it moves jobs to other partitions.
         retry: what failures of its jobs meet, unless the job type declares its own.
         timeout: how long one run may take, unless the job type declares its own.
         max_payload_bytes: encoded payloads above this are refused at enqueue, unless the job type declares its own.
@@ -69,6 +73,7 @@ class Queue:
     dead_retention: timedelta = timedelta(days=30)
     tiers: tuple[timedelta, ...] = DEFAULT_TIERS
     ordering: Ordering = "key"
+    route_by: RouteBy = "key"
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeout: timedelta = timedelta(minutes=5)
     max_payload_bytes: int = 256 * 1024
@@ -139,6 +144,8 @@ class Queue:
             found.append(f"partitions must be at least 1; it is {self.partitions}")
         if self.ordering not in get_args(Ordering):
             found.append(f"ordering must be one of {', '.join(get_args(Ordering))}; it is {self.ordering!r}")
+        if self.route_by not in get_args(RouteBy):
+            found.append(f"route_by must be one of {', '.join(get_args(RouteBy))}; it is {self.route_by!r}")
         if self.timeout <= timedelta(0):
             found.append(f"timeout must be above zero; it is {self.timeout}")
         if self.crash_limit < 1:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from .pipeline import Pipeline
-from .queue import Queue
+from .queue import Queue, RouteBy
 
 HEADERS_ALLOWANCE_BYTES: Final = 64 * 1024
 """Room for a record's headers, key and framing; an error's stack, the largest of them, is bounded well below."""
@@ -17,6 +17,13 @@ DEFAULT_MAX_RECORD_BYTES: Final = 1_048_588
 """Kafka's own `max.message.bytes`."""
 EVENTS_RETENTION: Final = timedelta(days=7)
 EVENTS_PARTITIONS: Final = 4
+ORDER_LAG: Final = timedelta(hours=1)
+"""So long at least the log keeps each order, also one that was replaced since: a worker that was away finds it."""
+LIFTED_FOR: Final = timedelta(days=7)
+"""How long the log keeps it that an order was lifted."""
+WORKERS_RETENTION: Final = timedelta(days=7)
+AUDIT_RETENTION: Final = timedelta(days=400)
+"""Of who ordered what: a year, and what a yearly review needs beyond it."""
 IN_SYNC_COPIES: Final = 2
 """Of three copies and more, so many must have a record before it counts as written; one broker may be down."""
 LEDGER_SEGMENT: Final = timedelta(hours=1)
@@ -24,6 +31,10 @@ LEDGER_SEGMENT: Final = timedelta(hours=1)
 LEDGER_SEGMENT_BYTES: Final = 16 * 1024 * 1024
 _OWN_RECORDS: Final = {"max.message.bytes": str(DEFAULT_MAX_RECORD_BYTES)}
 """Of topics that hold no jobs: with less, Stoker's own records may not fit, and a ledger without entries stops all."""
+ROUTE_MARK: Final = "min.compaction.lag.ms"
+"""The config that marks a main topic with how its jobs are routed. It has no effect there: none is ever compacted."""
+ROUTE_MARKS: Final[Mapping[RouteBy, str]] = {"key": "0", "tenant": "1"}
+"""{routing: its mark}; "0" is what brokers take for a topic without one."""
 _HOUR: Final = timedelta(hours=1)
 
 
@@ -39,6 +50,9 @@ class Role(StrEnum):
     PROGRESS = "progress"
     SCHEMAS = "schemas"
     EVENTS = "events"
+    CONTROL = "control"
+    WORKERS = "workers"
+    AUDIT = "audit"
 
 
 HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
@@ -49,7 +63,7 @@ class TopicSpec:
     """One topic as it is declared.
 
     Attributes:
-        owner: name of its queue; `schemas` and `events`, which no queue can be named, for the pipeline's own topics.
+        owner: name of its queue; for the pipeline's own topics their last word, which no queue can be named.
         replication: copies of each record; None leaves it to the cluster.
         configs: the topic configs that the declaration fixes; all others are the cluster's business.
     """
@@ -90,7 +104,7 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     later_bytes = main_bytes + HEADERS_ALLOWANCE_BYTES
     waiting = _job_configs(queue, queue.retention, later_bytes)
     dead = _job_configs(queue, queue.dead_retention, later_bytes)
-    shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes))]
+    shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes) | _route_mark(queue))]
     shapes += [(topic, Role.RETRY, waiting) for topic in queue.retry_topics.values()]
     shapes += [(topic, Role.DELAY, waiting) for topic in queue.delay_topics.values()]
     shapes += [(queue.carried_topic, Role.CARRIED, waiting)]
@@ -112,28 +126,52 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
 def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[TopicSpec]:
     """The topics that belong to no single queue; they have as many copies as the queue with the most."""
     replication = max((queue.replication or 0 for queue in pipeline.queues.values()), default=0) or None
-    events = TopicSpec(
-        name=pipeline.events_topic,
-        role=Role.EVENTS,
-        owner="events",
-        partitions=EVENTS_PARTITIONS,
-        replication=replication,
-        configs={
-            "cleanup.policy": "delete",
-            "retention.ms": str(milliseconds(EVENTS_RETENTION)),
-            **_OWN_RECORDS,
-            **_in_sync(replication),
-        },
-    )
-    schemas = TopicSpec(
-        name=pipeline.schemas_topic,
-        role=Role.SCHEMAS,
-        owner="schemas",
-        partitions=1,
-        replication=replication,
-        configs={"cleanup.policy": "compact", **_OWN_RECORDS, **_in_sync(replication)},
-    )
-    return [schemas, events] if with_schemas else [events]
+    shapes = [
+        (pipeline.schemas_topic, Role.SCHEMAS, 1, {"cleanup.policy": "compact"}),
+        (pipeline.events_topic, Role.EVENTS, EVENTS_PARTITIONS, _kept_for(EVENTS_RETENTION)),
+        (pipeline.control_topic, Role.CONTROL, 1, _control_configs()),
+        (pipeline.workers_topic, Role.WORKERS, 1, _workers_configs()),
+        (pipeline.audit_topic, Role.AUDIT, 1, _kept_for(AUDIT_RETENTION)),
+    ]
+    return [
+        TopicSpec(
+            name=name,
+            role=role,
+            owner=role.value,
+            partitions=partitions,
+            replication=replication,
+            configs={**configs, **_OWN_RECORDS, **_in_sync(replication)},
+        )
+        for name, role, partitions, configs in shapes
+        if with_schemas or role is not Role.SCHEMAS
+    ]
+
+
+def _kept_for(retention: timedelta) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(milliseconds(retention))}
+
+
+def _control_configs() -> dict[str, str]:
+    """Orders stand until they are lifted, however long that is. The brokers' clock tells when each was given."""
+    return {
+        "cleanup.policy": "compact",
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "min.compaction.lag.ms": str(milliseconds(ORDER_LAG)),
+        "delete.retention.ms": str(milliseconds(LIFTED_FOR)),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _workers_configs() -> dict[str, str]:
+    """The last status of each worker. The brokers' clock tells how long it has been silent."""
+    return {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(milliseconds(WORKERS_RETENTION)),
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
 
 
 def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[str, str]:
@@ -145,6 +183,10 @@ def _job_configs(queue: Queue, retention: timedelta, record_bytes: int) -> dict[
         "max.message.bytes": str(record_bytes),
         **_in_sync(queue.replication),
     }
+
+
+def _route_mark(queue: Queue) -> dict[str, str]:
+    return {} if queue.route_by == "key" else {ROUTE_MARK: ROUTE_MARKS[queue.route_by]}
 
 
 def _ledger_configs(queue: Queue) -> dict[str, str]:

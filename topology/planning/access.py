@@ -10,7 +10,7 @@ from ..cluster.settings import ClusterSettings, NotAuthorized
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
 from ..declaration.topics import pipeline_topics, queue_topics
-from .rights import Duty, Resource, Right, rights_for
+from .rights import Duty, Operation, Resource, Right, rights_for
 
 Allowed = Mapping[str, frozenset[str] | None]
 """{topic: operations that are allowed on it}, as `Administration.allowed` returns it."""
@@ -46,9 +46,13 @@ def require_rights(
 def require_on_topics(
     rights: Iterable[Right], names: Iterable[str], cluster: ClusterSettings, administration: Administration
 ) -> None:
-    """See that the client has those of the rights that are about these topics; raises as `require_rights`."""
+    """See that the client has those of the rights that are about these topics; raises as `require_rights`.
+
+    Topics of which it needs no more than the settings are left out: without Describe, Kafka answers nothing about them.
+    """
     wanted = [right for right in rights if right.resource is Resource.TOPIC]
-    concerned = [name for name in names if any(right.covers(Resource.TOPIC, name) for right in wanted)]
+    describing = [right for right in wanted if right.operation is not Operation.DESCRIBE_CONFIGS]
+    concerned = [name for name in names if any(right.covers(Resource.TOPIC, name) for right in describing)]
     missing = missing_rights(wanted, administration.allowed(concerned))
     if missing:
         raise NotAuthorized(cluster.principal, missing)

@@ -8,13 +8,14 @@ from typing import Final
 
 from ..declaration.pipeline import Pipeline
 from ..declaration.queue import Queue
-from ..declaration.topics import Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
+from ..declaration.topics import ROUTE_MARK, Role, TopicSpec, declared_topics, pipeline_topics, queue_topics
 from ..durations import format_retention
 from ..wire.names import RETRY_INFIX
 from .findings import Allowed, CreateTopic, DeleteTier, Finding, Group, SetConfig
 from .group_settings import group_findings
 from .inventory import Inventory, TopicState, removed_tiers
 from .partition_counts import blocks_creation, partition_findings
+from .routing import routing_findings
 from .verify import is_shorter
 
 RETENTION: Final = "retention.ms"
@@ -31,7 +32,8 @@ def queue_findings(pipeline: Pipeline, queue: Queue, inventory: Inventory, allow
         missing = [_blocked(finding) for finding in missing]
     tiers = [_removed_tier(queue, topic, inventory, allowed) for topic in removed_tiers(queue, inventory.topics)]
     group = group_findings(queue, inventory.groups.get(queue.group))
-    return [*missing, *counts, *_state_findings(specs, inventory, allowed), *group, *tiers]
+    routing = routing_findings(queue, inventory, allowed)
+    return [*missing, *counts, *routing, *_state_findings(specs, inventory, allowed), *group, *tiers]
 
 
 def pipeline_findings(
@@ -96,6 +98,9 @@ _PURPOSES: Final = {
     Role.PROGRESS: "progress that does not fit a commit, compacted",
     Role.SCHEMAS: "schemas of all job types, compacted",
     Role.EVENTS: "the life of jobs",
+    Role.CONTROL: "orders that stand, compacted",
+    Role.WORKERS: "status of each worker, compacted",
+    Role.AUDIT: "all orders ever given",
 }
 
 
@@ -165,7 +170,7 @@ def _replication(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
 
 
 def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
-    for name in sorted(state.overrides - set(spec.configs)):
+    for name in sorted(state.overrides - set(spec.configs) - _own_rules(spec)):
         yield Finding(
             group=Group.DRIFT,
             topic=spec.name,
@@ -177,10 +182,15 @@ def _strange_overrides(spec: TopicSpec, state: TopicState) -> Iterable[Finding]:
         )
 
 
+def _own_rules(spec: TopicSpec) -> frozenset[str]:
+    """The configs that another rule compares."""
+    return frozenset({ROUTE_MARK}) if spec.role is Role.MAIN else frozenset()
+
+
 def _configs(spec: TopicSpec, state: TopicState, allowed: Allowed) -> Iterable[Finding]:
     for name, declared in spec.configs.items():
         found = state.configs.get(name)
-        if found is not None and not _is_same(name, found, declared):
+        if found is not None and name not in _own_rules(spec) and not _is_same(name, found, declared):
             yield _config_finding(spec, name, found, allowed)
 
 

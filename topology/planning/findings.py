@@ -77,7 +77,7 @@ class Finding:
     Attributes:
         topic: where; the main topic, when it is about all topics of a queue.
         owner: name of the queue, or `schemas` or `events`; None when it belongs to nothing declared.
-        setting: a config's name, `partitions`, `replication` or `topic`.
+        setting: a config's name, `partitions`, `replication`, `routing` or `topic`.
         found, declared: its two values in words; None where there is none.
         reason: why it is so, or what to do; a clause without full stop.
         flag: the option of `stoker topology apply` that allows what is refused; None if nothing does.
@@ -125,12 +125,14 @@ class Allowed:
 
     Attributes:
         repartition: more partitions, which moves keys.
+        reroute: another `route_by`, which moves keys and tenants.
         shorter_retention: records go earlier; `events` names the pipeline's topic of events.
         tier_removal: jobs that wait in a removed tier are abandoned there, unread, until its retention deletes them.
         empty_tier_deletion: delete the topics of removed tiers that hold no waiting jobs, of all queues.
     """
 
     repartition: frozenset[str] = field(default_factory=frozenset)
+    reroute: frozenset[str] = field(default_factory=frozenset)
     shorter_retention: frozenset[str] = field(default_factory=frozenset)
     tier_removal: frozenset[str] = field(default_factory=frozenset)
     empty_tier_deletion: bool = False

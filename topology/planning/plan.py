@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from ..cluster.admin import Administration
 from ..cluster.settings import ClusterSettings
 from ..declaration.pipeline import Pipeline
-from ..declaration.topics import declared_topics
+from ..declaration.topics import Role, declared_topics
 from .access import require_on_topics
 from .contracts import contracts_refused_on
 from .differences import pipeline_findings, queue_findings, unmanaged_findings
 from .findings import NOTHING, Allowed, CreateTopic, Finding, Group, Plan
 from .inventory import Inventory, read_inventory
 from .rights import Duty, rights_for
+
+_AGEING: Final = frozenset({Role.EVENTS, Role.WORKERS, Role.AUDIT})
+"""The pipeline's own topics whose records age out."""
 
 
 def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
@@ -53,7 +57,8 @@ def check_names(pipeline: Pipeline, allowed: Allowed) -> None:
     Raises:
         UnknownName: see above.
     """
-    for name in sorted(allowed.repartition | allowed.tier_removal | allowed.shorter_retention - {"events"}):
+    named = allowed.repartition | allowed.reroute | allowed.tier_removal | (allowed.shorter_retention - _AGEING)
+    for name in sorted(named):
         pipeline.find_queue(name)
 
 

@@ -48,6 +48,8 @@ class Duty(StrEnum):
     DEAD_DISCARD = "dead-discard"
     REPLAY = "replay"
     DOCTOR = "doctor"
+    CONTROL = "control"
+    WORKERS_LIST = "workers-list"
     SCHEMAS_CHECK = "schemas-check"
     PLAN = "plan"
     APPLY = "apply"
@@ -102,6 +104,9 @@ _CARRIED: Final = "{namespace}.{queue}.carried"
 _DEAD: Final = "{namespace}.{queue}.dead"
 _SCHEMAS: Final = "{namespace}.schemas"
 _EVENTS: Final = "{namespace}.events"
+_CONTROL: Final = "{namespace}.control"
+_WORKERS: Final = "{namespace}.workers"
+_AUDIT: Final = "{namespace}.audit"
 
 RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
     Duty.PRODUCER: (
@@ -120,6 +125,8 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _DEAD, _O.WRITE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.WRITE),
+        *_on(_R.TOPIC, _CONTROL, _O.READ),
+        *_on(_R.TOPIC, _WORKERS, _O.WRITE),
         *_on(_R.GROUP, _MAIN, _O.READ),
     ),
     Duty.QUEUES: (
@@ -161,9 +168,18 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _DEAD, _O.READ),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.READ),
+        *_on(_R.TOPIC, _CONTROL, _O.READ),
+        *_on(_R.TOPIC, _WORKERS, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
         *_on(_R.CLUSTER, "kafka-cluster", _O.DESCRIBE_CONFIGS),
     ),
+    Duty.CONTROL: (
+        *_on(_R.TOPIC, _CONTROL, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _AUDIT, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _WORKERS, _O.READ),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.control.*", _O.WRITE),
+    ),
+    Duty.WORKERS_LIST: (*_on(_R.TOPIC, _WORKERS, _O.READ),),
     Duty.SCHEMAS_CHECK: (*_on(_R.TOPIC, _SCHEMAS, _O.READ),),
     Duty.PLAN: (
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),

@@ -18,12 +18,22 @@ from .access import require_on_topics
 from .inventory import Inventory, TopicState, read_topics
 from .partition_counts import APPLY, how_to_fix
 from .rights import Duty, rights_for
+from .routing import ALLOW_REROUTE, marked_route
 
 VERIFY_TIMEOUT_S: Final = 10.0
 UNLIMITED: Final = -1
 
 
-_COMPACTED_ONLY: Final = {Role.SCHEMAS: "old schemas", Role.PROGRESS: "the progress of partitions"}
+_COMPACTED_ONLY: Final = {
+    Role.SCHEMAS: "old schemas",
+    Role.PROGRESS: "the progress of partitions",
+    Role.CONTROL: "orders that stand",
+}
+_OF_CONTROL: Final = frozenset({Role.CONTROL, Role.WORKERS})
+"""A worker starts with these only: it obeys orders, and answers them."""
+_BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
+"""Jobs run without anybody hearing of them."""
+_MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}
 
 
 class TopologyMismatch(Exception):
@@ -69,13 +79,14 @@ def verify(
     if duty is not None:
         rights = rights_for(duty, pipeline, queues, with_schemas=with_schemas)
         require_on_topics(rights, [spec.name for spec in specs], cluster, administration)
-    needed = [spec for spec in specs if spec.role is not Role.EVENTS]  # jobs run without anybody hearing of them
+    beside = _BESIDE_JOBS if duty is Duty.WORKER else _BESIDE_JOBS | _OF_CONTROL
+    needed = [spec for spec in specs if spec.role not in beside]
     findings = mismatches(queues, needed, read_topics(needed, administration))
     if findings:
         raise TopologyMismatch(pipeline.namespace, findings)
 
 
-def mismatches(queues: Iterable[Queue], specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
+def mismatches(queues: Collection[Queue], specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
     """Say what in the cluster would lose, misplace or refuse jobs; empty when all is well. Pure."""
     missing = [f"topic {spec.name} does not exist" for spec in specs if spec.name not in inventory.topics]
     unequal = [finding for queue in queues for finding in _unequal_partitions(queue, specs, inventory)]
@@ -85,7 +96,18 @@ def mismatches(queues: Iterable[Queue], specs: Collection[TopicSpec], inventory:
         if (state := inventory.topics.get(spec.name)) is not None
         for finding in _harmful_configs(spec, state)
     ]
-    return [*missing, *unequal, *harmful]
+    return [*missing, *unequal, *_misrouted(queues, inventory), *harmful]
+
+
+def _misrouted(queues: Iterable[Queue], inventory: Inventory) -> list[str]:
+    """Two routings at once split the jobs of a key or tenant between two partitions."""
+    found = {queue: marked_route(state) for queue in queues if (state := inventory.topics.get(queue.topic)) is not None}
+    return [
+        f"the jobs of topic {queue.topic} are routed by {route}, declared is by {queue.route_by}; "
+        f"`{APPLY} {ALLOW_REROUTE} {queue.name}` fixes it, once the queue is drained"
+        for queue, route in found.items()
+        if route != queue.route_by
+    ]
 
 
 def _unequal_partitions(queue: Queue, specs: Collection[TopicSpec], inventory: Inventory) -> list[str]:
@@ -135,7 +157,7 @@ def _compacted(spec: TopicSpec, state: TopicState) -> str | None:
 
 def _forgetful(spec: TopicSpec, state: TopicState) -> str | None:
     declared, kept = spec.configs.get("retention.ms"), state.configs.get("retention.ms")
-    if declared is None or kept is None or spec.role is Role.EVENTS or not is_shorter(int(kept), int(declared)):
+    if declared is None or kept is None or spec.role in _MAY_FORGET or not is_shorter(int(kept), int(declared)):
         return None
     return (
         f"topic {spec.name} keeps records for {format_retention(int(kept))}, declared are "

@@ -1,8 +1,9 @@
 """The record headers of the wire contract, each listed once.
 
 CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8. Instants are RFC 3339 in UTC, such as
-`2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown headers travel along untouched.
+`stoker-tenant`, `stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8, and `stoker-order`,
+which is Avro. Instants are RFC 3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown
+headers travel along untouched.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ DUE: Final = "stoker-due"
 EXPIRES: Final = "stoker-expires"
 """The job must not start after this instant."""
 IDEMPOTENCY_KEY: Final = "stoker-idempotency-key"
+TENANT: Final = "stoker-tenant"
+"""For whom the job is; absent where the job is for nobody in particular."""
 REPLAY: Final = "stoker-replay"
 """Id of the replay that published this record again; it passes the ledger under its own name."""
 
@@ -66,6 +69,11 @@ OPERATOR: Final = "stoker-operator"
 """On a disposition: who settled the dead letter, `user@host`."""
 NOTE: Final = "stoker-note"
 """On a disposition: the reason that a person gave."""
+
+ORDER: Final = "stoker-order"
+"""On the control topic's records without a value: the `ControlOrder` that lifts what stood under the key."""
+ORDER_OFFSET: Final = "stoker-order-offset"
+"""On the audit topic: the order's offset on the control topic."""
 
 CONTENT_TYPE_AVRO: Final = b"application/avro"
 SPEC_VERSION_1_0: Final = b"1.0"

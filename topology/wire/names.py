@@ -20,8 +20,11 @@ LEDGER_SUFFIX: Final = ".ledger"
 PROGRESS_SUFFIX: Final = ".progress"
 SCHEMAS_SUFFIX: Final = ".schemas"
 EVENTS_SUFFIX: Final = ".events"
+CONTROL_SUFFIX: Final = ".control"
+WORKERS_SUFFIX: Final = ".workers"
+AUDIT_SUFFIX: Final = ".audit"
 
-RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control"})
+RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit"})
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -94,6 +97,21 @@ def schemas_topic(namespace: str) -> str:
 def events_topic(namespace: str) -> str:
     """Name the topic of events."""
     return f"{namespace}{EVENTS_SUFFIX}"
+
+
+def control_topic(namespace: str) -> str:
+    """Name the compacted topic of the orders that stand."""
+    return f"{namespace}{CONTROL_SUFFIX}"
+
+
+def workers_topic(namespace: str) -> str:
+    """Name the compacted topic on which each worker process writes its status."""
+    return f"{namespace}{WORKERS_SUFFIX}"
+
+
+def audit_topic(namespace: str) -> str:
+    """Name the topic of all orders ever given."""
+    return f"{namespace}{AUDIT_SUFFIX}"
 
 
 def group_id(namespace: str, queue: str) -> str:

@@ -16,9 +16,9 @@ from typing import cast
 
 import pytest
 
-from stoker.consumers.isolation import child_main as main
-from stoker.consumers.isolation.child_main import Talk
+from stoker.consumers.isolation import child_talk
 from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.isolation.child_talk import Talk
 from stoker.consumers.isolation.log_relay import PipeHandler
 from stoker.consumers.isolation.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.job.answers import Answer
@@ -120,7 +120,7 @@ def test_a_child_can_log_while_a_message_is_written(
             handler.handle(RECORD)
         write(pipe, packed)
 
-    monkeypatch.setattr(main, "write", write_and_be_interrupted)
+    monkeypatch.setattr(child_talk, "write", write_and_be_interrupted)
     assert heard_from(talk, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
 
 

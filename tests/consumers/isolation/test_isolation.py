@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.inspection.queue_inspection import RunInspection, inspect_runs
 from stoker.consumers.isolation.child_run import _Watch
 from stoker.consumers.isolation.crashes import ChildDied, CrashPause
@@ -279,6 +280,22 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     assert wait.why == CrashPause(timedelta(seconds=1))
     assert [record.offset for record in taken] == [0]
     assert here.outcomes == {}
+
+
+def test_a_job_that_is_paused_while_it_waits_for_a_child_does_not_begin(tmp_path: Path) -> None:
+    """It waits at the gates until the pause ends; the child goes to others."""
+    pipeline, queue, (add,) = declare(isolated_jobs.add)
+    file = tmp_path / "notes"
+    with isolated(pipeline, queue) as here:
+        pauses = Pauses(here.gates)
+        here.gates.add([pauses])
+        job_id = here.offer(add, str(file), 1, 2)  # no child runs yet, and one takes its time to start
+        pauses.begin(Pause("q"))
+        wait_until(lambda: here.gates.count, what="the record")
+        assert isolated_jobs.notes(file) == []
+        assert here.outcomes == {}
+        pauses.end(Pause("q"))
+        assert here.wait(job_id) == [DONE]
 
 
 def test_an_inspection_shows_where_a_child_is(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ def test_pairs_become_a_job_with_its_options(shop: Shop, cluster: ClusterSetting
             "/test",
             "--header",
             "tenant=t1",
+            "--tenant",
+            "acme",
         ),
         "--json",
     )
@@ -65,7 +67,7 @@ def test_pairs_become_a_job_with_its_options(shop: Shop, cluster: ClusterSetting
     headers = header_map(message.headers())  # type: ignore[arg-type]  # consumed headers are a list of pairs
     assert message.key() == b"c1"
     assert (headers["ce_id"], headers["ce_source"], headers["tenant"]) == (b"job-1", b"/test", b"t1")
-    assert headers["stoker-idempotency-key"] == b"once"
+    assert (headers["stoker-idempotency-key"], headers["stoker-tenant"]) == (b"once", b"acme")
     assert "stoker-expires" in headers
     receipt = json.loads(result.stdout)
     assert receipt["job_id"] == "job-1"

@@ -152,6 +152,25 @@ def test_a_replay_publishes_and_reports_in_json(shop: Shop, cluster: ClusterSett
     assert "5 of them were settled before" in shop.stoker("dead", "replay", "mails", "--again", "--dry-run").stdout
 
 
+def test_the_dead_letters_and_jobs_of_one_tenant_are_shown_and_replayed(shop: Shop, cluster: ClusterSettings) -> None:
+    """`--tenant` selects them in lists and both replays; what is published again keeps tenant and partition."""
+    add_dead(shop, cluster, [mail(order, extra=((wire.TENANT, b"acme"),)) for order in (6, 7)])
+    rows = [json.loads(line) for line in shop.stoker("dead", "list", "mails", "--json").stdout.splitlines()]
+    assert Counter(row["tenant"] for row in rows) == {None: 6, "acme": 2}
+    listed = shop.stoker("dead", "list", "mails", "--tenant", "acme").stdout
+    assert "mails: 2 open dead letters" in listed
+    assert "TENANT" in listed
+    assert "TENANT" not in shop.stoker("dead", "list", "mails", "--id", "job-1").stdout
+    assert "tenant         acme" in shop.stoker("dead", "show", "mails", "job-6").stdout
+
+    assert shop.stoker("dead", "replay", "mails", "--tenant", "acme", "--yes").exit_code == ExitCode.OK
+    assert [(job.tenant, job.ref.partition) for job in jobs(shop, cluster)] == [("acme", 0), ("acme", 1)]
+    assert shop.stoker("dead", "replay", "mails", "--id", "job-0", "--yes").exit_code == ExitCode.OK
+    again = shop.stoker("replay", "mails", "--from-offset", "0", "--tenant", "acme", "--include-replays", "--yes")
+    assert again.exit_code == ExitCode.OK, again.stderr
+    assert Counter(job.tenant for job in jobs(shop, cluster)) == {"acme": 4, "": 1}
+
+
 def test_a_named_dead_letter_that_was_settled_before_is_shown_so(shop: Shop) -> None:
     """Who replays or discards a dead letter twice learns why there is nothing to do, and what would do it."""
     assert shop.stoker("dead", "replay", "mails", "0/0", "--yes").exit_code == ExitCode.OK

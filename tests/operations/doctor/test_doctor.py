@@ -337,7 +337,7 @@ def test_an_unreachable_cluster_leaves_the_promises_unknown(shop_down: Shop) -> 
     assert result.exit_code == ExitCode.UNREACHABLE
     counts = json.loads(result.stdout)["counts"]
     assert (counts["broken"], counts["held"]) == (1, 0)
-    assert counts["unknown"] == 9
+    assert counts["unknown"] == 10
 
 
 @pytest.fixture

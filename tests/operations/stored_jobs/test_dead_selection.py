@@ -21,6 +21,7 @@ NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 def dead_letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: bytes | None = b"N123") -> JobRecord:
     """A dead letter with further headers."""
     common = [(wire.JOB_ID, b"job-1"), (wire.JOB_TYPE, b"charge"), (wire.REASON, b"permanent")]
+    common += [(wire.TENANT, b"acme")]
     error = [(wire.ERROR_TYPE, b"shop.errors.CardRefused"), (wire.ERROR_FINGERPRINT, b"00aa11bb22cc33dd")]
     return JobRecord(ref=Ref(2, 17), at=at, key=key, value=b"", raw_headers=[*common, *error, *pairs])
 
@@ -40,6 +41,8 @@ def dead_letter(*pairs: tuple[str, bytes | None], at: datetime = NOON, key: byte
         (Selection(reasons=frozenset({"expired"})), False),
         (Selection(keys=frozenset({"N123"})), True),
         (Selection(keys=frozenset({"N124"})), False),
+        (Selection(tenants=frozenset({"acme", "other"})), True),
+        (Selection(tenants=frozenset({"other"})), False),
         (Selection(ids=frozenset({"job-1"})), True),
         (Selection(ids=frozenset({"job-2"})), False),
         (Selection(refs=frozenset({Ref(2, 17)})), True),
@@ -79,6 +82,7 @@ def test_a_selection_survives_being_written_down() -> None:
         error_types=frozenset({"E"}),
         reasons=frozenset({"r"}),
         keys=frozenset({"ü"}),
+        tenants=frozenset({"t"}),
         ids=frozenset({"i"}),
         refs=frozenset({Ref(0, 1)}),
         partitions=frozenset({3}),

@@ -182,6 +182,16 @@ def _examine(scene: Scene) -> None:
     assert "session timeout" in shown or "killed worker" in shown, shown
 
 
+def _order(scene: Scene) -> None:
+    scene.stoker("control", "pause", "--queue", QUEUE, "--wait")
+    assert f"pause queue {QUEUE}" in scene.stoker("control", "list")
+    assert f"pause queue {QUEUE}" in scene.stoker("control", "log")
+
+
+def _look_at_workers(scene: Scene) -> None:
+    assert "no worker" in scene.stoker("workers")
+
+
 def _check_schemas(scene: Scene) -> None:
     scene.stoker("schemas", "export")
     scene.stoker("schemas", "check")
@@ -204,6 +214,8 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.DEAD_DISCARD: _discard_dead_letters,
     Duty.REPLAY: _replay,
     Duty.DOCTOR: _examine,
+    Duty.CONTROL: _order,
+    Duty.WORKERS_LIST: _look_at_workers,
     Duty.SCHEMAS_CHECK: _check_schemas,
     Duty.PLAN: _plan,
     Duty.APPLY: _apply,

@@ -17,13 +17,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from stoker.consumers import Discard, Retry, Snooze, current_job
+from stoker.consumers import Discard, JobCancelled, Retry, Snooze, current_job
 
 LOGGER = logging.getLogger("isolated")
 
@@ -43,6 +43,14 @@ def note_run(file: str, what: str) -> None:
     """Say who runs."""
     job = current_job()
     note(file, f"{what} {job.job_id} {job.attempt} {os.getpid()}")
+
+
+def fail_with_tenant() -> None:
+    """Log something, and fail with the name of the tenant."""
+    LOGGER.info("a library's line")
+    job = current_job()
+    job.log.info("the job's own")
+    raise ValueError(job.tenant)
 
 
 def add(file: str, first: int, second: int) -> None:
@@ -130,6 +138,67 @@ def sleep(file: str, seconds: float) -> None:
     """Wait, as a job for a network."""
     note(file, str(os.getpid()))
     time.sleep(seconds)
+
+
+def clean_up_when_cancelled(file: str, cleaning_s: float) -> None:
+    """Wait in a blocking call; note what is seen of a cancel, and whether that comes once."""
+    note(file, "begun")
+    try:
+        time.sleep(60)
+    except JobCancelled:
+        note(file, f"cancelled {current_job().should_stop}")
+        time.sleep(cleaning_s)
+        note(file, "cleaned up")
+        raise
+    finally:
+        note(file, "finally")
+
+
+async def clean_up_when_cancelled_async(file: str, cleaning_s: float) -> None:
+    """The same where the job awaits."""
+    note(file, "begun")
+    try:
+        await asyncio.sleep(60)
+    except JobCancelled:
+        note(file, f"cancelled {current_job().should_stop}")
+        await asyncio.sleep(cleaning_s)
+        note(file, "cleaned up")
+        raise
+    finally:
+        note(file, "finally")
+
+
+async def compute_until_cancelled_async(file: str, cleaning_s: float) -> None:
+    """The same where the job holds the event loop."""
+    note(file, "begun")
+    try:
+        while True:
+            pass
+    except JobCancelled:
+        note(file, f"cancelled {current_job().should_stop}")
+        await asyncio.sleep(cleaning_s)
+        note(file, "cleaned up")
+        raise
+    finally:
+        note(file, "finally")
+
+
+def log_until_cancelled(file: str) -> None:
+    """Write to the pipe all the time."""
+    note(file, "begun")
+    try:
+        while True:
+            LOGGER.info("x" * 2_000)
+    finally:
+        note(file, "finally")
+
+
+def go_on_when_cancelled(file: str) -> None:
+    """Swallow the cancel, and wait on."""
+    note(file, str(os.getpid()))
+    while True:
+        with suppress(JobCancelled):
+            time.sleep(60)
 
 
 def grow(size_bytes: int, seconds: float) -> None:

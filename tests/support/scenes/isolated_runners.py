@@ -118,6 +118,7 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         run_one,
         deque[Record].clear,
         hold=gates.hold,
+        may_begin=lambda record: not gates or gates.admits(record),
     )
     gates.start(runners.make_ready)
     assignment = Assignment(1, queue.topic, 0)

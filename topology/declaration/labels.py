@@ -1,6 +1,6 @@
-"""The ordering key of a call: found by a function of the job's arguments, or by the path of one of them.
+"""The labels of a call, its ordering key and its tenant: made by a function of the arguments, or found by a path.
 
-Both are held against the job's parameters when it is declared, so that a key that can never be found fails there, and
+Both are held against the job's parameters when it is declared, so that a label that can never be made fails there, and
 not in each enqueue.
 """
 
@@ -10,14 +10,16 @@ import enum
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from ...schemas import Contract
 from ...schemas.codec.schema import Schema, kind_of, logical_type
 
-KeyDeclaration: TypeAlias = Callable[..., str | None] | str
-"""What `Pipeline.job(key=…)` takes: a function of some of the job's arguments, or a path, `order.customer_id`."""
+Label = Literal["key", "tenant"]
+
+LabelDeclaration: TypeAlias = Callable[..., str | None] | str
+"""What `Pipeline.job` takes as `key` and `tenant`: a function of some of the arguments, or a path, `order.customer`."""
 
 Arguments: TypeAlias = tuple[object, ...]
 
@@ -27,29 +29,30 @@ _EITHER: Final = inspect.Parameter.POSITIONAL_OR_KEYWORD
 _OTHERS: Final = inspect.Parameter.VAR_POSITIONAL
 _OTHERS_NAMED: Final = inspect.Parameter.VAR_KEYWORD
 
-_KEYED: Final = frozenset({"string", "int", "long", "enum"})
-"""Avro's kinds of which a path makes a key: text, whole numbers, UUIDs and the names of an Enum's members."""
+_LABELS: Final = frozenset({"string", "int", "long", "enum"})
+"""Avro's kinds of which a path makes a label: text, whole numbers, UUIDs and the names of an Enum's members."""
 
 
-class KeyNotFound(Exception):
-    """No ordering key could be made of a call's arguments; `reason` completes "the key …"."""
+class LabelNotFound(Exception):
+    """No key or tenant could be made of a call's arguments; `reason` completes "the key …"."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, label: Label, reason: str) -> None:
+        super().__init__(label, reason)
+        self.label, self.reason = label, reason
 
     def __str__(self) -> str:
-        return f"the key {self.reason}"
+        return f"the {self.label} {self.reason}"
 
 
 class Unfit(Exception):
-    """A declared key does not go with the job's parameters; the message completes the declaration's fault."""
+    """A declared key or tenant does not go with the job's parameters; the message completes the declaration's fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
     """Finds one argument of a call, however it was given."""
 
+    label: Label
     name: str
     position: int | None
     default: Callable[[], object] | None
@@ -60,16 +63,16 @@ class _Argument:
         if self.name in kwargs:
             return kwargs[self.name]
         if self.default is None:
-            raise KeyNotFound(f"needs the argument {self.name!r}, which is missing")
+            raise LabelNotFound(self.label, f"needs the argument {self.name!r}, which is missing")
         return self.default()
 
 
-class KeyFunction:
+class LabelFunction:
     """Calls the declared function with those of a call's arguments that it names, defaults included."""
 
-    def __init__(self, function: Callable[..., str | None], contract: Contract) -> None:
-        self._function = function
-        arguments = {name: _argument(name, contract) for name in contract.parameters}
+    def __init__(self, label: Label, function: Callable[..., str | None], contract: Contract) -> None:
+        self._label, self._function = label, function
+        arguments = {name: _argument(label, name, contract) for name in contract.parameters}
         wanted = _signature(function)
         self._by_position, self._by_name = _split(wanted, arguments)
         # A function of all arguments in their order, called with all of them, needs no looking for each.
@@ -77,10 +80,10 @@ class KeyFunction:
         self._count = len(wanted) if is_alike and {p.kind for p in wanted} <= {_POSITIONAL, _EITHER} else -1
 
     def of(self, args: Arguments, kwargs: Mapping[str, object]) -> str | None:
-        """Make the key of a call's arguments.
+        """Make the label of a call's arguments.
 
         Raises:
-            KeyNotFound: the function raised.
+            LabelNotFound: the function raised.
         """
         if len(args) != self._count or kwargs:
             by_name = {argument.name: argument.of(args, kwargs) for argument in self._by_name}
@@ -88,17 +91,18 @@ class KeyFunction:
         try:
             return self._function(*args, **kwargs)
         except Exception as error:  # the user's own code, which may raise anything
-            raise KeyNotFound(f"could not be made: its function raised {type(error).__name__}") from error
+            reason = f"could not be made: its function raised {type(error).__name__}"
+            raise LabelNotFound(self._label, reason) from error
 
 
-def _argument(name: str, contract: Contract) -> _Argument:
+def _argument(label: Label, name: str, contract: Contract) -> _Argument:
     position = contract.positional.index(name) if name in contract.positional else None
-    return _Argument(name, position, contract.defaults.get(name))
+    return _Argument(label, name, position, contract.defaults.get(name))
 
 
 def _signature(function: Callable[..., object]) -> Sequence[inspect.Parameter]:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise Unfit("is an async function; a key is made before anything is awaited, so write it with `def`")
+        raise Unfit("is an async function; `enqueue` calls it before anything is awaited, so write it with `def`")
     try:
         return tuple(inspect.signature(function).parameters.values())
     except (TypeError, ValueError) as error:
@@ -137,38 +141,37 @@ def _has(parameters: tuple[str, ...]) -> str:
     return f"it has: {', '.join(parameters)}" if parameters else "it has none"
 
 
-class KeyPath:
+class LabelPath:
     """Follows a path from one of the job's parameters, as `customer_id` or `order.customer_id`."""
 
-    def __init__(self, path: str, contract: Contract) -> None:
+    def __init__(self, label: Label, path: str, contract: Contract) -> None:
         first, *self._fields = path.split(".")
         if first not in contract.parameters:
             raise Unfit(_unknown(path, first, contract))
-        _require_keyed(path, contract.type_at(first, *self._fields))
-        self._argument = _argument(first, contract)
+        _require_text(path, contract.type_at(first, *self._fields))
+        self._label, self._argument = label, _argument(label, first, contract)
 
     def of(self, args: Arguments, kwargs: Mapping[str, object]) -> str | None:
-        """Make the key of a call's arguments; None where the value is, or an optional record on the way.
+        """Make the label of a call's arguments; None where the value is, or an optional record on the way.
 
         Raises:
-            KeyNotFound: the value is none of which a key is made.
+            LabelNotFound: the value is none of which a label is made.
         """
         value = self._argument.of(args, kwargs)
         for name in self._fields:
             value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
-        return _text(value)
+        return self._text(value)
 
-
-def _text(value: object) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, enum.Enum):
-        return value.name
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | UUID) and not isinstance(value, bool):
-        return str(value)
-    raise KeyNotFound(f"cannot be a {type(value).__name__}")
+    def _text(self, value: object) -> str | None:
+        if value is None:
+            return None
+        if isinstance(value, enum.Enum):
+            return value.name
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | UUID) and not isinstance(value, bool):
+            return str(value)
+        raise LabelNotFound(self._label, f"cannot be a {type(value).__name__}")
 
 
 def _unknown(path: str, first: str, contract: Contract) -> str:
@@ -178,31 +181,33 @@ def _unknown(path: str, first: str, contract: Contract) -> str:
     return f"begins with {first!r}, which is no parameter of the job; {_has(contract.parameters)}"
 
 
-def _require_keyed(path: str, avro: Schema | None) -> None:
+def _require_text(path: str, avro: Schema | None) -> None:
     if avro is None:
         raise Unfit(f"leads to no field: follow records from field to field, each written in {path!r}")
-    if kind_of(avro) not in _KEYED or logical_type(avro) not in {None, "uuid"}:
+    if kind_of(avro) not in _LABELS or logical_type(avro) not in {None, "uuid"}:
         raise Unfit("is neither text, an int, a UUID nor an Enum; make text of it with a function")
 
 
-def ordering_key(declared: KeyDeclaration, contract: Contract) -> KeyFunction | KeyPath:
-    """Hold a declared key against the job's parameters.
+def made_label(label: Label, declared: LabelDeclaration, contract: Contract) -> LabelFunction | LabelPath:
+    """Hold a declared key or tenant against the job's parameters.
 
     Raises:
-        Unfit: it names what the job does not have, or what no key can be made of.
+        Unfit: it names what the job does not have, or what no label can be made of.
     """
-    return KeyPath(declared, contract) if isinstance(declared, str) else KeyFunction(declared, contract)
+    if isinstance(declared, str):
+        return LabelPath(label, declared, contract)
+    return LabelFunction(label, declared, contract)
 
 
-def key_faults(declared: object, contract: Contract) -> list[str]:
-    """List what is wrong with a declared key; empty when all is well."""
+def label_faults(label: Label, declared: object, contract: Contract) -> list[str]:
+    """List what is wrong with a declared key or tenant; empty when all is well."""
     if declared is None:
         return []
     if not isinstance(declared, str) and not callable(declared):
-        return [f"key must be a function, or the path of a parameter as text; it is {declared!r}"]
-    shown = f"key {declared!r}" if isinstance(declared, str) else "key"
+        return [f"{label} must be a function, or the path of a parameter as text; it is {declared!r}"]
+    shown = f"{label} {declared!r}" if isinstance(declared, str) else label
     try:
-        ordering_key(declared, contract)
+        made_label(label, declared, contract)
     except Unfit as unfit:
         return [f"{shown} {unfit}"]
     return []

@@ -1,0 +1,50 @@
+"""`make_control`: the control thread of a worker process, with the takers of all kinds of orders.
+
+A new kind of order is a class, and a line in `make_takers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from ...producers.control.log_reader import LogReader
+from ...topology import ClusterSettings, Pipeline
+from .control_thread import ControlThread
+from .order_feed import OrderFeed
+from .order_takers import OrderTaker
+from .orders import Orders
+from .pause_orders import PauseOrders
+from .process import WorkerProcess
+from .status_writer import StatusWriter
+
+END_MS: Final = 250
+"""For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""
+
+
+def make_takers(process: WorkerProcess) -> list[OrderTaker]:
+    """What takes the orders about jobs; those about workers are the control thread's own."""
+    return [PauseOrders(process.pauses)]
+
+
+def make_control(
+    pipeline: Pipeline,
+    cluster: ClusterSettings,
+    process: WorkerProcess,
+    *,
+    on_crash: Callable[[BaseException], None],
+) -> ControlThread:
+    """Make the thread; nothing is connected before it runs."""
+    return ControlThread(
+        process,
+        make_takers(process),
+        partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
+        StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
+        on_crash=on_crash,
+    )
+
+
+def _make_feed(cluster: ClusterSettings, topic: str, worker_id: str, orders: Orders) -> OrderFeed:
+    options = {"fetch.wait.max.ms": END_MS}
+    return OrderFeed(LogReader(cluster, topic, client_id=f"{worker_id}-control", options=options), orders)

@@ -1,0 +1,113 @@
+"""`Orders`: gives each record of the control topic to the taker of its verb, and knows which nobody understands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import Message
+
+from ...schemas import Undecodable, UnknownSchema, wire_text
+from ...schemas.control_records import MOST_IDS, ControlOrder, decode_order
+from ...topology.wire.orders import verb_of
+from .. import log_keys
+from .order_takers import OrderTaker
+
+_LOGGER = logging.getLogger("stoker.control")
+
+
+class Orders:
+    """All orders that stand. The control thread alone calls it.
+
+    An order that this process does not understand, such as one of a newer version of Stoker, stops nothing: it is
+    logged and counted until it is lifted.
+
+    Attributes:
+        not_understood: {key: id of the order that stands under it and is not understood}, the latest last.
+    """
+
+    def __init__(self, takers: Iterable[OrderTaker]) -> None:
+        self._takers = tuple(takers)
+        self._by_verb: Mapping[str, OrderTaker] = {verb: taker for taker in self._takers for verb in taker.verbs}
+        self.not_understood: dict[bytes, str] = {}
+        self._is_rereading = False
+        self._not_seen: set[bytes] = set()
+
+    def take(self, message: Message) -> None:
+        """Take a record: an order, or one that lifts what stood under its key."""
+        key, value = _bytes_of(message.key()), message.value()
+        self.not_understood.pop(key, None)
+        self._not_seen.discard(key)
+        try:
+            if value is None:
+                self._lift(key)
+            else:
+                self._take(key, decode_order(value))
+        except UnknownSchema:
+            self._note_strange(key, message, "a newer version of Stoker has written it")
+        except Undecodable as error:
+            self._note_strange(key, message, str(error))
+        except Exception as error:  # one order that cannot be carried out must not end every worker that reads it
+            _LOGGER.exception("the worker could not carry out the order %s", wire_text(key))
+            self._note_strange(key, message, f"it failed here: {error}")
+
+    @property
+    def latest_not_understood(self) -> tuple[str, ...]:
+        """The ids of the latest orders that are not understood, so far as they have one."""
+        return tuple(filter(None, list(self.not_understood.values())[-MOST_IDS:]))
+
+    def let_go_of_old(self) -> None:
+        """Let go of the orders that are over."""
+        for taker in self._takers:
+            taker.let_go_of_old()
+
+    def begin_rereading(self) -> None:
+        """All orders that stand come again from here on."""
+        self._is_rereading = True
+        self._not_seen = set(self.not_understood)
+        for taker in self._takers:
+            taker.begin_rereading()
+
+    def end_rereading(self) -> None:
+        """Let go of those that did not."""
+        self._is_rereading = False
+        for key in self._not_seen:
+            self.not_understood.pop(key, None)
+        for taker in self._takers:
+            taker.end_rereading()
+
+    def _take(self, key: bytes, order: ControlOrder) -> None:
+        taker = self._by_verb.get(order.verb)
+        if taker is None:
+            _LOGGER.warning(
+                "the worker does not understand the order to %s (%s) by %s; a newer version of Stoker does",
+                order.verb, wire_text(key), order.operator, extra={log_keys.ORDER: order.order_id},
+            )  # fmt: skip
+            self.not_understood[key] = order.order_id
+            return
+        taker.take(key, order, is_new=not self._is_rereading)
+
+    def _lift(self, key: bytes) -> None:
+        taker = self._by_verb.get(verb_of(key))
+        if taker is not None:
+            taker.lift(key)
+
+    def _note_strange(self, key: bytes, message: Message, why: str) -> None:
+        self.not_understood[key] = _order_id_of(message)
+        _LOGGER.warning(
+            "the worker does not understand the order %s at offset %s of %s: %s",
+            wire_text(key), message.offset(), message.topic(), why,
+            extra={log_keys.ORDER: self.not_understood[key]},
+        )  # fmt: skip
+
+
+def _bytes_of(key: bytes | str | None) -> bytes:
+    return key.encode() if isinstance(key, str) else key or b""
+
+
+def _order_id_of(message: Message) -> str:
+    """The id of an order, if it can be read."""
+    try:
+        return decode_order(message.value()).order_id
+    except (Undecodable, UnknownSchema):
+        return ""

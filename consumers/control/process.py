@@ -1,0 +1,90 @@
+"""`WorkerProcess`: what control sees of the process that it is in, and what it may ask of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from ...schemas.control_records import QueueShare, WorkerState, WorkerStatus
+from ...topology import Pipeline, Queue
+from ..gates.pauses import Pauses
+from ..inspection.queue_inspection import QueueInspection
+from ..inspection.snapshot import QueueSnapshot
+from ..machine import resident_bytes
+from ..settings import WorkerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerProcess:
+    """One worker process.
+
+    Attributes:
+        pauses: {queue: its pauses in this process}.
+        runners: {queue: how many of its jobs may run at once}.
+        snapshot, inspect: look at its queues.
+        stop: begins the graceful shutdown.
+        is_stopping: whether that has begun; `has_ended` whether no job runs any more.
+    """
+
+    worker_id: str
+    pauses: Mapping[str, Pauses]
+    runners: Mapping[str, int]
+    snapshot: Callable[[], Sequence[QueueSnapshot]]
+    inspect: Callable[[], Sequence[QueueInspection]]
+    stop: Callable[[], None]
+    is_stopping: Callable[[], bool]
+    has_ended: Callable[[], bool]
+    host: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def status(self, state: WorkerState, *, control_offset: int, control_age_s: float) -> WorkerStatus:
+        """Its sign of life; whoever writes it adds what it does not understand."""
+        return WorkerStatus(
+            id=self.worker_id,
+            host=self.host,
+            pid=self.pid,
+            version=stoker_version(),
+            state=state,
+            started_at=self.started_at,
+            at=datetime.now(UTC),
+            queues=tuple(self._share(found) for found in self.snapshot()),
+            memory_bytes=resident_bytes(self.pid) or 0,
+            control_offset=control_offset,
+            control_age_s=control_age_s,
+        )
+
+    def _share(self, found: QueueSnapshot) -> QueueShare:
+        return QueueShare(
+            queue=found.queue,
+            partitions=found.partitions,
+            busy=found.running,
+            runners=self.runners[found.queue],
+        )
+
+
+@cache
+def stoker_version() -> str:
+    """The version of Stoker; empty where it is not installed as a distribution."""
+    try:
+        return version("stoker")
+    except PackageNotFoundError:
+        return ""
+
+
+def count_runners(pipeline: Pipeline, queue: Queue, settings: WorkerSettings) -> int:
+    """How many jobs of the queue may run at once in a process: those of each kind that the queue has."""
+    of_queue = [job_type for job_type in pipeline.job_types.values() if job_type.queue is queue]
+    isolated = any(job_type.isolation is not None for job_type in of_queue)
+    asynchronous = any(job_type.is_async and job_type.isolation is None for job_type in of_queue)
+    threaded = any(not job_type.is_async and job_type.isolation is None for job_type in of_queue)
+    return (
+        settings.concurrency * threaded
+        + settings.async_concurrency * asynchronous
+        + settings.isolated_concurrency * isolated
+    )

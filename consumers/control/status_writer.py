@@ -1,0 +1,95 @@
+"""`StatusWriter`: puts the worker's status on its topic. Only the last status counts, so none is worth waiting for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.client import Outage, connect, producer_config
+from ...producers.control.log_reader import PARTITION
+from ...schemas.control_records import WorkerStatus, encode_status
+from ...topology import ClusterSettings
+from ...topology.cluster.kafka_errors import as_error, is_fatal
+
+EXPIRES_MS: Final = 10_000
+_STEP_S: Final = 0.02
+
+
+class StatusWriter:
+    """Writes to one topic; the control thread alone calls it.
+
+    Attributes:
+        trouble: why the last status that failed could not be written; None since one was written.
+    """
+
+    def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
+        self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
+        self._producer: Producer | None = None
+        self.trouble: KafkaError | None = None
+        self._written = 0
+
+    def write(self, status: WorkerStatus) -> None:
+        """Send it; one that does not arrive is followed by another one soon."""
+        key = f"{status.id}/{status.host}/{status.pid}".encode()
+        try:
+            producer = self._connected()
+            producer.produce(self._topic, encode_status(status), key, PARTITION, on_delivery=self._note)
+            producer.poll(0)
+        except (BufferError, KafkaException) as error:
+            self._note_trouble(as_error(error))
+
+    def write_confirmed(self, status: WorkerStatus, within_s: float) -> bool:
+        """Send it, and wait for the brokers' confirmation for so long."""
+        before, deadline_s = self._written, time.monotonic() + within_s
+        self.write(status)
+        while self._written == before and time.monotonic() < deadline_s and self._producer is not None:
+            self._producer.poll(_STEP_S)
+        return self._written > before
+
+    def poll(self) -> None:
+        """Take the brokers' answers."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self, within_s: float) -> None:
+        """Let what was sent be confirmed, for so long at the most."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaException):
+                producer.flush(within_s)
+            producer.purge()
+            producer.poll(0)
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            client_id = f"{self._worker_id}-status"
+            config = producer_config(
+                self._cluster,
+                client_id=client_id,
+                linger_ms=0,
+                message_timeout_ms=EXPIRES_MS,
+                queue_buffering_max_messages=100,
+            )
+            self._producer = connect(config, _quiet(self._cluster, client_id))
+        return self._producer
+
+    def _note(self, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self._written += 1
+            self.trouble = None
+        else:
+            self._note_trouble(error)
+
+    def _note_trouble(self, error: KafkaError) -> None:
+        self.trouble = error
+        if is_fatal(error):
+            self._producer = None  # the next status gets another one
+
+
+def _quiet(cluster: ClusterSettings, client_id: str) -> Outage:
+    """The worker's own clients report an outage."""
+    return Outage(cluster.bootstrap_servers, f"client {client_id}", "the worker says it later", logging.DEBUG)

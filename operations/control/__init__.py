@@ -1,0 +1,1 @@
+"""Control at the terminal: how orders are given, and how orders and workers are shown."""

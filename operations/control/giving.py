@@ -1,0 +1,210 @@
+"""Giving an order at the terminal: the options of all orders, the wait for the answers, and what is printed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ..cli.app import AppContext
+from ..cli.exit_codes import ExitCode
+from ..cli.failures import Failure
+from ..cli.output import echo_line, print_json_line
+from ..cli.parameters import Duration, FromNow
+
+if TYPE_CHECKING:
+    from ...producers.control import Answer, Answers, Control, OrderReceipt
+    from ...schemas.control_records import ControlOrder
+
+NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoker control list` shows those that do"
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+_GIVING: Final = (
+    click.option("--reason", default="", metavar="TEXT", help="Why, for those who find it later."),
+    click.option(
+        "--operator",
+        envvar="STOKER_OPERATOR",
+        metavar="NAME",
+        help="Who orders.  [default: the user that runs this command]",
+    ),
+    click.option("--wait", is_flag=True, help="Wait until all living workers have taken the order."),
+    click.option(
+        "--timeout", type=Duration(), default="10s", show_default=True, help="How long --wait waits at the most."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
+)
+_UNTIL: Final = click.option(
+    "--until", type=FromNow(), help="When it is over: 2h, or an instant (RFC 3339).  [default: until it is lifted]"
+)
+_TARGETS: Final = (
+    click.option("--queue", metavar="QUEUE", help="All jobs of this queue."),
+    click.option("--type", "job_type", metavar="NAME", help="All jobs of this type."),
+    click.option("--key", metavar="KEY", help="With --queue: its jobs with this ordering key."),
+    click.option("--tenant", metavar="NAME", help="All jobs of this tenant."),
+    click.option("--partition", type=click.IntRange(0), metavar="N", help="With --queue: its jobs in this partition."),
+)
+
+
+def giving_options(command: Command) -> Command:
+    """Add the options that all orders have."""
+    return with_options(command, _GIVING)
+
+
+def ending_options(command: Command) -> Command:
+    """Add those of orders that may be over by themselves."""
+    return with_options(command, (_UNTIL,))
+
+
+def target_options(command: Command) -> Command:
+    """Add those that name jobs."""
+    return with_options(command, _TARGETS)
+
+
+def with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+    """Add options, to be shown in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giving:
+    """How an order is given, by the options of the command."""
+
+    reason: str
+    operator: str | None
+    wait: bool
+    timeout: timedelta
+    as_json: bool
+
+
+def giving_of(options: dict[str, Any]) -> Giving:
+    """Take the options of `giving_options` out of those of the command."""
+    return Giving(**{name: options.pop(name) for name in ("reason", "operator", "wait", "timeout", "as_json")})
+
+
+def instant_of(until: datetime | timedelta | None) -> datetime | None:
+    """When that is."""
+    return datetime.now(UTC) + until if isinstance(until, timedelta) else until
+
+
+def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
+    """Give an order, wait for the answers where that was asked for, and print how it went.
+
+    Raises:
+        Failure: a living worker has not taken the order in time.
+    """
+    from ...producers.control import Control
+
+    with Control(app.pipeline, app.cluster, operator=giving.operator) as control:
+        receipt = order(control)
+    answers = receipt.wait(giving.timeout) if giving.wait else None
+    if giving.as_json:
+        print_json_line(receipt_document(receipt, answers))
+    else:
+        _tell(receipt.order, answers)
+    if answers is not None and answers.missing:
+        raise Failure(_missing(receipt.order, answers, giving.timeout), ExitCode.FINDING)
+
+
+def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
+    """Give an order that lifts another one, as `give` does; say so where there is none to lift, as after a slip."""
+    from ...producers.control.standing import read_standing_orders
+    from ...topology.wire.orders import order_key
+
+    standing = {order_key(found) for found in read_standing_orders(app.pipeline, app.cluster)}
+
+    def noted(control: Control) -> OrderReceipt:
+        receipt = order(control)
+        if order_key(receipt.order) not in standing:
+            echo_line(NOTHING_LIFTED, err=True)
+        return receipt
+
+    give(app, giving, noted)
+
+
+def _tell(order: ControlOrder, answers: Answers | None) -> None:
+    echo_line(f"ordered: {described(order)} (order {order.order_id})")
+    if answers is None:
+        echo_line("workers take it within a second; `--wait` waits for their answers, `stoker control log` shows them")
+    elif not answers.answers:
+        echo_line("no worker runs; those that start take it before their first job")
+    elif not answers.missing:
+        count = len(answers.answers)
+        echo_line("taken by the one worker that runs" if count == 1 else f"taken by all {count} workers")
+
+
+def described(order: ControlOrder) -> str:
+    """An order in words: `pause queue mails until 2013-01-01 05:17:00Z`."""
+    from ...topology.wire.orders import ONCE, in_words
+
+    until = (
+        "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    )
+    return f"{order.verb} {in_words(order)}{until}"
+
+
+def _missing(order: ControlOrder, answers: Answers, timeout: timedelta) -> str:
+    listed = "".join(f"\n  - {_excuse(answer)}" for answer in answers.missing)
+    return (
+        f"{len(answers.missing)} of {len(answers.answers)} workers have not taken the order to {described(order)} "
+        f"within {timeout.total_seconds():g} s:{listed}\n"
+        "The order stands: each takes it when it goes on. `stoker workers` shows whether they do."
+    )
+
+
+def _excuse(answer: Answer) -> str:
+    if not answer.is_understood:
+        return f"{answer.worker} does not understand it: its Stoker is older, so start it with a newer one"
+    return f"{answer.worker} on {answer.host} has been silent for {answer.silent_s:.0f} s"
+
+
+def receipt_document(receipt: OrderReceipt, answers: Answers | None) -> dict[str, object]:
+    """An order that was given, for `--json`."""
+    return {
+        **order_document(receipt.order),
+        "offset": receipt.offset,
+        "taken_by_all": None if answers is None else answers.is_taken_by_all,
+        "answers": None if answers is None else [_answer_document(answer) for answer in answers.answers],
+    }
+
+
+def order_document(order: ControlOrder) -> dict[str, object]:
+    """An order for programs."""
+    from ...schemas import wire_text
+
+    target = {
+        "queue": order.queue,
+        "job_type": order.job_type,
+        "key": None if order.key is None else wire_text(order.key),
+        "tenant": order.tenant,
+        "partition": order.partition,
+        "job_id": order.job_id,
+        "worker": order.worker,
+        "host": order.worker_host,
+    }
+    return {
+        "order_id": order.order_id,
+        "verb": order.verb,
+        "target": {name: value for name, value in target.items() if value is not None},
+        "operator": order.operator,
+        "host": order.host,
+        "reason": order.reason,
+        "at": order.at,
+        "until": order.until,
+    }
+
+
+def _answer_document(answer: Answer) -> dict[str, object]:
+    return {
+        "worker": answer.worker,
+        "host": answer.host,
+        "taken": answer.is_taken,
+        "understood": answer.is_understood,
+        "silent_s": round(answer.silent_s, 3),
+        "state": answer.state,
+    }

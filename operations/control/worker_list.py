@@ -1,0 +1,84 @@
+"""Workers as they are shown: each with what it does, its last sign of life, and which orders it has taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from ..cli.output import Figure, format_age
+
+if TYPE_CHECKING:
+    from ...producers.control.answers import HeardStatus
+    from ...schemas.control_records import QueueShare
+
+TITLES: Final = ("WORKER", "HOST", "STATE", "QUEUES", "BUSY", "MEMORY", "UP", "HEARD", "ORDERS", "VERSION")
+STALE_S: Final = 15.0
+_MIB: Final = 1024 * 1024
+
+
+def worker_row(heard: HeardStatus, now_s: float) -> Sequence[object]:
+    """One worker, for people."""
+    status = heard.status
+    busy, runners = sum(share.busy for share in status.queues), sum(share.runners for share in status.queues)
+    return (
+        status.id,
+        status.host,
+        state_of(heard, now_s),
+        ", ".join(_share(share) for share in status.queues),
+        Figure(f"{busy}/{runners}"),
+        Figure(f"{status.memory_bytes / _MIB:.0f} MiB"),
+        format_age(timedelta(seconds=status.at.timestamp() - status.started_at.timestamp())),
+        f"{format_age(timedelta(seconds=heard.silent_s(now_s)))} ago",
+        _orders(heard),
+        status.version or "-",
+    )
+
+
+def worker_document(heard: HeardStatus, now_s: float) -> dict[str, object]:
+    """The same for programs."""
+    return {
+        **asdict(heard.status),
+        "state": state_of(heard, now_s),
+        "is_living": heard.is_living(now_s),
+        "silent_s": round(heard.silent_s(now_s), 3),
+    }
+
+
+def state_of(heard: HeardStatus, now_s: float) -> str:
+    """What a worker is about; `silent` where it has said nothing for so long that it does not count any more."""
+    from ...schemas.control_records import WorkerState
+
+    if heard.status.state != WorkerState.GONE and not heard.is_living(now_s):
+        return "silent"
+    return heard.status.state
+
+
+def _share(share: QueueShare) -> str:
+    """`mails 0-3,7`."""
+    return f"{share.queue} {_ranges(share.partitions) or 'none'}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in their order, those that follow each other as a range.
+
+    >>> _ranges((0, 1, 2, 5, 7, 8))
+    '0-2,5,7-8'
+    """
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _orders(heard: HeardStatus) -> str:
+    status = heard.status
+    if status.not_understood:
+        return f"{status.not_understood} not understood"
+    if status.control_age_s > STALE_S:
+        return f"{format_age(timedelta(seconds=status.control_age_s))} old"
+    return "taken" if status.control_offset or status.state != "starting" else "not yet"

@@ -1,0 +1,87 @@
+"""Checks of control: its topics are there, and each worker knows all orders and understands them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from ...producers.control.answers import HeardStatus
+from ...producers.control.errors import ControlNotReady
+from ...producers.control.standing import read_standing_orders, read_workers
+from ...schemas.control_records import WorkerState
+from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
+from ...topology.cluster.settings import ClusterUnreachable
+from ..cluster_view import ConsumerGroup
+from .cluster_checks import CLUSTER
+from .facts import Facts
+from .findings import Finding, broken, held, unknown
+
+PROMISE = "P13"
+RECENT_S = 3_600.0
+STALE_S = 15.0
+"""Workers whose orders are older than this may have missed some."""
+_APPLY = "run `stoker topology apply`"
+_RESTART = "see its log, and stop it if it does nothing: its partitions go to other workers then"
+
+
+def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) -> Iterator[Finding]:
+    """Whether orders are durable, and answered by each worker."""
+    absent = [topic for topic in _topics(pipeline) if not facts.has(topic)]
+    if absent:
+        yield broken(PROMISE, CLUSTER, f"{', '.join(absent)}: missing, so workers do not start", _APPLY)
+        return
+    if not facts.has(pipeline.audit_topic):
+        yield broken(PROMISE, CLUSTER, f"{pipeline.audit_topic} is missing, so no order can be given", _APPLY)
+    try:
+        standing = read_standing_orders(pipeline, cluster)
+        now_s = time.time()
+        heard = read_workers(pipeline, cluster, now_s - RECENT_S).heard
+    except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
+        yield unknown(PROMISE, CLUSTER, "the orders and the workers' answers cannot be read", str(error))
+        return
+    findings = list(check_workers(pipeline, facts.groups, heard, now_s))
+    yield from findings
+    if not findings:
+        living = sum(one.is_living(now_s) for one in heard)
+        yield held(
+            PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, standing orders: {len(standing)})"
+        )
+
+
+def _topics(pipeline: Pipeline) -> tuple[str, str]:
+    return pipeline.control_topic, pipeline.workers_topic
+
+
+def check_workers(
+    pipeline: Pipeline, groups: Mapping[str, ConsumerGroup], heard: Sequence[HeardStatus], now_s: float
+) -> Iterator[Finding]:
+    """What is wrong with the workers, by their last statuses; nothing where all is well. Pure."""
+    living = [one for one in heard if one.is_living(now_s)]
+    for one in heard:
+        if one not in living and one.status.state != WorkerState.GONE:
+            ago_s = one.silent_s(now_s)
+            observed = f"worker {one.status.id} was last heard {ago_s:.0f} s ago and has not ended: killed, or it hangs"
+            yield unknown(PROMISE, CLUSTER, observed, _RESTART)
+    for one in living:
+        yield from _of_worker(one)
+    for queue in pipeline.queues.values():
+        yield from _mute_members(queue, groups[queue.group], living)
+
+
+def _of_worker(one: HeardStatus) -> Iterator[Finding]:
+    status = one.status
+    if status.control_age_s > STALE_S:
+        observed = f"worker {status.id} knows the orders of {status.control_age_s:.0f} s ago, and no later ones"
+        yield broken(PROMISE, CLUSTER, observed, "see in its log why it cannot read the control topic")
+    if status.not_understood:
+        observed = f"worker {status.id} does not understand {status.not_understood} orders that stand"
+        yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
+
+
+def _mute_members(queue: Queue, group: ConsumerGroup, living: Sequence[HeardStatus]) -> Iterator[Finding]:
+    """Workers of a release without control have partitions, and write no status."""
+    members = len(group.members)
+    known = sum(any(share.queue == queue.name for share in one.status.queues) for one in living)
+    if members > known:
+        observed = f"{members - known} of {members} workers write no status, so they take no orders"
+        yield broken(PROMISE, queue.name, observed, "start them with this version of Stoker")

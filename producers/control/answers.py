@@ -1,0 +1,120 @@
+"""`Answers`: which workers have taken an order, by the word of their statuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import Message
+
+from ...schemas import Undecodable, UnknownSchema
+from ...schemas.control_records import WorkerState, WorkerStatus, decode_status
+
+LIVING_S: Final = 60.0
+"""A worker that was silent for longer does not count as living; it writes its status every 5 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardStatus:
+    """A worker's last status, and the epoch second at which the brokers took it."""
+
+    status: WorkerStatus
+    heard_at_s: float
+
+    def silent_s(self, now_s: float) -> float:
+        """For how long it has said nothing."""
+        return max(0.0, now_s - self.heard_at_s)
+
+    def is_living(self, now_s: float) -> bool:
+        """Whether it counts: it has not said that it is gone, and was heard of late."""
+        return self.status.state != WorkerState.GONE and self.silent_s(now_s) <= LIVING_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one worker has made of an order.
+
+    Attributes:
+        is_taken: whether it holds to the order; or cannot, where it is not `is_understood`.
+        silent_s: for how long the worker has said nothing.
+        inspection: JSON: what the worker was doing when it took an order to inspect; empty otherwise.
+    """
+
+    worker: str
+    host: str
+    is_taken: bool
+    is_understood: bool
+    silent_s: float
+    state: str
+    inspection: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the living workers have made of an order."""
+
+    answers: tuple[Answer, ...]
+
+    @property
+    def is_taken_by_all(self) -> bool:
+        """Whether each living worker has taken the order and understands it; so too where there is none."""
+        return all(answer.is_taken and answer.is_understood for answer in self.answers)
+
+    @property
+    def taken(self) -> list[Answer]:
+        """Those that hold to the order."""
+        return [answer for answer in self.answers if answer.is_taken and answer.is_understood]
+
+    @property
+    def missing(self) -> list[Answer]:
+        """Those that have not taken it, or do not understand it."""
+        return [answer for answer in self.answers if not (answer.is_taken and answer.is_understood)]
+
+
+class StatusBook:
+    """The last status of each worker, folded from the records of the workers topic."""
+
+    def __init__(self) -> None:
+        self._heard: dict[tuple[str, str, int], HeardStatus] = {}
+        self._inspected: dict[tuple[str, str, int], WorkerStatus] = {}
+
+    def note(self, messages: Iterable[Message]) -> None:
+        """Take records; one that cannot be read is of another version of Stoker, and passed over."""
+        for message in messages:
+            try:
+                status = decode_status(message.value())
+            except (Undecodable, UnknownSchema):
+                continue
+            process = status.id, status.host, status.pid
+            self._heard[process] = HeardStatus(status=status, heard_at_s=message.timestamp()[1] / 1_000)
+            if status.inspection:
+                self._inspected[process] = status
+
+    @property
+    def heard(self) -> list[HeardStatus]:
+        """The last status of each worker process."""
+        return list(self._heard.values())
+
+    def answers(self, order_id: str, offset: int, now_s: float) -> Answers:
+        """What the workers that live now have made of the order at this offset of the control topic."""
+        living = [(process, heard) for process, heard in self._heard.items() if heard.is_living(now_s)]
+        return Answers(
+            answers=tuple(
+                Answer(
+                    worker=heard.status.id,
+                    host=heard.status.host,
+                    is_taken=heard.status.control_offset > offset,
+                    is_understood=order_id not in heard.status.not_understood_ids,
+                    silent_s=heard.silent_s(now_s),
+                    state=heard.status.state,
+                    inspection=self._inspection(process, offset),
+                )
+                for process, heard in living
+            )
+        )
+
+    def _inspection(self, process: tuple[str, str, int], offset: int) -> str:
+        """What it answered to an order to inspect at this offset, or a later one."""
+        status = self._inspected.get(process)
+        return status.inspection if status is not None and status.control_offset > offset else ""

@@ -1,0 +1,262 @@
+"""`Control`: gives orders to the workers of a pipeline. An order is a record: it outlasts restarts, and is answered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from ...schemas.control_records import ControlOrder
+from ...topology import ClusterSettings, Pipeline
+from ...topology.cluster.admin import Administration
+from ...topology.planning.access import require_rights
+from ...topology.planning.rights import Duty
+from ...topology.wire.orders import Verb
+from .errors import ControlNotReady, OrderRefused
+from .identity import operator_of_environment, this_host
+from .order_writer import OrderWriter
+from .receipt import OrderReceipt
+
+ONCE_FOR: Final = timedelta(minutes=10)
+"""A worker that takes an order to stop or to inspect later than this ignores it."""
+ONE_TARGET: Final = "name one target: a queue, a job type, a tenant, a queue with a key, or a queue with a partition"
+LONGEST_TEXT: Final = 1_000
+"""Of names, keys and reasons, in characters or bytes."""
+
+
+class Control:
+    """Gives orders, and returns a receipt of each once the brokers have confirmed it. Not thread-safe.
+
+    An order holds for all workers of the pipeline, those that start later included, until it is lifted or its time is
+    over. Making a `Control` opens no connection: the first order does.
+
+    Args:
+        pipeline: whose workers.
+        cluster: where; None reads the environment.
+        operator: who orders; None takes `$STOKER_OPERATOR`, or the user that runs this process.
+
+    Raises:
+        NoCluster: none was given, and none is configured.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        cluster: ClusterSettings | None = None,
+        *,
+        operator: str | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._pipeline = pipeline
+        self._cluster = cluster or ClusterSettings.from_environment()
+        self._operator = operator or operator_of_environment()
+        self._clock = clock
+        self._writer = OrderWriter(pipeline, self._cluster)
+        self._is_checked = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+
+    def pause(  # all by name: callers see one flat list of targets
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        partition: int | None = None,
+        until: datetime | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """Let jobs wait, at no attempt's cost; running ones end.
+
+        Name one target: a queue; a job type; a tenant; a queue with a key, or with a partition.
+
+        Args:
+            until: when the pause is over; None until `resume`.
+
+        Raises:
+            OrderRefused, UnknownName: there is no such target.
+            ControlError, ClusterUnreachable, NotAuthorized: the order could not be given.
+        """
+        target = self._target(Verb.PAUSE, queue, job_type, key, tenant, partition)
+        return self.give(replace(target, until=until, reason=reason))
+
+    def resume(  # as above
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        partition: int | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """End the pause that was ordered with the same target; raises as `pause`."""
+        return self.give(replace(self._target(Verb.RESUME, queue, job_type, key, tenant, partition), reason=reason))
+
+    def block(
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        until: datetime | None = None,
+        reason: str,
+    ) -> OrderReceipt:
+        """Let jobs wait as `pause` does, apart from all pauses: a kill switch, which only `unblock` lifts.
+
+        Name one target: a job type; a tenant; a queue with a key. Raises as `pause`.
+
+        Args:
+            reason: why; a block without one would be lifted by accident.
+        """
+        target = self._blocked(Verb.BLOCK, queue, job_type, key, tenant)
+        if not reason.strip():
+            raise OrderRefused(Verb.BLOCK, "it needs a reason, for those who find it later")
+        return self.give(replace(target, until=until, reason=reason))
+
+    def unblock(
+        self,
+        *,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """End the block that was ordered with the same target; raises as `pause`."""
+        return self.give(replace(self._blocked(Verb.UNBLOCK, queue, job_type, key, tenant), reason=reason))
+
+    def worker_quiet(
+        self,
+        *,
+        worker: str | None = None,
+        host: str | None = None,
+        until: datetime | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """Let workers start no job; running ones end, and the partitions stay where they are. Raises as `pause`.
+
+        Args:
+            worker: the id of one; with neither it nor a host, all workers.
+            host: all of this host.
+        """
+        return self.give(replace(self._workers(Verb.QUIET, worker, host), until=until, reason=reason))
+
+    def worker_work(self, *, worker: str | None = None, host: str | None = None, reason: str = "") -> OrderReceipt:
+        """End what `worker_quiet` has ordered with the same target; raises as `pause`."""
+        return self.give(replace(self._workers(Verb.WORK, worker, host), reason=reason))
+
+    def worker_stop(self, *, worker: str | None = None, host: str | None = None, reason: str = "") -> OrderReceipt:
+        """Let workers shut down gracefully, as at SIGTERM: those that run now. Raises as `pause`."""
+        return self.give(replace(self._workers(Verb.STOP, worker, host), until=self._soon(), reason=reason))
+
+    def worker_inspect(self, *, worker: str | None = None, host: str | None = None) -> OrderReceipt:
+        """Ask workers what they are doing: `Answer.inspection` has what each has answered. Raises as `pause`."""
+        return self.give(replace(self._workers(Verb.INSPECT, worker, host), until=self._soon()))
+
+    def order(self, verb: Verb) -> ControlOrder:
+        """A new order without a target, by this operator, now."""
+        return ControlOrder(
+            order_id=str(uuid.uuid4()), verb=verb, operator=self._operator, host=this_host(), at=self._clock()
+        )
+
+    def give(self, order: ControlOrder) -> OrderReceipt:
+        """Give one order; raises as `pause`."""
+        return self.give_all([order])[0]
+
+    def give_all(self, orders: list[ControlOrder]) -> list[OrderReceipt]:
+        """Give several orders at once: all of them stand, or none; raises as `pause`."""
+        for order in orders:
+            self._check(order)
+        self._check_ready()
+        offsets, at_s = self._writer.write(orders)
+        asked_at_s = time.monotonic()
+        return [
+            OrderReceipt(
+                order=order,
+                offset=offset,
+                at_s=at_s,
+                asked_at_s=asked_at_s,
+                cluster=self._cluster,
+                workers_topic=self._pipeline.workers_topic,
+            )
+            for order, offset in zip(orders, offsets, strict=True)
+        ]
+
+    def _target(
+        self,
+        verb: Verb,
+        queue: str | None,
+        job_type: str | None,
+        key: bytes | str | None,
+        tenant: str | None,
+        partition: int | None,
+    ) -> ControlOrder:
+        """An order with its target, of which each part exists."""
+        named = [name for name, value in (("job_type", job_type), ("tenant", tenant)) if value is not None]
+        within = [name for name, value in (("key", key), ("partition", partition)) if value is not None]
+        if len(named) + (queue is not None) != 1 or len(within) > 1 or (within and queue is None):
+            raise OrderRefused(verb, ONE_TARGET)
+        if queue is not None:
+            self._check_queue(verb, queue, partition)
+        if job_type is not None:
+            self._pipeline.find_job_type(job_type)
+        as_bytes = key.encode() if isinstance(key, str) else key
+        order = self.order(verb)
+        return replace(order, queue=queue, job_type=job_type, key=as_bytes, tenant=tenant, partition=partition)
+
+    def _blocked(
+        self, verb: Verb, queue: str | None, job_type: str | None, key: bytes | str | None, tenant: str | None
+    ) -> ControlOrder:
+        if queue is not None and key is None:
+            raise OrderRefused(verb, "name a job type, a tenant, or a queue with a key; a whole queue is paused")
+        return self._target(verb, queue, job_type, key, tenant, None)
+
+    def _workers(self, verb: Verb, worker: str | None, host: str | None) -> ControlOrder:
+        if worker is not None and host is not None:
+            raise OrderRefused(verb, "name a worker or a host, not both")
+        return replace(self.order(verb), worker=worker, worker_host=host)
+
+    def _soon(self) -> datetime:
+        return self._clock() + ONCE_FOR
+
+    def _check_queue(self, verb: Verb, name: str, partition: int | None) -> None:
+        found = self._pipeline.find_queue(name)
+        if partition is not None and not 0 <= partition < found.partitions:
+            raise OrderRefused(verb, f"queue {name!r} has the partitions 0 to {found.partitions - 1}, not {partition}")
+
+    def _check(self, order: ControlOrder) -> None:
+        if order.until is not None and (order.until.tzinfo is None or order.is_over(order.at)):
+            raise OrderRefused(order.verb, f"it would be over already: until is {order.until}, an aware, later instant")
+        texts = {"reason": order.reason, "operator": order.operator, "key": order.key, "tenant": order.tenant}
+        too_long = [name for name, text in texts.items() if text is not None and len(text) > LONGEST_TEXT]
+        if too_long:
+            raise OrderRefused(order.verb, f"{' and '.join(too_long)} may have {LONGEST_TEXT} characters at the most")
+
+    def _check_ready(self) -> None:
+        """See once that the topics are there and may be written to."""
+        if self._is_checked:
+            return
+        pipeline = self._pipeline
+        wanted = [pipeline.control_topic, pipeline.workers_topic, pipeline.audit_topic]
+        found = Administration(self._cluster).topics(wanted)
+        if len(found) < len(wanted):
+            raise ControlNotReady(sorted(set(wanted) - set(found)))
+        require_rights(Duty.CONTROL, pipeline, self._cluster)
+        self._is_checked = True

@@ -1,0 +1,104 @@
+"""What stands on the topics of control: the orders, who gave which, and the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+from confluent_kafka import Message
+
+from ...schemas import Undecodable, UnknownSchema
+from ...schemas.control_records import ControlOrder, decode_order
+from ...topology import ClusterSettings, Pipeline
+from ...topology.wire.headers import ORDER_OFFSET, HeaderList, header_map
+from ...topology.wire.orders import LIFTS, ONCE, Verb
+from .answers import StatusBook
+from .log_reader import QUICK_END_MS, READ_WITHIN_S, LogReader, asking, read_log
+
+STANDING: Final = frozenset(Verb) - ONCE - frozenset(LIFTS)
+"""The verbs of orders that stand until they are lifted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenOrder:
+    """An order as the audit topic has it, and its offset on the control topic."""
+
+    order: ControlOrder
+    offset: int
+
+
+class StandingOrders:
+    """The orders that stand, read on from where the last look was. Not thread-safe.
+
+    Args:
+        verbs: of the orders to keep; there may be many more of others.
+    """
+
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str]) -> None:
+        self._topic, self._cluster, self._verbs = pipeline.control_topic, cluster, verbs
+        self._reader: LogReader | None = None
+        self._found: dict[bytes | str | None, ControlOrder] = {}
+
+    def read(self, timeout_s: float = READ_WITHIN_S) -> list[ControlOrder]:
+        """Those that stand now, the oldest first; those that cannot be read are left out. Raises as `read_log`."""
+        with asking(self._cluster, self._topic):
+            reader = self._started(timeout_s)
+            for message in reader.read_to_end(timeout_s):
+                self._note(message)
+        return list(self._found.values())
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _started(self, timeout_s: float) -> LogReader:
+        if self._reader is None:
+            options = {"fetch.wait.max.ms": QUICK_END_MS}
+            self._reader = LogReader(self._cluster, self._topic, client_id="stoker-control", options=options)
+            self._reader.start(self._reader.ask_end(timeout_s)[0])
+        return self._reader
+
+    def _note(self, message: Message) -> None:
+        self._found.pop(message.key(), None)
+        order = _order_of(message)
+        if order is not None and order.verb in self._verbs:
+            self._found[message.key()] = order
+
+
+def read_standing_orders(
+    pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str] = STANDING
+) -> list[ControlOrder]:
+    """The orders of these verbs that stand. Raises as `read_log`."""
+    standing = StandingOrders(pipeline, cluster, verbs)
+    try:
+        return standing.read()
+    finally:
+        standing.close()
+
+
+def read_given_orders(
+    pipeline: Pipeline, cluster: ClusterSettings, since_s: float | None = None
+) -> Iterator[GivenOrder]:
+    """All orders ever given, the oldest first, as long as they are kept. Raises as `read_log`."""
+    for message in read_log(cluster, pipeline.audit_topic, since_s=since_s):
+        order = _order_of(message)
+        if order is not None:
+            offset = header_map(cast("HeaderList | None", message.headers())).get(ORDER_OFFSET, b"")
+            yield GivenOrder(order=order, offset=int(offset) if offset.isdigit() else -1)
+
+
+def read_workers(pipeline: Pipeline, cluster: ClusterSettings, since_s: float | None = None) -> StatusBook:
+    """The last status of each worker that was heard since then. Raises as `read_log`."""
+    book = StatusBook()
+    book.note(read_log(cluster, pipeline.workers_topic, since_s=since_s))
+    return book
+
+
+def _order_of(message: Message) -> ControlOrder | None:
+    value = message.value()
+    try:
+        return None if value is None else decode_order(value)
+    except (Undecodable, UnknownSchema):
+        return None

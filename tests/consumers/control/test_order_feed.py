@@ -1,0 +1,185 @@
+"""The feed of the control topic, over a log that a test writes: how far it is, how old, and when it begins anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from stoker.consumers.control.order_feed import OrderFeed
+from stoker.consumers.control.orders import Orders
+from stoker.consumers.control.pause_orders import PauseOrders
+from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.pauses import Pauses
+from stoker.producers.control.log_reader import LogReader
+from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.topology.wire.orders import Verb, order_key
+
+
+@dataclass
+class Record:
+    """A record of the log."""
+
+    key_: bytes
+    value_: bytes | None
+    offset_: int
+
+    def key(self) -> bytes:
+        """As of a message."""
+        return self.key_
+
+    def value(self) -> bytes | None:
+        """As of a message."""
+        return self.value_
+
+    def offset(self) -> int:
+        """As of a message."""
+        return self.offset_
+
+
+@dataclass
+class Log:
+    """The topic, and a reader of it that sees what a test lets it see."""
+
+    records: list[Record] = field(default_factory=list)
+    end: int = 0
+    is_away: bool = False
+    next_at: int = 0
+    position: int = 0
+    is_at_end: bool = False
+    trouble: KafkaError | None = None
+
+    def give(self, queue: str, *, lifts: bool = False) -> None:
+        """Append an order, and the marker of its transaction."""
+        at = datetime(2013, 1, 31, tzinfo=UTC)
+        one = ControlOrder(order_id=queue, verb=Verb.PAUSE, queue=queue, operator="ann", host="web-1", at=at)
+        value = None if lifts else encode_order(one)
+        self.records.append(Record(order_key(one).encode(), value, self.end))
+        self.end += 2
+
+    def start(self, offset: int) -> None:
+        """As of a reader."""
+        self.next_at, self.position, self.is_at_end = offset, offset, False
+
+    def ask_end(self, _timeout_s: float) -> tuple[int, int]:
+        """As of a reader."""
+        if self.is_away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return 0, self.end
+
+    def read(self, _timeout_s: float) -> list[Message]:
+        """As of a reader: one after the other."""
+        self.is_at_end = False
+        if self.is_away:
+            return []
+        found = next((record for record in self.records if record.offset_ >= self.next_at), None)
+        if found is None:
+            self.next_at, self.position, self.is_at_end = self.end, self.end, True
+            return []
+        self.next_at = self.position = found.offset_ + 1
+        return [cast(Message, found)]
+
+
+@dataclass
+class Scene:
+    """A feed that takes pauses of two queues."""
+
+    log: Log = field(default_factory=Log)
+    now_s: float = 1_000.0
+
+    def __post_init__(self) -> None:
+        """Begin; nothing is read yet."""
+        self.pauses = {name: Pauses(GateRow()) for name in ("mails", "calls")}
+        orders = Orders([PauseOrders(self.pauses)])
+        self.feed = OrderFeed(cast(LogReader, self.log), orders, clock=lambda: self.now_s)
+
+    @property
+    def paused(self) -> list[str]:
+        """The queues that are."""
+        return [name for name, pauses in self.pauses.items() if not pauses.is_resting]
+
+    def read(self, times: int = 5) -> None:
+        """Take what there is."""
+        for _ in range(times):
+            self.feed.take(0.0)
+
+
+def test_an_empty_topic_is_known_at_once() -> None:
+    """A worker of a pipeline without orders starts without a wait."""
+    scene = Scene()
+    scene.read(1)
+    assert scene.feed.is_caught_up
+
+
+def test_it_is_caught_up_when_all_orders_are_taken_that_were_there() -> None:
+    """Not before."""
+    scene = Scene()
+    scene.log.give("mails")
+    scene.log.give("calls")
+    scene.read(1)
+    assert (scene.paused, scene.feed.is_caught_up, scene.feed.taken_below) == (["mails"], False, 0)
+    scene.read()
+    assert (scene.paused, scene.feed.is_caught_up, scene.feed.taken_below) == (["mails", "calls"], True, 4)
+    scene.log.give("mails", lifts=True)
+    scene.read(1)
+    assert (scene.paused, scene.feed.taken_below) == (["calls"], 5)
+
+
+def test_without_brokers_it_keeps_what_it_has_and_grows_old() -> None:
+    """It is young again when it has asked for the end, and is there."""
+    scene = Scene()
+    scene.log.give("mails")
+    scene.read()
+    scene.log.is_away = True
+    scene.now_s += 100
+    scene.read()
+    scene.feed.ask()
+    assert (scene.paused, scene.feed.age_s) == (["mails"], 100)
+    assert scene.feed.trouble is not None
+    scene.log.is_away = False
+    scene.now_s += 100
+    scene.feed.ask()
+    assert scene.feed.age_s == 0
+
+
+def test_a_worker_that_starts_without_brokers_is_not_caught_up() -> None:
+    """It starts no job."""
+    scene = Scene()
+    scene.log.is_away = True
+    scene.read()
+    assert not scene.feed.is_caught_up
+    assert scene.feed.trouble is not None
+
+
+@pytest.mark.parametrize("orders", [0, 1, 3], ids=["empty", "shorter", "longer"])
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(orders: int) -> None:
+    """What it does not hold any more stands no longer."""
+    scene = Scene()
+    for _ in range(2):
+        scene.log.give("mails")
+    scene.read()
+    scene.log.records, scene.log.end = [], 0
+    for _ in range(orders):
+        scene.log.give("calls")
+    if orders != 1:
+        scene.log.next_at = 0  # the client begins anew where its offset is out of range
+        scene.read(1)
+    scene.feed.ask()
+    scene.read()
+    assert (scene.paused, scene.feed.is_caught_up) == (["calls"] if orders else [], True)
+
+
+def test_after_a_day_without_the_topic_all_orders_are_read_again() -> None:
+    """The log may have forgotten that one was lifted."""
+    scene = Scene()
+    scene.log.give("mails")
+    scene.log.give("calls")
+    scene.read()
+    del scene.log.records[0]  # compacted away, with what has lifted it
+    scene.now_s += 2 * 24 * 3_600
+    scene.feed.ask()
+    scene.read()
+    assert scene.paused == ["calls"]

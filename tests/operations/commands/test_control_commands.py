@@ -1,0 +1,115 @@
+"""`stoker control` and `stoker workers`: what people and programs see, with and without workers."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stoker.operations.cli.exit_codes import ExitCode
+from stoker.topology import ClusterSettings
+from support.scenes.shop_application import Shop, make_shop, open_shop
+from support.scenes.worker import running_worker
+from support.waiting import wait_until
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str) -> Shop:
+    """An application whose topics exist; ann is at the terminal."""
+    monkeypatch.setenv("STOKER_OPERATOR", "ann")
+    return open_shop(tmp_path, monkeypatch, namespace, cluster)
+
+
+def test_where_nothing_was_ordered_and_nobody_works(shop: Shop) -> None:
+    """Each command says so, and what to do."""
+    assert "no order stands for" in shop.stoker("control", "list").output
+    assert "no order was given for" in shop.stoker("control", "log").output
+    assert "`stoker worker` starts one" in shop.stoker("workers").output
+    assert json.loads(shop.stoker("workers", "--json").stdout) == []
+
+
+def test_an_order_stands_and_is_logged_until_it_is_lifted(shop: Shop) -> None:
+    """With who gave it, from where, and why."""
+    given = shop.stoker(
+        "control", "pause", "--queue", "mails", "--until", "2h", "--reason", "repair", "--wait", "--json"
+    )
+    order = json.loads(given.stdout)
+    assert given.exit_code == 0
+    assert (order["verb"], order["target"]) == ("pause", {"queue": "mails"})
+    assert (order["operator"], order["reason"]) == ("ann", "repair")
+    assert 7_100 < (datetime.fromisoformat(order["until"]) - datetime.now(UTC)).total_seconds() <= 7_200
+    assert (order["taken_by_all"], order["answers"]) == (True, [])
+    assert "pause queue mails until" in shop.stoker("control", "list").output
+    assert "paused: queue mails until" in shop.stoker("queues", "--sample", "0s").output
+    (mails,) = json.loads(shop.stoker("queues", "mails", "--sample", "0s", "--json").stdout)
+    assert [found["order_id"] for found in mails["orders"]] == [order["order_id"]]
+    lifted = shop.stoker("control", "resume", "--queue", "mails", "--operator", "bob", "--wait")
+    assert "no worker runs; those that start take it before their first job" in lifted.output
+    assert "lifts nothing" not in lifted.output
+    assert "no order stands" in shop.stoker("control", "list").output
+    assert "lifts nothing" in shop.stoker("control", "resume", "--queue", "bills").output
+    logged = [json.loads(line) for line in shop.stoker("control", "log", "--json").stdout.splitlines()]
+    assert [(found["verb"], found["operator"]) for found in logged] == [
+        *(("pause", "ann"), ("resume", "bob"), ("resume", "ann")),
+    ]
+    table = shop.stoker("control", "log", "--limit", "1").output
+    assert "resume queue bills" in table
+    assert "mails" not in table
+
+
+def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None:
+    """A worker is listed with what it does, and counted where it has taken an order."""
+    with running_worker(shop.pipeline, cluster, worker_id="w1"):
+        wait_until(lambda: json.loads(shop.stoker("workers", "--json").stdout), what="the worker")
+        given = shop.stoker("control", "block", "--tenant", "acme", "--reason", "fraud", "--wait", "--timeout", "60s")
+        assert given.exit_code == 0, given.output
+        assert "taken by the one worker that runs" in given.output
+        assert "1 of 1" in shop.stoker("control", "log").output
+        quiet = shop.stoker("control", "worker", "quiet", "--worker", "w1", "--wait", "--timeout", "60s")
+        assert quiet.exit_code == 0, quiet.output
+        (row,) = json.loads(shop.stoker("workers", "--json").stdout)
+        assert (row["id"], row["state"], row["is_living"], row["not_understood"]) == ("w1", "quiet", True, 0)
+        assert "w1" in shop.stoker("workers").output
+        shown = shop.stoker("control", "worker", "inspect", "--all", "--timeout", "60s")
+        assert "queue mails on w1: 0 running" in shown.output
+    assert "w1" not in shop.stoker("workers").output
+    assert "gone" in shop.stoker("workers", "--all").output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pause"], "name one target"),
+        (["pause", "--queue", "mials"], "did you mean mails"),
+        (["pause", "--queue", "mails", "--type", "send_mail"], "name one target"),
+        (["pause", "--key", "k"], "name one target"),
+        (["pause", "--queue", "mails", "--partition", "99"], "not 99"),
+        (["pause", "--queue", "mails", "--until", "2013-01-01"], "over already"),
+        (["pause", "--queue", "mails", "--reason", "x" * 1_001], "1000 characters"),
+        (["block", "--queue", "mails", "--reason", "x"], "a whole queue is paused"),
+        (["block", "--tenant", "acme"], "needs a reason"),
+        (["worker", "stop"], "one of --worker, --host and --all"),
+        (["worker", "quiet", "--worker", "a", "--host", "b"], "one of --worker, --host and --all"),
+    ],
+    ids=" ".join,
+)
+def test_orders_that_make_no_sense_are_refused(shop: Shop, words: list[str], said: str) -> None:
+    """With the exit code of a wrong command line; nothing is ordered."""
+    refused = shop.stoker("control", *words)
+    assert refused.exit_code == ExitCode.USAGE, refused.output
+    assert said in refused.output
+    assert "no order was given" in shop.stoker("control", "log").output
+
+
+def test_without_the_topics_the_message_has_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str
+) -> None:
+    """They come with `topology apply`."""
+    shop = make_shop(tmp_path, monkeypatch, namespace)
+    shop.environment["STOKER_BOOTSTRAP_SERVERS"] = cluster.bootstrap_servers
+    for words in (["control", "pause", "--queue", "mails"], ["control", "list"], ["control", "log"], ["workers"]):
+        refused = shop.stoker(*words)
+        assert refused.exit_code == ExitCode.FINDING, refused.output
+        assert "run `stoker topology apply`" in refused.output

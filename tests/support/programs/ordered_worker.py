@@ -1,0 +1,38 @@
+"""A worker in a process of its own that obeys control; its jobs note when they began in a file.
+
+Arguments: bootstrap servers, namespace, file of runs, worker id.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from stoker.consumers import Worker, WorkerSettings
+from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from support.programs.crashing_worker import note_run
+
+
+def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Queue, JobType[[int], None]]:
+    """Short jobs on one queue."""
+    pipeline = Pipeline(namespace)
+    queue = pipeline.queue("work", partitions=4)
+
+    @pipeline.job(queue)
+    def mail(number: int) -> None:
+        note_run(runs, f"{time.time():.6f} {worker} {number}")
+        time.sleep(0.01)
+
+    return pipeline, queue, mail
+
+
+def main() -> None:
+    """Work until stopped or killed."""
+    servers, namespace, runs, worker = sys.argv[1:]
+    pipeline, _, _ = declare(namespace, Path(runs), worker)
+    Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4, worker_id=worker)).run()
+
+
+if __name__ == "__main__":
+    main()

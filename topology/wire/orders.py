@@ -1,0 +1,105 @@
+"""The verbs of orders, and the keys of the control topic: one for each verb and target, so that the last order stands.
+
+    pause/queue/<queue>   pause/type/<job type>   pause/key/<queue>/<key>   pause/tenant/<tenant>
+    pause/partition/<queue>/<number>   block/type|key|tenant/...   cancel/job/<job id>   cancel/filter/<order id>
+    reschedule/job/<job id>   quiet/worker/<id>   quiet/host/<host>   quiet/all   stop   inspect
+
+Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, so they need no key for each target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+from urllib.parse import quote
+
+from ...schemas.control_records import ControlOrder
+
+
+class Verb(StrEnum):
+    """What can be ordered."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    BLOCK = "block"
+    UNBLOCK = "unblock"
+    CANCEL = "cancel"
+    UNCANCEL = "uncancel"
+    RESCHEDULE = "reschedule"
+    QUIET = "quiet"
+    WORK = "work"
+    STOP = "stop"
+    INSPECT = "inspect"
+
+
+LIFTS: Final[Mapping[str, Verb]] = {
+    Verb.RESUME: Verb.PAUSE,
+    Verb.UNBLOCK: Verb.BLOCK,
+    Verb.UNCANCEL: Verb.CANCEL,
+    Verb.WORK: Verb.QUIET,
+}
+"""{verb: that of the order which it lifts}."""
+ONCE: Final = frozenset({Verb.STOP, Verb.INSPECT})
+"""Orders that are done at once, by the workers that run then."""
+
+
+def order_key(order: ControlOrder) -> str:
+    """The key under which an order stands, or stood, where this one lifts it.
+
+    >>> from datetime import UTC, datetime
+    >>> who = {"order_id": "1", "operator": "ann", "host": "web-1", "at": datetime(2013, 1, 1, tzinfo=UTC)}
+    >>> order_key(ControlOrder(verb="resume", queue="mails", key=b"ada@example.org", **who))
+    'pause/key/mails/ada%40example.org'
+    """
+    verb = LIFTS.get(order.verb, order.verb)
+    if verb in ONCE:
+        return str(verb)
+    return "/".join([str(verb), *(quote(part, safe="") for part in _target(order))])
+
+
+def verb_of(key: bytes) -> str:
+    """The verb of the orders that stand under a key."""
+    return key.partition(b"/")[0].decode("utf-8", "backslashreplace")
+
+
+def _target(order: ControlOrder) -> list[str | bytes]:
+    """Its parts, the kind first."""
+    match order:
+        case ControlOrder(job_id=str(job_id)):
+            return ["job", job_id]
+        case ControlOrder(verb=Verb.CANCEL):
+            return ["filter", order.order_id]
+        case ControlOrder(key=bytes(key)):
+            return ["key", order.queue or "", key]
+        case ControlOrder(partition=int(number)):
+            return ["partition", order.queue or "", str(number)]
+        case _:
+            return _broad_target(order)
+
+
+def _broad_target(order: ControlOrder) -> list[str | bytes]:
+    kinds = {
+        "type": order.job_type,
+        "tenant": order.tenant,
+        "queue": order.queue,
+        "worker": order.worker,
+        "host": order.worker_host,
+    }
+    return next(([kind, name] for kind, name in kinds.items() if name is not None), ["all"])
+
+
+def in_words(order: ControlOrder) -> str:
+    """What an order is about, for people: `queue mails`, `key ada of queue mails`."""
+    parts = [
+        (order.job_id, f"job {order.job_id}"),
+        (order.job_type, f"type {order.job_type}"),
+        (order.key, f"key {(order.key or b'').decode('utf-8', 'backslashreplace')}"),
+        (order.tenant, f"tenant {order.tenant}"),
+        (order.partition, f"partition {order.partition}"),
+        (order.queue, f"queue {order.queue}"),
+        (order.worker, f"worker {order.worker}"),
+        (order.worker_host, f"workers of host {order.worker_host}"),
+    ]
+    named = [words for field, words in parts if field is not None]
+    return " of ".join(named) if named else "all workers"
