@@ -24,8 +24,12 @@ from simulation.world import Shape
 from support.small_chunks import few_shards, one_chunk_at_a_time, small_chunks
 
 pytestmark = pytest.mark.expected_errors(
-    "cannot be written", "cannot be carried forward to unit.q.carried: Local: ", "characters of metadata with commits"
+    "cannot be written",
+    "cannot be carried forward to unit.q.carried: Local: ",
+    "that waited are not in",
+    "characters of metadata with commits",
 )
+"""What is gone was complete for the group; an owner that was cut off may wait for it still. Losses are found out."""
 
 SHAPES = {
     "ordering by key": Shape(is_watched=True),
