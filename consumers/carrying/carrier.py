@@ -242,8 +242,8 @@ class Carrier:
         if now_s >= self._log_at_s:
             self._log_at_s = now_s + LOG_AGAIN_S
             _LOGGER.error(
-                "a waiting job at %s/%d/%d cannot be carried forward to %s: %s. It is tried again; the brokers delete "
-                "the job when it has waited for %s in all", place[0].topic, place[0].partition, place[1],
+                "a waiting record, %s/%d/%d, cannot be carried forward to %s: %s. It is tried again; brokers delete "
+                "it when it has waited for %s in all", place[0].topic, place[0].partition, place[1],
                 self._queue.carried_topic, error.str(), self._queue.retention, extra={log_keys.QUEUE: self._queue.name},
             )  # fmt: skip
 
