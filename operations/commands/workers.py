@@ -38,8 +38,11 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     Exit codes: 0, also without any worker; 3 when Kafka cannot be reached.
     """
     from ...producers.control.standing import read_workers
+    from ...topology.planning.access import require_rights
+    from ...topology.planning.rights import Duty
     from ..control.worker_list import TITLES, worker_document, worker_row
 
+    require_rights(Duty.WORKERS_LIST, app.pipeline, app.cluster)  # a topic that may not be read seems not to exist
     now_s = time.time()
     since_s = None if gone_too else now_s - RECENT.total_seconds()
     heard = read_workers(app.pipeline, app.cluster, since_s).heard

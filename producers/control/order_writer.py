@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -161,10 +162,10 @@ class OrderWriter:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        with suppress(KafkaException):
-            producer.abort_transaction(1.0)
-        producer.purge()
-        producer.close()
+        for step in (lambda: producer.abort_transaction(1.0), producer.purge, producer.close):
+            with suppress(KafkaException), warnings.catch_warnings():  # a client that is finished can do nothing of it
+                warnings.simplefilter("ignore", RuntimeWarning)
+                step()
 
     def _in_words(
         self, orders: Sequence[ControlOrder], failed: KafkaException | TimeoutError, *, is_perhaps_ordered: bool
