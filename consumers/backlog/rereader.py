@@ -56,9 +56,16 @@ class _Sweep:
         self.position = 0
 
     def add(self, offsets: Iterable[int]) -> None:
-        """Take offsets into this sweep where it has not passed them, else into the next one."""
+        """Take offsets into this sweep where it has not passed them, else into the next one.
+
+        Offsets that follow one another upwards stay together, as those of a lane do: were the first of them left to the
+        next sweep alone, the others would come before it.
+        """
+        is_ahead, last = False, -1
         for offset in offsets:
-            if offset >= self.position:
+            is_ahead = offset >= self.position and (is_ahead or offset < last or last < 0)
+            last = offset
+            if is_ahead:
                 heapq.heappush(self.wanted, offset)
             else:
                 self.later.append(offset)
