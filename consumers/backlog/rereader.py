@@ -8,6 +8,7 @@ unassigned with its last wanted record, lest what follows fill the consumer's qu
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -61,9 +62,10 @@ class _Sweep:
         Offsets that follow one another upwards stay together, as those of a lane do: were the first of them left to the
         next sweep alone, the others would come before it.
         """
-        is_ahead, last = False, -1
+        is_ahead, last = False, math.inf
         for offset in offsets:
-            is_ahead = offset >= self.position and (is_ahead or offset < last or last < 0)
+            if offset < last:
+                is_ahead = offset >= self.position
             last = offset
             if is_ahead:
                 heapq.heappush(self.wanted, offset)
