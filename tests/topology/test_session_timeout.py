@@ -17,6 +17,7 @@ from stoker.topology.planning.group_settings import HEARTBEAT, SESSION, group_se
 from stoker.topology.planning.inventory import Inventory
 from stoker.topology.planning.plan import plan, plan_for
 from support.scenes.declarations import as_declared, shop
+from support.waiting import wait_until
 
 FOUR_SECONDS = timedelta(seconds=4)
 
@@ -65,7 +66,10 @@ def test_apply_sets_it_once(cluster: ClusterSettings, namespace: str) -> None:
     assert administration.group_configs([group])[group][SESSION] == "4000"
     assert plan(pipeline, cluster).findings == ()
     assert administration.set_group_configs({group: {SESSION: "9000"}}) == {}
-    applied = apply(plan(pipeline, cluster), cluster)
+    seen = wait_until(
+        lambda: plan(pipeline, cluster) if plan(pipeline, cluster).findings else None, what="the change by hand"
+    )
+    applied = apply(seen, cluster)
     assert applied.configured == {f"group {group}": {SESSION: "4000"}}
 
 

@@ -110,13 +110,15 @@ def apply(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Applied:
-    """Do the plan's steps, and return when all topics have their partitions and leaders. What is refused is left alone.
+    """Do the plan's steps, and return when the brokers show all of it: partitions with leaders, and settings.
+
+    What is refused is left alone.
 
     Args:
         timeout_s: how long to wait for that.
 
     Raises:
-        ApplyFailed: some steps failed or a topic did not come up in time; the others are done.
+        ApplyFailed: some steps failed or the brokers did not show one in time; the others are done.
         ClusterUnreachable: no broker answers (any more).
     """
     administration = Administration(cluster)
@@ -130,8 +132,12 @@ def apply(
     }
     deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
     wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
-    awaited = {topic: count for topic, count in wanted.items() if topic not in failures}
-    failures |= _wait_usable(awaited, administration, _Deadline(timeout_s, clock, sleep))
+    awaited = _Awaited(
+        partitions={topic: count for topic, count in wanted.items() if topic not in failures},
+        configs={topic: values for topic, values in configs.items() if topic not in failures},
+        groups={group: values for group, values in groups.items() if f"group {group}" not in failures},
+    )
+    failures |= _wait_shown(awaited, administration, _Deadline(timeout_s, clock, sleep))
     if failures:
         raise ApplyFailed(failures)
     return Applied(
@@ -212,14 +218,41 @@ class _Deadline:
     sleep: Callable[[float], None]
 
 
-def _wait_usable(wanted: Mapping[str, int], administration: Administration, deadline: _Deadline) -> dict[str, str]:
-    """Wait until each topic has its partitions and each partition a leader; {topic: why not} of those that do not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Awaited:
+    """What the brokers took: {topic: partitions}, {topic: {config: value}}, {group: {setting: value}}."""
+
+    partitions: Mapping[str, int]
+    configs: Mapping[str, Mapping[str, str]]
+    groups: Mapping[str, Mapping[str, str]]
+
+
+def _wait_shown(awaited: _Awaited, administration: Administration, deadline: _Deadline) -> dict[str, str]:
+    """Wait until the brokers show all of it; {topic or group: why not} of the rest.
+
+    The controller answers first, and each broker shows a change a moment after that.
+    """
     give_up = deadline.clock() + deadline.timeout_s
-    while late := _unusable(wanted, administration):
+    while late := _not_shown(awaited, administration):
         if deadline.clock() >= give_up:
-            return {topic: f"{why} after {deadline.timeout_s:g} s" for topic, why in late.items()}
+            return {name: f"{why} after {deadline.timeout_s:g} s" for name, why in late.items()}
         deadline.sleep(_LOOK_AGAIN_S)
     return {}
+
+
+def _not_shown(awaited: _Awaited, administration: Administration) -> dict[str, str]:
+    topics = {name: found.values for name, found in administration.configs(awaited.configs).items()}
+    groups = administration.group_configs(awaited.groups)
+    unset = [
+        *((name, values, topics.get(name, {})) for name, values in awaited.configs.items()),
+        *((f"group {name}", values, groups.get(name, {})) for name, values in awaited.groups.items()),
+    ]
+    late = {
+        name: "the brokers still show other settings"
+        for name, asked, held in unset
+        if not asked.items() <= held.items()
+    }
+    return late | _unusable(awaited.partitions, administration)
 
 
 def _unusable(wanted: Mapping[str, int], administration: Administration) -> dict[str, str]:

@@ -164,7 +164,7 @@ def test_the_dead_letters_and_jobs_of_one_tenant_are_shown_and_replayed(shop: Sh
     assert "tenant         acme" in shop.stoker("dead", "show", "mails", "job-6").stdout
 
     assert shop.stoker("dead", "replay", "mails", "--tenant", "acme", "--yes").exit_code == ExitCode.OK
-    assert [(job.tenant, job.ref.partition) for job in jobs(shop, cluster)] == [("acme", 0), ("acme", 1)]
+    assert {(job.tenant, job.ref.partition) for job in jobs(shop, cluster)} == {("acme", 0), ("acme", 1)}
     assert shop.stoker("dead", "replay", "mails", "--id", "job-0", "--yes").exit_code == ExitCode.OK
     again = shop.stoker("replay", "mails", "--from-offset", "0", "--tenant", "acme", "--include-replays", "--yes")
     assert again.exit_code == ExitCode.OK, again.stderr
