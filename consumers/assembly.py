@@ -38,6 +38,7 @@ from .polling.backpressure import Backpressure
 from .polling.calendar import Calendar
 from .polling.dispatch import Dispatch
 from .polling.due_times import longest_wait_s
+from .polling.ended_cancels import EndedCancels
 from .polling.grace import Grace
 from .polling.intake import Completion, Intake
 from .polling.lag import Lags
@@ -91,7 +92,8 @@ class WorkerParts:
         worker_id = self.settings.worker_id
         make_events_producer = partial(events_producer, self._cluster, worker_id)
         self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
-        self.settled = SettledBatches(self.instruments)
+        ended = EndedCancels(self.cancels, self.assignments.ledgers)
+        self.settled = SettledBatches(self.instruments, ended)
         self.settler = Settler(
             self.queue,
             SettlingClients(

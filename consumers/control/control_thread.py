@@ -118,7 +118,7 @@ class ControlThread:
 
     def _turn(self, feed: OrderFeed) -> None:
         has_taken = feed.take(READ_S)
-        self._orders.let_go_of_old()
+        self._orders.carry_out()
         if has_taken:
             time.sleep(BEGIN_S)
         if has_taken or time.monotonic() >= self._next_status_at_s:
@@ -150,6 +150,7 @@ class ControlThread:
         """Say that the worker is gone, so that nobody waits for it."""
         while not self._process.has_ended():  # it stopped before it was ready, and its queues are about to notice
             time.sleep(READ_S)
+        self._orders.close(LAST_STATUS_S)
         self._writer.write(self._status(feed, WorkerState.GONE))
         self._writer.close(LAST_STATUS_S)
         feed.close()

@@ -11,7 +11,9 @@ from typing import Final
 
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline
+from .cancel_orders import CancelOrders
 from .control_thread import ControlThread
+from .forgetting import Forgetter
 from .order_feed import OrderFeed
 from .order_takers import OrderTaker
 from .orders import Orders
@@ -23,9 +25,12 @@ END_MS: Final = 250
 """For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""
 
 
-def make_takers(process: WorkerProcess) -> list[OrderTaker]:
+def make_takers(process: WorkerProcess, forgetter: Forgetter) -> list[OrderTaker]:
     """What takes the orders about jobs; those about workers are the control thread's own."""
-    return [PauseOrders(process.pauses)]
+    return [
+        PauseOrders(process.pauses),
+        CancelOrders(process.cancels, process.end_cancelled, forgetter),
+    ]
 
 
 def make_control(
@@ -38,7 +43,7 @@ def make_control(
     """Make the thread; nothing is connected before it runs."""
     return ControlThread(
         process,
-        make_takers(process),
+        make_takers(process, Forgetter(cluster, pipeline.control_topic, process.worker_id)),
         partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
         StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
         on_crash=on_crash,

@@ -44,6 +44,14 @@ class OrderTaker(Protocol):
         """Let go of the orders that are over by now; called several times a second."""
         return
 
+    def carry_out(self) -> None:
+        """Do what is left to do of the orders taken so far; called several times a second, and before the answer."""
+        return
+
+    def close(self, within_s: float) -> None:
+        """Do what is left to do at the end of the process, for so long at the most."""
+        return
+
     def begin_rereading(self) -> None:
         """All orders that stand come again from here on."""
         return

@@ -56,10 +56,16 @@ class Orders:
         """The ids of the latest orders that are not understood, so far as they have one."""
         return tuple(filter(None, list(self.not_understood.values())[-MOST_IDS:]))
 
-    def let_go_of_old(self) -> None:
-        """Let go of the orders that are over."""
+    def carry_out(self) -> None:
+        """Do what is left to do of the orders taken so far, and let go of those that are over."""
         for taker in self._takers:
             taker.let_go_of_old()
+            taker.carry_out()
+
+    def close(self, within_s: float) -> None:
+        """Do what is left to do at the end, for so long at the most."""
+        for taker in self._takers:
+            taker.close(within_s)
 
     def begin_rereading(self) -> None:
         """All orders that stand come again from here on."""

@@ -16,6 +16,7 @@ from ..gates.pauses import Pauses
 from ..inspection.queue_inspection import QueueInspection
 from ..inspection.snapshot import QueueSnapshot
 from ..machine import resident_bytes
+from ..records.cancels import Cancels
 from ..settings import WorkerSettings
 
 
@@ -25,6 +26,8 @@ class WorkerProcess:
 
     Attributes:
         pauses: {queue: its pauses in this process}.
+        cancels: those that stand in this process.
+        end_cancelled: ends the running jobs for which a cancel stands; gives how many these are.
         runners: {queue: how many of its jobs may run at once}.
         snapshot, inspect: look at its queues.
         stop: begins the graceful shutdown.
@@ -33,6 +36,8 @@ class WorkerProcess:
 
     worker_id: str
     pauses: Mapping[str, Pauses]
+    cancels: Cancels
+    end_cancelled: Callable[[], int]
     runners: Mapping[str, int]
     snapshot: Callable[[], Sequence[QueueSnapshot]]
     inspect: Callable[[], Sequence[QueueInspection]]

@@ -98,6 +98,10 @@ class Ledger:
             return True
         return bool(self._passed) and record.assignment.is_begun_anew and self._was_passed(record)
 
+    def has_job(self, record: Record) -> bool:
+        """Whether the record's job is completed."""
+        return self._jobs.holds(record.deduplication_id)
+
     def _was_passed(self, record: Record) -> bool:
         hashed = hash(moved_name(record))
         at = bisect_left(self._passed, hashed)

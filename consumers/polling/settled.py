@@ -9,6 +9,7 @@ from typing import Final
 
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..settling.settlement import SettlementBatch
+from .ended_cancels import EndedCancels
 
 CHANGE_WAIT_S: Final = 0.02
 """How long the poll thread waits for a batch before it looks at everything else again."""
@@ -17,8 +18,9 @@ CHANGE_WAIT_S: Final = 0.02
 class SettledBatches:
     """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
 
-    def __init__(self, instruments: Instruments = NO_INSTRUMENTS) -> None:
+    def __init__(self, instruments: Instruments = NO_INSTRUMENTS, cancels: EndedCancels | None = None) -> None:
         self._instruments = instruments
+        self._cancels = EndedCancels() if cancels is None else cancels
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()
 
@@ -26,6 +28,8 @@ class SettledBatches:
         """Add a batch, and wake the poll thread where it waits for one."""
         if self._instruments:
             self._instruments.settled(batch.ended)
+        if self._cancels:
+            self._cancels.note(batch.ended)
         self._batches.append(batch)
         self._changed.set()
 

@@ -1,4 +1,4 @@
-"""`Cancellation`: who has cancelled a job, and why."""
+"""`Cancellation`: who has cancelled a job, and why, and until when that stands."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ class Cancellation:
     def __str__(self) -> str:
         """Who and why: `by ana@host: wrong price`."""
         return f"by {self.operator}: {self.reason}" if self.reason else f"by {self.operator}"
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Standing:
+    """A cancellation, and until when it stands, in epoch seconds."""
+
+    cancellation: Cancellation
+    until_at_s: float

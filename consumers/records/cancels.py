@@ -4,65 +4,20 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections import deque
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Final
 from weakref import WeakValueDictionary
 
-from ...topology.wire.headers import JOB_ID, JOB_TYPE, TIME, parse_instant
-from .cancellation import Cancellation
+from ...topology.wire.headers import JOB_ID
+from .cancel_filters import CancelFilter, CancelFilters
+from .cancellation import Cancellation, Standing
 from .record import Record
 
 NAME_BYTES: Final = 16
 """A job is known by a digest of its id: there may be a great many cancels, and ids of any length."""
 SHARED_S: Final = 60.0
 """Cancels of one operator for one reason share what is known of them, where they are over in the same minute."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelFilter:
-    """Which jobs a cancel is about; what is None does not matter.
-
-    Attributes:
-        queue: its name.
-        before: only jobs that were enqueued before this instant.
-    """
-
-    queue: str | None = None
-    job_type: bytes | None = None
-    key: bytes | None = None
-    tenant: bytes | None = None
-    before: datetime | None = None
-
-    def takes(self, record: Record, queue: str) -> bool:
-        """Whether the job of a record is meant."""
-        return (
-            self.queue in (None, queue)
-            and (self.job_type is None or record.header(JOB_TYPE) == self.job_type)
-            and (self.key is None or record.key == self.key)
-            and (self.tenant is None or record.tenant == self.tenant)
-            and (self.before is None or enqueued_at_s(record) < self.before.timestamp())
-        )
-
-
-def enqueued_at_s(record: Record) -> float:
-    """When the job was enqueued, by its publisher's clock, and else when the record was written."""
-    written = record.header(TIME)
-    try:
-        return record.timestamp_ms / 1_000 if written is None else parse_instant(written).timestamp()
-    except ValueError:
-        return record.timestamp_ms / 1_000
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class _Standing:
-    """Who and why, and until when that stands, in epoch seconds."""
-
-    cancellation: Cancellation
-    until_at_s: float
 
 
 class Cancels:
@@ -72,13 +27,14 @@ class Cancels:
         stands: whether there is any; the only thing that a job costs while there is none.
     """
 
-    __slots__ = ("_filters", "_jobs", "_lock", "_shared", "stands")
+    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: dict[bytes, _Standing] = {}
-        self._filters: Mapping[str, tuple[CancelFilter, _Standing]] = MappingProxyType({})
-        self._shared: WeakValueDictionary[tuple[Cancellation, float], _Standing] = WeakValueDictionary()
+        self._jobs: dict[bytes, Standing] = {}
+        self._filters = CancelFilters()
+        self._shared: WeakValueDictionary[tuple[Cancellation, float], Standing] = WeakValueDictionary()
+        self._ended: deque[str] = deque()
         self.stands = False
 
     def __len__(self) -> int:
@@ -92,22 +48,27 @@ class Cancels:
 
     def end_job(self, job_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
+        self.end_jobs({name_of_job(job_id.encode())})
+
+    def end_jobs(self, names: set[bytes]) -> None:
+        """Lift the cancels of jobs that are known by these names."""
         with self._lock:
-            self._jobs.pop(name_of_job(job_id.encode()), None)
+            for name in names:
+                self._jobs.pop(name, None)
             self._note_whether_any()
 
     def begin_filter(
         self, order_id: str, wanted: CancelFilter, cancellation: Cancellation, until_at_s: float = math.inf
     ) -> None:
-        """Cancel all jobs that a filter takes, also those that come later."""
+        """Cancel all jobs that a filter takes."""
         with self._lock:
-            self._filters = {**self._filters, order_id: (wanted, self._standing(cancellation, until_at_s))}
+            self._filters.begin(order_id, wanted, self._standing(cancellation, until_at_s))
             self.stands = True
 
     def end_filter(self, order_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
         with self._lock:
-            self._filters = {known: found for known, found in self._filters.items() if known != order_id}
+            self._filters.end(order_id)
             self._note_whether_any()
 
     def forget_old(self, now_s: float) -> int:
@@ -115,21 +76,45 @@ class Cancels:
         with self._lock:
             before = len(self)
             self._jobs = {name: found for name, found in self._jobs.items() if found.until_at_s > now_s}
-            self._filters = {name: found for name, found in self._filters.items() if found[1].until_at_s > now_s}
+            self._filters.end_old(now_s)
             self._note_whether_any()
             return before - len(self)
+
+    @property
+    def job_names(self) -> set[bytes]:
+        """The names of the jobs that are cancelled one by one."""
+        with self._lock:
+            return set(self._jobs)
+
+    @property
+    def filter_ids(self) -> set[str]:
+        """The orders whose filters stand."""
+        with self._lock:
+            return self._filters.order_ids
 
     def of(self, record: Record, queue: str) -> Cancellation | None:
         """Who has cancelled the job of a record, which is the queue's, and why; None where nobody has."""
         job_id = record.header(JOB_ID)
         found = None if job_id is None else self._jobs.get(name_of_job(job_id))
-        if found is not None:
-            return found.cancellation
-        return next((by.cancellation for wanted, by in self._filters.values() if wanted.takes(record, queue)), None)
+        found = found or self._filters.of(record, queue)
+        return None if found is None else found.cancellation
 
-    def _standing(self, cancellation: Cancellation, until_at_s: float) -> _Standing:
+    def note_ended(self, record: Record) -> None:
+        """Note that the job of a record has ended: a cancel of it, if one stands, has nothing left to do."""
+        job_id = record.header(JOB_ID)
+        if job_id is not None and name_of_job(job_id) in self._jobs:
+            self._ended.append(job_id.decode("utf-8", "surrogateescape"))
+
+    def take_ended(self) -> list[str]:
+        """Take the ids of the jobs that have ended since the last call while a cancel of them stood."""
+        found: list[str] = []
+        while self._ended:
+            found.append(self._ended.popleft())
+        return found
+
+    def _standing(self, cancellation: Cancellation, until_at_s: float) -> Standing:
         until_at_s = until_at_s if until_at_s == math.inf else math.ceil(until_at_s / SHARED_S) * SHARED_S
-        return self._shared.setdefault((cancellation, until_at_s), _Standing(cancellation, until_at_s))
+        return self._shared.setdefault((cancellation, until_at_s), Standing(cancellation, until_at_s))
 
     def _note_whether_any(self) -> None:
         self.stands = bool(self._jobs or self._filters)

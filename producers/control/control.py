@@ -16,6 +16,7 @@ from ...topology.cluster.admin import Administration
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.orders import Verb
+from .cancelling import NAME_JOBS, cancel_by_filter, cancel_until, cancels_by_id, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
 from .order_writer import OrderWriter
@@ -142,6 +143,52 @@ class Control:
         """End the block that was ordered with the same target; raises as `pause`."""
         return self.give(replace(self._blocked(Verb.UNBLOCK, queue, job_type, key, tenant), reason=reason))
 
+    def cancel(
+        self,
+        *job_ids: str,
+        queue: str | None = None,
+        job_type: str | None = None,
+        key: bytes | str | None = None,
+        tenant: str | None = None,
+        older_than: timedelta | datetime | None = None,
+        until: datetime | None = None,
+        reason: str = "",
+    ) -> OrderReceipt:
+        """Let jobs end as cancelled, at no attempt's cost: those that wait do not run, those that run are interrupted.
+
+        Name the jobs by their ids, in one call as many as you like, also before they are enqueued; or by a filter, of
+        which all that is named must hold: then those that were enqueued before the order.
+
+        Args:
+            older_than: by a filter only: jobs that were enqueued so long ago, or before this instant.
+            until: when the cancel is over, if a job has not ended before; None in 30 days, or after the longest
+                retention of a queue.
+            reason: why; needed with a filter.
+
+        Raises:
+            OrderRefused, UnknownName: nothing is named, or there is no such target.
+            ControlError, ClusterUnreachable, NotAuthorized: the order could not be given. Of more than 10,000 ids,
+                the first ones may be cancelled then; give it again.
+        """
+        order = self.order(Verb.CANCEL)
+        until = until or cancel_until(self._pipeline, order.at)
+        order = replace(order, queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant, until=until)
+        order = replace(order, reason=reason)
+        if not job_ids:
+            return self.give(cancel_by_filter(order, self._pipeline, older_than))
+        if any(found is not None for found in (queue, job_type, key, tenant, older_than)):
+            raise OrderRefused(Verb.CANCEL, NAME_JOBS)
+        return self._give_as_one(cancels_by_id(order, job_ids))
+
+    def uncancel(self, *job_ids: str, order_id: str | None = None, reason: str = "") -> OrderReceipt:
+        """Lift cancels: what has not ended runs. Raises as `cancel`.
+
+        Args:
+            order_id: of the order that has cancelled jobs by a filter.
+        """
+        order = replace(self.order(Verb.UNCANCEL), reason=reason)
+        return self._give_as_one(uncancels(order, job_ids, order_id))
+
     def worker_quiet(
         self,
         *,
@@ -199,6 +246,12 @@ class Control:
             for order, offset in zip(orders, offsets, strict=True)
         ]
 
+    def _give_as_one(self, orders: list[ControlOrder]) -> OrderReceipt:
+        """Give many orders of one id, in as few transactions as they fit; the receipt is that of all."""
+        for chunk in chunks(orders):
+            receipt = self.give_all(chunk)[-1]
+        return replace(receipt, count=len(orders))
+
     def _target(
         self,
         verb: Verb,
@@ -217,9 +270,8 @@ class Control:
             self._check_queue(verb, queue, partition)
         if job_type is not None:
             self._pipeline.find_job_type(job_type)
-        as_bytes = key.encode() if isinstance(key, str) else key
         order = self.order(verb)
-        return replace(order, queue=queue, job_type=job_type, key=as_bytes, tenant=tenant, partition=partition)
+        return replace(order, queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant, partition=partition)
 
     def _blocked(
         self, verb: Verb, queue: str | None, job_type: str | None, key: bytes | str | None, tenant: str | None
@@ -245,6 +297,7 @@ class Control:
         if order.until is not None and (order.until.tzinfo is None or order.is_over(order.at)):
             raise OrderRefused(order.verb, f"it would be over already: until is {order.until}, an aware, later instant")
         texts = {"reason": order.reason, "operator": order.operator, "key": order.key, "tenant": order.tenant}
+        texts["job id"] = order.job_id
         too_long = [name for name, text in texts.items() if text is not None and len(text) > LONGEST_TEXT]
         if too_long:
             raise OrderRefused(order.verb, f"{' and '.join(too_long)} may have {LONGEST_TEXT} characters at the most")
@@ -260,3 +313,7 @@ class Control:
             raise ControlNotReady(sorted(set(wanted) - set(found)))
         require_rights(Duty.CONTROL, pipeline, self._cluster)
         self._is_checked = True
+
+
+def _as_bytes(key: bytes | str | None) -> bytes | None:
+    return key.encode() if isinstance(key, str) else key

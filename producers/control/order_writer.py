@@ -92,9 +92,9 @@ class OrderWriter:
     def _produce(self, producer: Producer, orders: Sequence[ControlOrder]) -> None:
         """Orders first: their offsets go into the audit topic."""
         self._offsets, self._failure = [], None
-        for order in orders:
+        values = [encode_order(order) for order in orders]
+        for order, value in zip(orders, values, strict=True):
             lifts = order.verb in LIFTS
-            value = encode_order(order)
             self._send(
                 producer,
                 self._pipeline.control_topic,
@@ -104,10 +104,10 @@ class OrderWriter:
                 self._note_order,
             )
         self._await_all(producer)
-        for order, offset in zip(orders, self._offsets, strict=True):
+        for order, value, offset in zip(orders, values, self._offsets, strict=True):
             headers = [(wire.ORDER_OFFSET, b"%d" % offset)]
             topic, key = self._pipeline.audit_topic, order_key(order).encode()
-            self._send(producer, topic, key, encode_order(order), headers, self._note)
+            self._send(producer, topic, key, value, headers, self._note)
         self._await_all(producer)
 
     def _send(
@@ -180,4 +180,6 @@ class OrderWriter:
                 missing = [("Write", f"transactional-id {self._pipeline.control_topic}.*")]
             return NotAuthorized(self._cluster.principal, missing)
         cause = error.str() if isinstance(error, KafkaError) else str(failed)
-        return OrderUnconfirmed([order.order_id for order in orders], cause, is_perhaps_ordered=is_perhaps_ordered)
+        return OrderUnconfirmed(
+            dict.fromkeys(order.order_id for order in orders), cause, is_perhaps_ordered=is_perhaps_ordered
+        )

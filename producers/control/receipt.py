@@ -29,6 +29,7 @@ class OrderReceipt:
         offset: where it is on the control topic.
         at_s: the brokers' time at which they took it, in epoch seconds.
         asked_at_s: the same moment by this process's monotonic clock.
+        count: so many jobs are named one by one; `order` has the last of them.
     """
 
     order: ControlOrder
@@ -37,6 +38,7 @@ class OrderReceipt:
     asked_at_s: float
     cluster: ClusterSettings
     workers_topic: str
+    count: int = 1
 
     @property
     def order_id(self) -> str:

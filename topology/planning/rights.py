@@ -125,7 +125,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _DEAD, _O.WRITE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
         *_on(_R.TOPIC, _EVENTS, _O.WRITE),
-        *_on(_R.TOPIC, _CONTROL, _O.READ),
+        *_on(_R.TOPIC, _CONTROL, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _WORKERS, _O.WRITE),
         *_on(_R.GROUP, _MAIN, _O.READ),
     ),

@@ -10,9 +10,10 @@ Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from ...schemas.control_records import ControlOrder
 
@@ -42,6 +43,8 @@ LIFTS: Final[Mapping[str, Verb]] = {
 """{verb: that of the order which it lifts}."""
 ONCE: Final = frozenset({Verb.STOP, Verb.INSPECT})
 """Orders that are done at once, by the workers that run then."""
+FILTER_ORDER: Final = "filter_order"
+"""In the detail of an order that lifts a cancel by filter: the id of that order."""
 
 
 def order_key(order: ControlOrder) -> str:
@@ -63,13 +66,44 @@ def verb_of(key: bytes) -> str:
     return key.partition(b"/")[0].decode("utf-8", "backslashreplace")
 
 
+def cancel_key(job_id: str) -> bytes:
+    """The key under which the cancel of a job stands."""
+    return f"{Verb.CANCEL}/job/{quote(job_id, safe='')}".encode()
+
+
+def cancelled_by(key: bytes) -> tuple[str | None, str | None]:
+    """What a cancel under a key is about: (the job's id, None), or (None, the id of the order that has a filter).
+
+    >>> cancelled_by(b"cancel/job/order%2F7"), cancelled_by(b"cancel/filter/1"), cancelled_by(b"cancel")
+    (('order/7', None), (None, '1'), (None, None))
+    """
+    kind, _, name = key.decode("utf-8", "backslashreplace").removeprefix(f"{Verb.CANCEL}/").partition("/")
+    return (unquote(name) if kind == "job" else None), (unquote(name) if kind == "filter" else None)
+
+
+def lifting_order(key: bytes, *, order_id: str, operator: str, host: str, at: datetime, reason: str) -> ControlOrder:
+    """The order that lifts the cancel under a key."""
+    job_id, filter_order = cancelled_by(key)
+    detail = {} if filter_order is None else {FILTER_ORDER: filter_order}
+    return ControlOrder(
+        order_id=order_id,
+        verb=Verb.UNCANCEL,
+        operator=operator,
+        host=host,
+        at=at,
+        job_id=job_id,
+        reason=reason,
+        detail=detail,
+    )
+
+
 def _target(order: ControlOrder) -> list[str | bytes]:
     """Its parts, the kind first."""
     match order:
         case ControlOrder(job_id=str(job_id)):
             return ["job", job_id]
-        case ControlOrder(verb=Verb.CANCEL):
-            return ["filter", order.order_id]
+        case ControlOrder(verb=Verb.CANCEL | Verb.UNCANCEL):
+            return ["filter", order.detail.get(FILTER_ORDER, order.order_id)]
         case ControlOrder(key=bytes(key)):
             return ["key", order.queue or "", key]
         case ControlOrder(partition=int(number)):
@@ -91,6 +125,9 @@ def _broad_target(order: ControlOrder) -> list[str | bytes]:
 
 def in_words(order: ControlOrder) -> str:
     """What an order is about, for people: `queue mails`, `key ada of queue mails`."""
+    if FILTER_ORDER in order.detail:
+        return f"order {order.detail[FILTER_ORDER]}"
+    before = "" if order.before is None else f" enqueued before {order.before.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     parts = [
         (order.job_id, f"job {order.job_id}"),
         (order.job_type, f"type {order.job_type}"),
@@ -102,4 +139,5 @@ def in_words(order: ControlOrder) -> str:
         (order.worker_host, f"workers of host {order.worker_host}"),
     ]
     named = [words for field, words in parts if field is not None]
-    return " of ".join(named) if named else "all workers"
+    named = named or ["jobs" if before else "all workers"]
+    return f"{' of '.join(named)}{before}"

@@ -16,6 +16,7 @@ from stoker.consumers.control.process import WorkerProcess
 from stoker.consumers.control.worker_orders import OnceOrders, QuietOrders
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.records.cancels import Cancels
 from stoker.schemas.control_records import ControlOrder, encode_order
 from stoker.topology.wire.orders import Verb, order_key
 
@@ -148,10 +149,10 @@ def test_an_order_is_over_at_its_time() -> None:
     scene = Scene()
     ending = replace(FIRST, until=NOW + timedelta(seconds=1))
     scene.take(given(ending))
-    scene.orders.let_go_of_old()
+    scene.orders.carry_out()
     assert scene.taker.said == ["begin 1"]
     scene.clock.now += timedelta(seconds=1)
-    scene.orders.let_go_of_old()
+    scene.orders.carry_out()
     assert scene.taker.said == ["begin 1", "end 1"]
     assert scene.take(given(SECOND), given(ending)) == ["begin 2", "end 2"]
 
@@ -161,7 +162,7 @@ def test_an_order_without_an_end_in_place_of_one_with_it_stands_on() -> None:
     scene = Scene()
     scene.take(given(replace(FIRST, until=NOW + timedelta(seconds=1))), given(SECOND))
     scene.clock.now += timedelta(hours=1)
-    scene.orders.let_go_of_old()
+    scene.orders.carry_out()
     assert scene.taker.standing == [SECOND]
 
 
@@ -271,6 +272,8 @@ class Process:
             worker_id="w1",
             host="web-1",
             pauses=self.pauses,
+            cancels=Cancels(),
+            end_cancelled=lambda: 0,
             runners={"mails": 1},
             snapshot=list,
             inspect=list,

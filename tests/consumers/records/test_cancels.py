@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import CancelFilter, Cancels
+from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, declare
@@ -72,8 +73,8 @@ def test_a_job_whose_time_cannot_be_read_was_enqueued_when_it_was_written(writte
     """Other programs need not set `ce_time`."""
     without = declare().record(headers={} if written is None else {wire.TIME: written})
     at = datetime.fromtimestamp(without.timestamp_ms / 1_000, UTC)
-    assert not CancelFilter(before=at).takes(without, "q")
-    assert CancelFilter(before=at + timedelta(seconds=1)).takes(without, "q")
+    assert not CancelFilter(before=at).takes_time_of(without)
+    assert CancelFilter(before=at + timedelta(seconds=1)).takes_time_of(without)
 
 
 def test_what_is_over_is_forgotten() -> None:

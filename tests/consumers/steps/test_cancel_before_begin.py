@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from stoker.consumers.isolation.child_slot import ChildSlot
+from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import CancelFilter, Cancels
+from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Cancelled, Outcome
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot

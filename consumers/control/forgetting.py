@@ -1,0 +1,115 @@
+"""`Forgetter`: removes orders from the control topic that have nothing left to do, so that it stays small."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+import uuid
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.client import Outage, connect, producer_config
+from ...producers.control.log_reader import PARTITION
+from ...schemas.control_records import encode_order
+from ...topology import ClusterSettings
+from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.wire import headers as wire
+from ...topology.wire.orders import lifting_order
+
+_LOGGER = logging.getLogger("stoker.control")
+
+EXPIRES_MS: Final = 10_000
+MOST_A_TURN: Final = 1_000
+"""Between two looks for new orders."""
+AFTER_FAILURE_S: Final = 30.0
+
+
+class Forgetter:
+    """Writes to one topic; the control thread alone calls it. Connects with the first order to remove.
+
+    What cannot be removed is tried again; what is not removed at the end is removed when its time is over.
+    """
+
+    def __init__(self, cluster: ClusterSettings, topic: str, worker_id: str) -> None:
+        self._cluster, self._topic, self._worker_id = cluster, topic, worker_id
+        self._producer: Producer | None = None
+        self._pending: dict[bytes, str] = {}
+        self._next_at_s = 0.0
+        self._has_complained = False
+
+    def forget(self, key: bytes, reason: str) -> None:
+        """Remove the order under a key, soon."""
+        self._pending[key] = reason
+
+    def note_lifted(self, key: bytes) -> None:
+        """Note that it is removed."""
+        self._pending.pop(key, None)
+
+    def turn(self) -> None:
+        """Write what is to be removed, and take the brokers' answers."""
+        if self._pending and time.monotonic() >= self._next_at_s:
+            self._write(list(self._pending.items())[:MOST_A_TURN])
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self, within_s: float) -> None:
+        """Let what was written be confirmed, for so long at the most."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with suppress(KafkaException):
+                producer.flush(within_s)
+            producer.purge()
+            producer.poll(0)
+
+    def _write(self, some: list[tuple[bytes, str]]) -> None:
+        try:
+            producer = self._connected()
+            for key, reason in some:
+                headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER, self._lifting(key, reason))]
+                producer.produce(self._topic, None, key, PARTITION, headers=headers, on_delivery=self._note)
+                del self._pending[key]
+        except (BufferError, KafkaException) as error:
+            self._note_trouble(as_error(error))
+
+    def _lifting(self, key: bytes, reason: str) -> bytes:
+        return encode_order(
+            lifting_order(
+                key,
+                order_id=str(uuid.uuid4()),
+                operator=f"worker {self._worker_id}",
+                host=socket.gethostname(),
+                at=datetime.now(UTC),
+                reason=reason,
+            )
+        )
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            client_id = f"{self._worker_id}-control"
+            config = producer_config(self._cluster, client_id=client_id, linger_ms=5, message_timeout_ms=EXPIRES_MS)
+            outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
+            self._producer = connect(config, outage)
+        return self._producer
+
+    def _note(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._has_complained = False
+            return
+        key = message.key()
+        self._pending.setdefault(key.encode() if isinstance(key, str) else key or b"", "it has nothing left to do")
+        self._note_trouble(error)
+
+    def _note_trouble(self, error: KafkaError) -> None:
+        self._next_at_s = time.monotonic() + AFTER_FAILURE_S
+        if is_fatal(error):
+            self._producer = None
+        if not self._has_complained:
+            self._has_complained = True
+            _LOGGER.warning(
+                "the worker cannot remove orders that have nothing left to do from %s (%s): it tries again every "
+                "%.0f s. Jobs go on. It needs the right to write there", self._topic, error.str(), AFTER_FAILURE_S,
+            )  # fmt: skip
