@@ -6,7 +6,7 @@ Everything here may be done twice, by two at once, or again after it stopped hal
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -132,12 +132,8 @@ def apply(
     }
     deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
     wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
-    awaited = _Awaited(
-        partitions={topic: count for topic, count in wanted.items() if topic not in failures},
-        configs={topic: values for topic, values in configs.items() if topic not in failures},
-        groups={group: values for group, values in groups.items() if f"group {group}" not in failures},
-    )
-    failures |= _wait_shown(awaited, administration, _Deadline(timeout_s, clock, sleep))
+    awaited = _Awaited(partitions=wanted, configs=configs, groups=groups)
+    failures |= _wait_shown(awaited.without(failures), administration, _Deadline(timeout_s, clock, sleep))
     if failures:
         raise ApplyFailed(failures)
     return Applied(
@@ -225,6 +221,14 @@ class _Awaited:
     partitions: Mapping[str, int]
     configs: Mapping[str, Mapping[str, str]]
     groups: Mapping[str, Mapping[str, str]]
+
+    def without(self, failures: Collection[str]) -> _Awaited:
+        """The same without what has failed."""
+        return _Awaited(
+            partitions={topic: count for topic, count in self.partitions.items() if topic not in failures},
+            configs={topic: values for topic, values in self.configs.items() if topic not in failures},
+            groups={group: values for group, values in self.groups.items() if f"group {group}" not in failures},
+        )
 
 
 def _wait_shown(awaited: _Awaited, administration: Administration, deadline: _Deadline) -> dict[str, str]:
