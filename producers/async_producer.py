@@ -106,7 +106,7 @@ class AsyncProducer:
         await self._prepare(call.job_type)
         record = self._publisher.build(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        settle = self._publisher.watched(call, self._mailbox.settler(future))
+        settle = self._publisher.watched(call, record, self._mailbox.settler(future))
         give_up = time.monotonic() + self._settings.room_wait_s
         while not self._publisher.offer(record, settle):
             if time.monotonic() >= give_up:

@@ -6,6 +6,7 @@ import time
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -120,7 +121,8 @@ class BulkRun:
         self, call: JobCall, record: Record, note: OnDelivery, error: KafkaError | None, message: Message
     ) -> None:
         if why_unconfirmed(error, message) is None:
-            self._instruments.enqueued(call, receipt_of(message, record.job_id, record.topic))
+            receipt = receipt_of(message, record.job_id, record.topic)
+            self._instruments.enqueued(call, replace(receipt, due_at=record.due_at))
         note(error, message)
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ..topology.wire import headers as wire
@@ -90,6 +91,62 @@ def check_headers(job_type: str, headers: Mapping[str, str]) -> wire.HeaderList:
             job_type, "headers", f"have {size_bytes:,} bytes; the limit is {MAX_HEADERS_BYTES:,}; send less"
         )
     return pairs
+
+
+def due_instant(job_type: str, delay: timedelta | None, at: datetime | None, now: datetime) -> datetime | None:
+    """The instant before which a job must not start; None where it may start at once.
+
+    Raises:
+        OptionRefused: both are given, `at` has no time zone, or `delay` is negative or beyond the calendar.
+    """
+    if at is not None:
+        if delay is not None:
+            raise OptionRefused(job_type, "delay", f"and at ({at.isoformat()}) exclude each other: give one of them")
+        return _instant(job_type, "at", at, "give an aware datetime, such as datetime.now(UTC) + ..., or use delay=")
+    if delay is None:
+        return None
+    if not isinstance(delay, timedelta):
+        raise OptionRefused(job_type, "delay", f"must be a timedelta, not {type(delay).__name__}; at= takes an instant")
+    if delay < timedelta(0):
+        raise OptionRefused(job_type, "delay", f"is negative: {delay}; leave it out to run the job at once")
+    return _later(job_type, "delay", now, delay)
+
+
+def expiry(job_type: str, expires: datetime | timedelta, earliest: datetime) -> datetime:
+    """The instant after which a job must not start.
+
+    Args:
+        earliest: when the job may start, from which a length of time counts.
+
+    Raises:
+        OptionRefused: it has no time zone, or is past before the job may start.
+    """
+    if isinstance(expires, timedelta):
+        instant = _later(job_type, "expires", earliest, expires)
+    else:
+        instant = _instant(job_type, "expires", expires, "give an aware datetime, or a timedelta")
+    if instant <= earliest:
+        reason = f"is past before the job may start: {instant.isoformat()}; the job would never run"
+        raise OptionRefused(job_type, "expires", reason)
+    return instant
+
+
+def _instant(job_type: str, option: str, instant: datetime, remedy: str) -> datetime:
+    if not isinstance(instant, datetime):
+        raise OptionRefused(job_type, option, f"must be a datetime, not {type(instant).__name__}")
+    if instant.tzinfo is None:
+        raise OptionRefused(job_type, option, f"has no time zone: {remedy}")
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise OptionRefused(job_type, option, f"lies outside of the calendar: {instant.isoformat()}") from None
+
+
+def _later(job_type: str, option: str, now: datetime, length: timedelta) -> datetime:
+    try:
+        return now + length
+    except OverflowError:
+        raise OptionRefused(job_type, option, f"lies outside of the calendar: {length} from now") from None
 
 
 def _header_name(job_type: str, name: str) -> str:

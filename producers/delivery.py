@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from confluent_kafka import KafkaError, Message
@@ -24,12 +25,17 @@ from .errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The brokers' confirmation of one job: all in-sync replicas have it."""
+    """The brokers' confirmation of one job: all in-sync replicas have it.
+
+    Attributes:
+        due_at: the instant before which the job does not start; None where it may start at once.
+    """
 
     job_id: str
     topic: str
     partition: int
     offset: int
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

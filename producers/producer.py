@@ -151,7 +151,7 @@ class Producer:
         record = self._publisher.build(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back
-        self._publisher.publish(record, self._publisher.watched(call, partial(settle, future)))
+        self._publisher.publish(record, self._publisher.watched(call, record, partial(settle, future)))
         return record, future
 
     def enqueue_many(self, calls: Iterable[JobCall], *, max_in_flight: int | None = None) -> BulkResult:

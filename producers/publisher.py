@@ -7,6 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -126,9 +128,10 @@ class Publisher:
                 raise self.full(record)
             self._live_connection().poll(0.02)
 
-    def watched(self, call: JobCall, settle: Settle) -> Settle:
-        """`settle`, with the instruments called before it; itself where there are none."""
-        return partial(self._settle_watched, call, settle) if self.instruments else settle
+    def watched(self, call: JobCall, record: Record, settle: Settle) -> Settle:
+        """`settle`, with the instruments called before it, and the due time of a delayed job in its receipt."""
+        watched = partial(self._settle_watched, call, settle) if self.instruments else settle
+        return partial(_settle_delayed, record.due_at, watched) if call.options.is_delayed else watched
 
     def _settle_watched(self, call: JobCall, settle: Settle, outcome: Outcome) -> None:
         if isinstance(outcome, Receipt):
@@ -250,6 +253,10 @@ class Publisher:
             self.close(self.settings.report_wait_s)
         except Unconfirmed as unconfirmed:
             logger.error("the program ended with a producer open: %s", unconfirmed)
+
+
+def _settle_delayed(due_at: datetime | None, settle: Settle, outcome: Outcome) -> None:
+    settle(replace(outcome, due_at=due_at) if isinstance(outcome, Receipt) else outcome)
 
 
 def _open_store(pipeline: Pipeline, cluster: ClusterSettings) -> SchemaStore:

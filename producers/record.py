@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import uuid_utils
@@ -16,7 +16,7 @@ from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions,
 from ..topology.declaration.labels import LabelNotFound
 from ..topology.declaration.queue import Queue
 from ..topology.wire import headers as wire
-from .call_options import check_headers, check_id, check_key, check_source, check_tenant
+from .call_options import check_headers, check_id, check_key, check_source, check_tenant, due_instant, expiry
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
 from .trace import trace_headers
 
@@ -41,6 +41,12 @@ class Record(NamedTuple):
     headers: wire.HeaderList
     partition: int
     job_id: str
+
+    @property
+    def due_at(self) -> datetime | None:
+        """Before which instant the job must not start, by its header."""
+        due = dict(self.headers).get(wire.DUE)
+        return None if due is None else wire.parse_instant(due)
 
 
 class RecordBuilder:
@@ -146,12 +152,21 @@ def shared_headers(job_type: str, source: str) -> wire.HeaderList:
 
 def _own_headers(job_type: str, options: CallOptions, now_ns: int) -> wire.HeaderList:
     found: wire.HeaderList = []
-    if options.expires is not None:
-        now = datetime.fromtimestamp(now_ns / 1e9, UTC)
-        found.append((wire.EXPIRES, wire.format_instant(expiry(job_type, options.expires, now))))
+    if options.is_delayed or options.expires is not None:
+        found += _times(job_type, options, datetime.fromtimestamp(now_ns / 1e9, UTC))
     if options.idempotency_key is not None:
         found.append((wire.IDEMPOTENCY_KEY, check_id(job_type, "idempotency_key", options.idempotency_key)))
     return found + check_headers(job_type, options.headers) if options.headers else found
+
+
+def _times(job_type: str, options: CallOptions, now: datetime) -> wire.HeaderList:
+    """Between which instants the job may start."""
+    due = due_instant(job_type, options.delay, options.at, now)
+    found = [] if due is None else [(wire.DUE, wire.format_instant(due))]
+    if options.expires is not None:
+        instant = expiry(job_type, options.expires, now if due is None else max(now, due))
+        found.append((wire.EXPIRES, wire.format_instant(instant)))
+    return found
 
 
 def _job_id(job_type: AnyJobType, options: CallOptions) -> str:
@@ -168,20 +183,6 @@ def partition_of(key: bytes, partitions: int) -> int:
     166
     """
     return murmur2(key, partitions)
-
-
-def expiry(job_type: str, expires: datetime | timedelta, now: datetime) -> datetime:
-    """The instant after which a job must not start.
-
-    Raises:
-        OptionRefused: it has no time zone, or is past already.
-    """
-    instant = now + expires if isinstance(expires, timedelta) else expires
-    if instant.tzinfo is None:
-        raise OptionRefused(job_type, "expires", "has no time zone: give an aware datetime, or a timedelta from now")
-    if instant <= now:
-        raise OptionRefused(job_type, "expires", f"is past already: {instant.isoformat()}; the job would never run")
-    return instant
 
 
 class TimeStamp:

@@ -102,7 +102,9 @@ class RecordingProducer:
                 call=call,
             )
         )
-        return Receipt(job_id=record.job_id, topic=record.topic, partition=0, offset=len(self.jobs) - 1)
+        return Receipt(
+            job_id=record.job_id, topic=record.topic, partition=0, offset=len(self.jobs) - 1, due_at=record.due_at
+        )
 
     def enqueue_future(
         self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs

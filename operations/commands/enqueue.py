@@ -12,8 +12,9 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
+from ..cli.filter_options import Instant
 from ..cli.output import echo_line, print_json
-from ..cli.parameters import FromNow
+from ..cli.parameters import Duration, FromNow
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, CallOptions
@@ -38,6 +39,8 @@ def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[st
 @click.option("--tenant", help="For whom the job is.")
 @click.option("--id", "job_id", help="Job id; made up when not given. The same id runs once.")
 @click.option("--idempotency-key", help="Jobs with an equal one run once, whatever their ids.")
+@click.option("--delay", type=Duration(), help="Start the job only when so long has passed: 90s, 2h, 10d.")
+@click.option("--at", type=Instant(), help="Start the job only at this instant: 2026-03-01T08:00Z.")
 @click.option("--expires", type=FromNow(), help="Drop the job when it has not started by then: 2h, or an instant.")
 @click.option("--source", help="Who publishes, for the record (ce_source).", default="/stoker/cli", show_default=True)
 @click.option(
@@ -57,6 +60,8 @@ def enqueue(
     tenant: str | None,
     job_id: str | None,
     idempotency_key: str | None,
+    delay: timedelta | None,
+    at: datetime | None,
     expires: datetime | timedelta | None,
     source: str,
     headers: dict[str, str],
@@ -74,6 +79,7 @@ def enqueue(
     Examples:
       stoker -A shop.jobs:pipeline enqueue send_receipt order_id=42 --key customer-7
       stoker -A shop.jobs:pipeline enqueue send_receipt --data '{"order_id": 42}' --expires 2h
+      stoker -A shop.jobs:pipeline enqueue send_receipt order_id=42 --delay 1h30m
       stoker -A shop.jobs:pipeline enqueue send_receipt --lines < orders.jsonl
 
     Exit codes: 1 when a job was not confirmed, or a line was refused; 2 when the payload or the job type is wrong; 3
@@ -81,11 +87,15 @@ def enqueue(
     """
     from ...topology.declaration.job_type import CallOptions
 
+    if delay is not None:
+        _refuse_mix("--delay", {"--at": at})
     options = CallOptions(
         key=key,
         tenant=tenant,
         job_id=job_id,
         idempotency_key=idempotency_key,
+        delay=delay,
+        at=at,
         expires=expires,
         source=source,
         headers=headers,
@@ -129,7 +139,8 @@ def _publish_one(
         print_json(receipt)
     else:
         place = f"{receipt.topic}/{receipt.partition}/{receipt.offset}"
-        echo_line(f"{receipt.job_id}  {job_type.name} is at {place}")
+        due = "" if receipt.due_at is None else f", due {receipt.due_at.isoformat(timespec='seconds')}"
+        echo_line(f"{receipt.job_id}  {job_type.name} is at {place}{due}")
 
 
 def _publish_lines(

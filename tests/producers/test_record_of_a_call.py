@@ -264,6 +264,48 @@ def test_an_expiry_of_another_zone_goes_out_in_utc(own_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "due_at"),
+    [
+        ({"delay": timedelta(hours=1, milliseconds=1)}, NOW + timedelta(hours=1, milliseconds=1)),
+        ({"delay": timedelta(0)}, NOW),
+        ({"at": NOW + timedelta(days=3_652)}, NOW + timedelta(days=3_652)),
+        ({"at": NOW.astimezone(timezone(timedelta(hours=5)))}, NOW),
+        ({"at": NOW - timedelta(days=1)}, NOW - timedelta(days=1)),
+    ],
+)
+def test_a_delayed_job_carries_its_due_time(own_shop: Shop, options: dict[str, Any], due_at: datetime) -> None:
+    """In UTC, however it was given; it goes to the main topic, as all jobs do."""
+    record = builder_for(own_shop).build(own_shop.send_receipt.with_options(**options).call(1, "a"))
+    assert header(record, wire.DUE) == wire.format_instant(due_at)
+    assert (record.due_at, record.topic) == (due_at, "shop.mails")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"at": NOW.replace(tzinfo=None)}, "at has no time zone"),
+        ({"at": "tomorrow"}, "must be a datetime, not str"),
+        ({"delay": 5}, "must be a timedelta, not int"),
+        ({"delay": timedelta(seconds=-1)}, "is negative"),
+        ({"delay": timedelta.max}, "outside of the calendar"),
+        ({"delay": timedelta(1), "at": NOW}, "exclude each other"),
+        ({"delay": timedelta(hours=2), "expires": NOW + timedelta(hours=1)}, "past before the job may start"),
+    ],
+)
+def test_a_due_time_that_cannot_be_is_refused(own_shop: Shop, options: dict[str, Any], part: str) -> None:
+    """A naive instant could be any of 24, and nobody starts a job before it was enqueued."""
+    with pytest.raises(OptionRefused, match=part):
+        builder_for(own_shop).build(own_shop.send_receipt.with_options(**options).call(1, "a"))
+
+
+def test_a_length_until_the_expiry_counts_from_the_due_time(own_shop: Shop) -> None:
+    """A job that is to run tomorrow, within two hours, expires tomorrow."""
+    configured = own_shop.send_receipt.with_options(delay=timedelta(days=1), expires=timedelta(hours=2))
+    record = builder_for(own_shop).build(configured.call(1, "a"))
+    assert header(record, wire.EXPIRES) == wire.format_instant(NOW + timedelta(days=1, hours=2))
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         {"ce_id": "x"},

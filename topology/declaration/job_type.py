@@ -33,6 +33,8 @@ class CallOptions:
         tenant: for whom the job is; None takes what the job type makes of the arguments.
         job_id: the job's id; None makes a new UUIDv7. The same id completed twice within the ledger's window runs once.
         idempotency_key: like the id for the ledger, but not the identity of the job; equal keys run once.
+        delay: the job must not start before this time is over, counted from the enqueueing.
+        at: the job must not start before this instant; one that is past already changes nothing.
         expires: the job is dropped, and noted as expired, when it could not start until then.
         source: the publishing service; None takes the producer's.
         headers: headers of the caller's own; Stoker's and CloudEvents' names are refused.
@@ -42,9 +44,16 @@ class CallOptions:
     tenant: str | None = None
     job_id: str | None = None
     idempotency_key: str | None = None
+    delay: timedelta | None = None
+    at: datetime | None = None
     expires: datetime | timedelta | None = None
     source: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_delayed(self) -> bool:
+        """Whether the job is to start later."""
+        return self.delay is not None or self.at is not None
 
 
 NO_OPTIONS = CallOptions()
@@ -211,13 +220,15 @@ class JobType(Generic[P, R]):
         """Bind arguments for a producer to send later; nothing is checked before it is enqueued."""
         return JobCall(self, args, kwargs)
 
-    def with_options(
+    def with_options(  # noqa: PLR0913  # editors and type checkers show each option
         self,
         *,
         key: str | None = None,
         tenant: str | None = None,
         job_id: str | None = None,
         idempotency_key: str | None = None,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
         expires: datetime | timedelta | None = None,
         source: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -228,6 +239,8 @@ class JobType(Generic[P, R]):
             tenant=tenant,
             job_id=job_id,
             idempotency_key=idempotency_key,
+            delay=delay,
+            at=at,
             expires=expires,
             source=source,
             headers=headers or {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,22 @@ def test_pairs_become_a_job_with_its_options(shop: Shop, cluster: ClusterSetting
     assert (receipt["partition"], receipt["offset"]) == (message.partition(), message.offset())
 
 
+def test_a_delayed_job_has_its_due_time_on_the_topic_and_in_the_receipt(shop: Shop, cluster: ClusterSettings) -> None:
+    """Given as an instant or as a length of time; in the line for people and in JSON."""
+    at = shop.stoker("enqueue", "send_mail", "order_id=1", "--at", "2100-01-01T05:17:00+01:00", "--json")
+    delayed = shop.stoker("enqueue", "send_mail", "order_id=2", "--delay", "10d")
+    assert (at.exit_code, delayed.exit_code) == (ExitCode.OK, ExitCode.OK), at.stderr + delayed.stderr
+    assert json.loads(at.stdout)["due_at"] == "2100-01-01T04:17:00Z"
+    due_at = datetime.fromisoformat(delayed.stdout.rsplit(", due ", 1)[1].strip())
+    assert timedelta(days=9, hours=23) < due_at - datetime.now(UTC) <= timedelta(days=10)
+    dues = {
+        payload["order_id"]: header_map(message.headers())["stoker-due"]  # type: ignore[arg-type]  # as above
+        for message, payload in published(shop, cluster, "send_mail")
+    }
+    assert dues[1] == b"2100-01-01T04:17:00.000000Z"
+    assert dues[2].startswith(due_at.strftime("%Y-%m-%dT%H:%M:%S").encode())
+
+
 def test_data_is_read_from_an_option_a_file_and_stdin(shop: Shop, cluster: ClusterSettings) -> None:
     """The three ways of giving JSON are equal."""
     Path("bill.json").write_text('{"amount": "2"}')
@@ -112,6 +128,9 @@ def test_lines_that_do_not_fit_are_named_and_the_rest_is_published(shop: Shop, c
         (["send_mail", "--data", "{"], "--data is not JSON"),
         (["send_mail", "order_id=1", "--lines"], "exclude each other"),
         (["send_mail", "order_id=1", "--expires", "soon"], "neither a length of time"),
+        (["send_mail", "order_id=1", "--delay", "1h", "--at", "2013-01-01"], "exclude each other"),
+        (["send_mail", "order_id=1", "--delay", "soon"], "soon"),
+        (["send_mail", "order_id=1", "--at", "2013-01-01T05:17:00"], "no offset from UTC"),
         (["send_mail", "order_id=1", "--header", "tenant"], "name=value"),
     ],
 )
