@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from stoker.producers import AsyncProducer, Producer, Receipt
 from stoker.topology import ClusterSettings
+from stoker.topology.declaration.delays import DelayClass
 from support.scenes.worker import Journal, create, declare_queue, headers_of, read_topic, running_worker
 from support.waiting import wait_until
 
@@ -43,10 +44,10 @@ def test_delayed_jobs_start_when_they_are_due(cluster: ClusterSettings, namespac
     with running_worker(pipeline, cluster) as running:
         running.wait_outcomes(Done=3)
         started = {run.what: run.at_s for run in journal.runs}
-        wait_until(lambda: len(read_topic(cluster, queue.delay_topics["long"], queue.partitions)) == 2)
+        wait_until(lambda: len(read_topic(cluster, queue.delay_topics[DelayClass.LONG], queue.partitions)) == 2)
     assert set(started) == {1, 2, 5}
     assert started[1] >= soon.due_at.timestamp()
-    waiting = read_topic(cluster, queue.delay_topics["long"], queue.partitions)
+    waiting = read_topic(cluster, queue.delay_topics[DelayClass.LONG], queue.partitions)
     assert {headers_of(record)["ce_id"].decode() for record in waiting} >= {far.job_id}
 
 
