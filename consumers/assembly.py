@@ -129,6 +129,7 @@ class WorkerParts:
             ledgers=self.assignments.ledgers,
             instruments=self.instruments,
             cancels=self.cancels,
+            gates=gates,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 

@@ -18,7 +18,7 @@ from ..consumers.runners.async_slots import AsyncSlot, Holder
 from ..consumers.runners.slots import Slot
 from ..consumers.settling.excuse import Excuse
 from ..consumers.steps.pipe import Pipe
-from ..consumers.steps.results import Raised, Result, Returned
+from ..consumers.steps.results import Raised, Ran, Returned
 from ..consumers.steps.run import run_async, run_sync
 from ..consumers.steps.steps import DecodedJob, StepContext
 from ..producers.record import RecordBuilder
@@ -132,7 +132,7 @@ class _Trial:
 
     def __init__(self, step_context: StepContext) -> None:
         self._outcome: Outcome | None = None
-        self._result: Result | None = None
+        self._result: Ran | None = None
         self.pipe = Pipe(
             step_context,
             settle=self._settle,
@@ -142,13 +142,13 @@ class _Trial:
             excuse=Excuse(step_context.queue),
         )
 
-    def run_sync(self, job: DecodedJob, slot: Slot) -> Result:
-        self._result = run_sync(job, slot)
-        return self._result
+    def run_sync(self, job: DecodedJob, slot: Slot) -> Ran:
+        self._result = result = run_sync(job, slot)
+        return result
 
-    async def run_async(self, job: DecodedJob, slot: AsyncSlot) -> Result:
-        self._result = await run_async(job, slot)
-        return self._result
+    async def run_async(self, job: DecodedJob, slot: AsyncSlot) -> Ran:
+        self._result = result = await run_async(job, slot)
+        return result
 
     def concluded(self) -> JobRun:
         assert self._outcome is not None

@@ -34,8 +34,6 @@ LAST_STATUS_S: Final = 1.0
 REPORT_INTERVAL_S: Final = 30.0
 STALE_AFTER_S: Final = 15.0
 """Orders that are older than this are logged: there may be more."""
-BEGIN_S: Final = 0.02
-"""Between an order and its answer: a job that had passed the gates before they closed has begun by then."""
 
 MakeFeed = Callable[[Orders], OrderFeed]
 
@@ -119,8 +117,6 @@ class ControlThread:
     def _turn(self, feed: OrderFeed) -> None:
         has_taken = feed.take(READ_S)
         self._orders.carry_out()
-        if has_taken:
-            time.sleep(BEGIN_S)
         if has_taken or time.monotonic() >= self._next_status_at_s:
             self._write_status(feed)
         else:

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from threading import Lock
+from typing import Final
 
 from ..backlog.lane_backlog import hash_of
 from ..records.assignment import Assignment
@@ -316,3 +317,7 @@ class GateRow:
         """How many records wait for reasons of one kind."""
         with self._lock:
             return sum(len(held) for why, held in self._held.items() if isinstance(why, kind))
+
+
+NO_GATES: Final = GateRow()
+"""Where nothing holds a record back."""

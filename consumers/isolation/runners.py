@@ -73,10 +73,9 @@ class IsolatedRunners(Runners[Slot]):
         settle_done: SettleDone,
         *,
         hold: Callable[[Record, Wait], bool],
-        may_begin: Callable[[Record], bool] = lambda _record: True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._step_context, self._hold, self._may_begin, self._clock = step_context, hold, may_begin, clock
+        self._step_context, self._hold, self._clock = step_context, hold, clock
         isolated = [job_type for job_type in step_context.job_types.values() if job_type.isolation]
         self._names = frozenset(job_type.name.encode() for job_type in isolated)
         self._is_expected = any(job_type.queue.name == step_context.queue.name for job_type in isolated)
@@ -192,9 +191,6 @@ class IsolatedRunners(Runners[Slot]):
             child = self._pool.take(lambda: assignment.is_current, fresh=has_crashed)
             if child is None:
                 return Decided(INTERRUPTED)
-            if not self._may_begin(job.record):  # a gate has closed while the job waited for a child
-                self._pool.give_back(child)
-                return Decided(None)
             if isinstance(slot, ChildSlot):
                 slot.child = child
             slot.begin(job.run, job_type.limits)
@@ -203,6 +199,8 @@ class IsolatedRunners(Runners[Slot]):
             try:
                 if job.cancels.stands and job.is_cancelled():
                     return Raised(JobCancelled())
+                if job.gates.asked and job.is_held():  # a gate has closed, perhaps while the job waited for a child
+                    return Decided(None)
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()

@@ -74,7 +74,6 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         in_thread(parts.pipe, run_in_child),
         parts.pipe.settle_done,
         hold=parts.pipe.hold,
-        may_begin=parts.pipe.may_begin,
     )
     return isolated
 

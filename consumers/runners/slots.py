@@ -81,6 +81,17 @@ class Slot:
                 set_pending_interrupt(self.thread_id, None)
                 self._is_targeted = False
 
+    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
+        """End a run that has not entered its job yet, where that must wait; no interrupt comes in between.
+
+        False where the run was interrupted before: it ends by that.
+        """
+        with self._lock:
+            if run.interrupt_reason is not None or not must_wait():
+                return False
+            self.run = None
+            return True
+
     def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Raise the reason's exception in the job's thread, unless the job was interrupted or has ended."""
         with self._lock:

@@ -63,10 +63,6 @@ class Pipe:
         """Keep a record that a runner has sent back at the gates; False where its partition is given away."""
         return self._gates.hold(record, wait)
 
-    def may_begin(self, record: Record) -> bool:
-        """Whether no gate has closed since the record became ready; if one has, the record waits there."""
-        return not self._gates.asked or self._gates.admits(record)
-
     def carry(self, record: Record, slot: SlotT, run: RunStep[SlotT], done: deque[Record] | None = None) -> None:
         """Take a record all the way, in the calling thread.
 
@@ -98,7 +94,7 @@ class Pipe:
 
         No job begins once failures are excused: the next of a strict key would begin before the excused one.
         """
-        if self._gates.asked and not self._gates.admits(record):  # as `may_begin`, without a call
+        if self._gates.asked and not self._gates.admits(record):
             return None
         outcome = INTERRUPTED if self._excuse.is_given else claim(record, self._step_context)
         if outcome is None:

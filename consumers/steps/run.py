@@ -11,18 +11,24 @@ from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot
 from .call import call_async, call_sync, end_copy_after, read_interrupt
-from .results import RETURNED_NOTHING, Raised, Result
+from .results import RETURNED_NOTHING, Decided, Raised, Ran, Result
 from .steps import DecodedJob
 
 
-def run_sync(job: DecodedJob, slot: Slot) -> Result:
-    """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended."""
+def run_sync(job: DecodedJob, slot: Slot) -> Ran:
+    """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended.
+
+    What was ordered since the record was claimed is looked at once more, now that the run is visible in its slot: so a
+    job does not begin after an order that holds it back.
+    """
     result: Result | None = None
     try:
         slot.begin(job.run, job.job_type.limits)
         try:
             if job.cancels.stands and job.is_cancelled():
                 result = Raised(JobCancelled())
+            elif job.gates.asked and slot.withdraws(job.run, job.is_held):
+                return Decided(None)
             else:
                 result = Context().run(call_sync, job)
         finally:
@@ -35,14 +41,17 @@ def run_sync(job: DecodedJob, slot: Slot) -> Result:
     return result
 
 
-async def run_async(job: DecodedJob, slot: AsyncSlot) -> Result:
-    """Await an async handler in its slot; an interrupt cancels it."""
+async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
+    """Await an async handler in its slot, unless an order holds it back as in `run_sync`; an interrupt cancels it."""
     coroutine = call_async(job, slot.holder)
     slot.begin(job.run, job.job_type.limits, coroutine)
     try:
         if job.cancels.stands and job.is_cancelled():
             coroutine.close()
-            result: Result = Raised(JobCancelled())
+            result: Ran = Raised(JobCancelled())
+        elif job.gates.asked and job.is_held():
+            coroutine.close()
+            result = Decided(None)
         else:
             result = await resume_watched(slot, coroutine)
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it

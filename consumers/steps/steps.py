@@ -20,6 +20,7 @@ from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
+from ..gates.gate_row import NO_GATES, GateRow
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
@@ -60,6 +61,7 @@ class DecodedJob:
     kwargs: dict[str, object]
     run: Run
     cancels: Cancels = NO_CANCELS
+    gates: GateRow = NO_GATES
 
     def is_cancelled(self) -> bool:
         """Whether it was cancelled since it was claimed; to be asked once its run is seen by those who cancel runs.
@@ -72,6 +74,13 @@ class DecodedJob:
             self.run.interrupt_reason = "cancel"
         return by is not None
 
+    def is_held(self) -> bool:
+        """Whether a gate holds its record back, which waits there then; to be asked when `is_cancelled` is.
+
+        So a gate that closes finds the run, or the run finds the gate closed.
+        """
+        return not self.gates.admits(self.record)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
@@ -82,6 +91,7 @@ class StepContext:
             published under its type's name wherever it stands.
         ledgers: {partition number: ledger} of what is assigned; changed by the poll thread.
         cancels: those that stand in this process.
+        gates: those of the queue.
     """
 
     queue: Queue
@@ -92,6 +102,7 @@ class StepContext:
     chance: Callable[[], float] = random.random
     instruments: Instruments = NO_INSTRUMENTS
     cancels: Cancels = NO_CANCELS
+    gates: GateRow = NO_GATES
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
@@ -184,7 +195,7 @@ def _decode_payload(
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
-    return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels)
+    return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels, step_context.gates)
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:

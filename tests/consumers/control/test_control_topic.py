@@ -8,7 +8,11 @@ import pytest
 from confluent_kafka import Producer as PlainProducer
 
 from stoker.consumers.control import control_thread
+from stoker.consumers.records.record import Record
+from stoker.consumers.steps import pipe
+from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.operations.broker.embedded import EmbeddedBroker
+from stoker.producers import Producer
 from stoker.producers.control import Control, OrderUnconfirmed
 from stoker.producers.control.order_writer import OrderWriter
 from stoker.producers.control.standing import read_given_orders, read_standing_orders, read_workers
@@ -16,7 +20,7 @@ from stoker.schemas.control_records import ControlOrder
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import pipeline_topics
-from support.scenes.worker import Journal, create, declare_queue, running_worker
+from support.scenes.worker import Gate, Journal, create, declare_queue, running_worker
 from support.waiting import wait_until
 
 WAIT = timedelta(seconds=60)
@@ -57,6 +61,32 @@ def test_an_order_of_a_newer_version_is_answered_as_not_understood(cluster: Clus
         assert (heard.status.not_understood, heard.status.not_understood_ids) == (1, ("newer",))
         publish(cluster, pipeline.control_topic, b"dance/all", None)
         wait_until(lambda: read_workers(pipeline, cluster).heard[0].status.not_understood == 0, what="the lifting")
+
+
+def test_a_job_past_the_gates_does_not_begin_once_its_pause_is_answered(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runner is stopped there until the sender has the answer; the job runs after the resume, as attempt 1."""
+    journal, between = Journal(), Gate()
+
+    def decode_slowly(record: Record, step_context: StepContext) -> DecodedJob | object:
+        between.wait()
+        return decode(record, step_context)
+
+    monkeypatch.setattr(pipe, "decode", decode_slowly)
+    pipeline = declare(namespace, journal)
+    create(pipeline, cluster)
+    with Control(pipeline, cluster) as control, running_worker(pipeline, cluster) as running:
+        with Producer(pipeline, cluster) as producer:
+            producer.enqueue(pipeline.job_types["mail"], 1)
+        wait_until(lambda: between.waiting == 1, what="the runner between gates and slot")
+        assert control.pause(queue="work").wait(WAIT).is_taken_by_all
+        between.open()
+        wait_until(lambda: sum(gated.count for gated in running.worker.inspect()[0].gated) == 1, what="the job to wait")
+        assert journal.runs == []
+        control.resume(queue="work")
+        journal.wait(1)
+        assert [run.attempt for run in journal.runs] == [1]
 
 
 def test_what_a_topic_that_was_made_anew_does_not_hold_is_lifted(

@@ -36,7 +36,9 @@ def sync_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Out
 
     delivery = declare(act, retry=policy)
     job = delivery.job()
-    return decide(job, run_sync(job, Slot()), delivery.step_context)
+    outcome = decide(job, run_sync(job, Slot()), delivery.step_context)
+    assert outcome is not None
+    return outcome
 
 
 def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Outcome:
@@ -49,7 +51,9 @@ def async_outcome(error: Callable[[], BaseException], policy: RetryPolicy) -> Ou
     delivery = declare(act, retry=policy)
     job = delivery.job()
     slot = AsyncSlot("slot", Holder(), lambda _what: None)
-    return decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    assert outcome is not None
+    return outcome
 
 
 def is_bounded(failure: Failure) -> bool:

@@ -42,6 +42,7 @@ def of_thread(delivery: Delivery, job: DecodedJob) -> Outcome:
     """Run it in this thread."""
     slot = Slot()
     outcome = decide(job, run_sync(job, slot), delivery.step_context)
+    assert outcome is not None
     assert slot.run is None
     return outcome
 
@@ -50,6 +51,7 @@ def of_task(delivery: Delivery, job: DecodedJob) -> Outcome:
     """Run it on an event loop."""
     slot = AsyncSlot("test", Holder(), lambda _what: None)
     outcome = decide(job, asyncio.run(run_async(job, slot)), delivery.step_context)
+    assert outcome is not None
     assert slot.run is None
     return outcome
 

@@ -96,8 +96,10 @@ class Isolated:
 @contextmanager
 def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isolated]:
     """Runners for a declared queue, stopped afterwards."""
-    step_context = StepContext(queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={})
     gates = GateRow()
+    step_context = StepContext(
+        queue=queue, job_types=pipeline.job_types, decoder=Decoder(EmptyStore()), ledgers={}, gates=gates
+    )
     outcomes: dict[str, Outcome] = {}
     crashes: list[BaseException] = []
 
@@ -118,7 +120,6 @@ def isolated(pipeline: Pipeline, queue: Queue, **settings: Any) -> Iterator[Isol
         run_one,
         deque[Record].clear,
         hold=gates.hold,
-        may_begin=lambda record: not gates or gates.admits(record),
     )
     gates.start(runners.make_ready)
     assignment = Assignment(1, queue.topic, 0)

@@ -20,7 +20,7 @@ from stoker.consumers.runners.async_slots import AsyncSlot
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.runners.threads import ThreadRunners
 from stoker.consumers.runners.watchdog import Watchdog
-from stoker.consumers.steps.results import Raised, Result, Returned
+from stoker.consumers.steps.results import Raised, Ran, Result, Returned
 from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import DecodedJob, decide
 from support.scenes.deliveries import declare, plain_record
@@ -51,7 +51,7 @@ class Shift:
 
     runners: Any = None
     dog: Watchdog = field(init=False)
-    ended: list[tuple[int, Result]] = field(default_factory=list)
+    ended: list[tuple[int, Ran]] = field(default_factory=list)
     orders: dict[int, Order] = field(default_factory=dict)
     begun: dict[int, DecodedJob] = field(default_factory=dict)
 
@@ -81,6 +81,7 @@ class Shift:
     def result(self, number: int) -> Result:
         """How a job ended; it must have done so once."""
         (found,) = [result for ended, result in self.ended if ended == number]
+        assert isinstance(found, Returned | Raised)
         return found
 
     def outcome(self, number: int) -> Outcome:
