@@ -6,7 +6,8 @@ lost; nothing is committed whose outcome is not durable; what was complete or do
 order, in a strict queue through retries as well; no job is early; no attempt is lost or invented; jobs that kill what
 they run in are quarantined, before they have killed many, and nobody else is; records that no topic takes as they are
 end in the dead letters; those of an unknown schema wait while it cannot be asked for, others while their gate is
-closed; all counts return to zero. In every play the events' topic is silent for good: what may run, runs all the same.
+closed; no job begins that an order holds back or cancels which its process has answered, and all go on when it is
+lifted; all counts return to zero. In every play the events' topic is silent for good: what may run, runs all the same.
 """
 
 from __future__ import annotations
@@ -59,6 +60,14 @@ SHAPES = {
     "records that are soon too old": Shape(is_short_lived=True, is_gated=True, is_watched=True),
     "strict ordering, records that are soon too old": Shape(
         is_short_lived=True, is_gated=True, ordering="strict", large_every=4
+    ),
+    "orders of control": Shape(is_ordered=True, is_watched=True),
+    "strict ordering, orders of control, jobs that kill processes": Shape(
+        ordering="strict", is_ordered=True, deadly_every=6
+    ),
+    "orders of control, records that are soon too old": Shape(is_ordered=True, is_short_lived=True, is_gated=True),
+    "no ordering, orders of control, a registry that is away": Shape(
+        ordering="none", is_ordered=True, newer_every=3, large_every=4
     ),
     "records that are soon too old, a ledger that forgets": Shape(
         is_short_lived=True, is_gated=True, is_forgetful=True, spills_beyond=1

@@ -163,11 +163,19 @@ class Play:
                     process.take(process.ready.records[picked % len(process.ready.records)])
             case "gate":
                 process.change_gate(picked)
+                self._order(process, picked)
             case "answer":
                 if process.unanswered:
                     process.answer_commit(COMMIT_FATES[picked % len(COMMIT_FATES)])
             case _:
                 self._do(process, move)
+
+    def _order(self, process: SimProcess, picked: int) -> None:
+        """An operator gives an order, or a process takes those that are there."""
+        if picked % 2:
+            self.world.order(picked)
+        else:
+            process.take_orders(picked)
 
     def _do(self, process: SimProcess, move: Move) -> None:
         if move == "reread":
@@ -263,9 +271,18 @@ class Play:
         for process in self.world.processes:
             self._notice(process)
             process.open_gate()
+        self._lift_orders()
         self._stand_still()
         self._drain()
         check_rest(self.world)
+
+    def _lift_orders(self) -> None:
+        """Nothing is held back any more, and all have answered that."""
+        if self.world.control is not None:
+            self.world.control.lift_all()
+        for process in self.alive:
+            if process.orders is not None:
+                process.orders.take_all()
 
     def _stand_still(self) -> None:
         """What runs goes on for good; whatever may run beside it, runs."""

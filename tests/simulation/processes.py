@@ -16,15 +16,19 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimAges, SimConsumer, SimProducer
-from simulation.gates import SimGate
+from simulation.holding import SimControl, SimGate, SimOrders
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
 from stoker.consumers.backlog.rereader import Rereader
 from stoker.consumers.carrying.carrier import Carrier, CarryingClients
 from stoker.consumers.gates.gate import Closed
 from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
+from stoker.consumers.job.context import JobContext
+from stoker.consumers.job.signals import JobCancelled
 from stoker.consumers.ordering.parking import ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -36,12 +40,14 @@ from stoker.consumers.polling.backpressure import Backpressure
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.dispatch import Dispatch
 from stoker.consumers.polling.due_times import longest_wait_s
+from stoker.consumers.polling.ended_cancels import EndedCancels
 from stoker.consumers.polling.intake import Completion, Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
@@ -52,7 +58,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
-from stoker.consumers.steps.results import Ran, Result
+from stoker.consumers.steps.results import Decided, Raised, Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
@@ -94,6 +100,17 @@ class Unrestored:
         self.waiting.append(added)
 
 
+@dataclass(slots=True)
+class Between(Instrument):
+    """Lets something happen between the gates that a record has passed and the slot of its run."""
+
+    act: Callable[[], None] = lambda: None
+
+    def begun(self, record: Record, job: JobContext) -> None:
+        """It is about to run."""
+        self.act()
+
+
 @dataclass(eq=False)
 class SimProcess:
     """One process.
@@ -118,6 +135,8 @@ class SimProcess:
     chance: float = 0.0
     writers: Sequence[Writer] = WRITERS
     gate: SimGate | None = None
+    control: SimControl | None = None
+    between: Between = field(default_factory=Between)
     counts: CountingInstrument | None = None
     fates: deque[Fate] = field(default_factory=deque)
     commit_fates: deque[Fate] = field(default_factory=deque)
@@ -139,7 +158,9 @@ class SimProcess:
     def __post_init__(self) -> None:
         """Put the parts together as `QueueWorker` does."""
         queue, settings = self.queue, self._settings()
-        instruments = Instruments([] if self.counts is None else [self.counts])
+        watching = [self.between] if self.control is not None else []
+        instruments = Instruments(watching if self.counts is None else [*watching, self.counts])
+        self.cancels = Cancels()
         self.assignments = Assignments(queue)
         self.commits = Commits(
             self.assignments,
@@ -147,7 +168,7 @@ class SimProcess:
             settings.commit_interval,
             instruments=instruments,
         )
-        self.settled = SettledBatches(instruments)
+        self.settled = SettledBatches(instruments, EndedCancels(self.cancels, self.assignments.ledgers))
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
@@ -160,6 +181,8 @@ class SimProcess:
         )
         store = SimStore(self.registry)
         self.gates = GateRow([] if self.gate is None else [self.gate], clock=CLOCK.time)
+        self.pauses = Pauses(self.gates)
+        self.gates.add([self.pauses])
         self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
         self.step_context = StepContext(
             queue=queue,
@@ -169,6 +192,8 @@ class SimProcess:
             clock=CLOCK.time,
             chance=lambda: self.chance,
             instruments=instruments,
+            cancels=self.cancels,
+            gates=self.gates,
         )
         self.ready = ReadyRecords()
         self.dispatch = Dispatch(
@@ -224,6 +249,22 @@ class SimProcess:
             instruments=instruments,
         )
         self.failed = SettlementBatch()
+        self.orders = None if self.control is None else self._take_orders(self.control)
+
+    def _take_orders(self, control: SimControl) -> SimOrders:
+        """Take the orders that stand, before any job starts."""
+        return SimOrders(control, self.queue, f"w{self.number}", self.pauses, self.cancels, self._end_cancelled)
+
+    def _end_cancelled(self) -> int:
+        """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""
+        cancelled = 0
+        for running in (*self.running, *self.frozen):
+            by, run = self.cancels.of(running.record, self.queue.name), running.task.run
+            if by is not None and run.interrupt_reason is None:
+                run.note_cancelled(by)
+                run.interrupt_reason = "cancel"
+                cancelled += 1
+        return cancelled
 
     @property
     def is_fenced(self) -> bool:
@@ -396,13 +437,16 @@ class SimProcess:
         self.running.append(Running(task, is_in_child, carried))
         return task
 
-    async def _run_here(self, task: DecodedJob, _place: None) -> Result:
+    async def _run_here(self, task: DecodedJob, _place: None) -> Ran:
+        held_back = _held_back(task)
+        if held_back is not None:
+            return held_back
         result = await _until_ended(task)
         assert not isinstance(result, ChildDied)
         return result
 
     async def _run_in_child(self, task: DecodedJob, _place: None) -> Ran:
-        return self.isolated.end(task, await _until_ended(task))
+        return _held_back(task) or self.isolated.end(task, await _until_ended(task))
 
     def _settle(self, record: Record, outcome: Outcome) -> None:
         self.ended[record] = outcome
@@ -412,6 +456,11 @@ class SimProcess:
         """The gate closes for a key, or opens."""
         if self.gate is not None:
             self._open(self.gate.change(choice))
+
+    def take_orders(self, choice: int) -> None:
+        """The control thread takes some of the orders that are there."""
+        if self.orders is not None:
+            self.orders.take(1 + choice % 3)
 
     def open_gate(self) -> None:
         """The gate opens for all."""
@@ -457,6 +506,13 @@ class SimProcess:
         settler = self.settler
         held = len(settler._lone) + len(settler._repetitions)
         return len(settler._done) + len(settler._others) + held + len(self.failed)
+
+
+def _held_back(task: DecodedJob) -> Ran | None:
+    """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
+    if task.cancels.stands and task.is_cancelled():
+        return Raised(JobCancelled())
+    return Decided(None) if task.gates.asked and task.is_held() else None
 
 
 @types.coroutine

@@ -15,7 +15,7 @@ from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.followers import FOLLOWED_WRITERS
-from simulation.gates import SimGate
+from simulation.holding import SimControl, SimGate
 from simulation.pairs import check_restored
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
@@ -72,6 +72,7 @@ class Shape:
         is_watched: whether each process has an instrument that counts.
         is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
         is_gated: whether each process has a gate that closes and opens by chance.
+        is_ordered: whether operators give orders.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
             find out.
     """
@@ -86,6 +87,7 @@ class Shape:
     large_every: int = 0
     newer_every: int = 0
     is_gated: bool = False
+    is_ordered: bool = False
     is_watched: bool = False
     is_short_lived: bool = False
 
@@ -140,6 +142,7 @@ class World:
             self.brokers.limits = dict.fromkeys(later, TIER_BYTES)  # a copy that is carried forward gets no larger
             self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
+        self.control = SimControl() if shape.is_ordered else None
         self.account = Account(
             self.brokers,
             self.queue,
@@ -159,7 +162,11 @@ class World:
         """An acknowledged job."""
         key, partition = KEYS[choice % len(KEYS)]
         job_id = f"j{len(self.account.jobs)}"
-        headers: HeaderList = [(wire.JOB_ID, job_id.encode()), (wire.JOB_TYPE, b"work")]
+        headers: HeaderList = [
+            (wire.JOB_ID, job_id.encode()),
+            (wire.JOB_TYPE, b"work"),
+            (wire.TIME, wire.format_instant(utc(CLOCK.time()))),
+        ]
         if len(self.account.jobs) % 2:
             headers.append((wire.TENANT, b"t%d" % partition))
         if due_in_s is not None:
@@ -178,6 +185,13 @@ class World:
         """The how manieth of these jobs the next one is; 0 where it is none."""
         number = len(self.account.jobs) + 1
         return 0 if every == 0 or number % every else number // every
+
+    def order(self, choice: int) -> None:
+        """An operator gives an order, perhaps about a job, or lifts it."""
+        if self.control is not None:
+            jobs = [*self.account.jobs, f"j{len(self.account.jobs)}"]
+            given = len(self.control.log)
+            self.control.order(choice + given, jobs[given * 5 % len(jobs)])
 
     def repeat(self, choice: int) -> None:
         """A producer publishes a job once more, for it had no answer."""
@@ -282,6 +296,7 @@ class World:
             chance,
             writers=FOLLOWED_WRITERS if self.shape.is_followed else WRITERS,
             gate=self._make_gate(),
+            control=self.control,
             counts=CountingInstrument() if self.shape.is_watched else None,
         )
         if self.shape.spills_beyond is not None:
@@ -356,8 +371,11 @@ class World:
         """A runner takes a ready record."""
         if process.startable:
             record = process.startable[choice % len(process.startable)]
+            process.between.act = lambda: process.take_orders(choice) if choice % 3 == 0 else None
             task = process.start(record)
             if isinstance(task, DecodedJob):
+                if process.orders is not None:
+                    process.orders.check_may_begin(record)
                 self.account.begin_run(process, process.running[-1])
             elif task is not None:
                 self.account.note_end(process, record, task)
