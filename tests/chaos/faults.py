@@ -39,6 +39,7 @@ class Stage:
     proxy: Proxy
     fleets: Sequence[Fleet]
     producers: Sequence[Watched]
+    operator: Watched
     queues: Sequence[Queue]
     database: str
 
@@ -81,6 +82,12 @@ def _kill_producer(fault: Fault, stage: Stage, done: Strike) -> None:
     running = [producer for producer in stage.producers if not producer.is_finished()]
     if running:
         _kill([_pick(running, fault.draw[0]).pid], done)
+
+
+def _kill_operator(_fault: Fault, stage: Stage, done: Strike) -> None:
+    """Perhaps amid the transaction of an order."""
+    if not stage.operator.is_finished():
+        _kill([stage.operator.pid], done)
 
 
 def _kill(pids: list[int], done: Strike) -> None:
@@ -231,6 +238,7 @@ _ACTS: Final[dict[str, tuple[threading.Lock, Act]]] = {
     "stop_worker": (_on_workers, _stop_worker),
     "pause_worker": (_on_workers, _pause_worker),
     "kill_producer": (_on_producers, _kill_producer),
+    "kill_operator": (_on_producers, _kill_operator),
     "kill_broker": (_on_brokers, _kill_broker),
     "roll_broker": (_on_brokers, _roll_broker),
     "fill_disk": (_on_brokers, _fill_disk),

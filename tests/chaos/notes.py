@@ -7,11 +7,14 @@ that was written. The clock is the machine's monotonic one, which all processes 
                             E <number> <attempt> <place> <how> <ns>      it ends: ok, failed, snoozed, ...
     confirmed-<pid>-<pid>   C <number> <place> <ns>                      the brokers have confirmed a job
                             F <number> <error> <ns>                      they have not, as far as is known
+    orders-<pid>-<pid>      A <id> <verb> <target> <missing> <ns>        all workers but these hold to an order
+                            L <id> - - - <ns>                            it, or `all`, is about to be lifted
     faults                  one JSON object for each fault
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -123,6 +126,40 @@ def read_confirmations(folder: Path) -> Iterator[Confirmation]:
             what, number, place, ns = line.split(" ")
             if what == "C":
                 yield Confirmation(int(number), pid, place, int(ns) / 1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An order that workers have answered.
+
+    Attributes:
+        target: `type=...`, `queue=...`, `key=queue:key`, `partition=queue:number`, `worker=...`, `all`; of a cancel
+            `below=number`.
+        missing: the workers that have not answered, by their process ids.
+        from_s, until_s: from the answer until it is about to be lifted.
+    """
+
+    verb: str
+    target: str
+    missing: frozenset[int]
+    from_s: float
+    until_s: float = math.inf
+
+
+def read_held(folder: Path) -> Iterator[Held]:
+    """All orders that were answered, and how long they held: until they were lifted, or the next operator began."""
+    lines = [line.split(" ") for path in sorted(folder.glob("orders-*")) for line in _whole_lines(path)]
+    open_: dict[str, Held] = {}
+    for what, order_id, verb, target, missing, ns in sorted(lines, key=lambda line: int(line[5])):
+        at_s = int(ns) / 1e9
+        if what == "A":
+            pids = frozenset(int(pid) for pid in missing.split(",") if pid.isdigit())
+            open_[order_id] = Held(verb, target, pids, at_s)
+            continue
+        lifted = [known for known in open_ if order_id in (known, "all") and open_[known].verb != "cancel"]
+        for known in lifted:
+            yield replace(open_.pop(known), until_s=at_s)
+    yield from open_.values()
 
 
 def _owner(path: Path) -> int:

@@ -27,7 +27,7 @@ ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
 JOB_MIX: Final = {
-    "light": 0.7202,
+    "light": 0.7162,
     "light_async": 0.08,
     "strict": 0.10,
     "effect": 0.03,
@@ -43,6 +43,7 @@ JOB_MIX: Final = {
     "strict_behind": 0.002,
     "hanging": 0.0005,
     "poison": 0.01,
+    "cancelled": 0.004,
 }
 """{kind: share of all jobs}; they sum to one."""
 
@@ -59,6 +60,8 @@ SLOW_IN: Final = 32_000
 SLOW_KEY: Final = "slow"
 BLOCKING_MS: Final = (20_000, 40_000)
 DELAY_MS: Final = (20_000, 60_000)
+CANCELLED: Final = "cancelled"
+"""Jobs that are due later, as delayed ones, and that an operator cancels."""
 DELAYED_KEYS: Final = 200
 """Of jobs that are due later: those of such a key begin as they fall due, not in the order of their records."""
 
@@ -75,6 +78,7 @@ FAULT_WEIGHTS: Final = {
     "stop_worker": 3,
     "pause_worker": 6,
     "kill_producer": 5,
+    "kill_operator": 3,
     "kill_broker": 3,
     "roll_broker": 1,
     "move_leaders": 2,
@@ -201,8 +205,8 @@ def _key(kind: str, share: float, which: int) -> str | None:
     queue = queue_of(kind)
     if kind.endswith(("behind", "blocking")):
         return f"{queue}-{SLOW_KEY}"
-    if kind == "delayed":
-        return f"later-{which % DELAYED_KEYS}"
+    if kind in ("delayed", CANCELLED):
+        return f"{'later' if kind == 'delayed' else 'never'}-{which % DELAYED_KEYS}"
     if queue == "steady" and share < KEYLESS_SHARE:
         return None
     return f"{queue}-{which % KEYS[queue]}"
@@ -213,6 +217,7 @@ _SPANS_MS: Final = {
     "blocking": BLOCKING_MS,
     "strict_blocking": BLOCKING_MS,
     "delayed": DELAY_MS,
+    CANCELLED: DELAY_MS,
 }
 
 

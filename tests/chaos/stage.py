@@ -15,7 +15,8 @@ from chaos.cluster.nodes import Nodes, start_nodes
 from chaos.cluster.proxy import Proxy
 from chaos.faults import Stage
 from chaos.fleet.effects import DATABASE, prepare
-from chaos.fleet.processes import Fleet, start_producer
+from chaos.fleet.operating import Duty
+from chaos.fleet.processes import Fleet, start_operator, start_producer
 from chaos.fleet.producing import Part
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
@@ -86,12 +87,16 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
         producers = [start_producer(part) for part in _parts(wishes, folder, nodes.advertised)]
         for producer in producers:
             stack.callback(producer.close)
+        duty = Duty(folder=str(folder), servers=nodes.advertised, seed=wishes.seed, jobs=wishes.jobs)
+        operator = start_operator(duty)
+        stack.callback(operator.close)
         yield Stage(
             folder=folder,
             nodes=nodes,
             proxy=proxy,
             fleets=fleets,
             producers=producers,
+            operator=operator,
             queues=queues,
             database=database,
         )

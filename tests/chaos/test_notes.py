@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from chaos.clock import write_offset
-from chaos.notes import OK, NoteFile, Tally, read_confirmations, read_runs
+from chaos.notes import OK, NoteFile, Tally, read_confirmations, read_held, read_runs
 
 TESTS = Path(__file__).parents[1]
 SITE = Path(__file__).with_name("site")
@@ -39,6 +40,18 @@ def test_a_note_is_there_at_once_and_counted_once(tmp_path: Path) -> None:
     notes.append("F 8 QueueFull")
     assert tally.look() == 1
     assert [found.number for found in read_confirmations(tmp_path)] == [7, 7]
+
+
+def test_an_order_holds_from_its_answer_until_it_is_lifted_or_the_next_operator_begins(tmp_path: Path) -> None:
+    """A cancel holds for good."""
+    notes = NoteFile(tmp_path, "orders")
+    for line in ("A 1.0 pause type=light 7,8", "A 1.1 quiet all none", "L 1.0 - - -", "A 1.2 cancel below=9 none"):
+        notes.append(line)
+    notes.append("L all - - -")
+    held = {found.verb: found for found in read_held(tmp_path)}
+    assert (held["pause"].target, held["pause"].missing) == ("type=light", frozenset({7, 8}))
+    assert held["pause"].from_s < held["quiet"].from_s < held["pause"].until_s < held["quiet"].until_s
+    assert held["cancel"].until_s == math.inf
 
 
 def test_the_wall_clock_of_a_run_can_be_moved_and_the_monotonic_one_stays(tmp_path: Path) -> None:

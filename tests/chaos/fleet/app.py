@@ -174,6 +174,13 @@ def delayed(number: int, after_ms: int) -> None:
         pass
 
 
+@pipeline.job(steady)
+def cancelled(number: int, after_ms: int) -> None:
+    """As `delayed`; an operator cancels it, as a rule before it is due."""
+    with _noted(number):
+        pass
+
+
 @pipeline.job(steady, timeout=HANG_TIMEOUT)
 def hanging(number: int) -> None:
     """Ends at its timeout, and never by itself."""

@@ -16,6 +16,7 @@ from typing import Final
 
 import psutil
 
+from chaos.fleet.operating import Duty
 from chaos.fleet.producing import Part
 
 TESTS: Final = Path(__file__).parents[2]
@@ -123,6 +124,13 @@ def start_producer(part: Part) -> Watched:
     name = f"producer{part.residue}"
     command = [sys.executable, "-m", "chaos.fleet.producing", part.to_json()]
     return Watched(name, command, environment_of(folder, part.servers), folder / f"{name}.log")
+
+
+def start_operator(duty: Duty) -> Watched:
+    """Start the operator."""
+    folder = Path(duty.folder)
+    command = [sys.executable, "-m", "chaos.fleet.operating", duty.to_json()]
+    return Watched("operator", command, environment_of(folder, duty.servers), folder / "operator.log")
 
 
 def environment_of(folder: Path, servers: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as RawProducer
 
 from chaos.notes import NoteFile, Tally
-from chaos.plan import ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
+from chaos.plan import CANCELLED, ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
@@ -197,7 +197,7 @@ class Sender:
 _WITHOUT_DETAIL: Final = frozenset({"doomed", "strict_doomed", "discarding", "snoozing", "hanging", *ROUGH_KINDS})
 
 
-_RAW: Final = frozenset({"poison", "delayed"})
+_RAW: Final = frozenset({"poison", "delayed", CANCELLED})
 """What is published by the plain client, as any other producer may do."""
 
 

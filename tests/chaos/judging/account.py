@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chaos.notes import DISCARDED, FAILED, OK, Run, read_confirmations, read_runs
-from chaos.plan import ATTEMPTS, QUARANTINED, JobPlan, JobPlans, is_doomed
+from chaos.notes import DISCARDED, FAILED, OK, Held, Run, read_confirmations, read_runs
+from chaos.plan import ATTEMPTS, CANCELLED, QUARANTINED, JobPlan, JobPlans, is_doomed
 
 HITS_PROCESSES: Final = frozenset({"kill_workers", "kill_fleet", "stop_worker", "pause_worker", "job_death"})
 """Faults that name the worker processes which they hit."""
@@ -75,6 +75,9 @@ class Account:
         ended: worker processes that ended on their own, as their supervisor says: {pid: how}.
         max_in_flight: jobs that a worker takes at the most for each queue.
         enqueued_until_s: when the producers were done; the rate falls from there on.
+        held: what orders held back, and from when until when.
+        standing, audited: the orders that stand at the end on the control topic, and by the audit topic; of cancels
+            neither.
     """
 
     plans: Mapping[int, JobPlan]
@@ -87,6 +90,9 @@ class Account:
     ended: Mapping[int, str] = field(default_factory=dict)
     max_in_flight: int = 4_000
     enqueued_until_s: float = math.inf
+    held: Sequence[Held] = ()
+    standing: Sequence[str] = ()
+    audited: Sequence[str] = ()
 
     def runs_by_job(self) -> dict[int, list[Run]]:
         """{number: its runs by start}."""
@@ -152,4 +158,4 @@ def write_strikes(path: Path, strikes: Iterable[Strike]) -> None:
 
 def is_settled_by_run(plan: JobPlan) -> bool:
     """Whether the job ends with a run that succeeds or discards itself."""
-    return plan.kind != "poison" and plan.kind not in QUARANTINED and not is_doomed(plan.kind)
+    return plan.kind not in ("poison", CANCELLED, *QUARANTINED) and not is_doomed(plan.kind)

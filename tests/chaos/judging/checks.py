@@ -8,7 +8,7 @@ from typing import Final
 
 from chaos.judging.account import HITS_ALL, Account, Finding, expected_attempts, is_final
 from chaos.notes import DISCARDED, OK, Run
-from chaos.plan import DEFERRED, QUARANTINED, JobPlan, is_doomed, poison_name
+from chaos.plan import CANCELLED, DEFERRED, QUARANTINED, JobPlan, is_doomed, poison_name
 
 UNREACHABLE: Final = "exit code 3"
 """What `stoker worker` ends with when Kafka cannot be reached at its start; its supervisor starts it again."""
@@ -42,6 +42,8 @@ def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Ite
 def _missing_outcome(plan: JobPlan, runs: Sequence[Run], is_dead: bool, is_waiting: bool) -> str | None:
     if plan.kind == "poison" and poison_name(plan) in DEFERRED:
         return None if is_waiting else "waits in no tier"
+    if plan.kind == CANCELLED:
+        return "waits on" if is_waiting else None
     if expected_reason(plan) is not None:
         return None if is_dead else f"is not among the dead letters; it ran {len(runs)} times"
     wanted = DISCARDED if plan.kind == "discarding" else OK

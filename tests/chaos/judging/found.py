@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from chaos.cluster.orders import OrderReader
 from chaos.cluster.topics import Reader
 from chaos.faults import Stage
 from chaos.fleet.effects import count_effects
 from chaos.fleet.logs import ended_processes
 from chaos.judging.account import Account, DeadLetter, Finding, Strike, load_confirmed, load_plans, load_runs
+from chaos.notes import read_held
 from chaos.stage import MAX_UNSETTLED, Wishes
 
 FILE = "found.json"
@@ -33,6 +35,8 @@ class Found:
     waiting: Sequence[int]
     effects: dict[int, int]
     failed: Sequence[Finding] = field(default_factory=list)
+    standing: Sequence[str] = ()
+    audited: Sequence[str] = ()
     took_s: float
 
     def save(self, folder: Path) -> None:
@@ -50,6 +54,8 @@ class Found:
             waiting=content["waiting"],
             effects={int(number): count for number, count in content["effects"].items()},
             failed=[Finding(**fields) for fields in content["failed"]],
+            standing=content["standing"],
+            audited=content["audited"],
             took_s=content["took_s"],
         )
 
@@ -70,12 +76,15 @@ class Found:
             effects=self.effects,
             ended=ended_processes(folder),
             max_in_flight=MAX_UNSETTLED,
+            held=list(read_held(folder)),
+            standing=self.standing,
+            audited=self.audited,
         )
 
 
 def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequence[Finding], took_s: float) -> Found:
     """Read topics and database, once the workers have ended."""
-    reader = Reader(stage.nodes.direct)
+    reader, orders = Reader(stage.nodes.direct), OrderReader(stage.nodes.direct)
     return Found(
         wishes=wishes,
         strikes=strikes,
@@ -83,5 +92,7 @@ def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequen
         waiting=[number for queue in stage.queues for number in reader.waiting(queue)],
         effects=count_effects(stage.database),
         failed=failed,
+        standing=orders.standing(),
+        audited=orders.audited(),
         took_s=took_s,
     )

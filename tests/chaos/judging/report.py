@@ -76,6 +76,8 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     yield "attempts lost or invented", f"{verdict.count('attempts', 'quarantine'):,}"
     yield "runs again, each explained by a fault", f"{sum(verdict.reruns.values()):,}"
     yield "runs again that nothing explains", f"{verdict.count('re-run'):,}"
+    yield "begun although an answered order held them back", f"{verdict.count('paused', 'cancelled'):,}"
+    yield "orders without their trace, or traces without order", f"{verdict.count('audit'):,}"
     most, flying = verdict.most_reruns
     yield "most runs again by one crash (in flight at it)", f"{most} ({flying})"
     yield "worker processes that ended on their own", f"{verdict.count('died'):,}"

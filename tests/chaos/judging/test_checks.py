@@ -11,7 +11,7 @@ import pytest
 from chaos.judging.account import Account, DeadLetter, Strike
 from chaos.judging.recovery import recoveries
 from chaos.judging.verdict import judge
-from chaos.notes import CUT, FAILED, OK, SNOOZED, Run
+from chaos.notes import CUT, FAILED, OK, SNOOZED, Held, Run
 from chaos.plan import JobPlan
 
 STEADY, STRICT, LATER = "steady-1", "strict-1", "later-1"
@@ -122,6 +122,43 @@ def test_a_lost_effect_and_a_doubled_one_are_found() -> None:
     assert rules(replace(WHOLE, effects={4: 2})) == {"doubled"}
     assert rules(replace(WHOLE, effects={})) == {"lost"}
     assert rules(replace(WHOLE, effects={4: 1, 77: 1})) == {"doubled"}
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        (Held("pause", "type=light", frozenset(), 0.2), {"paused"}),
+        (Held("pause", "type=light", frozenset({WORKER}), 0.2), set[str]()),
+        (Held("pause", "type=light", frozenset(), 0.35), set[str]()),
+        (Held("pause", "type=light", frozenset(), 0.1, 0.39), set[str]()),
+        (Held("block", f"key=steady:{STEADY}", frozenset(), 0.2), {"paused"}),
+        (Held("pause", "queue=strict", frozenset(), 2.0, 2.5), {"paused"}),
+        (Held("pause", "partition=steady:1", frozenset(), 0.0), set[str]()),
+        (Held("quiet", f"worker=web-1-{OTHER}", frozenset(), 0.0), set[str]()),
+        (Held("quiet", f"worker=web-1-{WORKER}", frozenset(), 0.0), {"paused"}),
+        (Held("cancel", "below=12", frozenset(), 0.0), set[str]()),
+    ],
+)
+def test_a_run_that_an_answered_order_holds_back_is_found(held: Held, found: set[str]) -> None:
+    """From the answer on until it is about to be lifted, in the workers that have answered."""
+    assert rules(replace(WHOLE, held=[held])) == found
+
+
+def test_a_cancelled_job_that_runs_is_found_and_one_that_does_not_is_not_lost() -> None:
+    """A run before the answer breaks nothing."""
+    whole = replace(WHOLE, plans=PLANS | {12: JobPlan(12, "cancelled", "never-1", 900)})
+    held = [Held("cancel", "below=20", frozenset(), 1.0)]
+    assert rules(replace(whole, confirmed=dict.fromkeys(whole.plans, 1), held=held)) == set()
+    for start_s, found in ((0.5, set[str]()), (1.5, {"cancelled"})):
+        late = Run(12, 1, WORKER, "chaos.steady/0/12", "chaos.steady/0/12", start_s, start_s + 0.1, OK)
+        assert rules(replace(whole, runs=[*RUNS, late], held=held)) == found | {"unconfirmed"}
+
+
+def test_an_order_without_its_trace_and_one_that_stands_at_the_end_are_found() -> None:
+    """Order and trace are there both, or neither is."""
+    assert rules(replace(WHOLE, audited=["o1"])) == {"audit"}
+    assert rules(replace(WHOLE, standing=["o1"])) == {"audit", "paused"}
+    assert rules(replace(WHOLE, standing=["o1"], audited=["o1"])) == {"paused"}
 
 
 def test_a_job_that_was_never_confirmed_is_reported() -> None:

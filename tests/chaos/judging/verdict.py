@@ -17,6 +17,7 @@ from chaos.judging.checks import (
     check_quarantine,
 )
 from chaos.judging.order import check_order, check_overlaps
+from chaos.judging.orders import check_orders
 from chaos.judging.recovery import Recovery, recoveries
 from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
 
@@ -65,6 +66,7 @@ def judge(account: Account) -> Verdict:
         *check_overlaps(account, by_job),
         *check_reruns(account, reruns),
         *check_deaths(account),
+        *check_orders(account),
     ]
     counts: Counter[str] = Counter()
     most, flights = (0, 0), Flights(account)
