@@ -22,7 +22,7 @@ from confluent_kafka import Message
 
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
-from .days import Days
+from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record
 
@@ -34,18 +34,8 @@ ENTRY_BYTES: Final = 165
 """What a packed record takes beside its bytes."""
 USUAL_BYTES: Final = 500
 """What a record is taken to weigh before any was seen."""
-OFFSET_BITS: Final = 42
-"""Four million million offsets in a partition; the other 22 bits of a number are the milliseconds within an hour."""
-HOUR_BITS: Final = 64 - OFFSET_BITS
-"""An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
-SECOND_BITS: Final = 10
 PRESSED_SECONDS: Final = 20
 """A sweep over a million records takes some ten seconds where runners have much to do."""
-OPENED_AT_ONCE: Final = 20_000
-"""So many numbers of an hour go to their seconds in one turn: 10 ms of work."""
-_OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
-_HOUR_MASK: Final = (1 << HOUR_BITS) - 1
-
 Wanted = dict[Assignment, list[int]]
 _Entry = tuple[int, int, bytes]
 """Wake time in epoch milliseconds and offset, in one number; assignment number, the packed record."""
@@ -69,14 +59,14 @@ class Calendar:
         self._last: list[int] = []
         self._used_bytes = 0
         self.in_memory = 0
-        self._near, self._far, self._by_offset = Days(), Days(), 0
+        self._known = KnownOffsets()
         self._coming: dict[Assignment, set[int]] = {}
         self.coming = 0
         self._first_coming = 0
         self._now_ms = 0
 
     def __len__(self) -> int:
-        return self.in_memory + self._by_offset + self.coming
+        return self.in_memory + len(self._known) + self.coming
 
     # ---- what comes
 
@@ -87,7 +77,7 @@ class Calendar:
         offset: int = message.offset()  # type: ignore[assignment]  # a consumed one has it
         second = wake_ms >> SECOND_BITS
         if self._is_beyond_memory(second):
-            self._note(assignment, offset, wake_ms)
+            self._known.note(assignment, offset, wake_ms, self._now_ms)
         else:
             self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
 
@@ -117,18 +107,10 @@ class Calendar:
 
     def _is_beyond_memory(self, second: int) -> bool:
         """Whether a record of a second is to be known by its offset alone."""
-        first = self._first_by_offset()
+        first = self._known.first
         if first is not None and second >= first:
             return True
         return self._used_bytes >= self._budget_bytes and second >= self._last_in_memory()
-
-    def _first_by_offset(self) -> int | None:
-        """The earliest second of what is known by its offset."""
-        near, far = self._near.first, self._far.first
-        if far is None:
-            return near
-        far_second = far << (HOUR_BITS - SECOND_BITS)
-        return far_second if near is None else min(near, far_second)
 
     def _last_in_memory(self) -> int:
         """The last second of what is in memory, of those that have not come; 0 where there is none."""
@@ -162,7 +144,8 @@ class Calendar:
         while self._used_bytes > enough_bytes and (last := self._last_in_memory()) > second:
             for wakes, number, packed in self._seconds.pop(last):
                 self._let_go(packed)
-                self._note(self._assignments[number], wakes & _OFFSET_MASK, wakes >> OFFSET_BITS)
+                place = self._assignments[number], wakes & OFFSET_MASK
+                self._known.note(*place, wakes >> OFFSET_BITS, self._now_ms)
 
     def _let_go(self, packed: bytes) -> None:
         self.in_memory -= 1
@@ -204,7 +187,7 @@ class Calendar:
     @property
     def next_wake_at_s(self) -> float | None:
         """The epoch time, to a second, at which the next record of all that wait here is to be looked at."""
-        by_offset = self._first_by_offset()
+        by_offset = self._known.first
         seconds = [second for second in (by_offset, self._first_coming if self.coming else None) if second is not None]
         known = [second * (1 << SECOND_BITS) / 1_000 for second in seconds]
         in_memory = self.next_due_at_s
@@ -212,29 +195,20 @@ class Calendar:
 
     # ---- by offset
 
-    def _note(self, assignment: Assignment, offset: int, wake_ms: int) -> None:
-        number = (wake_ms & _HOUR_MASK) << OFFSET_BITS | offset
-        if wake_ms - self._now_ms <= _HOUR_MASK:
-            self._near.put(wake_ms >> SECOND_BITS, assignment, number)
-        else:
-            self._far.put(wake_ms >> HOUR_BITS, assignment, number)
-        self._by_offset += 1
-
     def take_wanted(self) -> Wanted:
         """The records that are to be read again by now: {assignment: offsets}; each comes to `take_reread`, or is gone.
 
         As long as half of the budget is used, nothing is wanted. A second that does not fit is taken in parts.
         """
         wanted: Wanted = {}
-        room = self._room() if self._by_offset else 0
-        while room > 0 and self._open_hours() and (second := self._near.first) is not None:
+        room = self._room() if self._known else 0
+        while room > 0 and (second := self._known.open()) is not None:
             if not self.coming and not wanted:
                 self._first_coming = second
-            for assignment, numbers in self._near.take(second, room):
-                room -= len(numbers)
-                wanted.setdefault(assignment, []).extend(number & _OFFSET_MASK for number in numbers)
+            for assignment, offsets in self._known.take(second, room):
+                room -= len(offsets)
+                wanted.setdefault(assignment, []).extend(offsets)
         for assignment, offsets in wanted.items():
-            self._by_offset -= len(offsets)
             self.coming += len(offsets)
             self._coming.setdefault(assignment, set()).update(offsets)
         return wanted
@@ -252,17 +226,6 @@ class Calendar:
             return 0
         return max(1, int((self._budget_bytes - used_bytes) / usual_bytes))
 
-    def _open_hours(self) -> bool:
-        """Put the numbers of an hour to their seconds where the next ones may be among them; False if more is left."""
-        far, near = self._far.first, self._near.first
-        if far is None or (near is not None and near < far << (HOUR_BITS - SECOND_BITS)):
-            return True
-        for assignment, numbers in self._far.take(far, OPENED_AT_ONCE):
-            for number in numbers:
-                wake_ms = far << HOUR_BITS | number >> OFFSET_BITS
-                self._near.put(wake_ms >> SECOND_BITS, assignment, number)
-        return self._far.first != far
-
     # ---- all of them
 
     def drop(self, assignments: Collection[Assignment]) -> None:
@@ -274,7 +237,7 @@ class Calendar:
                     self._let_go(packed)
             entries[:] = [entry for entry in entries if entry[1] not in numbers]
         self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
-        self._by_offset -= self._near.drop(assignments) + self._far.drop(assignments)
+        self._known.drop(assignments)
         for assignment in assignments:
             self.coming -= len(self._coming.pop(assignment, ()))
             self._assignments.pop(assignment.number, None)
@@ -285,8 +248,7 @@ class Calendar:
             return False
         if not assignment.in_flight or offset in self._coming.get(assignment, ()):
             return True
-        days = (self._near, self._far)
-        if any(number & _OFFSET_MASK == offset for day in days for number in day.of(assignment)):
+        if offset in self._known.of(assignment):
             return True
         return any(place == (assignment, offset) for place in self._in_memory_places())
 
@@ -301,14 +263,13 @@ class Calendar:
     def places(self) -> Iterator[tuple[Assignment, int]]:
         """All that waits here, in no order."""
         yield from self._in_memory_places()
-        for days in (self._near, self._far):
-            yield from ((assignment, number & _OFFSET_MASK) for assignment, number in days)
+        yield from self._known
         for assignment, offsets in self._coming.items():
             yield from ((assignment, offset) for offset in offsets)
 
     def _in_memory_places(self) -> Iterator[tuple[Assignment, int]]:
         for wakes, number, _ in self._entries():
-            yield self._assignments[number], wakes & _OFFSET_MASK
+            yield self._assignments[number], wakes & OFFSET_MASK
 
     def _entries(self) -> Iterator[_Entry]:
         yield from self._come

@@ -1,12 +1,23 @@
-"""`Days`: what is due in each span of time, as numbers in arrays."""
+"""`KnownOffsets`: delayed records that are known by their offsets, and when each is due. `Days`: its arrays."""
 
 from __future__ import annotations
 
 import heapq
 from array import array
 from collections.abc import Collection, Iterator
+from typing import Final
 
 from ..records.assignment import Assignment
+
+OFFSET_BITS: Final = 42
+"""Four million million offsets in a partition; the other 22 bits of a number are the milliseconds within an hour."""
+OFFSET_MASK: Final = (1 << OFFSET_BITS) - 1
+HOUR_BITS: Final = 64 - OFFSET_BITS
+"""An hour is 2^22 ms, some 70 minutes; a second is 2^10 ms."""
+SECOND_BITS: Final = 10
+OPENED_AT_ONCE: Final = 20_000
+"""So many numbers of an hour go to their seconds in one turn: 10 ms of work."""
+_HOUR_MASK: Final = (1 << HOUR_BITS) - 1
 
 
 class Days:
@@ -63,3 +74,85 @@ class Days:
         """The numbers of an assignment, in no order."""
         for numbers in self._spans.values():
             yield from numbers.get(assignment, ())
+
+    def remove(self, assignment: Assignment, offset: int) -> bool:
+        """Take the number of one offset out; False where there is none."""
+        for numbers in self._spans.values():
+            of_assignment = numbers.get(assignment, array("Q"))
+            at = next((at for at, number in enumerate(of_assignment) if number & OFFSET_MASK == offset), None)
+            if at is not None:
+                del of_assignment[at]
+                if not of_assignment:
+                    del numbers[assignment]
+                return True
+        return False
+
+
+class KnownOffsets:
+    """Offsets by the second in which their records are due, and by the hour where that is far off."""
+
+    def __init__(self) -> None:
+        self._near, self._far, self._count = Days(), Days(), 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def note(self, assignment: Assignment, offset: int, wake_ms: int, now_ms: int) -> None:
+        """Add one that wakes at this epoch time."""
+        number = (wake_ms & _HOUR_MASK) << OFFSET_BITS | offset
+        if wake_ms - now_ms <= _HOUR_MASK:
+            self._near.put(wake_ms >> SECOND_BITS, assignment, number)
+        else:
+            self._far.put(wake_ms >> HOUR_BITS, assignment, number)
+        self._count += 1
+
+    @property
+    def first(self) -> int | None:
+        """The earliest second; None where nothing is known."""
+        near, far = self._near.first, self._far.first
+        if far is None:
+            return near
+        far_second = far << (HOUR_BITS - SECOND_BITS)
+        return far_second if near is None else min(near, far_second)
+
+    def open(self) -> int | None:
+        """The earliest second, to take from; None where nothing is known, or more of its hour is to be sorted in."""
+        return self._near.first if self._open_hours() else None
+
+    def _open_hours(self) -> bool:
+        """Put the numbers of an hour to their seconds where the next ones may be among them; False if more is left."""
+        far, near = self._far.first, self._near.first
+        if far is None or (near is not None and near < far << (HOUR_BITS - SECOND_BITS)):
+            return True
+        for assignment, numbers in self._far.take(far, OPENED_AT_ONCE):
+            for number in numbers:
+                wake_ms = far << HOUR_BITS | number >> OFFSET_BITS
+                self._near.put(wake_ms >> SECOND_BITS, assignment, number)
+        return self._far.first != far
+
+    def take(self, second: int, limit: int) -> list[tuple[Assignment, list[int]]]:
+        """Take at most so many offsets of the earliest second."""
+        taken = [(a, [number & OFFSET_MASK for number in numbers]) for a, numbers in self._near.take(second, limit)]
+        self._count -= sum(len(offsets) for _, offsets in taken)
+        return taken
+
+    def drop(self, assignments: Collection[Assignment]) -> None:
+        """Forget those of partitions that are no longer ours."""
+        self._count -= self._near.drop(assignments) + self._far.drop(assignments)
+
+    def of(self, assignment: Assignment) -> Iterator[int]:
+        """The offsets of an assignment, in no order."""
+        for days in (self._near, self._far):
+            yield from (number & OFFSET_MASK for number in days.of(assignment))
+
+    def remove(self, assignment: Assignment, offset: int) -> bool:
+        """Take one out; False where it is not known. It looks at all of its assignment."""
+        if not (self._near.remove(assignment, offset) or self._far.remove(assignment, offset)):
+            return False
+        self._count -= 1
+        return True
+
+    def __iter__(self) -> Iterator[tuple[Assignment, int]]:
+        """All of them, in no order."""
+        for days in (self._near, self._far):
+            yield from ((assignment, number & OFFSET_MASK) for assignment, number in days)

@@ -230,7 +230,7 @@ def test_a_record_that_is_known_by_its_offset_takes_few_bytes() -> None:
     gc.collect()
     tracemalloc.start()
     for offset, wake_ms in enumerate(wakes):
-        log.calendar._note(log.place, offset, wake_ms)
+        log.calendar._known.note(log.place, offset, wake_ms, log.calendar._now_ms)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert taken / count < 16, message
