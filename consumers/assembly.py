@@ -107,7 +107,7 @@ class WorkerParts:
 
     def _add_running(self) -> None:
         """What takes a record through its steps."""
-        gates = GateRow()
+        gates = GateRow(is_cancelled=lambda record: self.cancels.has(record, self.queue.name))
         self.pauses = Pauses(gates)
         gates.add(
             make_gates(

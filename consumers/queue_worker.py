@@ -113,9 +113,17 @@ class QueueWorker:
         """End that; called from any thread."""
         self._pauses.end(Pause(self.queue.name, job_type, key))
 
-    def end_cancelled(self) -> int:
-        """End the running jobs for which a cancel stands; gives how many these are. Called from any thread."""
+    def end_cancelled(self, *, aside_too: bool = False) -> int:
+        """Let the jobs at gates go on for which a cancel stands, and end those that run; called from any thread.
+
+        Args:
+            aside_too: whether jobs that wait aside are to be looked at as well, which reads them again.
+
+        Returns:
+            How many run.
+        """
         cancels, name = self._parts.cancels, self.queue.name
+        self._parts.dispatch.gates.release_cancelled(aside_too=aside_too)
         return self._parts.dispatch.watchdog.cancel(lambda run: cancels.of(run.record, name))
 
     @property

@@ -144,7 +144,7 @@ class Worker:
             worker_id=self.settings.worker_id,
             pauses={worker.queue.name: worker.gate for worker in self._workers},
             cancels=self._cancels,
-            end_cancelled=lambda: sum(worker.end_cancelled() for worker in self._workers),
+            end_cancelled=lambda aside: sum(worker.end_cancelled(aside_too=aside) for worker in self._workers),
             runners={queue.name: count_runners(self._pipeline, queue, self.settings) for queue in self._queues},
             snapshot=self.snapshot,
             inspect=self.inspect,

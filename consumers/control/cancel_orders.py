@@ -15,6 +15,7 @@ from ..records.cancellation import Cancellation
 from ..records.cancels import Cancels, name_of_job
 from .forgetting import Forgetter
 from .order_takers import OrderTaker, utc_now
+from .process import EndCancelled
 
 FORGET_INTERVAL_S: Final = 60.0
 """So often the cancels that are over are let go of, which looks at all of them."""
@@ -32,20 +33,20 @@ class CancelOrders(OrderTaker):
     def __init__(
         self,
         cancels: Cancels,
-        end_running: Callable[[], int],
+        end_cancelled: EndCancelled,
         forgetter: Forgetter,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         """Begin without any.
 
         Args:
-            end_running: ends the running jobs for which a cancel stands; gives how many these are.
+            end_cancelled: as `WorkerProcess` has it.
         """
         self._cancels = cancels
-        self._end_running = end_running
+        self._end_cancelled = end_cancelled
         self._forgetter = forgetter
         self._clock = clock
-        self._has_new = False
+        self._has_new = self._has_new_filter = False
         self._over: set[bytes] = set()
         self._remove_over_at_s = 0.0
         self._next_forgetting_at_s = 0.0
@@ -65,6 +66,7 @@ class CancelOrders(OrderTaker):
             return
         self._has_new = True
         if order.job_id is None:
+            self._has_new_filter = True
             self._filters_not_seen.discard(order.order_id)
             begin_filter(self._cancels, order)
         else:
@@ -85,8 +87,8 @@ class CancelOrders(OrderTaker):
     def carry_out(self) -> None:
         """End what runs and is cancelled by now; remove the orders that have nothing left to do."""
         if self._has_new:
-            self._has_new = False
-            self._end_running()
+            aside_too, self._has_new, self._has_new_filter = self._has_new_filter, False, False
+            self._end_cancelled(aside_too)
         for job_id in self._cancels.take_ended():
             self._forgetter.forget(cancel_key(job_id), "the job has ended")
         self._forgetter.turn()

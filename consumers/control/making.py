@@ -11,6 +11,7 @@ from typing import Final
 
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline
+from .block_orders import BlockOrders
 from .cancel_orders import CancelOrders
 from .control_thread import ControlThread
 from .forgetting import Forgetter
@@ -29,6 +30,7 @@ def make_takers(process: WorkerProcess, forgetter: Forgetter) -> list[OrderTaker
     """What takes the orders about jobs; those about workers are the control thread's own."""
     return [
         PauseOrders(process.pauses),
+        BlockOrders(process.pauses, process.cancels, process.end_cancelled),
         CancelOrders(process.cancels, process.end_cancelled, forgetter),
     ]
 

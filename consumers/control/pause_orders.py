@@ -1,4 +1,4 @@
-"""`PauseOrders`: orders to pause or block jobs, of which each becomes a pause at the gates of the queues concerned."""
+"""`PauseOrders`: orders to pause jobs, of which each becomes a pause at the gates of the queues concerned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIFTED_BY: Final = {lifted: lifting for lifting, lifted in LIFTS.items()}
 
 
 class PauseOrders(StandingOrders):
-    """Pauses and blocks, for all queues of this process."""
+    """Pauses, for all queues of this process."""
 
     def __init__(self, pauses: Mapping[str, Pauses], clock: Callable[[], datetime] = utc_now) -> None:
         """Begin without any.
@@ -31,8 +31,8 @@ class PauseOrders(StandingOrders):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Those of pauses and blocks."""
-        return WORDS
+        """Its one verb."""
+        return (Verb.PAUSE,)
 
     def begin(self, order: ControlOrder) -> None:
         """Close the gates."""

@@ -19,6 +19,8 @@ from ..machine import resident_bytes
 from ..records.cancels import Cancels
 from ..settings import WorkerSettings
 
+EndCancelled = Callable[[bool], int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerProcess:
@@ -27,7 +29,8 @@ class WorkerProcess:
     Attributes:
         pauses: {queue: its pauses in this process}.
         cancels: those that stand in this process.
-        end_cancelled: ends the running jobs for which a cancel stands; gives how many these are.
+        end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
+            that is asked for; gives how many run.
         runners: {queue: how many of its jobs may run at once}.
         snapshot, inspect: look at its queues.
         stop: begins the graceful shutdown.
@@ -37,7 +40,7 @@ class WorkerProcess:
     worker_id: str
     pauses: Mapping[str, Pauses]
     cancels: Cancels
-    end_cancelled: Callable[[], int]
+    end_cancelled: EndCancelled
     runners: Mapping[str, int]
     snapshot: Callable[[], Sequence[QueueSnapshot]]
     inspect: Callable[[], Sequence[QueueInspection]]

@@ -35,8 +35,20 @@ class GateRow:
         count: how many records wait here in memory.
     """
 
-    def __init__(self, gates: Sequence[Gate] = (), *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        gates: Sequence[Gate] = (),
+        *,
+        clock: Callable[[], float] = time.time,
+        is_cancelled: Callable[[Record], bool] = lambda _record: False,
+    ) -> None:
+        """Begin without records.
+
+        Args:
+            is_cancelled: whether the job of a record ends without running, so that no gate is to hold it back.
+        """
         self._gates = tuple(gates)
+        self._is_cancelled = is_cancelled
         self._clock = clock
         self._lock = Lock()
         self._held: dict[Why, dict[Record, Wait]] = {}
@@ -112,7 +124,7 @@ class GateRow:
         for gate in self.asked:
             answer = gate.may_start(record, now_s)
             if isinstance(answer, Wait):
-                return answer
+                return None if self._is_cancelled(record) else answer
         return None
 
     def hold(self, record: Record, wait: Wait) -> bool:
@@ -217,6 +229,22 @@ class GateRow:
             self._aside.open(why)
             released = self._taken([why])
         self._make_ready(released)
+
+    def release_cancelled(self, *, aside_too: bool) -> None:
+        """Make ready what waits and is cancelled by now.
+
+        Args:
+            aside_too: whether all that waits aside is to be read again for that, and ask the gates once more.
+        """
+        with self._lock:
+            self._openings += 1
+            for why in self._aside.counts() if aside_too else ():
+                self._aside.open(why)
+            held = [(record, why) for why, held in self._held.items() for record in held]
+            released = [(record, why) for record, why in held if self._is_cancelled(record)]
+            for record, why in released:
+                self._remove(record, why)
+        self._make_ready([record for record, _ in released])
 
     def take(self, whys: Iterable[Why]) -> list[Record]:
         """Take out what waits for these reasons in memory."""

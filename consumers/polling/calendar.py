@@ -14,7 +14,7 @@ No record in memory is due in a later second than one that is known by its offse
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from operator import itemgetter
 from typing import Final
 
@@ -161,6 +161,27 @@ class Calendar:
             self._let_go(packed)
             due.append(unpacked_record(packed, assignments[number]))
         return due
+
+    @property
+    def seconds(self) -> list[int]:
+        """The seconds of the records in memory that have not come."""
+        return list(self._seconds)
+
+    def take_out(self, second: int, is_wanted: Callable[[Record], bool], most: int) -> tuple[list[Record], int]:
+        """Take records of a second out that are in memory and wanted before they are due; and how many there were."""
+        entries = self._seconds.pop(second, [])
+        taken: list[Record] = []
+        left: list[_Entry] = []
+        for entry in entries:
+            record = unpacked_record(entry[2], self._assignments[entry[1]])
+            if len(taken) < most and is_wanted(record):
+                taken.append(record)
+                self._let_go(entry[2])
+            else:
+                left.append(entry)
+        if left:
+            self._seconds[second] = left
+        return taken, len(entries)
 
     def _advance(self, now_ms: int) -> None:
         """Sort in what has come."""

@@ -44,6 +44,8 @@ class Dispatch:
     """The parts between the poll thread and the settler, and what concerns several of them at once.
 
     Attributes:
+        queue: its name.
+        cancels: those that stand in this process.
         lanes: take records from the poll thread, and make them ready.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
@@ -66,6 +68,7 @@ class Dispatch:
         make_runners: MakeRunners = make_runners,
     ) -> None:
         self._queue = queue = step_context.queue
+        self.queue, self.cancels = queue.name, step_context.cancels
         self.gates = gates
         self.waits = waits
         self._settler = settler

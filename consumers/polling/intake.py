@@ -23,6 +23,7 @@ from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record
 from ..records.source import MAIN
 from .backpressure import Backpressure
+from .cancelled_delays import CancelledDelays
 from .dispatch import Dispatch
 from .rebalance import Rebalance
 from .settled import SettledBatches
@@ -60,6 +61,7 @@ class Intake:
         self._rebalance = rebalance
         self._on_error = on_error
         self._instruments = instruments
+        self._cancelled = CancelledDelays(self._calendar, dispatch.cancels, dispatch.queue)
 
     def take(self, fetched: list[Message]) -> None:
         """Take what was fetched, and empty the list."""
@@ -99,16 +101,21 @@ class Intake:
     def _take_other(self, message: Message, assignment: Assignment, runnable: list[Record]) -> None:
         """Take a record that is not of the main topic."""
         if assignment.source.is_delayed:
-            self._calendar.add(message, assignment)
+            if self._cancelled.has(message, assignment):
+                runnable.append(Record(message, assignment))
+            else:
+                self._calendar.add(message, assignment)
             return
         record = Record(message, assignment)
         if not self._carrier.take(record):
             runnable.append(record)
 
     def take_due(self) -> None:
-        """Take the delayed records whose time has come, and ask again for those that wait at the gates."""
+        """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""
         self._dispatch.gates.ask_again()
         self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.room)))
+        if self._cancelled:
+            self._start(self._cancelled.turn(self._backpressure.room))
 
     def _start(self, records: list[Record]) -> None:
         if records:

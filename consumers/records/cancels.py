@@ -25,9 +25,10 @@ class Cancels:
 
     Attributes:
         stands: whether there is any; the only thing that a job costs while there is none.
+        begun: how many have begun since the start of the process.
     """
 
-    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "stands")
+    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "begun", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,6 +37,7 @@ class Cancels:
         self._shared: WeakValueDictionary[tuple[Cancellation, float], Standing] = WeakValueDictionary()
         self._ended: deque[str] = deque()
         self.stands = False
+        self.begun = 0
 
     def __len__(self) -> int:
         return len(self._jobs) + len(self._filters)
@@ -44,7 +46,7 @@ class Cancels:
         """Cancel one job, also if it comes later."""
         with self._lock:
             self._jobs[name_of_job(job_id.encode())] = self._standing(cancellation, until_at_s)
-            self.stands = True
+            self._note_begun()
 
     def end_job(self, job_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
@@ -63,7 +65,7 @@ class Cancels:
         """Cancel all jobs that a filter takes."""
         with self._lock:
             self._filters.begin(order_id, wanted, self._standing(cancellation, until_at_s))
-            self.stands = True
+            self._note_begun()
 
     def end_filter(self, order_id: str) -> None:
         """Lift that; nothing happens where it does not stand."""
@@ -99,6 +101,10 @@ class Cancels:
         found = found or self._filters.of(record, queue)
         return None if found is None else found.cancellation
 
+    def has(self, record: Record, queue: str) -> bool:
+        """Whether the job of a record, which is the queue's, is cancelled."""
+        return self.stands and self.of(record, queue) is not None
+
     def note_ended(self, record: Record) -> None:
         """Note that the job of a record has ended: a cancel of it, if one stands, has nothing left to do."""
         job_id = record.header(JOB_ID)
@@ -115,6 +121,10 @@ class Cancels:
     def _standing(self, cancellation: Cancellation, until_at_s: float) -> Standing:
         until_at_s = until_at_s if until_at_s == math.inf else math.ceil(until_at_s / SHARED_S) * SHARED_S
         return self._shared.setdefault((cancellation, until_at_s), Standing(cancellation, until_at_s))
+
+    def _note_begun(self) -> None:
+        self.begun += 1
+        self.stands = True
 
     def _note_whether_any(self) -> None:
         self.stands = bool(self._jobs or self._filters)

@@ -116,6 +116,7 @@ class Control:
         job_type: str | None = None,
         key: bytes | str | None = None,
         tenant: str | None = None,
+        discard: bool = False,
         until: datetime | None = None,
         reason: str,
     ) -> OrderReceipt:
@@ -124,12 +125,13 @@ class Control:
         Name one target: a job type; a tenant; a queue with a key. Raises as `pause`.
 
         Args:
+            discard: let the jobs end as cancelled, and not wait; also those that run, and those that come.
             reason: why; a block without one would be lifted by accident.
         """
         target = self._blocked(Verb.BLOCK, queue, job_type, key, tenant)
         if not reason.strip():
             raise OrderRefused(Verb.BLOCK, "it needs a reason, for those who find it later")
-        return self.give(replace(target, until=until, reason=reason))
+        return self.give(replace(target, discard=discard, until=until, reason=reason))
 
     def unblock(
         self,

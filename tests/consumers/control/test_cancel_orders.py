@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
+
+import pytest
 
 from stoker.consumers.records.cancels import Cancels
 from stoker.producers import Producer
-from stoker.producers.control import Control
+from stoker.producers.control import Control, OrderRefused
 from stoker.producers.control.standing import read_given_orders, read_standing_orders
-from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
+from stoker.topology import ClusterSettings, JobType, Pipeline, Queue, RetryPolicy
+from support.programs import isolated_jobs
 from support.scenes.worker import (
     Gate,
     Journal,
@@ -87,3 +93,172 @@ def test_ten_thousand_jobs_are_cancelled_in_one_call(cluster: ClusterSettings, n
         running.wait_outcomes(Cancelled=2_000)
         wait_until(lambda: len(cancels_of(running)) == count - 2_000, what="those that have ended to be forgotten")
     assert journal.noted == []
+
+
+def test_jobs_that_wait_end_soon_wherever_they_wait(cluster: ClusterSettings, namespace: str) -> None:
+    """Behind their key, until tomorrow, for a retry in an hour, or at a pause: each ends before its time."""
+    journal, gate = Journal(), Gate()
+    pipeline, queue = declare_queue(namespace, partitions=1, tiers=(timedelta(hours=1),))
+
+    @pipeline.job(queue, retry=RetryPolicy(attempts=3))
+    def mail(kind: str) -> None:
+        journal.note(kind)
+        if kind == "first":
+            gate.wait()
+        if kind == "fails":
+            raise ValueError("once")
+
+    create(pipeline, cluster)
+    with (
+        Control(pipeline, cluster) as control,
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster) as running,
+    ):
+        producer.enqueue(mail.with_options(key="k"), "first")
+        journal.wait_for("first")
+        producer.enqueue(mail.with_options(key="k", job_id="behind"), "behind")
+        for job_id in ("delayed", "stays"):
+            producer.enqueue(mail.with_options(job_id=job_id, delay=timedelta(days=1)), "delayed")
+        producer.enqueue(mail.with_options(job_id="retries"), "fails")
+        running.wait_outcomes(Retried=1)
+        control.pause(queue="work", key="paused").wait(WAIT)
+        producer.enqueue(mail.with_options(key="paused", job_id="paused"), "paused")
+        wait_until(lambda: running.worker.inspect()[0].gated, what="the job at the pause")
+        wait_until(lambda: running.worker.inspect()[0].held == 3, what="the delayed jobs")
+        assert control.cancel("behind", "delayed", "retries", "paused").wait(WAIT).is_taken_by_all
+        running.wait_outcomes(Cancelled=3)
+        gate.open()
+        running.wait_outcomes(Cancelled=4, Done=1)
+        assert running.worker.inspect()[0].held == 1
+        wait_until(lambda: not cancels_of(running).stands, what="the orders to be forgotten")
+    assert journal.times() == {"first": 1, "fails": 1}
+
+
+async def sleep_long(seconds: float) -> None:
+    """A job that awaits."""
+    await asyncio.sleep(seconds)
+
+
+def sleep_in_pieces(seconds: float) -> None:
+    """A job in Python code."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        time.sleep(0.01)
+
+
+RUNNING = [
+    pytest.param(sleep_in_pieces, None, id="thread"),
+    pytest.param(sleep_long, None, id="async"),
+    pytest.param(isolated_jobs.sum_in_c, None, id="C code in a thread"),
+    pytest.param(isolated_jobs.sum_in_c, "process", id="C code in a child"),
+    pytest.param(isolated_jobs.hash_in_c, "process", id="hashing in a child"),
+    pytest.param(isolated_jobs.match_in_c, "process", id="one busy call in a child"),
+    pytest.param(isolated_jobs.sleep_in_c, "process", id="one blocking call in a child"),
+]
+
+
+@pytest.mark.parametrize(("handler", "isolation"), RUNNING)
+def test_a_job_that_runs_is_interrupted_by_an_order(
+    cluster: ClusterSettings, namespace: str, handler: Callable[..., Any], isolation: Any
+) -> None:
+    """Long before its end; it costs no attempt."""
+    pipeline, queue = declare_queue(namespace, partitions=1)
+    job = pipeline.job(queue, name="act", isolation=isolation)(handler)
+    create(pipeline, cluster)
+    with (
+        Control(pipeline, cluster) as control,
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster) as running,
+    ):
+        producer.enqueue(job.with_options(job_id="long"), 300.0)
+        wait_until(lambda: running.worker.snapshot()[0].running == 1, 60, "the job to run")
+        assert control.cancel("long").wait(WAIT).is_taken_by_all
+        running.wait_outcomes(Cancelled=1)
+        wait_until(lambda: not read_standing_orders(pipeline, cluster), what="the order to be forgotten")
+
+
+def test_a_filter_cancels_what_was_enqueued_before_the_order(cluster: ClusterSettings, namespace: str) -> None:
+    """Not what comes later; the one order stands for all."""
+    journal = Journal()
+    pipeline, _, mail = declare(namespace, journal)
+    create(pipeline, cluster)
+    with Control(pipeline, cluster) as control, Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(mail.call(number) for number in range(1, 501))
+        receipt = control.cancel(job_type="mail", reason="wrong price")
+        producer.enqueue(mail, 501)
+        with running_worker(pipeline, cluster) as running:
+            running.wait_outcomes(Cancelled=500, Done=1)
+        assert [order.order_id for order in read_standing_orders(pipeline, cluster)] == [receipt.order_id]
+        assert control.uncancel(order_id=receipt.order_id).wait(WAIT).is_taken_by_all
+        assert read_standing_orders(pipeline, cluster) == []
+    assert journal.noted == [501]
+
+
+def test_a_block_that_discards_ends_jobs_until_it_is_lifted(cluster: ClusterSettings, namespace: str) -> None:
+    """Those that wait for an earlier block of the same jobs, those that run, and those that come."""
+    journal, gate = Journal(), Gate()
+    pipeline, _, mail = declare(namespace, journal, gate)
+    create(pipeline, cluster)
+    with (
+        Control(pipeline, cluster) as control,
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster) as running,
+    ):
+        control.block(job_type="mail", reason="wrong price").wait(WAIT)
+        producer.enqueue(mail, 1)
+        wait_until(lambda: running.worker.inspect()[0].gated, what="the job at the gate")
+        control.block(job_type="mail", discard=True, reason="not wanted").wait(WAIT)
+        producer.enqueue(mail, 2)
+        running.wait_outcomes(Cancelled=2)
+        control.unblock(job_type="mail").wait(WAIT)
+        producer.enqueue(mail, 3)
+        running.wait_outcomes(Done=1)
+    assert journal.noted == [3]
+
+
+def test_a_lifted_cancel_lets_the_job_run(cluster: ClusterSettings, namespace: str) -> None:
+    """Before it has come."""
+    journal = Journal()
+    pipeline, _, mail = declare(namespace, journal)
+    create(pipeline, cluster)
+    with (
+        Control(pipeline, cluster) as control,
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster) as running,
+    ):
+        assert control.cancel("a", "b").wait(WAIT).is_taken_by_all
+        assert control.uncancel("b").wait(WAIT).is_taken_by_all
+        for job_id, number in (("a", 1), ("b", 2)):
+            producer.enqueue(mail.with_options(job_id=job_id), number)
+        running.wait_outcomes(Cancelled=1, Done=1)
+    assert journal.noted == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({}, "name the jobs by their ids, or by a filter"),
+        ({"job_type": "mail"}, "needs a reason"),
+        ({"older_than": timedelta(hours=-1), "reason": "x"}, "an age is positive"),
+        ({"older_than": datetime(2013, 1, 1), "reason": "x"}, "no time zone"),  # noqa: DTZ001  # which is the point
+    ],
+    ids=str,
+)
+def test_cancels_that_make_no_sense_are_refused(namespace: str, words: dict[str, Any], said: str) -> None:
+    """Before a connection is opened."""
+    pipeline, _, _ = declare(namespace, Journal())
+    control = Control(pipeline, ClusterSettings(bootstrap_servers="localhost:1"))
+    with pytest.raises(OrderRefused, match=said):
+        control.cancel(**words)
+
+
+def test_ids_and_filters_are_not_named_together(namespace: str) -> None:
+    """Nor is an empty id."""
+    pipeline, _, _ = declare(namespace, Journal())
+    control = Control(pipeline, ClusterSettings(bootstrap_servers="localhost:1"))
+    with pytest.raises(OrderRefused, match="by their ids, or by a filter"):
+        control.cancel("a", job_type="mail")
+    with pytest.raises(OrderRefused, match="id is empty"):
+        control.cancel("a", "")
+    with pytest.raises(OrderRefused, match="or the order that has cancelled them"):
+        control.uncancel()

@@ -6,10 +6,12 @@ import asyncio
 import ctypes
 import decimal
 import errno
+import hashlib
 import io
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -445,3 +447,27 @@ async def misuse_loop(how: str, pause_s: float) -> None:
     MISUSES[how](asyncio.get_running_loop())
     if pause_s:
         await asyncio.sleep(pause_s)
+
+
+def sum_in_c(seconds: float) -> None:
+    """Long calls into C code, between which the interpreter sees to its interrupts."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        sum(range(10_000_000))
+
+
+def hash_in_c(seconds: float) -> None:
+    """The same, without the interpreter's lock."""
+    end_s, data = time.monotonic() + seconds, bytes(50_000_000)
+    while time.monotonic() < end_s:
+        hashlib.sha256(data)
+
+
+def match_in_c(seconds: float) -> None:
+    """One call into C code that takes years, and holds the interpreter's lock."""
+    re.match(r"(a+)+$", "a" * 100 + f"b{seconds}")
+
+
+def sleep_in_c(seconds: float) -> None:
+    """One call that blocks."""
+    time.sleep(seconds)

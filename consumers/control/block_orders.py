@@ -1,0 +1,62 @@
+"""`BlockOrders`: orders to block jobs: they wait at the gates, or end as cancelled where the order discards them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+
+from ...schemas.control_records import ControlOrder
+from ...topology.wire.orders import Verb
+from ..gates.pauses import Pauses
+from ..records.cancels import Cancels
+from .cancel_orders import begin_filter
+from .order_takers import utc_now
+from .pause_orders import PauseOrders
+from .process import EndCancelled
+
+
+class BlockOrders(PauseOrders):
+    """Blocks, for all queues of this process."""
+
+    def __init__(
+        self,
+        pauses: Mapping[str, Pauses],
+        cancels: Cancels,
+        end_cancelled: EndCancelled,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Begin without any.
+
+        Args:
+            end_cancelled: as `WorkerProcess` has it.
+        """
+        super().__init__(pauses, clock)
+        self._cancels = cancels
+        self._end_cancelled = end_cancelled
+        self._has_new = False
+
+    @property
+    def verbs(self) -> Collection[str]:
+        """Its one verb."""
+        return (Verb.BLOCK,)
+
+    def begin(self, order: ControlOrder) -> None:
+        """Close the gates, or cancel all jobs that the order names, also those that come."""
+        if order.discard:
+            begin_filter(self._cancels, order)
+            self._has_new = True
+        else:
+            super().begin(order)
+
+    def end(self, order: ControlOrder) -> None:
+        """Open them, or cancel no more."""
+        if order.discard:
+            self._cancels.end_filter(order.order_id)
+        else:
+            super().end(order)
+
+    def carry_out(self) -> None:
+        """End what runs and is discarded by now."""
+        if self._has_new:
+            self._has_new = False
+            self._end_cancelled(True)
