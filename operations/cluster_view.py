@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 
 from ..topology import ClusterSettings
 from ..topology.cluster.admin_connection import AdminConnection
-from ..topology.cluster.committed_offsets import committed_offsets
+from ..topology.cluster.committed_offsets import committed_places
 from ..topology.cluster.group_descriptions import describe_groups
 
 Partition = tuple[str, int]
@@ -121,8 +121,12 @@ class ClusterView:
 
     def committed(self, group: str, partitions: Collection[Partition]) -> dict[Partition, int]:
         """{partition: first offset that is not committed}; a partition without a commit is left out."""
+        return {partition: place.offset for partition, place in self.committed_places(group, partitions).items()}
+
+    def committed_places(self, group: str, partitions: Collection[Partition]) -> dict[Partition, TopicPartition]:
+        """The same with the commits' metadata."""
         try:
-            return committed_offsets(self.cluster, group, partitions, self.timeout_s, self._connection.note_complaint)
+            return committed_places(self.cluster, group, partitions, self.timeout_s, self._connection.note_complaint)
         except KafkaException as failed:
             raise self._connection.translated(failed.args[0], "Describe", f"group {group}") from failed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -100,6 +101,7 @@ class WorkerStatus:
         control_age_s: for how long the worker does not know whether there are more.
         not_understood: how many standing orders it does not understand; `not_understood_ids` has the latest of them.
         inspection: JSON: the answer to an order to inspect; empty otherwise.
+        detail: `ended`, JSON: {id of an order to cancel: how many jobs it has ended in this process}.
     """
 
     id: str
@@ -117,6 +119,15 @@ class WorkerStatus:
     not_understood_ids: tuple[str, ...] = ()
     inspection: str = ""
     detail: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """{id of an order to cancel: how many jobs it has ended in this process}, of the latest orders."""
+        try:
+            found: Mapping[str, int] = json.loads(self.detail.get("ended", "{}"))
+        except ValueError:
+            return {}
+        return found
 
 
 MOST_IDS: Final = 100

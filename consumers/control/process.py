@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ class WorkerProcess:
             memory_bytes=resident_bytes(self.pid) or 0,
             control_offset=control_offset,
             control_age_s=control_age_s,
+            detail={"ended": json.dumps(self.cancels.ended)} if self.cancels.ended else {},
         )
 
     def _share(self, found: QueueSnapshot) -> QueueShare:

@@ -28,6 +28,8 @@ class EndedCancels:
     def note(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
         """Take what is durable. Of a partition that went away, the next owner may still have the job before it."""
         for record, outcome in settled:
+            if isinstance(outcome, Cancelled) and outcome.by is not None:
+                self._cancels.note_cancelled(outcome.by)
             if record.assignment.is_active and self._has_ended(record, outcome):
                 self._cancels.note_ended(record)
 

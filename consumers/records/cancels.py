@@ -18,6 +18,8 @@ NAME_BYTES: Final = 16
 """A job is known by a digest of its id: there may be a great many cancels, and ids of any length."""
 SHARED_S: Final = 60.0
 """Cancels of one operator for one reason share what is known of them, where they are over in the same minute."""
+MOST_COUNTED: Final = 50
+"""Of so many orders, the latest, it is known how many jobs they have ended."""
 
 
 class Cancels:
@@ -26,9 +28,10 @@ class Cancels:
     Attributes:
         stands: whether there is any; the only thing that a job costs while there is none.
         begun: how many have begun since the start of the process.
+        ended: {id of an order: how many jobs it has ended since then}, of the latest orders.
     """
 
-    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "begun", "stands")
+    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "begun", "ended", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,6 +41,7 @@ class Cancels:
         self._ended: deque[str] = deque()
         self.stands = False
         self.begun = 0
+        self.ended: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._jobs) + len(self._filters)
@@ -110,6 +114,14 @@ class Cancels:
         job_id = record.header(JOB_ID)
         if job_id is not None and name_of_job(job_id) in self._jobs:
             self._ended.append(job_id.decode("utf-8", "surrogateescape"))
+
+    def note_cancelled(self, by: Cancellation) -> None:
+        """Count a job that an order has ended."""
+        with self._lock:
+            count = self.ended.get(by.order_id, 0)
+            if not count and len(self.ended) >= MOST_COUNTED:
+                self.ended = dict(list(self.ended.items())[1 - MOST_COUNTED :])
+            self.ended[by.order_id] = count + 1
 
     def take_ended(self) -> list[str]:
         """Take the ids of the jobs that have ended since the last call while a cancel of them stood."""

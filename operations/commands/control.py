@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from datetime import UTC, datetime
+from typing import Final
 
 import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import INSTANT
 from ..cli.output import echo_line, print_json_line, print_table
-from ..control.giving import (
-    ending_options,
-    give,
-    giving_of,
-    giving_options,
-    instant_of,
-    lift,
-    target_options,
-    with_options,
-)
+from ..control.cancel_commands import cancel, uncancel
+from ..control.order_commands import ABOUT_JOBS, add_commands
 from ..control.worker_commands import worker
-
-Command = TypeVar("Command", bound=Callable[..., object])
 
 SHOWN_ORDERS: Final = 50
 """So many are shown to people unless they ask for more."""
@@ -43,80 +32,9 @@ def control() -> None:
     """
 
 
-@control.command(short_help="Let jobs wait.")
-@target_options
-@ending_options
-@giving_options
-@pass_app
-def pause(app: AppContext, /, *, until: datetime | timedelta | None, **options: Any) -> None:
-    """Let jobs wait: those of a queue, a job type, a tenant, a key or a partition.
-
-    They cost no attempt, and run in their order after `resume`. Running jobs end. Jobs that wait are counted as before.
-
-    \b
-    Examples:
-      stoker -A shop.jobs:pipeline control pause --queue mails --until 2h --reason "mail server is repaired"
-      stoker -A shop.jobs:pipeline control pause --type charge --wait
-      stoker -A shop.jobs:pipeline control pause --queue mails --key customer-7
-    """
-    giving, over_at = giving_of(options), instant_of(until)
-    give(app, giving, lambda control: control.pause(**options, until=over_at, reason=giving.reason))
-
-
-@control.command(short_help="End a pause.")
-@target_options
-@giving_options
-@pass_app
-def resume(app: AppContext, /, **options: Any) -> None:
-    """End the pause that was ordered with the same target.
-
-    Resuming a queue does not end the pauses of its types and keys: `stoker control list` shows what stands.
-    """
-    giving = giving_of(options)
-    lift(app, giving, lambda control: control.resume(**options, reason=giving.reason))
-
-
-_BLOCKED: Final = (
-    click.option("--type", "job_type", metavar="NAME", help="All jobs of this type."),
-    click.option("--tenant", metavar="NAME", help="All jobs of this tenant."),
-    click.option("--queue", metavar="QUEUE", help="With --key."),
-    click.option("--key", metavar="KEY", help="With --queue: its jobs with this ordering key."),
-)
-
-
-def _blocked_options(command: Command) -> Command:
-    return with_options(command, _BLOCKED)
-
-
-@control.command(short_help="Switch a job type, tenant or key off.")
-@_blocked_options
-@ending_options
-@giving_options
-@pass_app
-def block(app: AppContext, /, *, until: datetime | timedelta | None, **options: Any) -> None:
-    """Switch jobs off: a kill switch for a job type, a tenant or a key. It needs a --reason.
-
-    Blocked jobs wait as paused ones do. A block stands apart from all pauses, so that `resume` does not lift it by
-    accident.
-
-    \b
-    Example:
-      stoker -A shop.jobs:pipeline control block --type charge --wait --reason "charges twice, see the incident"
-    """
-    giving, over_at = giving_of(options), instant_of(until)
-    give(app, giving, lambda control: control.block(**options, until=over_at, reason=giving.reason))
-
-
-@control.command(short_help="End a block.")
-@_blocked_options
-@giving_options
-@pass_app
-def unblock(app: AppContext, /, **options: Any) -> None:
-    """End the block that was ordered with the same target."""
-    giving = giving_of(options)
-    lift(app, giving, lambda control: control.unblock(**options, reason=giving.reason))
-
-
+add_commands(control, ABOUT_JOBS)
+control.add_command(cancel)
+control.add_command(uncancel)
 control.add_command(worker)
 
 
@@ -126,7 +44,7 @@ control.add_command(worker)
 def list_orders(app: AppContext, *, as_json: bool) -> None:
     """Show the orders that stand, the oldest first."""
     from ...producers.control.standing import read_standing_orders
-    from ..control.order_log import STANDING_TITLES, standing_document, standing_row
+    from ..control.order_log import STANDING_TITLES, as_ordered, standing_document, standing_row
 
     now = datetime.now(UTC)
     orders = read_standing_orders(app.pipeline, app.cluster)
@@ -136,9 +54,9 @@ def list_orders(app: AppContext, *, as_json: bool) -> None:
         return
     standing = [order for order in orders if not order.is_over(now)]
     if standing:
-        print_table(STANDING_TITLES, [standing_row(order, now) for order in standing])
+        print_table(STANDING_TITLES, [standing_row(order, count, now) for order, count in as_ordered(standing)])
     else:
-        echo_line(f"no order stands for {app.pipeline.namespace}: nothing is paused or blocked")
+        echo_line(f"no order stands for {app.pipeline.namespace}: nothing is paused, blocked or cancelled")
 
 
 @control.command(short_help="Show who ordered what, and the answers.")
@@ -156,15 +74,16 @@ def list_orders(app: AppContext, *, as_json: bool) -> None:
 def log(app: AppContext, *, since: datetime | None, limit: int | None, as_json: bool) -> None:
     """Show who ordered what, the latest last, and how many of the living workers have taken it.
 
-    The trail is kept for 400 days.
+    ENDED is how many jobs an order to cancel has ended in the workers that run, since they started. The trail is kept
+    for 400 days. With --json, an order that names many jobs has a line for each.
     """
     from ...producers.control.answers import LIVING_S
-    from ...producers.control.standing import read_given_orders, read_workers
+    from ...producers.control.standing import as_given, read_given_orders, read_workers
     from ..control.order_log import LOG_TITLES, log_document, log_row
 
     workers = read_workers(app.pipeline, app.cluster, time.time() - LIVING_S)
     given = read_given_orders(app.pipeline, app.cluster, None if since is None else since.timestamp())
-    shown = deque(given, maxlen=limit or (None if as_json else SHOWN_ORDERS))
+    shown = deque(given if as_json else as_given(given), maxlen=limit or (None if as_json else SHOWN_ORDERS))
     if as_json:
         for one in shown:
             print_json_line(log_document(one, workers))

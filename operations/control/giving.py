@@ -23,7 +23,9 @@ NOTHING_LIFTED: Final = "no such order stands, so this one lifts nothing: `stoke
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
-_GIVING: Final = (
+Option = Callable[[Any], Any]  # as click makes them, for functions of any kind
+
+GIVING: Final = (
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who find it later."),
     click.option(
         "--operator",
@@ -37,10 +39,20 @@ _GIVING: Final = (
     ),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
 )
-_UNTIL: Final = click.option(
-    "--until", type=FromNow(), help="When it is over: 2h, or an instant (RFC 3339).  [default: until it is lifted]"
-)
-_TARGETS: Final = (
+
+
+def until_option(default: str) -> Option:
+    """The option for when an order is over."""
+    return click.option(
+        "--until",
+        type=FromNow(),
+        callback=lambda _context, _option, value: instant_of(value),
+        help=f"When it is over: 2h, or an instant (RFC 3339).  [default: {default}]",
+    )
+
+
+UNTIL: Final = until_option("until it is lifted")
+TARGETS: Final = (
     click.option("--queue", metavar="QUEUE", help="All jobs of this queue."),
     click.option("--type", "job_type", metavar="NAME", help="All jobs of this type."),
     click.option("--key", metavar="KEY", help="With --queue: its jobs with this ordering key."),
@@ -49,26 +61,32 @@ _TARGETS: Final = (
 )
 
 
-def giving_options(command: Command) -> Command:
-    """Add the options that all orders have."""
-    return with_options(command, _GIVING)
+BLOCKED: Final = (
+    click.option("--type", "job_type", metavar="NAME", help="All jobs of this type."),
+    click.option("--tenant", metavar="NAME", help="All jobs of this tenant."),
+    click.option("--queue", metavar="QUEUE", help="With --key."),
+    click.option("--key", metavar="KEY", help="With --queue: its jobs with this ordering key."),
+)
+DISCARD: Final = click.option(
+    "--discard", is_flag=True, help="Let the jobs end as cancelled, and not wait; also those that run."
+)
+WORKERS: Final = (
+    click.option("--worker", metavar="ID", help="This worker, as `stoker workers` shows it."),
+    click.option("--host", metavar="NAME", help="All workers of this host."),
+    click.option("--all", "everyone", is_flag=True, help="All workers."),
+)
 
 
-def ending_options(command: Command) -> Command:
-    """Add those of orders that may be over by themselves."""
-    return with_options(command, (_UNTIL,))
-
-
-def target_options(command: Command) -> Command:
-    """Add those that name jobs."""
-    return with_options(command, _TARGETS)
-
-
-def with_options(command: Command, options: tuple[Callable[[Command], Command], ...]) -> Command:
+def with_options(command: Command, options: tuple[Option, ...]) -> Command:
     """Add options, to be shown in this order."""
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def with_all(*options: Option) -> Callable[[Command], Command]:
+    """The same as a decorator."""
+    return lambda command: with_options(command, options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +101,7 @@ class Giving:
 
 
 def giving_of(options: dict[str, Any]) -> Giving:
-    """Take the options of `giving_options` out of those of the command."""
+    """Take the options of `GIVING` out of those of the command."""
     return Giving(**{name: options.pop(name) for name in ("reason", "operator", "wait", "timeout", "as_json")})
 
 
@@ -106,9 +124,9 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     if giving.as_json:
         print_json_line(receipt_document(receipt, answers))
     else:
-        _tell(receipt.order, answers)
+        _tell(receipt, answers)
     if answers is not None and answers.missing:
-        raise Failure(_missing(receipt.order, answers, giving.timeout), ExitCode.FINDING)
+        raise Failure(_missing(receipt, answers, giving.timeout), ExitCode.FINDING)
 
 
 def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
@@ -127,8 +145,8 @@ def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     give(app, giving, noted)
 
 
-def _tell(order: ControlOrder, answers: Answers | None) -> None:
-    echo_line(f"ordered: {described(order)} (order {order.order_id})")
+def _tell(receipt: OrderReceipt, answers: Answers | None) -> None:
+    echo_line(f"ordered: {described(receipt.order, receipt.count)} (order {receipt.order_id})")
     if answers is None:
         echo_line("workers take it within a second; `--wait` waits for their answers, `stoker control log` shows them")
     elif not answers.answers:
@@ -138,20 +156,22 @@ def _tell(order: ControlOrder, answers: Answers | None) -> None:
         echo_line("taken by the one worker that runs" if count == 1 else f"taken by all {count} workers")
 
 
-def described(order: ControlOrder) -> str:
-    """An order in words: `pause queue mails until 2013-01-01 05:17:00Z`."""
+def described(order: ControlOrder, count: int = 1) -> str:
+    """An order in words, of which there may be many: `pause queue mails until 2013-01-01 05:17:00Z`."""
     from ...topology.wire.orders import ONCE, in_words
 
     until = (
         "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     )
-    return f"{order.verb} {in_words(order)}{until}"
+    discard = " and discard" if order.discard else ""
+    return f"{order.verb}{discard} {in_words(order) if count == 1 else f'{count:,} jobs'}{until}"
 
 
-def _missing(order: ControlOrder, answers: Answers, timeout: timedelta) -> str:
+def _missing(receipt: OrderReceipt, answers: Answers, timeout: timedelta) -> str:
+    ordered = described(receipt.order, receipt.count)
     listed = "".join(f"\n  - {_excuse(answer)}" for answer in answers.missing)
     return (
-        f"{len(answers.missing)} of {len(answers.answers)} workers have not taken the order to {described(order)} "
+        f"{len(answers.missing)} of {len(answers.answers)} workers have not taken the order to {ordered} "
         f"within {timeout.total_seconds():g} s:{listed}\n"
         "The order stands: each takes it when it goes on. `stoker workers` shows whether they do."
     )
@@ -166,16 +186,17 @@ def _excuse(answer: Answer) -> str:
 def receipt_document(receipt: OrderReceipt, answers: Answers | None) -> dict[str, object]:
     """An order that was given, for `--json`."""
     return {
-        **order_document(receipt.order),
+        **order_document(receipt.order, receipt.count),
         "offset": receipt.offset,
         "taken_by_all": None if answers is None else answers.is_taken_by_all,
         "answers": None if answers is None else [_answer_document(answer) for answer in answers.answers],
     }
 
 
-def order_document(order: ControlOrder) -> dict[str, object]:
-    """An order for programs."""
+def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
+    """An order for programs; of many jobs their number."""
     from ...schemas import wire_text
+    from ...topology.wire.orders import FILTER_ORDER
 
     target = {
         "queue": order.queue,
@@ -183,7 +204,11 @@ def order_document(order: ControlOrder) -> dict[str, object]:
         "key": None if order.key is None else wire_text(order.key),
         "tenant": order.tenant,
         "partition": order.partition,
-        "job_id": order.job_id,
+        "job_id": order.job_id if count == 1 else None,
+        "job_count": None if count == 1 else count,
+        "before": order.before,
+        "discard": order.discard or None,
+        "order_id": order.detail.get(FILTER_ORDER),
         "worker": order.worker,
         "host": order.worker_host,
     }

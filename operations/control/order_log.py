@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from ..cli.output import age_since
+from ...topology.wire.orders import Verb
+from ..cli.output import Figure, age_since
 from .giving import described, order_document
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ...producers.control.standing import GivenOrder
     from ...schemas.control_records import ControlOrder
 
-LOG_TITLES: Final = ("AT", "BY", "ORDER", "TAKEN", "REASON")
+LOG_TITLES: Final = ("AT", "BY", "ORDER", "TAKEN", "ENDED", "REASON")
 STANDING_TITLES: Final = ("ORDER", "SINCE", "BY", "REASON")
 
 
@@ -25,8 +26,9 @@ def log_row(given: GivenOrder, workers: StatusBook) -> Sequence[object]:
     return (
         f"{order.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
         f"{order.operator}@{order.host}",
-        described(order),
+        described(order, given.count),
         _taken(_answers(given, workers)),
+        Figure(f"{_ended(given, workers):,}" if _ends_jobs(order) else "-"),
         order.reason or "-",
     )
 
@@ -40,7 +42,18 @@ def log_document(given: GivenOrder, workers: StatusBook) -> dict[str, object]:
         "taken_by_all": answers.is_taken_by_all,
         "taken": [answer.worker for answer in answers.taken],
         "not_taken": [answer.worker for answer in answers.missing],
+        "ended": _ended(given, workers) if _ends_jobs(given.order) else None,
     }
+
+
+def _ends_jobs(order: ControlOrder) -> bool:
+    return order.verb == Verb.CANCEL or order.discard
+
+
+def _ended(given: GivenOrder, workers: StatusBook) -> int:
+    """How many jobs the workers that live have ended for an order, since they started."""
+    now_s = time.time()
+    return sum(one.status.ended.get(given.order.order_id, 0) for one in workers.heard if one.is_living(now_s))
 
 
 def _answers(given: GivenOrder, workers: StatusBook) -> Answers:
@@ -53,11 +66,20 @@ def _taken(answers: Answers) -> str:
     return f"{len(answers.taken)} of {len(answers.answers)}"
 
 
-def standing_row(order: ControlOrder, now: datetime) -> Sequence[object]:
-    """One order that stands, for people."""
+def as_ordered(orders: Iterable[ControlOrder]) -> list[tuple[ControlOrder, int]]:
+    """Orders that stand, as people have given them: of one that names many jobs, the last one and how many stand."""
+    found: dict[str, tuple[ControlOrder, int]] = {}
+    for order in orders:
+        found[order.order_id] = order, found.get(order.order_id, (order, 0))[1] + 1
+    return list(found.values())
+
+
+def standing_row(order: ControlOrder, count: int, now: datetime) -> Sequence[object]:
+    """One order that stands, for people; of one by filter, its id as well, by which it is lifted."""
     over = " (over)" if order.is_over(now) else ""
     by = f"{order.operator}@{order.host}"
-    return (f"{described(order)}{over}", age_since(order.at), by, order.reason or "-")
+    named = f" (order {order.order_id})" if order.verb == Verb.CANCEL and order.job_id is None else ""
+    return (f"{described(order, count)}{over}{named}", age_since(order.at), by, order.reason or "-")
 
 
 def standing_document(order: ControlOrder, now: datetime) -> dict[str, object]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,23 +14,11 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
 from ..cli.parameters import Duration
-from .giving import ending_options, give, giving_of, giving_options, instant_of, lift, with_options
+from .giving import WORKERS, with_all
+from .order_commands import ABOUT_WORKERS, add_commands
 
 if TYPE_CHECKING:
     from ...producers.control import Answers
-
-Command = TypeVar("Command", bound=Callable[..., object])
-
-_WORKERS: Final = (
-    click.option("--worker", metavar="ID", help="This worker, as `stoker workers` shows it."),
-    click.option("--host", metavar="NAME", help="All workers of this host."),
-    click.option("--all", "everyone", is_flag=True, help="All workers."),
-)
-
-
-def worker_options(command: Command) -> Command:
-    """Add the options that name workers."""
-    return with_options(command, _WORKERS)
 
 
 def _target_of(options: dict[str, Any]) -> dict[str, str | None]:
@@ -45,51 +33,21 @@ def _target_of(options: dict[str, Any]) -> dict[str, str | None]:
     return {"worker": worker, "host": host}
 
 
+def _arguments(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a method of `Control`, of the command's options."""
+    return {**_target_of(options), **options}
+
+
 @click.group(short_help="Let workers be quiet, stop, or show what they are doing.")
 def worker() -> None:
     """Let workers be quiet, work on, stop, or show what they are doing."""
 
 
-@worker.command(short_help="Let workers start no job.")
-@worker_options
-@ending_options
-@giving_options
-@pass_app
-def quiet(app: AppContext, /, *, until: datetime | timedelta | None, **options: Any) -> None:
-    """Let workers start no job, until `work`. Running jobs end.
-
-    Their partitions stay with them, and the jobs in these wait: to give them to other workers, stop the worker.
-    """
-    giving, target, over_at = giving_of(options), _target_of(options), instant_of(until)
-    give(app, giving, lambda control: control.worker_quiet(**target, until=over_at, reason=giving.reason))
-
-
-@worker.command(short_help="Let quiet workers start jobs again.")
-@worker_options
-@giving_options
-@pass_app
-def work(app: AppContext, /, **options: Any) -> None:
-    """Let workers start jobs again: ends `quiet` that was ordered with the same target."""
-    giving, target = giving_of(options), _target_of(options)
-    lift(app, giving, lambda control: control.worker_work(**target, reason=giving.reason))
-
-
-@worker.command(short_help="Let workers shut down.")
-@worker_options
-@giving_options
-@pass_app
-def stop(app: AppContext, /, **options: Any) -> None:
-    """Let workers shut down gracefully, as at SIGTERM: those that run now.
-
-    What supervises them (`--processes`, systemd, Kubernetes) starts others in their place, as after any end. These are
-    not meant.
-    """
-    giving, target = giving_of(options), _target_of(options)
-    give(app, giving, lambda control: control.worker_stop(**target, reason=giving.reason))
+add_commands(worker, ABOUT_WORKERS, _arguments)
 
 
 @worker.command(short_help="Show what workers are doing.")
-@worker_options
+@with_all(*WORKERS)
 @click.option("--timeout", type=Duration(), default="10s", show_default=True, help="How long to wait for the answers.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_app

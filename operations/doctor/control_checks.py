@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from ...producers.control.answers import HeardStatus
 from ...producers.control.errors import ControlNotReady
-from ...producers.control.standing import read_standing_orders, read_workers
+from ...producers.control.standing import STANDING, StandingOrders, read_workers
 from ...schemas.control_records import WorkerState
 from ...topology import ClusterSettings, NotAuthorized, Pipeline, Queue
 from ...topology.cluster.settings import ClusterUnreachable
+from ...topology.wire.orders import Verb
 from ..cluster_view import ConsumerGroup
 from .cluster_checks import CLUSTER
 from .facts import Facts
@@ -33,7 +36,7 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     if not facts.has(pipeline.audit_topic):
         yield broken(PROMISE, CLUSTER, f"{pipeline.audit_topic} is missing, so no order can be given", _APPLY)
     try:
-        standing = read_standing_orders(pipeline, cluster)
+        standing = _Standing.read(pipeline, cluster)
         now_s = time.time()
         heard = read_workers(pipeline, cluster, now_s - RECENT_S).heard
     except (ControlNotReady, ClusterUnreachable, NotAuthorized) as error:
@@ -43,9 +46,32 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     yield from findings
     if not findings:
         living = sum(one.is_living(now_s) for one in heard)
-        yield held(
-            PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, standing orders: {len(standing)})"
-        )
+        yield held(PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How many orders stand: all but cancels of single jobs, those by filter among them, and those of single jobs."""
+
+    orders: int
+    filters: int
+    jobs: int
+
+    @classmethod
+    def read(cls, pipeline: Pipeline, cluster: ClusterSettings) -> Self:
+        """Read them."""
+        standing = StandingOrders(pipeline, cluster, STANDING)
+        try:
+            found = standing.read()
+            filters = sum(order.verb == Verb.CANCEL for order in found)
+            return cls(len(found), filters, standing.cancelled_jobs)
+        finally:
+            standing.close()
+
+    def __str__(self) -> str:
+        filters = f", {self.filters} of them cancels by filter" if self.filters else ""
+        jobs = f", jobs cancelled by id: {self.jobs}" if self.jobs else ""
+        return f"standing orders: {self.orders}{filters}{jobs}"
 
 
 def _topics(pipeline: Pipeline) -> tuple[str, str]:

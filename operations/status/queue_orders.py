@@ -1,15 +1,18 @@
-"""Which orders of operators hold back the jobs of a queue: the pauses and blocks that stand on the control topic."""
+"""Which orders that stand hold back or end the jobs of a queue: pauses, blocks and cancels by filter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from ...producers.control.errors import ControlNotReady
 from ...producers.control.standing import StandingOrders
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ...topology.wire.orders import Verb, in_words
+
+WORDS: Final[Mapping[str, str]] = {Verb.PAUSE: "paused", Verb.BLOCK: "blocked"}
 
 
 class QueueOrders:
@@ -21,7 +24,7 @@ class QueueOrders:
 
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
         self._pipeline = pipeline
-        self._standing = StandingOrders(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK))
+        self._standing = StandingOrders(pipeline, cluster, (Verb.PAUSE, Verb.BLOCK, Verb.CANCEL))
         self._orders: list[ControlOrder] = []
         self.fault = ""
 
@@ -38,7 +41,7 @@ class QueueOrders:
             self.fault = f"whether jobs are paused is not known: {error}"
 
     def of(self, queue: str) -> tuple[ControlOrder, ...]:
-        """Those that hold back jobs of this queue, the oldest first."""
+        """Those that hold back or end jobs of this queue, the oldest first."""
         now = datetime.now(UTC)
         return tuple(order for order in self._orders if self._concerns(order, queue) and not order.is_over(now))
 
@@ -57,7 +60,7 @@ def order_lines(orders: Iterable[ControlOrder]) -> list[str]:
 
 
 def _line(order: ControlOrder) -> str:
-    word = "paused" if order.verb == Verb.PAUSE else "blocked"
+    word = "discarded" if order.discard else WORDS.get(order.verb, "cancelled")
     until = "" if order.until is None else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     why = f": {order.reason}" if order.reason else ""
     since = f"{order.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -102,7 +102,7 @@ class QueueStatus:
         holdups: the jobs for which its partitions wait, as the workers report them.
         waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
         retention: how long the queue declares to keep jobs.
-        orders: the pauses and blocks that hold back jobs of it.
+        orders: the pauses, blocks and cancels by filter that hold back or end jobs of it.
         obstacles: why waiting jobs do not run, each with how to fix it; empty when they do or nothing waits.
     """
 

@@ -29,6 +29,27 @@ def cancel_until(pipeline: Pipeline, now: datetime) -> datetime:
     return now + max([STANDS_FOR, *(queue.retention for queue in pipeline.queues.values())])
 
 
+def cancels(
+    order: ControlOrder, pipeline: Pipeline, job_ids: Collection[str], older_than: timedelta | datetime | None
+) -> list[ControlOrder]:
+    """The orders that cancel these jobs, or those that the fields of the order name as a filter.
+
+    Raises:
+        OrderRefused: nothing is named, or ids and a filter, or what is named makes no sense.
+        UnknownName: there is no such queue or job type.
+    """
+    order = replace(order, until=order.until or cancel_until(pipeline, order.at))
+    if not job_ids:
+        return [cancel_by_filter(order, pipeline, older_than)]
+    if any(found is not None for found in (*_filter_of(order), older_than)):
+        raise OrderRefused(order.verb, NAME_JOBS)
+    return cancels_by_id(order, job_ids)
+
+
+def _filter_of(order: ControlOrder) -> tuple[object, ...]:
+    return order.queue, order.job_type, order.key, order.tenant
+
+
 def cancels_by_id(order: ControlOrder, job_ids: Iterable[str]) -> list[ControlOrder]:
     """One order for each job, all with the id of the order.
 
@@ -48,8 +69,7 @@ def cancel_by_filter(order: ControlOrder, pipeline: Pipeline, older_than: timede
         OrderRefused: it names no jobs, or has no reason.
         UnknownName: there is no such queue or job type.
     """
-    named = (order.queue, order.job_type, order.key, order.tenant, older_than)
-    if all(found is None for found in named):
+    if all(found is None for found in (*_filter_of(order), older_than)):
         raise OrderRefused(order.verb, NAME_JOBS)
     if not order.reason.strip():
         raise OrderRefused(order.verb, "by a filter it needs a reason, for those who find it later")

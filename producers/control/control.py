@@ -16,7 +16,7 @@ from ...topology.cluster.admin import Administration
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.orders import Verb
-from .cancelling import NAME_JOBS, cancel_by_filter, cancel_until, cancels_by_id, chunks, uncancels
+from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
 from .order_writer import OrderWriter
@@ -172,15 +172,9 @@ class Control:
             ControlError, ClusterUnreachable, NotAuthorized: the order could not be given. Of more than 10,000 ids,
                 the first ones may be cancelled then; give it again.
         """
-        order = self.order(Verb.CANCEL)
-        until = until or cancel_until(self._pipeline, order.at)
-        order = replace(order, queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant, until=until)
-        order = replace(order, reason=reason)
-        if not job_ids:
-            return self.give(cancel_by_filter(order, self._pipeline, older_than))
-        if any(found is not None for found in (queue, job_type, key, tenant, older_than)):
-            raise OrderRefused(Verb.CANCEL, NAME_JOBS)
-        return self._give_as_one(cancels_by_id(order, job_ids))
+        order = replace(self.order(Verb.CANCEL), queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant)
+        order = replace(order, until=until, reason=reason)
+        return self.give_as_one(cancels(order, self._pipeline, job_ids, older_than))
 
     def uncancel(self, *job_ids: str, order_id: str | None = None, reason: str = "") -> OrderReceipt:
         """Lift cancels: what has not ended runs. Raises as `cancel`.
@@ -189,7 +183,7 @@ class Control:
             order_id: of the order that has cancelled jobs by a filter.
         """
         order = replace(self.order(Verb.UNCANCEL), reason=reason)
-        return self._give_as_one(uncancels(order, job_ids, order_id))
+        return self.give_as_one(uncancels(order, job_ids, order_id))
 
     def worker_quiet(
         self,
@@ -248,8 +242,8 @@ class Control:
             for order, offset in zip(orders, offsets, strict=True)
         ]
 
-    def _give_as_one(self, orders: list[ControlOrder]) -> OrderReceipt:
-        """Give many orders of one id, in as few transactions as they fit; the receipt is that of all."""
+    def give_as_one(self, orders: list[ControlOrder]) -> OrderReceipt:
+        """Give orders of one id, at least one, in as few transactions as they fit; the receipt is that of all."""
         for chunk in chunks(orders):
             receipt = self.give_all(chunk)[-1]
         return replace(receipt, count=len(orders))

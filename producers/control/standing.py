@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Final, cast
 
 from confluent_kafka import Message
@@ -12,7 +13,7 @@ from ...schemas import Undecodable, UnknownSchema
 from ...schemas.control_records import ControlOrder, decode_order
 from ...topology import ClusterSettings, Pipeline
 from ...topology.wire.headers import ORDER_OFFSET, HeaderList, header_map
-from ...topology.wire.orders import LIFTS, ONCE, Verb
+from ...topology.wire.orders import LIFTS, ONCE, Verb, cancelled_by
 from .answers import StatusBook
 from .log_reader import QUICK_END_MS, READ_WITHIN_S, LogReader, asking, read_log
 
@@ -22,21 +23,32 @@ STANDING: Final = frozenset(Verb) - ONCE - frozenset(LIFTS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOrder:
-    """An order as the audit topic has it, and its offset on the control topic."""
+    """An order as the audit topic has it, and its offset on the control topic.
+
+    Attributes:
+        count: so many jobs are named one by one; `order` has the last of them.
+    """
 
     order: ControlOrder
     offset: int
+    count: int = 1
 
 
 class StandingOrders:
     """The orders that stand, read on from where the last look was. Not thread-safe.
 
+    Cancels of single jobs are counted and not kept, unless they are asked for: there may be a great many.
+
     Args:
-        verbs: of the orders to keep; there may be many more of others.
+        verbs: of the orders to keep.
     """
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str], *, with_jobs: bool = False
+    ) -> None:
         self._topic, self._cluster, self._verbs = pipeline.control_topic, cluster, verbs
+        self._with_jobs = with_jobs
+        self._jobs: set[bytes | str | None] = set()
         self._reader: LogReader | None = None
         self._found: dict[bytes | str | None, ControlOrder] = {}
 
@@ -60,8 +72,17 @@ class StandingOrders:
             self._reader.start(self._reader.ask_end(timeout_s)[0])
         return self._reader
 
+    @property
+    def cancelled_jobs(self) -> int:
+        """How many jobs are cancelled one by one, as of the last look."""
+        return len(self._jobs)
+
     def _note(self, message: Message) -> None:
         self._found.pop(message.key(), None)
+        if cancelled_by(_bytes_of(message.key()))[0] is not None:
+            (self._jobs.discard if message.value() is None else self._jobs.add)(message.key())
+            if not self._with_jobs:
+                return
         order = _order_of(message)
         if order is not None and order.verb in self._verbs:
             self._found[message.key()] = order
@@ -70,8 +91,8 @@ class StandingOrders:
 def read_standing_orders(
     pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str] = STANDING
 ) -> list[ControlOrder]:
-    """The orders of these verbs that stand. Raises as `read_log`."""
-    standing = StandingOrders(pipeline, cluster, verbs)
+    """The orders of these verbs that stand, those about single jobs as well. Raises as `read_log`."""
+    standing = StandingOrders(pipeline, cluster, verbs, with_jobs=True)
     try:
         return standing.read()
     finally:
@@ -94,6 +115,17 @@ def read_workers(pipeline: Pipeline, cluster: ClusterSettings, since_s: float | 
     book = StatusBook()
     book.note(read_log(cluster, pipeline.workers_topic, since_s=since_s))
     return book
+
+
+def as_given(given: Iterable[GivenOrder]) -> Iterator[GivenOrder]:
+    """Orders as people have given them: one that names many jobs is one order."""
+    for _, some in groupby(given, key=lambda one: one.order.order_id):
+        *before, last = some
+        yield replace(last, count=len(before) + 1)
+
+
+def _bytes_of(key: bytes | str | None) -> bytes:
+    return key.encode() if isinstance(key, str) else key or b""
 
 
 def _order_of(message: Message) -> ControlOrder | None:

@@ -40,13 +40,26 @@ def committed_offsets(
     timeout_s: float,
     on_complaint: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[Partition, int]:
+    """As `committed_places`, the offsets alone: {partition: first offset that is not committed}."""
+    found = committed_places(cluster, group, partitions, timeout_s, on_complaint)
+    return {partition: place.offset for partition, place in found.items()}
+
+
+def committed_places(
+    cluster: ClusterSettings,
+    group: str,
+    partitions: Collection[Partition],
+    timeout_s: float,
+    on_complaint: Callable[[KafkaError], None] = lambda _error: None,
+) -> dict[Partition, TopicPartition]:
     """Ask how far a group has committed; a coordinator that is about to come or go is asked again.
 
     Args:
         on_complaint: takes the client's messages about its connections.
 
     Returns:
-        {partition: first offset that is not committed}; a partition without a commit is left out.
+        {partition: the first offset that is not committed, with its metadata}; a partition without a commit is left
+        out.
 
     Raises:
         KafkaException: no answer within `timeout_s`, or one that waiting does not heal.
@@ -70,12 +83,12 @@ def committed_offsets(
         consumer.close()
 
 
-def _ask(consumer: Consumer, partitions: Collection[Partition], give_up_s: float) -> dict[Partition, int]:
+def _ask(consumer: Consumer, partitions: Collection[Partition], give_up_s: float) -> dict[Partition, TopicPartition]:
     while True:
         try:
             asked = [TopicPartition(*partition) for partition in partitions]
             found = consumer.committed(asked, timeout=_SLICE_S)
-            return _offsets(found)
+            return _places(found)
         except KafkaException as failed:
             code = failed.args[0].code()
             if code in _NOTHING:
@@ -94,8 +107,8 @@ def _raise_if_forbidden(consumer: Consumer) -> None:
         raise KafkaException(error)
 
 
-def _offsets(found: Collection[TopicPartition]) -> dict[Partition, int]:
+def _places(found: Collection[TopicPartition]) -> dict[Partition, TopicPartition]:
     for partition in found:
         if partition.error is not None and partition.error.code() not in _NOTHING:
             raise KafkaException(partition.error)
-    return {(partition.topic, partition.partition): partition.offset for partition in found if partition.offset >= 0}
+    return {(partition.topic, partition.partition): partition for partition in found if partition.offset >= 0}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from stoker.operations.cli.exit_codes import ExitCode
+from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop
 from support.scenes.worker import running_worker
@@ -78,9 +79,65 @@ def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None
     assert "gone" in shop.stoker("workers", "--all").output
 
 
+def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: ClusterSettings) -> None:
+    """Nothing is ordered before the answer is yes; a dry run only counts."""
+    with Producer(shop.pipeline, cluster) as producer:
+        mail = shop.pipeline.job_types["send_mail"]
+        producer.enqueue_many(mail.call(7) for _ in range(20))
+        producer.enqueue(mail.with_options(delay=timedelta(days=1)), 7)
+    counted = json.loads(shop.stoker("control", "cancel", "--type", "send_mail", "--dry-run", "--json").stdout)
+    assert (counted["jobs"], counted["states"], counted["ordered"]) == (21, {"waiting": 20, "delayed": 1}, False)
+    assert counted["types"] == [{"queue": "mails", "type": "send_mail", "jobs": 21}]
+    words = ("control", "cancel", "--type", "send_mail", "--reason", "wrong price")
+    refused = shop.stoker(*words)
+    assert refused.exit_code == ExitCode.REFUSED
+    assert "21 jobs not ended: 1 delayed, 20 waiting" in refused.output
+    assert "Cancel 21 jobs?" in refused.output
+    assert "no order was given" in shop.stoker("control", "log").output
+    older = shop.stoker("control", "cancel", "--queue", "mails", "--older-than", "1h", "--dry-run")
+    assert "0 jobs not ended" in older.output
+    ordered = shop.stoker(*words, "--yes")
+    assert "ordered: cancel type send_mail enqueued before" in ordered.output
+    assert "cancelled: type send_mail" in shop.stoker("queues", "--sample", "0s").output
+    with running_worker(shop.pipeline, cluster, worker_id="w1") as running:
+        running.wait_outcomes(Cancelled=21)
+        wait_until(lambda: "21" in _last_ended(shop), what="the status of the worker")
+    order_id = json.loads(shop.stoker("control", "list", "--json").stdout)["order_id"]
+    assert f"(order {order_id})" in shop.stoker("control", "list").output
+    assert shop.stoker("control", "uncancel", "--order", order_id).exit_code == 0
+    assert "no order stands" in shop.stoker("control", "list").output
+
+
+def _last_ended(shop: Shop) -> str:
+    """How many jobs the last order has ended."""
+    return str(json.loads(shop.stoker("control", "log", "--limit", "1", "--json").stdout)["ended"])
+
+
+def test_many_ids_are_one_order(shop: Shop, cluster: ClusterSettings, tmp_path: Path) -> None:
+    """From a file and the command line; shown and listed as one, and each of them in JSON."""
+    (tmp_path / "ids").write_text("job-1\njob-2\n\n")
+    with Producer(shop.pipeline, cluster) as producer:
+        producer.enqueue(shop.pipeline.job_types["send_mail"].with_options(job_id="job-2"), 7)
+    words = ("control", "cancel", "job-3", "--ids-from", str(tmp_path / "ids"))
+    dry = shop.stoker(*words, "--dry-run")
+    assert "would order: cancel 3 jobs until" in dry.output
+    assert "2 ids of no job that waits" in dry.output
+    ordered = json.loads(shop.stoker(*words, "--json").stdout)
+    assert (ordered["target"], ordered["verb"]) == ({"job_count": 3}, "cancel")
+    listed = [json.loads(line) for line in shop.stoker("control", "list", "--json").stdout.splitlines()]
+    assert {found["target"]["job_id"] for found in listed} == {"job-1", "job-2", "job-3"}
+    assert shop.stoker("control", "list").output.count("cancel 3 jobs") == 1
+    assert shop.stoker("control", "log").output.count("cancel 3 jobs") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["cancel"], "by their ids, or by a filter"),
+        (["cancel", "--type", "send_mail"], "needs a reason"),
+        (["cancel", "--type", "send_mial", "--reason", "x"], "did you mean send_mail"),
+        (["cancel", "job-1", "--queue", "mails"], "by their ids, or by a filter"),
+        (["uncancel"], "or the order that has cancelled them"),
         (["pause"], "name one target"),
         (["pause", "--queue", "mials"], "did you mean mails"),
         (["pause", "--queue", "mails", "--type", "send_mail"], "name one target"),

@@ -1,0 +1,175 @@
+"""`stoker control cancel` and `uncancel`: by ids, or by a filter of which the count is shown first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import click
+
+from ..cli.app import AppContext, pass_app
+from ..cli.filter_options import stored_job_failures
+from ..cli.parameters import FromNow
+from ..cli.publishing import Printer, confirm, shown_reading, some
+from .giving import GIVING, Giving, described, give, giving_of, order_document, until_option, with_all
+
+if TYPE_CHECKING:
+    from ...producers.control import Control, OrderReceipt
+    from ...schemas.control_records import ControlOrder
+    from ..status.waiting_jobs import WaitingJobs
+
+_IDS: Final = click.option(
+    "--ids-from", type=click.File("r"), metavar="FILE", help="Read ids from this file too, one a line; - reads stdin."
+)
+_FILTERS: Final = (
+    click.option("--type", "job_type", metavar="NAME", help="Jobs of this type."),
+    click.option("--key", metavar="KEY", help="Jobs with this ordering key."),
+    click.option("--tenant", metavar="NAME", help="Jobs of this tenant."),
+    click.option("--queue", metavar="QUEUE", help="Jobs of this queue."),
+    click.option(
+        "--older-than",
+        type=FromNow(),
+        metavar="DURATION|INSTANT",
+        help="Jobs that were enqueued so long ago, or before this instant.  [default: before now]",
+    ),
+)
+_UNTIL: Final = until_option("in 30 days, or after the longest retention of a queue")
+_ASKING: Final = (
+    click.option("--dry-run", is_flag=True, help="Show the count, order nothing."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is to be cancelled, and how that is asked for."""
+
+    job_ids: tuple[str, ...]
+    target: dict[str, Any]  # by the names of `ControlOrder`, as click gives them
+    older_than: timedelta | datetime | None
+    giving: Giving
+
+    def orders(self, app: AppContext, control: Control) -> list[ControlOrder]:
+        """The orders, which are not given yet."""
+        from ...producers.control.cancelling import cancels
+        from ...topology.wire.orders import Verb
+
+        key = self.target["key"]
+        target = {**self.target, "key": None if key is None else key.encode()}
+        order = replace(control.order(Verb.CANCEL), **target, reason=self.giving.reason)
+        return cancels(order, app.pipeline, self.job_ids, self.older_than)
+
+    @property
+    def printer(self) -> Printer:
+        """Where lines for people go."""
+        return Printer(as_json=self.giving.as_json)
+
+
+@click.command(short_help="Let jobs end without running.")
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@with_all(_IDS, *_FILTERS, _UNTIL, *_ASKING, *GIVING)
+@pass_app
+def cancel(
+    app: AppContext,
+    /,
+    *,
+    job_ids: tuple[str, ...],
+    ids_from: TextIO | None,
+    older_than: timedelta | datetime | None,
+    dry_run: bool,
+    yes: bool,
+    **options: Any,
+) -> None:
+    """Let jobs end as cancelled: those of these ids, or those that a filter takes. By a filter it needs a --reason.
+
+    A job that waits, is delayed or is to be retried does not run (again). One that runs is interrupted, and may clean
+    up. None costs an attempt. An id is cancelled also before its job is enqueued. A filter takes what was enqueued
+    before the order, and all that it names must hold; `block --discard` is for jobs that are still to come.
+
+    By a filter the command reads what waits, shows how many jobs the order means, and asks.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline control cancel 018f3a9e-7c1d --reason "ordered twice" --wait
+      stoker -A shop.jobs:pipeline control cancel --ids-from ids.txt --wait
+      stoker -A shop.jobs:pipeline control cancel --type send_mail --older-than 2h --dry-run
+      stoker -A shop.jobs:pipeline control cancel --tenant acme --reason "has left us" --yes
+    """
+    giving = giving_of(options)
+    named = (*job_ids, *_lines(ids_from))
+    wanted = _Wanted(job_ids=named, target=options, older_than=older_than, giving=giving)
+    if dry_run:
+        _show(app, replace(wanted, giving=replace(giving, reason=giving.reason or "none, for a dry run")))
+    else:
+        give(app, giving, lambda control: _cancel(app, control, wanted, yes=yes))
+
+
+@click.command(short_help="Lift cancels.")
+@click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
+@click.option("--order", "order_id", metavar="ID", help="The order that has cancelled jobs by a filter.")
+@with_all(*GIVING)
+@pass_app
+def uncancel(app: AppContext, /, *, job_ids: tuple[str, ...], order_id: str | None, **options: Any) -> None:
+    """Lift cancels of these jobs, or a cancel by filter: what has not ended runs.
+
+    `stoker control list` shows the cancels that stand, with their ids.
+    """
+    giving = giving_of(options)
+    give(app, giving, lambda control: control.uncancel(*job_ids, order_id=order_id, reason=giving.reason))
+
+
+def _lines(file: TextIO | None) -> list[str]:
+    return [] if file is None else [word for line in file if (word := line.strip())]
+
+
+def _cancel(app: AppContext, control: Control, wanted: _Wanted, *, yes: bool) -> OrderReceipt:
+    orders = wanted.orders(app, control)
+    if not wanted.job_ids:
+        found = _count(app, orders[0], ())
+        _tell_count(wanted.printer, found)
+        confirm(f"Cancel {some(found.total, 'job')}?", yes=yes)
+    return control.give_as_one(orders)
+
+
+def _show(app: AppContext, wanted: _Wanted) -> None:
+    """Show what the order would mean, and give none."""
+    from ...producers.control import Control
+
+    with Control(app.pipeline, app.cluster, operator=wanted.giving.operator) as control:
+        orders = wanted.orders(app, control)
+    found = _count(app, orders[0], wanted.job_ids)
+    wanted.printer.print_line(f"would order: {described(orders[0], len(orders))}")
+    _tell_count(wanted.printer, found)
+    if wanted.job_ids and found.total < len(orders):
+        wanted.printer.print_line(
+            f"{some(len(orders) - found.total, 'id')} of no job that waits: it runs, has ended, or is to come"
+        )
+    wanted.printer.print_document({**order_document(orders[0], len(orders)), "ordered": False, **_document(found)})
+
+
+def _count(app: AppContext, order: ControlOrder, job_ids: Iterable[str]) -> WaitingJobs:
+    from ..cluster_view import ClusterView
+    from ..status.waiting_jobs import count_waiting, is_meant_by
+
+    with shown_reading("the queues") as progress, stored_job_failures():
+        view = ClusterView(app.cluster)
+        return count_waiting(view, app.pipeline, order, is_meant_by(order, tuple(job_ids)), progress)
+
+
+def _tell_count(printer: Printer, found: WaitingJobs) -> None:
+    states = ", ".join(f"{count:,} {state}" for state, count in sorted(found.states.items()))
+    printer.print_line(f"{some(found.total, 'job')} not ended{f': {states}' if states else ''}")
+    for (queue, job_type), count in sorted(found.types.items()):
+        printer.print_line(f"  {count:>10,}  {job_type or '(no type)'} in {queue}")
+
+
+def _document(found: WaitingJobs) -> dict[str, object]:
+    return {
+        "jobs": found.total,
+        "states": dict(found.states),
+        "types": [
+            {"queue": queue, "type": job_type, "jobs": n} for (queue, job_type), n in sorted(found.types.items())
+        ],
+    }

@@ -1,0 +1,146 @@
+"""The commands that give an order each: one table of verbs, of which each becomes a command with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import click
+
+from ..cli.app import AppContext, pass_app
+from .giving import BLOCKED, DISCARD, GIVING, TARGETS, UNTIL, WORKERS, Option, give, giving_of, lift, with_options
+
+Method = Literal["pause", "resume", "block", "unblock", "worker_quiet", "worker_work", "worker_stop"]
+Options = dict[str, Any]  # as click gives them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderCommand:
+    """A command that gives one order.
+
+    Attributes:
+        method: of `Control`, which takes the command's options by their names.
+        options: its own, before those of all orders.
+        lifts: whether the order lifts another one.
+    """
+
+    name: str
+    method: Method
+    short_help: str
+    text: str
+    options: tuple[Option, ...]
+    lifts: bool = False
+
+
+ABOUT_JOBS: Final = (
+    OrderCommand(
+        name="pause",
+        method="pause",
+        short_help="Let jobs wait.",
+        text="""Let jobs wait: those of a queue, a job type, a tenant, a key or a partition.
+
+        They cost no attempt, and run in their order after `resume`. Running jobs end. Jobs that wait are counted as
+        before.
+
+        \b
+        Examples:
+          stoker -A shop.jobs:pipeline control pause --queue mails --until 2h --reason "mail server is repaired"
+          stoker -A shop.jobs:pipeline control pause --type charge --wait
+          stoker -A shop.jobs:pipeline control pause --queue mails --key customer-7
+        """,
+        options=(*TARGETS, UNTIL),
+    ),
+    OrderCommand(
+        name="resume",
+        method="resume",
+        short_help="End a pause.",
+        text="""End the pause that was ordered with the same target.
+
+        Resuming a queue does not end the pauses of its types and keys: `stoker control list` shows what stands.
+        """,
+        options=TARGETS,
+        lifts=True,
+    ),
+    OrderCommand(
+        name="block",
+        method="block",
+        short_help="Switch a job type, tenant or key off.",
+        text="""Switch jobs off: a kill switch for a job type, a tenant or a key. It needs a --reason.
+
+        Blocked jobs wait as paused ones do; with --discard they end as cancelled. A block stands apart from all pauses,
+        so that `resume` does not lift it by accident.
+
+        \b
+        Examples:
+          stoker -A shop.jobs:pipeline control block --type charge --wait --reason "charges twice, see the incident"
+          stoker -A shop.jobs:pipeline control block --tenant acme --discard --reason "has left us"
+        """,
+        options=(*BLOCKED, DISCARD, UNTIL),
+    ),
+    OrderCommand(
+        name="unblock",
+        method="unblock",
+        short_help="End a block.",
+        text="End the block that was ordered with the same target.",
+        options=BLOCKED,
+        lifts=True,
+    ),
+)
+
+ABOUT_WORKERS: Final = (
+    OrderCommand(
+        name="quiet",
+        method="worker_quiet",
+        short_help="Let workers start no job.",
+        text="""Let workers start no job, until `work`. Running jobs end.
+
+        Their partitions stay with them, and the jobs in these wait: to give them to other workers, stop the worker.
+        """,
+        options=(*WORKERS, UNTIL),
+    ),
+    OrderCommand(
+        name="work",
+        method="worker_work",
+        short_help="Let quiet workers start jobs again.",
+        text="Let workers start jobs again: ends `quiet` that was ordered with the same target.",
+        options=WORKERS,
+        lifts=True,
+    ),
+    OrderCommand(
+        name="stop",
+        method="worker_stop",
+        short_help="Let workers shut down.",
+        text="""Let workers shut down gracefully, as at SIGTERM: those that run now.
+
+        What supervises them (`--processes`, systemd, Kubernetes) starts others in their place, as after any end. These
+        are not meant.
+        """,
+        options=WORKERS,
+    ),
+)
+
+
+def add_commands(
+    group: click.Group, commands: Iterable[OrderCommand], target_of: Callable[[Options], Options] = dict
+) -> None:
+    """Add commands to a group.
+
+    Args:
+        target_of: makes the arguments of the method of the options of the command, but for those of all orders.
+    """
+    for row in commands:
+        group.add_command(_command(row, target_of))
+
+
+def _command(row: OrderCommand, target_of: Callable[[Options], Options]) -> click.Command:
+    @pass_app
+    def call(app: AppContext, /, **options: Any) -> None:
+        giving = giving_of(options)
+        target = target_of(options)
+        (lift if row.lifts else give)(
+            app, giving, lambda control: getattr(control, row.method)(**target, reason=giving.reason)
+        )
+
+    call.__doc__ = row.text
+    return click.command(row.name, short_help=row.short_help)(with_options(call, (*row.options, *GIVING)))
