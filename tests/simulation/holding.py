@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -14,11 +14,12 @@ from typing import Any, Final, cast
 from confluent_kafka import Message
 
 from simulation.virtual_time import CLOCK
+from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.forgetting import Forgetter
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
-from stoker.consumers.control.process import WorkerProcess
+from stoker.consumers.control.process import EndCancelled, WorkerProcess
 from stoker.consumers.control.worker_orders import QuietOrders
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
@@ -38,6 +39,7 @@ TARGETS: Final[Sequence[tuple[Verb, dict[str, Any]]]] = (
     (Verb.PAUSE, {"queue": "q", "partition": 1}),
     (Verb.BLOCK, {"job_type": "work"}),
     (Verb.BLOCK, {"queue": "q", "key": b"c"}),
+    (Verb.BLOCK, {"queue": "q", "key": b"c", "discard": True}),
     (Verb.QUIET, {}),
     (Verb.QUIET, {"worker": "w1"}),
     (Verb.CANCEL, {}),
@@ -157,7 +159,7 @@ class SimOrders:
         worker_id: str,
         pauses: Pauses,
         cancels: Cancels,
-        end_running: Callable[[], int],
+        end_running: EndCancelled,
     ) -> None:
         self._control, self._worker_id = control, worker_id
         process = WorkerProcess(
@@ -176,6 +178,7 @@ class SimOrders:
         self._orders = Orders(
             [
                 PauseOrders(process.pauses, _now),
+                BlockOrders(process.pauses, cancels, end_running, _now),
                 CancelOrders(cancels, end_running, forgetter, _now),
                 QuietOrders(process, _now),
             ]

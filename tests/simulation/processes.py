@@ -180,7 +180,11 @@ class SimProcess:
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
-        self.gates = GateRow([] if self.gate is None else [self.gate], clock=CLOCK.time)
+        self.gates = GateRow(
+            [] if self.gate is None else [self.gate],
+            clock=CLOCK.time,
+            is_cancelled=lambda record: self.cancels.has(record, queue.name),
+        )
         self.pauses = Pauses(self.gates)
         self.gates.add([self.pauses])
         self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
@@ -249,14 +253,17 @@ class SimProcess:
             instruments=instruments,
         )
         self.failed = SettlementBatch()
+        self.orders: SimOrders | None = None
         self.orders = None if self.control is None else self._take_orders(self.control)
 
     def _take_orders(self, control: SimControl) -> SimOrders:
         """Take the orders that stand, before any job starts."""
         return SimOrders(control, self.queue, f"w{self.number}", self.pauses, self.cancels, self._end_cancelled)
 
-    def _end_cancelled(self) -> int:
+    def _end_cancelled(self, aside_too: bool) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""
+        if self.orders is not None:
+            self.gates.release_cancelled(aside_too=aside_too)
         cancelled = 0
         for running in (*self.running, *self.frozen):
             by, run = self.cancels.of(running.record, self.queue.name), running.task.run
