@@ -3,105 +3,23 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from stoker.producers import Producer
-from stoker.producers.control import Answers, Control
+from stoker.producers.control import Control
 from stoker.producers.control.standing import read_workers
 from stoker.schemas.control_records import WorkerState
-from stoker.topology import ClusterSettings, Pipeline, Queue
-from support.program import TESTS, program
-from support.programs import ordered_worker
-from support.scenes.worker import create, wait_all_committed
+from stoker.topology import ClusterSettings, Pipeline
+from support.scenes.ordered_workers import DEADLINE_S, WAIT, enqueue, scene_of, workers_of
+from support.scenes.worker import wait_all_committed
 from support.waiting import wait_until
 
-DEADLINE_S = 90.0
-WAIT = timedelta(seconds=60)
 MANY = 300
 
 pytestmark = pytest.mark.timeout(300)  # each worker is a process, on a machine that may do much else
-
-
-@dataclass
-class Scene:
-    """Worker processes, and what their jobs have noted."""
-
-    cluster: ClusterSettings
-    namespace: str
-    runs: Path
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    def start(self, worker: str) -> subprocess.Popen[bytes]:
-        """Start a worker."""
-        arguments = [self.cluster.bootstrap_servers, self.namespace, str(self.runs), worker]
-        process = subprocess.Popen([*program("ordered_worker"), *arguments], cwd=TESTS, stderr=subprocess.DEVNULL)
-        self.processes[worker] = process
-        return process
-
-    def wait_states(self, pipeline: Pipeline, **states: str) -> None:
-        """Wait until the latest process of each of these workers has said this of itself."""
-        wanted = {self.processes[worker].pid: state for worker, state in states.items()}
-
-        def said() -> dict[int, str]:
-            return {heard.status.pid: heard.status.state for heard in read_workers(pipeline, self.cluster).heard}
-
-        wait_until(lambda: wanted.items() <= said().items(), DEADLINE_S, f"{states}")
-
-    def begun(self) -> list[tuple[float, str, int]]:
-        """(when, worker, number) of each run."""
-        found = [line.split() for line in self.runs.read_text().splitlines()]
-        return [(float(at), worker, int(number)) for at, worker, number in found]
-
-    def done(self) -> set[int]:
-        """The numbers of the jobs that ran."""
-        return {number for _, _, number in self.begun()}
-
-    def wait_some(self, numbers: range) -> None:
-        """Wait until one of these jobs has begun."""
-        wait_until(lambda: self.done() & set(numbers), DEADLINE_S, "the first jobs")
-
-    def wait_done(self, numbers: range) -> None:
-        """Wait until these jobs have begun, and no others."""
-        wait_until(lambda: self.done() == set(numbers), DEADLINE_S, "all jobs")
-
-    def ran_between(self, begin_s: float, end_s: float) -> list[tuple[float, str, int]]:
-        """What began in this time."""
-        return [run for run in self.begun() if begin_s < run[0] < end_s]
-
-
-@contextmanager
-def scene_of(cluster: ClusterSettings, namespace: str, folder: Path) -> Iterator[tuple[Scene, Pipeline, Queue]]:
-    """Begin without workers; all that were started are killed in the end."""
-    runs = folder / "runs"
-    runs.touch()
-    pipeline, queue, _ = ordered_worker.declare(namespace, runs)
-    create(pipeline, cluster)
-    scene = Scene(cluster, namespace, runs)
-    try:
-        yield scene, pipeline, queue
-    finally:
-        for process in scene.processes.values():
-            process.kill()
-            process.wait()
-
-
-def enqueue(pipeline: Pipeline, cluster: ClusterSettings, numbers: range) -> None:
-    """Jobs with these numbers."""
-    with Producer(pipeline, cluster) as producer:
-        producer.enqueue_many(pipeline.job_types["mail"].call(number) for number in numbers)
-
-
-def workers_of(answers: Answers) -> set[str]:
-    """Who has taken an order."""
-    return {answer.worker for answer in answers.taken}
 
 
 def test_pauses_hold_from_their_answers_on_while_workers_are_killed(

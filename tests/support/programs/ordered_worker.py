@@ -1,15 +1,19 @@
 """A worker in a process of its own that obeys control; its jobs note when they began in a file.
 
-Arguments: bootstrap servers, namespace, file of runs, worker id.
+Arguments: bootstrap servers, namespace, file of runs, worker id; and `forgetting` where it dies as soon as an order has
+nothing left to do, before that is removed.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 from stoker.consumers import Worker, WorkerSettings
+from stoker.consumers.control.forgetting import Forgetter
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from support.programs.crashing_worker import note_run
 
@@ -27,9 +31,15 @@ def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Que
     return pipeline, queue, mail
 
 
+def _die(_forgetter: Forgetter, key: bytes, reason: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     """Work until stopped or killed."""
-    servers, namespace, runs, worker = sys.argv[1:]
+    servers, namespace, runs, worker, *dies = sys.argv[1:]
+    if dies:
+        Forgetter.forget = _die  # type: ignore[assignment, method-assign]
     pipeline, _, _ = declare(namespace, Path(runs), worker)
     Worker(pipeline, ClusterSettings(bootstrap_servers=servers), WorkerSettings(concurrency=4, worker_id=worker)).run()
 
