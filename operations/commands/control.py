@@ -22,7 +22,7 @@ SHOWN_ORDERS: Final = 50
 
 @click.group()
 def control() -> None:
-    """Order the workers to pause, resume or stop, and show who ordered what.
+    """Order the workers to pause jobs, cancel them or stop, and show who ordered what.
 
     An order is a record: it holds for all workers, those that start later included, until it is lifted or its time is
     over. Each worker answers; --wait waits for that. The audit trail keeps who ordered what, from which host, and why.

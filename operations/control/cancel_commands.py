@@ -11,9 +11,10 @@ import click
 
 from ..cli.app import AppContext, pass_app
 from ..cli.filter_options import stored_job_failures
+from ..cli.output import echo_line
 from ..cli.parameters import FromNow
 from ..cli.publishing import Printer, confirm, shown_reading, some
-from .giving import GIVING, Giving, described, give, giving_of, order_document, until_option, with_all
+from .giving import GIVING, NOTHING_LIFTED, Giving, described, give, giving_of, order_document, until_option, with_all
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt
@@ -117,7 +118,33 @@ def uncancel(app: AppContext, /, *, job_ids: tuple[str, ...], order_id: str | No
     `stoker control list` shows the cancels that stand, with their ids.
     """
     giving = giving_of(options)
-    give(app, giving, lambda control: control.uncancel(*job_ids, order_id=order_id, reason=giving.reason))
+    standing = _standing_keys(app)
+
+    def uncancelled(control: Control) -> OrderReceipt:
+        receipt = control.uncancel(*job_ids, order_id=order_id, reason=giving.reason)
+        _tell_not_standing(standing, job_ids, order_id)
+        return receipt
+
+    give(app, giving, uncancelled)
+
+
+def _standing_keys(app: AppContext) -> set[str]:
+    """The keys of all cancels that stand."""
+    from ...producers.control.standing import read_standing_orders
+    from ...topology.wire.orders import Verb, order_key
+
+    return {order_key(order) for order in read_standing_orders(app.pipeline, app.cluster, (Verb.CANCEL,))}
+
+
+def _tell_not_standing(standing: set[str], job_ids: tuple[str, ...], order_id: str | None) -> None:
+    from ...topology.wire.orders import cancel_key, filter_key
+
+    wanted = [cancel_key(job_id) for job_id in job_ids] or [filter_key(order_id or "")]
+    absent = sum(key.decode() not in standing for key in wanted)
+    if absent == len(wanted):
+        echo_line(NOTHING_LIFTED, err=True)
+    elif absent:
+        echo_line(f"no cancel stands for {absent:,} of these ids, so for them nothing is lifted", err=True)
 
 
 def _lines(file: TextIO | None) -> list[str]:
@@ -144,7 +171,7 @@ def _show(app: AppContext, wanted: _Wanted) -> None:
     _tell_count(wanted.printer, found)
     if wanted.job_ids and found.total < len(orders):
         wanted.printer.print_line(
-            f"{some(len(orders) - found.total, 'id')} of no job that waits: it runs, has ended, or is to come"
+            f"{some(len(orders) - found.total, 'id')} of no job that is there: it has ended, or is to come"
         )
     wanted.printer.print_document({**order_document(orders[0], len(orders)), "ordered": False, **_document(found)})
 
@@ -159,8 +186,11 @@ def _count(app: AppContext, order: ControlOrder, job_ids: Iterable[str]) -> Wait
 
 
 def _tell_count(printer: Printer, found: WaitingJobs) -> None:
+    if not found.total:
+        printer.print_line("no job is there that it means")
+        return
     states = ", ".join(f"{count:,} {state}" for state, count in sorted(found.states.items()))
-    printer.print_line(f"{some(found.total, 'job')} not ended{f': {states}' if states else ''}")
+    printer.print_line(f"{some(found.total, 'job')} not ended: {states}")
     for (queue, job_type), count in sorted(found.types.items()):
         printer.print_line(f"  {count:>10,}  {job_type or '(no type)'} in {queue}")
 

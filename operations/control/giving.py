@@ -134,7 +134,7 @@ def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
     from ...producers.control.standing import read_standing_orders
     from ...topology.wire.orders import order_key
 
-    standing = {order_key(found) for found in read_standing_orders(app.pipeline, app.cluster)}
+    standing = {order_key(found) for found in read_standing_orders(app.pipeline, app.cluster, with_jobs=False)}
 
     def noted(control: Control) -> OrderReceipt:
         receipt = order(control)
@@ -158,13 +158,23 @@ def _tell(receipt: OrderReceipt, answers: Answers | None) -> None:
 
 def described(order: ControlOrder, count: int = 1) -> str:
     """An order in words, of which there may be many: `pause queue mails until 2013-01-01 05:17:00Z`."""
-    from ...topology.wire.orders import ONCE, in_words
+    from ...topology.wire.orders import in_words
 
-    until = (
-        "" if order.until is None or order.verb in ONCE else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
-    )
     discard = " and discard" if order.discard else ""
+    until = _until(order)
     return f"{order.verb}{discard} {in_words(order) if count == 1 else f'{count:,} jobs'}{until}"
+
+
+def _until(order: ControlOrder) -> str:
+    """When it is over, where that is worth a word."""
+    from ...producers.control.cancelling import STANDS_FOR
+    from ...topology.wire.orders import ONCE, Verb
+
+    if order.until is None or order.verb in ONCE:
+        return ""
+    if order.verb == Verb.CANCEL and order.until - order.at >= STANDS_FOR:
+        return ""
+    return f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _missing(receipt: OrderReceipt, answers: Answers, timeout: timedelta) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
+from ...producers.control.cancelling import STANDS_FOR
 from ...producers.control.errors import ControlNotReady
 from ...producers.control.standing import StandingOrders
 from ...schemas.control_records import ControlOrder
@@ -61,7 +62,8 @@ def order_lines(orders: Iterable[ControlOrder]) -> list[str]:
 
 def _line(order: ControlOrder) -> str:
     word = "discarded" if order.discard else WORDS.get(order.verb, "cancelled")
-    until = "" if order.until is None else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    is_usual = order.until is None or (order.verb == Verb.CANCEL and order.until - order.at >= STANDS_FOR)
+    until = "" if is_usual or order.until is None else f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     why = f": {order.reason}" if order.reason else ""
     since = f"{order.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     return f"{word}: {in_words(order)}{until}, since {since} by {order.operator}@{order.host}{why}"

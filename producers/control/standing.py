@@ -89,10 +89,10 @@ class StandingOrders:
 
 
 def read_standing_orders(
-    pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str] = STANDING
+    pipeline: Pipeline, cluster: ClusterSettings, verbs: Collection[str] = STANDING, *, with_jobs: bool = True
 ) -> list[ControlOrder]:
-    """The orders of these verbs that stand, those about single jobs as well. Raises as `read_log`."""
-    standing = StandingOrders(pipeline, cluster, verbs, with_jobs=True)
+    """The orders of these verbs that stand, cancels of single jobs included or not. Raises as `read_log`."""
+    standing = StandingOrders(pipeline, cluster, verbs, with_jobs=with_jobs)
     try:
         return standing.read()
     finally:

@@ -71,6 +71,11 @@ def cancel_key(job_id: str) -> bytes:
     return f"{Verb.CANCEL}/job/{quote(job_id, safe='')}".encode()
 
 
+def filter_key(order_id: str) -> bytes:
+    """The key under which a cancel by filter stands."""
+    return f"{Verb.CANCEL}/filter/{quote(order_id, safe='')}".encode()
+
+
 def cancelled_by(key: bytes) -> tuple[str | None, str | None]:
     """What a cancel under a key is about: (the job's id, None), or (None, the id of the order that has a filter).
 

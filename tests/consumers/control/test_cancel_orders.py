@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from stoker.consumers.machine import resident_bytes
 from stoker.consumers.records.cancels import Cancels
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderRefused
@@ -262,3 +264,34 @@ def test_ids_and_filters_are_not_named_together(namespace: str) -> None:
         control.cancel("a", "")
     with pytest.raises(OrderRefused, match="or the order that has cancelled them"):
         control.uncancel()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_cancels_stand_in_bounded_memory(cluster: ClusterSettings, namespace: str) -> None:
+    """A worker that starts takes them before its first job, within a minute."""
+    journal, count = Journal(), 100_000
+    pipeline, _, mail = declare(namespace, journal)
+    create(pipeline, cluster)
+    began_s = time.monotonic()
+    with Control(pipeline, cluster) as control:
+        control.cancel(*(f"order-of-a-customer-{number}" for number in range(count)))
+    ordered_s = time.monotonic() - began_s
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(
+            mail.with_options(job_id=f"order-of-a-customer-{number}").call(number) for number in range(20_000)
+        )
+        producer.enqueue(mail, -1)
+    before_bytes, began_s = resident_bytes(os.getpid()) or 0, time.monotonic()
+    with running_worker(pipeline, cluster) as running:
+        wait_until(lambda: len(cancels_of(running)) > 0.7 * count, 120, "the cancels")
+        taken_s = time.monotonic() - began_s
+        taken_bytes = (resident_bytes(os.getpid()) or 0) - before_bytes
+        running.wait_outcomes(Cancelled=20_000, Done=1)
+        ended_s = time.monotonic() - began_s
+        wait_until(lambda: len(cancels_of(running)) == count - 20_000, 120, "those that have ended to be forgotten")
+        forgotten_s = time.monotonic() - began_s
+    print(f"{ordered_s=:.1f} {taken_s=:.1f} {taken_bytes=:,} {ended_s=:.1f} {forgotten_s=:.1f}")
+    assert journal.noted == [-1]
+    assert taken_s < 60
+    assert taken_bytes < 40_000_000

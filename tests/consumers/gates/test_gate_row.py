@@ -38,11 +38,14 @@ class Scene:
     gate: OddGate = field(default_factory=OddGate)
     now_s: float = 100.0
     started: list[int] = field(default_factory=list)
+    cancelled: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Begin."""
         self.assignment = Assignment(1, "t", 0)
-        self.row = GateRow([self.gate], clock=lambda: self.now_s)
+        self.row = GateRow(
+            [self.gate], clock=lambda: self.now_s, is_cancelled=lambda record: record.offset in self.cancelled
+        )
         self.row.start(self.make_ready)
 
     def make_ready(self, records: list[Record]) -> None:
@@ -285,3 +288,50 @@ def test_what_is_due_to_leave_leaves_whatever_the_bound() -> None:
     assert scene.row.set_aside(lambda _record: True) == [old]
     assert scene.row.set_aside(lambda _record: True) == []
     assert (scene.row.count, scene.row.lanes_aside, scene.started) == (3, 1, [])
+
+
+def test_a_cancelled_job_waits_at_no_gate() -> None:
+    """Neither where it comes later, nor where it waits already; the others stay."""
+    scene = Scene()
+    scene.cancelled = {1}
+    scene.take(1, 3, 5)
+    assert (scene.started, scene.row.count) == ([1], 2)
+    scene.cancelled = {1, 5}
+    scene.row.release_cancelled(aside_too=False)
+    assert (scene.started, scene.row.count) == ([1, 5], 1)
+    scene.gate.is_closed = False
+    scene.row.release(ODD)
+    assert (scene.started, scene.row.count) == ([1, 5, 3], 0)
+
+
+def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
+    """It is read again for that, so not for each job's cancel."""
+    scene = Scene()
+    scene.row.bound(0, 0)
+    scene.make_ready([plain_record(1, "k", scene.assignment)])
+    assert scene.row.set_aside(lambda _record: True)
+    scene.row.release_cancelled(aside_too=False)
+    assert not scene.row.has_opened
+    scene.row.release_cancelled(aside_too=True)
+    assert scene.row.take_opened(10) == [hash_of(b"k")]
+
+
+def test_a_job_that_is_cancelled_while_a_gate_is_asked_is_not_kept() -> None:
+    """The release finds nothing held yet, and would never come again."""
+
+    class Cancelling(OddGate):
+        def may_start(self, record: Record, now_s: float) -> Start | Wait:
+            answer = super().may_start(record, now_s)
+            if self.asked == 1:
+                scene.row.release_cancelled(aside_too=False)
+                scene.late.add(record.offset)
+            return answer
+
+    @dataclass
+    class Late(Scene):
+        late: set[int] = field(default_factory=set)
+
+    scene = Late(Cancelling())
+    scene.cancelled = scene.late
+    scene.take(1)
+    assert (scene.started, scene.row.count) == ([1], 0)

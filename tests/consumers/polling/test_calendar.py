@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stoker.consumers.polling.calendar import Calendar
+from stoker.consumers.polling.cancelled_delays import CancelledDelays
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.cancellation import Cancellation
+from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.source import Delay
 from stoker.topology.declaration.delays import DelayClass
@@ -275,3 +278,32 @@ def test_the_next_record_to_be_due_is_known_wherever_it_waits() -> None:
     log.calendar.take_wanted()
     assert log.calendar.coming
     assert log.calendar.next_wake_at_s == pytest.approx(NOW_S + first_left_s, abs=SECOND_S)
+
+
+def test_cancelled_records_are_taken_out_before_they_are_due() -> None:
+    """A part in each turn; what comes later is looked at as it comes, and nothing while no cancel is new."""
+    log, cancels = Log(), Cancels()
+    cancelled = CancelledDelays(log.calendar, cancels, "q")
+    log.write(*(HOUR_S * (number % 50) / 100 + 5 for number in range(500)))
+    assert not cancelled
+    cancels.begin_job("job", Cancellation(operator="ann"))
+    found: list[Record] = []
+    while cancelled:
+        some = cancelled.turn(most=7)
+        assert len(some) <= 7
+        found += some
+    assert sorted(record.offset for record in found) == list(range(500))
+    assert (len(log.calendar), log.calendar.next_due_at_s) == (0, None)
+    assert cancelled.has(log.messages[0], log.place)
+    cancels.end_job("job")
+    assert not cancelled.has(log.messages[0], log.place)
+
+
+def test_others_stay_where_some_are_taken_out() -> None:
+    """And come out in their order when they are due."""
+    log = Log()
+    log.write(30, 30, 10, 30)
+    (second,) = {found for found in log.calendar.seconds if found > min(log.calendar.seconds)}
+    taken, looked_at = log.calendar.take_out(second, lambda record: record.offset == 1, 10)
+    assert ([record.offset for record in taken], looked_at) == ([1], 3)
+    assert [record.offset for _, record in log.run(40, 1)] == [2, 0, 3]

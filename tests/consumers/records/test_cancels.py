@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 
 from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
-from stoker.consumers.records.cancels import Cancels
+from stoker.consumers.records.cancels import MOST_COUNTED, Cancels
 from stoker.consumers.records.record import Record
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import NOW, declare
@@ -105,3 +106,56 @@ def test_a_hundred_thousand_cancels_take_little_memory() -> None:
         tracemalloc.stop()
     assert sys.getsizeof(cancels) < 200
     assert taken_bytes < 15_000_000
+
+
+def test_what_a_replay_publishes_is_as_old_as_its_record() -> None:
+    """Else a correction could not be replayed after the faulty jobs were cancelled by a filter."""
+    cancels = Cancels()
+    cancels.begin_filter("o1", CancelFilter(job_type=b"work", before=NOW + timedelta(hours=1)), BY_BO)
+    assert cancels.of(record(), "q") == BY_BO
+    headers = {wire.JOB_ID: b"j1", wire.JOB_TYPE: b"work", wire.TIME: wire.format_instant(NOW), wire.REPLAY: b"r1"}
+    replayed = declare().record(headers=headers)
+    at = datetime.fromtimestamp(replayed.timestamp_ms / 1_000, UTC)
+    assert (cancels.of(replayed, "q") is None) == (at >= NOW + timedelta(hours=1))
+    cancels.begin_filter("o1", CancelFilter(job_type=b"work", before=at), BY_BO)
+    assert cancels.of(replayed, "q") is None
+
+
+def test_many_filters_of_one_shape_are_asked_for_at_once() -> None:
+    """Ten thousand keys cost a job one look; each of them may have several orders."""
+    cancels = Cancels()
+    for number in range(10_000):
+        cancels.begin_filter(f"o{number}", CancelFilter(key=b"%d" % number), BY_BO)
+    assert cancels.of(record(), "q") is None
+    cancels.begin_filter("late", CancelFilter(key=b"k"), BY_ANA)
+    cancels.begin_filter("early", CancelFilter(key=b"k", before=NOW), BY_BO)
+    began_s = time.perf_counter()
+    for _ in range(1_000):
+        assert cancels.of(record(), "q") == BY_ANA
+    assert time.perf_counter() - began_s < 5
+    cancels.end_filter("late")
+    assert cancels.of(record(), "q") is None
+    for order_id in list(cancels.filter_ids):
+        cancels.end_filter(order_id)
+    assert not cancels.stands
+
+
+def test_jobs_that_end_are_noted_where_a_cancel_of_theirs_stands() -> None:
+    """Once the control thread has taken them, nothing is left."""
+    cancels = Cancels()
+    cancels.begin_job("j1", BY_ANA)
+    cancels.note_ended(record("j1"))
+    cancels.note_ended(record("j2"))
+    assert cancels.take_ended() == ["j1"]
+    assert cancels.take_ended() == []
+
+
+def test_of_the_latest_orders_it_is_known_how_many_jobs_they_have_ended() -> None:
+    """Not of all: a script may give one for each job."""
+    cancels = Cancels()
+    for number in range(MOST_COUNTED + 5):
+        for _ in range(2):
+            cancels.note_cancelled(Cancellation(operator="ana", order_id=f"o{number}"))
+    assert len(cancels.ended) == MOST_COUNTED
+    assert "o4" not in cancels.ended
+    assert cancels.ended["o5"] == 2

@@ -95,7 +95,7 @@ def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: Cluste
     assert "Cancel 21 jobs?" in refused.output
     assert "no order was given" in shop.stoker("control", "log").output
     older = shop.stoker("control", "cancel", "--queue", "mails", "--older-than", "1h", "--dry-run")
-    assert "0 jobs not ended" in older.output
+    assert "no job is there that it means" in older.output
     ordered = shop.stoker(*words, "--yes")
     assert "ordered: cancel type send_mail enqueued before" in ordered.output
     assert "cancelled: type send_mail" in shop.stoker("queues", "--sample", "0s").output
@@ -120,13 +120,15 @@ def test_many_ids_are_one_order(shop: Shop, cluster: ClusterSettings, tmp_path: 
         producer.enqueue(shop.pipeline.job_types["send_mail"].with_options(job_id="job-2"), 7)
     words = ("control", "cancel", "job-3", "--ids-from", str(tmp_path / "ids"))
     dry = shop.stoker(*words, "--dry-run")
-    assert "would order: cancel 3 jobs until" in dry.output
-    assert "2 ids of no job that waits" in dry.output
+    assert "would order: cancel 3 jobs" in dry.output
+    assert "2 ids of no job that is there" in dry.output
     ordered = json.loads(shop.stoker(*words, "--json").stdout)
     assert (ordered["target"], ordered["verb"]) == ({"job_count": 3}, "cancel")
     listed = [json.loads(line) for line in shop.stoker("control", "list", "--json").stdout.splitlines()]
     assert {found["target"]["job_id"] for found in listed} == {"job-1", "job-2", "job-3"}
     assert shop.stoker("control", "list").output.count("cancel 3 jobs") == 1
+    assert "lifts nothing" in shop.stoker("control", "uncancel", "--order", "nope").output
+    assert "for 1 of these ids" in shop.stoker("control", "uncancel", "job-1", "job-9").output
     assert shop.stoker("control", "log").output.count("cancel 3 jobs") == 1
 
 
