@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .driver import Driver, Row, SyncOrAsync
-from .errors import ConnectionClosed
+from .errors import ConnectionClosed, NoTransaction
 
 _SAVEPOINT = "stoker_inbox"
 
@@ -19,6 +19,13 @@ class AsyncpgDriver(Driver):
     def __init__(self, connection: SyncOrAsync) -> None:  # a connection, or a pool's proxy of one
         self._connection = connection
         self._transaction: SyncOrAsync = None
+
+    async def join(self) -> None:
+        """See Driver."""
+        if self._connection.is_closed():
+            raise ConnectionClosed
+        if not self._connection.is_in_transaction():
+            raise NoTransaction("use `async with connection.transaction():`")
 
     async def begin(self) -> None:
         """Begin a transaction, or set a savepoint by hand, since the caller's transaction may be begun by hand."""

@@ -16,6 +16,8 @@ _DRIVERS: Final = {
     ("asyncpg", "PoolConnectionProxy"): ("asyncpg_driver", "AsyncpgDriver"),
     ("sqlite3", "Connection"): ("sqlite_driver", "SqliteDriver"),
     ("aiosqlite", "Connection"): ("sqlite_driver", "SqliteDriver"),
+    ("django", "BaseDatabaseWrapper"): ("django_driver", "DjangoDriver"),
+    ("django", "ConnectionProxy"): ("django_driver", "DjangoDriver"),
     ("sqlalchemy", "Connection"): ("sqlalchemy_driver", "SqlAlchemyDriver"),
     ("sqlalchemy", "Session"): ("sqlalchemy_driver", "SqlAlchemyDriver"),
     ("sqlalchemy", "scoped_session"): ("sqlalchemy_driver", "SqlAlchemyDriver"),
@@ -26,7 +28,6 @@ _DRIVERS: Final = {
 """{(package, class): (module here, driver)}; a class of the user's own is known by those that it inherits from."""
 _HINTS: Final = {
     "psycopg2": "use psycopg 3, or psycopg2 through SQLAlchemy",
-    "django": "give it the driver's own connection, or one made for the job",
     "psycopg_pool": "take a connection out of the pool first: `with pool.connection() as connection:`",
 }
 

@@ -53,6 +53,15 @@ class Driver(ABC):
         """
 
     @abstractmethod
+    async def join(self) -> None:
+        """Make sure that the next statement is in a transaction that the caller ends; changes nothing.
+
+        Raises:
+            NoTransaction: each statement would be committed at once.
+            DatabaseError: the connection is of no use.
+        """
+
+    @abstractmethod
     async def execute(self, sql: str, values: Sequence[object]) -> int:
         """Run a statement; gives how many rows it touched."""
 

@@ -7,9 +7,15 @@ DatabaseError
     TransactionAborted       a statement failed in the caller's transaction before the block
     TransactionEnded         the block's own code ended its transaction
     AutocommitConnection     each statement would be a transaction of its own
+    NoTransaction            none is open that the caller will commit
     InvalidTableName
+    OutboxTableMissing       of the outbox and its relay
+    DatabaseUrlInvalid       of commands, which open a database by its URL
+    DatabaseDriverMissing    the same
+    DatabaseUnreachable      the same
+    DatabaseRefused          the same
 
-Each table of Stoker has errors of its own beside the code that uses the table. They are DatabaseErrors too.
+The inbox has errors of its own beside its code (`consumers/inbox/errors.py`). They are DatabaseErrors too.
 """
 
 from __future__ import annotations
@@ -78,6 +84,50 @@ class AutocommitConnection(DatabaseError):
             "this SQLAlchemy connection is in AUTOCOMMIT mode, so the block's writes cannot be one transaction; "
             "take a connection of another isolation level"
         )
+
+
+class NoTransaction(DatabaseError):
+    """No transaction is open, so what is written would be committed at once, whatever becomes of the rest."""
+
+    def __init__(self, remedy: str) -> None:
+        super().__init__(
+            "no transaction is open on this connection, so the job would be committed on its own, whatever becomes of "
+            f"your other writes; {remedy}"
+        )
+
+
+class DatabaseUrlInvalid(DatabaseError, ValueError):
+    """The URL names no database that Stoker can use."""
+
+
+class DatabaseDriverMissing(DatabaseError, RuntimeError):
+    """Commands and the relay reach PostgreSQL through psycopg, which is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Stoker reaches PostgreSQL by its URL through psycopg: pip install 'stoker[inbox-postgres]', "
+            "or let `stoker inbox create --print` print the statements for your migrations"
+        )
+
+
+class DatabaseUnreachable(DatabaseError, RuntimeError):
+    """No connection to the database came about."""
+
+
+class DatabaseRefused(DatabaseError, RuntimeError):
+    """The database refused a statement: a right or a schema is missing, or the table is of another shape."""
+
+
+class OutboxTableMissing(DatabaseError):
+    """The database has no outbox of that name."""
+
+    def __init__(self, table: str) -> None:
+        option = "" if table == "stoker_outbox" else f" --table {table}"
+        super().__init__(
+            f"the database has no table {table!r}: create it with `stoker outbox create{option} --url …`, "
+            f"or put the output of `stoker outbox create{option} --print` into your migrations"
+        )
+        self.table = table
 
 
 class InvalidTableName(DatabaseError, ValueError):

@@ -9,7 +9,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
 from .driver import Driver, Row, SyncOrAsync, settled
-from .errors import ConnectionClosed, TransactionAborted
+from .errors import ConnectionClosed, NoTransaction, TransactionAborted
 
 
 class PsycopgDriver(Driver):
@@ -22,14 +22,22 @@ class PsycopgDriver(Driver):
         self._block: SyncOrAsync = None
         self.is_async = isinstance(connection, psycopg.AsyncConnection)
 
-    async def begin(self) -> None:
-        """Open a block of psycopg's, in which it refuses a commit by the body."""
+    def _status(self) -> TransactionStatus:
         if self._connection.closed:
             raise ConnectionClosed
         status = self._connection.info.transaction_status
         if status is TransactionStatus.INERROR:
             raise TransactionAborted
-        self.is_own = status is not TransactionStatus.INTRANS
+        return status
+
+    async def join(self) -> None:
+        """See Driver; outside of autocommit, psycopg begins a transaction by itself."""
+        if self._status() is not TransactionStatus.INTRANS and self._connection.autocommit:
+            raise NoTransaction("this connection is in autocommit mode: use `with connection.transaction():`")
+
+    async def begin(self) -> None:
+        """Open a block of psycopg's, in which it refuses a commit by the body."""
+        self.is_own = self._status() is not TransactionStatus.INTRANS
         block = self._connection.transaction()
         await settled(block.__aenter__() if self.is_async else block.__enter__())  # type: ignore[union-attr]
         self._block = block

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RootTransaction, text
 from sqlalchemy.exc import ResourceClosedError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
 
 from .driver import Driver, Row, SyncOrAsync, settled
 from .errors import (
@@ -43,6 +43,24 @@ class SqlAlchemyDriver(Driver):
         answer: Awaitable[T] | T = given.run_sync(act) if self.is_async else act(given)
         return await settled(answer)
 
+    async def join(self) -> None:
+        """See Driver; SQLAlchemy begins a transaction by itself, unless it is in AUTOCOMMIT mode."""
+        try:
+            await self._call(self._join)
+        except ResourceClosedError as refused:
+            raise ConnectionClosed from refused
+
+    def _join(self, subject: Subject) -> None:
+        transaction = self._usable_transaction(subject)
+        if isinstance(subject, Session) and transaction is None:
+            subject.begin()
+        connection = _connection(subject)
+        driver: SyncOrAsync = connection.connection.driver_connection
+        if not self._is_sqlite(connection):
+            return
+        if not driver.in_transaction and driver.isolation_level is None:
+            raise AutocommitConnection
+
     async def begin(self) -> None:
         """Open a block of SQLAlchemy's: a transaction, or a savepoint in the one that is open."""
         try:
@@ -51,11 +69,7 @@ class SqlAlchemyDriver(Driver):
             raise ConnectionClosed from refused
 
     def _begin(self, subject: Subject) -> None:
-        if isinstance(subject, Connection) and subject.closed:
-            raise ConnectionClosed
-        transaction = subject.get_transaction()
-        if transaction is not None and not transaction.is_active:
-            raise TransactionAborted
+        self._usable_transaction(subject)
         # A private name, because there is no public one: a test fails where it is gone.
         self.is_enclosed = subject._trans_context_manager is not None
         self.is_own = not subject.in_transaction()
@@ -69,6 +83,14 @@ class SqlAlchemyDriver(Driver):
         if not self.is_own:
             self._enter(subject.begin_nested())
 
+    def _usable_transaction(self, subject: Subject) -> RootTransaction | SessionTransaction | None:
+        if isinstance(subject, Connection) and subject.closed:
+            raise ConnectionClosed
+        transaction = subject.get_transaction()
+        if transaction is not None and not transaction.is_active:
+            raise TransactionAborted
+        return transaction
+
     def _enter(self, block: AbstractContextManager[object]) -> None:
         block.__enter__()
         self._block = block
@@ -80,16 +102,21 @@ class SqlAlchemyDriver(Driver):
 
     def _prepare(self, connection: Connection) -> None:
         """Refuse what cannot keep the promise, and let SQLite wait for its lock at the entry."""
-        name, pooled = connection.dialect.name, connection.connection
+        driver: SyncOrAsync = connection.connection.driver_connection
+        if self._is_sqlite(connection) and not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _is_sqlite(self, connection: Connection) -> bool:
+        """Note the dialect, and refuse others and AUTOCOMMIT mode."""
+        name = connection.dialect.name
         if name == "sqlite":
             self.dialect = "sqlite"
-            driver: SyncOrAsync = pooled.driver_connection
-            if not driver.in_transaction:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif name != "postgresql":
+            return True
+        if name != "postgresql":
             raise UnsupportedConnection(self._given, f"its database is {name}, not PostgreSQL or SQLite")
-        elif getattr(pooled.dbapi_connection, "autocommit", False) is True:
+        if getattr(connection.connection.dbapi_connection, "autocommit", False) is True:
             raise AutocommitConnection
+        return False
 
     async def execute(self, sql: str, values: Sequence[object]) -> int:
         """Run a statement."""

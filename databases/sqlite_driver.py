@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from .driver import Driver, Row, SyncOrAsync, settled
-from .errors import ConnectionClosed, TransactionEnded
+from .errors import ConnectionClosed, NoTransaction, TransactionEnded
 
 _SAVEPOINT = "stoker_inbox"
 
@@ -24,6 +24,13 @@ class SqliteDriver(Driver):
     def __init__(self, connection: SyncOrAsync) -> None:
         self._connection = connection
         self.is_async = not isinstance(connection, sqlite3.Connection)
+
+    async def join(self) -> None:
+        """See Driver; in its usual mode sqlite3 begins a transaction by itself."""
+        if not self._in_transaction() and self._connection.isolation_level is None:
+            raise NoTransaction("execute `BEGIN` first")
+        if not self._in_transaction() and await self._must_say():
+            raise NoTransaction("execute `BEGIN` first")
 
     async def begin(self) -> None:
         """Take the lock for writing."""

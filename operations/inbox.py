@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import unquote, urlsplit
 
 from ..consumers.inbox import DEFAULT_TABLE, Dialect, InboxTableMissing, table_ddl
-from ..databases import is_table_missing, quoted, table_parts
+from ..databases import DatabaseRefused, is_table_missing, quoted, table_parts
+from ..databases.url import database_errors, dialect_of, open_postgresql, open_sqlite
 
 BATCH_ROWS: Final = 5_000
-CONNECT_TIMEOUT_S: Final = 10
-_POSTGRESQL_SCHEMES: Final = frozenset({"postgresql", "postgres"})
-_HIDDEN: Final = "[hidden]"
-
-
-class InboxUrlInvalid(ValueError):
-    """The URL names no database that can hold an inbox."""
-
-
-class InboxDriverMissing(RuntimeError):
-    """The commands reach PostgreSQL through psycopg, which is not installed."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "`stoker inbox` reaches PostgreSQL through psycopg: pip install 'stoker[inbox-postgres]', "
-            "or let `stoker inbox create --print` print the statements for your migrations"
-        )
-
-
-class InboxUnreachable(RuntimeError):
-    """No connection to the database came about."""
-
-
-class InboxRefused(RuntimeError):
-    """The database refused a statement: a right or a schema is missing, or the table is of another shape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +50,7 @@ class InboxTable:
         """Create the table and its index, which changes nothing where they are there.
 
         Raises:
-            InboxRefused: a right or the schema is missing.
+            DatabaseRefused: a right or the schema is missing.
         """
         for statement in filter(str.strip, table_ddl(self.dialect, self.name).split(";")):
             self._run(statement)
@@ -125,10 +98,10 @@ class InboxTable:
     def _run(self, sql: str, *values: object) -> Any:
         try:
             return self.connection.execute(sql, values)
-        except _database_errors(self.dialect) as error:
+        except database_errors(self.dialect) as error:
             if is_table_missing(error):
                 raise InboxTableMissing(self.name) from error
-            raise InboxRefused(
+            raise DatabaseRefused(
                 f"the database refused a statement on the inbox {self.name}: {str(error).rstrip()}. Grant the right, "
                 "or create the schema or table that is missing (`stoker inbox create`)"
             ) from error
@@ -142,20 +115,6 @@ class InboxTable:
         return instant if self.dialect == "postgresql" else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
-def dialect_of(url: str) -> Dialect:
-    """Which database a URL is of.
-
-    Raises:
-        InboxUrlInvalid: neither PostgreSQL nor SQLite.
-    """
-    scheme = url.partition(":")[0].partition("+")[0].lower()
-    if scheme in _POSTGRESQL_SCHEMES:
-        return "postgresql"
-    if scheme == "sqlite":
-        return "sqlite"
-    raise InboxUrlInvalid("the database's URL must begin with postgresql:// or sqlite:/// (it is not shown here)")
-
-
 @contextmanager
 def open_table(url: str, table: str = DEFAULT_TABLE) -> Iterator[InboxTable]:
     """Connect to the database that holds, or shall hold, an inbox.
@@ -165,14 +124,14 @@ def open_table(url: str, table: str = DEFAULT_TABLE) -> Iterator[InboxTable]:
         table: `table` or `schema.table`.
 
     Raises:
-        InboxUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
-        InboxDriverMissing: psycopg is not installed.
-        InboxUnreachable: the database does not answer, or lets nobody in.
+        DatabaseUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
+        DatabaseDriverMissing: psycopg is not installed.
+        DatabaseUnreachable: the database does not answer, or lets nobody in.
         InvalidTableName: a table cannot be called so.
     """
     table_parts(table)
     dialect = dialect_of(url)
-    connection = _open_postgresql(url) if dialect == "postgresql" else _open_sqlite(url)
+    connection = open_postgresql(url) if dialect == "postgresql" else open_sqlite(url)
     with closing(connection):
         yield InboxTable(connection, dialect, table)
 
@@ -191,49 +150,6 @@ def prune_inbox(url: str, older_than: timedelta, table: str = DEFAULT_TABLE) -> 
     """
     with open_table(url, table) as inbox:
         return sum(inbox.prune(datetime.now(UTC) - older_than))
-
-
-def _open_postgresql(url: str) -> Any:
-    try:
-        import psycopg  # an optional extra
-    except ImportError as missing:
-        raise InboxDriverMissing from missing
-    scheme, _, rest = url.partition(":")
-    try:
-        plain = f"postgresql:{rest}"
-        password = urlsplit(plain).password or ""
-        return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S)
-    except (psycopg.ProgrammingError, ValueError):  # their words quote the URL, so they go no further
-        raise InboxUrlInvalid(
-            f"the {scheme} URL cannot be read (it is not shown here); write postgresql://user:password@host:port/name"
-        ) from None
-    except psycopg.OperationalError as refused:
-        reason = _without(str(refused), password).rstrip()
-        raise InboxUnreachable(f"PostgreSQL cannot be reached: {reason}; check the URL, and that it runs") from None
-
-
-def _open_sqlite(url: str) -> sqlite3.Connection:
-    path = Path(unquote(urlsplit(url).path.removeprefix("/")))
-    if not path.name:
-        raise InboxUrlInvalid("the SQLite URL names no file: write sqlite:///path, or sqlite:////path from the root")
-    try:
-        return sqlite3.connect(path, timeout=CONNECT_TIMEOUT_S)
-    except sqlite3.OperationalError as refused:
-        raise InboxUnreachable(f"{path} cannot be opened: {refused}; check the path and its permissions") from refused
-
-
-def _database_errors(dialect: Dialect) -> type[Exception]:
-    if dialect == "sqlite":
-        return sqlite3.Error
-    import psycopg  # an optional extra
-
-    return psycopg.Error
-
-
-def _without(text: str, password: str) -> str:
-    for secret in {password, unquote(password)} - {""}:
-        text = text.replace(secret, _HIDDEN)
-    return text.strip()
 
 
 def _instant(at: datetime | str) -> datetime:

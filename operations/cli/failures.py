@@ -41,10 +41,10 @@ def as_failure(error: BaseException, *, verbose: bool) -> Failure | None:
 
 
 EXPECTED: Final = {
+    "stoker.databases.errors.DatabaseDriverMissing": ExitCode.USAGE,
+    "stoker.databases.errors.DatabaseUrlInvalid": ExitCode.USAGE,
     "stoker.databases.errors.InvalidTableName": ExitCode.USAGE,
     "stoker.operations.application.ApplicationError": ExitCode.USAGE,
-    "stoker.operations.inbox.InboxDriverMissing": ExitCode.USAGE,
-    "stoker.operations.inbox.InboxUrlInvalid": ExitCode.USAGE,
     "stoker.operations.payload_input.InputRefused": ExitCode.USAGE,
     "stoker.producers.control.errors.OrderRefused": ExitCode.USAGE,
     "stoker.producers.errors.CallRefused": ExitCode.USAGE,
@@ -57,7 +57,7 @@ EXPECTED: Final = {
     "stoker.topology.declaration.job_type.InvalidDeclaration": ExitCode.USAGE,
     "stoker.topology.declaration.pipeline.UnknownName": ExitCode.USAGE,
     "stoker.operations.broker.errors.BrokerError": ExitCode.UNREACHABLE,
-    "stoker.operations.inbox.InboxUnreachable": ExitCode.UNREACHABLE,
+    "stoker.databases.errors.DatabaseUnreachable": ExitCode.UNREACHABLE,
     "stoker.producers.control.errors.OrderUnconfirmed": ExitCode.UNREACHABLE,
     "stoker.producers.errors.BrokerUnreachable": ExitCode.UNREACHABLE,
     "stoker.producers.errors.RegistryUnreachable": ExitCode.UNREACHABLE,
@@ -69,7 +69,6 @@ EXPECTED: Final = {
     "stoker.topology.planning.contracts.ContractsRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
     "stoker.databases.errors.DatabaseError": ExitCode.FINDING,
-    "stoker.operations.inbox.InboxRefused": ExitCode.FINDING,
     "stoker.operations.stored_jobs.errors.StoredJobsError": ExitCode.FINDING,
     "stoker.producers.control.errors.ControlError": ExitCode.FINDING,
     "stoker.producers.errors.EnqueueError": ExitCode.FINDING,

@@ -56,7 +56,8 @@ def inbox() -> None:
 def create(url: str | None, table: str, print_only: bool, dialect: str | None) -> None:
     """Create the table and its index. Where they are there, nothing is changed."""
     from ...consumers.inbox import table_ddl
-    from ..inbox import create_inbox, dialect_of
+    from ...databases.url import dialect_of
+    from ..inbox import create_inbox
 
     if print_only:
         chosen = dialect or (dialect_of(url) if url else "postgresql")

@@ -1,0 +1,83 @@
+"""Opens a database by its URL, for commands and for the outbox's relay; the URL itself is never shown."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from .errors import DatabaseDriverMissing, DatabaseUnreachable, DatabaseUrlInvalid
+from .sql import Dialect
+
+CONNECT_TIMEOUT_S: Final = 10
+_POSTGRESQL_SCHEMES: Final = frozenset({"postgresql", "postgres"})
+_HIDDEN: Final = "[hidden]"
+
+
+def dialect_of(url: str) -> Dialect:
+    """Which database a URL is of.
+
+    Raises:
+        DatabaseUrlInvalid: neither PostgreSQL nor SQLite.
+    """
+    scheme = url.partition(":")[0].partition("+")[0].lower()
+    if scheme in _POSTGRESQL_SCHEMES:
+        return "postgresql"
+    if scheme == "sqlite":
+        return "sqlite"
+    raise DatabaseUrlInvalid("the database's URL must begin with postgresql:// or sqlite:/// (it is not shown here)")
+
+
+def open_postgresql(url: str, *, autocommit: bool = False) -> Any:  # a psycopg.Connection, which may not be installed
+    """Connect through psycopg.
+
+    Raises:
+        DatabaseUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
+        DatabaseDriverMissing: psycopg is not installed.
+        DatabaseUnreachable: the database does not answer, or lets nobody in.
+    """
+    try:
+        import psycopg  # an optional extra
+    except ImportError as missing:
+        raise DatabaseDriverMissing from missing
+    scheme, _, rest = url.partition(":")
+    try:
+        plain = f"postgresql:{rest}"
+        password = urlsplit(plain).password or ""
+        return psycopg.connect(plain, connect_timeout=CONNECT_TIMEOUT_S, autocommit=autocommit)
+    except (psycopg.ProgrammingError, ValueError):  # their words quote the URL, so they go no further
+        raise DatabaseUrlInvalid(
+            f"the {scheme} URL cannot be read (it is not shown here); write postgresql://user:password@host:port/name"
+        ) from None
+    except psycopg.OperationalError as refused:
+        reason = _without(str(refused), password).rstrip()
+        raise DatabaseUnreachable(f"PostgreSQL cannot be reached: {reason}; check the URL, and that it runs") from None
+
+
+def open_sqlite(url: str) -> sqlite3.Connection:
+    """Open the file that a URL names; raises as `open_postgresql`."""
+    path = Path(unquote(urlsplit(url).path.removeprefix("/")))
+    if not path.name:
+        raise DatabaseUrlInvalid("the SQLite URL names no file: write sqlite:///path, or sqlite:////path from the root")
+    try:
+        return sqlite3.connect(path, timeout=CONNECT_TIMEOUT_S)
+    except sqlite3.OperationalError as refused:
+        raise DatabaseUnreachable(
+            f"{path} cannot be opened: {refused}; check the path and its permissions"
+        ) from refused
+
+
+def database_errors(dialect: Dialect) -> type[Exception]:
+    """The root of what the driver of these connections raises."""
+    if dialect == "sqlite":
+        return sqlite3.Error
+    import psycopg  # an optional extra
+
+    return psycopg.Error
+
+
+def _without(text: str, password: str) -> str:
+    for secret in {password, unquote(password)} - {""}:
+        text = text.replace(secret, _HIDDEN)
+    return text.strip()
