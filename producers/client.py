@@ -28,6 +28,13 @@ _SAME_AS_ALL: Final = ("all", "-1")
 _OF_OTHER_CLIENTS: Final = "will be ignored by this"
 """In the warning that a producer has an option of consumers, or the reverse: the cluster's options are for both."""
 
+_DETAILS: Final = (
+    _OF_OTHER_CLIENTS,
+    "enable.gapless.guarantee is experimental",
+    "unable to satisfy gap-less guarantee",
+)
+"""The last two are of the outbox's relay: it wants its client to stop where a record is refused, and reports that."""
+
 _DEFAULTS: Final[Mapping[str, Option]] = {
     "client.id": "stoker-producer",
     # Below the brokers' usual message.max.bytes (1,048,588), so that no batch is refused for being one.
@@ -115,7 +122,8 @@ class LogRelay:
     def log(self, level: int, form: str, *values: object) -> None:
         """Pass a line on; lines about lost connections are details, since `Outage` reports them once."""
         line = form % values
-        is_detail = any(word in values for word in ("FAIL", "ERROR", "GETPID")) or _OF_OTHER_CLIENTS in line
+        is_detail = any(word in values for word in ("FAIL", "ERROR", "GETPID"))
+        is_detail = is_detail or any(words in line for words in _DETAILS)
         self._logger.log(logging.DEBUG if is_detail else level, "%s", self.masked(line))
 
 

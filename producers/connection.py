@@ -21,10 +21,11 @@ class Connection:
 
     Args:
         config: librdkafka's options, of `producer_config`.
+        outage: takes note of the client's complaints; None makes the one of a producer.
     """
 
-    def __init__(self, config: Mapping[str, Option]) -> None:
-        self.outage = Outage(str(config["bootstrap.servers"]), principal=principal_of(config))
+    def __init__(self, config: Mapping[str, Option], outage: Outage | None = None) -> None:
+        self.outage = outage or Outage(str(config["bootstrap.servers"]), principal=principal_of(config))
         self._client = connect(config, self.outage)
 
     @property
@@ -58,8 +59,8 @@ class Connection:
             raise delivery_error(error, job_id, topic, self.outage) from refusal
         return True
 
-    def ask(self, topic: str, timeout_s: float) -> None:
-        """Ask the brokers for the leaders of the topic's partitions.
+    def ask(self, topic: str, timeout_s: float) -> int:
+        """Ask the brokers for the leaders of the topic's partitions; gives how many partitions there are.
 
         Raises:
             EnqueueError: they do not answer in time, or a partition has no leader, or they refuse.
@@ -75,6 +76,7 @@ class Connection:
             raise UnreachableAtStart(
                 "", topic, f"{leaderless} partitions of topic {topic} have no leader; see to its brokers"
             )
+        return len(found.partitions)
 
     def poll(self, timeout_s: float) -> None:
         """Wait for delivery reports, at most so long, and call their callbacks."""

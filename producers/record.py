@@ -94,16 +94,8 @@ class RecordBuilder:
         return Record(topic, key, value, [*shared, *fresh, *own, *trace_headers()], partition, job_id)
 
     def _partition(self, queue: Queue, key: bytes | None, tenant: bytes | None, options: CallOptions) -> int:
-        """Of a queue that routes by tenant, the tenant's; else the key's.
-
-        Without a key, repetitions of one identity must still meet the same partition's ledger.
-        """
-        if tenant is not None and queue.route_by == "tenant":
-            return partition_of(tenant, self._partitions[queue.topic])
-        identity = options.idempotency_key or options.job_id
-        if key is not None or identity is None:
-            return ANY_PARTITION
-        return partition_of(identity.encode(), self._partitions[queue.topic])
+        chosen_by = partition_key(queue, key, tenant, options)
+        return ANY_PARTITION if chosen_by is None else partition_of(chosen_by, self._partitions[queue.topic])
 
     def _value(self, call: JobCall) -> bytes:
         job_type = call.job_type
@@ -174,6 +166,17 @@ def _job_id(job_type: AnyJobType, options: CallOptions) -> str:
         return str(uuid_utils.uuid7())
     check_id(job_type.name, "job_id", options.job_id)
     return options.job_id
+
+
+def partition_key(queue: Queue, key: bytes | None, tenant: bytes | None, options: CallOptions) -> bytes | None:
+    """What chooses a job's partition: of a queue that routes by tenant, the tenant; else the key, which is None here.
+
+    Without a key, repetitions of one identity must still meet the same partition's ledger.
+    """
+    if tenant is not None and queue.route_by == "tenant":
+        return tenant
+    identity = options.idempotency_key or options.job_id
+    return None if key is not None or identity is None else identity.encode()
 
 
 def partition_of(key: bytes, partitions: int) -> int:

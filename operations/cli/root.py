@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "topology": "Plan, apply and show the declared topics.",
     "schemas": "Export and check the contracts of the jobs.",
     "inbox": "Create, show and prune the table that makes database effects happen once.",
+    "outbox": "Publish jobs that a database transaction has enqueued; show what waits.",
     "broker": "Start, stop and reset this folder's embedded broker.",
     "doctor": "Check from outside that each promise is held.",
 }

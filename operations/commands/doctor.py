@@ -32,12 +32,30 @@ MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": 
     show_default=True,
     help="How long to wait for each answer of the cluster.",
 )
+@click.option(
+    "--outbox-url",
+    envvar="STOKER_OUTBOX_URL",
+    help="Look at the outbox in this database as well: postgresql://user@host/name or sqlite:///path.",
+)
+@click.option(
+    "--outbox-table", envvar="STOKER_OUTBOX_TABLE", default="stoker_outbox", show_default=True, help="Its table."
+)
 @pass_app
 @click.pass_context
-def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool, timeout: timedelta) -> None:
+def doctor(
+    ctx: click.Context,
+    app: AppContext,
+    *,
+    as_json: bool,
+    problems: bool,
+    timeout: timedelta,
+    outbox_url: str | None,
+    outbox_table: str,
+) -> None:
     """Check from outside that each promise is held, and show how to fix those that are not.
 
-    Looks at the cluster, its schemas, and each queue's topics, progress, workers and dead letters; changes nothing.
+    Looks at the cluster, its schemas, each queue's topics, progress, workers and dead letters, and at an outbox if one
+    is named; changes nothing.
 
     \b
       ✓ held      all is well
@@ -57,6 +75,10 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
     from ..doctor.findings import Verdict
 
     findings = examine(app.pipeline, app.cluster, timeout_s=timeout.total_seconds())
+    if outbox_url:
+        from ..doctor.outbox_checks import examine_outbox
+
+        findings += examine_outbox(outbox_url, outbox_table)
     shown = [finding for finding in findings if not problems or finding.verdict is not Verdict.HELD]
     counts = Counter(finding.verdict.value for finding in findings)
     if as_json:
@@ -68,9 +90,13 @@ def doctor(ctx: click.Context, app: AppContext, *, as_json: bool, problems: bool
     ctx.exit(ExitCode.FINDING if counts[Verdict.BROKEN.value] or is_barred(findings) else ExitCode.OK)
 
 
+def _title(place: str) -> str:
+    return place if place == "cluster" or place.startswith("outbox ") else f"queue {place}"
+
+
 def _print(findings: Sequence[Finding], counts: Counter[str]) -> None:
     for place, there in groupby(findings, lambda finding: finding.place):
-        echo_line(styled(place if place == "cluster" else f"queue {place}", bold=True))
+        echo_line(styled(_title(place), bold=True))
         for fix, alike in groupby(there, lambda finding: finding.fix):
             for finding in alike:
                 mark, colour = MARKS[finding.verdict.value]

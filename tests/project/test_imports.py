@@ -6,6 +6,7 @@ The rooms: schemas ← topology ← databases ← producers ← consumers ← op
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,10 @@ FOLDERS = {
         "files",
     ),
     "topology": ("durations", "own_loggers", "wire", "declaration", "cluster", "planning"),
+    "databases": (
+        *("errors", "sql", "driver", "url", "inbox_table", "outbox", "psycopg_driver", "asyncpg_driver"),
+        *("sqlalchemy_driver", "sqlite_driver", "django_driver", "detection", "apps", "migrations"),
+    ),
     "producers": (
         *(
             "settings",
@@ -46,7 +51,7 @@ FOLDERS = {
             "instrument",
             "instrument_row",
         ),
-        *("connection", "readiness", "publisher", "bulk", "producer", "async_producer", "control"),
+        *("connection", "readiness", "publisher", "bulk", "producer", "async_producer", "control", "outbox"),
     ),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
@@ -67,7 +72,17 @@ FOLDERS = {
         *("isolation", "polling", "group", "inspection", "control", "assembly", "queue_worker", "worker"),
     ),
     "operations": (
-        *("instants", "cluster_view", "application", "contract_check", "inbox", "payload_input", "broker", "views"),
+        *(
+            "instants",
+            "cluster_view",
+            "application",
+            "contract_check",
+            "inbox",
+            "outbox",
+            "payload_input",
+            "broker",
+            "views",
+        ),
         *("stored_jobs", "replay", "status", "doctor", "cli", "control", "commands"),
     ),
 }
@@ -131,6 +146,13 @@ def _inside(path: Path) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.ImportFrom) and node.level == depth - 1:
             names = [node.module] if node.module else [alias.name for alias in node.names]
             yield from ((node.lineno, name.split(".")[0]) for name in names)
+
+
+def test_an_installation_has_all_folders() -> None:
+    """What `pyproject.toml` does not list is missing where Stoker is installed from a wheel."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        packages = tomllib.load(file)["tool"]["setuptools"]["packages"]
+    assert {f"stoker.{'.'.join(path.relative_to(ROOT).parts[:-1])}" for path in FILES} - set(packages) == set()
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str]]:

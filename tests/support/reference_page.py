@@ -18,6 +18,7 @@ MODULES: Final = (
     "stoker.producers",
     "stoker.producers.errors",
     "stoker.producers.control",
+    "stoker.producers.outbox",
     "stoker.consumers",
     "stoker.consumers.records.outcomes",
     "stoker.testing",

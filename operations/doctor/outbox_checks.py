@@ -1,0 +1,55 @@
+"""Checks of an outbox: a relay works, its rows go out in time, and none had to be put aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ...databases import DatabaseError, OutboxTableMissing
+from ...databases.outbox.rows import Beat, OutboxStatus
+from ..outbox import is_relay_working, outbox_status
+from .findings import Finding, at_risk, broken, held, unknown
+
+PROMISE: Final = "P16"
+OLD: Final = timedelta(seconds=30)
+"""A row that waits for longer waits for something that has broken."""
+_START: Final = "start `stoker outbox relay`, two of them for the case that one dies"
+
+
+def examine_outbox(url: str, table: str) -> list[Finding]:
+    """Look at an outbox by its database's URL."""
+    place = f"outbox {table}"
+    try:
+        status = outbox_status(url, table)
+    except OutboxTableMissing as missing:
+        return [broken(PROMISE, place, "its table is missing", str(missing))]
+    except DatabaseError as error:
+        return [unknown(PROMISE, place, "the database cannot be asked", str(error))]
+    return list(check_outbox(place, status, datetime.now(UTC)))
+
+
+def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Finding]:
+    """What is wrong with it; what is held where nothing is. Pure."""
+    age = timedelta(0) if status.oldest_at is None else now - status.oldest_at
+    depth = status.waiting + status.behind + status.failed
+    if status.failed:
+        first = status.aside[0]
+        observed = f"{status.failed:,} rows cannot be published, and {status.behind:,} wait behind them: {first.reason}"
+        yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
+    if not is_relay_working(status, now):
+        say = broken if depth else at_risk
+        yield say(PROMISE, place, f"no relay works, and {depth:,} rows wait", _START)
+        return
+    if status.beat is not None:
+        yield from _check_pace(place, status, status.beat, age)
+
+
+def _check_pace(place: str, status: OutboxStatus, beat: Beat, age: timedelta) -> Iterator[Finding]:
+    if beat.trouble or (status.waiting and not status.failed and age > OLD):
+        observed = f"{status.waiting:,} rows wait, the oldest for {age.total_seconds():.0f} s"
+        why = "" if beat.trouble is None else f"; {beat.trouble}"
+        yield broken(PROMISE, place, f"{observed}{why}", "see the relay's log")
+    elif not status.failed:
+        observed = f"rows: {status.waiting:,}, {beat.rate_per_s:,.0f} a second"
+        yield held(PROMISE, place, f"a relay publishes what is committed ({observed})")

@@ -1,0 +1,15 @@
+"""The outbox: jobs in a table of the application's database, enqueued by its transactions, and their relay to Kafka."""
+
+from ...databases import NoTransaction, OutboxTableMissing
+from ...databases.outbox.table import DEFAULT_TABLE, table_ddl
+from .outbox import Outbox
+from .relay import OutboxRelay
+
+__all__ = [
+    "DEFAULT_TABLE",
+    "NoTransaction",
+    "Outbox",
+    "OutboxRelay",
+    "OutboxTableMissing",
+    "table_ddl",
+]

@@ -1,0 +1,314 @@
+"""`OutboxRelay`: publishes the rows of an outbox, and deletes each when the brokers have confirmed it.
+
+The loop remembers no position. Transactions commit in another order than that in which their rows got their ids, so
+each look begins at the first row that is visible, without those in flight. A row is deleted only after its
+confirmation: a relay that is killed in between publishes it twice, and the ledger runs its job once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from ...databases import DatabaseError, OutboxTableMissing
+from ...databases.outbox.opening import open_outbox_table
+from ...databases.outbox.rows import Beat, OutboxRow, OutboxTable
+from ...databases.outbox.table import DEFAULT_TABLE
+from ...databases.url import database_errors, dialect_of
+from ...schemas import RegistryUnreachable, SchemaError, SchemaStore, SchemaStoreUnreachable
+from ...topology.cluster.settings import ClusterSettings
+from ...topology.declaration.pipeline import Pipeline
+from ...topology.planning.schema_store import schema_store
+from .flight import Flight
+
+_LOGGER = logging.getLogger("stoker.outbox")
+
+MOST_IN_FLIGHT: Final = 4_000
+READ_ROWS: Final = 1_000
+RETRY_AFTER: Final = timedelta(seconds=30)
+"""How long a row rests that could not be published."""
+LOG_EVERY_S: Final = 60.0
+MOST_REASONS: Final = 100
+STAND_BY_S: Final = 0.5
+"""How often a relay looks whether the one that works is gone."""
+_POLL_S: Final = 0.003
+_BEAT_S: Final = 1.0
+_RATE_OVER: Final = 5
+_RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+
+class OutboxRelay:
+    """Publishes an outbox from a thread of this process, or from the calling one.
+
+    Any number of relays may run for one table: one works, the others take over when it ends or is killed.
+
+    Args:
+        pipeline: whose contracts are registered before the first row goes out; the rows may be of others as well.
+        url: of the database, `postgresql://…` or `sqlite:///…`; connect to PostgreSQL itself, not to a pooler that
+            gives transactions to connections.
+        cluster: where to publish; None reads the environment.
+        table: `table` or `schema.table`.
+        store: where contracts are registered; None makes the one of the cluster settings.
+
+    Raises:
+        DatabaseUrlInvalid, InvalidTableName, NoCluster, SettingRefused: one of these cannot be used.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        url: str,
+        cluster: ClusterSettings | None = None,
+        *,
+        table: str = DEFAULT_TABLE,
+        store: SchemaStore | None = None,
+    ) -> None:
+        self._pipeline, self._url, self._name = pipeline, url, table
+        self._errors = (database_errors(dialect_of(url)), DatabaseError)
+        self._cluster = cluster or ClusterSettings.from_environment()
+        self._store = store
+        self._flight = Flight(self._cluster)
+        self._holder = f"{socket.gethostname()}/{os.getpid()}/{id(self):x}"
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._table: OutboxTable | None = None
+        self._is_leading = False
+        self._register_at_s = -math.inf
+        self._logged: dict[str, float] = {}
+        self._trouble: str | None = None
+        self._published = 0
+        self._beats: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=_RATE_OVER + 1)
+        self._retry_at_s = 0.0
+
+    # ---- its life
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Publish from a thread, until `close`; it waits for a database or brokers that are away."""
+        self._thread = threading.Thread(target=self.run, name="stoker-outbox", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have `run` end; what is in flight is confirmed first, for some seconds at the most."""
+        self._stopped.set()
+
+    def close(self, timeout: timedelta = timedelta(seconds=10)) -> None:
+        """Stop, and wait for the thread. Harmless when repeated."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(timeout.total_seconds() + 2 * _RECONNECT_S[-1])
+            self._thread = None
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether this relay works; another one may, while this one stands by."""
+        return self._is_leading
+
+    @property
+    def published(self) -> int:
+        """Rows that this relay has published and deleted."""
+        return self._published
+
+    def run(self) -> None:
+        """Publish until `stop` is called, whatever goes away meanwhile.
+
+        Raises:
+            OutboxTableMissing: at the start, there is no such table.
+        """
+        self._open_at_start()
+        failures = 0
+        try:
+            while not self._stopped.is_set():
+                try:
+                    self._turn()
+                    failures = 0
+                except self._errors as error:
+                    self._lose_table(error)
+                    self._stopped.wait(_RECONNECT_S[min(failures, len(_RECONNECT_S) - 1)])
+                    failures += 1
+        finally:
+            self._end()
+
+    def _open_at_start(self) -> None:
+        try:
+            self._opened()
+        except OutboxTableMissing:
+            raise
+        except self._errors as error:
+            self._lose_table(error)
+
+    def _end(self) -> None:
+        """Let the others work as soon as all that was sent is confirmed."""
+        give_up_s = time.monotonic() + _RECONNECT_S[-1]
+        table = self._table
+        while self._is_leading and self._flight.rows and time.monotonic() < give_up_s:
+            self._flight.poll(0.05)
+        if table is not None:
+            with suppress(*self._errors):
+                self._note_answers(table)
+                table.give_lead(self._holder)
+            with suppress(*self._errors):
+                table.close()
+        self._is_leading, self._table = False, None
+        self._flight.abandon()
+
+    # ---- the database
+
+    def _opened(self) -> OutboxTable:
+        if self._table is None:
+            table = open_outbox_table(self._url, self._name)
+            try:
+                table.prepare()
+            except BaseException:
+                table.close()
+                raise
+            self._table = table
+            if self._trouble is not None:
+                self._trouble = None
+                _LOGGER.warning("outbox %s: the database answers again", self._name)
+        return self._table
+
+    def _lose_table(self, error: Exception) -> None:
+        """Go on with a new connection; the lead may be with another relay by then."""
+        if self._trouble is None:
+            _LOGGER.warning(
+                "outbox %s: the database cannot be used, rows wait until it can: %s", self._name, str(error).strip()
+            )
+        self._trouble = str(error)
+        self._is_leading = False
+        table, self._table = self._table, None
+        if table is not None:
+            with suppress(*self._errors):
+                table.close()
+
+    # ---- one turn
+
+    def _turn(self) -> None:
+        table = self._opened()
+        if not self._take_lead(table) or not self._register():
+            self._flight.poll(0)
+            self._stopped.wait(STAND_BY_S)
+            return
+        self._flight.poll(_POLL_S if self._flight.rows else 0)
+        self._note_answers(table)
+        rows = self._read(table)
+        self._set_behind(table, rows)
+        sent = self._flight.send(row for row in rows if not row.is_behind)
+        self._retry(table)
+        self._beat(table)
+        if rows:
+            table.stay_awake()
+        if not sent and not self._flight.rows:
+            table.wait(_BEAT_S)
+
+    def _take_lead(self, table: OutboxTable) -> bool:
+        leads = table.take_lead(self._holder)
+        if leads != self._is_leading:
+            self._is_leading = leads
+            _LOGGER.info("outbox %s: this relay %s", self._name, "publishes" if leads else "stands by")
+        return leads
+
+    def _register(self) -> bool:
+        """Put the contracts where workers look for them; False while their store does not answer."""
+        if time.monotonic() < self._register_at_s:
+            return True
+        store = self._store or schema_store(self._pipeline, self._cluster)
+        try:
+            for job_type in self._pipeline.job_types.values():
+                store.register(job_type.contract, job_type.compatibility)
+        except (SchemaStoreUnreachable, RegistryUnreachable) as silence:
+            _LOGGER.warning("outbox %s: rows wait for the schema store: %s", self._name, silence)
+            return False
+        except SchemaError as refusal:
+            self._register_at_s = time.monotonic() + LOG_EVERY_S
+            _LOGGER.error(
+                "outbox %s: a contract could not be registered, so workers defer its jobs; rows are published: %s",
+                self._name, refusal,
+            )  # fmt: skip
+            return True
+        finally:
+            if self._store is None:
+                store.close()
+        self._register_at_s = math.inf
+        return True
+
+    def _note_answers(self, table: OutboxTable) -> None:
+        """Delete what is confirmed, and put aside what is at fault; what a lost connection left is done by the next."""
+        confirmed, faults = self._flight.confirmed, self._flight.faults
+        if confirmed:
+            table.delete(confirmed)
+            self._published += len(confirmed)
+            confirmed.clear()
+        if faults:
+            self._set_aside(table, faults)
+            faults.clear()
+
+    def _set_aside(self, table: OutboxTable, faults: Iterable[tuple[int, str]]) -> None:
+        by_reason: dict[str, list[int]] = {}
+        for row_id, reason in faults:
+            by_reason.setdefault(reason, []).append(row_id)
+        for reason, ids in by_reason.items():
+            table.set_aside(ids, reason)
+            self._log_fault(reason, len(ids))
+
+    def _log_fault(self, reason: str, rows: int) -> None:
+        now_s = time.monotonic()
+        if now_s < self._logged.get(reason, -math.inf) + LOG_EVERY_S:
+            return
+        if len(self._logged) > MOST_REASONS:
+            self._logged.clear()
+        self._logged[reason] = now_s
+        _LOGGER.error(
+            "outbox %s: rows are put aside (%d at once), and tried again every %g s; later ones of their keys wait: %s",
+            self._name, rows, RETRY_AFTER.total_seconds(), reason,
+        )  # fmt: skip
+
+    def _read(self, table: OutboxTable) -> list[OutboxRow]:
+        room = MOST_IN_FLIGHT - len(self._flight.rows)
+        if room <= 0:
+            return []
+        return table.read(min(room, READ_ROWS), self._flight.rows, self._flight.probing)
+
+    def _set_behind(self, table: OutboxTable, rows: Collection[OutboxRow]) -> None:
+        behind = [row.id for row in rows if row.is_behind]
+        if behind:
+            table.set_behind(behind)
+
+    def _retry(self, table: OutboxTable) -> None:
+        """Try rows again that could not be published, and let those behind them go on."""
+        now_s = time.monotonic()
+        if now_s < self._retry_at_s:
+            return
+        skipped = {*self._flight.probing, *self._flight.bad_topics()}
+        rows = [row for row in table.read_failed(READ_ROWS, RETRY_AFTER, skipped) if row.id not in self._flight.rows]
+        sent = self._flight.send(rows)
+        table.release()
+        self._retry_at_s = now_s + (0.05 if sent else _BEAT_S)
+
+    def _beat(self, table: OutboxTable) -> None:
+        now_s = time.monotonic()
+        then_s, before = self._beats[0]
+        if now_s - self._beats[-1][0] < _BEAT_S:
+            return
+        self._beats.append((now_s, self._published))
+        rate = (self._published - before) / (now_s - then_s)
+        trouble = self._flight.trouble
+        table.note(Beat(holder=self._holder, published=self._published, rate_per_s=rate, trouble=trouble))

@@ -1,0 +1,252 @@
+"""The relay: what is committed is published, in the order in which the transactions of a key committed (P16)."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Message
+
+from stoker.databases.outbox import postgresql
+from stoker.operations.outbox import open_outbox, outbox_status
+from stoker.producers.outbox import Outbox, OutboxRelay, OutboxTableMissing, relay
+from stoker.topology import ClusterSettings
+from stoker.topology.cluster.admin import Administration
+from stoker.topology.declaration.topics import declared_topics
+from support.scenes.outboxes import make_database, make_sqlite, query
+from support.scenes.postgres import Postgres
+from support.scenes.shop import Shop, declare_shop, headers_of, read_all
+from support.waiting import wait_until
+
+DEADLINE_S = 30.0
+RowsOf = Callable[[], int]
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    """A PostgreSQL database with an outbox."""
+    return make_database(postgres.create_database())
+
+
+@pytest.fixture
+def outbox(shop: Shop) -> Outbox:
+    """The shop's outbox."""
+    return Outbox(shop.pipeline, source="/tests")
+
+
+@pytest.fixture
+def relaying(shop: Shop, cluster: ClusterSettings, url: str) -> Iterator[OutboxRelay]:
+    """A relay that works."""
+    with OutboxRelay(shop.pipeline, url, cluster) as started:
+        yield started
+
+
+def wait_empty(url: str) -> None:
+    """Wait until all rows are published and deleted."""
+    sql = "SELECT count(*) FROM stoker_outbox"
+    wait_until(lambda: query(url, sql) == [(0,)], DEADLINE_S, "the outbox to be empty")
+
+
+def ids_by_key(messages: list[Message]) -> dict[bytes, list[str]]:
+    """{key: the ids of its jobs, in the order of their partition}."""
+    found = defaultdict[bytes, list[str]](list)
+    for message in messages:
+        key = message.key()
+        found[key if isinstance(key, bytes) else b""].append(headers_of(message)["ce_id"].decode())
+    return dict(found)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_what_is_committed_is_published_in_order_and_deleted(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """2,500 jobs of 50 keys; each is published as the producer itself would have."""
+    url = make_sqlite(tmp_path) if kind == "sqlite" else request.getfixturevalue("url")
+    calls = (shop.charge.with_options(job_id=f"{n:04}").call(f"k{n % 50}", n) for n in range(2_500))
+    with ExitStack() as stack:
+        connection: Any = (
+            stack.enter_context(closing(sqlite3.connect(url.removeprefix("sqlite:///"))))
+            if kind == "sqlite"
+            else stack.enter_context(psycopg.connect(url))
+        )
+        assert outbox.enqueue_many(connection, calls) == 2_500
+        connection.commit()
+    with OutboxRelay(shop.pipeline, url, cluster) as started:
+        wait_empty(url)
+        wait_until(lambda: started.published == 2_500, DEADLINE_S)
+    messages = read_all(cluster, shop.mails)
+    assert len(messages) == 2_500
+    by_key = ids_by_key(messages)
+    assert len(by_key) == 50
+    assert all(ids == sorted(ids) for ids in by_key.values())
+    assert headers_of(messages[0])["ce_source"] == b"/tests"
+
+
+def test_a_transaction_that_commits_late_is_not_passed_over(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
+) -> None:
+    """Its row has the lowest id, and becomes visible after all others are published; of its key, the order is so."""
+    with psycopg.connect(url) as late, psycopg.connect(url) as soon:
+        outbox.enqueue(late, shop.charge.with_options(job_id="late"), "ada", 1)
+        for number in range(20):
+            outbox.enqueue(soon, shop.charge.with_options(job_id=f"soon {number}".replace(" ", "-")), "ada", number)
+            soon.commit()
+        wait_until(lambda: relaying.published == 20, DEADLINE_S, "what was committed to be published")
+        late.commit()
+        wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": [*(f"soon-{n}" for n in range(20)), "late"]}
+
+
+def test_transactions_that_commit_in_any_order_are_all_published(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
+) -> None:
+    """60 open transactions end in reverse order; some are rolled back, some to a savepoint."""
+    draw = random.Random(7)
+    kept: list[str] = []
+    with ExitStack() as stack:
+        connections = [stack.enter_context(psycopg.connect(url)) for _ in range(60)]
+        for number, connection in enumerate(connections):
+            outbox.enqueue(connection, shop.charge.with_options(job_id=f"a{number}"), f"k{number % 7}", 1)
+            connection.execute("SAVEPOINT s")
+            outbox.enqueue(connection, shop.charge.with_options(job_id=f"b{number}"), f"k{number % 7}", 1)
+        for number, connection in reversed(list(enumerate(connections))):
+            fate = draw.choice(["commit", "rollback", "savepoint"])
+            if fate == "savepoint":
+                connection.execute("ROLLBACK TO SAVEPOINT s")
+            connection.rollback() if fate == "rollback" else connection.commit()
+            kept += {"commit": [f"a{number}", f"b{number}"], "savepoint": [f"a{number}"], "rollback": []}[fate]
+    wait_empty(url)
+    found = [job for ids in ids_by_key(read_all(cluster, shop.mails)).values() for job in ids]
+    assert sorted(found) == sorted(kept)
+
+
+INSERT = (
+    "INSERT INTO stoker_outbox (job_id, job_type, topic, key, headers, value) "
+    "VALUES (%s, 'charge', %s, %s, json_build_object('ce_id', %s::text, 'ce_type', 'charge'), %s)"
+)
+SLEEPING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1398034252"
+
+
+def put(url: str, topic: str, job_id: str, key: str, size: int = 10) -> None:
+    """A row as another language would write it; its value does not compress."""
+    with psycopg.connect(url) as connection:
+        connection.execute(INSERT, (job_id, topic, key.encode(), job_id, random.Random(1).randbytes(size)))
+
+
+@pytest.mark.expected_errors("rows are put aside")
+def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
+    shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
+) -> None:
+    """The rows of its key wait behind it, all others pass; once it is pruned, they go on in order."""
+    topic = shop.mails.topic
+    put(url, topic, "a0", "ada")
+    put(url, topic, "a1", "ada", 3_000_000)
+    for number in range(2, 6):
+        put(url, topic, f"a{number}", "ada")
+        put(url, topic, f"b{number}", "bob")
+    wait_until(lambda: outbox_status(url).behind == 4 and outbox_status(url).waiting == 0, DEADLINE_S, "the rest")
+    status = outbox_status(url)
+    assert (status.failed, status.aside[0].job_id, status.aside[0].tries) == (1, "a1", 1)
+    assert "too large" in status.aside[0].reason
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["a0"], b"bob": ["b2", "b3", "b4", "b5"]}
+    put(url, topic, "a6", "ada")
+    with open_outbox(url) as opened:
+        assert opened.prune_failed(status.aside[0].since.replace(year=2100)) == 1
+    wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails))[b"ada"] == ["a0", "a2", "a3", "a4", "a5", "a6"]
+
+
+@pytest.mark.expected_errors("rows are put aside")
+def test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there(
+    shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, namespace: str
+) -> None:
+    """Other topics' rows pass; a retry publishes them, in order, when the topic has been created."""
+    later = declare_shop(f"{namespace}x")
+    for number in range(30):
+        put(url, later.mails.topic, f"x{number:02}", f"k{number % 3}")
+    put(url, shop.mails.topic, "here", "ada")
+    wait_until(lambda: outbox_status(url).waiting == 0, DEADLINE_S, "all rows to be judged")
+    status = outbox_status(url)
+    assert (status.failed, status.behind) == (3, 27)
+    assert "topology apply" in status.aside[0].reason
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["here"]}
+    assert not Administration(cluster).create(declared_topics(later.pipeline))
+    relaying._flight._bad.clear()  # as after ten seconds
+    with open_outbox(url) as opened:
+        wait_until(lambda: opened.retry() == 0, DEADLINE_S, "the topic to be written")
+    wait_empty(url)
+    by_key = ids_by_key(read_all(cluster, later.mails))
+    assert sum(map(len, by_key.values())) == 30
+    assert all(ids == sorted(ids) for ids in by_key.values())
+
+
+@pytest.mark.expected_errors("rows are put aside")
+def test_a_batch_that_is_refused_in_the_middle_lets_no_row_of_a_key_pass(
+    shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
+) -> None:
+    """Every hundredth row is above the topic's limit, and so are whole batches; all are on their way at once."""
+    assert not Administration(cluster).set_configs({shop.mails.topic: {"max.message.bytes": "50000"}})
+    bad = {f"{number:03}" for number in range(50, 400, 100)}
+    with psycopg.connect(url) as connection:
+        for number in range(400):
+            job = f"{number:03}"
+            value = random.Random(1).randbytes(100_000 if job in bad else 2_000)
+            connection.execute(INSERT, (job, shop.mails.topic, b"k%d" % (number % 4), job, value))
+    wait_until(lambda: outbox_status(url).waiting == 0 and outbox_status(url).failed, DEADLINE_S, "all to be judged")
+    by_key = ids_by_key(read_all(cluster, shop.mails))
+    for key, ids in by_key.items():
+        first_bad = min((job for job in bad if int(job) % 4 == int(key[1:])), default="999")
+        assert ids == sorted(set(ids)), "an order, and nothing twice"
+        assert all(job < first_bad for job in ids)
+    status = outbox_status(url)
+    assert {row.job_id for row in status.aside} <= bad, "no row is blamed for its batch"
+    assert sum(map(len, by_key.values())) + status.behind + status.failed == 400
+
+
+def test_of_two_relays_one_works_and_the_other_takes_over(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
+) -> None:
+    """At the end of the first one."""
+    wait_until(lambda: relaying.is_leading, DEADLINE_S)
+    with OutboxRelay(shop.pipeline, url, cluster) as second, psycopg.connect(url) as connection:
+        outbox.enqueue(connection, shop.charge, "ada", 1)
+        connection.commit()
+        wait_until(lambda: relaying.published == 1, DEADLINE_S)
+        assert not second.is_leading
+        relaying.close()
+        outbox.enqueue(connection, shop.charge, "ada", 2)
+        connection.commit()
+        wait_until(lambda: second.published == 1, DEADLINE_S, "the second relay to publish")
+    assert len(read_all(cluster, shop.mails)) == 2
+
+
+def test_a_relay_that_sleeps_is_woken_by_the_commit(
+    outbox: Outbox, shop: Shop, url: str, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not have to look by itself."""
+    monkeypatch.setattr(postgresql, "SLEEP_S", 60.0)
+    monkeypatch.setattr(postgresql, "AWAKE_S", 0.0)
+    monkeypatch.setattr(relay, "_BEAT_S", 60.0)
+    with OutboxRelay(shop.pipeline, url, cluster) as started, psycopg.connect(url) as connection:
+        for number in range(1, 4):
+            wait_until(lambda: query(url, SLEEPING) == [(1,)], DEADLINE_S, "the relay to sleep")
+            outbox.enqueue(connection, shop.charge, "ada", number)
+            connection.commit()
+            wait_until(lambda number=number: started.published == number, DEADLINE_S, "the row")  # type: ignore[misc]  # bound at once
+        wait_until(lambda: query(url, SLEEPING) == [(1,)], DEADLINE_S, "the relay to sleep")
+        started.stop()
+        outbox.enqueue(connection, shop.charge, "ada", 4)
+        connection.commit()
+
+
+def test_a_missing_table_is_an_error_at_the_start(shop: Shop, cluster: ClusterSettings, postgres: Postgres) -> None:
+    """And is explained."""
+    with pytest.raises(OutboxTableMissing, match="stoker outbox create"):
+        OutboxRelay(shop.pipeline, postgres.create_database(), cluster).run()
