@@ -100,7 +100,7 @@ class Cancels:
 
     def of(self, record: Record, queue: str) -> Cancellation | None:
         """Who has cancelled the job of a record, which is the queue's, and why; None where nobody has."""
-        job_id = record.header(JOB_ID)
+        job_id = record.header(JOB_ID) if self._jobs else None
         found = None if job_id is None else self._jobs.get(name_of_job(job_id))
         found = found or self._filters.of(record, queue)
         return None if found is None else found.cancellation
@@ -111,7 +111,7 @@ class Cancels:
 
     def note_ended(self, record: Record) -> None:
         """Note that the job of a record has ended: a cancel of it, if one stands, has nothing left to do."""
-        job_id = record.header(JOB_ID)
+        job_id = record.header(JOB_ID) if self._jobs else None
         if job_id is not None and name_of_job(job_id) in self._jobs:
             self._ended.append(job_id.decode("utf-8", "surrogateescape"))
 

@@ -295,3 +295,31 @@ def test_a_hundred_thousand_cancels_stand_in_bounded_memory(cluster: ClusterSett
     assert journal.noted == [-1]
     assert taken_s < 60
     assert taken_bytes < 40_000_000
+
+
+def test_in_strict_order_the_next_of_a_key_goes_on_when_the_one_before_is_cancelled(
+    cluster: ClusterSettings, namespace: str
+) -> None:
+    """That one waits for its retry in an hour."""
+    journal = Journal()
+    pipeline, queue = declare_queue(namespace, partitions=1, tiers=(timedelta(hours=1),), ordering="strict")
+
+    @pipeline.job(queue, retry=RetryPolicy(attempts=3))
+    def mail(kind: str) -> None:
+        journal.note(kind)
+        if kind == "fails":
+            raise ValueError("once")
+
+    create(pipeline, cluster)
+    with (
+        Control(pipeline, cluster) as control,
+        Producer(pipeline, cluster) as producer,
+        running_worker(pipeline, cluster) as running,
+    ):
+        producer.enqueue(mail.with_options(key="k", job_id="fails"), "fails")
+        producer.enqueue(mail.with_options(key="k", job_id="skipped"), "skipped")
+        producer.enqueue(mail.with_options(key="k"), "next")
+        running.wait_outcomes(Retried=1)
+        control.cancel("fails", "skipped").wait(WAIT)
+        running.wait_outcomes(Cancelled=2, Done=1)
+    assert journal.noted == ["fails", "next"]

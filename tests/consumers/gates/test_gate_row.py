@@ -316,22 +316,16 @@ def test_what_waits_aside_is_looked_at_again_for_a_filter_alone() -> None:
     assert scene.row.take_opened(10) == [hash_of(b"k")]
 
 
-def test_a_job_that_is_cancelled_while_a_gate_is_asked_is_not_kept() -> None:
+def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
     """The release finds nothing held yet, and would never come again."""
+    answers = [False, True, True]
 
-    class Cancelling(OddGate):
-        def may_start(self, record: Record, now_s: float) -> Start | Wait:
-            answer = super().may_start(record, now_s)
-            if self.asked == 1:
-                scene.row.release_cancelled(aside_too=False)
-                scene.late.add(record.offset)
-            return answer
+    def is_cancelled(_record: Record) -> bool:
+        answer = answers.pop(0)
+        if not answer:
+            row.release_cancelled(aside_too=False)  # it was cancelled since it was asked for
+        return answer
 
-    @dataclass
-    class Late(Scene):
-        late: set[int] = field(default_factory=set)
-
-    scene = Late(Cancelling())
-    scene.cancelled = scene.late
-    scene.take(1)
-    assert (scene.started, scene.row.count) == ([1], 0)
+    row = GateRow([OddGate()], is_cancelled=is_cancelled)
+    assert row.admits(plain_record(1, None, Assignment(1, "t", 0)))
+    assert row.count == 0
