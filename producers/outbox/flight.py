@@ -56,6 +56,7 @@ class Flight:
         rows: {id: key} of the rows in flight.
         confirmed: ids that the brokers have, for the caller to delete and clear.
         faults: (id, reason) of what cannot be published, for the caller to put aside and clear.
+        bytes: the size of their values.
         probing: topics of which one row is in flight, to find out whether they can be written.
     """
 
@@ -72,6 +73,7 @@ class Flight:
         self._careful_outage = Outage(cluster.bootstrap_servers, principal=self._outage.principal, level=10)
         self._careful = Connection(self._careful_config, self._careful_outage)
         self.rows: dict[int, Key] = {}
+        self.bytes = 0
         self.confirmed: list[int] = []
         self.faults: list[tuple[int, str]] = []
         self.probing: set[str] = set()
@@ -139,7 +141,7 @@ class Flight:
         """Hand a row to a client; False where that has no room, or refuses it at once."""
         try:
             record = self._record(row)
-            taken = connection.offer(record, partial(self._note_report, row.id, row.job_id, row.topic, connection))
+            taken = connection.offer(record, partial(self._note_report, row.id, record, connection))
         except EnqueueError as refusal:
             if isinstance(refusal, BrokerUnreachable) or connection.is_broken:
                 self._paused_until_s = time.monotonic() + _PAUSE_S
@@ -148,6 +150,7 @@ class Flight:
             return False
         if taken:
             self.rows[row.id] = key
+            self.bytes += len(row.value)
             self._keys[key] += 1
         return taken
 
@@ -167,9 +170,11 @@ class Flight:
         return count
 
     def _note_report(
-        self, row_id: int, job_id: str, topic: str, connection: Connection, error: KafkaError | None, message: Message
+        self, row_id: int, record: Record, connection: Connection, error: KafkaError | None, message: Message
     ) -> None:
         """Take the client's report on a row."""
+        topic = record.topic
+        self.bytes -= len(record.value)
         key = self.rows.pop(row_id)
         self._keys[key] -= 1
         if not self._keys[key]:
@@ -183,7 +188,7 @@ class Flight:
         elif remedy_of(fault) in _TEMPORARY:
             self._paused_until_s = time.monotonic() + _PAUSE_S
         else:
-            refusal = delivery_error(fault, job_id, topic, connection.outage)
+            refusal = delivery_error(fault, record.job_id, topic, connection.outage)
             self._note_refusal(row_id, topic, refusal, connection)
 
     def _note_confirmed(self, row_id: int, topic: str, connection: Connection) -> None:

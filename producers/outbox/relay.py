@@ -34,7 +34,14 @@ from .flight import Flight
 _LOGGER = logging.getLogger("stoker.outbox")
 
 MOST_IN_FLIGHT: Final = 4_000
+MOST_BYTES: Final = 64_000_000
+"""Of the values in flight; a read may add a quarter."""
 READ_ROWS: Final = 1_000
+FIRST_ROWS: Final = 100
+"""As many rows the first read takes, which does not know yet how large they are."""
+SLOW_READ_S: Final = 0.03
+SLOW_FACTOR: Final = 5
+"""Reads take long while an old transaction keeps deleted rows from being vacuumed; then each takes more rows."""
 RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a row rests that could not be published."""
 LOG_EVERY_S: Final = 60.0
@@ -89,6 +96,8 @@ class OutboxRelay:
         self._published = 0
         self._beats: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=_RATE_OVER + 1)
         self._retry_at_s = 0.0
+        self._read_took_s = 0.0
+        self._fitting_rows = FIRST_ROWS
 
     # ---- its life
 
@@ -282,10 +291,17 @@ class OutboxRelay:
         )  # fmt: skip
 
     def _read(self, table: OutboxTable) -> list[OutboxRow]:
-        room = MOST_IN_FLIGHT - len(self._flight.rows)
-        if room <= 0:
+        factor = SLOW_FACTOR if self._read_took_s > SLOW_READ_S else 1
+        room = factor * MOST_IN_FLIGHT - len(self._flight.rows)
+        if room <= 0 or self._flight.bytes > MOST_BYTES:
             return []
-        return table.read(min(room, READ_ROWS), self._flight.rows, self._flight.probing)
+        began_s = time.monotonic()
+        rows = table.read(min(room, factor * READ_ROWS, self._fitting_rows), self._flight.rows, self._flight.probing)
+        if rows:
+            self._read_took_s = time.monotonic() - began_s
+            mean_bytes = 1 + sum(len(row.value) for row in rows) // len(rows)
+            self._fitting_rows = max(1, MOST_BYTES // 4 // mean_bytes)
+        return rows
 
     def _set_behind(self, table: OutboxTable, rows: Collection[OutboxRow]) -> None:
         behind = [row.id for row in rows if row.is_behind]
@@ -298,7 +314,8 @@ class OutboxRelay:
         if now_s < self._retry_at_s:
             return
         skipped = {*self._flight.probing, *self._flight.bad_topics()}
-        rows = [row for row in table.read_failed(READ_ROWS, RETRY_AFTER, skipped) if row.id not in self._flight.rows]
+        failed = table.read_failed(min(READ_ROWS, self._fitting_rows), RETRY_AFTER, skipped)
+        rows = [row for row in failed if row.id not in self._flight.rows]
         sent = self._flight.send(rows)
         table.release()
         self._retry_at_s = now_s + (0.05 if sent else _BEAT_S)

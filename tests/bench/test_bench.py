@@ -116,3 +116,12 @@ def test_delays_are_measured_through_a_kill_and_a_burst(cluster: ClusterSettings
     assert values["late_p50"] <= values["late_p99"] <= values["late_max"]
     assert values["burst_share"] == pytest.approx(values["burst"] / values["usual"])
     assert values["lost"] == 0
+
+
+def test_the_outbox_is_measured_on_a_database_of_its_own(cluster: ClusterSettings) -> None:
+    """The relay publishes a backlog, single commits, and what writers commit under load."""
+    values = measured(cluster, "outbox")
+    assert values["rate"] > 0
+    assert 0 < values["p50"] <= values["p99"]
+    assert values["written"] > 0
+    assert values["peak_mb"] > 0

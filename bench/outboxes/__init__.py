@@ -1,0 +1,1 @@
+"""Measures of the outbox, on a PostgreSQL of their own."""
