@@ -3,29 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 from stoker.topology import ClusterSettings
-
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 110.0
-
-
-def run(environment: dict[str, str], *module: str) -> str:
-    """Run a program to its end; what it has printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from support.example import run_module
 
 
 def test_the_example_of_orders_runs(cluster: ClusterSettings, namespace: str) -> None:
@@ -36,8 +16,8 @@ def test_the_example_of_orders_runs(cluster: ClusterSettings, namespace: str) ->
         "STOKER_BOOTSTRAP_SERVERS": cluster.bootstrap_servers,
         "STOKER_APP": "examples.orders:pipeline",
     }
-    run(environment, "stoker.operations.cli", "topology", "apply")
-    shown = run(environment, "examples.orders")
+    run_module(environment, "stoker.operations.cli", "topology", "apply")
+    shown = run_module(environment, "examples.orders")
     assert [line for line in shown.splitlines() if "go out" in line] == [
         "  news 1 of acme go out",
         "  news 4 of zeta go out",
