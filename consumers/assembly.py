@@ -46,7 +46,7 @@ from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
 from .polling.tier_reader import TierReader
-from .records.cancels import NO_CANCELS, Cancels
+from .records.reschedules import JobOrders
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler, SettlingClients
@@ -65,12 +65,14 @@ class WorkerParts:
         store: SchemaStore,
         settings: WorkerSettings,
         instruments: Instruments = NO_INSTRUMENTS,
-        cancels: Cancels = NO_CANCELS,
+        job_orders: JobOrders | None = None,
     ) -> None:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
         self.poll_state = PollThreadState()
-        self.instruments, self.cancels = instruments, cancels
+        self.instruments = instruments
+        job_orders = job_orders or JobOrders()
+        self.cancels, self.reschedules = job_orders.cancels, job_orders.reschedules
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -93,7 +95,7 @@ class WorkerParts:
         make_events_producer = partial(events_producer, self._cluster, worker_id)
         self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
-        self.settled = SettledBatches(self.instruments, ended)
+        self.settled = SettledBatches(self.instruments, ended, self.reschedules)
         self.settler = Settler(
             self.queue,
             SettlingClients(
@@ -130,12 +132,13 @@ class WorkerParts:
             instruments=self.instruments,
             cancels=self.cancels,
             gates=gates,
+            reschedules=self.reschedules,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 
     def _add_counting(self) -> None:
         """What counts the records in memory, and those that are complete."""
-        self.calendar = Calendar(longest_wait_s(self.queue))
+        self.calendar = Calendar(longest_wait_s(self.queue), reschedules=self.reschedules)
         self.backpressure = Backpressure(
             self.assignments,
             self.settings,

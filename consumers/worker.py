@@ -41,6 +41,7 @@ from .instruments.instruments import Instruments
 from .isolation import child_flag
 from .queue_worker import QueueWorker
 from .records.cancels import Cancels
+from .records.reschedules import JobOrders, Reschedules
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames
 from .settings import WorkerSettings
@@ -107,7 +108,7 @@ class Worker:
         self._contracts = ContractCheck(pipeline, self._store, names)
         self._check_contracts()
         self._instruments = Instruments(instruments)
-        self._cancels = Cancels()
+        self._cancels, self._reschedules = Cancels(), Reschedules()
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._note_contracts()
@@ -135,7 +136,7 @@ class Worker:
             self._store,
             self.settings,
             instruments=self._instruments,
-            cancels=self._cancels,
+            job_orders=JobOrders(self._cancels, self._reschedules),
         )
         return QueueWorker(parts)
 
@@ -144,6 +145,7 @@ class Worker:
             worker_id=self.settings.worker_id,
             pauses={worker.queue.name: worker.gate for worker in self._workers},
             cancels=self._cancels,
+            reschedules=self._reschedules,
             end_cancelled=lambda aside: sum(worker.end_cancelled(aside_too=aside) for worker in self._workers),
             runners={queue.name: count_runners(self._pipeline, queue, self.settings) for queue in self._queues},
             snapshot=self.snapshot,

@@ -20,6 +20,7 @@ from .order_takers import OrderTaker
 from .orders import Orders
 from .pause_orders import PauseOrders
 from .process import WorkerProcess
+from .reschedule_orders import RescheduleOrders
 from .status_writer import StatusWriter
 
 END_MS: Final = 250
@@ -31,7 +32,8 @@ def make_takers(process: WorkerProcess, forgetter: Forgetter) -> list[OrderTaker
     return [
         PauseOrders(process.pauses),
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),
-        CancelOrders(process.cancels, process.end_cancelled, forgetter),
+        RescheduleOrders(process.reschedules, forgetter),
+        CancelOrders(process.cancels, process.end_cancelled, forgetter),  # the last one closes the forgetter
     ]
 
 

@@ -18,6 +18,7 @@ from ..inspection.queue_inspection import QueueInspection
 from ..inspection.snapshot import QueueSnapshot
 from ..machine import resident_bytes
 from ..records.cancels import Cancels
+from ..records.reschedules import Reschedules
 from ..settings import WorkerSettings
 
 EndCancelled = Callable[[bool], int]
@@ -29,7 +30,7 @@ class WorkerProcess:
 
     Attributes:
         pauses: {queue: its pauses in this process}.
-        cancels: those that stand in this process.
+        cancels, reschedules: those that stand in this process.
         end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
             that is asked for; gives how many run.
         runners: {queue: how many of its jobs may run at once}.
@@ -41,6 +42,7 @@ class WorkerProcess:
     worker_id: str
     pauses: Mapping[str, Pauses]
     cancels: Cancels
+    reschedules: Reschedules
     end_cancelled: EndCancelled
     runners: Mapping[str, int]
     snapshot: Callable[[], Sequence[QueueSnapshot]]

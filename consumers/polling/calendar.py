@@ -14,14 +14,18 @@ No record in memory is due in a later second than one that is known by its offse
 from __future__ import annotations
 
 import heapq
+import math
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from operator import itemgetter
 from typing import Final
 
 from confluent_kafka import Message
 
+from ...topology.wire.headers import HeaderList
 from ..records.assignment import Assignment, Lane
 from ..records.record import Record
+from ..records.reschedules import NO_RESCHEDULES, Moved, Reschedules
 from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record
@@ -45,11 +49,22 @@ _WAKES: Final = itemgetter(0)
 class Calendar:
     """The delayed records of one queue; owned by the poll thread. It reads nothing: see `take_wanted`.
 
-    `in_memory` counts those in memory, `coming` those that are being read again.
+    `in_memory` counts those in memory, `coming` those that are being read again. `moved` has the jobs that were
+    rescheduled, for `look_again`.
     """
 
-    def __init__(self, longest_s: float, budget_bytes: int = BUDGET_BYTES) -> None:
+    def __init__(
+        self, longest_s: float, budget_bytes: int = BUDGET_BYTES, reschedules: Reschedules = NO_RESCHEDULES
+    ) -> None:
+        """Begin without records.
+
+        Args:
+            longest_s: how long a record may wait on its topic.
+            reschedules: give records other times than their own.
+        """
         self._longest_s = longest_s
+        self._reschedules = reschedules
+        self.moved = deque[Moved]() if reschedules is NO_RESCHEDULES else reschedules.watch()
         self._budget_bytes = budget_bytes
         self._assignments: dict[int, Assignment] = {}
         self._come: list[_Entry] = []
@@ -61,6 +76,7 @@ class Calendar:
         self.in_memory = 0
         self._known = KnownOffsets()
         self._coming: dict[Assignment, set[int]] = {}
+        self._again: Wanted = {}
         self.coming = 0
         self._first_coming = 0
         self._now_ms = 0
@@ -73,8 +89,8 @@ class Calendar:
     def add(self, message: Message, assignment: Assignment) -> None:
         """Take a record as it was fetched."""
         pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
-        wake_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
         offset: int = message.offset()  # type: ignore[assignment]  # a consumed one has it
+        wake_ms = self._wake_ms(pairs, timestamp_ms, assignment, offset)
         second = wake_ms >> SECOND_BITS
         if self._is_beyond_memory(second):
             self._known.note(assignment, offset, wake_ms, self._now_ms)
@@ -87,9 +103,49 @@ class Calendar:
         if not self._end_coming(assignment, offset):
             return False
         pairs, timestamp_ms = pairs_of(message), message.timestamp()[1]
-        wake_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
-        self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
+        wake_ms = self._wake_ms(pairs, timestamp_ms, assignment, offset)
+        first = self._known.first
+        if first is not None and wake_ms >> SECOND_BITS > first:
+            self._known.note(assignment, offset, wake_ms, self._now_ms)
+        else:
+            self._keep(wake_ms, offset, assignment, packed_record(message, offset, timestamp_ms, pairs))
         return True
+
+    def _wake_ms(self, pairs: HeaderList | None, timestamp_ms: int, assignment: Assignment, offset: int) -> int:
+        """When to look at a record: at its own time, or sooner where its job was rescheduled to that."""
+        own_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
+        if not self._reschedules.stands:
+            return own_ms
+        due_at_s = self._reschedules.due_at_s_of(pairs, (assignment.topic, assignment.partition, offset))
+        return own_ms if due_at_s is None else min(own_ms, math.ceil(due_at_s * 1_000))
+
+    def look_for(self, job_id: bytes) -> None:
+        """Have the records of a job read again at once, of those in memory; perhaps also one that only names it."""
+        for wakes, number, _ in [entry for entry in self._entries() if job_id in entry[2]]:
+            self.look_again(self._assignments[number], wakes & OFFSET_MASK)
+
+    def look_again(self, assignment: Assignment, offset: int) -> bool:
+        """Have a record read again at once, as its time may be another by now; False where it does not wait here."""
+        if offset in self._coming.get(assignment, ()):
+            return True
+        if not (self._forget(assignment, offset) or self._known.remove(assignment, offset)):
+            return False
+        second = self._now_ms >> SECOND_BITS
+        self._first_coming = min(self._first_coming, second) if self.coming else second
+        self._again.setdefault(assignment, []).append(offset)
+        self._coming.setdefault(assignment, set()).add(offset)
+        self.coming += 1
+        return True
+
+    def _forget(self, assignment: Assignment, offset: int) -> bool:
+        """Forget a record that is in memory; False where it is not."""
+        for entries in (self._come, self._come_since, *self._seconds.values()):
+            for at, (wakes, number, packed) in enumerate(entries):
+                if number == assignment.number and wakes & OFFSET_MASK == offset:
+                    self._let_go(packed)
+                    del entries[at]
+                    return True
+        return False
 
     def note_gone(self, assignment: Assignment, offset: int) -> None:
         """Note that a record cannot be read again, since the brokers have deleted it."""
@@ -232,6 +288,9 @@ class Calendar:
         for assignment, offsets in wanted.items():
             self.coming += len(offsets)
             self._coming.setdefault(assignment, set()).update(offsets)
+        again, self._again = self._again, {}
+        for assignment, offsets in again.items():
+            wanted.setdefault(assignment, []).extend(offsets)
         return wanted
 
     @property
@@ -261,6 +320,7 @@ class Calendar:
         self._known.drop(assignments)
         for assignment in assignments:
             self.coming -= len(self._coming.pop(assignment, ()))
+            self._again.pop(assignment, None)
             self._assignments.pop(assignment.number, None)
 
     def holds(self, assignment: Assignment, offset: int) -> bool:

@@ -113,9 +113,19 @@ class Intake:
     def take_due(self) -> None:
         """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""
         self._dispatch.gates.ask_again()
+        if self._calendar.moved:
+            self._look_again()
         self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.room)))
         if self._cancelled:
             self._start(self._cancelled.turn(self._backpressure.room))
+
+    def _look_again(self) -> None:
+        """Have the delayed records read again whose jobs were rescheduled; those that come later have the new time."""
+        while self._calendar.moved:
+            job_id, at = self._calendar.moved.popleft()
+            assignment = None if at is None else self._assignments.find_running(*at[:2])
+            if at is None or assignment is None or not self._calendar.look_again(assignment, at[2]):
+                self._calendar.look_for(job_id)  # the operator has not found it, or it has moved on meanwhile
 
     def _start(self, records: list[Record]) -> None:
         if records:

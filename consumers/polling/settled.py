@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
+from ..records.reschedules import NO_RESCHEDULES, Reschedules
 from ..settling.settlement import SettlementBatch
 from .ended_cancels import EndedCancels
 
@@ -18,8 +19,14 @@ CHANGE_WAIT_S: Final = 0.02
 class SettledBatches:
     """The queue of settled batches: the settling thread puts them in, the poll thread takes them out."""
 
-    def __init__(self, instruments: Instruments = NO_INSTRUMENTS, cancels: EndedCancels | None = None) -> None:
+    def __init__(
+        self,
+        instruments: Instruments = NO_INSTRUMENTS,
+        cancels: EndedCancels | None = None,
+        reschedules: Reschedules = NO_RESCHEDULES,
+    ) -> None:
         self._instruments = instruments
+        self._reschedules = reschedules
         self._cancels = EndedCancels() if cancels is None else cancels
         self._batches: deque[SettlementBatch] = deque()
         self._changed = threading.Event()
@@ -30,6 +37,8 @@ class SettledBatches:
             self._instruments.settled(batch.ended)
         if self._cancels:
             self._cancels.note(batch.ended)
+        if self._reschedules.stands:
+            self._reschedules.note_settled(batch.ended)
         self._batches.append(batch)
         self._changed.set()
 

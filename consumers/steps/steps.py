@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Never, assert_never, overload
+from typing import Final, Never, assert_never, overload
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
 from ...topology import Queue
@@ -43,6 +43,7 @@ from ..records.outcomes import (
     Snoozed,
 )
 from ..records.record import Record, attempt_of, first_failed
+from ..records.reschedules import NO_RESCHEDULES, Reschedules
 from .results import RETURNED_NOTHING, Answered, Decided, Raised, Ran, Result, Returned, answer_to
 from .schema_waits import SchemaAwaited
 
@@ -92,6 +93,7 @@ class StepContext:
         ledgers: {partition number: ledger} of what is assigned; changed by the poll thread.
         cancels: those that stand in this process.
         gates: those of the queue.
+        reschedules: those that stand in this process.
     """
 
     queue: Queue
@@ -103,6 +105,7 @@ class StepContext:
     instruments: Instruments = NO_INSTRUMENTS
     cancels: Cancels = NO_CANCELS
     gates: GateRow = NO_GATES
+    reschedules: Reschedules = NO_RESCHEDULES
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
@@ -129,11 +132,13 @@ def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Out
         name = values[layout.positions[wire.JOB_TYPE]].decode() or _refuse(wire.JOB_TYPE)
         job_id = values[layout.positions[wire.JOB_ID]].decode() or _refuse(wire.JOB_ID)
         conditions = None if layout.is_of_first_run else _Conditions.of(record.headers)
+        if step_context.reschedules.stands:
+            conditions = _rescheduled(record, conditions, step_context.reschedules)
     except KeyError as missing:
         return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
-    if conditions is not None and (refused := _not_now(conditions, step_context)) is not None:
+    if conditions is not None and (refused := _not_now(record, conditions, step_context)) is not None:
         return refused
     job_type = step_context.job_types.get(name)
     if job_type is None:
@@ -150,6 +155,7 @@ class _Conditions:
     attempt: int
     due: datetime | None
     expires: datetime | None
+    is_rescheduled: bool = False
 
     @classmethod
     def of(cls, headers: wire.HeaderMap) -> _Conditions:
@@ -166,13 +172,26 @@ class _Conditions:
         )
 
 
-def _not_now(conditions: _Conditions, step_context: StepContext) -> Outcome | None:
+_FIRST_RUN: Final = _Conditions(attempt=1, due=None, expires=None)
+
+
+def _rescheduled(record: Record, conditions: _Conditions | None, reschedules: Reschedules) -> _Conditions | None:
+    """The conditions with the time at which an operator lets the job start, if one does."""
+    due_at_s = reschedules.due_at_s(record)
+    if due_at_s is None:
+        return conditions
+    return replace(conditions or _FIRST_RUN, due=datetime.fromtimestamp(due_at_s, UTC), is_rescheduled=True)
+
+
+def _not_now(record: Record, conditions: _Conditions, step_context: StepContext) -> Outcome | None:
     """What becomes of a job that must not start any more, or not yet; None where it may start."""
     due, expires, now = conditions.due, conditions.expires, _now(step_context)
     if expires is not None and expires <= now:
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
     if due is not None and due > now:
         return Rescheduled(due=due, delay=delay_class(due - now))
+    if conditions.is_rescheduled:
+        step_context.reschedules.note_begun(record)
     return None
 
 

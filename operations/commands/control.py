@@ -14,6 +14,7 @@ from ..cli.filter_options import INSTANT
 from ..cli.output import echo_line, print_json_line, print_table
 from ..control.cancel_commands import cancel, uncancel
 from ..control.order_commands import ABOUT_JOBS, add_commands
+from ..control.reschedule_command import reschedule
 from ..control.worker_commands import worker
 
 SHOWN_ORDERS: Final = 50
@@ -35,6 +36,7 @@ def control() -> None:
 add_commands(control, ABOUT_JOBS)
 control.add_command(cancel)
 control.add_command(uncancel)
+control.add_command(reschedule)
 control.add_command(worker)
 
 

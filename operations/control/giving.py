@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -161,8 +161,8 @@ def described(order: ControlOrder, count: int = 1) -> str:
     from ...topology.wire.orders import in_words
 
     discard = " and discard" if order.discard else ""
-    until = _until(order)
-    return f"{order.verb}{discard} {in_words(order) if count == 1 else f'{count:,} jobs'}{until}"
+    due = "" if order.due_at is None else f" to {order.due_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+    return f"{order.verb}{discard} {in_words(order) if count == 1 else f'{count:,} jobs'}{due}{_until(order)}"
 
 
 def _until(order: ControlOrder) -> str:
@@ -172,7 +172,7 @@ def _until(order: ControlOrder) -> str:
 
     if order.until is None or order.verb in ONCE:
         return ""
-    if order.verb == Verb.CANCEL and order.until - order.at >= STANDS_FOR:
+    if order.verb in (Verb.CANCEL, Verb.RESCHEDULE) and order.until - order.at >= STANDS_FOR:
         return ""
     return f" until {order.until.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
 
@@ -230,6 +230,8 @@ def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
         "host": order.host,
         "reason": order.reason,
         "at": order.at,
+        "due_at": order.due_at,
+        "place": None if order.place is None else asdict(order.place),
         "until": order.until,
     }
 

@@ -20,7 +20,9 @@ from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
 from .order_writer import OrderWriter
+from .place_search import Progress, find_waiting_record
 from .receipt import OrderReceipt
+from .rescheduling import LOOK_UP_FOR, queues_of, reschedule_order
 
 ONCE_FOR: Final = timedelta(minutes=10)
 """A worker that takes an order to stop or to inspect later than this ignores it."""
@@ -184,6 +186,41 @@ class Control:
         """
         order = replace(self.order(Verb.UNCANCEL), reason=reason)
         return self.give_as_one(uncancels(order, job_ids, order_id))
+
+    def reschedule(
+        self,
+        job_id: str,
+        *,
+        at: datetime | None = None,
+        now: bool = False,
+        queue: str | None = None,
+        until: datetime | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> OrderReceipt:
+        """Let a job that waits start at another time, at no attempt's cost; that counts for its next start alone.
+
+        A job that is delayed or waits for a retry is looked up first, which reads the topics where such jobs wait, for
+        a minute at the most. One that is not found there has its new time when a worker comes to it: in its turn, or
+        when its own time has come.
+
+        Args:
+            at, now: when it is to start; one of the two.
+            queue: where it is; None looks it up in all queues of the pipeline.
+            until: when the order is over, if the job has not begun before; None in 30 days from then, or after the
+                longest retention of a queue.
+            progress: takes (records passed, records in all) while it is looked up, for each queue.
+
+        Raises:
+            OrderRefused, UnknownName: no job or time is named, or there is no such queue.
+            ControlError, ClusterUnreachable, NotAuthorized: the order could not be given.
+        """
+        order = replace(self.order(Verb.RESCHEDULE), queue=queue, until=until, reason=reason)
+        order = reschedule_order(order, self._pipeline, job_id, at, now=now)
+        queues = queues_of(self._pipeline, queue)
+        self._check_ready()
+        place = find_waiting_record(self._cluster, queues, job_id, LOOK_UP_FOR.total_seconds(), progress)
+        return self.give(replace(order, place=place))
 
     def worker_quiet(
         self,

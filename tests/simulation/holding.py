@@ -25,6 +25,7 @@ from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.reschedules import Reschedules
 from stoker.consumers.settling.writes import utc
 from stoker.schemas.control_records import ControlOrder, encode_order
 from stoker.topology import Queue
@@ -166,6 +167,7 @@ class SimOrders:
             worker_id=worker_id,
             pauses={queue.name: pauses},
             cancels=cancels,
+            reschedules=Reschedules(),
             end_cancelled=end_running,
             runners={},
             snapshot=list,

@@ -86,13 +86,24 @@ def cancelled_by(key: bytes) -> tuple[str | None, str | None]:
     return (unquote(name) if kind == "job" else None), (unquote(name) if kind == "filter" else None)
 
 
+def reschedule_key(job_id: str) -> bytes:
+    """The key under which the reschedule of a job stands."""
+    return f"{Verb.RESCHEDULE}/job/{quote(job_id, safe='')}".encode()
+
+
+def rescheduled_by(key: bytes) -> str:
+    """The id of the job that a reschedule under a key is about."""
+    return unquote(key.decode("utf-8", "backslashreplace").removeprefix(f"{Verb.RESCHEDULE}/job/"))
+
+
 def lifting_order(key: bytes, *, order_id: str, operator: str, host: str, at: datetime, reason: str) -> ControlOrder:
-    """The order that lifts the cancel under a key."""
-    job_id, filter_order = cancelled_by(key)
+    """The order that lifts the cancel under a key, or has no use for the reschedule under it any more."""
+    is_cancel = verb_of(key) == Verb.CANCEL
+    job_id, filter_order = cancelled_by(key) if is_cancel else (rescheduled_by(key), None)
     detail = {} if filter_order is None else {FILTER_ORDER: filter_order}
     return ControlOrder(
         order_id=order_id,
-        verb=Verb.UNCANCEL,
+        verb=Verb.UNCANCEL if is_cancel else Verb.RESCHEDULE,
         operator=operator,
         host=host,
         at=at,

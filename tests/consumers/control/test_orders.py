@@ -17,6 +17,7 @@ from stoker.consumers.control.worker_orders import OnceOrders, QuietOrders
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels
+from stoker.consumers.records.reschedules import Reschedules
 from stoker.schemas.control_records import ControlOrder, encode_order
 from stoker.topology.wire.orders import Verb, order_key
 
@@ -272,6 +273,7 @@ class Process:
             worker_id="w1",
             host="web-1",
             pauses=self.pauses,
+            reschedules=Reschedules(),
             cancels=Cancels(),
             end_cancelled=lambda _aside_too: 0,
             runners={"mails": 1},

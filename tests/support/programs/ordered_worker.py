@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 from stoker.consumers import Worker, WorkerSettings
@@ -21,7 +22,8 @@ from support.programs.crashing_worker import note_run
 def declare(namespace: str, runs: Path, worker: str = "") -> tuple[Pipeline, Queue, JobType[[int], None]]:
     """Short jobs on one queue."""
     pipeline = Pipeline(namespace)
-    queue = pipeline.queue("work", partitions=4)
+    session = timedelta(seconds=float(os.environ.get("SESSION_S", "45")))
+    queue = pipeline.queue("work", partitions=4, session_timeout=session)
 
     @pipeline.job(queue)
     def mail(number: int) -> None:

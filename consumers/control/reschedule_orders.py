@@ -1,0 +1,81 @@
+"""`RescheduleOrders`: orders to start jobs at another time; they fill `Reschedules`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Final
+
+from ...schemas.control_records import ControlOrder
+from ...topology.wire.orders import Verb, reschedule_key, rescheduled_by
+from ..records.cancels import name_of_job
+from ..records.reschedules import Reschedules
+from .forgetting import Forgetter
+from .order_takers import OrderTaker, utc_now
+
+FORGET_INTERVAL_S: Final = 60.0
+"""So often the reschedules that are over are let go of, which looks at all of them."""
+
+
+class RescheduleOrders(OrderTaker):
+    """Keeps 16 bytes of a job's id and an instant, not the order.
+
+    An order is removed from the control topic by the worker in which its job has begun, once that is settled; one that
+    is over at its `until` by a worker that finds it so.
+    """
+
+    def __init__(self, reschedules: Reschedules, forgetter: Forgetter, clock: Callable[[], datetime] = utc_now) -> None:
+        self._reschedules, self._forgetter, self._clock = reschedules, forgetter, clock
+        self._not_seen: set[bytes] = set()
+        self._next_forgetting_at_s = 0.0
+
+    @property
+    def verbs(self) -> Collection[str]:
+        """Its one verb."""
+        return (Verb.RESCHEDULE,)
+
+    def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
+        """Hold to it, until the job has begun or its time is over."""
+        if order.job_id is None or order.due_at is None or order.until is None:
+            raise ValueError("an order to reschedule names a job, a time, and until when it stands")
+        if order.is_over(self._clock()):
+            self.lift(key)
+            self._forgetter.forget(key, "its time is over")
+            return
+        self._forgetter.note_lifted(key)
+        if self._not_seen:
+            self._not_seen.discard(name_of_job(order.job_id.encode()))
+        at = None if order.place is None else (order.place.topic, order.place.partition, order.place.offset)
+        self._reschedules.begin(order.job_id, order.due_at.timestamp(), order.until.timestamp(), at)
+
+    def lift(self, key: bytes) -> None:
+        """Let go of it; the job starts at its own time."""
+        self._forgetter.note_lifted(key)
+        self._reschedules.end(rescheduled_by(key))
+
+    def carry_out(self) -> None:
+        """Remove the orders whose jobs have begun."""
+        for job_id in self._reschedules.take_ended():
+            self._forgetter.forget(reschedule_key(job_id), "the job has begun")
+        self._forgetter.turn()
+
+    def let_go_of_old(self) -> None:
+        """Let go of those that are over, now and then."""
+        now_s = time.monotonic()
+        if self._reschedules.stands and now_s >= self._next_forgetting_at_s:
+            self._next_forgetting_at_s = now_s + FORGET_INTERVAL_S
+            self._reschedules.forget_old(self._clock().timestamp())
+
+    def begin_rereading(self) -> None:
+        """Note what stands."""
+        self._not_seen = self._reschedules.names
+
+    def end_rereading(self) -> None:
+        """Let go of what was removed without this process having seen it."""
+        not_seen, self._not_seen = self._not_seen, set()
+        self._reschedules.end_all(not_seen)
+
+    def close(self, within_s: float) -> None:
+        """Remove the orders of jobs that have begun at last."""
+        self.carry_out()

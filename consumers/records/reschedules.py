@@ -1,0 +1,150 @@
+"""`Reschedules`: the jobs that are to start at another time than their records have, in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ...topology.wire.headers import JOB_ID, HeaderList
+from .cancels import NO_CANCELS, Cancels, name_of_job
+from .outcomes import INTERRUPTED, SKIPPED, Outcome, Rescheduled
+from .record import Record
+
+RecordAt = tuple[str, int, int]
+"""Topic, partition and offset of a record."""
+Moved = tuple[bytes, RecordAt | None]
+"""The id of a job whose time is another by now, and where it waits, if the operator has found that."""
+
+
+@dataclass(slots=True)
+class _Standing:
+    """When a job is to start, and until when that stands, in epoch seconds; the record as which it has begun."""
+
+    due_at_s: float
+    until_at_s: float
+    begun_at: RecordAt | None = None
+
+    def is_for(self, at: RecordAt) -> bool:
+        """Whether it holds for a record: until the job begins for each of its records, and then for that one alone.
+
+        So the retry of a job that has begun waits for its own time, and a job that is cut short starts again at once.
+        """
+        return self.begun_at is None or self.begun_at == at
+
+
+class Reschedules:
+    """Asked by runners and poll threads, changed by another thread.
+
+    Attributes:
+        stands: whether there is any; the only thing that a job costs while there is none.
+    """
+
+    __slots__ = ("_ended", "_jobs", "_lock", "_moved", "stands")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[bytes, _Standing] = {}
+        self._ended: deque[tuple[str, _Standing]] = deque()
+        self._moved: list[deque[Moved]] = []
+        self.stands = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def begin(self, job_id: str, due_at_s: float, until_at_s: float, at: RecordAt | None = None) -> None:
+        """Let a job start at this time.
+
+        Args:
+            at: the record as which the job waits, where that is known.
+        """
+        with self._lock:
+            self._jobs[name_of_job(job_id.encode())] = _Standing(due_at_s, until_at_s)
+            self.stands = True
+        for moved in self._moved:
+            moved.append((job_id.encode(), at))
+
+    def end(self, job_id: str) -> None:
+        """Forget that; nothing happens where it does not stand."""
+        self.end_all({name_of_job(job_id.encode())})
+
+    def end_all(self, names: Collection[bytes]) -> None:
+        """Forget the jobs that are known by these names."""
+        with self._lock:
+            for name in names:
+                self._jobs.pop(name, None)
+            self.stands = bool(self._jobs)
+
+    def forget_old(self, now_s: float) -> None:
+        """Forget those that are over."""
+        self.end_all([name for name, found in list(self._jobs.items()) if found.until_at_s <= now_s])
+
+    @property
+    def names(self) -> set[bytes]:
+        """The names of the jobs."""
+        with self._lock:
+            return set(self._jobs)
+
+    def watch(self) -> deque[Moved]:
+        """What gets each job whose records are to be looked at anew; before any order is taken."""
+        moved: deque[Moved] = deque()
+        self._moved.append(moved)
+        return moved
+
+    def due_at_s(self, record: Record) -> float | None:
+        """When the job of a record is to start, in epoch seconds; None where its own time counts."""
+        return self._due_at_s(record.header(JOB_ID), _place(record))
+
+    def due_at_s_of(self, pairs: HeaderList | None, at: RecordAt) -> float | None:
+        """The same of a record that is known by its headers."""
+        job_id = next((value for name, value in pairs or () if name == JOB_ID), None)
+        return self._due_at_s(job_id, at)
+
+    def _due_at_s(self, job_id: bytes | None, at: RecordAt) -> float | None:
+        found = None if job_id is None else self._jobs.get(name_of_job(job_id))
+        return found.due_at_s if found is not None and found.is_for(at) else None
+
+    def note_begun(self, record: Record) -> None:
+        """Note that the job begins: its later records have their own times."""
+        job_id = record.header(JOB_ID)
+        found = None if job_id is None else self._jobs.get(name_of_job(job_id))
+        if found is not None:
+            found.begun_at = _place(record)
+
+    def note_settled(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
+        """Note what is durable: a job that has begun, or has ended without, needs no other time any more."""
+        for record, outcome in settled:
+            job_id = None if isinstance(outcome, _WAITING) else record.header(JOB_ID)
+            found = None if job_id is None else self._jobs.get(name_of_job(job_id))
+            if job_id is not None and found is not None and record.assignment.is_active:
+                self._ended.append((job_id.decode("utf-8", "surrogateescape"), found))
+
+    def take_ended(self) -> list[str]:
+        """Take the ids of the jobs that `note_settled` has found since the last call, unless they have a new time."""
+        found: list[str] = []
+        while self._ended:
+            job_id, standing = self._ended.popleft()
+            if self._jobs.get(name_of_job(job_id.encode("utf-8", "surrogateescape"))) is standing:
+                found.append(job_id)
+        return found
+
+
+_WAITING: Final = (Rescheduled, type(INTERRUPTED), type(SKIPPED))
+"""The job comes again, or another record of it was settled before."""
+
+NO_RESCHEDULES: Final = Reschedules()
+"""Where nobody can reschedule anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrders:
+    """The orders about single jobs that stand in this process."""
+
+    cancels: Cancels = NO_CANCELS
+    reschedules: Reschedules = NO_RESCHEDULES
+
+
+def _place(record: Record) -> RecordAt:
+    return record.topic, record.partition, record.offset
