@@ -12,6 +12,7 @@ from backlog import Backlog
 from cluster import Site
 from figures import Figure, Measure, Sizes, Target, Values, percentile
 from jobs import BRIEF_S, KEYS, PARTITIONS, TIER, Kind
+from ordering.measure import CONTROL
 from outboxes.measure import OUTBOX
 from part import Part, Result, only_queue
 from pending.behind_key import WAITING
@@ -305,4 +306,4 @@ RETRY: Final = Measure(
     ),
     run=_retry,
 )
-MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY, OUTBOX, WAITING, DELAY)
+MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY, CONTROL, OUTBOX, WAITING, DELAY)

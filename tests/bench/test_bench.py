@@ -118,6 +118,14 @@ def test_delays_are_measured_through_a_kill_and_a_burst(cluster: ClusterSettings
     assert values["lost"] == 0
 
 
+def test_orders_are_measured_until_all_workers_have_answered(cluster: ClusterSettings) -> None:
+    """One after the other, and many at once."""
+    values = measured(cluster, "control")
+    assert 0 < values["p50"] <= values["p99"]
+    assert values["orders"] >= 2
+    assert values["keys_s"] > 0
+
+
 def test_the_outbox_is_measured_on_a_database_of_its_own(cluster: ClusterSettings) -> None:
     """The relay publishes a backlog, single commits, and what writers commit under load."""
     values = measured(cluster, "outbox")
