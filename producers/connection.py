@@ -78,6 +78,14 @@ class Connection:
             )
         return len(found.partitions)
 
+    def answers(self, timeout_s: float) -> bool:
+        """Whether a broker answers in time."""
+        try:
+            self._client.list_topics(timeout=timeout_s)
+        except KafkaException:
+            return False
+        return True
+
     def poll(self, timeout_s: float) -> None:
         """Wait for delivery reports, at most so long, and call their callbacks."""
         try:

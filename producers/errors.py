@@ -12,6 +12,8 @@
     ├── BrokerUnreachable         no broker answered in time: perhaps sent
     │   └── UnreachableAtStart    not even to verify the topology: nothing was sent
     ├── QueueFull                 this producer's buffer stayed full: nothing was sent
+    ├── SpoolFull                 no broker answered, and the spool holds as much as it may: perhaps sent
+    ├── SpoolFailed               no broker answered, and the spool cannot be written: perhaps sent
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
     ├── UnknownTopic              the topic or partition is gone: nothing was sent
     ├── NotAuthorized             the broker refuses these credentials: nothing was sent
@@ -154,6 +156,31 @@ class QueueFull(_OfJob):
         return self._say(
             "the producer's buffer stayed full, so it was not sent. Enqueue slower, or raise max_buffered_jobs or "
             "max_buffered_bytes"
+        )
+
+
+class SpoolFull(_OfJob):
+    """No broker has confirmed the job in time, and the producer's spool has no room for it."""
+
+    maybe_published = True
+    is_temporary = True
+
+    def __str__(self) -> str:
+        return self._say(
+            "no broker answers and the spool is full, so the job was not kept. Bring the brokers back, or raise the "
+            "spool's max_jobs or max_bytes; then enqueue it again with the same job id"
+        )
+
+
+class SpoolFailed(_OfJob):
+    """No broker has confirmed the job in time, and the producer's spool cannot be written."""
+
+    maybe_published = True
+
+    def __str__(self) -> str:
+        return self._say(
+            "no broker answers and the spool cannot be written, so the job was not kept. See to the file, its folder "
+            "and its disk; then enqueue it again with the same job id"
         )
 
 

@@ -19,6 +19,7 @@ from .delivery import BulkResult, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
+from .outbox.spool import Spool, SpoolFile, with_identity
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
@@ -46,6 +47,8 @@ class Producer:
             verifies the topics then.
         settings: the remaining bounds; `source` and `confirm_timeout` given here win over it.
         instruments: called for each job that is confirmed.
+        spool: keeps jobs in a local file while no broker answers, and sends them in order afterwards; `with` asks
+            nothing of the brokers then. None keeps none: the call fails.
 
     Raises:
         NoCluster: none was given, and none is configured.
@@ -63,16 +66,14 @@ class Producer:
         lazy: bool = False,
         settings: ProducerSettings | None = None,
         instruments: Iterable[ProducerInstrument] = (),
+        spool: Spool | None = None,
     ) -> None:
-        self._is_lazy = lazy
+        self._is_lazy = lazy or spool is not None
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
-        self._publisher = Publisher(
-            pipeline,
-            cluster or ClusterSettings.from_environment(),
-            store,
-            self._settings,
-            ProducerInstruments(instruments),
-        )
+        cluster = cluster or ClusterSettings.from_environment()
+        self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
+        own_source = self._settings.source
+        self._spool = None if spool is None else SpoolFile(spool, pipeline, cluster, source=own_source, store=store)
 
     def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise.
@@ -98,6 +99,8 @@ class Producer:
     def __enter__(self) -> Self:
         if not self._is_lazy:
             self.start()
+        if self._spool is not None:
+            self._spool.is_active()  # what an earlier process has left is sent
         return self
 
     def __exit__(
@@ -121,6 +124,12 @@ class Producer:
         """Publish one bound call, as `enqueue` does."""
         if self._publisher.is_reader:
             raise WouldDeadlock
+        if self._spool is not None:
+            self._publisher.check_usable()
+            return self._spool.send(call, self._send_now)
+        return self._send_now(call)
+
+    def _send_now(self, call: JobCall) -> Receipt:
         record, future = self._publish(call, _settle)
         try:
             return future.result(self._settings.report_wait_s)
@@ -142,6 +151,10 @@ class Producer:
 
     def send_future(self, call: JobCall) -> Future[Receipt]:
         """Publish one bound call without waiting, as `enqueue_future` does."""
+        if self._spool is not None and self._spool.is_active():
+            spooled: Future[Receipt] = Future()
+            spooled.set_result(self._spool.put(with_identity(call)))
+            return spooled
         return self._publish(call, _settle_and_tell)[1]
 
     def _publish(
@@ -173,6 +186,11 @@ class Producer:
             raise WouldDeadlock
         return run_bulk(self._publisher, calls, self._settings.in_flight(max_in_flight))
 
+    @property
+    def spooled(self) -> int:
+        """How many jobs wait in the spool; the first look, or call, starts to send those of an earlier process."""
+        return 0 if self._spool is None else self._spool.jobs()
+
     def flush(self, timeout: timedelta | None = None) -> None:
         """Wait until all jobs of pending futures are confirmed or have failed.
 
@@ -187,6 +205,8 @@ class Producer:
         Raises:
             Unconfirmed: some were not confirmed; each one's future has its error.
         """
+        if self._spool is not None:
+            self._spool.close()
         self._publisher.close(self._settings.report_wait_s if timeout is None else timeout.total_seconds())
 
 

@@ -4,6 +4,7 @@ from ...databases import NoTransaction, OutboxTableMissing
 from ...databases.outbox.table import DEFAULT_TABLE, table_ddl
 from .outbox import Outbox
 from .relay import OutboxRelay
+from .spool import Spool, SpooledReceipt
 
 __all__ = [
     "DEFAULT_TABLE",
@@ -11,5 +12,7 @@ __all__ = [
     "Outbox",
     "OutboxRelay",
     "OutboxTableMissing",
+    "Spool",
+    "SpooledReceipt",
     "table_ddl",
 ]

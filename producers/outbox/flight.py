@@ -90,6 +90,10 @@ class Flight:
         """What keeps rows from being confirmed; None where nothing does."""
         return None if self._outage.cause is None else f"Kafka is lost: {self._outage.cause.str()}"
 
+    def answers(self) -> bool:
+        """Whether a broker answers within a second."""
+        return self._careful.answers(_ASK_S)
+
     def bad_topics(self) -> list[str]:
         """Topics that could not be written a moment ago."""
         now_s = time.monotonic()

@@ -119,11 +119,11 @@ class OutboxRelay:
         """Have `run` end; what is in flight is confirmed first, for some seconds at the most."""
         self._stopped.set()
 
-    def close(self, timeout: timedelta = timedelta(seconds=10)) -> None:
+    def close(self, timeout: timedelta = timedelta(seconds=20)) -> None:
         """Stop, and wait for the thread. Harmless when repeated."""
         self.stop()
         if self._thread is not None:
-            self._thread.join(timeout.total_seconds() + 2 * _RECONNECT_S[-1])
+            self._thread.join(timeout.total_seconds())
             self._thread = None
 
     @property
@@ -239,6 +239,8 @@ class OutboxRelay:
         """Put the contracts where workers look for them; False while their store does not answer."""
         if time.monotonic() < self._register_at_s:
             return True
+        if not self._flight.answers():  # a store on the cluster would wait for much longer
+            return False
         store = self._store or schema_store(self._pipeline, self._cluster)
         try:
             for job_type in self._pipeline.job_types.values():

@@ -51,7 +51,7 @@ FOLDERS = {
             "instrument",
             "instrument_row",
         ),
-        *("connection", "readiness", "publisher", "bulk", "producer", "async_producer", "control", "outbox"),
+        *("connection", "readiness", "outbox", "publisher", "bulk", "producer", "async_producer", "control"),
     ),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),

@@ -1,0 +1,213 @@
+"""The spool of a producer: jobs wait in a local SQLite file while no broker answers, and go out in order afterwards.
+
+The file is an outbox, and a relay in this process publishes it. A kill at any line leaves the job in the file, or not
+enqueued at all; a job that was sent and not confirmed may be published twice, under one id.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from os import PathLike
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import uuid_utils
+
+from ...databases.outbox.table import DEFAULT_TABLE, NewRow, insert_statement, table_ddl
+from ...schemas import SchemaStore
+from ...topology.cluster.settings import ClusterSettings
+from ...topology.declaration.job_type import JobCall
+from ...topology.declaration.pipeline import Pipeline
+from ..delivery import Receipt
+from ..errors import BrokerUnreachable, QueueFull, SpoolFailed, SpoolFull
+from .relay import OutboxRelay
+from .rows import RowBuilder
+
+_LOGGER = logging.getLogger("stoker.outbox")
+
+UNREACHED: Final = (BrokerUnreachable, QueueFull)
+"""The errors of an enqueue after which a job is spooled: no broker has answered, or those before it wait for one."""
+NOWHERE: Final = -1
+_LOCK_WAIT_S: Final = 10.0
+_END: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledReceipt(Receipt):
+    """The job is durable in the local spool, and on no topic yet; partition and offset are -1."""
+
+    partition: int = NOWHERE
+    offset: int = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Where a producer keeps jobs while no broker answers.
+
+    Attributes:
+        path: of the SQLite file, on a disk that outlives the process; several producers may share it.
+        max_jobs: jobs that it holds at the most; beyond, enqueueing fails as without a spool.
+        max_bytes: the size of the file's content at the most.
+    """
+
+    path: str | PathLike[str]
+    max_jobs: int = 100_000
+    max_bytes: int = 256 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that cannot be.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        if self.max_jobs < 1 or self.max_bytes < 1:
+            raise ValueError(f"a spool holds at least 1 job and 1 byte; it is {self}")
+
+
+class SpoolFile:
+    """One producer's use of a spool; safe to use from several threads."""
+
+    def __init__(  # the producer's own parts
+        self,
+        spool: Spool,
+        pipeline: Pipeline,
+        cluster: ClusterSettings,
+        *,
+        source: str | None,
+        store: SchemaStore | None,
+    ) -> None:
+        self._spool, self._pipeline, self._cluster, self._store = spool, pipeline, cluster, store
+        self._path = Path(os.fspath(spool.path)).absolute()
+        # A store on the cluster cannot be asked while that is away; the relay registers the contracts.
+        self._rows = RowBuilder(pipeline, cluster, source, store if store and store.knows_registry_ids else None)
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._relay: OutboxRelay | None = None
+        self._is_active = self._path.exists()
+
+    def send(self, call: JobCall, send_now: Callable[[JobCall], Receipt]) -> Receipt:
+        """Send a call at once, or put it behind those that are spooled."""
+        call = with_identity(call)
+        if self.is_active():
+            return self.put(call)
+        try:
+            return send_now(call)
+        except UNREACHED as silence:
+            return self.put(call, silence)
+
+    def is_active(self) -> bool:
+        """Whether jobs are in the spool, so that later ones have to go there as well."""
+        if not self._is_active:
+            return False
+        with self._lock:
+            try:
+                self._is_active = self._count() > 0
+            except sqlite3.Error as fault:
+                raise SpoolFailed("", "", f"{self._path}: {fault}") from fault
+            if self._is_active:
+                self._start_relay()
+            elif self._relay is not None:
+                self._relay.stop()
+                self._relay = None
+                _LOGGER.warning("spool %s: it is empty, jobs go to the brokers at once", self._path)
+            return self._is_active
+
+    def jobs(self) -> int:
+        """How many jobs wait in the file."""
+        if not self.is_active():
+            return 0
+        with self._lock:
+            (count,) = self._opened().execute(f"SELECT count(*) FROM {DEFAULT_TABLE}").fetchone()
+            return int(count)
+
+    def put(self, call: JobCall, cause: Exception | None = None) -> SpooledReceipt:
+        """Make a job durable in the file.
+
+        Raises:
+            CallRefused: as `Producer.enqueue`.
+            SpoolFull: it holds as much as it may.
+            SpoolFailed: it cannot be written.
+        """
+        row = self._rows.build(call)
+        with self._lock:
+            try:
+                self._check_room(row, cause)
+                self._write(row)
+            except sqlite3.Error as fault:
+                raise SpoolFailed(row.job_id, row.topic, f"{self._path}: {fault}") from fault
+            if not self._is_active:
+                _LOGGER.warning("spool %s: no broker answers, jobs wait there: %s", self._path, cause)
+            self._is_active = True
+            self._start_relay()
+        return SpooledReceipt(job_id=row.job_id, topic=row.topic)
+
+    def _check_room(self, row: NewRow, cause: Exception | None) -> None:
+        count, spool = self._count(), self._spool
+        if count >= spool.max_jobs:
+            raise SpoolFull(
+                row.job_id, row.topic, f"{self._path} holds {count:,} jobs of {spool.max_jobs:,}"
+            ) from cause
+        opened = self._opened()
+        pages, free, size = (
+            int(opened.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        used = (pages - free) * size + len(row.value)
+        if used > spool.max_bytes:
+            raise SpoolFull(row.job_id, row.topic, f"{self._path} has {used:,} bytes of {spool.max_bytes:,}") from cause
+
+    def _pragma(self, name: str) -> int:
+        return int(self._opened().execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _write(self, row: NewRow) -> None:
+        self._opened().execute(insert_statement(DEFAULT_TABLE, "?", "sqlite"), row)
+
+    def _count(self) -> int:
+        """How many jobs there are at the most, without counting them: ids ascend."""
+        first, last = self._opened().execute(f"SELECT min(id), max(id) FROM {DEFAULT_TABLE}").fetchone()
+        return 0 if first is None else int(last - first + 1)
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=_LOCK_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # a confirmed job outlives a power cut
+            for statement in filter(str.strip, table_ddl("sqlite").split(";")):
+                connection.execute(statement)
+            self._connection = connection
+        return self._connection
+
+    def _start_relay(self) -> None:
+        if self._relay is None:
+            self._opened()
+            url = f"sqlite:///{quote(str(self._path))}"
+            self._relay = OutboxRelay(self._pipeline, url, self._cluster, store=self._store)
+            self._relay.start()
+
+    def close(self) -> None:
+        """Stop sending; what is in the file stays for the next producer."""
+        relay, self._relay = self._relay, None
+        if relay is not None:
+            relay.close(_END)
+        with self._lock, suppress(sqlite3.Error):
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def with_identity(call: JobCall) -> JobCall:
+    """Give a call an id before it is first sent, so that a second copy of it reaches the same ledger."""
+    options = call.options
+    if options.job_id is not None or options.idempotency_key is not None:
+        return call
+    return replace(call, options=replace(options, job_id=str(uuid_utils.uuid7())))
