@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Final
 
 from ..records.assignment import Assignment, Lane
+from ..records.record import Record
+from .coming import Coming, Place
 from .offset_queues import OffsetQueues
 
 _OFFSET_BITS: Final = 44
 """17 million million offsets in a partition, and a million assignments in the life of a process."""
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
-
-Place = tuple[Assignment, int]
-"""An assignment, and an offset of it."""
 
 
 def hash_of(lane: Lane) -> int:
@@ -27,30 +25,31 @@ class LaneBacklog:
     """The waiting records of the lanes of one queue; guarded by the lanes' lock.
 
     Lanes are known by their hashes (`hash_of`). A record is *aside* first; when the next records of its lane are wanted
-    it is *coming*, until it was read again.
-    Falsy where there is nothing of either.
+    it is *coming*, until it was read again and all before it in its lane are back.
+
+    Attributes:
+        slots: numbers of the assignments; empty where nothing waits here, which is asked for each record of a queue.
     """
 
     def __init__(self) -> None:
         self._aside = OffsetQueues()
-        self._coming: Counter[int] = Counter()
-        self._lanes: dict[Place, int] = {}
+        self._coming = Coming()
         self._wanted: list[Place] = []
-        self._slots: dict[Assignment, int] = {}
+        self.slots: dict[Assignment, int] = {}
         self._assignments: dict[int, Assignment] = {}
         self._numbers = count()
 
     def __bool__(self) -> bool:
-        return bool(self._slots)
+        return bool(self.slots)
 
     def __len__(self) -> int:
         """How many records wait here, those that are coming included."""
-        return len(self._aside) + len(self._lanes)
+        return len(self._aside) + len(self._coming)
 
     @property
     def coming(self) -> int:
         """How many records are to be read again."""
-        return len(self._lanes)
+        return len(self._coming)
 
     @property
     def has_wanted(self) -> bool:
@@ -59,11 +58,11 @@ class LaneBacklog:
 
     def holds(self, lane_hash: int) -> bool:
         """Whether records of the lane wait here, so that later ones must come behind them."""
-        return lane_hash in self._coming or lane_hash in self._aside
+        return lane_hash in self._coming.orders or lane_hash in self._aside
 
     def is_coming(self, lane_hash: int) -> bool:
         """Whether records of the lane are being read again."""
-        return lane_hash in self._coming
+        return lane_hash in self._coming.orders
 
     def put(self, lane_hash: int, assignment: Assignment, offset: int) -> None:
         """Add a record behind all others of its lane."""
@@ -75,7 +74,7 @@ class LaneBacklog:
 
     def has_aside(self, lane_hash: int, place: Place) -> bool:
         """Whether a record is aside in its lane, and not on its way."""
-        slot = self._slots.get(place[0])
+        slot = self.slots.get(place[0])
         return slot is not None and self._aside.has(lane_hash, slot << _OFFSET_BITS | place[1])
 
     def replace(self, lane_hash: int, place: Place, by: Place) -> bool:
@@ -86,21 +85,20 @@ class LaneBacklog:
         return True
 
     def _number_of(self, assignment: Assignment, offset: int) -> int:
-        slot = self._slots.get(assignment)
+        slot = self.slots.get(assignment)
         if slot is None:
-            slot = self._slots[assignment] = next(self._numbers)
+            slot = self.slots[assignment] = next(self._numbers)
             self._assignments[slot] = assignment
         return slot << _OFFSET_BITS | offset
 
     def want(self, lane_hash: int, limit: int) -> None:
         """Have the next records of a lane read again, unless some of it are being read."""
-        if lane_hash in self._coming:
+        if lane_hash in self._coming.orders:
             return
         numbers = self._aside.take(lane_hash, limit)
         if numbers:
-            self._coming[lane_hash] = len(numbers)
             places = [(self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK) for number in numbers]
-            self._lanes.update(dict.fromkeys(places, lane_hash))
+            self._coming.add(lane_hash, places)
             self._wanted += places
 
     def take_wanted(self) -> list[Place]:
@@ -108,22 +106,18 @@ class LaneBacklog:
         wanted, self._wanted = self._wanted, []
         return wanted
 
-    def end_coming(self, place: Place) -> int | None:
-        """Note that a record was read again, or is gone; gives the hash of its lane, None if nobody waits for it."""
-        lane_hash = self._lanes.pop(place, None)
-        if lane_hash is not None:
-            self._count_out(lane_hash)
-            if not self._lanes and not self._aside:
-                self._forget_slots()
-        return lane_hash
+    def end_coming(self, place: Place, record: Record | None = None) -> tuple[int | None, list[Record]]:
+        """Note that a record was read again; without one, that it is gone.
 
-    def _count_out(self, lane_hash: int) -> None:
-        self._coming[lane_hash] -= 1
-        if not self._coming[lane_hash]:
-            del self._coming[lane_hash]
+        Gives the hash of its lane, None where nobody waits for it, and the records that are back by this, in order.
+        """
+        ended = self._coming.end(place, record)
+        if not self._coming and not self._aside:
+            self._forget_slots()
+        return ended
 
     def _forget_slots(self) -> None:
-        self._slots.clear()
+        self.slots.clear()
         self._assignments.clear()
 
     def places(self) -> Iterator[Place]:
@@ -132,21 +126,24 @@ class LaneBacklog:
 
     def items(self) -> Iterator[tuple[Place, int]]:
         """All that waits here with its lane's hash, in no order of lanes."""
-        yield from self._lanes.items()
+        yield from self._coming.items()
         for lane_hash, number in self._aside.items():
             yield (self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK), lane_hash
 
-    def drop(self, assignments: Collection[Assignment]) -> None:
-        """Forget the records of partitions that are no longer ours."""
-        gone = {self._slots.pop(assignment) for assignment in assignments if assignment in self._slots}
+    def drop(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[tuple[int, Record]]]:
+        """Forget the records of partitions that are no longer ours.
+
+        Gives those of them that were read again already; and of all others those that are back by this, with their
+        lanes' hashes.
+        """
+        gone = {self.slots.pop(assignment) for assignment in assignments if assignment in self.slots}
         if not gone:
-            return
+            return [], []
         self._aside.discard(lambda number: number >> _OFFSET_BITS in gone)
         for slot in gone:
             del self._assignments[slot]
-        for place in [place for place in self._lanes if place[0] in assignments]:
-            self._count_out(self._lanes.pop(place))
         self._wanted = [place for place in self._wanted if place[0] not in assignments]
+        return self._coming.drop(assignments)
 
 
 def offsets_by_assignment(places: Iterable[Place]) -> dict[Assignment, list[int]]:

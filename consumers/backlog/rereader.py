@@ -8,7 +8,6 @@ unassigned with its last wanted record, lest what follows fill the consumer's qu
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -52,30 +51,22 @@ class _Sweep:
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
         self.wanted: list[int] = []
-        self.later: list[int] = []
+        self.later: set[int] = set()
         self.missed: set[int] = set()
         self.position = 0
 
     def add(self, offsets: Iterable[int]) -> None:
-        """Take offsets into this sweep where it has not passed them, else into the next one.
-
-        Offsets that follow one another upwards stay together, as those of a lane do: were the first of them left to the
-        next sweep alone, the others would come before it.
-        """
-        is_ahead, last = False, math.inf
+        """Take offsets into this sweep where it has not passed them, else into the next one."""
         for offset in offsets:
-            if offset < last:
-                is_ahead = offset >= self.position
-            last = offset
-            if is_ahead:
+            if offset >= self.position:
                 heapq.heappush(self.wanted, offset)
             else:
-                self.later.append(offset)
+                self.later.add(offset)
 
     def begin(self) -> int:
         """Begin with all that is wanted, what lies behind included; gives the offset to read from."""
         self.wanted += self.later
-        self.later = []
+        self.later.clear()
         heapq.heapify(self.wanted)
         self.position = self.wanted[0]
         return self.position
@@ -85,16 +76,25 @@ class _Sweep:
 
         A second sweep makes sure: were a record taken for gone that is not, its job would be lost.
         """
-        gone = []
+        passed = set()
         while self.wanted and self.wanted[0] < offset:
-            passed = heapq.heappop(self.wanted)
-            if passed in self.missed:
-                gone.append(passed)
-            else:
-                self.missed.add(passed)
-                self.later.append(passed)
-        self.missed.difference_update(gone)
-        return gone
+            passed.add(heapq.heappop(self.wanted))
+        gone = passed & self.missed
+        self.missed ^= passed
+        self.later |= passed - gone
+        return sorted(gone)
+
+    def find(self, offset: int) -> bool:
+        """Whether a record that has come was wanted; it comes once, however often it was."""
+        is_wanted = False
+        while self.wanted and self.wanted[0] == offset:
+            heapq.heappop(self.wanted)
+            is_wanted = True
+        if is_wanted:
+            self.missed.discard(offset)
+            self.later.discard(offset)
+        self.position = offset + 1
+        return is_wanted
 
 
 class Rereader:
@@ -110,7 +110,7 @@ class Rereader:
         return bool(self._sweeps)
 
     def want(self, assignment: Assignment, offsets: Iterable[int]) -> None:
-        """Have these read; `turn` brings each once, found or gone."""
+        """Have these read; `turn` brings each once, found or gone, also where several ask for it before it comes."""
         partition = assignment.topic, assignment.partition
         sweep = self._sweeps.get(partition)
         if sweep is not None and sweep.assignment is assignment:
@@ -119,7 +119,7 @@ class Rereader:
         if sweep is not None:
             self._unassign(sweep)
         sweep = self._sweeps[partition] = _Sweep(assignment)
-        sweep.later.extend(offsets)
+        sweep.later.update(offsets)
         self._assign(sweep)
 
     def drop(self, assignments: Collection[Assignment]) -> None:
@@ -147,16 +147,9 @@ class Rereader:
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             return False
         self._pass_to(sweep, offset, reread)
-        if error is None:
-            self._find(sweep, message, offset, reread)
-        return True
-
-    def _find(self, sweep: _Sweep, message: Message, offset: int, reread: Reread) -> None:
-        if sweep.wanted and sweep.wanted[0] == offset:
-            heapq.heappop(sweep.wanted)
-            sweep.missed.discard(offset)
+        if error is None and sweep.find(offset):
             reread.found.append((sweep.assignment, message))
-        sweep.position = offset + 1
+        return True
 
     def _pass_to(self, sweep: _Sweep, offset: int, reread: Reread) -> None:
         reread.gone += ((sweep.assignment, gone) for gone in sweep.pass_to(offset))

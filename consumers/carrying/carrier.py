@@ -183,28 +183,21 @@ class Carrier:
             self._reading.update(places)
             self.rereader.want(assignment, [offset for _, offset in places])
 
-    def without_own(self, found: list[tuple[Assignment, Message]]) -> list[tuple[Assignment, Message]]:
-        """Take the records that are to be copied out of those that were read again; gives the others."""
+    def take_reread(self, found: Iterable[tuple[Assignment, Message]]) -> None:
+        """Copy what is to be copied of the records that were read again; others may have wanted the same."""
         if not self._reading:
-            return found
-        others = []
+            return
         for assignment, message in found:
             place = assignment, message.offset() or 0
             if place in self._reading:
                 self._reading.remove(place)
                 self._copy(Record(message, assignment))
-            else:
-                others.append((assignment, message))
-        return others
 
-    def without_gone(self, gone: list[Place]) -> list[Place]:
-        """Take out what was to be copied and is not there any more: a lane that waits for it finds that out itself."""
-        if not self._reading:
-            return gone
+    def note_gone(self, gone: Iterable[Place]) -> None:
+        """Note what was to be copied and is not there any more: a lane that waits for it finds that out itself."""
         own = self._reading.intersection(gone)
         self._reading -= own
         self._gone |= own
-        return [place for place in gone if place not in own]
 
     # ---- copy
 

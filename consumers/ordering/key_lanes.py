@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ..backlog.lane_backlog import Place, hash_of
+from ..backlog.lane_backlog import hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -41,21 +41,20 @@ class KeyLanes(Lanes):
                 lane = record.lane
                 if lane is None:
                     ready.append(record)
-                elif lane not in waiting and not (backlog and backlog.holds(hash_of(lane))):
+                elif backlog.slots and backlog.holds(hash_of(lane)):
+                    self._put_aside(lane, record)
+                    aside.append(record)
+                elif lane not in waiting:
                     waiting[lane] = None
                     ready.append(record)
-                elif not self._park_behind(lane, record):
+                elif self.parking.take(record, waiting[lane] or ()):
+                    self._put_behind(lane, record)
+                else:
+                    self._put_aside(lane, record)
                     aside.append(record)
         if ready:
             self._make_ready(ready)
         return aside
-
-    def _park_behind(self, lane: Lane, record: Record) -> bool:
-        """False where the record was put aside, as always where nothing of its lane is in memory."""
-        if not self._park(lane, record, self._waiting.get(lane) or ()):
-            return False
-        self._put_behind(lane, record)
-        return True
 
     def _put_behind(self, lane: Lane, record: Record) -> None:
         behind = self._waiting[lane]
@@ -64,36 +63,20 @@ class KeyLanes(Lanes):
         else:
             behind.append(record)
 
-    def readd(self, records: Iterable[Record]) -> None:
-        """Make the first record of each idle lane ready; the others park in memory."""
-        ready: list[Record] = []
-        with self._lock:
-            for record in records:
-                lane = record.lane
-                lane_hash = self.backlog.end_coming((record.assignment, record.offset))
-                if lane_hash is None:
-                    continue
-                if lane is None:
-                    self._idle.pop(lane_hash, None)
-                    ready.append(record)
-                    continue
-                is_idle = self._idle.pop(lane_hash, None) is not None
-                if is_idle or lane not in self._waiting:
-                    self._waiting.setdefault(lane, None)
-                    ready.append(record)
-                else:
-                    self.parking.add(record)
-                    self._put_behind(lane, record)
-        if ready:
-            self._make_ready(ready)
+    def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
+        lane = record.lane
+        is_idle = self._idle.pop(lane_hash, None) is not None
+        if lane is None:
+            return [record]
+        if is_idle or lane not in self._waiting:
+            self._waiting.setdefault(lane, None)
+            return [record]
+        self.parking.add(record)
+        self._put_behind(lane, record)
+        return []
 
-    def note_gone(self, places: Iterable[Place]) -> None:
-        """Go on with the records behind these."""
-        with self._lock:
-            for place in places:
-                lane_hash = self.backlog.end_coming(place)
-                if lane_hash in self._idle:
-                    self._rest(lane_hash, self._idle[lane_hash])
+    def _go_on_without(self, lane_hash: int) -> None:
+        self._rest(lane_hash, self._idle[lane_hash])
 
     def _rest(self, lane_hash: int, lane: Lane | None) -> None:
         """Wait for the next record of a lane of which nothing is in hand, or forget the lane; None where it has woken.
@@ -146,8 +129,10 @@ class KeyLanes(Lanes):
                     continue
                 behind = waiting[lane]
                 if behind:
-                    following.append(self._unpark(behind))
-                elif backlog:
+                    next_one = behind.popleft()
+                    self.parking.remove(next_one)
+                    following.append(next_one)
+                elif backlog.slots:
                     self._rest(hash_of(lane), lane)
                 else:
                     del waiting[lane]
@@ -162,13 +147,8 @@ class KeyLanes(Lanes):
             if record.lane is not None:
                 self._want_more(hash_of(record.lane), self._waiting[record.lane] or ())
 
-    def _unpark(self, behind: deque[Record]) -> Record:
-        record = behind.popleft()
-        self.parking.remove(record)
-        return record
-
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
-        """Take out the parked records of these."""
+        """Take out the records of these."""
         dropped: list[Record] = []
         with self._lock:
             for lane, behind in self._waiting.items():
@@ -177,10 +157,12 @@ class KeyLanes(Lanes):
                     self._waiting[lane] = deque(record for record in behind if record.assignment not in assignments)
             for record in dropped:
                 self.parking.remove(record)
-            self.backlog.drop(assignments)
+            early, ready = self._drop_backlog(assignments)
             for lane_hash, lane_or_none in list(self._idle.items()):
                 self._rest(lane_hash, lane_or_none)
-        return dropped
+        if ready:
+            self._make_ready(ready)
+        return dropped + early
 
     def parked_records(self) -> list[Record]:
         """The records that wait behind others of their lane."""

@@ -9,7 +9,8 @@ The first record of an idle lane is *ready*. So whatever is ready at a time belo
 take ready records in any order, and from each other, without a lock per key.
 
 The others *park* behind it: a few in memory, all further ones *aside*, by their offset (`backlog/`). When half of those
-in memory have run, the lane wants the next ones; the poll thread reads them again, and `readd` brings them back.
+in memory have run, the lane wants the next ones; the poll thread reads them again, and `readd` brings them back, in
+the lane's order.
 """
 
 from __future__ import annotations
@@ -154,13 +155,55 @@ class Lanes(ABC):
     def _remove_lane(self, lane: Lane) -> list[Record]:
         """Forget a lane whose first record is ready; gives those that park behind it, in their order."""
 
-    @abstractmethod
-    def readd(self, records: Iterable[Record]) -> None:
-        """Take records that were wanted, and were read again."""
+    def readd(self, records: Iterable[Record]) -> list[Record]:
+        """Take records that were wanted, and were read again; each lane has its own back in its order.
+
+        The first record of each idle lane becomes ready; the others park in memory. Those that no lane waits for are
+        given back.
+        """
+        ready: list[Record] = []
+        unwanted: list[Record] = []
+        with self._lock:
+            for record in records:
+                lane_hash, back = self.backlog.end_coming((record.assignment, record.offset), record)
+                if lane_hash is None:
+                    unwanted.append(record)
+                else:
+                    ready += self._bring_back_all(lane_hash, back)
+        if ready:
+            self._make_ready(ready)
+        return unwanted
+
+    def note_gone(self, places: Iterable[Place]) -> set[Place]:
+        """Note that records which were wanted are not in the log any more: their lanes go on without them.
+
+        Gives those that a lane has waited for.
+        """
+        ready: list[Record] = []
+        awaited: set[Place] = set()
+        with self._lock:
+            for place in places:
+                lane_hash, back = self.backlog.end_coming(place)
+                if lane_hash is None:
+                    continue
+                awaited.add(place)
+                ready += self._bring_back_all(lane_hash, back)
+                if lane_hash in self._idle:
+                    self._go_on_without(lane_hash)
+        if ready:
+            self._make_ready(ready)
+        return awaited
+
+    def _bring_back_all(self, lane_hash: int, back: Iterable[Record]) -> list[Record]:
+        return [ready for record in back for ready in self._bring_back(lane_hash, record)]
 
     @abstractmethod
-    def note_gone(self, places: Iterable[Place]) -> None:
-        """Note that records which were wanted are not in the log any more: their lanes go on without them."""
+    def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
+        """Take a record that was read again, the next of its lane; gives what becomes ready."""
+
+    @abstractmethod
+    def _go_on_without(self, lane_hash: int) -> None:
+        """Have an idle lane wait for its next record, since the one that it waited for is gone."""
 
     @abstractmethod
     def expect(self, record: Record, outcome: Outcome) -> None:
@@ -187,8 +230,13 @@ class Lanes(ABC):
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the parked records of partitions that are no longer ours; the ready ones are with the runners.
 
-        Those aside are forgotten as well, and not returned.
+        Those aside are forgotten as well; of them, those that were read again already are returned too.
         """
+
+    def _drop_backlog(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[Record]]:
+        """Forget what is aside; gives those that had been read again, and those of others that become ready by this."""
+        early, back = self.backlog.drop(assignments)
+        return early, [ready for lane_hash, record in back for ready in self._bring_back(lane_hash, record)]
 
     def take_wanted(self) -> list[Place]:
         """The places of records to be read again, each given once."""
@@ -199,18 +247,8 @@ class Lanes(ABC):
 
     # ---- for the lanes of either kind; the caller holds the lock
 
-    def _park(self, lane: Lane, record: Record, behind: Collection[Record]) -> bool:
-        """Note that a record parks behind these of its lane; False where it was put aside."""
-        parking, backlog = self.parking, self.backlog
-        if backlog and backlog.holds(hash_of(lane)):
-            backlog.put(hash_of(lane), record.assignment, record.offset)
-            return False
-        parking.note_lane(behind)
-        if parking.is_full or len(behind) >= parking.lane_share:
-            backlog.put(hash_of(lane), record.assignment, record.offset)
-            return False
-        parking.add(record)
-        return True
+    def _put_aside(self, lane: Lane, record: Record) -> None:
+        self.backlog.put(hash_of(lane), record.assignment, record.offset)
 
     def _move_aside(self, lane: Lane, parked: Collection[Record]) -> bool:
         """Put all that parks in a lane aside, ahead of what is there; not where records of it are on their way."""

@@ -39,7 +39,12 @@ USUAL_LIMITS: Final = ParkingLimits()
 
 
 class Parking:
-    """The count of what parks in memory; guarded by the lanes' lock, but for questions."""
+    """The count of what parks in memory; guarded by the lanes' lock, but for questions.
+
+    Attributes:
+        count: of all lanes.
+        lane_share: how many records of one lane may park in memory.
+    """
 
     def __init__(
         self,
@@ -49,6 +54,8 @@ class Parking:
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
         self.limits = limits
+        self.lane_share = max(1, limits.records // 2)
+        self._long_at = FULL_SHARE * self.lane_share
         self._clock, self._cpu_clock = clock, cpu_clock
         self._bytes = 0
         self._usual_bytes = 1.0
@@ -60,30 +67,36 @@ class Parking:
         self.count = 0
 
     @property
-    def lane_share(self) -> int:
-        """How many records of one lane may park in memory."""
-        return max(1, self.limits.records // 2)
-
-    @property
     def is_full(self) -> bool:
         """Whether nothing more may park in memory."""
         return self.count >= self.limits.records or self._bytes >= self.limits.size_bytes
 
+    def take(self, record: Record, behind: Collection[Record]) -> bool:
+        """Count a record that is to park behind these of its lane; False where there is no room for it.
+
+        One call and no more, since nearly each record of a backlog comes by here.
+        """
+        in_lane, limits, size_bytes = len(behind), self.limits, record.size_bytes
+        if in_lane >= self._long_at:
+            self._long_lane = behind
+        if in_lane >= self.lane_share or self.count >= limits.records or self._bytes >= limits.size_bytes:
+            return False
+        self.count += 1
+        self._bytes += size_bytes
+        self._usual_bytes += (size_bytes - self._usual_bytes) / 16
+        return True
+
     def add(self, record: Record) -> None:
-        """Count a record that parks."""
+        """Count a record that was read again, for which there was room when it was wanted."""
         self.count += 1
         self._bytes += record.size_bytes
         self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
 
-    def note_lane(self, behind: Collection[Record]) -> None:
-        """Note the records that park in a lane of which one more is to park; it may have its share nearly used up."""
-        if len(behind) >= FULL_SHARE * self.lane_share:
-            self._long_lane = behind
-
     def remove(self, record: Record) -> None:
         """Count a record that goes on."""
         self._went_on += 1
-        self.leave(record)
+        self.count -= 1
+        self._bytes -= record.size_bytes
 
     def leave(self, record: Record) -> None:
         """Count a record that parks here no more, and does not go on either."""
@@ -122,5 +135,5 @@ class Parking:
 
     def _is_nearly_full(self) -> bool:
         limits = self.limits
-        is_long = len(self._long_lane) >= FULL_SHARE * self.lane_share
+        is_long = len(self._long_lane) >= self._long_at
         return is_long or self.count >= FULL_SHARE * limits.records or self._bytes >= FULL_SHARE * limits.size_bytes

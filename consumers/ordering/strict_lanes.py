@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ..backlog.lane_backlog import Place, hash_of
+from ..backlog.lane_backlog import hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import DONE, SKIPPED, Outcome
 from ..records.record import Record
@@ -100,7 +100,7 @@ class StrictLanes(Lanes):
                     continue
                 goes_ahead = record.assignment.source.goes_ahead
                 if not goes_ahead and self._is_aside(record.lane):
-                    self.backlog.put(hash_of(record.lane), record.assignment, record.offset)
+                    self._put_aside(record.lane, record)
                     aside.append(record)
                     continue
                 lane = self._lane(record.lane)
@@ -116,6 +116,14 @@ class StrictLanes(Lanes):
         if ready:
             self._make_ready(ready)
         return aside
+
+    def _park(self, key: Lane, record: Record, behind: Collection[Record]) -> bool:
+        """Note that a record parks behind these of its lane; False where it was put aside."""
+        backlog = self.backlog
+        if (backlog.slots and backlog.holds(hash_of(key))) or not self.parking.take(record, behind):
+            self._put_aside(key, record)
+            return False
+        return True
 
     def _is_aside(self, key: Lane) -> bool:
         """Whether nothing of a lane is in memory, and some of it is aside."""
@@ -143,38 +151,21 @@ class StrictLanes(Lanes):
         removed = self._lanes.pop(lane)
         return [*removed.ahead, *removed.behind]
 
-    def readd(self, records: Iterable[Record]) -> None:
-        """Make the first record of each idle lane ready; the others park in memory."""
-        ready: list[Record] = []
-        with self._lock:
-            for record in records:
-                lane_hash = self.backlog.end_coming((record.assignment, record.offset))
-                if lane_hash is None:
-                    continue
-                if record.lane is None:
-                    self._idle.pop(lane_hash, None)
-                    ready.append(record)
-                else:
-                    self._idle.pop(lane_hash, None)
-                    lane = self._lane(record.lane)
-                    (lane.ahead if record.assignment.source.goes_ahead else lane.behind).append(record)
-                    self.parking.add(record)
-                    ready += self._advance(record.lane, lane)
-        if ready:
-            self._make_ready(ready)
+    def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
+        self._idle.pop(lane_hash, None)
+        if record.lane is None:
+            return [record]
+        lane = self._lane(record.lane)
+        (lane.ahead if record.assignment.source.goes_ahead else lane.behind).append(record)
+        self.parking.add(record)
+        return self._advance(record.lane, lane)
 
-    def note_gone(self, places: Iterable[Place]) -> None:
-        """Go on with the records behind these."""
-        with self._lock:
-            for place in places:
-                lane_hash = self.backlog.end_coming(place)
-                if lane_hash not in self._idle:
-                    continue
-                key = self._idle.pop(lane_hash)
-                if key is None:
-                    self._wake(lane_hash)
-                else:
-                    self._advance(key, self._lane(key))
+    def _go_on_without(self, lane_hash: int) -> None:
+        key = self._idle.pop(lane_hash)
+        if key is None:
+            self._wake(lane_hash)
+        else:
+            self._advance(key, self._lane(key))
 
     def expect(self, record: Record, outcome: Outcome) -> None:
         """Suspend the lane of a job that goes on to wait; before that is written, or it may be here before."""
@@ -235,12 +226,12 @@ class StrictLanes(Lanes):
                     touched.add(key)
             for record in dropped:
                 self.parking.remove(record)
-            self.backlog.drop(assignments)
+            early, following = self._drop_backlog(assignments)
             touched |= self._take_idle()
-            following = [record for key in touched for record in self._advance(key, self._lane(key))]
+            following += [record for key in touched for record in self._advance(key, self._lane(key))]
         if following:
             self._make_ready(following)
-        return dropped
+        return dropped + early
 
     def _take_idle(self) -> set[Lane]:
         """Wake those again that have woken before, and take out the others."""

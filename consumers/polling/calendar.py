@@ -147,9 +147,9 @@ class Calendar:
                     return True
         return False
 
-    def note_gone(self, assignment: Assignment, offset: int) -> None:
-        """Note that a record cannot be read again, since the brokers have deleted it."""
-        self._end_coming(assignment, offset)
+    def note_gone(self, assignment: Assignment, offset: int) -> bool:
+        """Note that a record cannot be read again, since the brokers have deleted it; False where it was not wanted."""
+        return self._end_coming(assignment, offset)
 
     def _end_coming(self, assignment: Assignment, offset: int) -> bool:
         offsets = self._coming.get(assignment, ())

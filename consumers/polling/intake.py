@@ -76,7 +76,7 @@ class Intake:
     def _take(self, fetched: list[Message]) -> None:
         runnable: list[Record] = []
         find_running, lanes = self._assignments.find_running, self._dispatch.lanes
-        backlog = lanes.backlog
+        slots = lanes.backlog.slots
         messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
@@ -94,7 +94,7 @@ class Intake:
                 continue  # it comes again
             if assignment.source is not MAIN:
                 self._take_other(message, assignment, runnable)
-            elif not backlog or not _put_aside(message, assignment, lanes):
+            elif not slots or not _put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
         self._start(runnable)
 
@@ -151,15 +151,14 @@ class Intake:
         if not self._rereader.is_busy:
             return
         reread = self._rereader.turn(PRESSED_READS if self._calendar.is_pressed else READS_A_TURN)
-        found = self._carrier.without_own(reread.found)
-        wanted = [(a, message) for a, message in found if not self._is_delayed(a, message)]
+        self._carrier.take_reread(reread.found)
+        wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
         records = [Record(message, assignment) for assignment, message in wanted]
         if records:
             self._count_in(records)
-            lanes.readd(records)
-        gone = self._carrier.without_gone(reread.gone)
-        if gone:
-            self._note_gone(gone)
+            self._backpressure.end(lanes.readd(records))
+        if reread.gone:
+            self._note_gone(reread.gone)
 
     def _move_lanes(self) -> None:
         """Move lanes out of memory that gates hold back, or whose records are old, and take others back."""
@@ -183,12 +182,13 @@ class Intake:
         return self._rereader.is_busy or dispatch.lanes.backlog.has_wanted or dispatch.gates.has_opened
 
     def _note_gone(self, gone: list[Place]) -> None:
-        for assignment, offset in gone:
+        self._carrier.note_gone(gone)
+        lost = {place for place in gone if self._calendar.note_gone(*place)}
+        lost |= self._dispatch.lanes.note_gone(gone)
+        for assignment, offset in lost:
             assignment.progress.complete(offset)
-            self._calendar.note_gone(assignment, offset)
             self._rebalance.note_gone(assignment)
-        self._dispatch.lanes.note_gone(gone)
-        by_topic = Counter(assignment.topic for assignment, _ in gone)
+        by_topic = Counter(assignment.topic for assignment, _ in lost)
         for topic, number in by_topic.items():
             _LOGGER.error(
                 "%d jobs that waited are not in %s any more: its retention, or a person, has deleted them before they "

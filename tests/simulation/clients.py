@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -95,14 +95,17 @@ class SimConsumer:
         """Some of what is there, and of each partition once that it has ended."""
         found: list[Message] = []
         for place in [place for place in self._positions if place not in self._paused]:
-            log = self._brokers.logs[place]
-            if self._positions[place] > log.high:
-                self._positions[place] = log.low  # auto.offset.reset
-            read, self._positions[place] = log.read(self._positions[place], limit - len(found))
-            found += read
-            if self._positions[place] >= log.end and self._ends_given.get(place) != log.end and len(found) < limit:
-                self._ends_given[place] = log.end
-                found.append(end_of(place, log.end))
+            found += self._read(place, limit - len(found))
+        return found
+
+    def _read(self, place: Place, limit: int) -> list[Message]:
+        log = self._brokers.logs[place]
+        if self._positions[place] > log.high:
+            self._positions[place] = log.low  # auto.offset.reset
+        found, self._positions[place] = log.read(self._positions[place], limit)
+        if self._positions[place] >= log.end and self._ends_given.get(place) != log.end and len(found) < limit:
+            self._ends_given[place] = log.end
+            found.append(end_of(place, log.end))
         return found
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
@@ -136,6 +139,38 @@ class SimConsumer:
     def _committed(self, topic: str, partition: int) -> TopicPartition:
         found = self._brokers.committed.get((topic, partition))
         return TopicPartition(topic, partition, -1_001) if found is None else TopicPartition(topic, partition, *found)
+
+
+class SimSweepConsumer(SimConsumer):
+    """The consumer that reads again: few records at a time, of one partition after another.
+
+    At every third begin of a partition it passes the first record by, as the real one does after a seek, with what it
+    had fetched ahead. So what a lane wants comes in many turns, and not in its order.
+    """
+
+    def __init__(self, brokers: SimBrokers, owner: Owner, is_prompt: Callable[[], bool]) -> None:
+        super().__init__(brokers, owner)
+        self._is_prompt = is_prompt
+        self._begins: Counter[Place] = Counter()
+        self._turns = 0
+
+    def incremental_assign(self, given: list[TopicPartition]) -> None:
+        """Begin there, or a record further on."""
+        super().incremental_assign(given)
+        for at in given:
+            place = at.topic, at.partition
+            self._begins[place] += 1
+            self._positions[place] += self._begins[place] % 3 == 0
+
+    def consume(self, limit: int, timeout: float = 0.0) -> list[Message]:
+        """The next of one partition; all there is once the faults have ended."""
+        if self._is_prompt():
+            return super().consume(limit, timeout)
+        self._turns += 1
+        places = list(self._positions)
+        for place in places[self._turns % max(1, len(places)) :][:1]:
+            return self._read(place, min(limit, 2))
+        return []
 
 
 def end_of(place: Place, offset: int) -> Message:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
-from simulation.clients import Fate, SimAges, SimConsumer, SimProducer
+from simulation.clients import Fate, SimAges, SimConsumer, SimProducer, SimSweepConsumer
 from simulation.holding import SimControl, SimGate, SimOrders
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
@@ -29,7 +29,7 @@ from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.job.context import JobContext
 from stoker.consumers.job.signals import JobCancelled
-from stoker.consumers.ordering.parking import ParkingLimits
+from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
 from stoker.consumers.partitions.restore import read_left_behind
@@ -145,6 +145,7 @@ class SimProcess:
     epochs: set[int] = field(default_factory=set)
     while_waiting: Callable[[], None] = lambda: None
     while_reading: Callable[[], None] = lambda: None
+    sweeps_promptly: Callable[[], bool] = lambda: False
     unanswered: deque[list[TopicPartition]] = field(default_factory=deque)
     unrestored: deque[list[Assignment]] = field(default_factory=deque)
     taken: list[Record] = field(default_factory=list)
@@ -210,7 +211,7 @@ class SimProcess:
             make_runners=self._make_runners,
         )
         self.gates.bound(GATED_IN_MEMORY, sys.maxsize)
-        self.dispatch.lanes.parking.limits = ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0)
+        self.dispatch.lanes.parking = Parking(ParkingLimits(PARKED_IN_MEMORY, patience_s=0.0))
         self.gates.start(self.dispatch._make_ready)
         self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
@@ -223,7 +224,7 @@ class SimProcess:
         self.group_client = SimConsumer(self.brokers, self)
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
-        self.rereader = Rereader(cast(Consumer, SimConsumer(self.brokers, self)))
+        self.rereader = Rereader(cast(Consumer, SimSweepConsumer(self.brokers, self, self.sweeps_promptly)))
         self.tiers = TierReader(cast(Consumer, self.tier_client))
         self.carrier = Carrier(
             queue,

@@ -298,6 +298,7 @@ class World:
             gate=self._make_gate(),
             control=self.control,
             counts=CountingInstrument() if self.shape.is_watched else None,
+            sweeps_promptly=lambda: self.is_ending or self.shape.is_short_lived,
         )
         if self.shape.spills_beyond is not None:
             process.spill_beyond(self.shape.spills_beyond)
