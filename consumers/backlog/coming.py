@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.record import Record
-
-Place = tuple[Assignment, int]
-"""An assignment, and an offset of it."""
 
 
 class Coming:

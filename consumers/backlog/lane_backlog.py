@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import count
 from typing import Final
 
-from ..records.assignment import Assignment, Lane
+from ..records.assignment import Assignment, Lane, Place
 from ..records.record import Record
-from .coming import Coming, Place
+from .coming import Coming
 from .offset_queues import OffsetQueues
 
 _OFFSET_BITS: Final = 44

@@ -26,13 +26,13 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from ...topology.wire import headers as wire
 from .. import log_keys
-from ..backlog.lane_backlog import Place, hash_of
+from ..backlog.lane_backlog import hash_of
 from ..backlog.rereader import Rereader
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
 from ..partitions.carried import copied_from
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from ..settling.outgoing import OutgoingRecord, produce
 from .old_offsets import AgeSource, Offsets

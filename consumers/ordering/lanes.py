@@ -20,8 +20,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock
 from typing import Protocol
 
-from ..backlog.lane_backlog import LaneBacklog, Place, hash_of
-from ..records.assignment import Assignment, Awaited, Lane
+from ..backlog.lane_backlog import LaneBacklog, hash_of
+from ..records.assignment import Assignment, Awaited, Lane, Place
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from ..records.source import Source

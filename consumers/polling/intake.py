@@ -11,13 +11,13 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
-from ..backlog.lane_backlog import Place, offsets_by_assignment
+from ..backlog.lane_backlog import offsets_by_assignment
 from ..backlog.rereader import READS_A_TURN
 from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..ordering.lanes import Lanes
 from ..partitions.assignments import Assignments
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.outcomes import INTERRUPTED
 from ..records.partition_progress import OffsetsWentBack
 from ..records.record import Record

@@ -226,3 +226,7 @@ class Assignment:
         self.state = state
         self.is_current = state in CURRENT_STATES
         self.is_active = state is not AssignmentState.ENDED
+
+
+Place = tuple[Assignment, int]
+"""An assignment, and an offset of it: where a record stands."""
