@@ -60,9 +60,9 @@ def _control(site: Site, sizes: Sizes, number: int) -> Values:
 
 def _waits_ms(control: Control, queue: str, seconds: float) -> Iterator[float]:
     """From the call until all workers are known to have taken the order, one order after the other."""
-    end_s = time.monotonic() + seconds
     gives: list[Callable[[], OrderReceipt]] = [lambda: control.pause(queue=queue), lambda: control.resume(queue=queue)]
     control.resume(queue=queue).wait(WAIT)  # connects
+    end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         for give in gives:
             began_s = time.monotonic()
