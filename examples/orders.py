@@ -1,4 +1,4 @@
-"""Orders to the workers of a small shop: pause, cancel, block, and who gave which.
+"""Orders to the workers of a small shop: pause, cancel, block, reschedule, and who gave which.
 
     stoker -A examples.orders:pipeline topology apply
     python -m examples.orders
@@ -56,6 +56,7 @@ def main() -> None:
             pause_and_resume(control, producer, worker)
             cancel(control, producer, worker)
             block(control, producer, worker)
+            reschedule(control, producer, worker)
         finally:
             worker.stop()
     show_log(cluster)
@@ -89,6 +90,14 @@ def block(control: Control, producer: Producer, worker: Worker) -> None:
     producer.enqueue(send_news, 4, "zeta")
     wait_until(lambda: ended(worker) == 6)
     taken(control.unblock(tenant="acme", reason="is back"))
+
+
+def reschedule(control: Control, producer: Producer, worker: Worker) -> None:
+    """A job that is due tomorrow runs now."""
+    producer.enqueue(send_news.with_options(job_id="news-5", delay=timedelta(days=1)), 5, "acme")
+    wait_until(lambda: worker.snapshot()[0].outcomes.get("Rescheduled", 0) == 2)
+    taken(control.reschedule("news-5", now=True, reason="they asked for it"))
+    wait_until(lambda: ended(worker) == 7)
 
 
 def taken(receipt: OrderReceipt) -> None:

@@ -21,9 +21,10 @@ def test_the_example_of_orders_runs(cluster: ClusterSettings, namespace: str) ->
     assert [line for line in shown.splitlines() if "go out" in line] == [
         "  news 1 of acme go out",
         "  news 4 of zeta go out",
+        "  news 5 of acme go out",
     ]
     assert "the export of 2013 is cancelled and removes its file" in shown
     assert "taken by all: False" not in shown
     trail = shown[shown.index("the trail:") :].splitlines()[1:]
-    assert [line.split()[1] for line in trail] == ["pause", "resume", "cancel", "block", "unblock"]
+    assert [line.split()[1] for line in trail] == ["pause", "resume", "cancel", "block", "unblock", "reschedule"]
     assert "  ann: cancel 3 jobs ordered by mistake" in trail

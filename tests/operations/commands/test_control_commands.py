@@ -79,6 +79,30 @@ def test_workers_and_their_answers(shop: Shop, cluster: ClusterSettings) -> None
     assert "gone" in shop.stoker("workers", "--all").output
 
 
+def test_a_reschedule_says_where_the_job_waits_and_when_it_starts(shop: Shop, cluster: ClusterSettings) -> None:
+    """One that waits in no delay or retry topic is named as well; without a time nothing is ordered."""
+    with Producer(shop.pipeline, cluster) as producer:
+        mail = shop.pipeline.job_types["send_mail"]
+        producer.enqueue(mail.with_options(job_id="mail-1", delay=timedelta(days=1)), 7)
+        with running_worker(shop.pipeline, cluster, worker_id="w1") as running:
+            running.wait_outcomes(Rescheduled=1)
+            later = shop.stoker("control", "reschedule", "mail-1", "--at", "2h", "--wait", "--timeout", "60s")
+            assert later.exit_code == 0, later.output
+            assert ".delay.long/" in later.output
+            assert "ordered: reschedule job mail-1 to 20" in later.output
+            assert "reschedule job mail-1 to 20" in shop.stoker("control", "list").output
+            now = shop.stoker("control", "reschedule", "mail-1", "--now", "--queue", "mails", "--json")
+            order = json.loads(now.stdout)
+            assert (order["verb"], order["target"]["job_id"]) == ("reschedule", "mail-1")
+            assert order["due_at"] == order["at"]
+            assert order["place"]["topic"].endswith(".mails.delay.long")
+            running.wait_outcomes(Done=1)
+    assert "waits neither in a delay nor for a retry" in shop.stoker("control", "reschedule", "none", "--now").output
+    refused = shop.stoker("control", "reschedule", "mail-1")
+    assert refused.exit_code == ExitCode.USAGE, refused.output
+    assert "name one time" in refused.output
+
+
 def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: ClusterSettings) -> None:
     """Nothing is ordered before the answer is yes; a dry run only counts."""
     with Producer(shop.pipeline, cluster) as producer:
