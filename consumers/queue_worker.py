@@ -127,6 +127,11 @@ class QueueWorker:
         return self._parts.dispatch.watchdog.cancel(lambda run: cancels.of(run.record, name))
 
     @property
+    def owns_first_partition(self) -> bool:
+        """Whether the first partition of the queue is this process's; asked from any thread."""
+        return 0 in self._parts.assignments.main_partitions
+
+    @property
     def gate(self) -> Pauses:
         """All its pauses, for those who order them."""
         return self._pauses

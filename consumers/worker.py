@@ -44,6 +44,8 @@ from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
 from .runners.forks import PROCESS
 from .runners.stacks import describe_frames, thread_frames
+from .schedules.making import make_schedules
+from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
 from .standard_streams import fill_descriptors
 
@@ -119,6 +121,7 @@ class Worker:
         self._hanging: dict[str, tuple[float, float]] = {}
         self._signals: deque[str] = deque()
         self._control = self._make_control()
+        self._schedules = self._make_schedules()
 
     def _check_contracts(self) -> None:
         """Compare the contracts with the store's; a worker that cannot be made leaves no open store behind."""
@@ -156,6 +159,18 @@ class Worker:
         )
         return make_control(self._pipeline, self._cluster, process, on_crash=self._note_crash)
 
+    def _make_schedules(self) -> ScheduleThread:
+        workers = {worker.queue.name: worker for worker in self._workers}
+        return make_schedules(
+            self._pipeline,
+            self._cluster,
+            self._store,
+            self._queues,
+            self.settings.worker_id,
+            owns_first=lambda queue: workers[queue].owns_first_partition,
+            on_crash=self._note_crash,
+        )
+
     def _note_contracts(self) -> None:
         contracts = [job_type.contract for job_type in self._pipeline.job_types.values()]
         for worker in self._workers:
@@ -176,6 +191,8 @@ class Worker:
                 thread.join(WATCH_INTERVAL_S / len(self._threads))
             self._handle_signals()
             self._watch()
+        self._schedules.stop()
+        self._schedules.join(LAST_WORDS_S)
         self._control.join(LAST_WORDS_S)
         self._store.close()
         if self._failure is not None:
@@ -195,6 +212,7 @@ class Worker:
         self._contracts.start(self._note_contracts, self._note_refused)
         self._start_queues(daemon=daemon)
         self._control.start(daemon=daemon)
+        self._schedules.start(daemon=daemon)
 
     def _start_queues(self, *, daemon: bool) -> None:
         for worker in self._workers:
@@ -207,12 +225,14 @@ class Worker:
         """Shut down gracefully: let running jobs end for the grace, settle, commit, leave."""
         self._stopped.set()
         self._contracts.stop()
+        self._schedules.stop()
         for worker in self._workers:
             worker.stop()
 
     def stop_now(self) -> None:
         """Shut down without waiting for running jobs; they are delivered again, at no attempt's cost."""
         self._stopped.set()
+        self._schedules.stop()
         for worker in self._workers:
             worker.stop_now()
 
@@ -276,7 +296,9 @@ class Worker:
             self.stop()
 
     def _note_crash(self, error: BaseException) -> None:
-        _LOGGER.critical("the worker cannot take orders any more and stops: %s", error, exc_info=error)
+        _LOGGER.critical(
+            "the worker cannot take orders, or fire schedules, any more and stops: %s", error, exc_info=error
+        )
         self._failure = self._failure or error
         self.stop()
 

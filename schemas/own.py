@@ -12,7 +12,9 @@ from .codec.codec import FINGERPRINT_BYTES, SINGLE_OBJECT, Codec
 from .codec.schema import RecordSchema
 from .errors import Undecodable, UnknownSchema
 
-OwnName = Literal["LedgerEntry", "LedgerBatch", "JobEvent", "ControlOrder", "WorkerStatus"]
+OwnName = Literal[
+    "LedgerEntry", "LedgerBatch", "JobEvent", "ControlOrder", "WorkerStatus", "Schedule", "LastFiring", "ScheduleOwner"
+]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES
 

@@ -6,6 +6,8 @@ from .declaration.job_type import AnyJobType, CallOptions, ConfiguredJob, Invali
 from .declaration.pipeline import Pipeline, UnknownName
 from .declaration.queue import LedgerWindow, Queue
 from .declaration.retries import RetryPolicy
+from .declaration.schedule import Schedule
+from .declaration.timing import InvalidTiming, cron, every
 from .durations import format_duration, parse_duration
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .planning.findings import Allowed, Finding, Group, Plan
@@ -24,6 +26,7 @@ __all__ = [
     "Finding",
     "Group",
     "InvalidDeclaration",
+    "InvalidTiming",
     "JobCall",
     "JobType",
     "LedgerWindow",
@@ -33,10 +36,13 @@ __all__ = [
     "Plan",
     "Queue",
     "RetryPolicy",
+    "Schedule",
     "TopologyMismatch",
     "TopologyRefused",
     "UnknownName",
+    "cron",
     "ensure_topology",
+    "every",
     "format_duration",
     "parse_duration",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any
 
 from ...schemas import wire_text
-from ...topology.wire.headers import REPLAY, TENANT, TRACE_PARENT
+from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant
 from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
@@ -130,6 +131,21 @@ class JobContext:
         """For whom the job is; None where its record names nobody."""
         value = self.headers.get(TENANT)
         return value.decode("utf-8", "backslashreplace") if value else None
+
+    @property
+    def schedule(self) -> str | None:
+        """Name of the schedule that has enqueued the job; None where none has."""
+        value = self.headers.get(SCHEDULE)
+        return value.decode("utf-8", "backslashreplace") if value else None
+
+    @property
+    def scheduled_for(self) -> datetime | None:
+        """The instant for which its schedule has enqueued the job, in UTC; None where none has."""
+        value = self.headers.get(SCHEDULED_FOR)
+        try:
+            return None if value is None else parse_instant(value)
+        except ValueError:
+            return None
 
     @property
     def headers(self) -> Mapping[str, bytes]:

@@ -12,6 +12,8 @@ from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json
 from ..cli.topology_output import note_unregistered, print_applied, print_catalogue, print_plan
+from ..schedules.declared import apply_schedules, changes_document, plan_schedules, print_planned
+from ..schedules.declared import print_applied as print_applied_schedules
 
 if TYPE_CHECKING:
     from ...schemas import IncompatibleSchema
@@ -118,23 +120,25 @@ def plan_command(app: AppContext, /, *, check: bool, as_json: bool, **permission
     Schema Registry cannot be reached; 4 when something is refused, a contract too.
     """
     planned = _plan(app, _allowed(**permissions))
+    schedules = plan_schedules(app, planned)
     if as_json:
-        print_json(planned.to_json())
+        print_json({**planned.to_json(), "schedules": changes_document(schedules)})
     else:
         print_plan(planned)
+        print_planned(schedules)
     if planned.is_refused:
         raise click.exceptions.Exit(ExitCode.REFUSED)
-    if check and not planned.is_empty:
+    if check and not (planned.is_empty and schedules.is_empty):
         raise click.exceptions.Exit(ExitCode.FINDING)
 
 
 @topology.command("apply")
-@click.option("--skip-schemas", is_flag=True, help="Leave the contracts of the jobs unregistered.")
+@click.option("--skip-schemas", is_flag=True, help="Leave the contracts of the jobs unregistered, and schedules alone.")
 @_permissions
 @_as_json
 @pass_app
 def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **permissions: Any) -> None:
-    """Create and change what `plan` shows, then register the contract of each job type.
+    """Create and change what `plan` shows, then register the contract of each job type, and put schedules in place.
 
     What is refused is left alone, and the rest is done. It may be run again at any time, also after it was stopped
     half-way, and by two at once.
@@ -153,10 +157,15 @@ def apply_command(app: AppContext, /, *, skip_schemas: bool, as_json: bool, **pe
     planned = _plan_topics(app, allowed)
     applied = _apply(app, planned)
     contracts = [] if skip_schemas else _register(app, applied)
+    schedules = None if skip_schemas or contracts else apply_schedules(app)
     if as_json:
-        print_json(_applied_json(planned, applied, contracts))
+        print_json(
+            {**_applied_json(planned, applied, contracts), "schedules": schedules and changes_document(schedules)}
+        )
     else:
         print_applied(planned, applied, contracts)
+        if schedules is not None:
+            print_applied_schedules(schedules)
     if contracts:
         app.hint_at_reset()
     if planned.refused or contracts:
@@ -197,8 +206,9 @@ def rights_command(
 ) -> None:
     """Print what each part of Stoker must be allowed to do on a cluster with access control.
 
-    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, schemas-check, plan
-    and apply. No cluster is needed. With --principal, the commands go to a shell that knows where the brokers are.
+    The parts are producer, worker, queues, dead-list, dead-replay, dead-discard, replay, doctor, control,
+    workers-list, schedules, schedules-list, schemas-check, plan and apply. No cluster is needed. With --principal, the
+    commands go to a shell that knows where the brokers are.
 
     \b
     Examples:

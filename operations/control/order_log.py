@@ -27,10 +27,15 @@ def log_row(given: GivenOrder, workers: StatusBook) -> Sequence[object]:
         f"{order.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
         f"{order.operator}@{order.host}",
         described(order, given.count),
-        _taken(_answers(given, workers)),
+        _taken(_answers(given, workers)) if is_for_workers(given) else "-",
         Figure(f"{_ended(given, workers):,}" if _ends_jobs(order) else "-"),
         order.reason or "-",
     )
+
+
+def is_for_workers(given: GivenOrder) -> bool:
+    """Whether workers take it; changes of schedules are beside it, which nobody has to answer."""
+    return given.offset >= 0
 
 
 def log_document(given: GivenOrder, workers: StatusBook) -> dict[str, object]:
@@ -39,9 +44,9 @@ def log_document(given: GivenOrder, workers: StatusBook) -> dict[str, object]:
     return {
         **order_document(given.order),
         "offset": given.offset,
-        "taken_by_all": answers.is_taken_by_all,
-        "taken": [answer.worker for answer in answers.taken],
-        "not_taken": [answer.worker for answer in answers.missing],
+        "taken_by_all": answers.is_taken_by_all if is_for_workers(given) else None,
+        "taken": [answer.worker for answer in answers.taken if is_for_workers(given)],
+        "not_taken": [answer.worker for answer in answers.missing if is_for_workers(given)],
         "ended": _ended(given, workers) if _ends_jobs(given.order) else None,
     }
 

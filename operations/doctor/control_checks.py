@@ -74,8 +74,8 @@ class _Standing:
         return f"standing orders: {self.orders}{filters}{jobs}"
 
 
-def _topics(pipeline: Pipeline) -> tuple[str, str]:
-    return pipeline.control_topic, pipeline.workers_topic
+def _topics(pipeline: Pipeline) -> tuple[str, ...]:
+    return pipeline.control_topic, pipeline.workers_topic, pipeline.schedules_topic
 
 
 def check_workers(

@@ -140,12 +140,26 @@ PITFALLS = {
         "test_secrets_are_shown_nowhere",
         "test_a_wrong_url_is_refused_and_never_shown",
     ),
+    # time
+    "fires twice with two schedulers, never after one died, and a thousand times when it is back": (
+        "test_each_instant_fires_once_whatever_dies",
+        "test_killed_and_frozen_workers_fire_each_instant_once",
+        "test_what_was_missed_follows_the_policy",
+        "test_a_long_outage_is_not_walked_through",
+    ),
+    "fires in the wrong zone, or twice or never at a change of daylight saving": (
+        "test_what_is_set_for_an_hour_that_is_left_out_fires_at_its_end",
+        "test_what_is_set_for_an_hour_that_comes_twice_fires_once",
+        "test_clocks_that_are_put_forward_or_back_neither_skip_nor_repeat",
+    ),
+    "loses or repeats delayed jobs with the worker that keeps them": (
+        "test_delayed_jobs_start_when_they_are_due",
+        "test_a_delayed_record_waits_where_it_is_until_it_is_due",
+    ),
 }
 """{defect: the tests that fail when Stoker has it too}."""
 
-WITHOUT_THE_PART = {
-    "a scheduler that is started twice fires twice": ("schedule", "there are no schedules"),
-}
+WITHOUT_THE_PART: dict[str, tuple[str, str]] = {}
 """{defect: (the command that the part would bring, why it cannot occur)}. With the part comes its test, above."""
 
 

@@ -27,6 +27,7 @@ FOLDERS = {
             "own",
             "job_events",
             "control_records",
+            "schedule_records",
             "shapes",
             "contracts",
             "stores",
@@ -51,7 +52,17 @@ FOLDERS = {
             "instrument",
             "instrument_row",
         ),
-        *("connection", "readiness", "outbox", "publisher", "bulk", "producer", "async_producer", "control"),
+        *(
+            "connection",
+            "readiness",
+            "outbox",
+            "publisher",
+            "bulk",
+            "producer",
+            "async_producer",
+            "control",
+            "schedules",
+        ),
     ),
     "consumers": (
         *("errors", "log_keys", "machine", "standard_streams", "inbox", "settings", "contract_check", "fleet"),
@@ -69,7 +80,7 @@ FOLDERS = {
             "carrying",
             "steps",
         ),
-        *("isolation", "polling", "group", "inspection", "control", "assembly", "queue_worker", "worker"),
+        *("isolation", "polling", "group", "inspection", "control", "schedules", "assembly", "queue_worker", "worker"),
     ),
     "operations": (
         *(
@@ -83,7 +94,7 @@ FOLDERS = {
             "broker",
             "views",
         ),
-        *("stored_jobs", "replay", "status", "doctor", "cli", "control", "commands"),
+        *("stored_jobs", "replay", "status", "doctor", "cli", "control", "schedules", "commands"),
     ),
 }
 """{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""

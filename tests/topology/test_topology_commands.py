@@ -17,7 +17,7 @@ from support.waiting import wait_until
 
 DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
 LAST = ("ledger", "progress")
-SHARED = ("schemas", "events", "control", "workers", "audit")
+SHARED = ("schemas", "events", "control", "workers", "audit", "schedules")
 APPLICATION = """
 from datetime import timedelta
 from stoker.topology import Pipeline, RetryPolicy
@@ -69,7 +69,7 @@ def test_plan_then_apply_then_nothing(stoker: Stoker, namespace: str) -> None:
     before = stoker("plan")
     assert before.exit_code == 0, before.output
     assert f"+ {namespace}.mails: main topic; 2 partitions, kept 7d" in before.stdout
-    assert "14 to create, 0 to change" in before.stdout
+    assert "15 to create, 0 to change" in before.stdout
     applied = stoker("apply")
     assert applied.exit_code == 0, applied.output
     assert f"created {namespace}.mails.ledger" in applied.stdout
@@ -88,7 +88,8 @@ def test_check_tells_ci_by_the_exit_code(stoker: Stoker) -> None:
 def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     """Plan has a list for each group, apply one for each kind of step."""
     planned = _data(stoker("plan", "--json"))
-    assert list(planned) == ["namespace", "create", "change", "drift", "refused", "unmanaged", "refused_schemas"]
+    groups = ["create", "change", "drift", "refused", "unmanaged"]
+    assert list(planned) == ["namespace", *groups, "refused_schemas", "schedules"]
     assert [found["topic"] for found in planned["create"]] == [
         f"{namespace}.{name}"
         for name in (
@@ -103,7 +104,7 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
     ]
     assert set(planned["create"][0]) == {"topic", "queue", "setting", "found", "declared", "reason", "flag"}
     applied = _data(stoker("apply", "--json"))
-    assert len(applied.pop("created")) == 14
+    assert len(applied.pop("created")) == 15
     assert applied == {
         "namespace": namespace,
         "grown": [],
@@ -112,6 +113,7 @@ def test_the_json_of_plan_and_apply(stoker: Stoker, namespace: str) -> None:
         "kept": [],
         "refused": [],
         "refused_schemas": [],
+        "schedules": {"added": [], "changed": [], "removed": [], "taken": []},
     }
 
 

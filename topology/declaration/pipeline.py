@@ -13,10 +13,12 @@ from ...schemas import Compatibility, Contract
 from ..wire import names
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
-from .job_type import AnyJobType, InvalidDeclaration, JobType
+from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
 from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
+from .schedule import MakeCalls, Schedule, ScheduleOptions
+from .timing import Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -68,6 +70,7 @@ class Pipeline:
         self.description = description
         self._queues: dict[str, Queue] = {}
         self._job_types: dict[str, AnyJobType] = {}
+        self._schedules: dict[str, Schedule] = {}
 
     @property
     def queues(self) -> Mapping[str, Queue]:
@@ -78,6 +81,11 @@ class Pipeline:
     def job_types(self) -> Mapping[str, AnyJobType]:
         """{name on the wire: job type}, in the order of declaration."""
         return MappingProxyType(self._job_types)
+
+    @property
+    def schedules(self) -> Mapping[str, Schedule]:
+        """{name: schedule} of those that the application declares, in the order of declaration."""
+        return MappingProxyType(self._schedules)
 
     @property
     def schemas_topic(self) -> str:
@@ -103,6 +111,11 @@ class Pipeline:
     def audit_topic(self) -> str:
         """The topic of all orders ever given."""
         return names.audit_topic(self.namespace)
+
+    @property
+    def schedules_topic(self) -> str:
+        """The compacted topic of the schedules, and of what each has fired last."""
+        return names.schedules_topic(self.namespace)
 
     def queue(self, name: str, **shape: Unpack[QueueShape]) -> Queue:
         """Declare a queue; `Queue` documents each option.
@@ -198,6 +211,38 @@ class Pipeline:
             faults.append(f"queue {queue.name!r} belongs to another pipeline")
         if faults:
             raise InvalidDeclaration(f"job type {job_name!r}", faults)
+
+    def schedule(
+        self,
+        name: str,
+        timing: Timing,
+        call: JobCall | MakeCalls,
+        *,
+        queue: Queue | None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Schedule:
+        """Declare that jobs are enqueued again and again; `Schedule` documents each option.
+
+        `stoker topology apply` puts the schedule on the cluster, and takes it off when it is no longer declared.
+
+        Args:
+            timing: `cron("0 3 * * *", tz="Europe/Berlin")` or `every(timedelta(minutes=5))`.
+            call: `job_type.call(...)`, or a function of the instant that returns one or several of these.
+            queue: whose jobs the function makes; needed with a function alone.
+
+        Raises:
+            InvalidDeclaration: the name is taken, or a value cannot be.
+        """
+        if name in self._schedules:
+            raise InvalidDeclaration(f"schedule {name!r}", [f"a schedule {name!r} is declared already"])
+        if queue is None and not isinstance(call, JobCall):
+            raise InvalidDeclaration(f"schedule {name!r}", ["its jobs are made by a function: name their queue=, too"])
+        chosen = call.job_type.queue if isinstance(call, JobCall) and queue is None else queue
+        if chosen is None or self._queues.get(chosen.name) is not chosen:
+            raise InvalidDeclaration(f"schedule {name!r}", ["its queue belongs to another pipeline"])
+        declared = Schedule(name=name, timing=timing, call=call, queue=chosen, **options)
+        self._schedules[name] = declared
+        return declared
 
     def find_queue(self, name: str) -> Queue:
         """The queue of that name.

@@ -53,6 +53,7 @@ class Role(StrEnum):
     CONTROL = "control"
     WORKERS = "workers"
     AUDIT = "audit"
+    SCHEDULES = "schedules"
 
 
 HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
@@ -132,6 +133,7 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         (pipeline.control_topic, Role.CONTROL, 1, _control_configs()),
         (pipeline.workers_topic, Role.WORKERS, 1, _workers_configs()),
         (pipeline.audit_topic, Role.AUDIT, 1, _kept_for(AUDIT_RETENTION)),
+        (pipeline.schedules_topic, Role.SCHEDULES, 1, _schedules_configs()),
     ]
     return [
         TopicSpec(
@@ -171,6 +173,16 @@ def _workers_configs() -> dict[str, str]:
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
         "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _schedules_configs() -> dict[str, str]:
+    """The schedules, and what each has fired last, for as long as the schedule is there."""
+    return {
+        "cleanup.policy": "compact",
+        "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "delete.retention.ms": str(milliseconds(LIFTED_FOR)),
     }
 
 

@@ -101,6 +101,7 @@ _PURPOSES: Final = {
     Role.CONTROL: "orders that stand, compacted",
     Role.WORKERS: "status of each worker, compacted",
     Role.AUDIT: "all orders ever given",
+    Role.SCHEDULES: "schedules, and what each has fired last, compacted",
 }
 
 

@@ -50,6 +50,8 @@ class Duty(StrEnum):
     DOCTOR = "doctor"
     CONTROL = "control"
     WORKERS_LIST = "workers-list"
+    SCHEDULES = "schedules"
+    SCHEDULES_LIST = "schedules-list"
     SCHEMAS_CHECK = "schemas-check"
     PLAN = "plan"
     APPLY = "apply"
@@ -107,6 +109,7 @@ _EVENTS: Final = "{namespace}.events"
 _CONTROL: Final = "{namespace}.control"
 _WORKERS: Final = "{namespace}.workers"
 _AUDIT: Final = "{namespace}.audit"
+_SCHEDULES: Final = "{namespace}.schedules"
 
 RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
     Duty.PRODUCER: (
@@ -127,6 +130,7 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _EVENTS, _O.WRITE),
         *_on(_R.TOPIC, _CONTROL, _O.READ, _O.WRITE),
         *_on(_R.TOPIC, _WORKERS, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEDULES, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.READ),
     ),
     Duty.QUEUES: (
@@ -180,19 +184,36 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.control.*", _O.WRITE),
     ),
     Duty.WORKERS_LIST: (*_on(_R.TOPIC, _WORKERS, _O.READ),),
+    Duty.SCHEDULES: (
+        *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
+        *_on(_R.TOPIC, _SCHEDULES, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _AUDIT, _O.WRITE),
+        *_on(_R.TOPIC, _MAIN, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.TRANSACTIONAL_ID, "{namespace}.schedules.*", _O.WRITE),
+    ),
+    Duty.SCHEDULES_LIST: (*_on(_R.TOPIC, _SCHEDULES, _O.READ),),
     Duty.SCHEMAS_CHECK: (*_on(_R.TOPIC, _SCHEMAS, _O.READ),),
     Duty.PLAN: (
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ),
+        *_on(_R.TOPIC, _SCHEDULES, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
     ),
     Duty.APPLY: (
         *_on(_R.TOPIC, _EVERYTHING, _O.CREATE, _O.ALTER, _O.ALTER_CONFIGS, _O.DELETE),
         *_on(_R.TOPIC, _SCHEMAS, _O.READ, _O.WRITE),
+        *_on(_R.TOPIC, _SCHEDULES, _O.READ),
         *_on(_R.GROUP, _MAIN, _O.DESCRIBE, _O.ALTER_CONFIGS),
     ),
 }
 """{part: what it needs}, for each queue that it is to work with."""
+FIRING: Final[tuple[Right, ...]] = (
+    *_on(_R.TOPIC, _SCHEDULES, _O.WRITE),
+    *_on(_R.TOPIC, _MAIN, _O.WRITE),
+    *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.schedules", _O.WRITE),
+)
+"""What a worker needs beside that, for each of its queues that has schedules."""
 
 
 def rights_for(
@@ -200,10 +221,23 @@ def rights_for(
 ) -> list[Right]:
     """The rights of a part for some queues of a pipeline (all, unless given), each once.
 
+    Of workers, those of firing are among them for the queues for which the application declares schedules.
+
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
     """
     chosen = list(pipeline.queues.values() if queues is None else queues)
-    found = [right.of(pipeline.namespace, queue.name) for right in RIGHTS[duty] for queue in chosen]
+    found = _of_queues(RIGHTS[duty], pipeline, chosen)
+    if duty is Duty.WORKER:
+        found += _of_queues(FIRING, pipeline, [queue for queue in chosen if _has_schedules(pipeline, queue)])
     wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)
     return list(dict.fromkeys(wanted))
+
+
+def _of_queues(rights: Iterable[Right], pipeline: Pipeline, queues: Iterable[Queue]) -> list[Right]:
+    names = [queue.name for queue in queues]
+    return [right.of(pipeline.namespace, name) for right in rights for name in names]
+
+
+def _has_schedules(pipeline: Pipeline, queue: Queue) -> bool:
+    return any(schedule.queue is queue for schedule in pipeline.schedules.values())

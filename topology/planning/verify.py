@@ -28,9 +28,10 @@ _COMPACTED_ONLY: Final = {
     Role.SCHEMAS: "old schemas",
     Role.PROGRESS: "the progress of partitions",
     Role.CONTROL: "orders that stand",
+    Role.SCHEDULES: "schedules",
 }
-_OF_CONTROL: Final = frozenset({Role.CONTROL, Role.WORKERS})
-"""A worker starts with these only: it obeys orders, and answers them."""
+_OF_WORKERS: Final = frozenset({Role.CONTROL, Role.WORKERS, Role.SCHEDULES})
+"""A worker starts with these only: it obeys orders, answers them, and fires schedules."""
 _BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
 """Jobs run without anybody hearing of them."""
 _MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}
@@ -79,7 +80,7 @@ def verify(
     if duty is not None:
         rights = rights_for(duty, pipeline, queues, with_schemas=with_schemas)
         require_on_topics(rights, [spec.name for spec in specs], cluster, administration)
-    beside = _BESIDE_JOBS if duty is Duty.WORKER else _BESIDE_JOBS | _OF_CONTROL
+    beside = _BESIDE_JOBS if duty is Duty.WORKER else _BESIDE_JOBS | _OF_WORKERS
     needed = [spec for spec in specs if spec.role not in beside]
     findings = mismatches(queues, needed, read_topics(needed, administration))
     if findings:

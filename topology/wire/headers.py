@@ -70,6 +70,11 @@ OPERATOR: Final = "stoker-operator"
 NOTE: Final = "stoker-note"
 """On a disposition: the reason that a person gave."""
 
+SCHEDULE: Final = "stoker-schedule"
+"""Name of the schedule that has enqueued the job."""
+SCHEDULED_FOR: Final = "stoker-scheduled-for"
+"""The instant for which the schedule has enqueued the job."""
+
 ORDER: Final = "stoker-order"
 """On the control topic's records without a value: the `ControlOrder` that lifts what stood under the key."""
 ORDER_OFFSET: Final = "stoker-order-offset"

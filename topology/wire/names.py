@@ -23,8 +23,9 @@ EVENTS_SUFFIX: Final = ".events"
 CONTROL_SUFFIX: Final = ".control"
 WORKERS_SUFFIX: Final = ".workers"
 AUDIT_SUFFIX: Final = ".audit"
+SCHEDULES_SUFFIX: Final = ".schedules"
 
-RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit"})
+RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules"})
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -112,6 +113,16 @@ def workers_topic(namespace: str) -> str:
 def audit_topic(namespace: str) -> str:
     """Name the topic of all orders ever given."""
     return f"{namespace}{AUDIT_SUFFIX}"
+
+
+def schedules_topic(namespace: str) -> str:
+    """Name the compacted topic of the schedules, and of what each has fired last."""
+    return f"{namespace}{SCHEDULES_SUFFIX}"
+
+
+def schedules_writer(namespace: str, queue: str) -> str:
+    """Name the transactional id of the one worker that fires the schedules of a queue."""
+    return f"{namespace}.{queue}{SCHEDULES_SUFFIX}"
 
 
 def group_id(namespace: str, queue: str) -> str:

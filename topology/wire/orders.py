@@ -145,6 +145,7 @@ def in_words(order: ControlOrder) -> str:
         return f"order {order.detail[FILTER_ORDER]}"
     before = "" if order.before is None else f" enqueued before {order.before.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     parts = [
+        (order.detail.get("schedule"), f"schedule {order.detail.get('schedule')}"),
         (order.job_id, f"job {order.job_id}"),
         (order.job_type, f"type {order.job_type}"),
         (order.key, f"key {(order.key or b'').decode('utf-8', 'backslashreplace')}"),

@@ -192,6 +192,15 @@ def _look_at_workers(scene: Scene) -> None:
     assert "no worker" in scene.stoker("workers")
 
 
+def _look_at_schedules(scene: Scene) -> None:
+    assert "has no schedules" in scene.stoker("schedules", "list")
+
+
+def _change_schedules(scene: Scene) -> None:
+    scene.stoker("schedules", "add", "often", "do", "what=something", "--every", "1h")
+    assert "often@" in scene.stoker("schedules", "trigger", "often")
+
+
 def _check_schemas(scene: Scene) -> None:
     scene.stoker("schemas", "export")
     scene.stoker("schemas", "check")
@@ -216,6 +225,8 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.DOCTOR: _examine,
     Duty.CONTROL: _order,
     Duty.WORKERS_LIST: _look_at_workers,
+    Duty.SCHEDULES: _change_schedules,
+    Duty.SCHEDULES_LIST: _look_at_schedules,
     Duty.SCHEMAS_CHECK: _check_schemas,
     Duty.PLAN: _plan,
     Duty.APPLY: _apply,

@@ -1,0 +1,1 @@
+"""Schedules: the owner of a queue's first partition enqueues the jobs of their instants, each once."""

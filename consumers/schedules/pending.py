@@ -1,0 +1,123 @@
+"""Which instants of a schedule are to be fired now, and which are left out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
+from typing import Final
+
+from ...producers.schedules.instants import due_at, instants_after, instants_between
+from ...schemas.schedule_records import FiringOutcome, ScheduleRecord
+from ...topology.declaration.timing import SHORTEST_INTERVAL
+
+MOST_AT_ONCE: Final = 500
+"""So many instants of one schedule are fired in one go; the others follow in the next."""
+MOST_COUNTED: Final = 10_000
+"""Of instants that are left out, as many are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """What becomes of the next instants of a schedule.
+
+    Attributes:
+        fire: those whose jobs are enqueued, ascending.
+        up_to: the last instant that is dealt with so; none up to it is fired later.
+        skipped: how many are left out, as far as they were counted.
+    """
+
+    fire: tuple[datetime, ...]
+    up_to: datetime
+    skipped: int = 0
+
+    @property
+    def outcome(self) -> FiringOutcome:
+        """What became of the last one."""
+        return FiringOutcome.FIRED if self.fire else FiringOutcome.MISSED
+
+
+class Upcoming:
+    """The instants of a schedule that were not dealt with, ascending; it looks one ahead.
+
+    Attributes:
+        after: none up to this instant comes any more.
+        next: the next one; None where there is none.
+    """
+
+    def __init__(self, schedule: ScheduleRecord, after: datetime) -> None:
+        self.schedule = schedule
+        self.after = after
+        self._found = instants_after(schedule, after)
+        self.next = next(self._found, None)
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When the next one is due."""
+        return None if self.next is None else due_at(self.schedule, self.next)
+
+    def pending(self, now: datetime) -> Pending | None:
+        """What is to be done about those that are due; None where none is. It does not move on."""
+        if self.next is None or due_at(self.schedule, self.next) > now:
+            return None
+        if self.next < _edge(self.schedule, now):
+            return _after_outage(self.schedule, self.after, now)
+        fire = (self.next,) if now - self.next < SHORTEST_INTERVAL else self._due(now)
+        return Pending(fire=fire, up_to=fire[-1])
+
+    def _due(self, now: datetime) -> tuple[datetime, ...]:
+        found = takewhile(lambda at: due_at(self.schedule, at) <= now, instants_after(self.schedule, self.after))
+        return tuple(islice(found, MOST_AT_ONCE))
+
+    def move(self, up_to: datetime) -> None:
+        """Note that all up to an instant were dealt with."""
+        self.after = up_to
+        if up_to == self.next:
+            self.next = next(self._found, None)
+        else:
+            self._found = instants_after(self.schedule, up_to)
+            self.next = next(self._found, None)
+
+
+def _edge(schedule: ScheduleRecord, now: datetime) -> datetime:
+    """Instants before it are missed; those after it are late at the most."""
+    return now - timedelta(milliseconds=schedule.grace_ms + schedule.jitter_ms)
+
+
+def _after_outage(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
+    """What becomes of instants of which the first was missed, by the schedule's policy."""
+    match schedule.missed:
+        case "all":
+            return _missed_all(schedule, after, now)
+        case "skip":
+            return _missed_skip(schedule, after, now)
+        case _:
+            return _missed_latest(schedule, after, now)
+
+
+def _missed_latest(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
+    newest, *others = islice(_due_back(schedule, after, now), MOST_COUNTED)
+    return Pending(fire=(newest,), up_to=newest, skipped=len(others))
+
+
+def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
+    """Those within the grace are late, and not missed: they are fired next."""
+    edge = _edge(schedule, now) - timedelta(microseconds=1)
+    newest, *others = islice(instants_between(schedule, after, edge), MOST_COUNTED)
+    return Pending(fire=(), up_to=newest, skipped=1 + len(others))
+
+
+def _missed_all(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
+    limit = schedule.missed_limit
+    back = _due_back(schedule, after, now)
+    kept = list(islice(back, limit))
+    beyond = list(islice(back, MOST_COUNTED))
+    if beyond:
+        return Pending(fire=(), up_to=beyond[0], skipped=len(beyond))
+    fire = tuple(reversed(kept))[:MOST_AT_ONCE]
+    return Pending(fire=fire, up_to=fire[-1])
+
+
+def _due_back(schedule: ScheduleRecord, after: datetime, now: datetime) -> Iterator[datetime]:
+    return (at for at in instants_between(schedule, after, now) if due_at(schedule, at) <= now)

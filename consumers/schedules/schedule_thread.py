@@ -1,0 +1,287 @@
+"""`ScheduleThread`: fires the schedules of those queues of which this process owns the first partition.
+
+So each queue has one process that fires, and the group chooses it: no other election, and no process of its own. For a
+moment there may be two of them; then the brokers shut out the older one (`queue_schedules.py`). A process that owns no
+first partition reads nothing and waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from confluent_kafka import KafkaException, Message
+
+from ...producers.schedules.book import ScheduleBook
+from ...producers.schedules.transaction_writer import TransactionFailed
+from ...schemas.schedule_records import ScheduleRecord
+from .. import log_keys
+from .queue_schedules import QueueSchedules
+
+_LOGGER = logging.getLogger("stoker.schedules")
+
+PACE_S: Final = 0.2
+"""Transactions of a queue's schedules are so far apart at least: what is due meanwhile fires together."""
+LOOK_S: Final = 0.2
+"""How often the thread looks whether partitions have come or gone."""
+ASK_S: Final = 5.0
+AGAIN_S: Final = 1.0
+"""After a failure, the first partition's owner tries to take over again; twice as long each time, up to `LONGEST_S`."""
+LONGEST_S: Final = 10.0
+FORBIDDEN_S: Final = 60.0
+"""After a refusal, it is tried again so much later."""
+REPORT_INTERVAL_S: Final = 30.0
+
+
+class SchedulesReader(Protocol):
+    """What reads the topic of schedules, as `LogReader` does."""
+
+    position: int
+    is_at_end: bool
+
+    def ask_end(self, timeout_s: float) -> tuple[int, int]:
+        """The first offset, and the one behind the last record."""
+
+    def start(self, offset: int) -> None:
+        """Read from this offset on."""
+
+    def read(self, timeout_s: float) -> list[Message]:
+        """Take what is there, or wait for the first record."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class _Share:
+    """A queue whose schedules are this process's to fire.
+
+    Attributes:
+        read_up_to: the offset that is to be read before anything fires; None while the queue is not taken over.
+        is_armed: whether its schedules may fire.
+    """
+
+    def __init__(self, queue: str, schedules: QueueSchedules, monotonic: Callable[[], float]) -> None:
+        self.queue, self.schedules, self._monotonic = queue, schedules, monotonic
+        self.read_up_to: int | None = None
+        self.is_armed = False
+        self._not_before_s = self._fired_at_s = -math.inf
+        self._pause_s = AGAIN_S
+        self._reported_at_s = -math.inf
+
+    def let_go(self) -> None:
+        """Fire nothing until it is taken over anew."""
+        if self.read_up_to is not None:
+            self.schedules.let_go()
+        self.read_up_to, self.is_armed = None, False
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is not taken over yet, since that has failed a moment ago."""
+        return self._monotonic() < self._not_before_s
+
+    @property
+    def pace_left_s(self) -> float:
+        """How long it is until the next transaction."""
+        return max(0.0, self._fired_at_s + PACE_S - self._monotonic())
+
+    def fire_due(self, now: datetime) -> None:
+        """Fire what is due; raises as `QueueSchedules.fire_due`."""
+        if self.pace_left_s == 0 and self.schedules.fire_due(now):
+            self._fired_at_s = self._monotonic()
+
+    def note_success(self) -> None:
+        """The brokers answer."""
+        self._pause_s = AGAIN_S
+
+    def note_failure(self, failed: Exception) -> None:
+        """Begin anew, after a pause: what stands is on the topic."""
+        self.let_go()
+        now_s = self._monotonic()
+        self._not_before_s = now_s + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_S)
+        if isinstance(failed, TransactionFailed) and failed.is_fenced:
+            _LOGGER.info("another worker fires the schedules of queue %r", self.queue, extra=self._fields)
+        elif isinstance(failed, TransactionFailed) and failed.is_forbidden:
+            self._not_before_s = now_s + FORBIDDEN_S
+            _LOGGER.error(
+                "the schedules of queue %r do not fire, and jobs go on: Kafka forbids it (%s); grant %s (`stoker "
+                "topology rights --duty worker` lists all rights)", self.queue, failed, self.schedules.rights,
+                extra=self._fields,
+            )  # fmt: skip
+        elif now_s - self._reported_at_s >= REPORT_INTERVAL_S:
+            self._reported_at_s = now_s
+            _LOGGER.warning(
+                "the schedules of queue %r wait, and fire when the brokers answer: %s", self.queue, failed,
+                extra=self._fields,
+            )  # fmt: skip
+
+    @property
+    def _fields(self) -> Mapping[str, object]:
+        return {log_keys.QUEUE: self.queue}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleThreadParts:
+    """What the thread works with.
+
+    Attributes:
+        schedules: {queue: what fires its schedules}, of the queues that this process works on.
+        owns_first: whether it owns the first partition of a queue.
+        make_reader: makes the reader of the topic of schedules.
+        clock: the time, in epoch seconds.
+        monotonic: as `time.monotonic`.
+    """
+
+    schedules: Mapping[str, QueueSchedules]
+    owns_first: Callable[[str], bool]
+    make_reader: Callable[[], SchedulesReader]
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class ScheduleThread:
+    """Fires until it is stopped."""
+
+    def __init__(self, parts: ScheduleThreadParts, *, on_crash: Callable[[BaseException], None]) -> None:
+        self._parts = parts
+        self._on_crash = on_crash
+        self._shares = [_Share(queue, schedules, parts.monotonic) for queue, schedules in parts.schedules.items()]
+        self._stopped = threading.Event()
+        self._reader: SchedulesReader | None = None
+        self._book = ScheduleBook()
+        self._end_at_start: int | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, *, daemon: bool) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="stoker-schedules", daemon=daemon)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin to end; called from any thread."""
+        self._stopped.set()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for its end, for so long at the most."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self.turn()
+        except BaseException as error:  # noqa: BLE001  # a worker whose schedules stand still must not look alive
+            self._on_crash(error)
+        finally:
+            self._end_reading()
+
+    def turn(self) -> None:
+        """Read what has come, and fire what is due; or wait for a moment."""
+        owned = [share for share in self._shares if self._is_ours(share)]
+        if not owned:
+            self._end_reading()
+            self._stopped.wait(LOOK_S)
+            return
+        changed = self._read(owned)
+        for share in owned:
+            self._serve(share, changed)
+
+    def _is_ours(self, share: _Share) -> bool:
+        if self._parts.owns_first(share.queue):
+            return True
+        share.let_go()
+        return False
+
+    # ---- the topic
+
+    def _read(self, owned: Iterable[_Share]) -> set[str]:
+        """Read what has come, or wait for it until something is due; gives the names that have changed."""
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = self._parts.make_reader()
+            self._book, self._end_at_start = ScheduleBook(), None
+        if self._end_at_start is None and not self._begin(reader):
+            return set()
+        return self._book.take(reader.read(self._wait_s(owned)))
+
+    def _begin(self, reader: SchedulesReader) -> bool:
+        try:
+            first, self._end_at_start = reader.ask_end(ASK_S)
+        except KafkaException as failed:
+            self._report_unread(failed)
+            self._stopped.wait(AGAIN_S)
+            return False
+        reader.start(first)
+        return True
+
+    def _report_unread(self, failed: KafkaException) -> None:
+        for share in self._shares:
+            share.note_failure(failed)
+
+    def _wait_s(self, owned: Iterable[_Share]) -> float:
+        now = self._now()
+        due = [(share.schedules.wake_at, share.pace_left_s) for share in owned if share.is_armed]
+        left = [max((at - now).total_seconds(), pace_s) for at, pace_s in due if at is not None]
+        return max(0.0, min([LOOK_S, *left]))
+
+    @property
+    def _is_caught_up(self) -> bool:
+        reader = self._reader
+        return (
+            reader is not None
+            and self._end_at_start is not None
+            and (reader.is_at_end or reader.position >= self._end_at_start)
+        )
+
+    def _end_reading(self) -> None:
+        for share in self._shares:
+            share.let_go()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    # ---- a queue
+
+    def _serve(self, share: _Share, changed: set[str]) -> None:
+        try:
+            if share.is_armed:
+                self._fire(share, changed)
+            else:
+                self._take_over(share)
+        except TransactionFailed as failed:
+            share.note_failure(failed)
+
+    def _fire(self, share: _Share, changed: set[str]) -> None:
+        if changed:
+            share.schedules.arm(self._book, changed)
+        share.fire_due(self._now())
+        share.note_success()
+
+    def _take_over(self, share: _Share) -> None:
+        if share.read_up_to is None:
+            if not self._is_caught_up or share.is_resting or not self._names_of(share):
+                return
+            share.read_up_to = -1
+            share.read_up_to = share.schedules.take_over(self._now()).offset
+        reader = self._reader
+        if reader is not None and reader.position > share.read_up_to:
+            names = self._names_of(share)
+            share.schedules.arm(self._book, names)
+            share.is_armed = True
+            _LOGGER.info(
+                "this worker fires the schedules of queue %r: %d of them", share.queue, len(names),
+                extra={log_keys.QUEUE: share.queue, log_keys.COUNT: len(names)},
+            )  # fmt: skip
+
+    def _names_of(self, share: _Share) -> list[str]:
+        schedules: Mapping[str, ScheduleRecord] = self._book.schedules
+        return [name for name, schedule in schedules.items() if schedule.queue == share.queue]
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._parts.clock(), UTC)

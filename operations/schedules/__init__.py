@@ -1,0 +1,1 @@
+"""Schedules at the terminal: their options, and how they are shown."""

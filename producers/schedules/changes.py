@@ -1,0 +1,47 @@
+"""`ChangeWriter`: writes changes of schedules with their traces on the audit topic, in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from ...schemas.control_records import RecordPlace
+from ...topology import ClusterSettings, NotAuthorized, Pipeline
+from ..client import Outage
+from .errors import ScheduleUnconfirmed
+from .transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
+
+
+class ChangeWriter:
+    """Writes under a transactional id of its own, so that operators do not shut each other out. Not thread-safe."""
+
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
+        self._pipeline, self._cluster = pipeline, cluster
+        outage = Outage(cluster.bootstrap_servers, "schedules", "the change waits for them for a while")
+        self._writer = TransactionWriter(cluster, f"{pipeline.schedules_topic}.{uuid.uuid4().hex}", outage)
+
+    def write(self, records: Sequence[TransactionRecord], audits: Sequence[TransactionRecord]) -> list[RecordPlace]:
+        """Write all of it, or nothing; gives the places, those of the records first.
+
+        Raises:
+            ScheduleUnconfirmed: the brokers did not confirm it in time.
+            NotAuthorized: they forbid it.
+        """
+        try:
+            if not self._writer.is_connected:
+                self._writer.connect()
+            return self._writer.write([*records, *audits])
+        except TransactionFailed as failed:
+            raise self._in_words(failed) from failed
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._writer.close()
+
+    def _in_words(self, failed: TransactionFailed) -> Exception:
+        if not failed.is_forbidden:
+            return ScheduleUnconfirmed(str(failed), is_perhaps_changed=failed.is_perhaps_committed)
+        topics = (self._pipeline.schedules_topic, self._pipeline.audit_topic)
+        missing = [("Write", f"topic {topic}") for topic in topics]
+        missing.append(("Write", f"transactional-id {self._pipeline.schedules_topic}.*"))
+        return NotAuthorized(self._cluster.principal, missing)
