@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,10 +15,12 @@ import pytest
 
 from stoker.consumers.machine import resident_bytes
 from stoker.consumers.records.cancels import Cancels
+from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
-from stoker.producers.control import Control, OrderRefused
+from stoker.producers.control import Control, OrderReceipt, OrderRefused, OrderUnconfirmed
 from stoker.producers.control.standing import read_given_orders, read_standing_orders
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue, RetryPolicy
+from stoker.topology.cluster.settings import ClusterUnreachable
 from support.programs import isolated_jobs
 from support.scenes.worker import (
     Gate,
@@ -323,3 +326,40 @@ def test_in_strict_order_the_next_of_a_key_goes_on_when_the_one_before_is_cancel
         control.cancel("fails", "skipped").wait(WAIT)
         running.wait_outcomes(Cancelled=2, Done=1)
     assert journal.noted == ["fails", "next"]
+
+
+@pytest.mark.expected_errors("the brokers", "lost Kafka")
+def test_an_order_that_is_given_while_the_brokers_restart_holds(broker: EmbeddedBroker, namespace: str) -> None:
+    """Confirmed, or given again; nothing of what it means runs, all else does."""
+    cluster = ClusterSettings(bootstrap_servers=broker.start())
+    journal = Journal()
+    pipeline, queue, mail = declare(namespace, journal)
+    create(pipeline, cluster)
+    wanted = [f"job-{number}" for number in range(1, 1_000)]
+    with Control(pipeline, cluster) as control, running_worker(pipeline, cluster) as running:
+        running.wait_partitions(2)
+        assert control.cancel("first").wait(WAIT).is_taken_by_all
+        broker.stop()
+        starting = threading.Thread(target=broker.start)
+        starting.start()
+        try:
+            receipt = give_until_confirmed(control, wanted)
+        finally:
+            starting.join()
+        with Producer(pipeline, cluster) as producer:
+            calls = [mail.with_options(job_id=job_id).call(1) for job_id in ("first", *wanted)]
+            receipt.wait(WAIT)
+            producer.enqueue_many([*calls, mail.call(2)])
+        running.wait_outcomes(Cancelled=1_000, Done=1)
+        wait_until(lambda: not cancels_of(running).stands, 90, "the orders to be forgotten")
+        wait_all_committed(cluster, queue)
+    assert journal.noted == [2]
+
+
+def give_until_confirmed(control: Control, job_ids: list[str]) -> OrderReceipt:
+    """As the message of the error says it."""
+    while True:
+        try:
+            return control.cancel(*job_ids)
+        except (OrderUnconfirmed, ClusterUnreachable):
+            time.sleep(0.5)
