@@ -44,6 +44,10 @@ class PostgresqlOutbox(SqlOutbox):
     _MARK = "%s"
     _HEADERS = "CAST(o.headers AS text)"
     _NOW = "clock_timestamp()"
+    _COMMITTED = (
+        "CASE WHEN current_setting('track_commit_timestamp')::boolean "
+        "THEN CAST(EXTRACT(epoch FROM pg_xact_commit_timestamp(o.xmin)) AS float8) END"
+    )
 
     def __init__(self, url: str, table: str) -> None:
         super().__init__(table)
@@ -69,6 +73,10 @@ class PostgresqlOutbox(SqlOutbox):
 
     def _size_bytes(self) -> int | None:
         return int(self._run(f"SELECT pg_total_relation_size('{quoted(self.name)}')").fetchone()[0])
+
+    def _in_order_of_commits(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Where the server tracks it; transactions that overlap may commit in another order than that of their ids."""
+        return sorted(rows, key=lambda row: row[-1] or 0.0)
 
     def create(self) -> None:
         """See OutboxTable."""

@@ -21,7 +21,7 @@ from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
 from support.scenes.outboxes import make_database, make_sqlite, query
-from support.scenes.postgres import Postgres
+from support.scenes.postgres import SETTINGS, Postgres, running_postgres
 from support.scenes.shop import Shop, declare_shop, headers_of, read_all
 from support.waiting import wait_until
 
@@ -244,6 +244,23 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
         started.stop()
         outbox.enqueue(connection, shop.charge, "ada", 4)
         connection.commit()
+
+
+def test_transactions_that_overlap_keep_the_order_of_their_commits_where_that_is_tracked(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `track_commit_timestamp`, also those that one look finds together."""
+    monkeypatch.setitem(SETTINGS, "track_commit_timestamp", "on")
+    with running_postgres() as server, ExitStack() as stack:
+        url = make_database(server.create_database())
+        connections = [stack.enter_context(psycopg.connect(url)) for _ in range(5)]
+        for number, connection in enumerate(connections):
+            outbox.enqueue(connection, shop.charge.with_options(job_id=f"j{number}"), "ada", 1)
+        for connection in reversed(connections):
+            connection.commit()
+        with OutboxRelay(shop.pipeline, url, cluster):
+            wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["j4", "j3", "j2", "j1", "j0"]}
 
 
 def test_a_missing_table_is_an_error_at_the_start(shop: Shop, cluster: ClusterSettings, postgres: Postgres) -> None:
