@@ -40,7 +40,7 @@ READ_ROWS: Final = 1_000
 FIRST_ROWS: Final = 100
 """As many rows the first read takes, which does not know yet how large they are."""
 SLOW_READ_S: Final = 0.03
-SLOW_FACTOR: Final = 5
+MOST_FACTOR: Final = 20
 """Reads take long while an old transaction keeps deleted rows from being vacuumed; then each takes more rows."""
 RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a row rests that could not be published."""
@@ -49,6 +49,7 @@ MOST_REASONS: Final = 100
 STAND_BY_S: Final = 0.5
 """How often a relay looks whether the one that works is gone."""
 _POLL_S: Final = 0.003
+_HELD_POLL_S: Final = 0.02
 _BEAT_S: Final = 1.0
 _RATE_OVER: Final = 5
 _RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -225,7 +226,9 @@ class OutboxRelay:
         self._beat(table)
         if rows:
             table.stay_awake()
-        if not sent and not self._flight.rows:
+        if rows and not sent:  # they wait for others of their keys
+            self._flight.poll(_HELD_POLL_S)
+        elif not sent and not self._flight.rows:
             table.wait(_BEAT_S)
 
     def _take_lead(self, table: OutboxTable) -> bool:
@@ -293,7 +296,7 @@ class OutboxRelay:
         )  # fmt: skip
 
     def _read(self, table: OutboxTable) -> list[OutboxRow]:
-        factor = SLOW_FACTOR if self._read_took_s > SLOW_READ_S else 1
+        factor = min(MOST_FACTOR, max(1, round(self._read_took_s / SLOW_READ_S)))
         room = factor * MOST_IN_FLIGHT - len(self._flight.rows)
         if room <= 0 or self._flight.bytes > MOST_BYTES:
             return []

@@ -135,6 +135,15 @@ PITFALLS = {
     "hands a computing job to a second worker": ("test_a_job_longer_than_the_poll_interval_keeps_its_partition",),
     "lets a computing job starve the heartbeats": ("test_an_isolated_job_that_computes_for_long_starves_nobody",),
     "passes on a value whose conversion failed": ("test_a_value_that_does_not_fit_is_refused",),
+    "an outbox's relay remembers the highest id and passes over rows that commit later": (
+        "test_a_transaction_that_commits_late_is_not_passed_over",
+        "test_transactions_that_commit_in_any_order_are_all_published",
+    ),
+    "one row of an outbox that cannot be published stops all": (
+        "test_a_row_that_is_too_large_holds_up_its_own_key_alone",
+        "test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there",
+    ),
+    "an outbox's table grows faster than it is vacuumed": ("test_the_relay_vacuums_its_table",),
     "writes the broker's password to the log": (
         "test_log_lines_of_the_client_carry_no_secret",
         "test_secrets_are_shown_nowhere",

@@ -263,6 +263,19 @@ def test_transactions_that_overlap_keep_the_order_of_their_commits_where_that_is
     assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["j4", "j3", "j2", "j1", "j0"]}
 
 
+def test_the_relay_vacuums_its_table(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Autovacuum looks once a minute, when hundreds of thousands of rows may have gone."""
+    monkeypatch.setattr(postgresql, "VACUUM_EVERY", 100)
+    with OutboxRelay(shop.pipeline, url, cluster), psycopg.connect(url) as connection:
+        outbox.enqueue_many(connection, (shop.charge.call("ada", number) for number in range(200)))
+        connection.commit()
+        wait_empty(url)
+        vacuumed = "SELECT vacuum_count > 0 FROM pg_stat_user_tables WHERE relname = 'stoker_outbox'"
+        wait_until(lambda: query(url, vacuumed) == [(True,)], DEADLINE_S, "the vacuum")
+
+
 def test_a_missing_table_is_an_error_at_the_start(shop: Shop, cluster: ClusterSettings, postgres: Postgres) -> None:
     """And is explained."""
     with pytest.raises(OutboxTableMissing, match="stoker outbox create"):
