@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import timedelta
 
 from confluent_kafka import Message
@@ -20,7 +21,7 @@ from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.commit_metadata import CommitMetadata
-from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Retried
+from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Rescheduled, Retried
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
@@ -46,8 +47,16 @@ class Account:
     """
 
     def __init__(
-        self, brokers: SimBrokers, queue: Queue, *, remembers: bool, tells: bool, is_followed: bool = False
+        self,
+        brokers: SimBrokers,
+        queue: Queue,
+        *,
+        remembers: bool,
+        tells: bool,
+        is_followed: bool = False,
+        may_be_early: Callable[[str], bool] = lambda _job_id: False,
     ) -> None:
+        self._may_be_early = may_be_early
         self._brokers = brokers
         self._remembers = remembers
         self._tells = tells
@@ -220,7 +229,7 @@ class Account:
         self.step += 1
         record = running.record
         job, attempt = self.jobs[record.headers[JOB_ID].decode()], attempt_of(record.headers)
-        if DUE in record.headers:
+        if DUE in record.headers and not self._may_be_early(job.job_id):
             assert utc(CLOCK.time()) >= parse_instant(record.headers[DUE]), f"{record} runs early"
         assert attempt == 1 or attempt - 1 in job.failed, f"{record}: attempt {attempt - 1} has not failed"
         self._check_is_open(process, record.assignment)
@@ -305,7 +314,7 @@ class Account:
         job = self.jobs[record.headers[JOB_ID].decode()]
         place = record.assignment.topic, record.assignment.partition
         self._ended[place[1]].add(name_of(record, outcome) or "")
-        job.is_deferred = job.is_deferred or isinstance(outcome, Deferred)
+        job.is_deferred = job.is_deferred or isinstance(outcome, Deferred | Rescheduled)
         if outcome is SKIPPED:
             self.written[place][record.offset].was_skipped = True
         elif outcome is DONE or isinstance(outcome, Cancelled | Dead):

@@ -20,14 +20,14 @@ from stoker.consumers.control.forgetting import Forgetter
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.control.process import EndCancelled, WorkerProcess
+from stoker.consumers.control.reschedule_orders import RescheduleOrders
 from stoker.consumers.control.worker_orders import QuietOrders
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
-from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
-from stoker.consumers.records.reschedules import Reschedules
+from stoker.consumers.records.reschedules import JobOrders
 from stoker.consumers.settling.writes import utc
-from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.schemas.control_records import ControlOrder, RecordPlace, encode_order
 from stoker.topology import Queue
 from stoker.topology.wire.headers import JOB_ID, JOB_TYPE, TIME, parse_instant
 from stoker.topology.wire.orders import Verb, order_key, verb_of
@@ -46,8 +46,10 @@ TARGETS: Final[Sequence[tuple[Verb, dict[str, Any]]]] = (
     (Verb.CANCEL, {}),
     (Verb.CANCEL, {}),
     (Verb.CANCEL, {"tenant": "t1"}),
+    (Verb.RESCHEDULE, {"in_s": 0.0}),
+    (Verb.RESCHEDULE, {"in_s": 5.0}),
 )
-"""What is ordered; a cancel without more is of one job."""
+"""What is ordered; a cancel without more is of one job, and a reschedule."""
 UNTIL: Final = timedelta(seconds=4)
 PAUSE_S: Final = 3.0
 KEYS: Final = (None, b"a", b"c")
@@ -99,27 +101,44 @@ class SimControl:
     """Orders in their order, each under its key; None lifts the one before."""
 
     log: list[tuple[bytes, ControlOrder | None]] = field(default_factory=list)
+    begun: set[str] = field(default_factory=set)
+    """The reschedules whose job has begun since."""
     _numbers: count[int] = field(default_factory=count)
 
     def standing(self) -> dict[bytes, ControlOrder]:
         """The orders that are there once the topic is compacted."""
         return folded(self.log)
 
-    def order(self, choice: int, job_id: str) -> None:
-        """Give an order, or lift it where it stands."""
+    def order(self, choice: int, job_id: str, place: RecordPlace | None = None) -> None:
+        """Give an order, or lift it where it stands; `place` is where the job waits, if that is to be known."""
         verb, target = TARGETS[choice % len(TARGETS)]
+        if verb == Verb.RESCHEDULE:
+            due_at = _now() + timedelta(seconds=target["in_s"])
+            target = {"job_id": job_id, "due_at": due_at, "until": due_at + 3 * UNTIL, "place": place}
         order = ControlOrder(
             order_id=f"o{next(self._numbers)}", verb=verb, operator="ann", host="web-1", at=_now(), **target
         )
         if verb == Verb.CANCEL:
             order = replace(order, before=_now()) if target else replace(order, job_id=job_id)
-        elif choice % 4 == 0:
+        elif choice % 4 == 0 and verb != Verb.RESCHEDULE:
             order = replace(order, until=_now() + UNTIL)
         lifted = next((key for key, one in self.standing().items() if _is_same(one, order)), None)
         if lifted is not None:
             self.lift(lifted)
         else:
             self.log.append((order_key(order).encode(), order))
+
+    def note_begun(self, job_id: str) -> None:
+        """A job begins: a reschedule that was given before says nothing of its later starts."""
+        orders = [order for _, order in self.log if order is not None and order.verb == Verb.RESCHEDULE]
+        self.begun.update(order.order_id for order in orders if order.job_id == job_id)
+
+    def may_be_early(self, job_id: str) -> bool:
+        """Whether a job may begin before the time of its record, since an operator has said so."""
+        return any(
+            order is not None and order.job_id == job_id and order.due_at is not None and order.due_at <= _now()
+            for _, order in self.log
+        )
 
     def lift(self, key: bytes) -> None:
         """Lift an order, if it stands."""
@@ -129,7 +148,7 @@ class SimControl:
     def lift_all(self) -> None:
         """Lift what holds jobs back; what is cancelled stays so."""
         for key in self.standing():
-            if verb_of(key) != Verb.CANCEL:
+            if verb_of(key) not in (Verb.CANCEL, Verb.RESCHEDULE):
                 self.lift(key)
 
 
@@ -159,15 +178,16 @@ class SimOrders:
         queue: Queue,
         worker_id: str,
         pauses: Pauses,
-        cancels: Cancels,
+        job_orders: JobOrders,
         end_running: EndCancelled,
     ) -> None:
+        cancels = job_orders.cancels
         self._control, self._worker_id = control, worker_id
         process = WorkerProcess(
             worker_id=worker_id,
             pauses={queue.name: pauses},
             cancels=cancels,
-            reschedules=Reschedules(),
+            reschedules=job_orders.reschedules,
             end_cancelled=end_running,
             runners={},
             snapshot=list,
@@ -181,6 +201,7 @@ class SimOrders:
             [
                 PauseOrders(process.pauses, _now),
                 BlockOrders(process.pauses, cancels, end_running, _now),
+                RescheduleOrders(job_orders.reschedules, forgetter, _now),
                 CancelOrders(cancels, end_running, forgetter, _now),
                 QuietOrders(process, _now),
             ]
@@ -209,7 +230,10 @@ class SimOrders:
         """No job begins that an order holds back which its process has answered."""
         for order in folded(self._taken).values():
             is_meant = order.verb != Verb.QUIET or order.worker in (None, self._worker_id)
+            if order.due_at is not None:
+                is_meant = order.due_at > _now() and order.order_id not in self._control.begun
             assert not (is_meant and _holds(order, record)), f"{record} begins, though {order} was answered"
+        self._control.note_begun(record.headers[JOB_ID].decode())
 
 
 def folded(log: Sequence[tuple[bytes, ControlOrder | None]]) -> dict[bytes, ControlOrder]:

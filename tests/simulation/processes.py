@@ -51,6 +51,7 @@ from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
+from stoker.consumers.records.reschedules import JobOrders, Reschedules
 from stoker.consumers.records.source import Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
@@ -161,7 +162,7 @@ class SimProcess:
         queue, settings = self.queue, self._settings()
         watching = [self.between] if self.control is not None else []
         instruments = Instruments(watching if self.counts is None else [*watching, self.counts])
-        self.cancels = Cancels()
+        self.cancels, self.reschedules = Cancels(), Reschedules()
         self.assignments = Assignments(queue)
         self.commits = Commits(
             self.assignments,
@@ -169,7 +170,9 @@ class SimProcess:
             settings.commit_interval,
             instruments=instruments,
         )
-        self.settled = SettledBatches(instruments, EndedCancels(self.cancels, self.assignments.ledgers))
+        self.settled = SettledBatches(
+            instruments, EndedCancels(self.cancels, self.assignments.ledgers), self.reschedules
+        )
         self.events = EventPublisher(self.pipeline.events_topic, queue.name, self._events_producer)
         self.settler = Settler(
             queue,
@@ -199,6 +202,7 @@ class SimProcess:
             instruments=instruments,
             cancels=self.cancels,
             gates=self.gates,
+            reschedules=self.reschedules,
         )
         self.ready = ReadyRecords()
         self.dispatch = Dispatch(
@@ -216,7 +220,7 @@ class SimProcess:
         self.waits._defer = self.dispatch._defer
         self.pipe, self._settle_in_pipe = self.dispatch.pipe, self.dispatch.pipe._settle
         self.pipe._settle = self._settle
-        self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES)
+        self.calendar = Calendar(longest_wait_s(self.queue), CALENDAR_BYTES, self.reschedules)
         self.backpressure = Backpressure(
             self.assignments, settings, self.dispatch.count_parked, self.settled, self.calendar
         )
@@ -259,7 +263,8 @@ class SimProcess:
 
     def _take_orders(self, control: SimControl) -> SimOrders:
         """Take the orders that stand, before any job starts."""
-        return SimOrders(control, self.queue, f"w{self.number}", self.pauses, self.cancels, self._end_cancelled)
+        job_orders = JobOrders(self.cancels, self.reschedules)
+        return SimOrders(control, self.queue, f"w{self.number}", self.pauses, job_orders, self._end_cancelled)
 
     def _end_cancelled(self, aside_too: bool) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""

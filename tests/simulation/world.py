@@ -28,6 +28,7 @@ from stoker.consumers.settling.writes import utc
 from stoker.consumers.steps.results import RETURNED_NOTHING, Raised, Result
 from stoker.consumers.steps.steps import DecodedJob
 from stoker.schemas import Contract
+from stoker.schemas.control_records import RecordPlace
 from stoker.topology import Queue, RetryPolicy
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
@@ -149,6 +150,7 @@ class World:
             remembers=not shape.is_forgetful,
             tells=shape.metadata_limit >= LEAST_METADATA,
             is_followed=shape.is_followed,
+            may_be_early=lambda job_id: self.control is not None and self.control.may_be_early(job_id),
         )
         self.processes: list[SimProcess] = []
         self.owners: dict[int, SimProcess] = {}
@@ -191,7 +193,16 @@ class World:
         if self.control is not None:
             jobs = [*self.account.jobs, f"j{len(self.account.jobs)}"]
             given = len(self.control.log)
-            self.control.order(choice + given, jobs[given * 5 % len(jobs)])
+            job_id = jobs[given * 5 % len(jobs)]
+            self.control.order(choice + given, job_id, self._place_of(job_id) if choice % 3 else None)
+
+    def _place_of(self, job_id: str) -> RecordPlace | None:
+        """Where the last record of a job is, as an operator would find it."""
+        job = self.account.jobs.get(job_id)
+        if job is None or job.records[-1].place[0] not in self.queue.waiting_topics:
+            return None
+        topic, partition = job.records[-1].place
+        return RecordPlace(topic=topic, partition=partition, offset=job.records[-1].record.offset)
 
     def repeat(self, choice: int) -> None:
         """A producer publishes a job once more, for it had no answer."""
