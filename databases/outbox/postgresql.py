@@ -27,6 +27,7 @@ SLEEP_S: Final = 0.25
 """How long it sleeps at the most: a transaction that was open when the relay fell asleep may not notify it."""
 VACUUM_EVERY: Final = 20_000
 """Deleted rows after which the relay vacuums the table, since autovacuum looks at it once a minute only."""
+VACUUM_PAUSES: Final = 10
 _SESSION: Final = (
     "SET application_name = 'stoker outbox relay'",
     "SET synchronous_commit = off",  # a lost deletion publishes a row twice, and the ledger runs it once
@@ -58,6 +59,7 @@ class PostgresqlOutbox(SqlOutbox):
         self._awake_until_s = 0.0
         self._deleted = 0
         self._vacuum = threading.Thread()
+        self._vacuum_at_s = 0.0
 
     def _run(self, sql: str, *values: object) -> Any:
         return self._cursor.execute(sql.encode(), values)
@@ -118,19 +120,26 @@ class PostgresqlOutbox(SqlOutbox):
         """See OutboxTable."""
         super().delete(ids)
         self._deleted += len(ids)
-        if self._deleted >= VACUUM_EVERY and not self._vacuum.is_alive():
+        is_due = self._deleted >= VACUUM_EVERY and time.monotonic() >= self._vacuum_at_s
+        if is_due and not self._vacuum.is_alive():
             self._deleted = 0
             self._vacuum = threading.Thread(target=self._clean, name="stoker-outbox-vacuum", daemon=True)
             self._vacuum.start()
 
     def _clean(self) -> None:
-        """Vacuum on a connection of its own; who may not only gets a warning of the server's."""
+        """Vacuum on a connection of its own; who may not only gets a warning of the server's.
+
+        A large table, as after an outage, takes long: it is not vacuumed for more than a tenth of the time.
+        """
+        began_s = time.monotonic()
         try:
             connection = open_postgresql(self._url, autocommit=True)
             with connection:
                 connection.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE, INDEX_CLEANUP ON) {quoted(self.name)}")
         except (DatabaseError, psycopg.Error) as error:
             _LOGGER.debug("outbox %s: not vacuumed: %s", self.name, error)
+        took_s = time.monotonic() - began_s
+        self._vacuum_at_s = began_s + VACUUM_PAUSES * took_s
 
     def wait(self, timeout_s: float) -> None:
         """See OutboxTable.

@@ -95,7 +95,7 @@ def relay(app: AppContext, *, url: str | None, table: str) -> None:
     runner.run()
 
 
-@outbox.command()
+@outbox.command(short_help="Show what waits, what failed, and which relay works.")
 @_url
 @_table
 @_as_json
@@ -137,7 +137,7 @@ def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:
         print_table(("ROW", "TYPE", "JOB", "TRIES", "AGE", "REASON"), rows)
 
 
-@outbox.command()
+@outbox.command(short_help="Try failed rows again at once.")
 @_url
 @_table
 @_as_json
@@ -150,7 +150,7 @@ def retry(url: str | None, table: str, as_json: bool) -> None:
     if as_json:
         print_json({"table": table, "rows": count})
     else:
-        echo_line(f"{count:,} rows are tried again")
+        echo_line(f"{_rows(count)} tried again")
 
 
 @outbox.command(short_help="Delete rows that cannot be published.")
@@ -174,8 +174,12 @@ def prune(*, url: str | None, table: str, older_than: timedelta, dry_run: bool, 
     if as_json:
         print_json({"table": table, "before": before, "dry_run": dry_run, "rows": count})
     else:
-        verb = "would be" if dry_run else "are"
-        echo_line(f"{count:,} rows {verb} deleted, enqueued before {before:%Y-%m-%d %H:%M} UTC")
+        verb = "to be deleted" if dry_run else "deleted"
+        echo_line(f"{_rows(count)} {verb}, enqueued before {before:%Y-%m-%d %H:%M} UTC")
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _given(url: str | None) -> str:

@@ -145,18 +145,28 @@ class Flight:
         """Hand a row to a client; False where that has no room, or refuses it at once."""
         try:
             record = self._record(row)
+        except (ValueError, TypeError, AttributeError) as fault:  # another program's row
+            self._note_fault(row.id, f"job {row.job_id}: the row's headers are no JSON object of texts ({fault})")
+            return False
+        except EnqueueError as refusal:
+            self._note_offer_refused(row, refusal, connection)
+            return False
+        try:
             taken = connection.offer(record, partial(self._note_report, row.id, record, connection))
         except EnqueueError as refusal:
-            if isinstance(refusal, BrokerUnreachable) or connection.is_broken:
-                self._paused_until_s = time.monotonic() + _PAUSE_S
-            else:
-                self._note_refusal(row.id, row.topic, refusal, connection)
+            self._note_offer_refused(row, refusal, connection)
             return False
         if taken:
             self.rows[row.id] = key
             self.bytes += len(row.value)
             self._keys[key] += 1
         return taken
+
+    def _note_offer_refused(self, row: OutboxRow, refusal: EnqueueError, connection: Connection) -> None:
+        if isinstance(refusal, BrokerUnreachable) or connection.is_broken:
+            self._paused_until_s = time.monotonic() + _PAUSE_S
+        else:
+            self._note_refusal(row.id, row.topic, refusal, connection)
 
     def _record(self, row: OutboxRow) -> Record:
         headers = [(name, value.encode()) for name, value in json.loads(row.headers).items()]

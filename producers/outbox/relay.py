@@ -52,6 +52,7 @@ _POLL_S: Final = 0.003
 _HELD_POLL_S: Final = 0.02
 _BEAT_S: Final = 1.0
 _RATE_OVER: Final = 5
+_TABLE_S: Final = 5.0
 _RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -113,8 +114,18 @@ class OutboxRelay:
 
     def start(self) -> None:
         """Publish from a thread, until `close`; it waits for a database or brokers that are away."""
-        self._thread = threading.Thread(target=self.run, name="stoker-outbox", daemon=True)
+        self._thread = threading.Thread(target=self._run_in_thread, name="stoker-outbox", daemon=True)
         self._thread.start()
+
+    def _run_in_thread(self) -> None:
+        """Wait for a table that is not there yet as well, since nobody would see the error."""
+        while True:
+            try:
+                return self.run()
+            except OutboxTableMissing as missing:
+                _LOGGER.error("outbox %s: nothing is published, since %s", self._name, missing)
+                if self._stopped.wait(_TABLE_S):
+                    return None
 
     def stop(self) -> None:
         """Have `run` end; what is in flight is confirmed first, for some seconds at the most."""

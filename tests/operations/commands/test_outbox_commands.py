@@ -80,8 +80,8 @@ def test_the_life_of_an_outbox_from_the_command_line(url: str) -> None:
     assert "later rows of the same keys wait" in shown
     assert "too large" in shown
     assert json.loads(stoker("retry", "--url", url, "--json").stdout)["rows"] == 1
-    assert "0 rows would be deleted" in stoker("prune", "--url", url, "--dry-run").stdout
-    assert "1 rows would be deleted" in stoker("prune", "--url", url, "--older-than", "0s", "--dry-run").stdout
+    assert "0 rows to be deleted" in stoker("prune", "--url", url, "--dry-run").stdout
+    assert "1 row to be deleted" in stoker("prune", "--url", url, "--older-than", "0s", "--dry-run").stdout
     assert stoker("prune", "--url", url, "--older-than", "0s").exit_code == 0
     with open_outbox(url) as opened:
         assert opened.release() == 1

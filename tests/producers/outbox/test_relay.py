@@ -164,6 +164,28 @@ def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
 
 
 @pytest.mark.expected_errors("rows are put aside")
+@pytest.mark.parametrize("headers", ["[]", '"x"', '{"ce_id": 1}', '{"ce_id": null}'])
+def test_a_row_that_is_no_record_is_put_aside(
+    shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, headers: str
+) -> None:
+    """Another program's mistake stops nothing but its key."""
+    put(url, shop.mails.topic, "good", "bob")
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO stoker_outbox (job_id, job_type, topic, key, headers, value) VALUES "
+            "('bad', 'charge', %s, 'ada', %s, 'x')",
+            (shop.mails.topic, headers),
+        )
+    put(url, shop.mails.topic, "behind", "ada")
+    put(url, shop.mails.topic, "good", "bob")
+    wait_until(lambda: outbox_status(url).behind == 1 and outbox_status(url).waiting == 0, DEADLINE_S, "the rest")
+    status = outbox_status(url)
+    assert (status.failed, status.aside[0].job_id) == (1, "bad")
+    assert "JSON object of texts" in status.aside[0].reason
+    assert ids_by_key(read_all(cluster, shop.mails)) == {b"bob": ["good", "good"]}
+
+
+@pytest.mark.expected_errors("rows are put aside")
 def test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, namespace: str
 ) -> None:
