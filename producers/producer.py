@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
 from ..topology.cluster.settings import ClusterSettings
@@ -19,10 +19,12 @@ from .delivery import BulkResult, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
-from .outbox.spool import Spool, SpoolFile, with_identity
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
+
+if TYPE_CHECKING:
+    from .outbox.spool import Spool, SpoolFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +75,11 @@ class Producer:
         cluster = cluster or ClusterSettings.from_environment()
         self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
         own_source = self._settings.source
-        self._spool = None if spool is None else SpoolFile(spool, pipeline, cluster, source=own_source, store=store)
+        self._spool: SpoolFile | None = None
+        if spool is not None:
+            from .outbox.spool import SpoolFile  # with SQLite, which other producers need not import
+
+            self._spool = SpoolFile(spool, pipeline, cluster, source=own_source, store=store)
 
     def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise.
@@ -153,7 +159,7 @@ class Producer:
         """Publish one bound call without waiting, as `enqueue_future` does."""
         if self._spool is not None and self._spool.is_active():
             spooled: Future[Receipt] = Future()
-            spooled.set_result(self._spool.put(with_identity(call)))
+            spooled.set_result(self._spool.put_new(call))
             return spooled
         return self._publish(call, _settle_and_tell)[1]
 

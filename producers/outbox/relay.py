@@ -13,7 +13,6 @@ import os
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -30,6 +29,7 @@ from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.pipeline import Pipeline
 from ...topology.planning.schema_store import schema_store
 from .flight import Flight
+from .pace import BEAT_S, LOG_EVERY_S, Pace
 
 _LOGGER = logging.getLogger("stoker.outbox")
 
@@ -44,14 +44,11 @@ MOST_FACTOR: Final = 20
 """Reads take long while an old transaction keeps deleted rows from being vacuumed; then each takes more rows."""
 RETRY_AFTER: Final = timedelta(seconds=30)
 """How long a row rests that could not be published."""
-LOG_EVERY_S: Final = 60.0
 MOST_REASONS: Final = 100
 STAND_BY_S: Final = 0.5
 """How often a relay looks whether the one that works is gone."""
 _POLL_S: Final = 0.003
 _HELD_POLL_S: Final = 0.02
-_BEAT_S: Final = 1.0
-_RATE_OVER: Final = 5
 _TABLE_S: Final = 5.0
 _RECONNECT_S: Final = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -95,8 +92,7 @@ class OutboxRelay:
         self._register_at_s = -math.inf
         self._logged: dict[str, float] = {}
         self._trouble: str | None = None
-        self._published = 0
-        self._beats: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=_RATE_OVER + 1)
+        self._pace = Pace()
         self._retry_at_s = 0.0
         self._read_took_s = 0.0
         self._fitting_rows = FIRST_ROWS
@@ -146,7 +142,7 @@ class OutboxRelay:
     @property
     def published(self) -> int:
         """Rows that this relay has published and deleted."""
-        return self._published
+        return self._pace.published
 
     def run(self) -> None:
         """Publish until `stop` is called, whatever goes away meanwhile.
@@ -240,7 +236,7 @@ class OutboxRelay:
         if rows and not sent:  # they wait for others of their keys
             self._flight.poll(_HELD_POLL_S)
         elif not sent and not self._flight.rows:
-            table.wait(_BEAT_S)
+            table.wait(BEAT_S)
 
     def _take_lead(self, table: OutboxTable) -> bool:
         leads = table.take_lead(self._holder)
@@ -280,7 +276,7 @@ class OutboxRelay:
         confirmed, faults = self._flight.confirmed, self._flight.faults
         if confirmed:
             table.delete(confirmed)
-            self._published += len(confirmed)
+            self._pace.published += len(confirmed)
             confirmed.clear()
         if faults:
             self._set_aside(table, faults)
@@ -334,14 +330,13 @@ class OutboxRelay:
         rows = [row for row in failed if row.id not in self._flight.rows]
         sent = self._flight.send(rows)
         table.release()
-        self._retry_at_s = now_s + (0.05 if sent else _BEAT_S)
+        self._retry_at_s = now_s + (0.05 if sent else BEAT_S)
 
     def _beat(self, table: OutboxTable) -> None:
-        now_s = time.monotonic()
-        then_s, before = self._beats[0]
-        if now_s - self._beats[-1][0] < _BEAT_S:
+        if not self._pace.is_beat_due():
             return
-        self._beats.append((now_s, self._published))
-        rate = (self._published - before) / (now_s - then_s)
-        trouble = self._flight.trouble
-        table.note(Beat(holder=self._holder, published=self._published, rate_per_s=rate, trouble=trouble))
+        rate, published = self._pace.take_rate(), self._pace.published
+        table.note(Beat(holder=self._holder, published=published, rate_per_s=rate, trouble=self._flight.trouble))
+        minute = self._pace.take_minute()
+        if minute is not None:
+            _LOGGER.info("outbox %s: %d rows published in %.0f s", self._name, *minute)

@@ -128,6 +128,10 @@ class SpoolFile:
             (count,) = self._opened().execute(f"SELECT count(*) FROM {DEFAULT_TABLE}").fetchone()
             return int(count)
 
+    def put_new(self, call: JobCall) -> SpooledReceipt:
+        """Put a call behind those that are spooled; raises as `put`."""
+        return self.put(with_identity(call))
+
     def put(self, call: JobCall, cause: Exception | None = None) -> SpooledReceipt:
         """Make a job durable in the file.
 

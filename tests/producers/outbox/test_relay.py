@@ -255,7 +255,7 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
     """It does not have to look by itself."""
     monkeypatch.setattr(postgresql, "SLEEP_S", 60.0)
     monkeypatch.setattr(postgresql, "AWAKE_S", 0.0)
-    monkeypatch.setattr(relay, "_BEAT_S", 60.0)
+    monkeypatch.setattr(relay, "BEAT_S", 60.0)
     with OutboxRelay(shop.pipeline, url, cluster) as started, psycopg.connect(url) as connection:
         for number in range(1, 4):
             wait_until(lambda: query(url, SLEEPING) == [(1,)], DEADLINE_S, "the relay to sleep")
