@@ -10,7 +10,7 @@ from typing import Final
 
 from ...topology.wire.headers import JOB_ID, HeaderList
 from .cancels import NO_CANCELS, Cancels, name_of_job
-from .outcomes import INTERRUPTED, SKIPPED, Outcome, Rescheduled
+from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Done, Outcome, Rescheduled
 from .record import Record
 
 RecordAt = tuple[str, int, int]
@@ -114,11 +114,16 @@ class Reschedules:
             found.begun_at = _place(record)
 
     def note_settled(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
-        """Note what is durable: a job that has begun, or has ended without, needs no other time any more."""
+        """Note what is durable: a job that has begun, or has ended without, needs no other time any more.
+
+        One that ran already when it was ordered, and did not end by that, does.
+        """
         for record, outcome in settled:
             job_id = None if isinstance(outcome, _WAITING) else record.header(JOB_ID)
             found = None if job_id is None else self._jobs.get(name_of_job(job_id))
-            if job_id is not None and found is not None and record.assignment.is_active:
+            if job_id is None or found is None or not record.assignment.is_active:
+                continue
+            if isinstance(outcome, _ENDED) or found.begun_at == _place(record):
                 self._ended.append((job_id.decode("utf-8", "surrogateescape"), found))
 
     def take_ended(self) -> list[str]:
@@ -131,6 +136,7 @@ class Reschedules:
         return found
 
 
+_ENDED: Final = (Done, Dead, Cancelled)
 _WAITING: Final = (Rescheduled, type(INTERRUPTED), type(SKIPPED))
 """The job comes again, or another record of it was settled before."""
 

@@ -32,6 +32,10 @@ def reschedule_order(
     if due_at.tzinfo is None:
         raise OrderRefused(order.verb, f"{due_at} has no time zone")
     until = order.until or cancel_until(pipeline, max(due_at, order.at))
+    if until.tzinfo is not None and until <= due_at:  # one without a time zone is refused later
+        raise OrderRefused(
+            order.verb, f"it would be over before its time: until is {until}, and the job is due {due_at}"
+        )
     return replace(order, job_id=job_id, due_at=due_at, until=until)
 
 

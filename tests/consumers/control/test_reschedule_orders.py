@@ -159,6 +159,7 @@ def enqueue_delayed(pipeline: Pipeline, cluster: ClusterSettings, numbers: range
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({}, "name one time"),
     ({"now": True, "at": datetime.now(UTC)}, "name one time"),
+    ({"now": True, "until": datetime(2013, 1, 1, tzinfo=UTC)}, "over before its time"),
     ({"at": datetime(2013, 1, 1)}, "has no time zone"),  # noqa: DTZ001  # that is the fault
 ]
 

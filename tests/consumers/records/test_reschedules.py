@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Outcome, Rescheduled
+from stoker.consumers.records.outcomes import DONE, INTERRUPTED, SKIPPED, Outcome, Rescheduled, Snoozed
 from stoker.consumers.records.reschedules import Reschedules
 from stoker.consumers.steps.steps import DecodedJob, decode
 from stoker.topology.declaration.delays import DelayClass
@@ -70,6 +70,16 @@ def test_an_order_has_nothing_left_to_do_once_its_job_has_begun_for_good() -> No
     reschedules.note_settled([(declare().record(), DONE)])
     reschedules.begin("job-1", NOW_S, NOW_S + 900)
     assert reschedules.take_ended() == []
+
+
+def test_a_job_that_ran_already_needs_its_other_time_for_the_retry() -> None:
+    """Once it has begun by the order, a retry ends that."""
+    reschedules = Reschedules()
+    retried = Snoozed(due=NOW, delay=DelayClass.SHORT)
+    reschedules.begin("job-1", NOW_S, NOW_S + 900)
+    assert ended(reschedules, retried) == []
+    decoded(reschedules)
+    assert ended(reschedules, retried) == ["job-1"]
 
 
 def test_what_is_over_or_lifted_is_forgotten() -> None:
