@@ -13,7 +13,7 @@ from .cancelling import cancel_until
 from .errors import OrderRefused
 
 LOOK_UP_FOR: Final = timedelta(minutes=1)
-"""For how long the place of a job is looked up: some millions of waiting jobs."""
+"""For how long the place of a job is looked up: a million waiting jobs or more, 25,000 a second on a busy machine."""
 
 
 def reschedule_order(
