@@ -19,6 +19,7 @@ from pending.behind_key import WAITING
 from pending.delays import DELAY
 from processes import do, started, stoker
 from resident import ResidentPeak
+from schedules.measure import SCHEDULES
 from sending import WARM_UP
 from stages import STAGES
 from working import BRIEF_LANES, LANES
@@ -306,4 +307,18 @@ RETRY: Final = Measure(
     ),
     run=_retry,
 )
-MEASURES: Final = (WORKER, ASYNC, STAGE_BY_STAGE, BRIEF, BULK, MEMORY, LATENCY, RETRY, CONTROL, OUTBOX, WAITING, DELAY)
+MEASURES: Final = (
+    WORKER,
+    ASYNC,
+    STAGE_BY_STAGE,
+    BRIEF,
+    BULK,
+    MEMORY,
+    LATENCY,
+    RETRY,
+    CONTROL,
+    OUTBOX,
+    SCHEDULES,
+    WAITING,
+    DELAY,
+)

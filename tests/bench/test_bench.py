@@ -75,6 +75,13 @@ def test_enqueueing_is_measured_in_bulk_and_singly(cluster: ClusterSettings) -> 
     assert 0 < values["plain_single_p50"] <= values["plain_single_p99"]
 
 
+def test_schedules_are_measured_by_what_they_cost_their_worker(cluster: ClusterSettings) -> None:
+    """Each of ten has fired within two minutes, and none early."""
+    values = measured(cluster, "schedules")
+    assert values["count"] == 10
+    assert 0 <= values["late_p50"] <= values["late_p99"]
+
+
 def test_memory_is_measured_while_the_backlog_waits(cluster: ClusterSettings) -> None:
     """A figure taken after the backlog was worked off would say nothing."""
     values = measured(cluster, "memory")

@@ -1,0 +1,1 @@
+"""What schedules cost the worker that fires them."""
