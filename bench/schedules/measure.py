@@ -50,7 +50,7 @@ def _schedules(site: Site, sizes: Sizes, number: int) -> Values:
             settled_at = datetime.now(UTC) + TAKEN_UP
             _wait(lambda: any(view.last is not None for view in schedules.all()))
             firing = _share(process, sizes.seconds)
-            _wait(lambda: all(_has_fired(view, settled_at) for view in schedules.all()))
+            _wait(lambda: all(_has_fired(view, settled_at) for view in schedules.all()), look_s=5.0)
             late_ms = [_late_ms(view) for view in schedules.all()]
     return {
         "count": count,
@@ -93,12 +93,12 @@ def _late_ms(view: ScheduleView) -> float:
     return (last.at - due_at(view.schedule, last.instant)) / timedelta(milliseconds=1)
 
 
-def _wait(condition: Callable[[], bool]) -> None:
+def _wait(condition: Callable[[], bool], look_s: float = _LOOK_S) -> None:
     give_up_s = time.monotonic() + START_TIMEOUT_S + 2 * LONGEST.total_seconds()
     while not condition():
         if time.monotonic() > give_up_s:
             raise TimeoutError("the worker has not fired all schedules")
-        time.sleep(_LOOK_S)
+        time.sleep(look_s)
 
 
 def _title(sizes: Sizes) -> str:
