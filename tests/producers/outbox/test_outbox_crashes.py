@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -26,7 +26,10 @@ from support.scenes.worker import create
 from support.waiting import wait_until
 
 DEADLINE_S = 60.0
+BALANCED_S = 100.0
+"""Workers that died are suspected, so that their jobs run one at a time."""
 EMPTY = "SELECT count(*) FROM stoker_outbox"
+PAID = "SELECT count(*) FROM payments"
 
 
 class Processes:
@@ -128,32 +131,63 @@ def test_money_moves_between_two_databases_while_everything_is_killed(
     cluster: ClusterSettings, namespace: str, processes: Processes
 ) -> None:
     """Two banks, two relays, two workers and the databases' server die again and again: both books balance."""
-    draw = random.Random(3)
     with running_postgres() as server:
-        first, second = open_books(server)
-        pipeline, _, _ = declare(namespace, second)
-        create(pipeline, cluster)
-        words = (cluster.bootstrap_servers, namespace, first, second)
-        parts = ["bank", "bank", "relay", "relay", "worker", "worker"]
-        alive = [processes.start("money", part, *words) for part in parts]
-        paid = "SELECT count(*) FROM payments"
-        for kill in range(6):
-            enough = count(second, paid) + 40
-            wait_until(lambda enough=enough: count(second, paid) > enough, DEADLINE_S, f"payments before kill {kill}")  # type: ignore[misc]  # bound at once
-            for at in {draw.randrange(6), kill}:
-                alive[at].kill()
-                alive[at] = processes.start("money", parts[at], *words)
-            if kill == 3:
-                server.kill()
-                server.start()
-        for at in range(2):  # no more transfers
+        move_money(server, cluster, namespace, processes, {3: lambda: restart(server)}, kills=6)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_money_moves_while_the_brokers_are_killed_too(broker: EmbeddedBroker, processes: Processes) -> None:
+    """More often, and longer, with a broker of its own that is killed twice."""
+    cluster = ClusterSettings(bootstrap_servers=broker.start())
+
+    def restart_broker() -> None:
+        broker.kill()
+        broker.start()
+
+    with running_postgres() as server:
+        also = {4: restart_broker, 7: lambda: restart(server), 10: restart_broker, 13: lambda: restart(server)}
+        move_money(server, cluster, "money", processes, also, kills=16)
+
+
+def restart(server: Postgres) -> None:
+    """SIGKILL a database server, and start it again."""
+    server.kill()
+    server.start()
+
+
+def move_money(
+    server: Postgres,
+    cluster: ClusterSettings,
+    namespace: str,
+    processes: Processes,
+    also: Mapping[int, Callable[[], None]],
+    *,
+    kills: int,
+) -> None:
+    """Transfer, kill one or two processes after each 40 payments, and do what else is to be done; compare the books."""
+    draw = random.Random(3)
+    first, second = open_books(server)
+    pipeline, _, _ = declare(namespace, second)
+    create(pipeline, cluster)
+    words = (cluster.bootstrap_servers, namespace, first, second)
+    parts = ["bank", "bank", "relay", "relay", "worker", "worker"]
+    alive = [processes.start("money", part, *words) for part in parts]
+    for kill in range(kills):
+        enough = count(second, PAID) + 40
+        wait_until(lambda enough=enough: count(second, PAID) > enough, DEADLINE_S, f"payments before kill {kill}")  # type: ignore[misc]  # bound at once
+        for at in {draw.randrange(6), kill % 6}:
             alive[at].kill()
-            alive[at].wait(10)
-        wait_until(lambda: count(first, EMPTY) == 0, DEADLINE_S, "the outbox to be empty")
-        wait_until(lambda: balance(first) + balance(second) == ACCOUNTS * CENTS, DEADLINE_S, "the books to balance")
-        assert balance(second) > 0
-        (row,) = query(second, "SELECT sum(cents) FROM payments")
-        assert row[0] == balance(second)
+            alive[at] = processes.start("money", parts[at], *words)
+        also.get(kill, lambda: None)()
+    for at in range(2):  # no more transfers
+        alive[at].kill()
+        alive[at].wait(10)
+    wait_until(lambda: count(first, EMPTY) == 0, DEADLINE_S, "the outbox to be empty")
+    wait_until(lambda: balance(first) + balance(second) == ACCOUNTS * CENTS, BALANCED_S, "the books to balance")
+    assert balance(second) > 0
+    (row,) = query(second, "SELECT sum(cents) FROM payments")
+    assert row[0] == balance(second)
 
 
 def open_books(server: Postgres) -> tuple[str, str]:

@@ -25,6 +25,8 @@ from support.scenes.worker import SESSION_TIMEOUT
 
 ACCOUNTS = 20
 CENTS = 1_000_000
+PAUSE_S = 0.02
+"""Between two transfers of a bank: workers that are killed again and again do a few dozen jobs a second."""
 
 
 def declare(namespace: str, second: str) -> tuple[Pipeline, Queue, JobType[[str, int], None]]:
@@ -50,6 +52,7 @@ def run_bank(first: str, outbox: Outbox, job: JobType[[str, int], None]) -> None
             with psycopg.connect(first, connect_timeout=5) as connection:
                 while True:
                     transfer(connection, outbox, job, draw)
+                    time.sleep(PAUSE_S)
         except psycopg.OperationalError:  # the server was killed
             time.sleep(0.05)
 
