@@ -221,6 +221,13 @@ class SimOrders:
         self._orders.carry_out()
         assert not self._orders.not_understood
 
+    def take_amid_begin(self, most: int, record: Record) -> None:
+        """Take orders while a record is between the gates and its slot: to reschedule its job is too late there."""
+        known, job_id = len(self._taken), record.headers[JOB_ID].decode()
+        self.take(most)
+        late = [order for _, order in self._taken[known:] if order is not None and order.due_at is not None]
+        self._control.begun.update(order.order_id for order in late if order.job_id == job_id)
+
     def take_all(self) -> None:
         """Take what there is, also what is ordered by that."""
         while len(self._taken) < len(self._control.log):

@@ -475,6 +475,11 @@ class SimProcess:
         if self.orders is not None:
             self.orders.take(1 + choice % 3)
 
+    def take_orders_amid(self, record: Record, choice: int) -> None:
+        """The same while a record is about to begin."""
+        if self.orders is not None:
+            self.orders.take_amid_begin(1 + choice % 3, record)
+
     def open_gate(self) -> None:
         """The gate opens for all."""
         if self.gate is not None:

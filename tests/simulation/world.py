@@ -383,7 +383,7 @@ class World:
         """A runner takes a ready record."""
         if process.startable:
             record = process.startable[choice % len(process.startable)]
-            process.between.act = lambda: process.take_orders(choice) if choice % 3 == 0 else None
+            process.between.act = lambda: process.take_orders_amid(record, choice) if choice % 3 == 0 else None
             task = process.start(record)
             if isinstance(task, DecodedJob):
                 if process.orders is not None:
