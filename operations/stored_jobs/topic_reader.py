@@ -17,6 +17,7 @@ from ...topology.cluster.admin_connection import UNREACHABLE_CODES
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ...topology.cluster.leaders import ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, NotAuthorized
 from ...topology.wire import names
 from .errors import ReadStalled, TopicAbsent
@@ -26,9 +27,7 @@ STALL_S: Final = 30.0
 _POLL_S: Final = 0.03
 """Short, since the client waits for a full batch that long even when the log has ended."""
 _BATCH: Final = 500
-_ASK_AGAIN_S: Final = 0.1
 _LAST_COMPLAINTS: Final = 10
-_NO_LEADER_YET: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 NO_MATTER: Final = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 """Errors of the group that librdkafka looks for unasked: a reader needs none, and no rights on one."""
@@ -135,18 +134,14 @@ class TopicReader:
 
     def _ask(self, request: Callable[[], Answer]) -> Answer:
         """Ask until the partition's leader is known: after an election or a creation it is not, for a moment."""
-        give_up = time.monotonic() + REQUEST_TIMEOUT_S
-        while True:
-            try:
-                return request()
-            except KafkaException as failed:
-                error = failed.args[0]
-                if error.code() in UNREACHABLE_CODES:
-                    self._consumer.poll(0)  # delivers the connection's own error, which explains more than a timeout
-                    raise unreachable(self._cluster, [*self._complaints, error.str()]) from failed
-                if error.code() not in _NO_LEADER_YET or time.monotonic() > give_up:
-                    raise
-            time.sleep(_ASK_AGAIN_S)
+        try:
+            return ask_leaders(request, REQUEST_TIMEOUT_S)
+        except KafkaException as failed:
+            error = failed.args[0]
+            if error.code() not in UNREACHABLE_CODES:
+                raise
+            self._consumer.poll(0)  # delivers the connection's own error, which explains more than a timeout
+            raise unreachable(self._cluster, [*self._complaints, error.str()]) from failed
 
     def read(self, spans: Iterable[Span], progress: ReadProgress | None = None) -> Iterator[Message]:
         """Yield the records of the spans: ascending within a partition, partitions interleaved as they arrive.

@@ -12,6 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from ...topology.cluster.clients import make_client
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN
+from ...topology.cluster.leaders import ask_leaders
 from ...topology.cluster.settings import ANY_SIZE_BYTES, ClusterSettings, NotAuthorized, Option
 from ...topology.wire.names import reader_group
 from ..client import LogRelay, logger
@@ -86,11 +87,14 @@ class LogReader:
         Raises:
             KafkaException: the brokers do not answer.
         """
+        self.start(ask_leaders(lambda: self._offset_at(at_s, timeout_s), timeout_s))
+
+    def _offset_at(self, at_s: float, timeout_s: float) -> int:
         asked = TopicPartition(self.topic, PARTITION, int(at_s * 1_000))
         (found,) = self._consumer.offsets_for_times([asked], timeout=timeout_s)
         if found.error is not None:
             raise KafkaException(found.error)
-        self.start(found.offset)
+        return found.offset
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:
         """Ask the brokers for the first offset and the one behind the last record.
@@ -98,7 +102,8 @@ class LogReader:
         Raises:
             KafkaException: they do not answer.
         """
-        found = self._consumer.get_watermark_offsets(TopicPartition(self.topic, PARTITION), timeout=timeout_s)
+        at = TopicPartition(self.topic, PARTITION)
+        found = ask_leaders(lambda: self._consumer.get_watermark_offsets(at, timeout=timeout_s), timeout_s)
         if found is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return found

@@ -1,0 +1,30 @@
+"""`ask_leaders`: asks once more while a partition has no leader, as right after its topic was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+T = TypeVar("T")
+
+_NO_LEADER: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_ASK_AGAIN_S: Final = 0.05
+
+
+def ask_leaders(request: Callable[[], T], within_s: float) -> T:
+    """What the request gives, as soon as its partitions have leaders.
+
+    Raises:
+        KafkaException: as the request; there was no leader for so long.
+    """
+    give_up_at_s = time.monotonic() + within_s
+    while True:
+        try:
+            return request()
+        except KafkaException as failed:
+            if failed.args[0].code() not in _NO_LEADER or time.monotonic() > give_up_at_s:
+                raise
+        time.sleep(_ASK_AGAIN_S)
