@@ -158,12 +158,12 @@ class Account:
     def _meant_by_commit(self, member: SimProcess, place: Place) -> Known:
         """What the process itself means by its commit.
 
-        Where it refers to chunks of the owner before, a successor may know more: one that was cut off still writes
-        there what it has settled.
+        Where it refers to chunks of the owner before, perhaps an earlier assignment of the same process, a successor
+        may know more: one that was cut off still writes there what it has settled.
         """
         known, own = self.known_to_successor(place), member.assignments.find(*place)
         spilled_at = known.state.spilled_at
-        if own is None or spilled_at is None or spilled_at.epoch in member.epochs:
+        if own is None or spilled_at is None or spilled_at.epoch == member.epoch_of(own):
             return known
         return self.complete_before.get(_restored(own), BEGUN_ANEW)
 

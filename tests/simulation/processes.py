@@ -118,7 +118,7 @@ class SimProcess:
 
     Attributes:
         fates: of its next writes; `commit_fates`: of its next commits that are waited for; `spill_fates`: of its next
-            writes to the progress topic, under its `epochs`; `carry_fates`: of its next copies of records that wait.
+            writes to the progress topic; `carry_fates`: of its next copies of records that wait.
         while_waiting, while_reading: what happens elsewhere while it waits for the answers to writes, or restores.
         unanswered: commits that were sent, in order.
         taken: ready records that a runner has taken and not begun, so that nobody can take them back.
@@ -143,7 +143,6 @@ class SimProcess:
     commit_fates: deque[Fate] = field(default_factory=deque)
     spill_fates: deque[Fate] = field(default_factory=deque)
     carry_fates: deque[Fate] = field(default_factory=deque)
-    epochs: set[int] = field(default_factory=set)
     while_waiting: Callable[[], None] = lambda: None
     while_reading: Callable[[], None] = lambda: None
     sweeps_promptly: Callable[[], bool] = lambda: False
@@ -311,9 +310,12 @@ class SimProcess:
         return cast(Producer, SimProducer(self.brokers, self.carry_fates, lambda: None))
 
     def _make_epoch(self) -> int:
-        epoch = next(self.brokers.epochs)
-        self.epochs.add(epoch)
-        return epoch
+        return next(self.brokers.epochs)
+
+    def epoch_of(self, assignment: Assignment) -> int | None:
+        """Under which an assignment writes chunks of its progress; None where it has written none."""
+        chunks = self.commits._spill._chunks.get(assignment)
+        return None if chunks is None else chunks.epoch
 
     def _wait_for_reading(self) -> None:
         self.while_reading()
