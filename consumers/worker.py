@@ -34,6 +34,7 @@ from .control.making import make_control
 from .control.process import WorkerProcess, count_runners
 from .errors import WorkerCrashed, WorkerInChild
 from .gates.pauses import Pause
+from .hanging import PollThreadWatch
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
 from .instruments.instrument import Instrument
@@ -43,7 +44,6 @@ from .queue_worker import QueueWorker
 from .records.cancels import Cancels
 from .records.reschedules import JobOrders, Reschedules
 from .runners.forks import PROCESS
-from .runners.stacks import describe_frames, thread_frames
 from .schedules.making import make_schedules
 from .schedules.schedule_thread import ScheduleThread
 from .settings import WorkerSettings
@@ -51,10 +51,6 @@ from .standard_streams import fill_descriptors
 
 _LOGGER = logging.getLogger("stoker.worker")
 
-STUCK_AFTER_S: Final = 60.0
-"""A poll thread that has not turned for so long is reported, with its stack, and again each time."""
-GIVE_UP_AFTER_S: Final = 600.0
-"""Twice librdkafka's `max.poll.interval.ms`: the partitions are long with others, and only a restart brings it back."""
 INSPECT_SIGNAL: Final = signal.SIGUSR1
 GC_THRESHOLD: Final = 50_000
 """Thousands of jobs are alive at a time, none of them in a cycle: the default of 700 costs a seventh of the rate."""
@@ -118,7 +114,7 @@ class Worker:
         self._stopped = threading.Event()
         self._failure: BaseException | None = None
         self._has_given_up = False
-        self._hanging: dict[str, tuple[float, float]] = {}
+        self._watches = list(map(PollThreadWatch, names))
         self._signals: deque[str] = deque()
         self._control = self._make_control()
         self._schedules = self._make_schedules()
@@ -342,24 +338,13 @@ class Worker:
         if now_s >= self._inspect_at_s:
             self._inspect_at_s = now_s + self._inspect_every_s
             self._hand_out_inspection()
-        for worker, thread in zip(self._workers, self._threads, strict=True):
-            if now_s - worker.last_turn_at_s < STUCK_AFTER_S or self._stopped.is_set():
-                self._hanging.pop(worker.queue.name, None)
-            else:
-                self._note_hanging(worker, thread, now_s)
-
-    def _note_hanging(self, worker: QueueWorker, thread: threading.Thread, now_s: float) -> None:
-        """Log it now and then, and give up when it was seen for long: a process that was frozen is not at fault."""
-        name = worker.queue.name
-        seen_at_s, logged_at_s = self._hanging.get(name, (now_s, -math.inf))
-        if now_s - logged_at_s >= STUCK_AFTER_S:
-            logged_at_s = now_s
-            report_hanging(name, now_s - worker.last_turn_at_s, thread.ident or 0)
-        self._hanging[name] = (seen_at_s, logged_at_s)
-        if now_s - seen_at_s > GIVE_UP_AFTER_S:
-            self._failure = self._failure or WorkerCrashed(name)
-            self._has_given_up = True
-            self.stop()
+        for worker, thread, watch in zip(self._workers, self._threads, self._watches, strict=True):
+            if self._stopped.is_set():
+                watch.forget()
+            elif watch.is_lost(worker.last_turn_at_s, thread.ident or 0, now_s):
+                self._failure = self._failure or WorkerCrashed(worker.queue.name)
+                self._has_given_up = True
+                self.stop()
 
     def _hand_out_inspection(self) -> None:
         try:
@@ -370,14 +355,6 @@ class Worker:
 
 def _as_key(key: bytes | str | None) -> bytes | None:
     return key.encode() if isinstance(key, str) else key
-
-
-def report_hanging(queue: str, for_s: float, thread_id: int) -> None:
-    """Log that a poll thread hangs, and where."""
-    _LOGGER.error(
-        "the poll thread of queue %r has not turned for %.0f s: it fetches and commits nothing; restart the worker\n%s",
-        queue, for_s, describe_frames(thread_frames(thread_id)), extra={log_keys.QUEUE: queue},
-    )  # fmt: skip
 
 
 def log_inspections(inspections: Sequence[QueueInspection]) -> None:

@@ -80,7 +80,8 @@ FOLDERS = {
             "carrying",
             "steps",
         ),
-        *("isolation", "polling", "group", "inspection", "control", "schedules", "assembly", "queue_worker", "worker"),
+        *("isolation", "polling", "group", "inspection", "control", "schedules"),
+        *("assembly", "queue_worker", "hanging", "worker"),
     ),
     "operations": (
         *(
