@@ -31,7 +31,7 @@ from .errors import BrokerFolderFailed, BrokerStartFailed
 from .java import KAFKA_VERSION, Report, find_jars, find_java
 from .lock import file_lock
 from .process import BrokerProcess, spawn_detached
-from .settings import LOG_NAME, Ports, choose_ports, format_command, server_command, write_settings
+from .settings import DEFAULT_HEAP_MB, LOG_NAME, Ports, choose_ports, format_command, server_command, write_settings
 
 BootstrapAddress = NewType("BootstrapAddress", str)
 
@@ -71,11 +71,14 @@ class EmbeddedBroker:
         report: Report = lambda _line: None,
         server_settings: Mapping[str, str] = MappingProxyType({}),
         version: str = KAFKA_VERSION,
+        *,
+        heap_mb: int = DEFAULT_HEAP_MB,
     ) -> None:
         self.folder = folder.absolute()
         self._report = report
         self._server_settings = server_settings
         self._version = version
+        self._heap_mb = heap_mb
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> BootstrapAddress:
         """Start it, or find it running, and wait until it answers.
@@ -153,7 +156,7 @@ class EmbeddedBroker:
         if not (self.folder / "data" / "meta.properties").exists():
             self._format(format_command(java, jars, _new_cluster_id()))
         self._report(f"starting Kafka {self._version} on {ports.bootstrap_servers}…")
-        process = spawn_detached(server_command(java, jars, self.folder), self.folder)
+        process = spawn_detached(server_command(java, jars, self.folder, self._heap_mb), self.folder)
         running = RunningBroker(
             bootstrap_servers=ports.bootstrap_servers,
             pid=process.pid,

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from .errors import NoFreePort
 from .process import folder_mark
@@ -73,7 +74,9 @@ org.apache.kafka.level=WARNING
 kafka.level=WARNING
 """
 
-_JVM = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
+DEFAULT_HEAP_MB: Final = 512
+"""Enough for some thousand partitions; with more, the broker stops for seconds to collect garbage."""
+_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +121,9 @@ def write_settings(folder: Path, ports: Ports, extra: Mapping[str, str]) -> None
     (folder / "logging.properties").write_text(_LOGGING, encoding="ascii")
 
 
-def server_command(java: Path, jars: Sequence[Path], folder: Path) -> list[str]:
+def server_command(java: Path, jars: Sequence[Path], folder: Path, heap_mb: int = DEFAULT_HEAP_MB) -> list[str]:
     """The command line that runs the broker; its working directory is `folder`."""
-    return [*_java(java, jars), folder_mark(folder), "kafka.Kafka", "server.properties"]
+    return [*_java(java, jars, heap_mb), folder_mark(folder), "kafka.Kafka", "server.properties"]
 
 
 def format_command(java: Path, jars: Sequence[Path], cluster_id: str) -> list[str]:
@@ -129,9 +132,9 @@ def format_command(java: Path, jars: Sequence[Path], cluster_id: str) -> list[st
     return [*_java(java, jars), *tool]
 
 
-def _java(java: Path, jars: Sequence[Path]) -> list[str]:
+def _java(java: Path, jars: Sequence[Path], heap_mb: int = DEFAULT_HEAP_MB) -> list[str]:
     classpath = ":".join(str(jar) for jar in jars)
-    return [str(java), *_JVM, "-Djava.util.logging.config.file=logging.properties", "-cp", classpath]
+    return [str(java), f"-Xmx{heap_mb}m", *_JVM, "-Djava.util.logging.config.file=logging.properties", "-cp", classpath]
 
 
 def _is_free(port: int) -> bool:

@@ -192,6 +192,9 @@ class Administration:
     def _offsets(self, wanted: Iterable[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
         futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._timeout_s)
         answers, errors = self._gather({(at.topic, at.partition): future for at, future in futures.items()})
+        for error in errors.values():
+            if error.code() == KafkaError._NOENT:  # while brokers restart: no leader of any partition is known
+                raise self._connection.unreachable(error.str())
         self._raise_unless({topic: error for (topic, _), error in errors.items()}, set(), "Describe")
         return {at: found.offset for at, found in answers.items()}
 

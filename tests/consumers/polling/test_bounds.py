@@ -12,6 +12,7 @@ import pytest
 
 from stoker.consumers import assembly
 from stoker.consumers.polling.calendar import USUAL_BYTES, Calendar
+from stoker.consumers.records.reschedules import Reschedules
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from stoker.topology.declaration.retries import RetryPolicy
@@ -137,8 +138,8 @@ def test_delayed_jobs_in_memory_stay_below_their_bound_and_all_are_run(
         producer.enqueue_many(act.call(number) for number in range(3_000))
     calendars: list[Calendar] = []
 
-    def make_calendar(longest_s: float) -> Calendar:
-        calendars.append(Calendar(longest_s, 100 * USUAL_BYTES))
+    def make_calendar(longest_s: float, *, reschedules: Reschedules) -> Calendar:
+        calendars.append(Calendar(longest_s, 100 * USUAL_BYTES, reschedules=reschedules))
         return calendars[0]
 
     monkeypatch.setattr(assembly, "Calendar", make_calendar)

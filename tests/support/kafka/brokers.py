@@ -25,6 +25,7 @@ from stoker.topology.cluster.settings import ClusterSettings
 _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
 _STARTED_WITHIN_S = 200.0  # on a machine that does much else
 _COORDINATED_WITHIN_S = 100.0
+_HEAP_MB = 2_048  # the topics of all tests of a run are on one broker: with 512 it stood still for seconds
 _GROUPS = ("a", "b", "c", "d")
 """One for each of the four partitions of the embedded broker's topic of commits: Java hashes a letter to its code."""
 OLD_KAFKA = "3.9.1"
@@ -54,7 +55,7 @@ def provide_broker(shared: Path) -> str:
 
 def _embedded(folder: Path) -> str:
     """Start a broker; once more, on other ports, where somebody has taken those that were drawn."""
-    broker = EmbeddedBroker(folder)
+    broker = EmbeddedBroker(folder, heap_mb=_HEAP_MB)
     try:
         return broker.start(_STARTED_WITHIN_S)
     except BrokerStartFailed:
