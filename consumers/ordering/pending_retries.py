@@ -7,7 +7,7 @@ a second record of an attempt, as a crash may leave, does not pass for the one t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -40,18 +40,18 @@ def read_awaited(
     stretch: OffsetRange,
     is_complete: Callable[[int], bool],
     should_stop: ShouldStop,
-) -> Mapping[Lane, Collection[Awaited]]:
-    """What a stretch of a tier's partition holds that is not complete, by key.
+) -> Mapping[Lane, Mapping[int, Awaited]]:
+    """What a stretch of a tier's partition holds that is not complete: {key: {offset: what it is awaited as}}.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
     start, end = stretch
     partition = TopicPartition(tier.topic, tier.partition, start)
-    found: defaultdict[Lane, list[Awaited]] = defaultdict(list)
+    found: defaultdict[Lane, dict[int, Awaited]] = defaultdict(dict)
     for message in read_tail(consumer, partition, end, should_stop):
         if not is_complete(message.offset() or 0) and message.key() is not None:
             record = Record(message, tier)
             if record.lane is not None:
-                found[record.lane].append(awaited_as(record))
+                found[record.lane][record.offset] = awaited_as(record)
     return found

@@ -142,12 +142,10 @@ class Assignments:
             return []
         return [a for topic in self._sources if (a := self.find(topic, partition)) is not None and a.is_running]
 
-    def supersede(self, begun: Iterable[Assignment]) -> None:
-        """Take records for complete of which copies were carried forward; before any record of these is fetched."""
-        for assignment in begun:
-            carried = self._carried.get(assignment.partition)
-            if carried is not None and assignment.topic in carried.superseded:
-                assignment.progress.supersede(carried.superseded[assignment.topic])
+    def superseded(self, assignment: Assignment) -> Collection[int]:
+        """The offsets of its records of which copies were carried forward."""
+        carried = self._carried.get(assignment.partition)
+        return () if carried is None else carried.superseded.get(assignment.topic, ())
 
     def _whole(self, partition: int) -> Assignment | None:
         """The partition of the main topic, if it and all of its tiers are open."""

@@ -38,7 +38,7 @@ class StartPosition:
         incomplete: which offsets below the position are incomplete; None where `state` has them.
         spilled_at: where on the progress topic these were found; None where they were not there.
         former_chunks: the keys of what stands there of this partition, by the chunk's number.
-        awaited: of a tier, where order is strict: {key: its records there that are not complete}.
+        awaited: of a tier, where order is strict: {key: {offset: a record there that is not complete}}.
         carried: of a carried topic, its records that are not complete; None for any other.
     """
 
@@ -46,7 +46,7 @@ class StartPosition:
     incomplete: OffsetSet | None = None
     spilled_at: SpilledAt | None = None
     former_chunks: Sequence[tuple[int, bytes]] = ()
-    awaited: Mapping[Lane, Collection[Awaited]] = field(default_factory=dict)
+    awaited: Mapping[Lane, Mapping[int, Awaited]] = field(default_factory=dict)
     carried: CarriedJobs | None = None
 
     def is_complete(self, offset: int) -> bool:

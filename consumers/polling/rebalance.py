@@ -89,13 +89,20 @@ class Rebalance:
     def _let_flow(self, consumer: Consumer, opened: list[Assignment]) -> None:
         of_group = self._assignments.flowing(opened, Reader.GROUP)
         of_tiers = self._assignments.flowing(opened, Reader.TIERS)
-        self._assignments.supersede([*of_group, *of_tiers])
+        for assignment in (*of_group, *of_tiers):
+            self._begin_lanes(assignment)
         for assignment in of_group:
             self._carrier.restored.put_before(assignment.partition, assignment.progress.fetched_from)
         for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
             self._carrier.restored.put_before(number, None)  # amid a rolling update, they may be alone here
         self._backpressure.admit(consumer, of_group)
         self._tiers.begin(starts(of_tiers))
+
+    def _begin_lanes(self, assignment: Assignment) -> None:
+        """Take records for complete of which copies were carried forward, and let keys wait for the others."""
+        superseded = self._assignments.superseded(assignment)
+        assignment.progress.supersede(superseded)
+        self._dispatch.lanes.begin(assignment.take_awaited(superseded))
 
     def _take_begun_anew(self) -> list[Assignment]:
         begun, self._begun_anew = [a for a in self._begun_anew if a.is_current], []

@@ -135,7 +135,7 @@ class Assignment:
         self.in_flight = 0
         self.commit_state = CommitState()
         self.crash_history = CrashHistory()
-        self._awaited: Mapping[Lane, Collection[Awaited]] = {}
+        self._awaited: Mapping[Lane, Mapping[int, Awaited]] = {}
 
     @property
     def is_running(self) -> bool:
@@ -163,14 +163,14 @@ class Assignment:
         incomplete: OffsetSet | None = None,
         *,
         commit_state: CommitState | None = None,
-        awaited: Mapping[Lane, Collection[Awaited]] = MappingProxyType({}),
+        awaited: Mapping[Lane, Mapping[int, Awaited]] = MappingProxyType({}),
     ) -> None:
         """Move on from RESTORING to OPENING, with what the owner before has left behind.
 
         Args:
             incomplete: the offsets that it left incomplete; None where `state` has them.
             commit_state: where on the progress topic these were found.
-            awaited: of a tier, where order is strict: {key: its records there that are not complete}.
+            awaited: of a tier, where order is strict: {key: {offset: a record there that is not complete}}.
         """
         self._move_to(AssignmentState.OPENING, {AssignmentState.RESTORING})
         self.progress.begin(state, incomplete)
@@ -178,10 +178,16 @@ class Assignment:
         self.commit_state = commit_state or CommitState()
         self._awaited = awaited
 
-    def take_awaited(self) -> Mapping[Lane, Collection[Awaited]]:
-        """The records that its lanes wait for as they begin; given once, since there may be a great many."""
+    def take_awaited(self, superseded: Collection[int]) -> Mapping[Lane, Collection[Awaited]]:
+        """The records that its lanes wait for as they begin; given once, since there may be a great many.
+
+        Args:
+            superseded: the offsets of which copies were carried forward: they never come, the copies run.
+        """
         awaited, self._awaited = self._awaited, {}
-        return awaited
+        gone = set(superseded) if awaited else set()
+        found = {lane: [name for at, name in names.items() if at not in gone] for lane, names in awaited.items()}
+        return {lane: names for lane, names in found.items() if names}
 
     def note_opened(self) -> None:
         """Move on from OPENING to RUNNING."""
