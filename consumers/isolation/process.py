@@ -216,8 +216,8 @@ class ChildProcess:
         while time.monotonic() < give_up_s:
             time.sleep(STACK_POLL_S)
             before, size = size, os.fstat(self._stacks.fileno()).st_size
-            if size == before > self._stacks_read:
-                break
+            if size == before > self._stacks_read and os.pread(self._stacks.fileno(), 1, size - 1) == b"\n":
+                break  # it writes in small pieces, and on a busy machine it may rest amid a line
         return self.dumped()
 
     def dumped(self) -> str:
