@@ -15,6 +15,9 @@ class Coming:
     A sweep brings the records of one partition upwards, but a lane may want some that the sweep has passed, or that
     stand in two topics, or that a first sweep has missed. A record that comes *early* is kept here until those before
     it have come, or are known to be gone.
+
+    Attributes:
+        orders: {hash of a lane: what of it is not back, in its order}; only lanes of which something is coming.
     """
 
     def __init__(self) -> None:
