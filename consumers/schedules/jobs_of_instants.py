@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ...producers.record import RecordBuilder
 from ...producers.schedules.templates import job_of, made_job
-from ...producers.schedules.transaction_writer import TransactionRecord
+from ...producers.transaction_writer import TransactionRecord
 from ...schemas.schedule_records import ScheduleRecord
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.pipeline import Pipeline

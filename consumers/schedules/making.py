@@ -11,7 +11,7 @@ from ...producers.control.log_reader import LogReader
 from ...producers.readiness import KafkaCheck, Readiness
 from ...producers.record import RecordBuilder
 from ...producers.schedules.scheduled_calls import SOURCE
-from ...producers.schedules.transaction_writer import TransactionWriter
+from ...producers.transaction_writer import TransactionWriter
 from ...schemas import SchemaStore
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.wire.names import schedules_writer
@@ -56,7 +56,7 @@ def make_schedules(
                 schedules_topic=pipeline.schedules_topic,
                 transactional_id=transactional_id,
                 worker_id=worker_id,
-                writer=TransactionWriter(cluster, transactional_id, outage),
+                writer=TransactionWriter(cluster, transactional_id, outage, client_id="stoker-schedules"),
                 make_jobs=JobsOfInstants(pipeline, queue, builder, readiness.prepare).of,
                 has_ended=ended.has_ended,
             )

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from confluent_kafka import KafkaException
 
 from ...producers.schedules.book import ScheduleBook
-from ...producers.schedules.transaction_writer import TransactionFailed, TransactionRecord
+from ...producers.transaction_writer import TransactionFailed, TransactionRecord
 from ...schemas.control_records import RecordPlace
 from ...schemas.schedule_records import (
     FiringOutcome,

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from confluent_kafka import KafkaException, Message
 
 from ...producers.schedules.book import ScheduleBook
-from ...producers.schedules.transaction_writer import TransactionFailed
+from ...producers.transaction_writer import TransactionFailed
 from ...schemas.schedule_records import ScheduleRecord
 from .. import log_keys
 from .queue_schedules import QueueSchedules

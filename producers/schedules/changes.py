@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from ...schemas.control_records import RecordPlace
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
 from ..client import Outage
+from ..transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
 from .errors import ScheduleUnconfirmed
-from .transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
 
 
 class ChangeWriter:
@@ -18,7 +18,8 @@ class ChangeWriter:
     def __init__(self, pipeline: Pipeline, cluster: ClusterSettings) -> None:
         self._pipeline, self._cluster = pipeline, cluster
         outage = Outage(cluster.bootstrap_servers, "schedules", "the change waits for them for a while")
-        self._writer = TransactionWriter(cluster, f"{pipeline.schedules_topic}.{uuid.uuid4().hex}", outage)
+        transactional_id = f"{pipeline.schedules_topic}.{uuid.uuid4().hex}"
+        self._writer = TransactionWriter(cluster, transactional_id, outage, client_id="stoker-schedules")
 
     def write(self, records: Sequence[TransactionRecord], audits: Sequence[TransactionRecord]) -> list[RecordPlace]:
         """Write all of it, or nothing; gives the places, those of the records first.

@@ -15,10 +15,10 @@ from ...topology.planning.schema_store import schema_store
 from ...topology.wire.schedules import instant_text
 from ..readiness import KafkaCheck, Readiness
 from ..record import RecordBuilder
+from ..transaction_writer import TransactionRecord
 from .definitions import is_same
 from .errors import ScheduleRefused
 from .templates import Template, job_of, made_job, template_of
-from .transaction_writer import TransactionRecord
 
 SOURCE: Final = "/stoker/schedules"
 """The `ce_source` of jobs that a schedule enqueues, unless the call has another."""

@@ -27,6 +27,7 @@ from ...topology.wire.schedules import ScheduleKey
 from ..control.errors import ControlNotReady
 from ..control.identity import operator_of_environment, this_host
 from ..delivery import Receipt
+from ..transaction_writer import TransactionRecord
 from .book import ScheduleBook, read_book
 from .changes import ChangeWriter
 from .definitions import has_same_instants, options_of, record_of, template_in
@@ -34,7 +35,6 @@ from .errors import NoSuchSchedule, ScheduleExists, ScheduleRefused, SchedulesNo
 from .instants import timing_of
 from .scheduled_calls import ScheduledCalls, trigger_ids
 from .templates import Template
-from .transaction_writer import TransactionRecord
 from .view import ScheduleView, next_instants, view_of
 
 _IN_CODE: Final = "the application declares it: change it there, and run `stoker topology apply`"

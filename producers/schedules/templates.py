@@ -12,7 +12,7 @@ from ...topology.declaration.queue import Queue
 from ...topology.wire import headers as wire
 from ...topology.wire.schedules import scheduled_job_id
 from ..record import ANY_PARTITION, Record, RecordBuilder, partition_of
-from .transaction_writer import TransactionRecord
+from ..transaction_writer import TransactionRecord
 
 LANE_PREFIX: Final = "schedule:"
 """Before the name of a schedule: the key of its jobs, where they wait for each other and have none of their own."""

@@ -49,6 +49,7 @@ FOLDERS = {
             "record",
             "client",
             "delivery",
+            "transaction_writer",
             "instrument",
             "instrument_row",
         ),

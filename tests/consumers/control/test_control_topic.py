@@ -14,9 +14,9 @@ from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderUnconfirmed
-from stoker.producers.control.order_writer import OrderWriter
 from stoker.producers.control.standing import read_given_orders, read_standing_orders, read_workers
-from stoker.schemas.control_records import ControlOrder
+from stoker.producers.transaction_writer import TransactionRecord, TransactionWriter
+from stoker.schemas.control_records import ControlOrder, RecordPlace
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import pipeline_topics
@@ -141,17 +141,17 @@ def test_an_order_stands_with_its_trace_or_not_at_all(
     pipeline = declare(namespace, Journal())
     create(pipeline, cluster)
 
-    def fail(self: OrderWriter, producer: PlainProducer, orders: list[ControlOrder]) -> None:
-        real(self, producer, orders)
+    def fail(self: TransactionWriter, producer: PlainProducer, records: list[TransactionRecord]) -> list[RecordPlace]:
+        real(self, producer, records)
         raise TimeoutError("the network is gone")
 
-    real = OrderWriter._produce
+    real = TransactionWriter._produce
     with Control(pipeline, cluster) as control:
-        monkeypatch.setattr(OrderWriter, "_produce", fail)
+        monkeypatch.setattr(TransactionWriter, "_produce", fail)
         with pytest.raises(OrderUnconfirmed, match="the network is gone") as failed:
             control.pause(queue="work")
         assert not failed.value.is_perhaps_ordered
-        monkeypatch.setattr(OrderWriter, "_produce", real)
+        monkeypatch.setattr(TransactionWriter, "_produce", real)
         assert read_standing_orders(pipeline, cluster) == []
         assert list(read_given_orders(pipeline, cluster)) == []
         receipt = control.pause(queue="work")

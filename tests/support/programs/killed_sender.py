@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stoker.producers.control import Control
-from stoker.producers.control.order_writer import OrderWriter
+from stoker.producers.transaction_writer import TransactionWriter
 from stoker.topology import ClusterSettings
 from support.programs import ordered_worker
 from support.scenes.ordered_workers import job_id
@@ -35,8 +35,8 @@ def _die_after(step: str) -> None:
 
         return call
 
-    OrderWriter._await_all = dying(OrderWriter._await_all)  # type: ignore[method-assign]
-    OrderWriter.write = dying(OrderWriter.write)  # type: ignore[method-assign]
+    TransactionWriter._produce = dying(TransactionWriter._produce)  # type: ignore[method-assign]
+    TransactionWriter.write = dying(TransactionWriter.write)  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message
 from stoker.consumers.schedules.queue_schedules import FiringParts, QueueSchedules
 from stoker.consumers.schedules.schedule_thread import ScheduleThread, ScheduleThreadParts
 from stoker.producers.schedules.templates import job_of
-from stoker.producers.schedules.transaction_writer import TransactionFailed, TransactionRecord
+from stoker.producers.transaction_writer import TransactionFailed, TransactionRecord
 from stoker.schemas.control_records import RecordPlace
 from stoker.schemas.schedule_records import ScheduleRecord, encode_schedule
 from stoker.topology import Pipeline

@@ -15,12 +15,12 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...schemas.control_records import RecordPlace
-from ...topology import ClusterSettings
-from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
-from ...topology.wire.headers import HeaderList
-from ..client import Outage, connect, producer_config
-from ..delivery import why_unconfirmed
+from ..schemas.control_records import RecordPlace
+from ..topology import ClusterSettings
+from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ..topology.wire.headers import HeaderList
+from .client import Outage, connect, producer_config
+from .delivery import why_unconfirmed
 
 TRANSACTION_TIMEOUT_S: Final = 10.0
 """How long the brokers keep a killed writer's transaction open, and readers of its partitions wait behind it."""
@@ -70,13 +70,24 @@ class TransactionFailed(Exception):
 
 
 class TransactionWriter:
-    """Writes transactions under one transactional id. Not thread-safe."""
+    """Writes transactions under one transactional id. Not thread-safe.
+
+    Attributes:
+        written_at_s: when the brokers took the last record, by their clock, in epoch seconds.
+    """
 
     def __init__(
-        self, cluster: ClusterSettings, transactional_id: str, outage: Outage, *, within_s: float = WITHIN_S
+        self,
+        cluster: ClusterSettings,
+        transactional_id: str,
+        outage: Outage,
+        *,
+        client_id: str,
+        within_s: float = WITHIN_S,
     ) -> None:
         self._cluster, self.transactional_id, self._outage = cluster, transactional_id, outage
-        self._within_s = within_s
+        self._client_id, self._within_s = client_id, within_s
+        self.written_at_s = 0.0
         self._producer: Producer | None = None
         self._failures: list[KafkaError] = []
         self._deadline_s = 0.0
@@ -98,7 +109,7 @@ class TransactionWriter:
         if self._producer is not None:
             return
         config = {
-            **producer_config(self._cluster, linger_ms=0, retry_backoff_ms=20, client_id="stoker-schedules"),
+            **producer_config(self._cluster, linger_ms=0, retry_backoff_ms=20, client_id=self._client_id),
             "transactional.id": self.transactional_id,
             "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1_000),
         }
@@ -185,6 +196,7 @@ class TransactionWriter:
                 places[number] = RecordPlace(
                     topic=topic, partition=message.partition() or 0, offset=message.offset() or 0
                 )
+                self.written_at_s = message.timestamp()[1] / 1_000
 
         return note
 
