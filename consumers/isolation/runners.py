@@ -19,7 +19,6 @@ from typing import Final
 from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import Wait
-from ..job.signals import JobCancelled
 from ..records.assignment import Assignment
 from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
@@ -197,10 +196,9 @@ class IsolatedRunners(Runners[Slot]):
             if self._is_stopping:  # too late for `stop` to see the job
                 slot.interrupt(job.run, "shutdown")
             try:
-                if job.cancels.stands and job.is_cancelled():
-                    return Raised(JobCancelled())
-                if job.gates.asked and job.is_held():  # a gate has closed, perhaps while the job waited for a child
-                    return Decided(None)
+                # An order may have come while the job waited for a child.
+                if (job.cancels.stands or job.gates.asked) and (kept := job.kept_back(slot.withdraws)) is not None:
+                    return kept
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
                 slot.end()

@@ -106,6 +106,14 @@ class AsyncSlot:
             self._is_cancelled = False
             self.task.uncancel()
 
+    def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
+        """End a run that has not entered its job yet, as `Slot` does."""
+        with self._lock:
+            if run.interrupt_reason is not None or not must_wait():
+                return False
+            self.run = None
+            return True
+
     def interrupt(self, run: Run, reason: InterruptReason) -> None:
         """Cancel the job, unless it was interrupted or has ended; if it is what holds the loop, raise inside of it too.
 

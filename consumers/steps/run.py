@@ -6,31 +6,27 @@ import asyncio
 from contextvars import Context
 
 from ..job.job_errors import is_kind_of
-from ..job.signals import JobCancelled, JobInterrupted
+from ..job.signals import JobInterrupted
 from ..runners.async_slots import AsyncSlot, resume_watched
 from ..runners.forks import PROCESS
 from ..runners.slots import Slot
 from .call import call_async, call_sync, end_copy_after, read_interrupt
-from .results import RETURNED_NOTHING, Decided, Raised, Ran, Result
+from .results import RETURNED_NOTHING, Raised, Ran, Result
 from .steps import DecodedJob
 
 
 def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     """Call a sync handler in this thread; an interrupt raises an exception in it, but ends no job that has ended.
 
-    What was ordered since the record was claimed is looked at once more, now that the run is visible in its slot: so a
-    job does not begin after an order that holds it back.
+    A job does not begin after an order that holds it back (`DecodedJob.kept_back`).
     """
     result: Result | None = None
     try:
         slot.begin(job.run, job.job_type.limits)
         try:
-            if job.cancels.stands and job.is_cancelled():
-                result = Raised(JobCancelled())
-            elif job.gates.asked and slot.withdraws(job.run, job.is_held):
-                return Decided(None)
-            else:
-                result = Context().run(call_sync, job)
+            if (job.cancels.stands or job.gates.asked) and (kept := job.kept_back(slot.withdraws)) is not None:
+                return kept
+            result = Context().run(call_sync, job)
         finally:
             if slot.generation != PROCESS.generation:
                 end_copy_after(result or RETURNED_NOTHING)
@@ -45,15 +41,14 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     """Await an async handler in its slot, unless an order holds it back as in `run_sync`; an interrupt cancels it."""
     coroutine = call_async(job, slot.holder)
     slot.begin(job.run, job.job_type.limits, coroutine)
+    result: Ran | None = None
     try:
-        if job.cancels.stands and job.is_cancelled():
-            coroutine.close()
-            result: Ran = Raised(JobCancelled())
-        elif job.gates.asked and job.is_held():
-            coroutine.close()
-            result = Decided(None)
-        else:
+        if job.cancels.stands or job.gates.asked:
+            result = job.kept_back(slot.withdraws)
+        if result is None:
             result = await resume_watched(slot, coroutine)
+        else:
+            coroutine.close()
     except BaseException as error:  # noqa: BLE001  # an interrupt before the job began, or on the way out of it
         result = Raised(error)
     slot.end()

@@ -25,6 +25,7 @@ from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
 from ..job.run import Run
+from ..job.signals import JobCancelled
 from ..partitions.ledger import Ledger
 from ..records.cancellation import Cancellation
 from ..records.cancels import NO_CANCELS, Cancels
@@ -52,6 +53,10 @@ DEFER_LIMIT = timedelta(days=7)
 """How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
 
 
+Withdraws = Callable[[Run, Callable[[], bool]], bool]
+"""Takes a run out of its slot if a question is answered with yes; no interrupt comes in between."""
+
+
 @dataclass(slots=True)
 class DecodedJob:
     """A decoded record: everything that a run needs. Not frozen, for the reason that `Run` gives."""
@@ -64,22 +69,31 @@ class DecodedJob:
     cancels: Cancels = NO_CANCELS
     gates: GateRow = NO_GATES
 
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled since it was claimed; to be asked once its run is seen by those who cancel runs.
+    def kept_back(self, withdraws: Withdraws) -> Ran | None:
+        """End a run that must not begin after all: an order came since the claim. None where it may.
 
-        So either they find the run, or it is found here that it must not begin. The run has the reason then.
+        To be called once those who give orders can see the run in its slot. So either they find
+        the run, or the run finds the order.
+
+        Args:
+            withdraws: the slot's, which takes the run back out of it.
         """
+        if self.cancels.stands and self._is_cancelled():
+            return Raised(JobCancelled())
+        if self.gates.asked and withdraws(self.run, self._is_held):
+            return Decided(None)
+        return None
+
+    def _is_cancelled(self) -> bool:
+        """Whether it was cancelled; the run has the reason then."""
         by = self.cancels.of(self.record, self.run.queue)
         if by is not None and self.run.interrupt_reason is None:
             self.run.note_cancelled(by)
             self.run.interrupt_reason = "cancel"
         return by is not None
 
-    def is_held(self) -> bool:
-        """Whether a gate holds its record back, which waits there then; to be asked when `is_cancelled` is.
-
-        So a gate that closes finds the run, or the run finds the gate closed.
-        """
+    def _is_held(self) -> bool:
+        """Whether a gate holds its record back, which waits there then."""
         return not self.gates.admits(self.record)
 
 

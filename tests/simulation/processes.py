@@ -28,7 +28,6 @@ from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.job.context import JobContext
-from stoker.consumers.job.signals import JobCancelled
 from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -59,7 +58,7 @@ from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
-from stoker.consumers.steps.results import Decided, Raised, Ran, Result
+from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
@@ -530,9 +529,9 @@ class SimProcess:
 
 def _held_back(task: DecodedJob) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
-    if task.cancels.stands and task.is_cancelled():
-        return Raised(JobCancelled())
-    return Decided(None) if task.gates.asked and task.is_held() else None
+    if not (task.cancels.stands or task.gates.asked):
+        return None
+    return task.kept_back(lambda _run, must_wait: must_wait())
 
 
 @types.coroutine
