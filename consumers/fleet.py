@@ -154,9 +154,10 @@ class Fleet:
         """Pass on the signals that have come since the last look."""
         while self._signals:
             number = self._signals.popleft()
-            if number not in PASSED_ON:
-                self._stopping.set()
-            self._signal_all(number)
+            if number in PASSED_ON:
+                self._signal_all(number)
+            else:  # a SIGINT would have the workers excuse failures, but the terminal has not reached their programs
+                self.stop()
 
     def _signal_all(self, number: int) -> None:
         for member in self._members:

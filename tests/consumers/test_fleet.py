@@ -22,6 +22,14 @@ NOTE_AND = "import os, signal, sys; open(sys.argv[1], 'a').write(f'{os.getpid()}
 WAIT_FOR_SIGTERM = (
     f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); {NOTE_AND} signal.pause()"
 )
+NOTE_SIGNAL = f"""
+import signal, sys
+def note(number, frame):
+    open(sys.argv[1], 'a').write(signal.Signals(number).name)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, note), signal.signal(signal.SIGINT, note)
+{NOTE_AND}signal.pause()
+"""
 
 
 class Supervised:
@@ -129,6 +137,15 @@ def test_a_stop_in_the_middle_of_a_start_reaches_the_new_process(monkeypatch: py
     holder.append(running.fleet)
     running.thread.start()
     assert running.wait_ended() == 0
+
+
+def test_ctrl_c_of_a_fleet_is_sigterm_for_its_processes(tmp_path: Path) -> None:
+    """A worker excuses failures after a SIGINT, but the terminal has not reached the programs of this one's jobs."""
+    with supervised(NOTE_SIGNAL, 1, str(tmp_path / "notes")) as running:
+        wait_until((tmp_path / "notes").exists, what="the process to be ready")
+        running.fleet._on_signal(signal.SIGINT, None)
+        running.wait_ended()
+    assert (tmp_path / "notes").read_text().split()[1:] == ["SIGTERM"]
 
 
 def test_ctrl_c_at_a_terminal_reaches_each_process_once(tmp_path: Path) -> None:
