@@ -39,7 +39,8 @@ class JobRun:
     """What came of one run.
 
     Attributes:
-        outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`.
+        outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`; `Rescheduled`
+            where the call has a delay.
         returned: what the handler returned; None where it raised, or never ran.
         raised: what the handler raised, or what is wrong with the value that it returned.
     """

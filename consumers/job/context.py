@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from contextvars import ContextVar
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from ...schemas import wire_text
@@ -149,8 +150,8 @@ class JobContext:
 
     @property
     def headers(self) -> Mapping[str, bytes]:
-        """{name: value} of the record, the caller's own included."""
-        return self.record.headers
+        """{name: value} of the record, the caller's own included; nobody can change them."""
+        return MappingProxyType(self.record.headers)
 
     @property
     def place(self) -> str:

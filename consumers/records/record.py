@@ -64,7 +64,7 @@ class Record:
         self._headers: HeaderMap | None = None
         self._odd_pairs: HeaderList | None = None
         try:
-            pairs: HeaderList = message.headers() or []  # type: ignore[assignment]  # a consumed one has them as a list
+            pairs: HeaderList = message.headers()  # type: ignore[assignment]  # a consumed one has them as a list, or None
         except (SystemError, UnicodeDecodeError):  # so the client fails over a name that is not UTF-8
             pairs, self.fault = [], "the name of a header is not UTF-8, so none of them can be read"
         names: tuple[str, ...]

@@ -139,26 +139,22 @@ def decode(record: Record, step_context: StepContext) -> DecodedJob | Wait | Out
 
     A record whose schema is not at hand is neither before the store was asked for it.
     """
-    if record.fault is not None:
-        return _unreadable(record, "malformed", record.fault)
     layout, values = record.layout, record.values
     try:
         name = values[layout.positions[wire.JOB_TYPE]].decode() or _refuse(wire.JOB_TYPE)
         job_id = values[layout.positions[wire.JOB_ID]].decode() or _refuse(wire.JOB_ID)
-        conditions = None if layout.is_of_first_run else _Conditions.of(record.headers)
-        if step_context.reschedules.stands:
-            conditions = _rescheduled(record, conditions, step_context.reschedules)
+        is_plain = layout.is_of_first_run and not step_context.reschedules.stands
+        conditions = _FIRST_RUN if is_plain else _conditions_of(record, step_context.reschedules)
     except KeyError as missing:
-        return _unreadable(record, "malformed", f"the record has no {missing.args[0]} header")
+        return _without(record, missing.args[0])
     except ValueError as error:
         return _unreadable(record, "malformed", f"a header cannot be read: {error}")
-    if conditions is not None and (refused := _not_now(record, conditions, step_context)) is not None:
+    if conditions is not _FIRST_RUN and (refused := _not_now(record, conditions, step_context)) is not None:
         return refused
     job_type = step_context.job_types.get(name)
     if job_type is None:
         return _defer(record, step_context, "unknown-type", f"no handler for job type {wire_text(name)!r}")
-    attempt = 1 if conditions is None else conditions.attempt
-    run = Run(job_id, job_type.name, step_context.queue.name, attempt, job_type.retry.attempts, record)
+    run = Run(job_id, job_type.name, step_context.queue.name, conditions.attempt, job_type.retry.attempts, record)
     return _decode_payload(record, job_type, run, step_context)
 
 
@@ -189,12 +185,13 @@ class _Conditions:
 _FIRST_RUN: Final = _Conditions(attempt=1, due=None, expires=None)
 
 
-def _rescheduled(record: Record, conditions: _Conditions | None, reschedules: Reschedules) -> _Conditions | None:
-    """The conditions with the time at which an operator lets the job start, if one does."""
-    due_at_s = reschedules.due_at_s(record)
+def _conditions_of(record: Record, reschedules: Reschedules) -> _Conditions:
+    """Those of the headers, with the time at which an operator lets the job start, if one does."""
+    conditions = _FIRST_RUN if record.layout.is_of_first_run else _Conditions.of(record.headers)
+    due_at_s = reschedules.due_at_s(record) if reschedules.stands else None
     if due_at_s is None:
         return conditions
-    return replace(conditions or _FIRST_RUN, due=datetime.fromtimestamp(due_at_s, UTC), is_rescheduled=True)
+    return replace(conditions, due=datetime.fromtimestamp(due_at_s, UTC), is_rescheduled=True)
 
 
 def _not_now(record: Record, conditions: _Conditions, step_context: StepContext) -> Outcome | None:
@@ -229,6 +226,11 @@ def _decode_payload(
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
     return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels, step_context.gates)
+
+
+def _without(record: Record, header: str) -> Dead:
+    """What becomes of a record without one of its headers, such as one whose headers cannot be read at all."""
+    return _unreadable(record, "malformed", record.fault or f"the record has no {header} header")
 
 
 def _unreadable(record: Record, reason: DeadReason, message: str) -> Dead:

@@ -53,6 +53,8 @@ def test_a_job_knows_who_it_is(cluster: ClusterSettings, namespace: str, kind: s
         assert (context.job_id, context.key) == (f"order-{run.what}", f"k{run.what}")
         assert (context.job_type, context.queue, context.attempts) == ("act", "work", 5)
         assert context.headers["tenant"] == b"t1"
+        with pytest.raises(TypeError):  # the worker reads the same ones later, for the ledger and a retry
+            context.headers["tenant"] = b"t2"  # type: ignore[index]  # as a handler may try
         assert not context.is_last_attempt
     assert sorted(context.attempt for context in contexts) == [1, 1, 1, 1, 2]
 
