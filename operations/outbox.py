@@ -60,5 +60,5 @@ def outbox_status(url: str, table: str = DEFAULT_TABLE) -> OutboxStatus:
 
 
 def is_relay_working(status: OutboxStatus, now: datetime | None = None) -> bool:
-    """Whether a relay has given a sign of life of late."""
+    """Whether a relay has written its beat within the last few seconds."""
     return status.beat_at is not None and (now or datetime.now(UTC)) - status.beat_at < WORKING_WITHIN

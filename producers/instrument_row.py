@@ -22,7 +22,7 @@ class InstrumentRow(Generic[InstrumentT]):
     """
 
     process = "program"
-    """What people start again once the instrument is mended."""
+    """The kind of process that a person restarts once the instrument is repaired."""
 
     def __init__(self, instruments: Iterable[InstrumentT] = ()) -> None:
         self._instruments = tuple(instruments)

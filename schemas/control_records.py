@@ -92,7 +92,7 @@ class QueueShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """The sign of life of a worker process.
+    """The state of a worker process, which it writes every few seconds; so readers know that it lives.
 
     Attributes:
         version: of Stoker.

@@ -82,7 +82,7 @@ class ControlThread:
                 self._serve(feed)
             finally:
                 self._leave(feed)
-        except BaseException as error:  # noqa: BLE001  # a worker that obeys no order must not look alive
+        except BaseException as error:  # noqa: BLE001  # a worker that takes no orders must not look alive
             self._on_crash(error)
 
     def _serve(self, feed: OrderFeed) -> None:

@@ -55,7 +55,7 @@ class WorkerProcess:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def status(self, state: WorkerState, *, control_offset: int, control_age_s: float) -> WorkerStatus:
-        """Its sign of life; whoever writes it adds what it does not understand."""
+        """The status of this process; the control thread adds the orders that it does not understand."""
         return WorkerStatus(
             id=self.worker_id,
             host=self.host,

@@ -20,8 +20,8 @@ from ..runners.forks import PROCESS
 CANCEL_SIGNAL: Final = signal.SIGRTMIN + 1 if hasattr(signal, "SIGRTMIN") else signal.SIGUSR1
 
 
-class Speaker(Protocol):
-    """What writes to the worker's pipe; an interrupt within a message would tear that."""
+class PipeWriter(Protocol):
+    """Writes to the worker's pipe; an interrupt amid a message would leave half of it there."""
 
     @property
     def is_amid_message(self) -> bool:
@@ -49,8 +49,8 @@ class JobCanceller:
     is interrupted once, and may clean up.
     """
 
-    def __init__(self, speaker: Speaker) -> None:
-        self._speaker = speaker
+    def __init__(self, writer: PipeWriter) -> None:
+        self._writer = writer
         self._cancelled: str | None = None
         self._running: str | None = None
         self._is_inside = self._was_interrupted = False
@@ -117,7 +117,7 @@ class JobCanceller:
         if not is_inside or not self.is_cancelled or self._was_interrupted:
             return
         self._was_interrupted = True
-        if self._speaker.is_amid_message:
-            self._speaker.interrupt_behind_message(JobCancelled)
+        if self._writer.is_amid_message:
+            self._writer.interrupt_behind_message(JobCancelled)
         else:
             raise JobCancelled

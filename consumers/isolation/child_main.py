@@ -42,7 +42,7 @@ from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
 from ..steps.results import RETURNED_NOTHING, Raised, Result, Returned, answer_to
 from . import child_flag
 from .child_cancel import JobCanceller, WatchedTask
-from .child_talk import PipedHeartbeats, Talk
+from .child_pipe import ChildPipe, PipedHeartbeats
 from .handlers import HandlerAddress, find_handler
 from .log_relay import log_over_pipe
 from .messages import (
@@ -109,11 +109,11 @@ class _ChildSlot(AsyncSlot):
 class Child:
     """Runs the jobs that the worker sends, and sends back what each answers; the worker decides what that leads to."""
 
-    def __init__(self, setup: Setup, talk: Talk, heard: SimpleQueue[object], canceller: JobCanceller) -> None:
+    def __init__(self, setup: Setup, to_worker: ChildPipe, heard: SimpleQueue[object], canceller: JobCanceller) -> None:
         addresses: tuple[HandlerAddress, ...] = pickle.loads(setup.addresses)
         self._queue = setup.queue
         self._addresses = {address.name: address for address in addresses}
-        self._talk = talk
+        self._pipe = to_worker
         self._heard = heard
         self._canceller = canceller
         self._handlers: dict[str, Callable[..., object]] = {}
@@ -123,14 +123,14 @@ class Child:
                 self._handler(address)
 
     def serve(self) -> None:
-        """Run jobs until told to leave."""
+        """Run jobs until the worker asks this child to end."""
         while isinstance(message := self._heard.get(), RunJob):
             self._canceller.begin(str(message.record))
-            self._talk.tell(BEGUN)
+            self._pipe.send(BEGUN)
             answer = self._answer(message)
             self._canceller.end()
             _flush()
-            self._talk.tell(Ended(answer))
+            self._pipe.send(Ended(answer))
         self._runner.close()
 
     def _answer(self, message: RunJob) -> Answer | None:
@@ -170,7 +170,7 @@ class Child:
             record=message.record,
             deadline_s=time.monotonic() + timeout_s,
             limits=RunLimits(timeout_s, math.inf, timeout_s),
-            heartbeats=PipedHeartbeats(self._talk),
+            heartbeats=PipedHeartbeats(self._pipe),
         )
 
     def _handler(self, address: HandlerAddress) -> Callable[..., object]:
@@ -258,24 +258,24 @@ def _prepare(main: Mapping[str, object]) -> None:
 
 
 def main(pipe: Connection) -> None:
-    """Be a child until told to leave; called by the line that the worker starts Python with."""
+    """Run as a child until the worker asks it to end; called by the line that the worker starts Python with."""
     child_flag.is_child = True
     setup = receive(pipe)
     _end_with(setup.parent_id)
     _leave_signals_to_the_worker()
     _dump_stacks_to(setup.stack_file)
-    talk, heard = Talk(pipe), SimpleQueue[object]()
-    log_over_pipe(setup.log_levels, talk.tell_log)
+    to_worker, heard = ChildPipe(pipe), SimpleQueue[object]()
+    log_over_pipe(setup.log_levels, to_worker.send_log)
     keep_loggers_on()
-    canceller = JobCanceller(talk)
+    canceller = JobCanceller(to_worker)
     canceller.install()
-    threading.Thread(target=talk.listen, args=(heard, canceller.cancel), name="stoker-listen", daemon=True).start()
+    threading.Thread(target=to_worker.listen, args=(heard, canceller.cancel), name="stoker-listen", daemon=True).start()
     try:
         _prepare(setup.main)
-        child = Child(setup, talk, heard, canceller)
-    except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker tells it
-        talk.tell(Unready(report_of(error)))
+        child = Child(setup, to_worker, heard, canceller)
+    except BaseException as error:  # noqa: BLE001  # the application's modules may raise anything; the worker logs it
+        to_worker.send(Unready(report_of(error)))
         sys.exit(1)
-    talk.tell(Ready(own_peak_bytes()))
+    to_worker.send(Ready(own_peak_bytes()))
     child.serve()
     logging.shutdown()

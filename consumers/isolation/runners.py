@@ -193,7 +193,7 @@ class IsolatedRunners(Runners[Slot]):
             if isinstance(slot, ChildSlot):
                 slot.child = child
             slot.begin(job.run, job_type.limits)
-            if self._is_stopping:  # too late for `stop` to see the job
+            if self._is_stopping:  # `interrupt` has looked at this slot already
                 slot.interrupt(job.run, "shutdown")
             try:
                 # An order may have come while the job waited for a child.

@@ -90,7 +90,7 @@ class RunHeartbeats:
             self._run.deadline_s = min(self.began_s + limits.timeout_s, self.last_s + limits.heartbeat_s)
 
     def progress(self, latest: JobProgress) -> None:
-        """Keep it for whoever looks at the worker, and for an event."""
+        """Keep the job's latest report, for inspections and for an event."""
         self.latest = latest
         self.has_news = True
         self.heartbeat()

@@ -18,8 +18,8 @@ from .restore import Restored, restore
 _LOGGER = logging.getLogger("stoker.ledger")
 
 RETRY_PAUSE_S: Final = 0.25
-MENDING_PAUSE_S: Final = 1.0
-"""Between two looks for what a person has to fix."""
+REPAIR_PAUSE_S: Final = 1.0
+"""Between two checks whether a person has made the missing partitions."""
 LOUD_AFTER_S: Final = 5.0
 """A leader that moves is back in a moment."""
 REPEAT_S: Final = 60.0
@@ -77,7 +77,7 @@ class Restoring:
                     return
                 waiting = [a for a in waiting if a.partition in missing.partitions]
                 complaint.note(missing)
-                self._stopping.wait(MENDING_PAUSE_S)
+                self._stopping.wait(REPAIR_PAUSE_S)
             except Unrestorable as error:
                 self._note_unrestorable(error, waiting, complaint)
                 self._stopping.wait(RETRY_PAUSE_S)

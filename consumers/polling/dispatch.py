@@ -46,10 +46,9 @@ class Dispatch:
     Attributes:
         queue: its name.
         cancels: those that stand in this process.
-        lanes: take records from the poll thread, and make them ready.
+        lanes: take records from the poll thread, and decide which of each key's is ready.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
-        lanes: decide which of a key's records may run now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
         waits: asks for the schemas that records wait for at the gates.

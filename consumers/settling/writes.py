@@ -61,9 +61,9 @@ def plan_writes(
 ) -> Writes:
     """Plan what settles an outcome.
 
-    An outcome is late if its partition was revoked meanwhile. A late one is settled only if it is true whoever owns
-    the partition: the job is done, or discarded itself. Any other is left to the present owner, to whom the record is
-    delivered again.
+    An outcome is late if its partition was revoked meanwhile. The settler writes a late one only if it is true for any
+    owner of the partition: the job is done, or has discarded itself. It leaves all others to the present owner, to whom
+    the record is delivered again.
     """
     if isinstance(outcome, Skipped | Interrupted):
         return NOTHING

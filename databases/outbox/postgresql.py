@@ -40,7 +40,7 @@ _SESSION: Final = (
 
 
 class PostgresqlOutbox(SqlOutbox):
-    """See OutboxTable. Whoever has lost the connection has lost the lead as well, so all goes through one."""
+    """See OutboxTable. A relay that loses its connection loses the lead as well, so all goes through one connection."""
 
     _MARK = "%s"
     _HEADERS = "CAST(o.headers AS text)"

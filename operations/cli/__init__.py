@@ -78,7 +78,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, asked: bool) -> 
     expose_value=False,
     allow_from_autoenv=False,
     callback=_print_version,
-    help="Print the version and end.",
+    help="Print the version and exit.",
 )
 @click.pass_context
 def main(

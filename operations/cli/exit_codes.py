@@ -22,7 +22,8 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "done, nothing to object to",
     ExitCode.FINDING: "a finding: drift, a broken rule or promise, a job that was not accepted",
     ExitCode.USAGE: "the command line, its input or the application it names is wrong",
-    ExitCode.UNREACHABLE: "Kafka, the Schema Registry or an inbox's database cannot be reached, or none is configured",
+    ExitCode.UNREACHABLE: "Kafka, the Schema Registry or the database of an inbox or outbox cannot be reached, or none "
+    "is configured",
     ExitCode.REFUSED: "refused, because it could lose data or order: the message names the flag that allows it",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
     ExitCode.OUTPUT_CLOSED: "ended early, since the reader of its output has closed it, as `head` does",

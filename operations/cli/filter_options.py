@@ -5,35 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .exit_codes import ExitCode
 from .failures import Failure
+from .parameters import INSTANT
 
 if TYPE_CHECKING:
     from ..stored_jobs.selection import Selection
 
 Command = TypeVar("Command", bound=Callable[..., object])
-
-
-class Instant(click.ParamType[datetime]):
-    """A point in time; `operations/instants.py` has its forms."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """Read the text; what is an instant already stays."""
-        from ..instants import parse_when
-
-        if isinstance(value, datetime):
-            return value
-        try:
-            return parse_when(str(value), datetime.now(UTC))
-        except ValueError as wrong:
-            self.fail(str(wrong), param, ctx)
 
 
 class JsonAssignment(click.ParamType[tuple[str, object]]):
@@ -53,8 +36,6 @@ class JsonAssignment(click.ParamType[tuple[str, object]]):
         except json.JSONDecodeError as wrong:
             self.fail(f"{written!r} is not JSON ({wrong}): texts need quotes, as in {path}='\"text\"'", param, ctx)
 
-
-INSTANT = Instant()
 
 _JOB_FILTERS = (
     click.option("--type", "job_types", multiple=True, metavar="NAME", help="Only jobs of this type; repeatable."),

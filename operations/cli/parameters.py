@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import click
 
@@ -24,6 +25,26 @@ class Duration(click.ParamType[timedelta]):
             self.fail(str(wrong), param, ctx)
 
 
+class Instant(click.ParamType[datetime]):
+    """A point in time; `operations/instants.py` has its forms."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read the text; what is an instant already stays."""
+        from ..instants import parse_when
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_when(str(value), datetime.now(UTC))
+        except ValueError as wrong:
+            self.fail(str(wrong), param, ctx)
+
+
+INSTANT: Final = Instant()
+
+
 class FromNow(click.ParamType[datetime | timedelta]):
     """A length of time from now, or a point in time."""
 
@@ -43,3 +64,8 @@ class FromNow(click.ParamType[datetime | timedelta]):
             return parse_when(text, datetime.now(UTC))
         except ValueError:
             self.fail(f"{text!r} is neither a length of time (2h) nor an instant (2026-01-31T08:00:00Z)", param, ctx)
+
+
+def instant_of(value: datetime | timedelta | None) -> datetime | None:
+    """The point in time that a value of `FromNow` names."""
+    return datetime.now(UTC) + value if isinstance(value, timedelta) else value

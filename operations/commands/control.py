@@ -10,8 +10,8 @@ from typing import Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.filter_options import INSTANT
 from ..cli.output import echo_line, print_json_line, print_table
+from ..cli.parameters import INSTANT
 from ..control.cancel_commands import cancel, uncancel
 from ..control.order_commands import ABOUT_JOBS, add_commands
 from ..control.reschedule_command import reschedule

@@ -38,7 +38,11 @@ MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": 
     help="Look at the outbox in this database as well: postgresql://user@host/name or sqlite:///path.",
 )
 @click.option(
-    "--outbox-table", envvar="STOKER_OUTBOX_TABLE", default="stoker_outbox", show_default=True, help="Its table."
+    "--outbox-table",
+    envvar="STOKER_OUTBOX_TABLE",
+    default="stoker_outbox",
+    show_default=True,
+    help="The outbox's table in that database.",
 )
 @pass_app
 @click.pass_context

@@ -12,9 +12,8 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
-from ..cli.filter_options import Instant
 from ..cli.output import echo_line, print_json
-from ..cli.parameters import Duration, FromNow
+from ..cli.parameters import Duration, FromNow, instant_of
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, CallOptions
@@ -40,7 +39,12 @@ def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[st
 @click.option("--id", "job_id", help="Job id; made up when not given. The same id runs once.")
 @click.option("--idempotency-key", help="Jobs with an equal one run once, whatever their ids.")
 @click.option("--delay", type=Duration(), help="Start the job only when so long has passed: 90s, 2h, 10d.")
-@click.option("--at", type=Instant(), help="Start the job only at this instant: 2026-03-01T08:00Z.")
+@click.option(
+    "--at",
+    type=FromNow(),
+    callback=lambda _context, _option, value: instant_of(value),
+    help="Start the job only then: at an instant (2026-03-01T08:00Z), or in 2h.",
+)
 @click.option("--expires", type=FromNow(), help="Drop the job when it has not started by then: 2h, or an instant.")
 @click.option("--source", help="Who publishes, for the record (ce_source).", default="/stoker/cli", show_default=True)
 @click.option(

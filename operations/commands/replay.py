@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.filter_options import INSTANT, job_filters, selection_of, stored_job_failures
+from ..cli.filter_options import job_filters, selection_of, stored_job_failures
+from ..cli.parameters import INSTANT
 from ..cli.publishing import (
     Manner,
     Printer,

@@ -194,7 +194,7 @@ def trigger(app: AppContext, *, name: str, reason: str, operator: str | None, as
         echo_line(f"{receipt.job_id} is at {receipt.topic}/{receipt.partition}/{receipt.offset}")
 
 
-@schedules.command(short_help="Let a schedule be gone.")
+@schedules.command(short_help="Remove a schedule.")
 @click.argument("name")
 @who_options
 @pass_app

@@ -90,8 +90,9 @@ def _allowed(
 def topology() -> None:
     """Bring the cluster's topics to what the application declares, and keep them there.
 
-    A queue has a main topic, one topic for each retry tier, one for its dead letters, one for its ledger
-    and one for its progress. The pipeline has two more, for schemas and for the life of jobs.
+    A queue has a main topic, a topic for each retry tier and each of three classes of delay, and one each for carried
+    jobs, dead letters, its ledger and its progress. The pipeline has topics of its own for schemas, events, orders
+    (control), the workers' status, the audit trail and schedules.
     """
 
 

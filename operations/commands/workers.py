@@ -27,8 +27,8 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     was silent for 60 s is shown as silent: it was killed, hangs, or is cut off from the brokers.
 
     QUEUES has the partitions of each queue that the worker has, BUSY its jobs that run and how many could, HEARD the
-    last sign of life. ORDERS shows whether the worker knows all orders: how old its knowledge is, if it cannot read
-    them, or how many it does not understand, since its Stoker is older than that of the operator.
+    age of its last status. ORDERS shows whether the worker knows all orders: how old its knowledge is, if it cannot
+    read them, or how many it does not understand, since its Stoker is older than that of the operator.
 
     \b
     Examples:

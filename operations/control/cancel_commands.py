@@ -32,7 +32,6 @@ _FILTERS: Final = (
     click.option(
         "--older-than",
         type=FromNow(),
-        metavar="DURATION|INSTANT",
         help="Jobs that were enqueued so long ago, or before this instant.  [default: before now]",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -13,7 +13,7 @@ from ..cli.app import AppContext
 from ..cli.exit_codes import ExitCode
 from ..cli.failures import Failure
 from ..cli.output import echo_line, print_json_line
-from ..cli.parameters import Duration, FromNow
+from ..cli.parameters import Duration, FromNow, instant_of
 
 if TYPE_CHECKING:
     from ...producers.control import Answer, Answers, Control, OrderReceipt
@@ -103,11 +103,6 @@ class Giving:
 def giving_of(options: dict[str, Any]) -> Giving:
     """Take the options of `GIVING` out of those of the command."""
     return Giving(**{name: options.pop(name) for name in ("reason", "operator", "wait", "timeout", "as_json")})
-
-
-def instant_of(until: datetime | timedelta | None) -> datetime | None:
-    """When that is."""
-    return datetime.now(UTC) + until if isinstance(until, timedelta) else until
 
 
 def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:

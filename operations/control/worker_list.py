@@ -1,4 +1,4 @@
-"""Workers as they are shown: each with what it does, its last sign of life, and which orders it has taken."""
+"""Workers as they are shown: what each does, how old its last status is, and which orders it has taken."""
 
 from __future__ import annotations
 

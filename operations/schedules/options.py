@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ..cli.filter_options import Instant
-from ..cli.parameters import Duration
+from ..cli.parameters import INSTANT, Duration
 
 if TYPE_CHECKING:
     from ...topology.declaration.job_type import AnyJobType, JobCall
@@ -32,8 +31,8 @@ _WHEN: Final = (
     ),
     click.option("--tz", metavar="ZONE", help="The time zone of --cron, such as Europe/Berlin.  [default: UTC]"),
     click.option("--every", type=Duration(), help="Fire at equal intervals: 30s, 5m, 1d."),
-    click.option("--start", type=Instant(), help="The first instant at which it may fire; --every counts from it."),
-    click.option("--end", type=Instant(), help="The last instant at which it may fire."),
+    click.option("--start", type=INSTANT, help="The first instant at which it may fire; --every counts from it."),
+    click.option("--end", type=INSTANT, help="The last instant at which it may fire."),
     click.option("--jitter", type=Duration(), help="Enqueue each job up to so much later, by chance."),
 )
 _HOW: Final = (

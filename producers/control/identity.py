@@ -1,4 +1,4 @@
-"""Whoever orders is known: the operator's name and host."""
+"""Who gives an order: the operator's name and host."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """`OrderWriter`: writes orders to the control topic and to the audit topic, in one Kafka transaction.
 
-An order without its trace in the audit topic, or the reverse, is never seen. Each writer has a transactional id of its
-own, so that operators do not shut each other out. An order may be written twice, with the same order id: it stands
-once.
+No reader sees an order without its audit record, or the reverse. Each writer has a transactional id of its own, so that
+operators do not shut each other out. An order may be written twice, with the same order id: it stands once.
 """
 
 from __future__ import annotations

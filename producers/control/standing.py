@@ -102,7 +102,7 @@ def read_standing_orders(
 def read_given_orders(
     pipeline: Pipeline, cluster: ClusterSettings, since_s: float | None = None
 ) -> Iterator[GivenOrder]:
-    """All orders ever given, the oldest first, as long as they are kept. Raises as `read_log`."""
+    """Read the orders and changes of schedules that the audit topic keeps, the oldest first. Raises as `read_log`."""
     for message in read_log(cluster, pipeline.audit_topic, since_s=since_s):
         order = _order_of(message)
         if order is not None:

@@ -1,4 +1,4 @@
-"""`ChangeWriter`: writes changes of schedules with their traces on the audit topic, in one transaction."""
+"""`ChangeWriter`: writes changes of schedules with their audit records, in one transaction."""
 
 from __future__ import annotations
 

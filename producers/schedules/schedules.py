@@ -1,7 +1,7 @@
 """`Schedules`: makes, changes, looks at and triggers the schedules of a pipeline.
 
-A change and its trace on the audit topic are one transaction, and there is nothing else to be kept in step: the worker
-that fires reads the schedules themselves.
+A change and its record on the audit topic are one transaction, and nothing else must be kept in step: the worker that
+fires reads the schedules themselves.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Schedules:
         ]
 
     def remove(self, name: str, *, reason: str = "") -> None:
-        """Let a schedule be gone; jobs that it has enqueued run."""
+        """Remove a schedule; jobs that it has enqueued run."""
         old = self._own_record(name)
         self._write(_tombstones(self._pipeline, old), [self._audit("remove", old, self._by(name, reason))])
 
@@ -277,7 +277,7 @@ class Schedules:
         return view_of(self._read(), record, self._clock())
 
     def _write(self, records: list[TransactionRecord], audits: list[TransactionRecord]) -> list[RecordPlace]:
-        """Write; whoever reads the schedules after that sees them."""
+        """Write, and wait until the schedules that this object reads include the change."""
         self._check_ready()
         places = self._changes.write(records, audits)
         offsets = [place.offset for place in places if place.topic == self._pipeline.schedules_topic]

@@ -104,7 +104,7 @@ def violations(versions: Sequence[Schema], new: Schema, mode: Compatibility) -> 
 def collisions(old: Schema, new: Schema) -> list[Break]:
     """Find what makes two schemas differ that have one fingerprint.
 
-    The canonical form leaves logical types out, so payloads of both carry the same fingerprint; whoever reads a
+    The canonical form leaves logical types out, so payloads of both carry the same fingerprint. A reader that decodes a
     decimal by the other's scale gets another number. No mode allows it.
     """
     before, after = Codec(old), Codec(new)

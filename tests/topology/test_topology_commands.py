@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from stoker.operations.cli import main
 from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
+from stoker.topology.declaration.topics import Role
 from support.waiting import wait_until
 
 DELAYS = ("mails.delay.short", "mails.delay.medium", "mails.delay.long")
@@ -201,6 +202,12 @@ def test_show_prints_what_a_queue_declares_against_crashes_and_retries(declare: 
     assert "quarantine after 1 crash; session timeout 10s" in shown.stdout
     (queue,) = _data(CliRunner().invoke(main, ["-A", application, "topology", "show", "--json"]))["queues"]
     assert (queue["ordering"], queue["crash_limit"], queue["session_timeout_s"]) == ("strict", 1, 10.0)
+
+
+def test_the_help_names_all_kinds_of_topics() -> None:
+    """A person who reads the help before `apply` learns of every kind of topic that it makes."""
+    shown = CliRunner().invoke(main, ["topology", "--help"]).output
+    assert not [role for role in Role if role.value not in shown]
 
 
 def test_show_as_json(declare: Callable[..., str], namespace: str) -> None:

@@ -228,7 +228,7 @@ class Administration:
     def grow(self, partitions: Mapping[str, int]) -> dict[str, str]:
         """Give topics more partitions, {topic: number}; returns {topic: why not}.
 
-        One that has them by now is no failure. Nor is one that has more: whoever waits for the number will see it.
+        A topic that has them by now is no failure, nor is one that has more: its partitions are there.
         """
         if not partitions:
             return {}

@@ -109,7 +109,7 @@ class Pipeline:
 
     @property
     def audit_topic(self) -> str:
-        """The topic of all orders ever given."""
+        """The topic of the audit trail: each order and each change of a schedule, kept for 400 days."""
         return names.audit_topic(self.namespace)
 
     @property

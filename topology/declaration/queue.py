@@ -33,7 +33,7 @@ class LedgerWindow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """One queue: a main topic, its retry tiers, delays, dead letters, ledger and progress, worked on by one group.
+    """One queue: the topics of its jobs, its dead letters, ledger and progress, processed by one consumer group.
 
     Attributes:
         namespace: prefix of all its topics, the pipeline's.
@@ -41,8 +41,8 @@ class Queue:
         partitions: how far it spreads over workers; all its topics have as many. Changing it
             moves keys to other partitions, so choose with room to grow.
         replication: copies of each record; None takes the cluster's default.
-        retention: how long main, retry and delay topics keep a record; a job that waits longer is lost, so it must
-            exceed the longest outage you want to survive.
+        retention: how long the topics of its jobs keep a record. Workers write waiting jobs again before that; while
+            no worker runs, older jobs are lost, so it must exceed the longest outage you want to survive.
         dead_retention: how long dead letters are kept.
         tiers: the delays of the retry topics, ascending.
         ordering: "key" runs the jobs of a key one at a time in their order, where a job that waits in a retry tier is
@@ -59,7 +59,7 @@ class Queue:
         crash_limit: a job during whose runs a process has died so often is quarantined among the dead letters; below
             it, it runs again, at no attempt's cost.
         ledger: the window of remembered jobs.
-        session_timeout: how soon the group misses a worker that was killed, whose partitions stand still until then;
+        session_timeout: how soon the group detects that a worker was killed; its partitions stand still until then.
             None leaves it to the brokers, 45 s by default. Less than that needs
             `group.consumer.min.session.timeout.ms` on the brokers.
         owner, description: for the catalogue.

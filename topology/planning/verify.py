@@ -31,9 +31,9 @@ _COMPACTED_ONLY: Final = {
     Role.SCHEDULES: "schedules",
 }
 _OF_WORKERS: Final = frozenset({Role.CONTROL, Role.WORKERS, Role.SCHEDULES})
-"""A worker starts with these only: it obeys orders, answers them, and fires schedules."""
+"""A worker starts only with these: it takes and answers orders, and fires schedules."""
 _BESIDE_JOBS: Final = frozenset({Role.EVENTS, Role.AUDIT})
-"""Jobs run without anybody hearing of them."""
+"""Jobs run without these, but no event or audit record of them is written."""
 _MAY_FORGET: Final = _BESIDE_JOBS | {Role.WORKERS}
 
 

@@ -111,7 +111,7 @@ def workers_topic(namespace: str) -> str:
 
 
 def audit_topic(namespace: str) -> str:
-    """Name the topic of all orders ever given."""
+    """Name the topic of the audit trail: each order and each change of a schedule."""
     return f"{namespace}{AUDIT_SUFFIX}"
 
 

@@ -16,9 +16,9 @@ from typing import cast
 
 import pytest
 
-from stoker.consumers.isolation import child_talk
+from stoker.consumers.isolation import child_pipe
+from stoker.consumers.isolation.child_pipe import ChildPipe
 from stoker.consumers.isolation.child_slot import ChildSlot
-from stoker.consumers.isolation.child_talk import Talk
 from stoker.consumers.isolation.log_relay import PipeHandler
 from stoker.consumers.isolation.messages import HEARTBEAT, Ended, FromChild, Heartbeat, LogLine, receive, send, write
 from stoker.consumers.job.answers import Answer
@@ -31,17 +31,17 @@ RECORD = logging.LogRecord("isolated", logging.ERROR, __file__, 1, "amid that", 
 
 
 @pytest.fixture
-def talk_and_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Talk, Connection]]:
+def pipe_and_far(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ChildPipe, Connection]]:
     """A child's side, and what the worker would read from."""
     monkeypatch.setattr(os, "register_at_fork", lambda **_: None)
     near, far = Pipe()
     with near, far:
-        yield Talk(near), far
+        yield ChildPipe(near), far
 
 
-def heard_from(talk: Talk, far: Connection, message: FromChild, count: int) -> list[type]:
+def heard_from(pipe: ChildPipe, far: Connection, message: FromChild, count: int) -> list[type]:
     """Say something in a thread of its own; what kinds of messages come then."""
-    threading.Thread(target=talk.tell, args=(message,), daemon=True).start()
+    threading.Thread(target=pipe.send, args=(message,), daemon=True).start()
     heard: list[type] = []
     while len(heard) < count and far.poll(5):
         heard.append(type(receive(far)))
@@ -97,19 +97,19 @@ class _LogsWhenPickled:
         return int, ()
 
 
-def test_a_child_can_log_while_a_message_is_pickled(talk_and_far: tuple[Talk, Connection]) -> None:
+def test_a_child_can_log_while_a_message_is_pickled(pipe_and_far: tuple[ChildPipe, Connection]) -> None:
     """A collection can begin there, and an object of the application's log its end: that must not wait for itself."""
-    talk, far = talk_and_far
-    message = Ended(cast(Answer, _LogsWhenPickled(PipeHandler(talk.tell_log))))
-    assert heard_from(talk, far, message, 2) == [LogLine, Ended]
+    pipe, far = pipe_and_far
+    message = Ended(cast(Answer, _LogsWhenPickled(PipeHandler(pipe.send_log))))
+    assert heard_from(pipe, far, message, 2) == [LogLine, Ended]
 
 
 def test_a_child_can_log_while_a_message_is_written(
-    talk_and_far: tuple[Talk, Connection], monkeypatch: pytest.MonkeyPatch
+    pipe_and_far: tuple[ChildPipe, Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the thread that writes, and in another that came meanwhile: neither waits for the other for ever."""
-    talk, far = talk_and_far
-    handler = PipeHandler(talk.tell_log)
+    pipe, far = pipe_and_far
+    handler = PipeHandler(pipe.send_log)
     is_first = iter([True])
 
     def write_and_be_interrupted(pipe: Connection, packed: bytes) -> None:
@@ -120,8 +120,8 @@ def test_a_child_can_log_while_a_message_is_written(
             handler.handle(RECORD)
         write(pipe, packed)
 
-    monkeypatch.setattr(child_talk, "write", write_and_be_interrupted)
-    assert heard_from(talk, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
+    monkeypatch.setattr(child_pipe, "write", write_and_be_interrupted)
+    assert heard_from(pipe, far, HEARTBEAT, 3) == [Heartbeat, LogLine, LogLine]
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError])

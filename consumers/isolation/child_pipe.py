@@ -1,4 +1,4 @@
-"""`Talk`: the child's side of the pipe to its worker, and `PipedHeartbeats`, which pass on those of a job."""
+"""`ChildPipe`: the child's end of the pipe to its worker; `PipedHeartbeats` sends a job's heartbeats through it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from .messages import (
 HEARTBEAT_INTERVAL_S: Final = 0.02
 
 
-class Talk:
-    """The child's side of the pipe; any thread may speak.
+class ChildPipe:
+    """The child's end of the pipe; safe to call from all threads.
 
     Attributes:
-        should_stop: whether the worker wants the job that runs to end by itself.
+        should_stop: whether the worker has asked the running job to end by itself.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -51,19 +51,19 @@ class Talk:
         os.set_inheritable(pipe.fileno(), False)
         os.register_at_fork(after_in_child=self._forked)
 
-    def tell(self, message: FromChild) -> None:
+    def send(self, message: FromChild) -> None:
         """Send one message.
 
-        Also where a collection or a signal handler has interrupted this, and logs: what comes while the same thread
-        writes is written after that.
+        A garbage collection or a signal handler may interrupt this call and log: the pipe then writes that message
+        after this one.
         """
         packed = pack(message)  # without the lock, since the application's classes take part
         if threading.current_thread() is not threading.main_thread():
-            self._tell(packed)
+            self._write_next(packed)
             return
         self._amid += 1
         try:
-            self._tell(packed)
+            self._write_next(packed)
         finally:
             self._amid -= 1
         if self._postponed is not None and not self._amid:
@@ -79,7 +79,7 @@ class Talk:
         """Raise the error in the main thread when the message is written."""
         self._postponed = error
 
-    def _tell(self, packed: bytes) -> None:
+    def _write_next(self, packed: bytes) -> None:
         with self._lock:
             self._packed.append(packed)
             while self._packed and not self._is_writing:
@@ -93,17 +93,17 @@ class Talk:
         finally:
             self._is_writing = False
 
-    def tell_log(self, attributes: bytes) -> None:
+    def send_log(self, attributes: bytes) -> None:
         """Send a log record."""
-        self.tell(LogLine(attributes))
+        self.send(LogLine(attributes))
 
     def listen(self, heard: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
-        """Pass on what the worker says, in a thread of its own; end everything when the worker is gone."""
+        """Receive the worker's messages, in a thread of its own; kill this process and its jobs' when the pipe ends."""
         try:
             while True:
                 message = receive(self._pipe)
                 if isinstance(message, AskFrames):
-                    self.tell(Frames(main_frames()))
+                    self.send(Frames(main_frames()))
                     continue
                 self.should_stop = isinstance(message, ShouldStop | CancelJob)
                 if isinstance(message, CancelJob):
@@ -123,7 +123,7 @@ class Talk:
 
 
 def main_frames() -> tuple[str, ...]:
-    """Where the thread is that runs the jobs."""
+    """The stack of the thread that runs the jobs, the innermost call last."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     frames = [found for found, _ in traceback.walk_stack(frame)][::-1]
     return tuple(f"{found.f_code.co_filename}:{found.f_lineno} {found.f_code.co_qualname}" for found in frames)
@@ -132,22 +132,22 @@ def main_frames() -> tuple[str, ...]:
 class PipedHeartbeats:
     """The heartbeats of a job in a child: the worker repeats each on its own `Run`."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
-        self._told_s = 0.0
+    def __init__(self, pipe: ChildPipe) -> None:
+        self._pipe = pipe
+        self._sent_at_s = 0.0
 
     @property
     def should_stop(self) -> bool:
-        """What the worker has said."""
-        return self._talk.should_stop
+        """Whether the worker has asked the job to end by itself."""
+        return self._pipe.should_stop
 
     def heartbeat(self) -> None:
-        """Pass it on, unless that was done a moment ago."""
+        """Send a heartbeat, at most one in `HEARTBEAT_INTERVAL_S`."""
         now_s = time.monotonic()
-        if now_s - self._told_s >= HEARTBEAT_INTERVAL_S:
-            self._told_s = now_s
-            self._talk.tell(HEARTBEAT)
+        if now_s - self._sent_at_s >= HEARTBEAT_INTERVAL_S:
+            self._sent_at_s = now_s
+            self._pipe.send(HEARTBEAT)
 
     def progress(self, latest: JobProgress) -> None:
-        """Pass it on."""
-        self._talk.tell(Progressed(latest))
+        """Send the job's report."""
+        self._pipe.send(Progressed(latest))
