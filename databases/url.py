@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from .errors import DatabaseDriverMissing, DatabaseUnreachable, DatabaseUrlInvalid
+from .driver import is_table_missing
+from .errors import DatabaseDriverMissing, DatabaseRefused, DatabaseUnreachable, DatabaseUrlInvalid
 from .sql import Dialect
 
 CONNECT_TIMEOUT_S: Final = 10
@@ -66,6 +69,38 @@ def open_sqlite(url: str) -> sqlite3.Connection:
         raise DatabaseUnreachable(
             f"{path} cannot be opened: {refused}; check the path and its permissions"
         ) from refused
+
+
+def open_database(url: str, *, autocommit: bool = False) -> Any:  # a connection of psycopg's or sqlite3's
+    """Connect to the database that a URL names; raises as `open_postgresql`."""
+    if dialect_of(url) == "postgresql":
+        return open_postgresql(url, autocommit=autocommit)
+    connection = open_sqlite(url)
+    if autocommit:
+        connection.isolation_level = None
+    return connection
+
+
+@contextmanager
+def explained_errors(dialect: Dialect, kind: str, table: str, missing: Callable[[str], Exception]) -> Iterator[None]:
+    """Raise errors of the driver's as errors that a command explains.
+
+    Args:
+        kind: whose table it is, such as `outbox`; `stoker <kind> create` creates it.
+        missing: the error for a table that is not there.
+
+    Raises:
+        DatabaseRefused: a right or the schema is missing, or the table is of another shape.
+    """
+    try:
+        yield
+    except database_errors(dialect) as error:
+        if is_table_missing(error):
+            raise missing(table) from error
+        raise DatabaseRefused(
+            f"the database refused a statement on the {kind} {table}: {str(error).rstrip()}. Grant the right, "
+            f"or create the schema or table that is missing (`stoker {kind} create`)"
+        ) from error
 
 
 def database_errors(dialect: Dialect) -> type[Exception]:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from ..consumers.inbox import DEFAULT_TABLE, Dialect, InboxTableMissing, table_ddl
-from ..databases import DatabaseRefused, is_table_missing, quoted, table_parts
-from ..databases.url import database_errors, dialect_of, open_postgresql, open_sqlite
+from ..databases import quoted, table_parts
+from ..databases.url import dialect_of, explained_errors, open_database
 
 BATCH_ROWS: Final = 5_000
 
@@ -40,28 +40,20 @@ class _Connection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class InboxTable:
-    """An inbox's table on an open connection."""
+    """An inbox's table on an open connection; `open_table` explains the driver's errors."""
 
     connection: _Connection
     dialect: Dialect
     name: str
 
     def create(self) -> None:
-        """Create the table and its index, which changes nothing where they are there.
-
-        Raises:
-            DatabaseRefused: a right or the schema is missing.
-        """
+        """Create the table and its index, which changes nothing where they are there."""
         for statement in filter(str.strip, table_ddl(self.dialect, self.name).split(";")):
             self._run(statement)
         self.connection.commit()
 
     def status(self) -> list[QueueRows]:
-        """What it holds, by queue.
-
-        Raises:
-            InboxTableMissing: there is no such table.
-        """
+        """What it holds, by queue."""
         sql = (
             f"SELECT queue, count(*), min(done_at), max(done_at) FROM {quoted(self.name)} GROUP BY queue ORDER BY queue"
         )
@@ -71,20 +63,12 @@ class InboxTable:
         ]
 
     def count_older(self, than: datetime) -> int:
-        """How many rows a prune would delete.
-
-        Raises:
-            InboxTableMissing: there is no such table.
-        """
+        """How many rows a prune would delete."""
         sql = f"SELECT count(*) FROM {quoted(self.name)} WHERE done_at < {self._mark}"
         return int(self._run(sql, self._told(than)).fetchone()[0])
 
     def prune(self, older_than: datetime, batch_rows: int = BATCH_ROWS) -> Iterator[int]:
-        """Delete rows in batches, each a transaction of its own, so that no worker waits long; gives each one's size.
-
-        Raises:
-            InboxTableMissing: there is no such table.
-        """
+        """Delete rows in batches, each a transaction of its own, so that no worker waits long; gives their sizes."""
         row, name = ("ctid" if self.dialect == "postgresql" else "rowid"), quoted(self.name)
         old = f"SELECT {row} FROM {name} WHERE done_at < {self._mark} LIMIT {batch_rows:d}"
         found = f"= ANY(ARRAY({old}))" if self.dialect == "postgresql" else f"IN ({old})"
@@ -96,15 +80,7 @@ class InboxTable:
                 yield deleted
 
     def _run(self, sql: str, *values: object) -> Any:
-        try:
-            return self.connection.execute(sql, values)
-        except database_errors(self.dialect) as error:
-            if is_table_missing(error):
-                raise InboxTableMissing(self.name) from error
-            raise DatabaseRefused(
-                f"the database refused a statement on the inbox {self.name}: {str(error).rstrip()}. Grant the right, "
-                "or create the schema or table that is missing (`stoker inbox create`)"
-            ) from error
+        return self.connection.execute(sql, values)
 
     @property
     def _mark(self) -> str:
@@ -127,12 +103,13 @@ def open_table(url: str, table: str = DEFAULT_TABLE) -> Iterator[InboxTable]:
         DatabaseUrlInvalid: the URL is of no use; it is not in the message, since it may hold a password.
         DatabaseDriverMissing: psycopg is not installed.
         DatabaseUnreachable: the database does not answer, or lets nobody in.
+        InboxTableMissing: there is no such table.
+        DatabaseRefused: the database refused a statement.
         InvalidTableName: a table cannot be called so.
     """
     table_parts(table)
     dialect = dialect_of(url)
-    connection = open_postgresql(url) if dialect == "postgresql" else open_sqlite(url)
-    with closing(connection):
+    with closing(open_database(url)) as connection, explained_errors(dialect, "inbox", table, InboxTableMissing):
         yield InboxTable(connection, dialect, table)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ..databases import DatabaseRefused, OutboxTableMissing, is_table_missing
+from ..databases import OutboxTableMissing
 from ..databases.outbox.opening import open_outbox_table
 from ..databases.outbox.rows import OutboxStatus, OutboxTable
 from ..databases.outbox.table import DEFAULT_TABLE
-from ..databases.url import database_errors, dialect_of
+from ..databases.url import dialect_of, explained_errors
 
 WORKING_WITHIN: Final = timedelta(seconds=15)
 """A relay writes a note every second; one that is silent for longer is gone, or cannot reach the database."""
@@ -33,18 +33,9 @@ def open_outbox(url: str, table: str = DEFAULT_TABLE) -> Iterator[OutboxTable]:
         DatabaseRefused: the database refused a statement.
         InvalidTableName: a table cannot be called so.
     """
-    opened = open_outbox_table(url, table)
-    try:
+    explained = explained_errors(dialect_of(url), "outbox", table, OutboxTableMissing)
+    with closing(open_outbox_table(url, table)) as opened, explained:
         yield opened
-    except database_errors(dialect_of(url)) as error:
-        if is_table_missing(error):
-            raise OutboxTableMissing(table) from error
-        raise DatabaseRefused(
-            f"the database refused a statement on the outbox {table}: {str(error).rstrip()}. Grant the right, "
-            "or create the schema or table that is missing (`stoker outbox create`)"
-        ) from error
-    finally:
-        opened.close()
 
 
 def create_outbox(url: str, table: str = DEFAULT_TABLE) -> None:

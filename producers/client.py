@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -104,6 +105,14 @@ def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
     except (KafkaException, TypeError) as refusal:
         fault = refused_option(refusal, config)
     raise SettingRefused(fault.option, fault.reason)  # without a cause, which may show values
+
+
+def disconnect(producer: Producer, within_s: float) -> None:
+    """Let what was sent be confirmed, for so long at the most, and give up on the rest."""
+    with suppress(KafkaException):
+        producer.flush(within_s)
+    producer.purge()
+    producer.poll(0)
 
 
 class LogRelay:

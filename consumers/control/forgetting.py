@@ -6,13 +6,12 @@ import logging
 import socket
 import time
 import uuid
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...producers.client import Outage, connect, producer_config
+from ...producers.client import Outage, connect, disconnect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import encode_order
 from ...topology import ClusterSettings
@@ -60,10 +59,7 @@ class Forgetter:
         """Let what was written be confirmed, for so long at the most."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaException):
-                producer.flush(within_s)
-            producer.purge()
-            producer.poll(0)
+            disconnect(producer, within_s)
 
     def _write(self, some: list[tuple[bytes, str]]) -> None:
         try:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from ...producers.client import Outage, connect, producer_config
+from ...producers.client import Outage, connect, disconnect, producer_config
 from ...producers.control.log_reader import PARTITION
 from ...schemas.control_records import WorkerStatus, encode_status
 from ...topology import ClusterSettings
@@ -59,10 +58,7 @@ class StatusWriter:
         """Let what was sent be confirmed, for so long at the most."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaException):
-                producer.flush(within_s)
-            producer.purge()
-            producer.poll(0)
+            disconnect(producer, within_s)
 
     def _connected(self) -> Producer:
         if self._producer is None:
