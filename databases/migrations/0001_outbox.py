@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import migrations
 
-from ..outbox.table import DEFAULT_TABLE, relay_table, table_ddl
+from ..outbox.table import DEFAULT_TABLE, relay_table, table_statements
 from ..sql import quoted
 
 
@@ -14,10 +14,8 @@ def create(_apps: Any, schema_editor: Any) -> None:
     """Run the statements that `stoker outbox create --print` prints."""
     vendor = schema_editor.connection.vendor
     with schema_editor.connection.cursor() as cursor:
-        if vendor == "postgresql":
-            cursor.execute(table_ddl("postgresql"))
-        elif vendor == "sqlite":
-            for statement in filter(str.strip, table_ddl("sqlite").split(";")):
+        if vendor in {"postgresql", "sqlite"}:
+            for statement in table_statements(vendor):
                 cursor.execute(statement)
 
 

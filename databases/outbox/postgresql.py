@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 
 from ..errors import DatabaseError, DatabaseRefused, OutboxTableMissing
 from ..sql import quoted
-from ..url import open_postgresql
+from ..url import open_database
 from .queries import SqlOutbox
 from .table import CHANNEL, LEAD_LOCK, SLEEP_LOCK, table_ddl
 
@@ -45,15 +45,12 @@ class PostgresqlOutbox(SqlOutbox):
     _MARK = "%s"
     _HEADERS = "CAST(o.headers AS text)"
     _NOW = "clock_timestamp()"
-    _COMMITTED = (
-        "CASE WHEN current_setting('track_commit_timestamp')::boolean "
-        "THEN CAST(EXTRACT(epoch FROM pg_xact_commit_timestamp(o.xmin)) AS float8) END"
-    )
+    _PLACE = "COALESCE(o.place, o.id)"
 
     def __init__(self, url: str, table: str) -> None:
         super().__init__(table)
         self._url = url
-        self._connection: psycopg.Connection[Any] = open_postgresql(url, autocommit=True)
+        self._connection: psycopg.Connection[Any] = open_database(url, autocommit=True)
         self._cursor = self._connection.cursor(binary=True, row_factory=tuple_row)
         self._leads = self._sleeps = False
         self._awake_until_s = 0.0
@@ -75,10 +72,6 @@ class PostgresqlOutbox(SqlOutbox):
 
     def _size_bytes(self) -> int | None:
         return int(self._run(f"SELECT pg_total_relation_size('{quoted(self.name)}')").fetchone()[0])
-
-    def _in_order_of_commits(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Where the server tracks it; transactions that overlap may commit in another order than that of their ids."""
-        return sorted(rows, key=lambda row: row[-1] or 0.0)
 
     def create(self) -> None:
         """See OutboxTable."""
@@ -133,8 +126,7 @@ class PostgresqlOutbox(SqlOutbox):
         """
         began_s = time.monotonic()
         try:
-            connection = open_postgresql(self._url, autocommit=True)
-            with connection:
+            with open_database(self._url, autocommit=True) as connection:
                 connection.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE, INDEX_CLEANUP ON) {quoted(self.name)}")
         except (DatabaseError, psycopg.Error) as error:
             _LOGGER.debug("outbox %s: not vacuumed: %s", self.name, error)

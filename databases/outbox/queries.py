@@ -28,7 +28,8 @@ class SqlOutbox(ABC):
     _MARK: ClassVar[str]
     _HEADERS: ClassVar[str]
     _NOW: ClassVar[str]
-    _COMMITTED: ClassVar[str] = "0"
+    _PLACE: ClassVar[str] = "o.id"
+    """What rows are ordered by."""
 
     def __init__(self, table: str) -> None:
         self.name = table
@@ -37,9 +38,9 @@ class SqlOutbox(ABC):
         blocked = _OF_KEY.format(**self._words, and_failed=" AND f.tries > 0")
         columns = _COLUMNS.format(headers=self._HEADERS)
         self._read = (
-            f"SELECT {columns}, {behind}, {self._COMMITTED} FROM {quoted(table)} o "
+            f"SELECT {columns}, {behind} FROM {quoted(table)} o "
             f"WHERE o.aside_at IS NULL AND NOT {self._in('o.id')} "
-            f"AND NOT {self._in('o.topic')} ORDER BY o.id LIMIT {self._MARK}"
+            f"AND NOT {self._in('o.topic')} ORDER BY {self._PLACE} LIMIT {self._MARK}"
         )
         self._read_failed = (
             f"SELECT {columns}, 1 = 0 FROM {quoted(table)} o WHERE o.tries > 0 AND o.aside_at < {self._MARK} "
@@ -76,11 +77,7 @@ class SqlOutbox(ABC):
     def read(self, limit: int, without: Collection[int], without_topics: Collection[str]) -> list[OutboxRow]:
         """See OutboxTable."""
         found = self._run(self._read, self._set(without), self._set(without_topics), limit)
-        return [OutboxRow._make(row[:-1]) for row in self._in_order_of_commits(found.fetchall())]
-
-    def _in_order_of_commits(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Rows as far as the database knows the order; otherwise that of their ids."""
-        return rows
+        return [OutboxRow._make(row) for row in found.fetchall()]
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """See OutboxTable."""

@@ -111,7 +111,7 @@ class OutboxTable(Protocol):
         """Let another relay work."""
 
     def read(self, limit: int, without: Collection[int], without_topics: Collection[str]) -> list[OutboxRow]:
-        """Read the first rows that are visible and not aside, in the order of their ids."""
+        """Read the first rows that are visible and not aside, in the order of their commits within a key."""
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """Read rows that could not be published, and were tried longer ago than the pause."""

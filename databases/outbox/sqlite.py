@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,10 @@ from typing import Any, Final
 
 from ..errors import OutboxTableMissing
 from ..sql import table_parts
-from ..url import open_sqlite
+from ..url import open_database
 from .queries import SqlOutbox
 from .rows import Beat
-from .table import relay_table, table_ddl
+from .table import relay_table, table_statements
 
 LOOK_EVERY_S: Final = 0.02
 LEASE_S: Final = 5.0
@@ -30,8 +31,7 @@ class SqliteOutbox(SqlOutbox):
 
     def __init__(self, url: str, table: str) -> None:
         super().__init__(table)
-        self._connection = open_sqlite(url)
-        self._connection.isolation_level = None
+        self._connection: sqlite3.Connection = open_database(url, autocommit=True)
         self._renewed_at_s = float("-inf")
 
     def _run(self, sql: str, *values: object) -> Any:
@@ -51,7 +51,7 @@ class SqliteOutbox(SqlOutbox):
 
     def create(self) -> None:
         """See OutboxTable."""
-        for statement in filter(str.strip, table_ddl("sqlite", self.name).split(";")):
+        for statement in table_statements("sqlite", self.name):
             self._run(statement)
 
     def prepare(self) -> None:

@@ -1,7 +1,7 @@
 """The outbox: jobs in a table of the application's database, enqueued by its transactions, and their relay to Kafka."""
 
 from ...databases import NoTransaction, OutboxTableMissing
-from ...databases.outbox.table import DEFAULT_TABLE, table_ddl
+from ...databases.outbox.table import DEFAULT_TABLE, table_ddl, table_statements
 from .outbox import Outbox
 from .relay import OutboxRelay
 from .spool import Spool, SpooledReceipt
@@ -15,4 +15,5 @@ __all__ = [
     "Spool",
     "SpooledReceipt",
     "table_ddl",
+    "table_statements",
 ]

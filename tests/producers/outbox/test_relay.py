@@ -21,7 +21,7 @@ from stoker.topology import ClusterSettings
 from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
 from support.scenes.outboxes import make_database, make_sqlite, query
-from support.scenes.postgres import SETTINGS, Postgres, running_postgres
+from support.scenes.postgres import Postgres
 from support.scenes.shop import Shop, declare_shop, headers_of, read_all
 from support.waiting import wait_until
 
@@ -269,21 +269,58 @@ def test_a_relay_that_sleeps_is_woken_by_the_commit(
         connection.commit()
 
 
-def test_transactions_that_overlap_keep_the_order_of_their_commits_where_that_is_tracked(
-    outbox: Outbox, shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+def test_transactions_that_overlap_keep_the_order_of_their_commits(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `track_commit_timestamp`, also those that one look finds together."""
-    monkeypatch.setitem(SETTINGS, "track_commit_timestamp", "on")
-    with running_postgres() as server, ExitStack() as stack:
-        url = make_database(server.create_database())
-        connections = [stack.enter_context(psycopg.connect(url)) for _ in range(5)]
-        for number, connection in enumerate(connections):
-            outbox.enqueue(connection, shop.charge.with_options(job_id=f"j{number}"), "ada", 1)
-        for connection in reversed(connections):
+    """Each holds two rows of a key, and all wait when the relay begins, which reads three at a time."""
+    monkeypatch.setattr(relay, "READ_ROWS", 3)
+    kept: dict[bytes, list[str]] = {b"ada": [], b"bob": []}
+    draw = random.Random(11)
+    with ExitStack() as stack:
+        connections = [stack.enter_context(psycopg.connect(url)) for _ in range(12)]
+        for part in "ab":
+            for number, connection in enumerate(connections):
+                level = psycopg.IsolationLevel(1 + number % 4)  # from READ UNCOMMITTED to SERIALIZABLE
+                if part == "a":
+                    connection.set_isolation_level(level)
+                key = ("ada", "bob")[number % 2]
+                outbox.enqueue(connection, shop.charge.with_options(job_id=f"{part}{number}"), key, 1)
+        order = list(enumerate(connections))
+        draw.shuffle(order)
+        for number, connection in order:
             connection.commit()
-        with OutboxRelay(shop.pipeline, url, cluster):
-            wait_empty(url)
-    assert ids_by_key(read_all(cluster, shop.mails)) == {b"ada": ["j4", "j3", "j2", "j1", "j0"]}
+            kept[(b"ada", b"bob")[number % 2]] += [f"a{number}", f"b{number}"]
+    with OutboxRelay(shop.pipeline, url, cluster):
+        wait_empty(url)
+    assert ids_by_key(read_all(cluster, shop.mails)) == kept
+
+
+def test_a_writer_needs_no_right_but_to_insert(outbox: Outbox, shop: Shop, url: str) -> None:
+    """Also where its row moves behind those of a transaction that has committed meanwhile."""
+    with psycopg.connect(url) as owner:
+        owner.execute("CREATE ROLE outbox_writer; GRANT INSERT ON stoker_outbox TO outbox_writer")
+    try:
+        with psycopg.connect(url) as late, psycopg.connect(url) as soon:
+            late.execute("SET ROLE outbox_writer")
+            outbox.enqueue(late, shop.charge.with_options(job_id="late"), "ada", 1)
+            outbox.enqueue(soon, shop.charge.with_options(job_id="soon"), "ada", 1)
+            soon.commit()
+        with open_outbox(url) as opened:
+            assert [row.job_id for row in opened.read(10, [], [])] == ["soon", "late"]
+    finally:
+        with psycopg.connect(url) as owner:
+            owner.execute("DROP OWNED BY outbox_writer; DROP ROLE outbox_writer")
+
+
+def test_on_sqlite_transactions_that_enqueue_do_not_overlap(outbox: Outbox, shop: Shop, tmp_path: Path) -> None:
+    """The second one waits for the first one's end, so that ids ascend in the order of the commits."""
+    path = make_sqlite(tmp_path).removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path, timeout=0)) as first, closing(sqlite3.connect(path, timeout=0)) as second:
+        outbox.enqueue(first, shop.charge, "ada", 1)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            outbox.enqueue(second, shop.charge, "ada", 2)
+        first.commit()
+        outbox.enqueue(second, shop.charge, "ada", 2)
 
 
 def test_the_relay_vacuums_its_table(
