@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Final, ParamSpec, Self, TypeVar
 
 from ..schemas import SchemaStore
 from ..topology.cluster.settings import ClusterSettings
@@ -20,11 +20,16 @@ from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall, 
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import BulkRun
 from .delivery import BulkResult, Receipt
+from .errors import UNREACHED
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
+from .spooling import PART_CALLS, SpooledBulk, open_spool
+
+if TYPE_CHECKING:
+    from .outbox.spool import Spool, SpoolFile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,16 +59,13 @@ class AsyncProducer:
         lazy: bool = False,
         settings: ProducerSettings | None = None,
         instruments: Iterable[ProducerInstrument] = (),
+        spool: Spool | None = None,
     ) -> None:
-        self._is_lazy = lazy
+        self._is_lazy = lazy or spool is not None
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
-        self._publisher = Publisher(
-            pipeline,
-            cluster or ClusterSettings.from_environment(),
-            store,
-            self._settings,
-            ProducerInstruments(instruments),
-        )
+        cluster = cluster or ClusterSettings.from_environment()
+        self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
+        self._spool = open_spool(spool, pipeline, cluster, self._settings.source, store)
         # For what only blocks: verifying, registering, the end of a bulk. Its threads are made when they are needed.
         self._blocking = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stoker-producer-blocking")
         self._mailbox = LoopMailbox()
@@ -80,6 +82,8 @@ class AsyncProducer:
     async def __aenter__(self) -> Self:
         if not self._is_lazy:
             await self.start()
+        if self._spool is not None:
+            await self._is_spooling(self._spool)  # what an earlier process has left is sent
         return self
 
     async def __aexit__(
@@ -93,7 +97,22 @@ class AsyncProducer:
 
     async def send(self, call: JobCall) -> Receipt:
         """Publish one bound call, as `enqueue` does."""
-        return await (await self.send_future(call))
+        if self._spool is not None:
+            return await self._send_or_spool(self._spool, call)
+        return await (await self._publish(call))
+
+    async def _send_or_spool(self, spool: SpoolFile, call: JobCall) -> Receipt:
+        self._publisher.check_usable()
+        call = spool.identified(call)
+        if await self._is_spooling(spool):
+            return await self._in_thread(partial(spool.put, call))
+        try:
+            return await (await self._publish(call))
+        except UNREACHED as silence:
+            return await self._in_thread(partial(spool.put, call, silence))
+
+    async def _is_spooling(self, spool: SpoolFile) -> bool:
+        return spool.may_be_active and await self._in_thread(spool.is_active)
 
     async def enqueue_future(
         self, job: JobType[P, R] | ConfiguredJob[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -103,6 +122,13 @@ class AsyncProducer:
 
     async def send_future(self, call: JobCall) -> asyncio.Future[Receipt]:
         """Publish one bound call, as `enqueue_future` does."""
+        if self._spool is not None and await self._is_spooling(self._spool):
+            spooled: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            spooled.set_result(await self._in_thread(partial(self._spool.put_new, call)))
+            return spooled
+        return await self._publish(call)
+
+    async def _publish(self, call: JobCall) -> asyncio.Future[Receipt]:
         await self._prepare(call.job_type)
         record = self._publisher.build(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -128,6 +154,8 @@ class AsyncProducer:
         """
         self._publisher.check_usable()
         in_flight = self._settings.in_flight(max_in_flight)
+        if self._spool is not None:
+            return await self._spool_bulk(self._spool, calls, in_flight)
         connection = await self._in_thread(self._publisher.take_bulk_connection)
         run = BulkRun(self._publisher, connection, in_flight)
         settle = partial(run.settle, self._settings.report_wait_s)
@@ -142,6 +170,44 @@ class AsyncProducer:
         finally:
             self._publisher.return_bulk_connection(connection)
         return run.result()
+
+    async def _spool_bulk(self, spool: SpoolFile, calls: AnyCalls, in_flight: int) -> BulkResult:
+        """As `spooling.run_spooled_bulk`, whose steps these are."""
+        bulk = SpooledBulk(spool)
+        try:
+            async with aclosing(_each(calls)) as each:
+                while await self._take_part(spool, bulk, each, in_flight):
+                    pass
+        except BaseException as error:
+            bulk.note_on(error)
+            raise
+        return bulk.result()
+
+    async def _take_part(
+        self, spool: SpoolFile, bulk: SpooledBulk, each: AsyncGenerator[JobCall, None], in_flight: int
+    ) -> bool:
+        part: list[JobCall] = []
+        try:
+            await _read_part(bulk, each, part)
+        finally:
+            await self._send_part(spool, bulk, part, in_flight)
+        return len(part) == PART_CALLS and not bulk.is_over
+
+    async def _send_part(self, spool: SpoolFile, bulk: SpooledBulk, part: list[JobCall], in_flight: int) -> None:
+        if not part:
+            return
+        if await self._is_spooling(spool):
+            await self._in_thread(partial(bulk.put, part))
+            return
+        run = BulkRun(self._publisher, await self._in_thread(self._publisher.take_bulk_connection), in_flight)
+        silence: Exception | None = None
+        try:
+            await self._take_all(run, part)
+        except UNREACHED as unreached:
+            silence = unreached
+        finally:
+            await asyncio.shield(self._in_thread(partial(run.settle_or_give_up, self._settings.report_wait_s)))
+            await asyncio.shield(self._in_thread(partial(bulk.note_sent, part, run, silence)))
 
     async def _take_all(self, run: BulkRun, calls: AnyCalls) -> None:
         slice_end = time.monotonic() + _SLICE_S
@@ -170,6 +236,11 @@ class AsyncProducer:
                 return
             await asyncio.sleep(_ROOM_PAUSE_S)
 
+    @property
+    def spooled(self) -> int:
+        """How many jobs wait in the spool, as `Producer.spooled`."""
+        return 0 if self._spool is None else self._spool.jobs()
+
     async def flush(self, timeout: timedelta | None = None) -> None:
         """Wait until all jobs of pending futures are confirmed or have failed. Raises as `Producer.flush`."""
         timeout_s = self._settings.report_wait_s if timeout is None else timeout.total_seconds()
@@ -181,6 +252,8 @@ class AsyncProducer:
             return
         timeout_s = self._settings.report_wait_s if timeout is None else timeout.total_seconds()
         try:
+            if self._spool is not None:
+                await self._in_thread(self._spool.close)
             await self._in_thread(partial(self._publisher.close, timeout_s))
         finally:
             self._blocking.shutdown(wait=False)
@@ -193,6 +266,18 @@ async def _each(calls: AnyCalls) -> AsyncGenerator[JobCall, None]:
     else:
         for call in calls:
             yield call
+
+
+async def _read_part(bulk: SpooledBulk, each: AsyncGenerator[JobCall, None], part: list[JobCall]) -> None:
+    """Read calls into a part until it is full."""
+    slice_end = time.monotonic() + _SLICE_S
+    async for call in each:
+        part.append(bulk.identified(call))
+        if len(part) == PART_CALLS:
+            return
+        if time.monotonic() >= slice_end:
+            await asyncio.sleep(0)
+            slice_end = time.monotonic() + _SLICE_S
 
 
 class LoopMailbox:

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message
 from ..topology.declaration.job_type import AnyJobType, JobCall
 from .connection import Connection, OnDelivery
 from .delivery import BulkResult, delivery_error, receipt_of, why_unconfirmed
-from .errors import BulkFailed, CallRefused, EnqueueError, FailedCall
+from .errors import UNREACHED, BulkFailed, CallRefused, EnqueueError, FailedCall
 from .publisher import Publisher
 from .record import Record
 
@@ -24,12 +24,16 @@ MAX_DETAILED: Final = 100
 MAX_REFUSED: Final = 1_000
 """A bulk with so many calls refused is wrong as a whole, and stops."""
 ROOM_POLL_S: Final = 0.02
+_GIVEN_UP: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
 
 class BulkRun:
     """The state of one bulk. Calls are taken until one fails for the cluster's sake, or too many for their own.
 
     A record that is no longer in flight and was not reported as failed is confirmed.
+
+    Attributes:
+        unreached: places of the failures that are no fault of the call: no broker has answered in time.
     """
 
     def __init__(self, publisher: Publisher, connection: Connection, max_in_flight: int) -> None:
@@ -45,6 +49,7 @@ class BulkRun:
         self._lost = 0
         self._failures: list[FailedCall] = []
         self._failed_indexes = array("Q")
+        self.unreached = array("Q")
 
     @property
     def stopped(self) -> bool:
@@ -60,8 +65,7 @@ class BulkRun:
         try:
             job_type = call.job_type
         except AttributeError:
-            kind = type(call).__name__
-            raise TypeError(f"number {self._taken} is a {kind}, and no call: give job_type.call(...)") from None
+            raise no_call(self._taken, call) from None
         return None if self._covers(job_type) else job_type
 
     def build(self, call: JobCall) -> Record | None:
@@ -116,6 +120,8 @@ class BulkRun:
         if fault is not None:
             self._lost += 1
             self._note(index, job_type, job_id, delivery_error(fault, job_id, topic, self._connection.outage))
+            if fault.code() in _GIVEN_UP:
+                self.unreached.append(index)
 
     def _note_watched(
         self, call: JobCall, record: Record, note: OnDelivery, error: KafkaError | None, message: Message
@@ -127,6 +133,8 @@ class BulkRun:
 
     def _note(self, index: int, job_type: str, job_id: str | None, error: EnqueueError) -> None:
         self._failed_indexes.append(index)
+        if isinstance(error, UNREACHED):
+            self.unreached.append(index)
         if len(self._failures) < MAX_DETAILED:
             self._failures.append(FailedCall(index=index, job_type=job_type, job_id=job_id, error=error))
 
@@ -135,21 +143,29 @@ class BulkRun:
         if self._connection.flush(timeout_s):
             self._connection.abandon()
 
+    def settle_or_give_up(self, timeout_s: float) -> None:
+        """Wait as `settle`, but give up on all that is in flight as soon as the brokers have left one unanswered.
+
+        So none is confirmed after an earlier one of its key has failed. Returns the connection to the publisher.
+        """
+        give_up_s = time.monotonic() + timeout_s
+        while self._connection.in_flight and not self.unreached and time.monotonic() < give_up_s:
+            self.wait_room()
+        self.settle(0)
+        if not self.unreached:
+            self._publisher.return_bulk_connection(self._connection)
+
     @property
     def confirmed(self) -> int:
         """How many records are confirmed; valid once settled."""
         return self._accepted - self._lost
 
     def note_on(self, error: BaseException) -> None:
-        """Say on an error that ended the reading what became of the calls before it: in its notes, and as `bulk`."""
-        account = self._account()
-        error.add_note(f"before this, {account.confirmed:,} jobs of the bulk were confirmed")
-        if account.failed_indexes:
-            error.add_note(f"and {len(account.failed_indexes):,} failed: {account}")
-        with suppress(AttributeError):  # a class with slots has no room for it
-            error.bulk = account  # type: ignore[attr-defined]  # an attribute of ours on any error
+        """Say on an error that ended the reading what became of the calls before it."""
+        note_account(error, self.account())
 
-    def _account(self) -> BulkFailed:
+    def account(self) -> BulkFailed:
+        """What became of the calls that were taken; valid once settled."""
         failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
         return BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
 
@@ -160,10 +176,25 @@ class BulkRun:
             BulkFailed: a call failed.
         """
         if self._failed_indexes:
-            raise self._account()
+            raise self.account()
         if self.confirmed:
             self._connection.outage.end()
         return BulkResult(confirmed=self.confirmed)
+
+
+def no_call(number: int, given: object) -> TypeError:
+    """The error for what was taken from the iterable and is no call."""
+    return TypeError(f"number {number} is a {type(given).__name__}, and no call: give job_type.call(...)")
+
+
+def note_account(error: BaseException, account: BulkFailed) -> None:
+    """Say on an error that ended a bulk what became of the calls before it: in its notes, and as `bulk`."""
+    spooled = f", and {account.spooled:,} were spooled" if account.spooled else ""
+    error.add_note(f"before this, {account.confirmed:,} jobs of the bulk were confirmed{spooled}")
+    if account.failed_indexes:
+        error.add_note(f"and {len(account.failed_indexes):,} failed: {account}")
+    with suppress(AttributeError):  # a class with slots has no room for it
+        error.bulk = account  # type: ignore[attr-defined]  # an attribute of ours on any error
 
 
 def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int) -> BulkResult:
@@ -175,7 +206,7 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
     connection = publisher.take_bulk_connection()
     run = BulkRun(publisher, connection, max_in_flight)
     try:
-        _take_all(run, publisher, calls)
+        take_all(run, publisher, calls)
     except BaseException as error:  # the iterable's own error, or Ctrl-C: settle what was published, then pass it on
         run.settle(publisher.settings.report_wait_s)
         run.note_on(error)
@@ -187,7 +218,8 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
     return run.result()
 
 
-def _take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> None:
+def take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> None:
+    """Publish calls until there are no more, or the run has stopped."""
     for call in calls:
         job_type = run.unprepared(call)
         if job_type is not None:

@@ -40,9 +40,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkResult:
-    """All jobs of an `enqueue_many` are confirmed; `confirmed` is how many."""
+    """All jobs of an `enqueue_many` are confirmed, or durable in the producer's spool.
+
+    Attributes:
+        confirmed: how many the brokers have.
+        spooled: how many wait in the spool; 0 without one.
+    """
 
     confirmed: int
+    spooled: int = 0
 
 
 _GUESSED: Final = KafkaError(KafkaError._MSG_TIMED_OUT, "no broker has confirmed where the record is stored")

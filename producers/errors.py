@@ -34,6 +34,7 @@ to anything. The constructor's arguments are the exception's `args`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from .. import schemas
 
@@ -159,6 +160,10 @@ class QueueFull(_OfJob):
         )
 
 
+UNREACHED: Final = (BrokerUnreachable, QueueFull)
+"""The errors of a job that no broker has answered for, or that waits behind such ones; a spool takes it."""
+
+
 class SpoolFull(_OfJob):
     """No broker has confirmed the job in time, and the producer's spool has no room for it."""
 
@@ -268,29 +273,39 @@ class BulkFailed(EnqueueError):
 
     Attributes:
         confirmed: how many are on their topics, confirmed by the brokers.
+        spooled: how many wait in the producer's spool.
         taken: how many were taken from the iterable; the rest was not read.
         failures: the first failures with their errors, at most 100.
         failed_indexes: places in the iterable of all failures, ascending.
     """
 
     def __init__(
-        self, confirmed: int, taken: int, failures: tuple[FailedCall, ...], failed_indexes: tuple[int, ...]
+        self,
+        confirmed: int,
+        taken: int,
+        failures: tuple[FailedCall, ...],
+        failed_indexes: tuple[int, ...],
+        spooled: int = 0,
     ) -> None:
-        super().__init__(confirmed, taken, failures, failed_indexes)
-        self.confirmed, self.taken = confirmed, taken
+        super().__init__(confirmed, taken, failures, failed_indexes, spooled)
+        self.confirmed, self.taken, self.spooled = confirmed, taken, spooled
         self.failures, self.failed_indexes = failures, failed_indexes
         self.maybe_published = any(failure.error.maybe_published for failure in failures)
         self.is_temporary = all(failure.error.is_temporary for failure in failures)
 
     def __str__(self) -> str:
         if not self.failures:  # as it stands on an error that ended the reading of the iterable
-            return f"none of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed"
+            return f"none of {self.taken:,} jobs failed and {self._safe()}"
         first = self.failures[0]
         return (
-            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self.confirmed:,} are confirmed; the "
+            f"{len(self.failed_indexes):,} of {self.taken:,} jobs failed and {self._safe()}; the "
             f"first that failed was number {first.index}, {first.job_type!r}: {first.error}. Enqueue those of "
             "`failed_indexes` again, once the causes are fixed"
         )
+
+    def _safe(self) -> str:
+        spooled = f", {self.spooled:,} more are in the spool" if self.spooled else ""
+        return f"{self.confirmed:,} are confirmed{spooled}"
 
 
 class SettingRefused(EnqueueError):

@@ -22,9 +22,10 @@ from .instrument_row import ProducerInstruments
 from .publisher import Outcome, Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
+from .spooling import open_spool, run_spooled_bulk
 
 if TYPE_CHECKING:
-    from .outbox.spool import Spool, SpoolFile
+    from .outbox.spool import Spool
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,12 +75,7 @@ class Producer:
         self._settings = (settings or ProducerSettings()).with_overrides(source, confirm_timeout)
         cluster = cluster or ClusterSettings.from_environment()
         self._publisher = Publisher(pipeline, cluster, store, self._settings, ProducerInstruments(instruments))
-        own_source = self._settings.source
-        self._spool: SpoolFile | None = None
-        if spool is not None:
-            from .outbox.spool import SpoolFile  # with SQLite, which other producers need not import
-
-            self._spool = SpoolFile(spool, pipeline, cluster, source=own_source, store=store)
+        self._spool = open_spool(spool, pipeline, cluster, self._settings.source, store)
 
     def start(self) -> None:
         """Verify that the topics are as declared; the first call does it otherwise.
@@ -181,6 +177,8 @@ class Producer:
         through when what was published before is confirmed; its notes, and its attribute `bulk` (a `BulkFailed`), say
         how many were taken and are confirmed, and which failed.
 
+        With a spool, the jobs go there that no broker has answered for, and all that are read after them.
+
         Args:
             calls: `job_type.call(...)` of each job; may be endless or larger than memory.
             max_in_flight: unconfirmed jobs at the most; None takes `max_buffered_jobs`.
@@ -190,7 +188,11 @@ class Producer:
         """
         if self._publisher.is_reader:
             raise WouldDeadlock
-        return run_bulk(self._publisher, calls, self._settings.in_flight(max_in_flight))
+        in_flight = self._settings.in_flight(max_in_flight)
+        if self._spool is not None:
+            self._publisher.check_usable()
+            return run_spooled_bulk(self._publisher, self._spool, calls, in_flight)
+        return run_bulk(self._publisher, calls, in_flight)
 
     @property
     def spooled(self) -> int:

@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,23 +21,22 @@ from urllib.parse import quote
 
 import uuid_utils
 
-from ...databases.outbox.table import DEFAULT_TABLE, NewRow, insert_statement, table_ddl
+from ...databases.outbox.table import DEFAULT_TABLE, NewRow, insert_statement, table_statements
 from ...schemas import SchemaStore
 from ...topology.cluster.settings import ClusterSettings
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.pipeline import Pipeline
 from ..delivery import Receipt
-from ..errors import BrokerUnreachable, QueueFull, SpoolFailed, SpoolFull
+from ..errors import UNREACHED, CallRefused, EnqueueError, SpoolFailed, SpoolFull
 from .relay import OutboxRelay
 from .rows import RowBuilder
 
 _LOGGER = logging.getLogger("stoker.outbox")
 
-UNREACHED: Final = (BrokerUnreachable, QueueFull)
-"""The errors of an enqueue after which a job is spooled: no broker has answered, or those before it wait for one."""
 NOWHERE: Final = -1
 _LOCK_WAIT_S: Final = 10.0
 _END: Final = timedelta(seconds=5)
+_BATCH_ROWS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +102,15 @@ class SpoolFile:
         except UNREACHED as silence:
             return self.put(call, silence)
 
+    def identified(self, call: JobCall) -> JobCall:
+        """A call with an id, so that a second copy of it reaches the same ledger."""
+        return with_identity(call)
+
+    @property
+    def may_be_active(self) -> bool:
+        """False where `is_active` would be, without a look at the file."""
+        return self._is_active
+
     def is_active(self) -> bool:
         """Whether jobs are in the spool, so that later ones have to go there as well."""
         if not self._is_active:
@@ -147,11 +155,67 @@ class SpoolFile:
                 self._write(row)
             except sqlite3.Error as fault:
                 raise SpoolFailed(row.job_id, row.topic, f"{self._path}: {fault}") from fault
-            if not self._is_active:
-                _LOGGER.warning("spool %s: no broker answers, jobs wait there: %s", self._path, cause)
-            self._is_active = True
-            self._start_relay()
+            self._note_use(cause)
         return SpooledReceipt(job_id=row.job_id, topic=row.topic)
+
+    def _note_use(self, cause: Exception | None) -> None:
+        if not self._is_active:
+            _LOGGER.warning("spool %s: no broker answers, jobs wait there: %s", self._path, cause)
+        self._is_active = True
+        self._start_relay()
+
+    def put_many(self, calls: Sequence[JobCall], cause: Exception | None = None) -> list[EnqueueError | None]:
+        """Make many jobs durable, in their order and with few writes to the disk.
+
+        Returns:
+            What is wrong with each call, None where it is in the file. The list ends with the first call for which
+            the file has no room, or that it does not take; those after it were not tried.
+        """
+        outcomes: list[EnqueueError | None] = []
+        for start in range(0, len(calls), _BATCH_ROWS):
+            outcomes += self._put_batch(calls[start : start + _BATCH_ROWS], cause)
+            if outcomes[-1] is not None and not isinstance(outcomes[-1], CallRefused):
+                break
+        return outcomes
+
+    def _put_batch(self, calls: Sequence[JobCall], cause: Exception | None) -> list[EnqueueError | None]:
+        rows = [self._row_or_refusal(call) for call in calls]
+        outcomes: list[EnqueueError | None] = []
+        with self._lock:
+            try:
+                self._opened().execute("BEGIN IMMEDIATE")
+                outcomes += self._put_rows(rows, cause)
+                self._opened().execute("COMMIT")
+            except sqlite3.Error as fault:
+                self._undo()
+                return [SpoolFailed("", "", f"{self._path}: {fault}")]
+            if None in outcomes:
+                self._note_use(cause)
+        return outcomes
+
+    def _row_or_refusal(self, call: JobCall) -> NewRow | CallRefused:
+        try:
+            return self._rows.build(call)
+        except CallRefused as refusal:
+            return refusal
+
+    def _put_rows(self, rows: Sequence[NewRow | CallRefused], cause: Exception | None) -> list[EnqueueError | None]:
+        outcomes: list[EnqueueError | None] = []
+        for row in rows:
+            if isinstance(row, CallRefused):
+                outcomes.append(row)
+                continue
+            try:
+                self._check_room(row, cause)
+            except SpoolFull as full:
+                return [*outcomes, full]
+            self._write(row)
+            outcomes.append(None)
+        return outcomes
+
+    def _undo(self) -> None:
+        with suppress(sqlite3.Error):
+            self._opened().execute("ROLLBACK")
 
     def _check_room(self, row: NewRow, cause: Exception | None) -> None:
         count, spool = self._count(), self._spool
@@ -159,11 +223,7 @@ class SpoolFile:
             raise SpoolFull(
                 row.job_id, row.topic, f"{self._path} holds {count:,} jobs of {spool.max_jobs:,}"
             ) from cause
-        opened = self._opened()
-        pages, free, size = (
-            int(opened.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+        pages, free, size = map(self._pragma, ("page_count", "freelist_count", "page_size"))
         used = (pages - free) * size + len(row.value)
         if used > spool.max_bytes:
             raise SpoolFull(row.job_id, row.topic, f"{self._path} has {used:,} bytes of {spool.max_bytes:,}") from cause
@@ -186,7 +246,7 @@ class SpoolFile:
             )
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")  # a confirmed job outlives a power cut
-            for statement in filter(str.strip, table_ddl("sqlite").split(";")):
+            for statement in table_statements("sqlite"):
                 connection.execute(statement)
             self._connection = connection
         return self._connection

@@ -59,6 +59,7 @@ FOLDERS = {
             "outbox",
             "publisher",
             "bulk",
+            "spooling",
             "producer",
             "async_producer",
             "control",

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from stoker.operations.broker.embedded import EmbeddedBroker
-from stoker.producers import Producer
-from stoker.producers.errors import PayloadRefused, SpoolFailed, SpoolFull, UnreachableAtStart
+from stoker.producers import AsyncProducer, BulkResult, Producer, Receipt
+from stoker.producers.errors import BulkFailed, PayloadRefused, SpoolFailed, SpoolFull, UnreachableAtStart
 from stoker.producers.outbox import Spool, SpooledReceipt
 from stoker.topology import ClusterSettings
+from stoker.topology.declaration.job_type import JobCall
 from support.scenes.outboxes import query
 from support.scenes.shop import Shop, create_topics, declare_shop, headers_of, read_all
 from support.waiting import wait_until
@@ -40,12 +45,63 @@ def test_jobs_wait_for_the_brokers_and_go_out_in_order(broker: EmbeddedBroker, t
         receipts.append(it.enqueue_future(shop.charge, "ada", 21).result(1))
         assert all(isinstance(receipt, SpooledReceipt) for receipt in receipts)
         assert it.spooled == 21
+        bulk = it.enqueue_many(shop.charge.with_options(job_id=f"bulk-{n:02}").call("bob", n) for n in range(30))
+        assert (bulk.confirmed, bulk.spooled) == (0, 30)
         broker.start()
         wait_until(lambda: it.spooled == 0, DEADLINE_S, "the spool to be empty")
         last = it.enqueue(shop.charge, "ada", 22)
         assert not isinstance(last, SpooledReceipt)
-    found = list(dict.fromkeys(headers_of(message)["ce_id"].decode() for message in read_all(cluster, shop.mails)))
-    assert found == [receipt.job_id for receipt in (first, *receipts, last)]
+    found = first_copies(cluster, shop)
+    assert found == {
+        b"ada": [receipt.job_id for receipt in (first, *receipts, last)],
+        b"bob": [f"bulk-{n:02}" for n in range(30)],
+    }
+
+
+def first_copies(cluster: ClusterSettings, shop: Shop) -> dict[bytes, list[str]]:
+    """{key: the ids of its jobs, in the order of their first copies}."""
+    found = dict[bytes, dict[str, None]]()
+    for message in read_all(cluster, shop.mails):
+        key = message.key()
+        assert isinstance(key, bytes)
+        found.setdefault(key, {})[headers_of(message)["ce_id"].decode()] = None
+    return {key: list(ids) for key, ids in found.items()}
+
+
+def test_bulks_whose_brokers_die_amid_go_on_in_the_spool(broker: EmbeddedBroker, tmp_path: Path, shop: Shop) -> None:
+    """Each job of a key comes before the next one, whether the brokers had confirmed it, or it was spooled."""
+    cluster = ClusterSettings(bootstrap_servers=broker.start())
+    create_topics(shop, cluster)
+    timeout = timedelta(seconds=2)
+    jobs, is_away = 3_000, threading.Event()
+
+    def calls(prefix: str) -> Iterator[JobCall]:
+        for number in range(jobs):
+            if number == jobs // 2 and prefix == "a":
+                broker.kill()
+                is_away.set()
+            elif number == jobs // 2:
+                assert is_away.wait(DEADLINE_S)
+            yield shop.charge.with_options(job_id=f"{prefix}{number:04}").call(f"{prefix}{number % 5}", number)
+
+    async def bulk() -> BulkResult:
+        async with AsyncProducer(shop.pipeline, cluster, spool=Spool(tmp_path / "a"), confirm_timeout=timeout) as it:
+            one = await it.enqueue(shop.charge.with_options(job_id="one"), "one", 1)
+            done = await it.enqueue_many(calls("a"))
+            two = await it.enqueue(shop.charge.with_options(job_id="two"), "one", 2)
+            assert [type(one), type(two), it.spooled] == [Receipt, SpooledReceipt, done.spooled + 1]
+            return done
+
+    with Producer(shop.pipeline, cluster, spool=Spool(tmp_path / "s"), confirm_timeout=timeout) as it:
+        with ThreadPoolExecutor(1) as beside:
+            sync = beside.submit(it.enqueue_many, calls("s"))
+            results = [asyncio.run(bulk()), sync.result(DEADLINE_S)]
+        assert all(result.spooled and result.confirmed + result.spooled == jobs for result in results), results
+        broker.start()
+        with Producer(shop.pipeline, cluster, spool=Spool(tmp_path / "a")) as other:
+            wait_until(lambda: it.spooled + other.spooled == 0, DEADLINE_S, "the spools to be empty")
+    wanted = {f"{p}{k}".encode(): [f"{p}{n:04}" for n in range(k, jobs, 5)] for p in "as" for k in range(5)}
+    assert first_copies(cluster, shop) == {**wanted, b"one": ["one", "two"]}
 
 
 def test_what_a_process_has_left_in_its_spool_is_sent_by_the_next(
@@ -73,6 +129,22 @@ def test_a_spool_is_bounded(tmp_path: Path, shop: Shop, bounds: dict[str, int]) 
         assert kept >= 1
         assert full.value.is_temporary
     assert query(f"sqlite:///{tmp_path / 'spool'}", "SELECT count(*) FROM stoker_outbox") == [(kept,)]
+
+
+def test_a_bulk_that_fills_the_spool_says_what_it_holds(tmp_path: Path, shop: Shop) -> None:
+    """Refused calls do not stop it, a full spool does."""
+    calls = [shop.charge.call("ada", number) for number in range(10)]
+    calls[1] = JobCall(shop.charge, ("ada", "one"), {})
+    with Producer(
+        shop.pipeline, NOWHERE, spool=Spool(tmp_path / "spool", max_jobs=4), confirm_timeout=SOON
+    ) as producer:
+        with pytest.raises(BulkFailed, match=r"2 of 6 jobs failed .*, 4 more are in the spool") as failed:
+            producer.enqueue_many(calls)
+        assert (failed.value.failed_indexes, failed.value.spooled, failed.value.taken) == ((1, 5), 4, 6)
+        assert [type(failure.error) for failure in failed.value.failures] == [PayloadRefused, SpoolFull]
+        with pytest.raises(TypeError, match="number 0 is a str, and no call"):
+            producer.enqueue_many(["x"])  # type: ignore[list-item]  # on purpose
+        assert producer.spooled == 4
 
 
 def test_a_call_that_is_refused_is_not_spooled(tmp_path: Path, shop: Shop) -> None:
