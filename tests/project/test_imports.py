@@ -6,6 +6,7 @@ The rooms: schemas ← topology ← databases ← producers ← consumers ← op
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -145,6 +146,14 @@ def test_a_folder_can_be_read_as_a_table_of_contents(room: str) -> None:
     assert not [folder for folder in folders if len(folder.relative_to(ROOT).parts) > 2]
     listed = FOLDERS.get(room, tuple(path.stem for path in modules[ROOT / room]))
     assert {*(folder.name for folder in folders[1:]), *(path.stem for path in modules[ROOT / room])} == set(listed)
+
+
+def test_the_architecture_has_the_folders_in_this_order() -> None:
+    """Its table of contents shows from which folders each may import: from those above it."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:\*\*)?`([a-z_/]+)/`(?:\*\*)? \|", text, re.MULTILINE)
+    inside = {room: [name for name in FOLDERS.get(room, ()) if (ROOT / room / name).is_dir()] for room in ROOMS}
+    assert rows == [row for room in ROOMS for row in (room, *(f"{room}/{name}" for name in inside[room]))]
 
 
 def test_a_folder_of_tests_can_be_read_so_as_well() -> None:
