@@ -9,7 +9,7 @@ import pytest
 
 from stoker.producers import Producer
 from stoker.topology.planning.rights import Duty
-from support.kafka.duties import PRINCIPAL, Scene, acls, make_scene
+from support.kafka.duties import PRINCIPAL, USER, Scene, acls, make_scene
 from support.kafka.guarded_broker import Guarded
 from support.scenes.worker import running_worker
 from support.waiting import wait_until
@@ -45,7 +45,7 @@ def test_a_worker_outlives_the_loss_of_a_right(  # noqa: PLR0917  # fixtures and
     wanted = operation, where.format(namespace=namespace)
     lost = [right for right in rights if (right.operation, right.where) == wanted]
     assert lost
-    cluster = guarded.user("ada", **{"group.protocol": protocol})
+    cluster = guarded.user(USER, **{"group.protocol": protocol})
     with guarded.granted(PRINCIPAL, acls(rights)), running_worker(scene.pipeline, cluster) as running:
         running.wait_outcomes(Done=1)
         guarded.revoke(PRINCIPAL, acls(lost))

@@ -26,7 +26,7 @@ from stoker.consumers.records.outcomes import DONE, Retried
 from stoker.consumers.worker import Worker
 from stoker.topology import InvalidDeclaration, Pipeline
 from support.programs import isolated_jobs
-from support.scenes.isolated_runners import Isolated, declare, is_gone, isolated
+from support.scenes.isolated_runners import DEADLINE_S, Isolated, declare, is_gone, isolated
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -158,7 +158,7 @@ def test_a_child_in_c_code_ends_with_its_worker(tmp_path: Path) -> None:
         command, env={**os.environ, "PYTHONPATH": str(Path(isolated_jobs.__file__).parents[2])}
     ) as parent:
         try:
-            wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 30, "the job's begin")
+            wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), DEADLINE_S, "the job's begin")
             children = psutil.Process(parent.pid).children(recursive=True)
         finally:
             parent.kill()

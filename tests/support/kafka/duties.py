@@ -21,11 +21,11 @@ from stoker.topology.planning.apply import apply, ensure_topology
 from stoker.topology.planning.plan import plan
 from stoker.topology.planning.rights import Duty, Right, rights_for
 from stoker.topology.wire import headers as wire
-from support.kafka.guarded_broker import Acl, Guarded, credentials
+from support.kafka.guarded_broker import Acl, Guarded, credentials, tester_of_process
 from support.scenes.worker import RunningWorker, running_worker
 from support.waiting import wait_until
 
-USER: Final = "ada"
+USER: Final = tester_of_process()
 PRINCIPAL: Final = f"User:{USER}"
 QUEUE: Final = "work"
 

@@ -7,6 +7,7 @@ do all; who comes through another one may do what rights on the cluster allow.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,8 +40,14 @@ from support.kafka.authority import Authority, make_authority
 from support.waiting import wait_until
 
 _START_TIMEOUT_S: Final = 600.0
-USERS: Final = ("ada", "bob", "eve")
+TESTERS: Final = tuple(f"tester{number}" for number in range(16))
+USERS: Final = ("ada", "bob", "eve", *TESTERS)
 """Who is known by a password, with PLAIN and SCRAM alike; a test takes one, and rights on its own namespace."""
+
+
+def tester_of_process() -> str:
+    """A user that no other process of the run takes: rights on the cluster are of no namespace."""
+    return TESTERS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % len(TESTERS)]
 
 
 def password_of(user: str) -> str:

@@ -20,11 +20,14 @@ def require_outlives_two_restarts(broker: EmbeddedBroker, program: str, *argumen
     """
     command = [sys.executable, "-c", program, *arguments, str(over)]
     with subprocess.Popen(command, cwd=TESTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asks:
-        assert asks.stdout is not None
-        assert asks.stdout.readline() == "asking\n"
-        for _ in range(2):
-            broker.stop()
-            broker.start()
-        over.touch()
-        _, complaint = asks.communicate(timeout=180)
+        try:
+            assert asks.stdout is not None
+            assert asks.stdout.readline() == "asking\n"
+            for _ in range(2):
+                broker.stop()
+                broker.start()
+            over.touch()
+            _, complaint = asks.communicate(timeout=180)
+        finally:
+            asks.kill()  # else the block waits for it without end, also where the test's time is over
     assert asks.returncode == 0, complaint
