@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -14,6 +14,7 @@ from ...producers.schedules.scheduled_calls import SOURCE
 from ...producers.transaction_writer import TransactionWriter
 from ...schemas import SchemaStore
 from ...topology import ClusterSettings, Pipeline, Queue
+from ...topology.cluster.settings import Option
 from ...topology.wire.names import schedules_writer
 from ..kafka.clients import make_reader
 from .ended_jobs import EndedJobs
@@ -23,6 +24,8 @@ from .schedule_thread import ScheduleThread, ScheduleThreadParts
 
 END_MS: Final = 250
 PREPARE_S: Final = 10.0
+READING: Final[Mapping[str, Option]] = {"isolation.level": "read_uncommitted"}
+"""What waits is seen also behind a transaction that is open; a job that waits is the settler's, which writes none."""
 
 
 def make_schedules(
@@ -46,7 +49,7 @@ def make_schedules(
 
     def firing(queue: Queue) -> QueueSchedules:
         client_id = f"{worker_id}-schedules"
-        ended = EndedJobs(partial(make_reader, cluster, queue, client_id, {}))
+        ended = EndedJobs(queue, partial(make_reader, cluster, queue, client_id, READING))
         outage = Outage(cluster.bootstrap_servers, f"schedules of queue {queue.name}", "they fire when it is back")
         transactional_id = schedules_writer(pipeline.namespace, queue.name)
         return QueueSchedules(

@@ -73,7 +73,7 @@ class FiringParts:
 
     Attributes:
         make_jobs: makes the records of a schedule's instant; may raise `CannotFire`.
-        has_ended: whether the job at a place has ended.
+        has_ended: whether the job of this id, whose record is at this place, has ended.
     """
 
     queue: str
@@ -83,7 +83,7 @@ class FiringParts:
     worker_id: str
     writer: Writer
     make_jobs: MakeJobs
-    has_ended: Callable[[RecordPlace], bool]
+    has_ended: Callable[[str, RecordPlace], bool]
 
 
 @dataclass(slots=True, eq=False)
@@ -223,8 +223,8 @@ class QueueSchedules:
         """The instants whose jobs may be enqueued beside the one before; raises as `EndedJobs.has_ended`."""
         if armed.schedule.overlap != "skip" or not pending.fire:
             return pending.outcome, pending.fire
-        place = None if armed.last is None else armed.last.place
-        if place is not None and not self._parts.has_ended(place):
+        last = armed.last
+        if last is not None and last.place is not None and not self._parts.has_ended(last.job_id, last.place):
             return FiringOutcome.OVERLAP, ()
         return FiringOutcome.FIRED, pending.fire[-1:]
 

@@ -73,20 +73,32 @@ def test_jobs_know_their_schedule_and_a_broken_one_stops_no_other(cluster: Clust
 
 
 def test_an_overlap_is_left_out_or_waits(cluster: ClusterSettings, namespace: str, gate: Gate) -> None:
-    """While the first job of each runs: "skip" enqueues no other, "wait" enqueues them and runs one at a time."""
-    pipeline, queue = declare_queue(namespace)
+    """While the first job of each runs: "skip" enqueues no other, "wait" enqueues them and runs one at a time.
+
+    The first job of "skip" fails, and has ended after its retry alone.
+    """
+    pipeline, queue = declare_queue(namespace, tiers=(timedelta(seconds=2),))
     journal = Journal()
     running: list[str] = []
+    unended: set[str] = set()
+    most_unended: list[int] = []
     most = threading.Semaphore(1)
 
     @pipeline.job(queue)
     def act(what: str) -> None:
+        if what == "skip":
+            unended.add(current_job().job_id)
+            most_unended.append(len(unended))
         running.append(what)
         if what == "wait":
             assert most.acquire(blocking=False), "two run at once"
         gate.wait()
         if what == "wait":
             most.release()
+        elif len(unended) == running.count("skip"):
+            raise ValueError("fails at first")
+        else:
+            unended.clear()
         journal.note(what)
 
     pipeline.schedule("skip", SECOND, act.call("skip"), overlap="skip")
@@ -104,6 +116,8 @@ def test_an_overlap_is_left_out_or_waits(cluster: ClusterSettings, namespace: st
         gate.open()
         wait_until(lambda: len(enqueued(cluster, queue, "skip")) >= 2)
         wait_until(lambda: journal.times()["wait"] >= 4)
+        wait_until(lambda: journal.times()["skip"] >= 2)
+    assert max(most_unended) == 1
 
 
 def test_workers_that_start_later_know_what_was_missed(cluster: ClusterSettings, namespace: str) -> None:

@@ -166,7 +166,7 @@ class SimulatedWorker:
             worker_id=name,
             writer=writer,
             make_jobs=lambda schedule, at, count, now: [job_of(schedule, at, DECLARED, count, now)],
-            has_ended=lambda _place: world.chance.random() < 0.5,
+            has_ended=lambda _job_id, _place: world.chance.random() < 0.5,
         )
         self._thread = ScheduleThread(
             ScheduleThreadParts(
