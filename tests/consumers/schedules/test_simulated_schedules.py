@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -108,6 +109,33 @@ def test_clocks_that_are_put_forward_or_back_neither_skip_nor_repeat(
     play(world, 250, 600.0)
     world.settle()
     assert_each_once(world, made)
+
+
+@pytest.mark.parametrize(("zone", "change"), CHANGES)
+@pytest.mark.parametrize("missed", ["skip", "latest", "all"])
+def test_an_outage_over_a_change_of_daylight_saving_follows_the_policy(
+    zone: str, change: datetime, missed: str
+) -> None:
+    """Three days without workers, the clocks are changed in the middle, and the workers that come then die."""
+    since = change - timedelta(hours=36)
+    world = ScheduleWorld(7, since)
+    often = schedule("often", since, cron="*/30 * * * *", zone=zone, missed=missed)
+    daily = schedule("daily", since, cron="30 2 * * *", zone=zone, missed=missed)
+    for one in (often, daily):
+        world.topics.put(one)
+    world.now += timedelta(hours=72, minutes=15)
+    back_at = world.now
+    play(world, 150, 5.0)
+    world.settle()
+    jobs = [job for job in world.topics.jobs if job.instant <= back_at]
+    halves = [job.instant for job in jobs if job.job_id.startswith("often@")]
+    days = [job.instant.astimezone(ZoneInfo(zone)) for job in jobs if job.job_id.startswith("daily@")]
+    all_halves = [since + timedelta(minutes=30) * number for number in range(1, 145)]
+    all_days = [since.astimezone(ZoneInfo(zone)).date() + timedelta(days=number) for number in (1, 2, 3)]
+    kept = {"skip": 0, "latest": 1, "all": 1_000}[missed]
+    assert halves == all_halves[len(all_halves) - min(kept, len(all_halves)) :]
+    assert [day.date() for day in days] == all_days[len(all_days) - min(kept, len(all_days)) :]
+    assert {day.strftime("%H:%M") for day in days} <= {"02:30", "03:00"}
 
 
 @pytest.mark.parametrize("seed", range(5))
