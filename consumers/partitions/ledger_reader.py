@@ -11,6 +11,8 @@ import logging
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import compress
+from operator import not_
 from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -48,10 +50,10 @@ def read_ledgers(
 
 
 class _Stretch:
-    """The names of some records that follow one another, in their order."""
+    """The names of some records that follow one another, in their order: of jobs, of what has moved on, and when."""
 
     def __init__(self) -> None:
-        self.names: list[tuple[str, float]] = []
+        self.names: list[tuple[list[str], list[str], float]] = []
         self.passed = array("q")
         self.first_at_s: float | None = None
 
@@ -73,8 +75,8 @@ class _Reading:
         self._log_unreadable()
         ledger = Ledger(self._queue.ledger, time.time)
         for stretch in reversed(stretches):
-            for name, at_s in stretch.names:
-                ledger.add_former(name, at_s)
+            for jobs, moved, at_s in stretch.names:
+                ledger.add_former(jobs, moved, at_s)
         ledger.note_passed(hashed for stretch in stretches for hashed in reversed(stretch.passed))
         return ledger
 
@@ -107,13 +109,13 @@ class _Reading:
         at_s = message.timestamp()[1] / 1_000
         if stretch.first_at_s is None:
             stretch.first_at_s = at_s
-        for name in self._names(message):
-            if not name.startswith(MOVED):
-                self._jobs.add(name)
-            elif self._is_passed(name):
-                stretch.passed.append(hash(name))
-                continue
-            stretch.names.append((name, at_s))
+        names = self._names(message)
+        jobs = [name for name in names if not name.startswith(MOVED)]
+        moved = [name for name in names if name.startswith(MOVED)] if len(jobs) < len(names) else []
+        is_passed = list(map(self._is_passed, moved))
+        self._jobs.update(jobs)
+        stretch.passed.extend(map(hash, compress(moved, is_passed)))
+        stretch.names.append((jobs, list(compress(moved, map(not_, is_passed))), at_s))
 
     def _names(self, message: Message) -> Sequence[str]:
         key, value = message.key(), message.value()

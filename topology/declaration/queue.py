@@ -23,7 +23,7 @@ class LedgerWindow:
     """How much of the past a partition's ledger remembers; a repeated job inside the window is not run again.
 
     Attributes:
-        jobs: completed jobs remembered for each partition, about 110 bytes of memory each.
+        jobs: completed jobs remembered for each partition, some 30 bytes of memory each.
         age: how long a completed job is remembered at the most.
     """
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.partitions.ledger import Ledger, NameWindow, moved_name, tried_name
+from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
+from stoker.consumers.partitions.name_window import NameWindow
 from stoker.consumers.records.record import Record
 from stoker.topology.declaration.queue import LedgerWindow
 from support.scenes.deliveries import declare
@@ -26,7 +27,7 @@ class Clock:
         return self.now_s
 
 
-def window(jobs: int = 100, age_s: float = 3_600, clock: Clock | None = None) -> NameWindow[str]:
+def window(jobs: int = 100, age_s: float = 3_600, clock: Clock | None = None) -> NameWindow:
     """An empty window."""
     return NameWindow(LedgerWindow(jobs=jobs, age=timedelta(seconds=age_s)), clock or Clock())
 
@@ -183,14 +184,24 @@ def test_a_record_without_a_name_is_never_settled() -> None:
     assert not ledger().is_settled(declare().record({"ce_id": b""}))
 
 
-def test_what_has_moved_on_takes_less_memory_than_its_name() -> None:
-    """Each delayed job has such a name, and a window of them for every partition."""
+def test_names_take_little_memory() -> None:
+    """A window of them is there for every partition, and one of what has moved on."""
     kept = ledger(jobs=20_000)
     tracemalloc.start()
     try:
         for number in range(20_000):
             kept.add(f"moved:{number:036}@shop.mails/0/{number}")
+            kept.add_job(f"{number:036}")
         taken_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert taken_bytes / 20_000 < 180
+    assert taken_bytes / 40_000 < 40
+
+
+def test_of_many_names_each_is_held_and_no_other() -> None:
+    """All generations have names, the oldest has none left, and others meet their marks by the hundred."""
+    remembered = window(jobs=4_000)
+    remembered.add_all(f"job-{number}" for number in range(9_500))
+    assert all(f"job-{number}" in remembered for number in range(5_000, 9_500))
+    assert not any(f"job-{number}" in remembered for number in range(4_000))
+    assert not any(f"other-{number}" in remembered for number in range(20_000))

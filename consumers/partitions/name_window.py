@@ -1,0 +1,156 @@
+"""`NameWindow`: names of the recent past, bounded by count and age, as hashes of 64 bits.
+
+The window is kept in generations: when the newest is full, the oldest is forgotten. So it holds between `window.jobs`
+and a quarter more. The newest is a set. Each older one is a sorted array, 8 bytes a name. A map of marks tells in one
+step of nearly every other name that it is in none of them.
+
+Two names of one hash count as one. In a window of 62,500 that happens to one name in 300 million million.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from threading import Lock
+from typing import Final, NamedTuple
+
+from ...topology.declaration.queue import LedgerWindow
+
+GENERATIONS: Final = 4
+SLOTS_A_NAME: Final = 8
+"""In the map of marks, a byte each: a name that is in no generation meets the mark of one in forty times."""
+ALL_MARKS: Final = 255
+Clock = Callable[[], float]
+
+
+class _Generation(NamedTuple):
+    """Names that are as old as each other.
+
+    Attributes:
+        last_at_s: when the youngest of them was settled.
+        mark: the bit of this generation in the map of marks.
+        hashes: of the names, ascending.
+    """
+
+    last_at_s: float
+    mark: int
+    hashes: array[int]
+
+
+class NameWindow:
+    """Remembers names; safe to call from all threads.
+
+    >>> window = NameWindow(LedgerWindow(jobs=100))
+    >>> window.add_all(["a", "b"]); "a" in window, "c" in window, len(window)
+    (True, False, 2)
+    """
+
+    def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
+        self._generation_size = max(1, window.jobs // GENERATIONS)
+        self._last_slot = (1 << (SLOTS_A_NAME * window.jobs).bit_length()) - 1
+        self._max_age_s = window.age / timedelta(seconds=1)
+        self._clock = clock
+        self._lock = Lock()
+        self._newest: set[int] = set()
+        self._newest_at_s = 0.0  # infinite: now, as long as names are added as they are settled
+        self._newest_began_at_s = clock()
+        self._older: list[_Generation] = []
+        self._marks = bytearray()
+
+    def holds(self, name: str | None) -> bool:
+        """Whether a name is remembered."""
+        hashed = hash(name)
+        if hashed in self._newest:  # first, since `_begin_generation` empties it last
+            return True
+        all_marks = self._marks
+        marks = all_marks[hashed & self._last_slot] if all_marks else 0
+        return marks != 0 and self._is_older(hashed, marks)
+
+    def __contains__(self, name: str | None) -> bool:
+        return self.holds(name)  # which is faster where it is called by itself
+
+    def _is_older(self, hashed: int, marks: int) -> bool:
+        """Whether a hash is in one of the older generations that have these marks."""
+        for _, mark, hashes in self._older:
+            if mark & marks:
+                at = bisect_left(hashes, hashed)
+                if at < len(hashes) and hashes[at] == hashed:
+                    return True
+        return False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self._newest and not self._older
+
+    def __len__(self) -> int:
+        return len(self._newest) + sum(len(generation.hashes) for generation in self._older)
+
+    # ---- names come
+
+    def add(self, name: str) -> None:
+        """Remember a name of this moment."""
+        self._add([hash(name)], math.inf)
+
+    def add_all(self, names: Iterable[str]) -> None:
+        """Remember names of this moment."""
+        self._add(list(map(hash, names)), math.inf)
+
+    def add_former(self, name: str, at_s: float) -> None:
+        """Remember a name of the epoch time `at_s`; too old ones are passed over."""
+        self.add_all_former((name,), at_s)
+
+    def add_all_former(self, names: Iterable[str], at_s: float) -> None:
+        """Do so for several of one time."""
+        if self._clock() - at_s <= self._max_age_s:
+            self._add(list(map(hash, names)), at_s)
+
+    def absorb(self, other: NameWindow) -> None:
+        """Take over what is not here, as of this moment."""
+        with other._lock:
+            hashes = [*(h for generation in reversed(other._older) for h in generation.hashes), *other._newest]
+        self._add([h for h in hashes if h not in self._newest and not self._is_older(h, ALL_MARKS)], math.inf)
+
+    def _add(self, hashes: list[int], at_s: float) -> None:
+        with self._lock:
+            while hashes:
+                room = self._generation_size - len(self._newest)
+                self._newest.update(hashes if len(hashes) <= room else hashes[:room])
+                self._newest_at_s = max(self._newest_at_s, at_s)
+                if len(self._newest) >= self._generation_size:
+                    self._begin_generation(self._clock())
+                hashes = hashes[room:]
+
+    # ---- generations, the lock held
+
+    def _begin_generation(self, now_s: float) -> None:
+        self._keep_older(self._older[: GENERATIONS - 1])
+        mark = next(1 << bit for bit in range(GENERATIONS) if all(1 << bit != older.mark for older in self._older))
+        self._marks = self._marks or bytearray(self._last_slot + 1)
+        marks, last_slot = self._marks, self._last_slot
+        for hashed in self._newest:
+            marks[hashed & last_slot] |= mark
+        newest = _Generation(min(self._newest_at_s, now_s), mark, array("q", sorted(self._newest)))
+        self._older = [newest, *self._older]
+        self._newest = set()
+        self._newest_at_s = 0.0
+        self._newest_began_at_s = now_s
+
+    def _keep_older(self, kept: list[_Generation]) -> None:
+        """Forget all older generations but these."""
+        if len(kept) < len(self._older):
+            marks = sum(generation.mark for generation in kept)
+            self._marks = self._marks.translate(bytes(byte & marks for byte in range(256))) if kept else bytearray()
+            self._older = kept
+
+    def forget_old(self) -> None:
+        """Forget what is older than the window's age, a generation at a time; called every second or so."""
+        now_s = self._clock()
+        with self._lock:
+            if self._newest and now_s - self._newest_began_at_s >= self._max_age_s / GENERATIONS:
+                self._begin_generation(now_s)
+            self._keep_older([older for older in self._older if now_s - older.last_at_s < self._max_age_s])
