@@ -5,6 +5,8 @@
     copy      each that waits aside goes to the carried topic, with its key, headers, bytes and place
     replace   when the copy is delivered, it takes the place of its record, which is complete by that
 
+What cannot wait aside, since it has no lane or awaits its schema, is copied as well: its copy waits in memory instead.
+
 A copy is delivered only once the brokers have confirmed it, so no record is complete before its copy is durable. Where
 the record has gone on meanwhile, the copy is not needed and is complete at once. In its lane, a copy stands where its
 record stood, so the order of a key stays.
@@ -49,8 +51,8 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 """Bounds on what is being read and written at a time."""
 USUAL_BYTES: Final = 4_096
 """What a record is taken to weigh before any was seen."""
-MOST_DOUBTFUL: Final = 10_000
-"""Of copies whose write has failed, by the word of the client, and which may come all the same."""
+MOST_NOTED: Final = 10_000
+"""Of records of which another copy may come: its write has failed, or a former owner was cut off while it copied."""
 LOG_AGAIN_S: Final = 60.0
 _PLACES: Final = frozenset({wire.ORIGIN, wire.CARRIED})
 
@@ -101,6 +103,7 @@ class Carrier:
         self._reading: set[Place] = set()
         self._written: set[Place] = set()
         self._doubtful: dict[Place, None] = {}
+        self._replaced: dict[Place, None] = {}
         self._gone: set[Place] = set()
         self._usual_bytes = float(USUAL_BYTES)
         self._log_at_s = 0.0
@@ -202,11 +205,11 @@ class Carrier:
     # ---- copy
 
     def _copy(self, record: Record) -> None:
-        """Write a record again, if it waits aside; what runs, or is ready, needs no copy."""
+        """Write a record again, if it waits aside or has to stay at a gate; what runs, or is ready, needs no copy."""
         place = record.assignment, record.offset
-        if record.lane is None or record.fault is not None or not self._may_carry(record.assignment):
+        if record.fault is not None or not self._may_carry(record.assignment):
             return
-        if self._lanes.has_aside(hash_of(record.lane), place):
+        if self._gates.keeps(place) or (record.lane is not None and self._lanes.has_aside(hash_of(record.lane), place)):
             self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
             self._written.add(place)
             try:
@@ -226,9 +229,7 @@ class Carrier:
 
     def _note_refused(self, place: Place, error: KafkaError) -> None:
         self._written.discard(place)
-        self._doubtful[place] = None
-        if len(self._doubtful) > MOST_DOUBTFUL:
-            del self._doubtful[next(iter(self._doubtful))]
+        _note(self._doubtful, place)
         if is_fatal(error):
             self._producer = None
         now_s = self._clock()
@@ -242,27 +243,40 @@ class Carrier:
 
     # ---- replace
 
-    def take(self, copy: Record) -> bool:
-        """Take a record of the carried topic as it is delivered; False where it is to run as any other.
+    def take(self, copy: Record) -> list[Record] | None:
+        """Take a record of the carried topic as it is delivered; None where it is to run as any other.
 
         So it is where its record is complete, and nobody here has written the copy: the job may be no copy's twin.
+
+        Returns:
+            The record that has left the memory, if any: its copy is there instead.
         """
         found = self._original_of(copy)
-        if found is None or copy.lane is None:
-            return False
+        if found is None:
+            return None
         original, offset = found
-        is_own = found in self._written or found in self._doubtful
+        is_twin = found in self._written or found in self._doubtful or found in self._replaced
         self._written.discard(found)
         if not original.progress.is_incomplete(offset):
-            if is_own:
+            if is_twin:
                 copy.assignment.progress.complete(copy.offset)
-            return is_own
-        if self._lanes.replace(hash_of(copy.lane), found, (copy.assignment, copy.offset)):
-            original.progress.complete(offset)
-            self.carried += 1
-        else:
+            return [] if is_twin else None
+        left = self._replace(copy, found)
+        if left is None:
             copy.assignment.progress.complete(copy.offset)  # its record runs, or is about to
-        return True
+            return []
+        original.progress.complete(offset)
+        self.carried += 1
+        _note(self._replaced, found)
+        return left
+
+    def _replace(self, copy: Record, place: Place) -> list[Record] | None:
+        """Let a copy wait in the place of its record; gives what has left the memory, None where that waits no more."""
+        by = copy.assignment, copy.offset
+        if copy.lane is not None and self._lanes.replace(hash_of(copy.lane), place, by):
+            return []
+        left = self._gates.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
+        return None if left is None else [left]
 
     def _original_of(self, copy: Record) -> Place | None:
         """The record that this one is a copy of, if its partition is at work here."""
@@ -287,7 +301,15 @@ class Carrier:
         self._reading = {place for place in self._reading if place[0] not in gone}
         self._gone = {place for place in self._gone if place[0] not in gone}
         self._doubtful = {place: None for place in self._doubtful if place[0] not in gone}
+        self._replaced = {place: None for place in self._replaced if place[0] not in gone}
         self._written = {p for p in self._written if p[0] not in gone and p[0].partition not in carried}
+
+
+def _note(places: dict[Place, None], place: Place) -> None:
+    """Keep a place, and of all no more than the last ones."""
+    places[place] = None
+    if len(places) > MOST_NOTED:
+        del places[next(iter(places))]
 
 
 def copy_of(record: Record, queue: Queue) -> OutgoingRecord:

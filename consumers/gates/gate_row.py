@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Final
 
 from ..backlog.lane_backlog import hash_of
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .gate import Gate, Wait, Why
 from .lanes_aside import LanesAside
@@ -65,6 +65,7 @@ class GateRow:
         self._beyond: list[tuple[Record, Wait]] = []
         self._leaving: list[tuple[Record, Wait]] = []
         self._sent_back: set[Record] = set()
+        self._staying: dict[Place, tuple[Record, Wait]] = {}
         self._aside = LanesAside()
         self.note_resting()
 
@@ -179,15 +180,43 @@ class GateRow:
     def note_leaving(self, is_due: Callable[[Record], bool]) -> None:
         """Have those of the records that gates hold back leave with the next `set_aside`, whatever the bound.
 
-        What a step has sent back stays: that step, or a thread of its own, releases it from the memory.
+        What a step has sent back stays: that step, or a thread of its own, releases it from the memory. So does what
+        has no lane. A copy may take the place of these: `exchange`.
         """
         with self._lock:
-            self._leaving = [
-                (record, wait)
-                for held in self._held.values()
-                for record, wait in held.items()
-                if record.lane is not None and record not in self._sent_back and is_due(record)
-            ]
+            self._staying = {}
+            self._leaving = []
+            waiting = ((record, wait) for held in self._held.values() for record, wait in held.items())
+            for record, wait in waiting:
+                if not is_due(record):
+                    continue
+                if record.lane is None or record in self._sent_back:
+                    self._staying[record.assignment, record.offset] = record, wait
+                else:
+                    self._leaving.append((record, wait))
+
+    def keeps(self, place: Place) -> bool:
+        """Whether a record stays here in memory, by the last `note_leaving`."""
+        return place in self._staying
+
+    def exchange(self, place: Place, copy: Record, take_over: Callable[[Record], None]) -> Record | None:
+        """Let a copy wait in the place of a record that stays here; None where that has gone on.
+
+        Args:
+            take_over: called with the record that leaves, before anybody can release the copy.
+        """
+        with self._lock:
+            record, wait = self._staying.pop(place, (None, None))
+            if record is None or wait is None or self._held.get(wait.why, {}).get(record) is not wait:
+                return None
+            was_sent_back = record in self._sent_back
+            if not self._add(copy, wait):
+                return None
+            if was_sent_back:
+                self._sent_back.add(copy)
+            self._remove(record, wait.why)
+            take_over(record)
+        return record
 
     def take_back(self, lane_hashes: Iterable[int]) -> None:
         """Have lanes taken back whose records are aside, as if they had waited here."""
@@ -318,6 +347,7 @@ class GateRow:
             self._beyond.clear()
             self._leaving.clear()
             self._sent_back.clear()
+            self._staying.clear()
             self._aside.clear()
             self.count = self._bytes = 0
 

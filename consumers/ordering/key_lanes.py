@@ -101,6 +101,9 @@ class KeyLanes(Lanes):
                     left += behind
         return left
 
+    def exchange(self, record: Record, copy: Record) -> None:
+        """A lane knows its first record by the key alone."""
+
     def _remove_lane(self, lane: Lane) -> list[Record]:
         return list(self._waiting.pop(lane) or ())
 

@@ -129,6 +129,10 @@ class Lanes(ABC):
         with self._lock:
             return self.backlog.replace(lane_hash, place, by)
 
+    @abstractmethod
+    def exchange(self, record: Record, copy: Record) -> None:
+        """Know the first record of a lane by its copy from now on; nobody releases either meanwhile."""
+
     def put_carried(self, assignment: Assignment, lane_hashes: Iterable[int], offsets: Iterable[int]) -> None:
         """Put records aside that were carried forward, each behind all of its lane; nothing is ready until `wake`."""
         with self._lock:

@@ -147,6 +147,13 @@ class StrictLanes(Lanes):
         if lane.is_empty:
             del self._lanes[key]
 
+    def exchange(self, record: Record, copy: Record) -> None:
+        """Know the record in hand by its copy from now on."""
+        with self._lock:
+            lane = None if record.lane is None else self._lanes.get(record.lane)
+            if lane is not None and lane.in_hand is record:
+                lane.in_hand = copy
+
     def _remove_lane(self, lane: Lane) -> list[Record]:
         removed = self._lanes.pop(lane)
         return [*removed.ahead, *removed.behind]

@@ -107,8 +107,12 @@ class Intake:
                 self._calendar.add(message, assignment)
             return
         record = Record(message, assignment)
-        if not self._carrier.take(record):
+        left = self._carrier.take(record)
+        if left is None:
             runnable.append(record)
+        elif left:
+            self._backpressure.begin([record])
+            self._backpressure.end(left)
 
     def take_due(self) -> None:
         """Take the delayed records whose time has come, or that are cancelled; ask again for those at the gates."""

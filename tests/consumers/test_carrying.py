@@ -23,12 +23,22 @@ from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire import headers as wire
 from support.program import TESTS, program
-from support.programs.carrying_worker import declare
-from support.scenes.worker import committed, create, ends, headers_of, read_topic, wait_all_committed
+from support.programs.carrying_worker import PAUSED, declare
+from support.scenes.worker import (
+    Raw,
+    committed,
+    create,
+    ends,
+    headers_of,
+    publish_raw,
+    read_topic,
+    wait_all_committed,
+)
 from support.waiting import wait_until
 
 DEADLINE_S = 90.0
-MAILS, CALLS, KEYS = 120, 40, 10
+MAILS, CALLS, KEYS, NAMELESS = 120, 40, 10, 3
+NUMBER = "x-number"
 
 
 @dataclass
@@ -41,7 +51,7 @@ class Ground:
     folder: Path
 
     def __post_init__(self) -> None:
-        """Paused mails of ten keys, and calls of one key whose first one runs for ever."""
+        """Paused mails of ten keys, some without a name, and calls of one key whose first one runs for ever."""
         self.runs, self.release = self.folder / "runs", self.folder / "release"
         self.runs.touch()
         pipeline, self.queue, mail, call, self.nap = declare(self.namespace, self.ordering, self.runs, self.release)
@@ -54,6 +64,14 @@ class Ground:
                 producer.enqueue(call.with_options(job_id=f"call-{number}", key="held"), number)
             for number in range(MAILS):
                 producer.enqueue(mail.with_options(job_id=f"mail-{number}", key=f"m{number % KEYS}"), number)
+        publish_raw(self.cluster, self.queue.topic, map(self._nameless, range(NAMELESS)))
+
+    @staticmethod
+    def _nameless(number: int) -> Raw:
+        """A mail that has neither key nor id."""
+        own: tuple[str, bytes | None] = (NUMBER, b"nameless-%d" % number)
+        headers: list[tuple[str, bytes | None]] = [(wire.SPEC_VERSION, b"1.0"), (wire.JOB_TYPE, PAUSED.encode()), own]
+        return Raw(value=b"", headers=headers, partition=number % 2)
 
     @property
     def lines(self) -> list[str]:
@@ -75,7 +93,7 @@ class Ground:
         """The jobs of which copies were made of records of a topic."""
         copies = [headers_of(message) for message in read_topic(self.cluster, self.queue.carried_topic, 2)]
         return {
-            headers[wire.JOB_ID].decode()
+            headers.get(wire.JOB_ID, headers.get(NUMBER, b"")).decode()
             for headers in copies
             if headers[wire.CARRIED].decode().rsplit("/", 2)[0] == from_topic
         }
@@ -108,11 +126,18 @@ class Ground:
         self.delete(topic, [max(0, end - 1) for end in self.ends_of(topic)])
 
 
-WAITING = {*(f"mail-{number}" for number in range(MAILS)), *(f"call-{number}" for number in range(1, CALLS))}
+WAITING = {
+    *(f"mail-{number}" for number in range(MAILS)),
+    *(f"call-{number}" for number in range(1, CALLS)),
+    *(f"nameless-{number}" for number in range(NAMELESS)),
+}
 
 
-def check_order(lines: Sequence[str]) -> None:
-    """All ran once, each key in its order."""
+def check_end(ground: Ground) -> None:
+    """All ran once, each key in its order; what cannot run for want of a name is a dead letter."""
+    lines = ground.lines
+    dead = [headers_of(message) for message in read_topic(ground.cluster, ground.queue.dead_topic, 2)]
+    assert {headers[NUMBER].decode() for headers in dead} == {f"nameless-{number}" for number in range(NAMELESS)}
     mails = [int(line.split()[1]) for line in lines if line.startswith("mail")]
     calls = [int(line.split()[1]) for line in lines if line.startswith("call")]
     assert calls == list(range(CALLS))
@@ -143,7 +168,7 @@ def test_jobs_outlast_the_retention_of_their_topics(
         ground.release.touch()
         wait_until(lambda: len(ground.lines) >= MAILS + CALLS + 2, DEADLINE_S, "all to run")
         wait_all_committed(cluster, queue, DEADLINE_S)
-    check_order(ground.lines)
+    check_end(ground)
 
 
 @pytest.mark.timeout(300)
@@ -163,4 +188,4 @@ def test_jobs_that_are_carried_outlast_kills(
         ground.release.touch()
         wait_until(lambda: len(ground.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
         wait_all_committed(cluster, queue, DEADLINE_S)
-    check_order(ground.lines)
+    check_end(ground)

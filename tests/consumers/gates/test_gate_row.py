@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from stoker.consumers.backlog.lane_backlog import hash_of
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait, Why
 from stoker.consumers.gates.gate_row import GateRow
@@ -329,3 +331,51 @@ def test_a_job_that_is_cancelled_as_it_begins_to_wait_is_not_kept() -> None:
     row = GateRow([OddGate()], is_cancelled=is_cancelled)
     assert row.admits(plain_record(1, None, Assignment(1, "t", 0)))
     assert row.count == 0
+
+
+def exchanged(scene: Scene, record: Record, copy: Record) -> Record | None:
+    """What has left when a copy comes of a record that is due to leave."""
+    scene.row.note_leaving(lambda one: one is record)
+    assert scene.row.keeps((record.assignment, record.offset))
+    return scene.row.exchange((record.assignment, record.offset), copy, lambda _record: None)
+
+
+@pytest.mark.parametrize("lane", [None, "k1"])
+def test_a_copy_waits_in_the_place_of_a_record_that_stays_in_memory(lane: str | None) -> None:
+    """One without lane stays at a gate, and any that a step has sent back: the copy is released in its place."""
+    scene = Scene()
+    carried = Assignment(2, "t.carried", 0)
+    record, copy = plain_record(1, lane, scene.assignment), plain_record(3, lane, carried)
+    if lane is None:
+        scene.make_ready([record])
+    else:
+        assert scene.row.hold(record, Wait(until_at_s=None, why=ODD))
+    assert exchanged(scene, record, copy) is record
+    assert (scene.whys(), scene.row.count) == ({copy: ODD}, 1)
+    scene.row.note_leaving(lambda _record: True)
+    assert scene.row.keeps((carried, 3)), "it may be copied again"
+    scene.gate.is_closed = False
+    scene.row.release(ODD)
+    assert (scene.started, scene.row.count) == ([3], 0)
+
+
+def test_a_copy_of_a_record_that_has_gone_on_does_not_wait() -> None:
+    """The record runs, and its job would run twice."""
+    scene = Scene()
+    (record,) = scene.take(1)
+    scene.row.note_leaving(lambda _record: True)
+    scene.gate.is_closed = False
+    scene.row.release(ODD)
+    copy = plain_record(3, None, Assignment(2, "t.carried", 0))
+    assert scene.row.exchange((record.assignment, 1), copy, lambda _record: None) is None
+    assert (scene.started, scene.row.count) == ([1], 0)
+
+
+def test_a_copy_whose_partition_is_given_away_takes_no_place() -> None:
+    """The record itself waits on."""
+    scene = Scene()
+    (record,) = scene.take(1)
+    carried = Assignment(2, "t.carried", 0)
+    carried.leave()
+    assert exchanged(scene, record, plain_record(3, None, carried)) is None
+    assert scene.whys() == {record: ODD}
