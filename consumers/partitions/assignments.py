@@ -127,13 +127,19 @@ class Assignments:
 
         Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
         Of the main topic where order is strict, only once all of its tiers are here: they have the records that keys
-        wait for. A partition that was held back by either is among them.
+        wait for. Of the carried topic, only once the main topic is here: a copy that comes must find its record. A
+        partition that was held back by any of these is among them.
         """
         begun = [
             a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader is reader
         ]
-        is_strict = self._queue.ordering == "strict"
-        return [a for a in begun if not (is_strict and a.source is MAIN and self._whole(a.partition) is None)]
+        return [a for a in begun if self._may_flow(a)]
+
+    def _may_flow(self, assignment: Assignment) -> bool:
+        if assignment.source is MAIN:
+            return self._queue.ordering != "strict" or self._whole(assignment.partition) is not None
+        main = self.find_main(assignment.partition)
+        return assignment.source is not CARRIED or main is None or main.is_running
 
     def _begun(self, partition: int) -> list[Assignment]:
         """The open assignments of a partition number, unless its carried jobs are not known yet."""
