@@ -84,6 +84,11 @@ class _Sweep:
         self.later |= passed - gone
         return sorted(gone)
 
+    def leaves_out(self, message: Message, offset: int) -> bool:
+        """Whether nobody wants this record, and the next wanted one is near: so it is with most."""
+        wanted = self.wanted
+        return bool(wanted) and offset < wanted[0] <= offset + SEEK_ABOVE and message.error() is None
+
     def find(self, offset: int) -> bool:
         """Whether a record that has come was wanted; it comes once, however often it was."""
         is_wanted = False
@@ -132,12 +137,15 @@ class Rereader:
         """Read on for a moment, at most so many records; never waits."""
         reread = Reread()
         moved: set[tuple[str, int]] = set()
-        for message in self._consumer.consume(limit, 0) if self._sweeps else ():
-            partition = str(message.topic()), message.partition() or 0
-            sweep, offset = self._sweeps.get(partition), message.offset()
+        sweeps = self._sweeps
+        for message in self._consumer.consume(limit, 0) if sweeps else ():
+            partition: tuple[str, int] = message.topic(), message.partition()  # type: ignore[assignment]  # it has both
+            sweep, offset = sweeps.get(partition), message.offset()
             if sweep is None or offset is None or offset < sweep.position or partition in moved:
                 continue  # fetched ahead, before the sweep ended or went elsewhere
-            if self._take(sweep, message, offset, reread) and self._has_moved_on(partition, sweep):
+            if sweep.leaves_out(message, offset):
+                sweep.position = offset + 1
+            elif self._take(sweep, message, offset, reread) and self._has_moved_on(partition, sweep):
                 moved.add(partition)
         return reread
 
@@ -152,7 +160,8 @@ class Rereader:
         return True
 
     def _pass_to(self, sweep: _Sweep, offset: int, reread: Reread) -> None:
-        reread.gone += ((sweep.assignment, gone) for gone in sweep.pass_to(offset))
+        if sweep.wanted and sweep.wanted[0] < offset:
+            reread.gone += ((sweep.assignment, gone) for gone in sweep.pass_to(offset))
         sweep.position = offset
 
     def _has_moved_on(self, partition: tuple[str, int], sweep: _Sweep) -> bool:
