@@ -1,18 +1,24 @@
-"""Processes seen from outside: how much memory they hold, how they ended, how many can run at once."""
+"""Processes and their memory: how much they hold and give back, how they ended, how many can run at once."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 PAGE_BYTES: Final = resource.getpagesize()
 MAXRSS_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
+TRIM_EVERY_S: Final = 2.0
+GROWN_BYTES: Final = 8 * 1024 * 1024
 _HAS_PROC: Final = Path("/proc/self/statm").exists()
 
 
@@ -27,6 +33,29 @@ def resident_bytes(process_id: int) -> int | None:
         )
         return int(printed.stdout) * 1024
     return None
+
+
+def give_memory_back() -> None:
+    """Have the C library return freed memory to the system, now and then, as long as this process lives.
+
+    By itself glibc keeps what was freed in the midst of an arena. The Kafka clients fill and free one arena after
+    another, so a worker would hold twice the memory that it uses. Nothing is done where there is another C library.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        threading.Thread(target=_trim_for_ever, args=(trim,), name="stoker-memory", daemon=True).start()
+
+
+def _trim_for_ever(trim: Callable[[int], int]) -> None:
+    """Trim what has grown; an arena is locked for a moment by that, and what it needs again takes a while to get."""
+    held_bytes = 0
+    while True:
+        now_bytes = resident_bytes(os.getpid()) or 0
+        if now_bytes > held_bytes + GROWN_BYTES:
+            trim(0)
+            held_bytes = resident_bytes(os.getpid()) or 0
+        held_bytes = min(held_bytes, now_bytes)
+        time.sleep(TRIM_EVERY_S)
 
 
 def own_peak_bytes() -> int:

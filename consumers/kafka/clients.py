@@ -23,6 +23,10 @@ MOST_EVENTS_KBYTES: Final = 4_096
 """Bounds on the events of one queue that are not confirmed yet."""
 PREFETCH_KBYTES: Final = 16_384
 """Bound on prefetched records in memory, for the whole consumer."""
+FETCH_BYTES: Final = 2 * 1024 * 1024
+READER_FETCH_BYTES: Final = 1024 * 1024
+"""Of one answer of a broker, compressed. The client fetches where little is left, and keeps all that comes, beyond any
+other bound: by default a megabyte for each partition, of which records take ten times as much in memory."""
 
 METADATA_REFRESH_MS: Final = 5_000
 """How old at most a client's knowledge of a topic's partitions gets: by the classic protocol, members find new ones."""
@@ -40,6 +44,7 @@ def consumer_config(
     return {
         **cluster.client_config(
             client_id=client_id,
+            fetch_max_bytes=FETCH_BYTES,
             fetch_queue_backoff_ms=10,
             queued_max_messages_kbytes=PREFETCH_KBYTES,
             queued_min_messages=20_000,
@@ -92,6 +97,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "earliest",
         "enable.partition.eof": True,
+        "fetch.max.bytes": READER_FETCH_BYTES,
         "fetch.queue.backoff.ms": 10,
         "queued.min.messages": 2_000,
         "queued.max.messages.kbytes": 8_192,

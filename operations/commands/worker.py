@@ -122,9 +122,11 @@ def _to_stderr(text: str) -> None:
 def _run_one(
     app: AppContext, settings: WorkerSettings, *, log_format: str, on_terminal: bool, supervised: bool, inspect: bool
 ) -> None:
+    from ...consumers.machine import give_memory_back
     from ...consumers.worker import Worker
     from ..views.inspection_output import INSPECT_EVERY_S, json_printer, text_printer
 
+    give_memory_back()
     worker = Worker(
         app.pipeline,
         app.start_cluster(),
