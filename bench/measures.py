@@ -15,8 +15,9 @@ from jobs import BRIEF_S, KEYS, PARTITIONS, TIER, Kind
 from ordering.measure import CONTROL
 from outboxes.measure import OUTBOX
 from part import Part, Result, only_queue
-from pending.behind_key import WAITING
+from pending.behind_key import STRICT, WAITING
 from pending.delays import DELAY
+from pending.released import RELEASED
 from processes import do, started, stoker
 from resident import ResidentPeak
 from schedules.measure import SCHEDULES
@@ -320,5 +321,7 @@ MEASURES: Final = (
     OUTBOX,
     SCHEDULES,
     WAITING,
+    STRICT,
+    RELEASED,
     DELAY,
 )

@@ -38,6 +38,8 @@ class PendingJob:
         number: its place in the notes.
         since_s: what its handler counts from, in seconds since 1970; the due time where `is_delayed`.
         partition: that of its key, if not given.
+        job_id: a new one, if not given.
+        tenant: for whom it is, if for anybody.
     """
 
     number: int
@@ -46,6 +48,8 @@ class PendingJob:
     is_delayed: bool = False
     partition: int = OF_KEY
     job_type: str = PLAIN
+    job_id: str | None = None
+    tenant: bytes | None = None
 
 
 class Publisher:
@@ -95,12 +99,14 @@ class Publisher:
 
 def _headers(job: PendingJob) -> list[tuple[str, str | bytes | None]]:
     due = [(wire.DUE, wire.format_instant(datetime.fromtimestamp(job.since_s, UTC)))] if job.is_delayed else []
+    tenant = [] if job.tenant is None else [(wire.TENANT, job.tenant)]
     return [
         (wire.SPEC_VERSION, wire.SPEC_VERSION_1_0),
-        (wire.JOB_ID, str(uuid_utils.uuid7()).encode()),
+        (wire.JOB_ID, (job.job_id or str(uuid_utils.uuid7())).encode()),
         (wire.JOB_TYPE, job.job_type.encode()),
         (wire.SOURCE, b"/bench"),
         (wire.TIME, b"2013-01-01T05:17:00.250000Z"),
         (wire.CONTENT_TYPE, wire.CONTENT_TYPE_AVRO),
         *due,
+        *tenant,
     ]

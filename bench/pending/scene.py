@@ -14,11 +14,20 @@ from cluster import Site
 from jobs import PARTITIONS
 from resident import ResidentPeak
 
-from pending.jobs import NAMESPACE_VARIABLE, NOTES_VARIABLE, PLAIN, RELEASE_VARIABLE, SESSION_VARIABLE, declare
+from pending.jobs import (
+    NAMESPACE_VARIABLE,
+    NOTES_VARIABLE,
+    ORDERING_VARIABLE,
+    RELEASE_VARIABLE,
+    SESSION_VARIABLE,
+    declare,
+)
 from pending.notes import Notes
 from pending.publishing import PendingJob, Publisher
 from pending.worker_process import WorkerProcess
+from stoker.producers.control import Control
 from stoker.topology import Pipeline
+from stoker.topology.declaration.queue import Ordering
 
 KEYS: Final = 5_000
 WARM_UP: Final = 2_000
@@ -47,7 +56,7 @@ class Scene:
     """Everything that a measure of jobs that wait needs."""
 
     def __init__(self, site: Site, pipeline: Pipeline, capacity: int) -> None:
-        self._site, self._name = site, pipeline.namespace
+        self._site, self._name, self._pipeline = site, pipeline.namespace, pipeline
         self._publisher = Publisher(pipeline, site.cluster)
         self._notes_path = site.folder / f"{self._name}.notes"
         self._release = site.folder / f"{self._name}.release"
@@ -57,6 +66,7 @@ class Scene:
             RELEASE_VARIABLE: str(self._release),
         }
         for queue in pipeline.queues.values():
+            self._variables[ORDERING_VARIABLE] = queue.ordering
             if queue.session_timeout is not None:
                 self._variables[SESSION_VARIABLE] = str(queue.session_timeout.total_seconds())
         self._workers: list[WorkerProcess] = []
@@ -98,6 +108,10 @@ class Scene:
         self._release.touch()
         return time.time()
 
+    def control(self) -> Control:
+        """What gives orders to the worker."""
+        return Control(self._pipeline, self._site.cluster, operator="bench")
+
     def close(self) -> None:
         """End the worker."""
         self.release()
@@ -113,11 +127,15 @@ class Scene:
             lambda number: PendingJob(number=number, key=f"customer-{number % KEYS}", since_s=self.began_s),
         )
 
-    def of_key(self, key: str, count: int, job_type: str = PLAIN) -> Batch:
+    def of_key(self, key: str, count: int) -> Batch:
         """Jobs of one key."""
+        return self.batch(count, lambda number: PendingJob(number=number, key=key, since_s=self.began_s))
+
+    def one_of_key(self, key: str, job_type: str, job_id: str) -> Batch:
+        """One job of a key, of another type than the plain one."""
         return self.batch(
-            count,
-            lambda number: PendingJob(number=number, key=key, since_s=self.began_s, job_type=job_type),
+            1,
+            lambda number: PendingJob(number=number, key=key, since_s=self.began_s, job_type=job_type, job_id=job_id),
         )
 
     def last_of_partitions(self) -> Batch:
@@ -210,9 +228,9 @@ class Scene:
 
 
 @contextmanager
-def open_scene(site: Site, session_s: float | None, capacity: int) -> Iterator[Scene]:
+def open_scene(site: Site, session_s: float | None, capacity: int, ordering: Ordering = "key") -> Iterator[Scene]:
     """Set a scene for at most `capacity` jobs; its worker is ended and its topics deleted afterwards."""
-    with site.topics_of(lambda namespace: declare(namespace, session_s)) as pipeline:
+    with site.topics_of(lambda namespace: declare(namespace, session_s, ordering=ordering)) as pipeline:
         scene = Scene(site, pipeline, capacity)
         try:
             yield scene

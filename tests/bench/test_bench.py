@@ -116,6 +116,23 @@ def test_a_backlog_of_one_key_is_measured_through_a_kill_and_its_release(cluster
     assert (values["disordered"], values["lost"]) == (0, 0)
 
 
+@pytest.mark.soak
+def test_a_key_that_waits_for_its_retry_is_measured_through_a_kill_and_its_release(cluster: ClusterSettings) -> None:
+    """In strict order; its failed job was settled before the kill, so nothing of the key begins again."""
+    values = measured(cluster, "strict")
+    assert values["share"] == pytest.approx(values["beside"] / values["alone"])
+    assert 0 < values["first"] <= values["known"]
+    assert (values["disordered"], values["lost"]) == (0, 0)
+
+
+@pytest.mark.soak
+def test_what_was_paused_is_measured_through_a_kill_and_its_release(cluster: ClusterSettings) -> None:
+    """None of the type or the tenant begins before its release, and every job has begun in the end."""
+    values = measured(cluster, "released")
+    assert min(values["type_rate"], values["tenant_rate"]) > 0
+    assert (values["type_early"], values["tenant_early"], values["lost"]) == (0, 0, 0)
+
+
 def test_delays_are_measured_through_a_kill_and_a_burst(cluster: ClusterSettings) -> None:
     """None begins early, and every job has begun in the end."""
     values = measured(cluster, "delay")
