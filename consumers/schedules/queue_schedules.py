@@ -124,6 +124,7 @@ class QueueSchedules:
     def __init__(self, parts: FiringParts) -> None:
         self._parts = parts
         self._armed: dict[str, _Armed] = {}
+        self._fired: dict[str, LastFiring] = {}
         self._heap: list[tuple[datetime, int, _Armed]] = []
         self._number = count()
         self._partitions = 0
@@ -152,13 +153,16 @@ class QueueSchedules:
         return parts.writer.write([record])[0]
 
     def arm(self, book: ScheduleBook, names: Iterable[str]) -> None:
-        """Take these schedules as the book has them."""
+        """Take these schedules as the book has them.
+
+        What this owner has fired last it knows itself: its notes may stand behind the change, and not be read yet.
+        """
         for name in names:
             schedule = book.schedules.get(name)
             self._armed.pop(name, None)
             if schedule is None or schedule.queue != self._parts.queue or schedule.is_paused:
                 continue
-            last = book.last_firing(name)
+            last = self._fired.get(name) or book.last_firing(name)
             try:
                 upcoming = Upcoming(schedule, schedule.since if last is None else last.instant)
             except InvalidTiming as fault:
@@ -172,6 +176,7 @@ class QueueSchedules:
     def let_go(self) -> None:
         """Fire nothing more, until the next take-over."""
         self._armed.clear()
+        self._fired.clear()
         self._heap.clear()
         self._parts.writer.close()
 
@@ -270,6 +275,7 @@ class QueueSchedules:
     def _note_fired(self, firing: _Firing, last: LastFiring) -> None:
         armed = firing.armed
         armed.last, armed.not_before = last, None
+        self._fired[armed.schedule.name] = last
         armed.upcoming.move(last.instant)
         self._push(armed)
         _log(armed.schedule, firing, last)

@@ -187,6 +187,26 @@ def test_changes_take_hold_and_a_removed_schedule_is_silent(seed: int) -> None:
     assert len(world.topics.jobs) == count
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_change_that_is_written_late_fires_nothing_again(seed: int) -> None:
+    """Changes are made amid all else; their transactions last for seconds, in which the owner goes on firing."""
+    start = datetime(2026, 5, 5, 12, 0, 1, tzinfo=UTC)
+    world = ScheduleWorld(seed, start)
+    made = schedule("a", start, every_ms=1_000)
+    for number in range(20):
+        world.topics.put(made)
+        play(world, 40, 2.0)
+        since = world.now - timedelta(seconds=world.chance.random() * 5)
+        is_paused = number % 5 == 3
+        made = replace(
+            schedule("a", since, every_ms=number % 3 * 500 + 1_000), version=f"{number}", is_paused=is_paused
+        )
+    world.settle()
+    times = Counter(job.instant for job in world.topics.jobs)
+    assert len(times) > 20
+    assert set(times.values()) == {1}
+
+
 def test_a_job_of_an_overlap_is_left_out_and_noted() -> None:
     """With overlap="skip" fewer jobs than instants, and none twice."""
     start = datetime(2026, 5, 5, 12, 0, 1, tzinfo=UTC)
