@@ -81,7 +81,7 @@ class Upcoming:
 
 
 def _edge(schedule: ScheduleRecord, now: datetime) -> datetime:
-    """Instants before it are missed; those after it are late at the most."""
+    """Instants before it are missed; those after it are overdue at the most."""
     return now - timedelta(milliseconds=schedule.grace_ms + schedule.jitter_ms)
 
 
@@ -102,7 +102,7 @@ def _missed_latest(schedule: ScheduleRecord, after: datetime, now: datetime) -> 
 
 
 def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
-    """Those within the grace are late, and not missed: they are fired next."""
+    """Those within the grace are overdue, and not missed: they are fired next."""
     edge = _edge(schedule, now) - timedelta(microseconds=1)
     newest, *others = islice(instants_between(schedule, after, edge), MOST_COUNTED)
     return Pending(fire=(), up_to=newest, skipped=1 + len(others))

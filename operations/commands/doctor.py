@@ -1,4 +1,4 @@
-"""`stoker doctor`: is each promise held, as far as can be seen from outside?"""
+"""`stoker doctor`: is each promise kept, as far as can be seen from outside?"""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..cli.parameters import Duration
 if TYPE_CHECKING:
     from ..doctor.findings import Finding
 
-MARKS: Final = {"held": ("✓", "green"), "at risk": ("!", "yellow"), "broken": ("✗", "red"), "unknown": ("?", "cyan")}
+MARKS: Final = {"kept": ("✓", "green"), "at risk": ("!", "yellow"), "broken": ("✗", "red"), "unknown": ("?", "cyan")}
 """{verdict: (its mark, its colour)}."""
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--problems", is_flag=True, help="Leave out what is held.")
+@click.option("--problems", is_flag=True, help="Leave out what is kept.")
 @click.option(
     "--timeout",
     type=Duration(),
@@ -56,13 +56,13 @@ def doctor(
     outbox_url: str | None,
     outbox_table: str,
 ) -> None:
-    """Check from outside that each promise is held, and show how to fix those that are not.
+    """Check from outside that each promise is kept, and show how to fix those that are not.
 
     Looks at the cluster, its schemas, each queue's topics, progress, workers and dead letters, and at an outbox if one
     is named; changes nothing.
 
     \b
-      ✓ held      all is well
+      ✓ kept      all is well
       ! at risk   it holds, but one mishap from outside would break it
       ✗ broken    it does not hold; the line below has the fix
       ? unknown   it could not be found out
@@ -83,7 +83,7 @@ def doctor(
         from ..doctor.outbox_checks import examine_outbox
 
         findings += examine_outbox(outbox_url, outbox_table)
-    shown = [finding for finding in findings if not problems or finding.verdict is not Verdict.HELD]
+    shown = [finding for finding in findings if not problems or finding.verdict is not Verdict.KEPT]
     counts = Counter(finding.verdict.value for finding in findings)
     if as_json:
         print_json({"counts": {verdict: counts[verdict] for verdict in MARKS}, "findings": shown})

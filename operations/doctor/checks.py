@@ -1,4 +1,4 @@
-"""The doctor: checks from outside whether each promise is held, and finds how to fix the ones that are not.
+"""The doctor: checks from outside whether each promise is kept, and finds how to fix the ones that are not.
 
 Kept apart: `facts` asks the cluster, the modules of checks judge the answers, this module joins them.
 """
@@ -21,7 +21,7 @@ from ..cluster_view import ANSWER_TIMEOUT_S, ClusterView
 from .cluster_checks import CLUSTER, check_cluster, check_session, unreachable
 from .control_checks import check_control
 from .facts import Facts, gather
-from .findings import Finding, Verdict, broken, held, unknown
+from .findings import Finding, Verdict, broken, kept, unknown
 from .queue_checks import check_queue
 
 CHECKABLE: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P9", "P10", "P13")
@@ -93,7 +93,7 @@ def _check_one(facts: Facts, queue: Queue, pipeline: Pipeline) -> Iterator[Findi
 def _check_topology(pipeline: Pipeline, cluster: ClusterSettings, timeout_s: float) -> Iterator[Finding]:
     try:
         verify(pipeline, cluster, timeout_s=timeout_s)
-        yield held("", CLUSTER, "the topics can carry what the application declares")
+        yield kept("", CLUSTER, "the topics can carry what the application declares")
     except TopologyMismatch as mismatch:
         for finding in mismatch.findings:
             yield broken("", CLUSTER, finding, "run `stoker topology plan`, then `stoker topology apply`")
@@ -141,4 +141,4 @@ def _contracts(pipeline: Pipeline, store: SchemaStore) -> Finding:
             f"these contracts were never registered in this form: {', '.join(absent)}",
             "`stoker topology apply` does it, or a producer at its first job; `stoker schemas check` shows if it will",
         )
-    return held("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")
+    return kept("P9", CLUSTER, f"the schema store holds the contracts of all {len(pipeline.job_types)} job types")

@@ -13,7 +13,7 @@ from ...topology.cluster.settings import ClusterUnreachable, embedded_address
 from ...topology.wire.headers import TIME, parse_instant
 from ..stored_jobs.job_record import JobRecord
 from .facts import Facts
-from .findings import Finding, at_risk, broken, held, unknown
+from .findings import Finding, at_risk, broken, kept, unknown
 
 CLUSTER: Final = "cluster"
 SKEW: Final = timedelta(seconds=2)
@@ -50,14 +50,14 @@ def check_cluster(facts: Facts, cluster: ClusterSettings, pipeline: Pipeline) ->
 def _reached(facts: Facts, cluster: ClusterSettings) -> Finding:
     brokers = len(facts.brokers)
     kind = "this folder's embedded broker" if cluster.bootstrap_servers == embedded_address() else "a given cluster"
-    return held("", CLUSTER, f"reached {cluster.bootstrap_servers}, {kind}: {brokers} broker{'s' * (brokers > 1)}")
+    return kept("", CLUSTER, f"reached {cluster.bootstrap_servers}, {kind}: {brokers} broker{'s' * (brokers > 1)}")
 
 
 def _options(cluster: ClusterSettings) -> Iterator[Finding]:
     """Whether options from outside weaken what the promises stand on."""
     try:
         config = producer_config(cluster)
-        yield held("P1", CLUSTER, f"producers wait for all copies (acks={config['acks']}) and are idempotent")
+        yield kept("P1", CLUSTER, f"producers wait for all copies (acks={config['acks']}) and are idempotent")
     except SettingRefused as refused:
         yield broken("P1", CLUSTER, str(refused), f"take {refused.option} out of --option and STOKER_KAFKA_*")
     auto_commit = cluster.options.get("enable.auto.commit", False)
@@ -69,7 +69,7 @@ def _options(cluster: ClusterSettings) -> Iterator[Finding]:
             "take enable.auto.commit out of --option and STOKER_KAFKA_*",
         )
     else:
-        yield held("P2", CLUSTER, "nothing commits offsets on its own (enable.auto.commit is not set)")
+        yield kept("P2", CLUSTER, "nothing commits offsets on its own (enable.auto.commit is not set)")
 
 
 def _protocol(facts: Facts) -> Finding:
@@ -83,7 +83,7 @@ def _protocol(facts: Facts) -> Finding:
             "the brokers know the classic group protocol only: a worker joins in seconds, not in a fraction of one",
             "move to Kafka 4.0 or later, or enable the consumer protocol (group.version=1)",
         )
-    return held("P8", CLUSTER, "the brokers speak the consumer group protocol of Kafka 4")
+    return kept("P8", CLUSTER, "the brokers speak the consumer group protocol of Kafka 4")
 
 
 def _copies(facts: Facts, queues: list[Queue]) -> Iterator[Finding]:
@@ -115,7 +115,7 @@ def _fewest(fewest: int, facts: Facts, topics: list[str]) -> Finding:
             f"one copy is enough to confirm a job (min.insync.replicas=1) on {_some(loose)}",
             "set min.insync.replicas=2 on these topics, or on the brokers",
         )
-    return held("P1", CLUSTER, f"each record has at least {fewest} copies, and at least two confirm it")
+    return kept("P1", CLUSTER, f"each record has at least {fewest} copies, and at least two confirm it")
 
 
 def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
@@ -123,17 +123,17 @@ def _offset_retention(facts: Facts, queues: list[Queue]) -> Finding:
     if minutes is None:
         observed = "the broker does not show how long it keeps the offsets of idle groups"
         return unknown("P3", CLUSTER, observed, "grant DescribeConfigs on it")
-    kept = timedelta(minutes=int(minutes))
+    remembered = timedelta(minutes=int(minutes))
     longest = max((queue.retention for queue in queues), default=timedelta(0))
-    if kept < longest:
+    if remembered < longest:
         return at_risk(
             "P3",
             CLUSTER,
-            f"a group without workers is forgotten after {format_duration(kept)}, while jobs are kept for "
+            f"a group without workers is forgotten after {format_duration(remembered)}, while jobs are kept for "
             f"{format_duration(longest)}: after so long a pause, finished jobs would run again",
             f"set the brokers' offsets.retention.minutes to {int(longest / timedelta(minutes=1))} or more",
         )
-    return held("P3", CLUSTER, f"the progress of a stopped queue is remembered for {format_duration(kept)}")
+    return kept("P3", CLUSTER, f"the progress of a stopped queue is remembered for {format_duration(remembered)}")
 
 
 def _clocks(facts: Facts) -> Finding:
@@ -150,7 +150,7 @@ def _clocks(facts: Facts) -> Finding:
     if hasty > SKEW:
         observed = f"a producer's clock is {hasty.total_seconds():.0f} s ahead of the brokers', so due times differ"
         return broken("P6", CLUSTER, observed, fix)
-    return held("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
+    return kept("P6", CLUSTER, "no waiting job comes from the future: clocks are in step")
 
 
 def _enqueued(job: JobRecord) -> datetime | None:
@@ -177,7 +177,7 @@ def check_session(facts: Facts, queue: Queue) -> Finding:
             observed,
             "declare a shorter `session_timeout` of the queue, and run `stoker topology apply`",
         )
-    return held("P8", queue.name, observed)
+    return kept("P8", queue.name, observed)
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,7 @@ from ...topology.wire.orders import Verb
 from ..cluster_view import ConsumerGroup
 from .cluster_checks import CLUSTER
 from .facts import Facts
-from .findings import Finding, broken, held, unknown
+from .findings import Finding, broken, kept, unknown
 
 PROMISE = "P13"
 RECENT_S = 3_600.0
@@ -46,7 +46,7 @@ def check_control(pipeline: Pipeline, cluster: ClusterSettings, facts: Facts) ->
     yield from findings
     if not findings:
         living = sum(one.is_living(now_s) for one in heard)
-        yield held(PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
+        yield kept(PROMISE, CLUSTER, f"all workers know the orders (workers: {living}, {standing})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from enum import Enum
 class Verdict(Enum):
     """How a promise fares."""
 
-    HELD = "held"
+    KEPT = "kept"
     AT_RISK = "at risk"
     BROKEN = "broken"
     UNKNOWN = "unknown"
@@ -20,7 +20,7 @@ class Finding:
     """One promise, looked at in one place.
 
     Attributes:
-        promise: `P1` to `P11` of the guarantees, or empty for what all of them stand on.
+        promise: the number of the guarantee, such as `P1`; empty for what all guarantees need.
         place: `cluster`, a queue's or a job type's name.
         observed: what the doctor saw, in one line.
         fix: what to do about it; empty when there is nothing to do.
@@ -33,9 +33,9 @@ class Finding:
     fix: str = ""
 
 
-def held(promise: str, place: str, observed: str) -> Finding:
+def kept(promise: str, place: str, observed: str) -> Finding:
     """All is well."""
-    return Finding(verdict=Verdict.HELD, promise=promise, place=place, observed=observed)
+    return Finding(verdict=Verdict.KEPT, promise=promise, place=place, observed=observed)
 
 
 def at_risk(promise: str, place: str, observed: str, fix: str) -> Finding:

@@ -1,4 +1,4 @@
-"""Checks of an outbox: a relay works, its rows go out in time, and none had to be put aside."""
+"""Checks of an outbox: a relay works, its rows go out in time, and none has failed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from ...databases import DatabaseError, OutboxTableMissing
 from ...databases.outbox.rows import Beat, OutboxStatus
 from ..outbox import is_relay_working, outbox_status
-from .findings import Finding, at_risk, broken, held, unknown
+from .findings import Finding, at_risk, broken, kept, unknown
 
 PROMISE: Final = "P16"
 OLD: Final = timedelta(seconds=30)
@@ -30,7 +30,7 @@ def examine_outbox(url: str, table: str) -> list[Finding]:
 
 
 def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Finding]:
-    """What is wrong with it; what is held where nothing is. Pure."""
+    """What is wrong with it; what is kept where nothing is. Pure."""
     age = timedelta(0) if status.oldest_at is None else now - status.oldest_at
     depth = status.waiting + status.behind + status.failed
     if status.failed:
@@ -52,4 +52,4 @@ def _check_pace(place: str, status: OutboxStatus, beat: Beat, age: timedelta) ->
         yield broken(PROMISE, place, f"{observed}{why}", "see the relay's log")
     elif not status.failed:
         observed = f"rows: {status.waiting:,}, {beat.rate_per_s:,.0f} a second"
-        yield held(PROMISE, place, f"a relay publishes what is committed ({observed})")
+        yield kept(PROMISE, place, f"a relay publishes what is committed ({observed})")

@@ -12,7 +12,7 @@ from ..status.queues import due_of
 from ..status.standstill import unexplained
 from ..stored_jobs.dead_letter_counts import RecentDeadLetters
 from .facts import Facts
-from .findings import Finding, at_risk, broken, held, unknown
+from .findings import Finding, at_risk, broken, kept, unknown
 
 ENVELOPE_BYTES: Final = 64 * 1024
 """Room for headers and framing beside the payload."""
@@ -63,7 +63,7 @@ def _progress(facts: Facts, queue: Queue) -> Iterator[Finding]:
             f"stop the workers and delete group {queue.group}, so that it starts at the beginning",
         )
     if not lost and not beyond:
-        yield held("P2", queue.name, "committed offsets lie within the log, and no job was deleted unrun")
+        yield kept("P2", queue.name, "committed offsets lie within the log, and no job was deleted unrun")
 
 
 def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
@@ -79,21 +79,20 @@ def _retention(facts: Facts, queue: Queue) -> Iterator[Finding]:
     waiting = facts.waiting_jobs(queue)
     if not waiting:
         return
-    age, kept = facts.now - min(job.at for job in waiting), _kept(facts, queue)
+    age, retention = facts.now - min(job.at for job in waiting), _kept_for(facts, queue)
     waited = facts.now - min(job.enqueued_at for job in waiting)
     carried = f" (its record, carried forward, for {rounded(age)})" if rounded(waited) != rounded(age) else ""
-    observed = (
-        f"the oldest job has waited for {rounded(waited)}{carried}, and records are kept for {format_duration(kept)}"
-    )
-    if age > kept * NEAR:
+    observed = f"the oldest job has waited for {rounded(waited)}{carried}, and records are kept for "
+    observed += format_duration(retention)
+    if age > retention * NEAR:
         yield broken(
             "P1", queue.name, f"{observed}: it is about to be lost", "run workers, or raise the retention at once"
         )
     else:
-        yield held("P1", queue.name, observed)
+        yield kept("P1", queue.name, observed)
 
 
-def _kept(facts: Facts, queue: Queue) -> timedelta:
+def _kept_for(facts: Facts, queue: Queue) -> timedelta:
     """How long the cluster keeps the queue's jobs, by the shortest of its topics; the declared length if untold."""
     retentions = [facts.topic_configs.get(topic, {}).get("retention.ms", "-1") for topic in queue.job_topics]
     return min((timedelta(milliseconds=int(ms)) for ms in retentions if ms != "-1"), default=queue.retention)
@@ -113,7 +112,7 @@ def _cleanup(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if ledger is None:
         yield unknown("P3", queue.name, f"{queue.ledger_topic} is missing or not visible", "see `stoker topology plan`")
     elif "compact" in ledger.get("cleanup.policy", ""):
-        yield held("P3", queue.name, "the ledger's topic is compacted, so a new worker can read it in bounded time")
+        yield kept("P3", queue.name, "the ledger's topic is compacted, so a new worker can read it in bounded time")
     else:
         yield at_risk(
             "P3",
@@ -143,7 +142,7 @@ def _record_size(facts: Facts, queue: Queue) -> Finding:
             "its headers: such a job could be enqueued, and then not be retried",
             f"set max.message.bytes={needed} or more, or lower the queue's max_payload_bytes",
         )
-    return held("P2", queue.name, f"every payload up to {queue.max_payload_bytes:,} bytes fits into each of its topics")
+    return kept("P2", queue.name, f"every payload up to {queue.max_payload_bytes:,} bytes fits into each of its topics")
 
 
 def _partitions(facts: Facts, queue: Queue) -> Finding:
@@ -160,7 +159,7 @@ def _partitions(facts: Facts, queue: Queue) -> Finding:
             f"its topics differ in partitions ({shown}): a record cannot keep its partition, nor its owner",
             "run `stoker topology plan`, then `stoker topology apply`",
         )
-    return held(
+    return kept(
         "P4", queue.name, f"its topics, dead letters included, have {next(iter(counts.values()))} partitions each"
     )
 
@@ -169,11 +168,11 @@ def _workers(facts: Facts, queue: Queue) -> Finding:
     group, waiting = facts.groups[queue.group], facts.waiting(queue)
     if group.members:
         count = len(group.members)
-        return held(
+        return kept(
             "P10", queue.name, f"{count} worker{'s' * (count > 1)} (group {group.state}), {waiting:,} jobs wait"
         )
     if not waiting:
-        return held("P10", queue.name, "no worker runs, and no job waits")
+        return kept("P10", queue.name, "no worker runs, and no job waits")
     return broken(
         "P10",
         queue.name,
@@ -186,7 +185,7 @@ def _overdue(facts: Facts, queue: Queue) -> Finding:
     due = [instant for job in facts.waiting_jobs(queue) if (instant := due_of(job)) is not None]
     overdue = facts.now - min(due, default=facts.now)
     if overdue <= LATE:
-        return held("P6", queue.name, "no retry is overdue")
+        return kept("P6", queue.name, "no retry is overdue")
     observed = f"the oldest retry is overdue by {rounded(overdue)}"
     if not facts.groups[queue.group].members:
         return broken(
@@ -217,7 +216,7 @@ def _stuck(facts: Facts, queue: Queue) -> Iterator[Finding]:
     if facts.holdups.fault:
         yield unknown("P5", queue.name, facts.holdups.fault)
     elif not stuck:
-        yield held("P5", queue.name, "its workers report no stuck job")
+        yield kept("P5", queue.name, "its workers report no stuck job")
 
 
 def _standing_still(facts: Facts, queue: Queue) -> Iterator[Finding]:
@@ -278,10 +277,10 @@ def _recent_deaths(queue: Queue, recent: RecentDeadLetters | None) -> Finding:
             f"see `stoker queues {queue.name} --exact` and `stoker dead list {queue.name} --since -1h --group`",
         )
     if not recent.died:
-        return held("P10", queue.name, "no job became a dead letter in the last hour")
+        return kept("P10", queue.name, "no job became a dead letter in the last hour")
     died = "1 job became a dead letter" if recent.died == 1 else f"{recent.died:,} jobs became dead letters"
     if not recent.open:
-        return held("P10", queue.name, f"{died} in the last hour, all of them replayed or discarded since")
+        return kept("P10", queue.name, f"{died} in the last hour, all of them replayed or discarded since")
     return at_risk(
         "P10",
         queue.name,

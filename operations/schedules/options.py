@@ -42,7 +42,9 @@ _HOW: Final = (
         help="What becomes of instants at which no worker ran: none, the last, or all of them.  [default: latest]",
     ),
     click.option("--missed-limit", type=click.IntRange(1), help="Of --missed all: the last so many.  [default: 100]"),
-    click.option("--grace", type=Duration(), help="How late an instant may be fired and is not missed.  [default: 5m]"),
+    click.option(
+        "--grace", type=Duration(), help="How long an instant may be overdue and is not missed.  [default: 5m]"
+    ),
     click.option(
         "--overlap",
         type=click.Choice(["allow", "skip", "wait"]),

@@ -272,7 +272,7 @@ class OutboxRelay:
         return True
 
     def _note_answers(self, table: OutboxTable) -> None:
-        """Delete what is confirmed, and put aside what is at fault; what a lost connection left is done by the next."""
+        """Delete what is confirmed, and mark rows as failed; the next connection does what a lost one left."""
         confirmed, faults = self._flight.confirmed, self._flight.faults
         if confirmed:
             table.delete(confirmed)
@@ -298,8 +298,8 @@ class OutboxRelay:
             self._logged.clear()
         self._logged[reason] = now_s
         _LOGGER.error(
-            "outbox %s: rows are put aside (%d at once), and tried again every %g s; later ones of their keys wait: %s",
-            self._name, rows, RETRY_AFTER.total_seconds(), reason,
+            "outbox %s: rows have failed (%d at once): %s. The relay tries them again every %g s; later rows of their "
+            "keys wait", self._name, rows, reason, RETRY_AFTER.total_seconds(),
         )  # fmt: skip
 
     def _read(self, table: OutboxTable) -> list[OutboxRow]:

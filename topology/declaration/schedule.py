@@ -58,7 +58,7 @@ class Schedule:
         queue: where its jobs go; its workers fire them.
         missed: what becomes of instants that no worker has fired within `grace`.
         missed_limit: of `missed="all"`: so many of them at the most, the last ones.
-        grace: how late an instant may be fired and is not missed.
+        grace: how long an instant may be overdue and is not missed.
         overlap: what becomes of an instant while the job of the one before has not ended.
         jitter: each job is enqueued up to so much later, by chance but always alike for one instant.
         start, end: the first and the last instant at which it may fire; aware.

@@ -18,7 +18,7 @@ from stoker.consumers.job.heartbeats import JobProgress
 from stoker.operations.cli import main
 from stoker.operations.cli.logs import StderrHandler
 from stoker.operations.cli.output import Figure, format_age, print_fitting_table, print_json, table_lines
-from stoker.operations.doctor.findings import Verdict, held
+from stoker.operations.doctor.findings import Verdict, kept
 from stoker.operations.views.live_view import RateMeter, WorkerView
 from stoker.operations.views.logging_json import JsonFormatter
 from support.scenes.shop_application import make_shop
@@ -72,11 +72,11 @@ def test_an_age_shows_its_two_largest_units(age_s: float, shown: str) -> None:
 
 def test_json_shows_instants_lengths_and_verdicts_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     """Programs read instants as RFC 3339, lengths of time as seconds, and dataclasses as objects."""
-    print_json({"at": datetime(2013, 1, 1, tzinfo=UTC), "for": timedelta(minutes=1), "found": held("P1", "q", "é")})
+    print_json({"at": datetime(2013, 1, 1, tzinfo=UTC), "for": timedelta(minutes=1), "found": kept("P1", "q", "é")})
     assert json.loads(capsys.readouterr().out) == {
         "at": "2013-01-01T00:00:00Z",
         "for": 60.0,
-        "found": {"verdict": Verdict.HELD.value, "promise": "P1", "place": "q", "observed": "é", "fix": ""},
+        "found": {"verdict": Verdict.KEPT.value, "promise": "P1", "place": "q", "observed": "é", "fix": ""},
     }
 
 

@@ -110,9 +110,9 @@ def without_workers(heads: Mapping[Partition, JobRecord | None] | None = None) -
 
 
 def test_a_healthy_cluster_has_nothing_to_mend() -> None:
-    """With a waiting job to compare clocks by, each check of sound facts says held."""
+    """With a waiting job to compare clocks by, each check of sound facts says kept."""
     found = findings(facts({(MAILS.topic, 0): job()}))
-    assert [finding for finding in found if finding.verdict is not Verdict.HELD] == []
+    assert [finding for finding in found if finding.verdict is not Verdict.KEPT] == []
     assert {"P1", "P2", "P3", "P4", "P6", "P8", "P10"} <= {finding.promise for finding in found}
 
 
@@ -163,7 +163,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
         "differ in partitions",
     ),
     "no worker": (lambda: without_workers({MAIN: job()}), Verdict.BROKEN, "P10", "1 jobs wait and no worker runs"),
-    "no worker, no job": (without_workers, Verdict.HELD, "P10", "no worker runs, and no job waits"),
+    "no worker, no job": (without_workers, Verdict.KEPT, "P10", "no worker runs, and no job waits"),
     "overdue": (
         lambda: facts({RETRY: job(stoker_due=format_instant(NOW - timedelta(minutes=3)))}),
         Verdict.BROKEN,
@@ -172,7 +172,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
     ),
     "due soon": (
         lambda: facts({RETRY: job(stoker_due=format_instant(NOW + timedelta(minutes=3)))}),
-        Verdict.HELD,
+        Verdict.KEPT,
         "P6",
         "no retry is overdue",
     ),
@@ -190,7 +190,7 @@ CASES: dict[str, tuple[Callable[[], Facts], Verdict, str, str]] = {
     ),
     "died and fixed": (
         lambda: facts(recent_dead={MAILS.dead_topic: RecentDeadLetters(died=7, open=0, oldest_open=None)}),
-        Verdict.HELD,
+        Verdict.KEPT,
         "P10",
         "7 jobs became dead letters in the last hour, all of them replayed or discarded since",
     ),
@@ -270,7 +270,7 @@ def test_a_wrong_fact_is_found(case: str) -> None:
     make, verdict, promise, observed = CASES[case]
     found = [finding for finding in findings(make()) if observed in finding.observed]
     assert [(finding.verdict, finding.promise) for finding in found] == [(verdict, promise)]
-    assert verdict in (Verdict.HELD, Verdict.UNKNOWN) or found[0].fix
+    assert verdict in (Verdict.KEPT, Verdict.UNKNOWN) or found[0].fix
 
 
 @pytest.mark.parametrize(
@@ -299,9 +299,9 @@ def mark_of(line: str) -> str:
 def test_a_real_cluster_is_reported_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, cluster: ClusterSettings
 ) -> None:
-    """Topics as declared are held; jobs that wait without a worker break P10, and the line beneath says what to run."""
+    """Topics as declared are kept; jobs that wait without a worker break P10, and the line beneath says what to run."""
     shop = open_shop(tmp_path, monkeypatch, namespace, cluster)
-    assert verdicts(shop, "P10", "mails") == {"held"}
+    assert verdicts(shop, "P10", "mails") == {"kept"}
     assert shop.stoker("enqueue", "send_mail", "order_id=1").exit_code == ExitCode.OK
     result = shop.stoker("doctor")
     assert result.exit_code == ExitCode.FINDING
@@ -336,7 +336,7 @@ def test_an_unreachable_cluster_leaves_the_promises_unknown(shop_down: Shop) -> 
     result = shop_down.stoker("doctor", "--json", "--timeout", "1s")
     assert result.exit_code == ExitCode.UNREACHABLE
     counts = json.loads(result.stdout)["counts"]
-    assert (counts["broken"], counts["held"]) == (1, 0)
+    assert (counts["broken"], counts["kept"]) == (1, 0)
     assert counts["unknown"] == 10
 
 

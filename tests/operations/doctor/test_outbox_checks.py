@@ -23,7 +23,7 @@ ROW = AsideRow(id=1, job_id="j1", job_type="send", topic="shop.mails", reason="t
 @pytest.mark.parametrize(
     ("change", "verdict", "words"),
     [
-        ({}, Verdict.HELD, "a relay publishes"),
+        ({}, Verdict.KEPT, "a relay publishes"),
         ({"failed": 1, "behind": 3, "aside": (ROW,)}, Verdict.BROKEN, "too large"),
         ({"beat_at": NOW - timedelta(minutes=1)}, Verdict.BROKEN, "no relay works, and 2 rows wait"),
         ({"beat": None, "beat_at": None, "waiting": 0, "oldest_at": None}, Verdict.AT_RISK, "no relay works"),
@@ -36,7 +36,7 @@ def test_each_state_of_an_outbox_is_judged(change: dict[str, Any], verdict: Verd
     (finding,) = check_outbox("outbox stoker_outbox", replace(WELL, **change), NOW)
     assert (finding.promise, finding.verdict) == ("P16", verdict)
     assert words in finding.observed
-    assert bool(finding.fix) is (verdict is not Verdict.HELD)
+    assert bool(finding.fix) is (verdict is not Verdict.KEPT)
 
 
 def test_an_outbox_that_is_missing_or_away_is_a_finding(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def put(url: str, topic: str, job_id: str, key: str, size: int = 10) -> None:
         connection.execute(INSERT, (job_id, topic, key.encode(), job_id, random.Random(1).randbytes(size)))
 
 
-@pytest.mark.expected_errors("rows are put aside")
+@pytest.mark.expected_errors("rows have failed")
 def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
 ) -> None:
@@ -163,7 +163,7 @@ def test_a_row_that_is_too_large_holds_up_its_own_key_alone(
     assert ids_by_key(read_all(cluster, shop.mails))[b"ada"] == ["a0", "a2", "a3", "a4", "a5", "a6"]
 
 
-@pytest.mark.expected_errors("rows are put aside")
+@pytest.mark.expected_errors("rows have failed")
 @pytest.mark.parametrize("headers", ["[]", '"x"', '{"ce_id": 1}', '{"ce_id": null}'])
 def test_a_row_that_is_no_record_is_put_aside(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, headers: str
@@ -185,7 +185,7 @@ def test_a_row_that_is_no_record_is_put_aside(
     assert ids_by_key(read_all(cluster, shop.mails)) == {b"bob": ["good", "good"]}
 
 
-@pytest.mark.expected_errors("rows are put aside")
+@pytest.mark.expected_errors("rows have failed")
 def test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay, namespace: str
 ) -> None:
@@ -209,7 +209,7 @@ def test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there(
     assert all(ids == sorted(ids) for ids in by_key.values())
 
 
-@pytest.mark.expected_errors("rows are put aside")
+@pytest.mark.expected_errors("rows have failed")
 def test_a_batch_that_is_refused_in_the_middle_lets_no_row_of_a_key_pass(
     shop: Shop, cluster: ClusterSettings, url: str, relaying: OutboxRelay
 ) -> None:
