@@ -81,7 +81,7 @@ class WorkerParts:
         self._add_inspection()
 
     def _add_partitions(self) -> None:
-        """What the worker knows of its partitions and commits of them, and whether it still has its rights."""
+        """Make the parts that know the worker's partitions, commit their progress, and watch its rights."""
         self.assignments = Assignments(self.queue)
         self.rights = RightsWatch(self.queue, ask_cluster(self._pipeline, self.queue, self._cluster))
         spill = Spill(self.queue, partial(spilling_producer, self._cluster, self.settings.worker_id))
@@ -90,7 +90,7 @@ class WorkerParts:
         )
 
     def _add_settling(self) -> None:
-        """What makes outcomes durable, and reports them."""
+        """Make the settler and the publisher of events."""
         worker_id = self.settings.worker_id
         make_events_producer = partial(events_producer, self._cluster, worker_id)
         self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
@@ -108,7 +108,7 @@ class WorkerParts:
         )
 
     def _add_running(self) -> None:
-        """What takes a record through its steps."""
+        """Make lanes, gates and runners, which take a record through its steps."""
         gates = GateRow(is_cancelled=lambda record: self.cancels.has(record, self.queue.name))
         self.pauses = Pauses(gates)
         gates.add(
@@ -137,7 +137,7 @@ class WorkerParts:
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 
     def _add_counting(self) -> None:
-        """What counts the records in memory, and those that are complete."""
+        """Make the parts that count the records in memory, and those that are complete."""
         self.calendar = Calendar(longest_wait_s(self.queue), reschedules=self.reschedules)
         self.backpressure = Backpressure(
             self.assignments,
@@ -150,7 +150,7 @@ class WorkerParts:
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
 
     def _add_membership(self) -> None:
-        """What brings partitions and their records, and gives them back."""
+        """Make the parts that take partitions and their records, and give them back."""
         queue, cluster, worker_id = self.queue, self._cluster, self.settings.worker_id
         self.restoring = Restoring(
             queue,
@@ -204,7 +204,7 @@ class WorkerParts:
         )
 
     def _add_inspection(self) -> None:
-        """What people see of the worker."""
+        """Make the parts that show people the state of the worker."""
         self.lags = Lags()
         self.overview = Overview(
             self.queue,

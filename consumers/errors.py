@@ -1,4 +1,4 @@
-"""What ends a worker, or keeps a part of it waiting.
+"""Errors that end a worker, or keep a part of it waiting.
 
 WorkerCrashed       a part of the worker failed on its own: start the process again, nothing is lost
 WorkerInChild       the application makes a worker as it is imported: put that under `if __name__ == "__main__":`

@@ -18,7 +18,7 @@ GIVE_UP_AFTER_S: Final = 600.0
 
 
 class PollThreadWatch:
-    """What is known of one poll thread."""
+    """Watches one poll thread, and logs its stack while it hangs."""
 
     def __init__(self, queue: str) -> None:
         self._queue = queue

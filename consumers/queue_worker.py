@@ -97,11 +97,11 @@ class QueueWorker:
         self.stop()
 
     def snapshot(self) -> QueueSnapshot:
-        """What the worker is doing for this queue, for people; called from any thread."""
+        """The figures of this queue's worker, for people; called from any thread."""
         return self._parts.overview.snapshot(self._parts.completion.outcomes, self._lag)
 
     def inspect(self) -> QueueInspection:
-        """What its runners, partitions and threads are doing; called from any thread."""
+        """The state of this queue's runners, partitions and threads; called from any thread."""
         parts = self._parts
         return parts.overview.inspect(parts.poll_state.last_turn_at_s, parts.poll_state.ident)
 
@@ -110,7 +110,7 @@ class QueueWorker:
         self._pauses.begin(Pause(self.queue.name, job_type, key))
 
     def resume(self, job_type: str | None, key: bytes | None) -> None:
-        """End that; called from any thread."""
+        """End a pause; called from any thread."""
         self._pauses.end(Pause(self.queue.name, job_type, key))
 
     def end_cancelled(self, *, aside_too: bool = False) -> int:

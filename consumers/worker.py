@@ -233,11 +233,11 @@ class Worker:
             worker.stop_now()
 
     def snapshot(self) -> list[QueueSnapshot]:
-        """What this process is doing, queue by queue."""
+        """The figures of this process, queue by queue."""
         return [worker.snapshot() for worker in self._workers]
 
     def inspect(self) -> list[QueueInspection]:
-        """What all runners, partitions and threads are doing, queue by queue; needs none of them to answer."""
+        """The state of all runners, partitions and threads, queue by queue; it needs none of them to answer."""
         return [worker.inspect() for worker in self._workers]
 
     def pause(self, queue: str | None = None, *, job_type: str | None = None, key: bytes | str | None = None) -> None:

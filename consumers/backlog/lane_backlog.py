@@ -17,7 +17,7 @@ _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
 
 
 def hash_of(lane: Lane) -> int:
-    """What a lane is known by here. A key and a job's id of one text are two lanes, which Python would hash alike."""
+    """The hash that names a lane. A key and a job's id of one text are two lanes, which Python would hash alike."""
     return hash(lane) if isinstance(lane, bytes) else ~hash(lane)
 
 
@@ -102,7 +102,7 @@ class LaneBacklog:
             self._wanted += places
 
     def take_wanted(self) -> list[Place]:
-        """What is to be read again and was not asked for before; each comes back to `end_coming`."""
+        """Take the places to be read again that were not taken before; each comes back to `end_coming`."""
         wanted, self._wanted = self._wanted, []
         return wanted
 

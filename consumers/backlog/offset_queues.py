@@ -201,7 +201,7 @@ class _Shard:
         self._numbers[self.entry_of(lane, number)] = by
 
     def without(self, is_gone: Callable[[int], bool]) -> _Shard:
-        """The same without the numbers for which this is true."""
+        """A copy without the numbers that are gone."""
         kept = _Shard()
         for lane, first in zip(self._hashes, self._first, strict=True):
             for number in self._list_from(first):

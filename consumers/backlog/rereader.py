@@ -32,7 +32,7 @@ SWEEP_OPTIONS: Final[dict[str, Option]] = {
 
 @dataclass(slots=True)
 class Reread:
-    """What a turn brought.
+    """The records that one turn of the `Rereader` has found, and the places of those that are gone.
 
     Attributes:
         found: the records that were asked for, with the assignment that they were asked for.

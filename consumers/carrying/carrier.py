@@ -50,7 +50,7 @@ MOST_RECORDS: Final = 2_000
 MOST_BYTES: Final = 8 * 1024 * 1024
 """Bounds on what is being read and written at a time."""
 USUAL_BYTES: Final = 4_096
-"""What a record is taken to weigh before any was seen."""
+"""The assumed size of a record before the carrier has seen one."""
 MOST_NOTED: Final = 10_000
 """Of records of which another copy may come: its write has failed, or a former owner was cut off while it copied."""
 LOG_AGAIN_S: Final = 60.0
@@ -59,7 +59,7 @@ _PLACES: Final = frozenset({wire.ORIGIN, wire.CARRIED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CarryingClients:
-    """What finds out how old records are, and what makes the client that writes copies, when it is first needed."""
+    """The source of records' ages, and the factory of the client that writes copies, called when it is first needed."""
 
     ages: AgeSource
     make_producer: Callable[[], Producer]
@@ -313,7 +313,7 @@ def _note(places: dict[Place, None], place: Place) -> None:
 
 
 def copy_of(record: Record, queue: Queue) -> OutgoingRecord:
-    """The same record for the carried topic: it says where its job was enqueued, and what it is a copy of."""
+    """The copy of a record for the carried topic, with its job's origin and the record's own place in headers."""
     place = [(wire.ORIGIN, record.origin), (wire.CARRIED, str(record).encode())]
     return OutgoingRecord(
         topic=queue.carried_topic,

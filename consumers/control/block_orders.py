@@ -37,7 +37,7 @@ class BlockOrders(PauseOrders):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Its one verb."""
+        """The verb of blocks."""
         return (Verb.BLOCK,)
 
     def begin(self, order: ControlOrder) -> None:

@@ -55,7 +55,7 @@ class CancelOrders(OrderTaker):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Its one verb."""
+        """The verb of cancels."""
         return (Verb.CANCEL,)
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:

@@ -153,7 +153,7 @@ class ControlThread:
 
 
 class _Reports:
-    """What the log has about a control topic that cannot be read, or a status that cannot be written."""
+    """Logs that the control topic cannot be read, or the status cannot be written."""
 
     def __init__(self) -> None:
         self._next_at_s = math.inf

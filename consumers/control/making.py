@@ -28,7 +28,7 @@ END_MS: Final = 250
 
 
 def make_takers(process: WorkerProcess, forgetter: Forgetter) -> list[OrderTaker]:
-    """What takes the orders about jobs; those about workers are the control thread's own."""
+    """Make the takers of orders about jobs; the control thread itself takes those about workers."""
     return [
         PauseOrders(process.pauses),
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),

@@ -31,7 +31,7 @@ class PauseOrders(StandingOrders):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Its one verb."""
+        """The verb of pauses."""
         return (Verb.PAUSE,)
 
     def begin(self, order: ControlOrder) -> None:

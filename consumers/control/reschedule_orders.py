@@ -32,7 +32,7 @@ class RescheduleOrders(OrderTaker):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Its one verb."""
+        """The verb of reschedules."""
         return (Verb.RESCHEDULE,)
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:

@@ -36,7 +36,7 @@ class QuietOrders(StandingOrders):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Its one verb."""
+        """The verb of quiet orders."""
         return (Verb.QUIET,)
 
     @property
@@ -88,7 +88,7 @@ class OnceOrders(OrderTaker):
 
     @property
     def verbs(self) -> Collection[str]:
-        """Those of orders that are done once."""
+        """The verbs of orders that are done once."""
         return ONCE
 
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:

@@ -13,7 +13,7 @@ from .pauses import Pauses
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """What gates are made of; a gate that opens calls `row.release`."""
+    """The parts that gates are made of; a gate that opens calls `row.release`."""
 
     queue: Queue
     cluster: ClusterSettings

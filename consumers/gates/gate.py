@@ -20,7 +20,7 @@ class Why(Protocol):
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """What else people should know; `opens` is what ends the wait."""
+        """Further facts for people; `opens` names the event that ends the wait."""
         ...
 
 
@@ -38,7 +38,7 @@ class Closed:
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """What ends the wait."""
+        """The event that ends the wait."""
         return {"opens": self.opens}
 
 
@@ -86,5 +86,5 @@ class Gate(Protocol):
         return
 
     def stop(self) -> None:
-        """End that."""
+        """Stop the parts that `start` has started."""
         return

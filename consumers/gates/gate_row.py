@@ -97,7 +97,7 @@ class GateRow:
         self._listeners.append(listener)
 
     def admit(self, records: list[Record]) -> list[Record]:
-        """Those of these ready records that may start; the others wait here."""
+        """Return the ready records that may start; the others wait here."""
         return [record for record in records if self.admits(record)]
 
     def admits(self, record: Record) -> bool:

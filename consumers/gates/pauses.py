@@ -50,7 +50,7 @@ class Ordered:
 
     @property
     def opens(self) -> str:
-        """What ends the wait, and who wanted it, for people."""
+        """The event that ends the wait, and the operator who wanted the wait, for people."""
         who = f"(by {self.operator}{f': {self.reason}' if self.reason else ''})"
         if self.until_at_s is None:
             return f"`{self.lift}` {who}"
@@ -76,12 +76,12 @@ class Pause:
 
     @property
     def word(self) -> str:
-        """In a word."""
+        """The reason in a word."""
         return "paused" if self.ordered is None else self.ordered.word
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """What ends it."""
+        """The event that ends the wait."""
         opens = f"Worker.resume({self._arguments()})" if self.ordered is None else self.ordered.opens
         return {"opens": opens}
 
@@ -92,7 +92,7 @@ class Pause:
 
     @property
     def place(self) -> Place:
-        """Its jobs, as records name them."""
+        """The paused jobs, as records name them."""
         return (
             None if self.job_type is None else self.job_type.encode(),
             self.key,

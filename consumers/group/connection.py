@@ -11,7 +11,7 @@ from ..kafka.outage import WorkerOutage
 
 
 class GroupConnection:
-    """What all clients of one worker in a group have in common.
+    """Makes the clients of one worker in a group, which share cluster, queue and outage.
 
     Attributes:
         outage: notes from all of them whether brokers answer.

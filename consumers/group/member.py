@@ -82,7 +82,7 @@ class GroupMember:
             self._fall_back()
 
     def check_membership(self, now_s: float) -> None:
-        """See whether an outage is over, and whether this member has partitions; called once a second or so."""
+        """Check whether an outage is over, and whether this member has partitions; called once a second or so."""
         self._connection.outage.review()
         self._membership.check(
             now_s,

@@ -37,7 +37,7 @@ Standing = Literal["joining", "working", "spare", "outside", "leaving"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupView:
-    """What the brokers know of the group.
+    """The state of the group, as the brokers know it.
 
     Attributes:
         partitions: of the queue's main topic.

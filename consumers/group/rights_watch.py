@@ -47,7 +47,7 @@ class RightsWatch:
         return self._thread is not None
 
     def in_words(self) -> str:
-        """What is missing, for people; empty where nothing is."""
+        """The missing rights, for people; empty where none is missing."""
         missing = self.missing
         return "" if missing is None else str(missing)
 

@@ -1,4 +1,4 @@
-"""What may go wrong with an inbox itself, beside what may go wrong with any connection (`databases/errors.py`).
+"""The errors of an inbox, beside those of any connection (`databases/errors.py`).
 
 AlreadyDone              no fault: the job's effect is in the database since an earlier run
 InboxError
@@ -82,4 +82,4 @@ class EnteredTwice(InboxError):
 
 
 class ResultRefused(InboxError, ValueError):
-    """What is to be kept is no JSON, or too large; nothing was written."""
+    """The result to be kept is no JSON, or too large; nothing was written."""

@@ -14,7 +14,7 @@ LONGEST_EFFECT_BYTES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What is unique in the inbox.
+    """The name of one effect, unique in the inbox.
 
     Attributes:
         queue: `<namespace>.<queue>`.

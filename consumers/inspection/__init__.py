@@ -1,1 +1,1 @@
-"""What people see of a worker: figures, the state of each part, hold-ups."""
+"""The worker's state for people: figures, the state of each part, hold-ups."""

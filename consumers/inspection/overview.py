@@ -85,7 +85,7 @@ class Overview:
         )
 
     def inspect(self, last_turn_s: float, poll_thread_id: int) -> QueueInspection:
-        """What everything is doing."""
+        """Collect the state of all runners, lanes and partitions."""
         now_s = time.monotonic()
         polled_s = now_s - last_turn_s
         dog = self._dispatch.watchdog

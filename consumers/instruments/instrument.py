@@ -26,7 +26,7 @@ class Instrument(ProducerInstrument, Protocol):
     """
 
     def taken(self, records: Sequence[Record]) -> None:
-        """These records go to their lanes; of a delayed one, once it is due. Called by a poll thread."""
+        """Records go to their lanes; a delayed one does once it is due. Called by a poll thread."""
 
     def begun(self, record: Record, job: JobContext) -> None:
         """A decoded job is about to run. Called by its runner: for an isolated job too, in the worker.
@@ -38,7 +38,7 @@ class Instrument(ProducerInstrument, Protocol):
         """A record has its outcome, after a run or without one; it is not durable yet. Called by the runner."""
 
     def settled(self, ended: Sequence[tuple[Record, Outcome]]) -> None:
-        """These outcomes are durable; one that was interrupted writes nothing. Called by a settling thread.
+        """Outcomes are durable; an interrupted one writes nothing. Called by a settling thread.
 
         An outcome may differ from what `decided` had: an excused failure, or a retry that no topic takes.
         """

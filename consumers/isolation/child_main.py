@@ -67,7 +67,7 @@ class ChildRun(CurrentRun):
     heartbeats: PipedHeartbeats
 
     def take_heartbeats(self) -> PipedHeartbeats:
-        """What passes them on."""
+        """The object that sends the job's heartbeats to the worker."""
         return self.heartbeats
 
 

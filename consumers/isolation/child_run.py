@@ -58,7 +58,7 @@ class _Watch:
     memory_limit_bytes: int | None
     began_s: float = field(default_factory=time.monotonic)
     has_begun: bool = False
-    was_told: bool = False
+    was_asked: bool = False
     was_cancelled: bool = False
 
     def until_ended(self) -> Ending:
@@ -113,13 +113,13 @@ class _Watch:
         return None
 
     def _look(self) -> Ending | None:
-        """What is looked at now and then."""
+        """Check deadline and memory of the run, and ask its job to stop where it should; called now and then."""
         ending = self._cut_short()
         if ending is not None:
             return ending
-        if self.run.take_heartbeats().should_stop and not self.was_told:
-            self.was_told = True
-            self.child.tell_to_stop()
+        if self.run.take_heartbeats().should_stop and not self.was_asked:
+            self.was_asked = True
+            self.child.ask_to_stop()
         limit_bytes, held_bytes = self.memory_limit_bytes, self.child.sample()
         if limit_bytes is not None and held_bytes > limit_bytes:
             return self._kill(MemoryLimitExceeded(held_bytes, limit_bytes), SHORT_STACK_WAIT_S)
@@ -139,7 +139,7 @@ class _Watch:
         if self.run.interrupt_reason != "cancel" or not self.has_begun:
             return False
         if not self.was_cancelled:
-            self.was_cancelled = self.was_told = True
+            self.was_cancelled = self.was_asked = True
             self.run.bring_deadline(CANCEL_GRACE_S)
             self.child.tell_to_cancel(str(self.run.record))
         return True

@@ -1,4 +1,4 @@
-"""What is known of a process that died while a job ran, and what becomes of the job: run again, or quarantined."""
+"""The evidence of a process that died while a job ran, and the job's fate: it runs again, or is quarantined."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class CrashPause:
 
     @property
     def word(self) -> str:
-        """In a word."""
+        """The reason in a word."""
         return "crashed"
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """What ends the wait."""
+        """The event that ends the wait."""
         return {"opens": f"its pause of {self.pause.total_seconds():g} s ends: its process has died"}
 
 

@@ -17,7 +17,7 @@ class _CarriedError(Exception):
     """Stands in a log record for an error that was raised in a child; its text is the error's own `repr`."""
 
     def __repr__(self) -> str:
-        """What the error's own would be."""
+        """The error's representation, as the child has made it."""
         return str(self)
 
 

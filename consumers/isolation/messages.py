@@ -26,7 +26,7 @@ from ..records.job_record import JobRecord
 STACK_SIGNAL: Final = signal.SIGRTMIN if hasattr(signal, "SIGRTMIN") else signal.SIGUSR2
 """At this signal a child dumps the stacks of its threads, also from inside of C code."""
 LENGTH: Final = struct.Struct("!i")
-"""What `Connection.recv_bytes` expects before a frame's bytes."""
+"""The length that `Connection.recv_bytes` expects before a frame's bytes."""
 LARGEST_FRAME_BYTES: Final = 0x7FFF_FFFF
 
 

@@ -32,7 +32,7 @@ LEAVE_S: Final = 5.0
 LEAVE_AT_STOP_S: Final = 1.0
 WAIT_TURN_S: Final = 0.1
 START_AND_REAP_S: Final = 2.0
-"""What the keeper may be at when the pool is to stop."""
+"""How long a pool that stops waits for its keeper, which may be starting or reaping a child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +205,7 @@ class ChildPool:
         return True
 
     def _look_after(self) -> int:
-        """See to each child; how many shall be started."""
+        """Check each child; returns how many the keeper must start."""
         with self._changed:
             for child in list(self._children):
                 self._look_at(child)
@@ -299,7 +299,7 @@ class ChildPool:
         return {log_keys.QUEUE: self._setup.queue}
 
     def _end_all(self) -> None:
-        """Those at work are killed by the threads that watch them."""
+        """End all children: idle ones may leave first; the threads that watch busy ones close those."""
         with self._changed:
             idle = [child for child in self._children if child.state is State.IDLE]
         for child in idle:

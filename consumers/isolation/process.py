@@ -158,13 +158,13 @@ class ChildProcess:
             if job.size_bytes < SURELY_TAKEN_BYTES:
                 self._send(job)
             else:
-                self._tell_or_kill(job)
+                self._send_or_kill(job)
         except OSError:
             return False
         return True
 
-    def _tell_or_kill(self, job: RunJob) -> None:
-        """What does not fit into the pipe waits for the child to read, which one that hangs in C code never does."""
+    def _send_or_kill(self, job: RunJob) -> None:
+        """Send a job; kill a child that does not read it within `TAKE_WITHIN_S`, such as one that hangs in C code."""
         late = threading.Timer(TAKE_WITHIN_S, self.kill)
         late.daemon = True
         late.start()
@@ -192,7 +192,7 @@ class ChildProcess:
             return self._frames.get(timeout=within_s)
         return ()
 
-    def tell_to_stop(self) -> None:
+    def ask_to_stop(self) -> None:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
             self._send(SHOULD_STOP)
@@ -221,7 +221,7 @@ class ChildProcess:
         return self.dumped()
 
     def dumped(self) -> str:
-        """What it has written about its stacks since this was last asked."""
+        """The stacks that the child has written since the last call."""
         written = os.pread(self._stacks.fileno(), STACK_LIMIT_BYTES, self._stacks_read)
         self._stacks_read = os.fstat(self._stacks.fileno()).st_size
         return written.decode("utf-8", "replace")

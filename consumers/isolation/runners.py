@@ -108,7 +108,7 @@ class IsolatedRunners(Runners[Slot]):
         return [r for r in records if r.header(JOB_TYPE) in names or suspects.includes(r)]
 
     def begin(self, assignment: Assignment) -> None:
-        """See whether any of its jobs are suspects."""
+        """Note which jobs of a new assignment are suspects."""
         self._suspects.begin(assignment)
 
     def note_settled(self) -> None:

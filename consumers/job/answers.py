@@ -1,4 +1,4 @@
-"""What the end of a run asks for, by what the handler has returned or raised: the rules, and nothing that runs a job.
+"""The rules by which a handler's value or exception becomes an answer: done, discarded, postponed or failed.
 
 A handler may return a `Retry`, `Discard` or `Snooze` as well as raise it. Anything else that it returns is a plain
 value, and the job is done, unless the value is work that nobody would do: that is a failure.
@@ -100,7 +100,7 @@ def _reason(found: _Found, error: BaseException, job_type: str) -> str:
 
 @dataclass(slots=True)
 class _Found:
-    """What the errors of one run are: the three that a job asks with, and its failures."""
+    """The errors of one run, sorted: the three that a job asks with, and its failures."""
 
     discards: list[BaseException] = field(default_factory=list)
     snoozes: list[timedelta] = field(default_factory=list)
@@ -150,7 +150,7 @@ def _attribute(error: BaseException, name: str) -> object:
 
 
 def fault_of_returned(value: object) -> BaseException | None:
-    """What a returned value is to be taken for, as if it had been raised; None where the job is done."""
+    """The error that a returned value counts as; None where the job is done."""
     kind = type(value)
     if kind in PLAIN or is_kind_of(value, (Receipt, BulkResult)):
         return None

@@ -40,7 +40,7 @@ class _JobLogger(logging.LoggerAdapter[logging.Logger]):
 
 
 class JobContext:
-    """What a running job may know about itself: a view of its run, which nobody can change through it."""
+    """A running job's view of its run; it is read-only."""
 
     __slots__ = ("_run",)
 
@@ -61,7 +61,7 @@ class JobContext:
 
     @property
     def job_id(self) -> str:
-        """The same through all attempts and replays."""
+        """The job's id, equal in all attempts and replays."""
         return self._run.job_id
 
     @property

@@ -39,7 +39,7 @@ class JobProgress:
 
 
 class Heartbeats(Protocol):
-    """What takes a run's heartbeats."""
+    """Takes a run's heartbeats."""
 
     @property
     def should_stop(self) -> bool:

@@ -1,4 +1,4 @@
-"""What jobs raise, read without trusting it: the classes are users' own, and any method of theirs may raise or hang.
+"""Reads what jobs raise without trusting it: the classes are users' own, and any method of theirs may raise or hang.
 
 Types are matched by their real bases, as `except` does. Text is read by calls that keep what they raise, and is cut
 where it is read. The one exception that comes out of here is `TimeLimitExceeded`, by which the watchdog ends a run that
@@ -36,7 +36,7 @@ _qualname_of: Callable[[type], str] = vars(type)["__qualname__"].__get__
 bases_of: Callable[[type], tuple[type, ...]] = vars(type)["__mro__"].__get__
 """The class itself and those it derives from, without asking a metaclass."""
 names_in: Callable[[type], Mapping[str, object]] = vars(type)["__dict__"].__get__
-"""What a class has of its own, without asking a metaclass."""
+"""The attributes of a class itself, read without asking a metaclass."""
 
 
 def is_kind_of(value: object, kinds: type | Iterable[type]) -> bool:

@@ -17,7 +17,7 @@ from .signals import InterruptReason
 
 @dataclass(slots=True)
 class CurrentRun:
-    """What `JobContext` shows of a run. Not frozen, because each job makes one, and freezing triples what that costs.
+    """The part of a run that `JobContext` shows. Not frozen: each job makes one, and freezing triples the cost.
 
     Attributes:
         job_id, job_type, queue, attempt, attempts, record: as `JobContext` has them.
@@ -47,7 +47,7 @@ class CurrentRun:
         return wire_text(self.job_id)
 
     def take_heartbeats(self) -> Heartbeats:
-        """What takes the run's heartbeats, in the process that runs the job."""
+        """The object that takes the run's heartbeats, in the process that runs the job."""
         raise NotImplementedError
 
     def inbox_blocks(self) -> dict[str, bool]:
@@ -83,7 +83,7 @@ class Run(CurrentRun):
     heartbeats: RunHeartbeats | None = None
 
     def take_heartbeats(self) -> RunHeartbeats:
-        """What takes the run's heartbeats, made at the first one; it repeats those of a child."""
+        """The object that takes the run's heartbeats, made at the first one; it repeats those of a child."""
         if self.heartbeats is None:
             self.heartbeats = RunHeartbeats(self)
         return self.heartbeats

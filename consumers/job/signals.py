@@ -91,7 +91,7 @@ class JobCancelled(JobInterrupted):
 
 
 class _JobCancelledAtAwait(JobCancelled, asyncio.CancelledError):
-    """What a cancelled async job gets where it awaits; asyncio must know it as a cancellation."""
+    """The error that a cancelled async job gets where it awaits; asyncio must know it as a cancellation."""
 
 
 def cancelled_at_await() -> JobCancelled:

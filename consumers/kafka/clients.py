@@ -111,7 +111,7 @@ def _consumer(config: dict[str, object], relay: LogRelay, on_error: Callable[[Ka
 
 
 def _detail(cluster: ClusterSettings, client_id: str) -> Outage:
-    """What takes the complaints of a client of the worker that is not the group's: `WorkerOutage` speaks for all."""
+    """The outage of a client beside the group's, logged for debugging: `WorkerOutage` logs it once for all clients."""
     meaning = "the worker reports what that means for jobs"
     return Outage(cluster.bootstrap_servers, f"client {client_id}", meaning, logging.DEBUG)
 

@@ -44,7 +44,7 @@ def read_tail(consumer: Consumer, partition: TopicPartition, end: int, should_st
 
 
 def _batches(consumer: Consumer, topic: str, should_stop: ShouldStop) -> Iterator[list[Message]]:
-    """What comes, without an end; a batch may be empty."""
+    """Yield batches as they come, without an end; a batch may be empty."""
     last_news_at_s = time.monotonic()
     while True:
         messages = consumer.consume(BATCH, timeout=0.05)

@@ -31,7 +31,7 @@ MakeReady = Callable[[list[Record]], None]
 
 
 class SettledRecord(Protocol):
-    """What lanes read of a settled record: which outcome was given up in favour of another, if any."""
+    """The part of a settled record that lanes read: the outcome that was given up for another, if any."""
 
     @property
     def record(self) -> Record:
@@ -271,7 +271,7 @@ class Lanes(ABC):
                 self.backlog.want(lane_hash, max(1, room))
 
     def aside(self, places: Collection[Place]) -> dict[Place, int]:
-        """Those of these places whose records wait aside, and the hash of their lane.
+        """The places among these whose records wait aside, each with the hash of its lane.
 
         It looks at all that is aside, which takes a while.
         """

@@ -16,13 +16,13 @@ FAST_PER_S: Final = 10_000
 It is a rate by the CPU time of the process: on a busy machine, what slows a lane down slows the reading as well.
 """
 FAST_AT_LEAST_PER_S: Final = 5_000
-"""The same by the clock, since jobs that wait for something take no CPU time."""
+"""The least rate by the clock for a lane that counts as fast: jobs that wait for something take no CPU time."""
 SLOW_FOR_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ParkingLimits:
-    """What may park in memory, over all lanes of a queue; beyond either bound, records are put aside.
+    """The bounds on what parks in memory, over all lanes of a queue; beyond either, records are put aside.
 
     Attributes:
         records: of one lane at most half of it.

@@ -20,12 +20,12 @@ from ..records.source import Delay, Tier
 
 
 def awaited_as(record: Record) -> Awaited:
-    """What a record of a tier or a delay is awaited as."""
+    """The name under which a key waits for a record of a tier or a delay."""
     return record.assignment.source, record.assignment.partition, record.origin, attempt_or_1(record.headers)
 
 
 def awaited_after(record: Record, outcome: Outcome) -> Awaited | None:
-    """What an outcome that makes its job wait makes the job's key wait for; None for any other outcome."""
+    """The name that a key waits for after an outcome that makes its job wait; None after any other outcome."""
     if not isinstance(outcome, Retried | Snoozed | Deferred | Rescheduled):
         return None
     partition, origin = record.assignment.partition, record.origin
@@ -41,7 +41,7 @@ def read_awaited(
     is_complete: Callable[[int], bool],
     should_stop: ShouldStop,
 ) -> Mapping[Lane, Mapping[int, Awaited]]:
-    """What a stretch of a tier's partition holds that is not complete: {key: {offset: what it is awaited as}}.
+    """Read the incomplete records of a stretch of a tier's partition: {key: {offset: the name it is awaited by}}.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.

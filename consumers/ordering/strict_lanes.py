@@ -26,7 +26,7 @@ from .pending_retries import awaited_after, awaited_as
 
 
 class _Lane:
-    """What is here of a key; of one that is only suspended there is none, since there may be a great many."""
+    """The records of one key; a key that is only suspended has none, since there may be a great many."""
 
     __slots__ = ("ahead", "behind", "in_hand")
 
@@ -69,7 +69,7 @@ class StrictLanes(Lanes):
         self._awaited: dict[Lane, list[Awaited]] = {}
 
     def parked_records(self) -> list[Record]:
-        """Those that wait behind others of their key."""
+        """The records that wait behind others of their key."""
         with self._lock:
             return [r for lane in self._lanes.values() for behind in (lane.ahead, lane.behind) for r in behind]
 

@@ -52,7 +52,7 @@ class Assignments:
         return self.find(self._queue.topic, partition)
 
     def find_running(self, topic: str | None, partition: int | None) -> Assignment | None:
-        """The same, if its jobs may start."""
+        """The present assignment of a partition, if it is ours and its jobs may start."""
         assignment = self._by_partition.get((topic, partition))  # type: ignore[arg-type]  # as above
         return assignment if assignment is not None and assignment.state is RUNNING else None
 
@@ -67,7 +67,7 @@ class Assignments:
 
     @property
     def queue_name(self) -> str:
-        """Its name."""
+        """The name of that queue."""
         return self._queue.name
 
     @property
@@ -110,7 +110,7 @@ class Assignments:
         return begun
 
     def take_carried(self, carried: Assignment) -> CarriedJobs | None:
-        """What a partition of the carried topic holds as its assignment begins; given once."""
+        """The carried jobs of a partition of the carried topic as its assignment begins; given once."""
         jobs = self._carried.get(carried.partition)
         if carried.source is not CARRIED or jobs is None:
             return None

@@ -1,4 +1,4 @@
-"""What a carried topic holds that is not complete: known as a whole before any other record of its partition is read.
+"""The incomplete records of a carried topic, all read before any other record of their partition.
 
 A copy lies behind those of later jobs of its key. So the copies of a partition are put in the order in which their jobs
 were first enqueued. A copy stands for the record that it was copied from: where a process died before that was
@@ -29,7 +29,7 @@ PlaceOnLog = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class CarriedJobs:
-    """What a partition of a carried topic holds that is not complete.
+    """The incomplete records of one partition of a carried topic.
 
     Attributes:
         end: where the partition ended when it was read.
@@ -47,7 +47,7 @@ class CarriedJobs:
     superseded: Mapping[str, array[int]] = field(default_factory=dict)
 
     def without_records(self) -> CarriedJobs:
-        """What is left to know once the records are in their lanes."""
+        """The carried jobs without their records, which are in their lanes by now."""
         return CarriedJobs(self.end, array("q"), array("q"), array("q"), self.superseded)
 
     @property

@@ -25,7 +25,7 @@ _GONE: Final = frozenset(
 
 @dataclass(slots=True)
 class FoundChunks:
-    """What the progress topic holds of one partition, from the offset on that its commit refers to.
+    """The chunks of one partition on the progress topic, from the offset on that its commit refers to.
 
     Attributes:
         by_number: the chunks of the epoch that counts.

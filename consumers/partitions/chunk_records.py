@@ -46,7 +46,7 @@ class ChunkKey(NamedTuple):
 
 
 class KnownChunk(NamedTuple):
-    """What a record knows of its chunk.
+    """A chunk as one record of the progress topic describes it.
 
     Attributes:
         known: so many offsets, from the chunk's first on, were delivered or passed when it was written.

@@ -276,7 +276,7 @@ def _forget_past(assignments: Iterable[Assignment]) -> None:
 
 
 def present_state(assignment: Assignment) -> CommitMetadata | None:
-    """What is known of a partition at this moment, but for what is incomplete of it; None before anything is."""
+    """The metadata of a commit at this moment, without the incomplete runs; None before anything is known."""
     progress = assignment.progress
     committable = progress.committable()
     if committable is None:
@@ -292,7 +292,7 @@ def present_state(assignment: Assignment) -> CommitMetadata | None:
 
 
 def last_state(assignment: Assignment) -> CommitMetadata | None:
-    """The same at the end of an assignment: closed, also where a job is left running, since its owner lives."""
+    """The metadata of an assignment's last commit: closed, also where a job is left running, since its owner lives."""
     state = present_state(assignment)
     return None if state is None else replace(state, is_open=False)
 

@@ -38,7 +38,7 @@ class CounterpartsMissing:
     others: Mapping[str, int]
 
     def __str__(self) -> str:
-        """What waits, why, and how to fix it."""
+        """Names the partitions that wait, why, and how to fix it."""
         numbers = ", ".join(map(str, sorted(self.partitions)))
         others = ", ".join(f"{topic} has {count}" for topic, count in self.others.items())
         return (
@@ -63,7 +63,7 @@ def find_missing(producer: Producer, queue: Queue, partitions: Iterable[int]) ->
 
 
 def missing_among(queue: Queue, counts: Mapping[str, int], partitions: Iterable[int]) -> CounterpartsMissing | None:
-    """The same, of known {topic: number of partitions}. Pure."""
+    """Find the missing counterparts by known {topic: number of partitions}. Pure."""
     others = {topic: count for topic, count in counts.items() if topic != queue.topic}
     fewest = min(others.values(), default=0)
     lacking = frozenset(number for number in partitions if number >= fewest)

@@ -1,4 +1,4 @@
-"""What the ledger's topic holds: completed jobs by the batch, and so what moved on where it is much; all else alone.
+"""The records of the ledger's topic: completed jobs and many moved ones in batches, all others one by one.
 
 A record for each completed job would cost the worker and the brokers a good part of what the job itself does, and a
 record for each that moved on would make a restart slow. A batch has a key that never comes again, so that compaction

@@ -18,7 +18,7 @@ from .start_positions import StartPosition, find_start_positions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What was read for some assignments.
+    """The ledgers and start positions that were read for some assignments.
 
     Attributes:
         ledgers: {partition number: ledger}.
@@ -50,7 +50,7 @@ def restore(
 def read_left_behind(
     consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
 ) -> Restored:
-    """The same, with a consumer at hand.
+    """Read the ledgers and start positions with the consumer that is given.
 
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.

@@ -161,7 +161,7 @@ class Spill:
             self._delete_former(assignment, None if is_own else committed)
 
     def clean_last(self, assignment: Assignment) -> None:
-        """The same when the last commit of the assignment was taken: what this does not refer to is of no use."""
+        """Delete the chunks that an assignment's last commit does not refer to; the brokers have taken it."""
         self.clean(assignment)
         state, chunks = assignment.commit_state, self._chunks.get(assignment)
         spilled_at = state.taken[1] if state.taken is not None else None
@@ -175,7 +175,7 @@ class Spill:
         self._delete_keys(assignment, [chunks.key(number) for number in chunks.take_past(committed)])
 
     def _delete_former(self, assignment: Assignment, committed: int | None) -> None:
-        """The same of what owners before have written."""
+        """Delete what former owners have written of chunks below the committed offset, or all of it."""
         former = assignment.commit_state.former_chunks
         kept = [] if committed is None else [found for found in former if found[0] >= chunk_of(committed)]
         if len(kept) < len(former):

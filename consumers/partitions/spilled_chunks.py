@@ -86,7 +86,7 @@ class SpilledChunks:
 
     @property
     def spilled_at(self) -> SpilledAt | None:
-        """What a commit may refer to: None as long as a chunk that is needed is not there."""
+        """The offset that a commit may refer to; None as long as a chunk that is needed is not there."""
         places = [self._places.get(number) for number in self._needed]
         there = [place for place in places if place is not None]
         return SpilledAt(self.epoch, min(there)) if there and len(there) == len(places) else None

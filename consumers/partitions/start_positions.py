@@ -102,7 +102,7 @@ def _checked(partitions: list[TopicPartition]) -> list[TopicPartition]:
 
 
 class _Former:
-    """What the last owner of a partition has left behind."""
+    """The commit and the chunks that the last owner of a partition has left behind."""
 
     def __init__(self, consumer: Consumer, queue: Queue, partition: TopicPartition, should_stop: ShouldStop) -> None:
         self._consumer = consumer
@@ -210,7 +210,7 @@ class _Former:
 
 
 def taken_over(state: CommitMetadata, high: int) -> CommitMetadata:
-    """What the next owner knows and writes first: the state opened, with the death counted of an owner that died."""
+    """The metadata that the next owner commits first: open, with one more death if the last owner has died."""
     if not state.is_open:
         return replace(state, is_open=True)
     window_end = max(state.window_end, min(high, state.position + UNSEEN_SPAN))

@@ -23,7 +23,7 @@ from .settled import SettledBatches
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
 LARGE_JOB_BYTES: Final = 256 * 1024
-"""What jobs are taken to weigh before any was seen."""
+"""The assumed size of a job before any was seen."""
 RESUME_SHARE: Final = 0.5
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""

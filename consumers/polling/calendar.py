@@ -35,9 +35,9 @@ BUDGET_BYTES: Final = 16 * 1024 * 1024
 EVICTED_TO: Final = 0.75
 """Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
 ENTRY_BYTES: Final = 165
-"""What a packed record takes beside its bytes."""
+"""The memory of a packed record beside its bytes."""
 USUAL_BYTES: Final = 500
-"""What a record is taken to weigh before any was seen."""
+"""The assumed size of a record before any was seen."""
 PRESSED_SECONDS: Final = 20
 """A sweep over a million records takes some ten seconds where runners have much to do."""
 Wanted = dict[Assignment, list[int]]

@@ -36,7 +36,7 @@ _LOGGER = logging.getLogger("stoker.worker")
 
 INTERRUPT_WITHIN_S: Final = 1.0
 PARKED_SHARE: Final = 4
-"""What parks in memory takes at most this part of the bytes that all jobs in memory may take."""
+"""Parked jobs in memory take at most this part of the bytes that all jobs in memory may take."""
 BY_JOBS: Final = (TooManyStuck, LoopLost)
 
 
@@ -167,7 +167,7 @@ class Dispatch:
             self.pipe.carry(record, None, self._make_ready_again)
 
     def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
-        """Its schema is known after all."""
+        """Make a record ready again whose schema is known by now."""
         self._make_ready([job.record])
         return Decided(None)
 

@@ -41,7 +41,7 @@ class _Retake:
 
 
 class Rebalance:
-    """What becomes of a queue's partitions when they come and go."""
+    """Begins and ends the assignments of a queue's partitions as they come and go."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from ..steps.steps import DecodedJob, StepContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """What runners are made of; `pipe` is to carry each of their records."""
+    """The parts that runners are made of; `pipe` carries each of their records."""
 
     step_context: StepContext
     settings: WorkerSettings

@@ -40,7 +40,7 @@ class TierReader:
             self.consumer.incremental_unassign(known)
 
     def fetch(self, limit: int = BATCH) -> list[Message]:
-        """What is there, at most so many records; never waits."""
+        """Return the records that the client has fetched, at most so many; never waits."""
         return self.consumer.consume(limit, 0) if self._reading else []
 
     def close(self) -> None:

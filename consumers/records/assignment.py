@@ -37,11 +37,11 @@ class AssignmentState(Enum):
     """
 
     RESTORING = "restoring"
-    """Its ledger and its progress are being read; no record is fetched."""
+    """The restoring thread reads ledger and progress; no record is fetched."""
     OPENING = "opening"
     """The first commit is on its way: it records that an owner is at work. Or a consumer is to read from here."""
     RUNNING = "running"
-    """Its records are fetched and its jobs run."""
+    """The poll thread fetches records, and jobs run."""
     REPLACED = "replaced"
     """Another assignment goes on with the partition. No job starts; what runs is settled in full."""
     LEAVING = "leaving"
@@ -67,7 +67,7 @@ class ForbiddenTransition(Exception):
 
 @dataclass(slots=True)
 class CommitState:
-    """What the brokers keep of one assignment's progress, as far as is known here.
+    """The progress of one assignment that the brokers keep, as far as this worker knows.
 
     Attributes:
         sent: the offset and metadata that were committed last, answered or on their way; None before the first commit,

@@ -34,7 +34,7 @@ class CancelFilter:
 
     @property
     def place(self) -> Place:
-        """Its jobs, as records name them."""
+        """The jobs of a filter, as records name them."""
         return self.queue, self.job_type, self.key, self.tenant
 
     def takes_time_of(self, record: Record) -> bool:

@@ -22,7 +22,7 @@ class Cancellation:
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """What is known of it, for events."""
+        """The facts about a cancel, for events."""
         found = {"operator": self.operator, "reason": self.reason, "order_id": self.order_id}
         return {name: value for name, value in found.items() if value}
 

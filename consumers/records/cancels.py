@@ -147,5 +147,5 @@ NO_CANCELS: Final = Cancels()
 
 
 def name_of_job(job_id: bytes) -> bytes:
-    """What a job is known by here."""
+    """The name of a job in this set: a digest of its id."""
     return blake2b(job_id, digest_size=NAME_BYTES).digest()

@@ -94,12 +94,12 @@ class CommitMetadata:
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
 
     def without_runs(self) -> CommitMetadata:
-        """The same, with nothing beyond the committed offset marked as complete: small, and true in any case."""
+        """A copy with nothing beyond the committed offset marked as complete: small, and true in any case."""
         runs = ((self.committed_offset, self.position),) if self.position > self.committed_offset else ()
         return replace(self, incomplete=runs, spilled_at=None)
 
     def referring(self, spilled_at: SpilledAt) -> CommitMetadata:
-        """The same, with what is incomplete on the progress topic."""
+        """A copy that refers to the progress topic for its incomplete runs."""
         return replace(self, incomplete=(), spilled_at=spilled_at)
 
     def _flags(self) -> int:

@@ -23,7 +23,7 @@ class JobRecord(Protocol):
 
     @property
     def offset(self) -> int:
-        """Its offset in the partition."""
+        """The record's offset in the partition."""
         ...
 
     @property

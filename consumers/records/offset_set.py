@@ -104,7 +104,7 @@ class _Chunk:
 
     @property
     def runs(self) -> list[OffsetRange]:
-        """Its offsets as runs; do not change the list."""
+        """The offsets of the set as runs; do not change the list."""
         if self._runs is None:
             first, text = self.first, bin(self._number)[:1:-1]
             self._runs = [(first + found.start(), first + found.end()) for found in _RUN.finditer(text)]

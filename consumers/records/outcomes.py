@@ -1,4 +1,4 @@
-"""What became of one run of a job: one value of a closed union, matched exhaustively where it is settled."""
+"""The outcome of one delivery of a job: a value of a closed union, matched exhaustively where it is settled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CancelReason = Literal["discarded", "cancelled", "expired"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What a failed run leaves behind, bounded in size so that headers stay small.
+    """The description of a failed run, bounded in size so that headers stay small.
 
     Attributes:
         error_type: qualified class name.

@@ -186,7 +186,7 @@ class PartitionProgress:
         return None if self._position < 0 else self._position
 
     def _end_passing(self) -> None:
-        """What is expected does not come any more, once later records have."""
+        """Count the expected offsets as complete that do not come any more, since later records have."""
         if self._position > self._passing_end:
             self._pass_to(self._passing_end)
 
@@ -225,7 +225,7 @@ class PartitionProgress:
         return runs
 
     def incomplete_set(self) -> OffsetSet:
-        """The same as a set, to be read and not to be kept, since it goes on changing."""
+        """The incomplete offsets as a set; read it and do not keep it, since it goes on changing."""
         self._end_passing()
         self._fold(self._position)
         return self._older

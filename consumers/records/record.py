@@ -31,7 +31,7 @@ _NO_HEADERS: Final[tuple[tuple[str, ...], tuple[bytes, ...]]] = ((), ())
 
 
 class Record:
-    """What the job path needs of a Kafka message, read once; mutable by nobody after it was made.
+    """The part of a Kafka message that the job path needs, read once; nothing changes it after it was made.
 
     Attributes:
         layout: where each header stands in `values`.

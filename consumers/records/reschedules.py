@@ -88,7 +88,7 @@ class Reschedules:
             return set(self._jobs)
 
     def watch(self) -> deque[Moved]:
-        """What gets each job whose records are to be looked at anew; before any order is taken."""
+        """Return a queue that gets each job whose records must be looked at anew; called before any order is taken."""
         moved: deque[Moved] = deque()
         self._moved.append(moved)
         return moved
@@ -98,7 +98,7 @@ class Reschedules:
         return self._due_at_s(record.header(JOB_ID), _place(record))
 
     def due_at_s_of(self, pairs: HeaderList | None, at: RecordAt) -> float | None:
-        """The same of a record that is known by its headers."""
+        """The time at which an operator lets a job start, by its record's headers."""
         job_id = next((value for name, value in pairs or () if name == JOB_ID), None)
         return self._due_at_s(job_id, at)
 

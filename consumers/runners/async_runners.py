@@ -31,7 +31,7 @@ MOST_REPLACEMENTS: Final = 3
 LOST_AFTER_S: Final = 30.0
 """How long past its timeout a job may hold a loop on which others are suspended, before the worker stops."""
 UNKNOWN_LOST_AFTER_S: Final = 60.0
-"""The same from the begin, for what has no timeout: tasks that a job has started."""
+"""How long a task without a timeout, such as one that a job has started, may hold such a loop."""
 
 
 class AsyncRunners(Runners[AsyncSlot]):
@@ -133,7 +133,7 @@ class AsyncRunners(Runners[AsyncSlot]):
         return self._is_stopping or all(loop.replace(slot) for loop in self._loops if slot in loop.slots)
 
     def check(self, now_s: float) -> None:
-        """See whether the loops turn; start a replacement where none does, and end it where it is no longer needed."""
+        """Check whether the loops turn; start a replacement where none does, and stop one that is surplus."""
         for loop in self._loops:
             loop.check(now_s)
             if loop.blocked_s and self._failure is None:

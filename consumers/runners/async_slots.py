@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Holder:
-    """What all slots of an event loop share.
+    """The state that all slots of an event loop share.
 
     Attributes:
         inside: the slot whose job the loop's thread is inside of at this moment; None between two steps.

@@ -160,7 +160,7 @@ class RunnerLoop:
                 self._report_blocked()
 
     def _note_turned(self, asked_s: float) -> None:
-        """It goes on: the jobs that it held up through no fault of theirs get the lost time back."""
+        """The loop turns again: the jobs that it has held up get the lost time back."""
         if self._holder.is_blocked:
             for slot in self.slots:
                 run = slot.run

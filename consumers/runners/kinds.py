@@ -23,7 +23,7 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
         return None
 
     def own(self, records: list[Record]) -> list[Record]:
-        """Those of these records that this kind runs: all, unless the kind overrides this."""
+        """The records among these that this kind runs: all, unless the kind overrides this."""
         return records
 
     @abstractmethod

@@ -59,7 +59,7 @@ class EndedJobs:
 
 
 class _Partition:
-    """What is known of one partition of the queue's topics."""
+    """The progress of one partition of the queue's topics."""
 
     def __init__(self, queue: Queue, number: int, monotonic: Callable[[], float]) -> None:
         self._topics, self._waiting_topics = queue.job_topics, queue.waiting_topics

@@ -25,7 +25,7 @@ from .schedule_thread import ScheduleThread, ScheduleThreadParts
 END_MS: Final = 250
 PREPARE_S: Final = 10.0
 READING: Final[Mapping[str, Option]] = {"isolation.level": "read_uncommitted"}
-"""What waits is seen also behind a transaction that is open; a job that waits is the settler's, which writes none."""
+"""Records behind an open transaction are read too: waiting jobs are the settler's, which writes no transactions."""
 
 
 def make_schedules(

@@ -20,7 +20,7 @@ MOST_COUNTED: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """What becomes of the next instants of a schedule.
+    """The decision about the next instants of a schedule: which fire, and which are left out.
 
     Attributes:
         fire: those whose jobs are enqueued, ascending.
@@ -34,7 +34,7 @@ class Pending:
 
     @property
     def outcome(self) -> FiringOutcome:
-        """What became of the last one."""
+        """The outcome of the last instant."""
         return FiringOutcome.FIRED if self.fire else FiringOutcome.MISSED
 
 
@@ -58,7 +58,7 @@ class Upcoming:
         return None if self.next is None else due_at(self.schedule, self.next)
 
     def pending(self, now: datetime) -> Pending | None:
-        """What is to be done about those that are due; None where none is. It does not move on."""
+        """Decide about the instants that are due; None where none is. The schedule does not move on by this."""
         if self.next is None or due_at(self.schedule, self.next) > now:
             return None
         if self.next < _edge(self.schedule, now):
@@ -86,7 +86,7 @@ def _edge(schedule: ScheduleRecord, now: datetime) -> datetime:
 
 
 def _after_outage(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
-    """What becomes of instants of which the first was missed, by the schedule's policy."""
+    """Decide about instants of which the first was missed, by the schedule's policy."""
     match schedule.missed:
         case "all":
             return _missed_all(schedule, after, now)
@@ -102,7 +102,7 @@ def _missed_latest(schedule: ScheduleRecord, after: datetime, now: datetime) -> 
 
 
 def _missed_skip(schedule: ScheduleRecord, after: datetime, now: datetime) -> Pending:
-    """Those within the grace are overdue, and not missed: they are fired next."""
+    """Leave out the missed instants. The overdue ones, within the grace, fire next."""
     edge = _edge(schedule, now) - timedelta(microseconds=1)
     newest, *others = islice(instants_between(schedule, after, edge), MOST_COUNTED)
     return Pending(fire=(), up_to=newest, skipped=1 + len(others))

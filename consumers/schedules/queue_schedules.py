@@ -45,7 +45,7 @@ PUT_OFF: Final = timedelta(seconds=10)
 
 
 class Writer(Protocol):
-    """What writes transactions, as `TransactionWriter` does."""
+    """Writes transactions, as `TransactionWriter` does."""
 
     def connect(self) -> None:
         """Shut out all earlier ones."""
@@ -69,7 +69,7 @@ MakeJobs = Callable[[ScheduleRecord, datetime, int, datetime], list[TransactionR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FiringParts:
-    """What fires the schedules of a queue.
+    """The parts that fire the schedules of a queue.
 
     Attributes:
         make_jobs: makes the records of a schedule's instant; may raise `CannotFire`.
@@ -131,7 +131,7 @@ class QueueSchedules:
 
     @property
     def rights(self) -> str:
-        """What its writer must be allowed to do, in words."""
+        """The rights that the writer of this queue's schedules needs, in words."""
         parts = self._parts
         return (
             f"Write on transactional-id {parts.transactional_id}, topic {parts.schedules_topic} and topic {parts.topic}"
@@ -212,7 +212,7 @@ class QueueSchedules:
         return firings
 
     def _firing(self, armed: _Armed, now: datetime) -> _Firing | None:
-        """What is done about a schedule that is due; None where it is put off."""
+        """Decide about a schedule that is due; None where it is put off."""
         pending = armed.upcoming.pending(now)
         if pending is None:
             return None
@@ -287,7 +287,7 @@ class QueueSchedules:
 
 
 def _lasts(firings: list[_Firing], places: list[RecordPlace], worker_id: str, now: datetime) -> list[LastFiring]:
-    """What each schedule has fired last, once this is written."""
+    """The last firing of each schedule, once this transaction is written."""
     found: list[LastFiring] = []
     behind = 0
     for firing in firings:

@@ -40,7 +40,7 @@ REPORT_INTERVAL_S: Final = 30.0
 
 
 class SchedulesReader(Protocol):
-    """What reads the topic of schedules, as `LogReader` does."""
+    """Reads the topic of schedules, as `LogReader` does."""
 
     position: int
     is_at_end: bool
@@ -128,7 +128,7 @@ class _Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleThreadParts:
-    """What the thread works with.
+    """The parts that the thread works with.
 
     Attributes:
         schedules: {queue: what fires its schedules}, of the queues that this process works on.

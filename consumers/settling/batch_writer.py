@@ -124,7 +124,7 @@ class BatchWriter:
         return failed
 
     def _batches(self, named: Sequence[_Named]) -> Iterator[Sequence[_Named]]:
-        """What goes into a batch each."""
+        """Split names into the batches of ledger records."""
         for start in range(0, len(named), self._names_in_a_batch):
             yield named[start : start + self._names_in_a_batch]
 

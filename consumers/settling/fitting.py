@@ -32,7 +32,7 @@ from .outgoing import Form, OutgoingRecord, Role
 from .settlement import Settlement
 
 ALONE_FROM_BYTES: Final = 1_000_000
-"""What is larger goes alone at once: uncompressed, it is above the brokers' usual limit or near it."""
+"""A larger record goes alone at once: uncompressed, it is above the brokers' usual limit or near it."""
 FIRST_CUT_BYTES: Final = 32 * 1024 * 1024
 """A truncated dead letter holds half of the value, or so much; then half of that, and so on, until it fits."""
 LEAST_CUT_BYTES: Final = 1_024
@@ -52,7 +52,7 @@ _KEPT_FIRST: Final = (
     wire.EXPIRES,
     *sorted(wire.RETRY_HEADERS),
 )
-"""What a bare dead letter keeps of its headers before all others."""
+"""The headers that a bare dead letter keeps before all others."""
 
 PlanDeadLetter = Callable[[Record, Dead], Settlement]
 

@@ -19,12 +19,12 @@ LONGEST_REASON_BYTES: Final = 50
 """Of a word that is not one of ours, and travels on with a record that waits."""
 
 _DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FAILED, wire.REASON, wire.WORKER})
-"""What changes when a record moves on without having failed: its attempt and its last error stay."""
+"""The headers that change when a record moves on without a failure: its attempt and its last error stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlingContext:
-    """What a writer of records knows beside the record and its outcome."""
+    """The facts that a writer of records has beside the record and its outcome."""
 
     queue: Queue
     worker_id: str

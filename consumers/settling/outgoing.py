@@ -12,7 +12,7 @@ from ...topology.wire.headers import HeaderList
 
 
 class Role(Enum):
-    """What a record is to its job; it decides what may be written in its place where its topic refuses it.
+    """The relation of a record to its job: it decides which form may replace one that its topic refuses.
 
     WAITING: the job itself, in a retry tier. It may become a dead letter.
     DEAD_LETTER: the job itself, among the dead letters. It may be truncated.

@@ -1,4 +1,4 @@
-"""What the log has of jobs that did not succeed."""
+"""Logs jobs that did not succeed."""
 
 from __future__ import annotations
 

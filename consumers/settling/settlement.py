@@ -102,7 +102,7 @@ def _stage_of(unconfirmed: tuple[OutgoingRecord, ...]) -> Stage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SettlementBatch:
-    """What is settled together.
+    """Records and outcomes that are settled together.
 
     Attributes:
         done: of jobs that are done, the most by far, there is nothing but the name to write.

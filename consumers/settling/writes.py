@@ -1,4 +1,4 @@
-"""What an outcome puts on topics: the records that follow it, its entry in the ledger, its event. Pure."""
+"""`plan_writes`: the records that follow an outcome, its entry in the ledger, its event. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LedgerWord = Literal["done", "moved", "cancelled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writes:
-    """What an outcome puts on topics; the source record is complete once records and ledger are durable.
+    """The records that settle an outcome; the source record is complete once records and ledger are durable.
 
     Attributes:
         records: all are confirmed before the ledger is written.

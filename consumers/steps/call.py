@@ -27,7 +27,7 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class CallableType(FailureRules, Protocol):
-    """What a call needs of a job type."""
+    """The part of a job type that a call needs."""
 
     @property
     def handler(self) -> Callable[..., object]:
@@ -36,11 +36,11 @@ class CallableType(FailureRules, Protocol):
 
 
 class CallableJob(Protocol):
-    """What a call needs of a job: the worker's `DecodedJob` has it, and a child's `ChildJob`."""
+    """The part of a job that a call needs: the worker's `DecodedJob` has it, and a child's `ChildJob`."""
 
     @property
     def job_type(self) -> CallableType:
-        """Its type."""
+        """The job's type."""
         ...
 
     @property
@@ -60,7 +60,7 @@ class CallableJob(Protocol):
 
     @property
     def run(self) -> CurrentRun:
-        """What the job may know of its run."""
+        """The run, as the job sees it."""
         ...
 
 

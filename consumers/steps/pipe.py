@@ -24,7 +24,7 @@ SlotT = TypeVar("SlotT")
 RunStep = Callable[[DecodedJob, SlotT], Ran]
 """Runs a job in a runner's slot."""
 AsyncRunStep = Callable[[DecodedJob, SlotT], Awaitable[Ran]]
-"""The same where handlers are async."""
+"""Runs a job in a slot of the event loop."""
 
 
 class Pipe:
@@ -79,7 +79,7 @@ class Pipe:
     async def carry_async(
         self, record: Record, slot: SlotT, run: AsyncRunStep[SlotT], done: deque[Record] | None = None
     ) -> None:
-        """The same in a task, which suspends where the job does."""
+        """Take a record all the way in a task, which suspends where the job does."""
         try:
             job = self._begun(record)
             if job is not None:
@@ -167,7 +167,7 @@ class SettleStep:
         self._lanes.finish(record, outcome)
 
     def settle_done(self, records: list[Record]) -> None:
-        """The same for jobs that are done, several at once: each part is entered once for all of them."""
+        """Settle several jobs that are done: each part is entered once for all of them."""
         self._settler.hand_in_done(records)
         for partition, names in _names_by_partition(records).items():
             ledger = self._ledgers.get(partition)

@@ -1,4 +1,4 @@
-"""What a run gives to `decide`: what its handler returned or raised, also in a child, or that no handler ended."""
+"""The result of a run for `decide`: what its handler returned or raised, also in a child, or that no handler ended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Ran = Result | Answered | Decided
 
 
 class FailureRules(Protocol):
-    """What it takes to read a failure of a job type: its name, and what its policy makes of the error's class."""
+    """The part of a job type that is needed to read its failures: the name, and the policy's classes of errors."""
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class FailureRules(Protocol):
 
     @property
     def retry(self) -> RetryPolicy:
-        """Its policy, of which `permanent` and `ignored` name classes of errors."""
+        """The retry policy, whose `permanent` and `ignored` name classes of errors."""
         ...
 
 
@@ -72,5 +72,5 @@ def read_raised(error: BaseException, rules: FailureRules) -> Raised:
 
 
 def answer_to(raised: Raised, rules: FailureRules) -> Answer:
-    """What a failure asks for, read now where it was not read before."""
+    """The answer of a failure, read now where it was not read before."""
     return raised.answer or answer_of(raised.error, rules.name, rules.retry)

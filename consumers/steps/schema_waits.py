@@ -47,7 +47,7 @@ class AwaitedSchema:
 
     @property
     def word(self) -> str:
-        """In a word."""
+        """The reason in a word."""
         return "awaiting-schema"
 
     @property

@@ -99,7 +99,7 @@ class DecodedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """What the steps work with, for one queue.
+    """The parts that the steps work with, for one queue.
 
     Attributes:
         job_types: {name on the wire: job type} of this queue and of all others of the pipeline, since a record is
@@ -186,7 +186,7 @@ _FIRST_RUN: Final = _Conditions(attempt=1, due=None, expires=None)
 
 
 def _conditions_of(record: Record, reschedules: Reschedules) -> _Conditions:
-    """Those of the headers, with the time at which an operator lets the job start, if one does."""
+    """Read the conditions of the headers, with the time at which an operator lets the job start, if one does."""
     conditions = _FIRST_RUN if record.layout.is_of_first_run else _Conditions.of(record.headers)
     due_at_s = reschedules.due_at_s(record) if reschedules.stands else None
     if due_at_s is None:
@@ -195,7 +195,7 @@ def _conditions_of(record: Record, reschedules: Reschedules) -> _Conditions:
 
 
 def _not_now(record: Record, conditions: _Conditions, step_context: StepContext) -> Outcome | None:
-    """What becomes of a job that must not start any more, or not yet; None where it may start."""
+    """The outcome of a job that must not start any more, or not yet; None where it may start."""
     due, expires, now = conditions.due, conditions.expires, _now(step_context)
     if expires is not None and expires <= now:
         return Cancelled(reason="expired", detail=f"it could not start before {expires.isoformat()}")
@@ -229,7 +229,7 @@ def _decode_payload(
 
 
 def _without(record: Record, header: str) -> Dead:
-    """What becomes of a record without one of its headers, such as one whose headers cannot be read at all."""
+    """The outcome of a record without one of its headers, such as one whose headers cannot be read at all."""
     return _unreadable(record, "malformed", record.fault or f"the record has no {header} header")
 
 
