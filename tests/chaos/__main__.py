@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,21 +22,25 @@ from chaos.judging.account import (
     Strike,
     is_settled_by_run,
     load_plans,
+    may_end_cancelled,
     write_strikes,
 )
 from chaos.judging.checks import expected_reason
 from chaos.judging.found import Found, look
 from chaos.judging.report import lines, write_report
 from chaos.judging.verdict import judge
-from chaos.notes import Tally
+from chaos.notes import Tally, read_ticks
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
 from chaos.stage import Wishes, set_stage
+from chaos.timetable import ALONE, EVERY_S
 
 LOOK_S: Final = 0.5
 SAY_S: Final = 10.0
 STANDSTILL_S: Final = 90.0
 """Without a new completed job for so long, and no fault at work, the run gives up; what is missing is a finding."""
 QUIET_S: Final = 30.0
+ENDING_S: Final = 75.0
+"""Longer than any delay of a job that may be cancelled."""
 TOP_COMPLAINTS: Final = 15
 
 
@@ -45,7 +49,8 @@ class Show:
 
     def __init__(self, plan: Plan, plans: dict[int, JobPlan], stage: Stage) -> None:
         self._plan, self._stage = plan, stage
-        self._wanted = sum(is_settled_by_run(job) for job in plans.values())
+        self._wanted = frozenset(job.number for job in plans.values() if is_settled_by_run(job))
+        self._cancellable = frozenset(job.number for job in plans.values() if may_end_cancelled(job))
         self._wanted_dead = sum(expected_reason(job) is not None for job in plans.values())
         self._ends = Tally(stage.folder, "runs", b"E ")
         self._reader = Reader(stage.nodes.direct)
@@ -72,7 +77,12 @@ class Show:
             time.sleep(LOOK_S)
 
     def _is_over(self, seen: int) -> bool:
-        if seen < self._wanted or self._is_striking() or not all(p.is_finished() for p in self._stage.producers):
+        if (
+            seen < len(self._wanted)
+            or not self._wanted <= self._ends.numbers
+            or self._is_striking()
+            or not all(p.is_finished() for p in self._stage.producers)
+        ):
             return False
         return self._dead_count() >= self._wanted_dead
 
@@ -100,15 +110,37 @@ class Show:
 
     def _say(self, seen: int) -> None:
         took_s = time.monotonic() - self._began_s
-        say(f"{took_s:7.1f} s  {seen:,} of {self._wanted:,} completed, {len(self.strikes)} faults")
+        say(f"{took_s:7.1f} s  {seen:,} of {len(self._wanted):,} completed, {len(self.strikes)} faults")
 
-    def wait_quiet(self) -> None:
-        """Let what is still on its way, such as a retry's twin, come to its end; records of unknown types never do."""
-        give_up_s = time.monotonic() + QUIET_S
-        while time.monotonic() < give_up_s and any(
-            self._reader.uncommitted(queue) != 0 for queue in self._stage.queues
-        ):
-            time.sleep(LOOK_S)
+    def wait_quiet(self) -> float:
+        """Let what is still on its way come to its end: cancelled jobs, retries' twins, the jobs of schedules.
+
+        Records of unknown types never do. Gives the instant up to which schedules were waited for.
+        """
+        _wait_until(self._has_ended_all, ENDING_S)
+        queues = [queue for queue in self._stage.queues if queue is not self._stage.clock]
+        _wait_until(lambda: all(self._reader.uncommitted(queue) == 0 for queue in queues), QUIET_S)
+        until_s = time.time()
+        _wait_until(lambda: self._has_fired(until_s), ENDING_S)
+        return until_s
+
+    def _has_ended_all(self) -> bool:
+        """Whether all jobs that orders may cancel have run or are cancelled."""
+        self._ends.look()
+        open_ = self._cancellable - self._ends.numbers
+        return not open_ or not open_ - {
+            number for queue in self._stage.queues for number in self._reader.cancelled(queue)
+        }
+
+    def _has_fired(self, until_s: float) -> bool:
+        """Whether schedules have fired beyond an instant, and their jobs up to it have ended."""
+        fired, ticks = self._reader.fired(self._stage.clock), read_ticks(self._stage.folder)
+        last_s = {name: 0.0 for name in EVERY_S if name != ALONE}
+        for one in fired:
+            if one.schedule in last_s:
+                last_s[one.schedule] = max(last_s[one.schedule], one.for_s)
+        ended = {job_id for job_id, tick in ticks.items() if tick.ended_s is not None}
+        return min(last_s.values()) > until_s and all(one.job_id in ended for one in fired if one.for_s <= until_s)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -124,10 +156,11 @@ def main(arguments: Sequence[str]) -> int:
     with set_stage(wishes, folder) as stage:
         show = Show(plan, load_plans(wishes.seed, wishes.jobs), stage)
         show.run()
-        show.wait_quiet()
+        until_s = show.wait_quiet()
         for fleet in stage.fleets:
             fleet.close()
-        look(stage, wishes, show.strikes, show.failed, time.monotonic() - began_s).save(folder)
+        took_s = time.monotonic() - began_s
+        look(stage, wishes, show.strikes, show.failed, until_s=until_s, took_s=took_s).save(folder)
     return _judge(folder)
 
 
@@ -172,6 +205,12 @@ def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
         kinds=tuple(given.kinds),
     )
     return wishes, folder.absolute()
+
+
+def _wait_until(is_so: Callable[[], bool], timeout_s: float) -> None:
+    give_up_s = time.monotonic() + timeout_s
+    while time.monotonic() < give_up_s and not is_so():
+        time.sleep(LOOK_S)
 
 
 def say(text: str) -> None:

@@ -32,15 +32,21 @@ STORM_BEAT_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """All that can be hit."""
+    """All that can be hit.
+
+    Attributes:
+        operators: processes that give orders or change schedules.
+        clock: the queue of the jobs of schedules.
+    """
 
     folder: Path
     nodes: Nodes
     proxy: Proxy
     fleets: Sequence[Fleet]
     producers: Sequence[Watched]
-    operator: Watched
+    operators: Sequence[Watched]
     queues: Sequence[Queue]
+    clock: Queue
     database: str
 
     def workers(self) -> list[int]:
@@ -84,10 +90,11 @@ def _kill_producer(fault: Fault, stage: Stage, done: Strike) -> None:
         _kill([_pick(running, fault.draw[0]).pid], done)
 
 
-def _kill_operator(_fault: Fault, stage: Stage, done: Strike) -> None:
-    """Perhaps amid the transaction of an order."""
-    if not stage.operator.is_finished():
-        _kill([stage.operator.pid], done)
+def _kill_operator(fault: Fault, stage: Stage, done: Strike) -> None:
+    """One that gives orders, or changes schedules; perhaps amid a transaction."""
+    running = [operator for operator in stage.operators if not operator.is_finished()]
+    if running:
+        _kill([_pick(running, fault.draw[0]).pid], done)
 
 
 def _kill(pids: list[int], done: Strike) -> None:

@@ -7,8 +7,16 @@ that was written. The clock is the machine's monotonic one, which all processes 
                             E <number> <attempt> <place> <how> <ns>      it ends: ok, failed, snoozed, ...
     confirmed-<pid>-<pid>   C <number> <place> <ns>                      the brokers have confirmed a job
                             F <number> <error> <ns>                      they have not, as far as is known
-    orders-<pid>-<pid>      A <id> <verb> <target> <missing> <ns>        all workers but these hold to an order
+    orders-<pid>-<pid>      G <id> <verb> <target> - <ns>                an order is about to be given
+                            A <id> <verb> <target> <missing> <ns>        all workers but these hold to it
                             L <id> - - - <ns>                            it, or `all`, is about to be lifted
+                            K <id> stop worker=<id> - <ns>               a worker is about to be ordered to stop
+    stamps-<worker>-<pid>   T <number> <epoch seconds> <ns>              when a job was enqueued, by its producer
+    ticks-<worker>-<pid>    S <job id> <attempt> - <ns>                  a run of a schedule's job starts
+                            E <job id> <attempt> <how> <ns>              it ends
+    changes-<pid>-<pid>     B <schedule> - <epoch seconds> <ns>          a schedule is about to be changed
+                            D <schedule> <state> <epoch seconds> <ns>    from now on it fires so often, or is paused
+                            T <schedule> <job id> <epoch seconds> <ns>   it was triggered
     faults                  one JSON object for each fault
 """
 
@@ -130,11 +138,11 @@ def read_confirmations(folder: Path) -> Iterator[Confirmation]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An order that workers have answered.
+    """An order that workers have answered, or one that was given.
 
     Attributes:
-        target: `type=...`, `queue=...`, `key=queue:key`, `partition=queue:number`, `worker=...`, `all`; of a cancel
-            `below=number`.
+        target: `type=...`, `queue=...`, `key=queue:key`, `tenant=...`, `partition=queue:number`, `worker=...`, `all`;
+            of a cancel `below=number`, `beyond=number` or `filtered=epoch seconds`; of a reschedule `job=number`.
         missing: the workers that have not answered, by their process ids.
         from_s, until_s: from the answer until it is about to be lifted.
     """
@@ -146,20 +154,97 @@ class Held:
     until_s: float = math.inf
 
 
+FOR_GOOD: Final = frozenset({"cancel", "reschedule"})
+
+
 def read_held(folder: Path) -> Iterator[Held]:
     """All orders that were answered, and how long they held: until they were lifted, or the next operator began."""
-    lines = [line.split(" ") for path in sorted(folder.glob("orders-*")) for line in _whole_lines(path)]
+    return _orders(folder, "A")
+
+
+def read_given(folder: Path) -> Iterator[Held]:
+    """All orders that were given, from the moment before that on; nobody may be known to have answered them."""
+    return _orders(folder, "G")
+
+
+def _orders(folder: Path, begun_by: str) -> Iterator[Held]:
     open_: dict[str, Held] = {}
-    for what, order_id, verb, target, missing, ns in sorted(lines, key=lambda line: int(line[5])):
+    for what, order_id, verb, target, missing, ns in sorted(_notes(folder, "orders"), key=lambda line: int(line[5])):
         at_s = int(ns) / 1e9
-        if what == "A":
+        if what == begun_by:
             pids = frozenset(int(pid) for pid in missing.split(",") if pid.isdigit())
             open_[order_id] = Held(verb, target, pids, at_s)
-            continue
-        lifted = [known for known in open_ if order_id in (known, "all") and open_[known].verb != "cancel"]
-        for known in lifted:
-            yield replace(open_.pop(known), until_s=at_s)
+        elif what == "L":
+            lifted = [known for known in open_ if order_id in (known, "all") and open_[known].verb not in FOR_GOOD]
+            for known in lifted:
+                yield replace(open_.pop(known), until_s=at_s)
     yield from open_.values()
+
+
+def read_stops(folder: Path) -> Iterator[tuple[int, float]]:
+    """(process id, when) of the workers that were ordered to stop."""
+    for what, _, _, target, _, ns in _notes(folder, "orders"):
+        if what == "K":
+            yield int(target.rpartition("-")[2]), int(ns) / 1e9
+
+
+def read_stamps(folder: Path) -> dict[int, float]:
+    """{number of a job: when it was enqueued, in epoch seconds}, of those that a filter may have cancelled."""
+    return {int(number): float(at_s) for _, number, at_s, _ in _notes(folder, "stamps")}
+
+
+def _notes(folder: Path, kind: str) -> list[list[str]]:
+    """The words of all lines of a kind."""
+    return [line.split(" ") for path in sorted(folder.glob(f"{kind}-*")) for line in _whole_lines(path)]
+
+
+@dataclass(slots=True)
+class Tick:
+    """What became of a job of a schedule.
+
+    Attributes:
+        start_s: when it ran first.
+        ended_s: when a run of it first ended well; None where none did.
+    """
+
+    start_s: float
+    ended_s: float | None = None
+
+
+def read_ticks(folder: Path) -> dict[str, Tick]:
+    """{job id: what became of it}."""
+    found: dict[str, Tick] = {}
+    for what, job_id, _, how, ns in sorted(_notes(folder, "ticks"), key=lambda line: int(line[4])):
+        tick = found.setdefault(job_id, Tick(int(ns) / 1e9))
+        if what == "E" and how == OK and tick.ended_s is None:
+            tick.ended_s = int(ns) / 1e9
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A note about a schedule.
+
+    Attributes:
+        what: `B`, `D` or `T`, as above.
+        detail: its state, or the id of a job.
+        wall_s: by the clock that can be moved.
+    """
+
+    what: str
+    schedule: str
+    detail: str
+    wall_s: float
+    at_s: float
+
+
+def read_changes(folder: Path) -> list[Change]:
+    """All notes about schedules, in their order."""
+    found = [
+        Change(what, name, detail, float(wall), int(ns) / 1e9)
+        for what, name, detail, wall, ns in _notes(folder, "changes")
+    ]
+    return sorted(found, key=lambda change: change.at_s)
 
 
 def _owner(path: Path) -> int:

@@ -27,7 +27,7 @@ ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
 JOB_MIX: Final = {
-    "light": 0.7162,
+    "light": 0.6972,
     "light_async": 0.08,
     "strict": 0.10,
     "effect": 0.03,
@@ -44,6 +44,11 @@ JOB_MIX: Final = {
     "hanging": 0.0005,
     "poison": 0.01,
     "cancelled": 0.004,
+    "filtered": 0.004,
+    "refused": 0.004,
+    "tenanted": 0.009,
+    "beyond": 0.001,
+    "rescheduled": 0.001,
 }
 """{kind: share of all jobs}; they sum to one."""
 
@@ -62,6 +67,27 @@ BLOCKING_MS: Final = (20_000, 40_000)
 DELAY_MS: Final = (20_000, 60_000)
 CANCELLED: Final = "cancelled"
 """Jobs that are due later, as delayed ones, and that an operator cancels."""
+FILTERED: Final = "filtered"
+"""The same, cancelled by their type, where they were enqueued before the order."""
+REFUSED: Final = "refused"
+"""Jobs of a type that is blocked for a part of the run, so that they end as cancelled."""
+BEYOND: Final = "beyond"
+"""Jobs that are due after the end of the run; every other one is cancelled."""
+RESCHEDULED: Final = "rescheduled"
+"""The same, each of which an operator lets run now or soon."""
+FAR_S: Final = (3_600, 86_400, 315_360_000)
+"""When these are due: in an hour, a day, ten years."""
+LATER: Final = {
+    "delayed": "later",
+    CANCELLED: "never",
+    FILTERED: "perhaps",
+    BEYOND: "beyond",
+    RESCHEDULED: "sooner",
+}
+"""{kind: the beginning of its keys} of jobs that are due later."""
+MAY_BE_CANCELLED: Final = frozenset({CANCELLED, FILTERED, REFUSED})
+"""What either runs or is cancelled, as orders come before it or after it."""
+TENANTS: Final = 5
 DELAYED_KEYS: Final = 200
 """Of jobs that are due later: those of such a key begin as they fall due, not in the order of their records."""
 
@@ -102,7 +128,7 @@ class JobPlan:
         kind: a key of `JOB_MIX`.
         key: the ordering key.
         how: failures before it succeeds (flaky), milliseconds that it takes (light, long, blocking) or is due later
-            (delayed), or an index of `POISONS` and `DEFERRED` together.
+            (delayed), or an index of `FAR_S`, or of `POISONS` and `DEFERRED` together.
     """
 
     number: int
@@ -183,6 +209,21 @@ def job_id_of(number: int) -> str:
     return f"job-{number}"
 
 
+def tenant_of(plan: JobPlan) -> str | None:
+    """For whom a job is."""
+    return f"tenant-{plan.number % TENANTS}" if plan.kind == "tenanted" else None
+
+
+def is_to_wait(plan: JobPlan) -> bool:
+    """Whether a job is to wait on when the run ends."""
+    return plan.kind == BEYOND and plan.number % 2 == 1
+
+
+def is_to_be_cancelled(plan: JobPlan) -> bool:
+    """Whether a job is due after the end of the run, and to be cancelled."""
+    return plan.kind == BEYOND and plan.number % 2 == 0
+
+
 def is_doomed(kind: str) -> bool:
     """Whether a job of the kind ends in the dead letters after all of its attempts."""
     return kind in ("doomed", "strict_doomed", "hanging", "stuck", "leaking")
@@ -205,8 +246,8 @@ def _key(kind: str, share: float, which: int) -> str | None:
     queue = queue_of(kind)
     if kind.endswith(("behind", "blocking")):
         return f"{queue}-{SLOW_KEY}"
-    if kind in ("delayed", CANCELLED):
-        return f"{'later' if kind == 'delayed' else 'never'}-{which % DELAYED_KEYS}"
+    if kind in LATER:
+        return f"{LATER[kind]}-{which % DELAYED_KEYS}"
     if queue == "steady" and share < KEYLESS_SHARE:
         return None
     return f"{queue}-{which % KEYS[queue]}"
@@ -218,6 +259,7 @@ _SPANS_MS: Final = {
     "strict_blocking": BLOCKING_MS,
     "delayed": DELAY_MS,
     CANCELLED: DELAY_MS,
+    FILTERED: DELAY_MS,
 }
 
 
@@ -226,6 +268,8 @@ def _how(kind: str, drawn: int) -> int:
         return 1 + drawn % (ATTEMPTS - 1)
     if kind == "poison":
         return _poison(drawn)
+    if kind in (BEYOND, RESCHEDULED):
+        return drawn % len(FAR_S)
     if kind in _SPANS_MS:
         shortest_ms, longest_ms = _SPANS_MS[kind]
         return shortest_ms + drawn % (longest_ms - shortest_ms)

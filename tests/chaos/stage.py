@@ -16,8 +16,9 @@ from chaos.cluster.proxy import Proxy
 from chaos.faults import Stage
 from chaos.fleet.effects import DATABASE, prepare
 from chaos.fleet.operating import Duty
-from chaos.fleet.processes import Fleet, start_operator, start_producer
+from chaos.fleet.processes import OPERATORS, Fleet, start_operator, start_producer
 from chaos.fleet.producing import Part
+from chaos.timetable import CLOCK_QUEUE
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
 from support.scenes.postgres import running_postgres
@@ -88,16 +89,18 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
         for producer in producers:
             stack.callback(producer.close)
         duty = Duty(folder=str(folder), servers=nodes.advertised, seed=wishes.seed, jobs=wishes.jobs)
-        operator = start_operator(duty)
-        stack.callback(operator.close)
+        operators = [start_operator(name, duty) for name in OPERATORS]
+        for operator in operators:
+            stack.callback(operator.close)
         yield Stage(
             folder=folder,
             nodes=nodes,
             proxy=proxy,
             fleets=fleets,
             producers=producers,
-            operator=operator,
+            operators=operators,
             queues=queues,
+            clock=next(queue for queue in queues if queue.name == CLOCK_QUEUE),
             database=database,
         )
 

@@ -9,7 +9,17 @@ import sys
 from pathlib import Path
 
 from chaos.clock import write_offset
-from chaos.notes import OK, NoteFile, Tally, read_confirmations, read_held, read_runs
+from chaos.notes import (
+    OK,
+    NoteFile,
+    Tally,
+    read_confirmations,
+    read_given,
+    read_held,
+    read_runs,
+    read_stops,
+    read_ticks,
+)
 
 TESTS = Path(__file__).parents[1]
 SITE = Path(__file__).with_name("site")
@@ -45,13 +55,28 @@ def test_a_note_is_there_at_once_and_counted_once(tmp_path: Path) -> None:
 def test_an_order_holds_from_its_answer_until_it_is_lifted_or_the_next_operator_begins(tmp_path: Path) -> None:
     """A cancel holds for good."""
     notes = NoteFile(tmp_path, "orders")
-    for line in ("A 1.0 pause type=light 7,8", "A 1.1 quiet all none", "L 1.0 - - -", "A 1.2 cancel below=9 none"):
+    given = ("G 1.0 pause type=light -", "G 1.9 pause key=a:b -", "K 1.8 stop worker=web-77 -")
+    answered = ("A 1.0 pause type=light 7,8", "A 1.1 quiet all none")
+    for line in (*given, *answered, "L 1.0 - - -", "A 1.2 cancel below=9 none"):
         notes.append(line)
     notes.append("L all - - -")
     held = {found.verb: found for found in read_held(tmp_path)}
     assert (held["pause"].target, held["pause"].missing) == ("type=light", frozenset({7, 8}))
     assert held["pause"].from_s < held["quiet"].from_s < held["pause"].until_s < held["quiet"].until_s
     assert held["cancel"].until_s == math.inf
+    assert [one.target for one in read_given(tmp_path)] == ["type=light", "key=a:b"]
+    assert [pid for pid, _ in read_stops(tmp_path)] == [77]
+
+
+def test_the_job_of_a_schedule_has_ended_when_a_run_of_it_ended_well_first(tmp_path: Path) -> None:
+    """Not by a failed attempt, nor by a zombie's run after that; without an end it has none."""
+    notes = NoteFile(tmp_path, "ticks")
+    for line in ("S a@1 1 -", "E a@1 1 failed", "S a@1 2 -", "E a@1 2 ok", "E a@1 2 ok", "S b@1 1 -"):
+        notes.append(line)
+    found = read_ticks(tmp_path)
+    assert found["a@1"].ended_s is not None
+    assert found["a@1"].start_s < found["a@1"].ended_s
+    assert found["b@1"].ended_s is None
 
 
 def test_the_wall_clock_of_a_run_can_be_moved_and_the_monotonic_one_stays(tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from chaos.fleet.producing import NUMBER_HEADER
 from chaos.judging.account import DeadLetter
+from chaos.judging.schedules import Fired
+from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
+from stoker.topology.declaration.delays import DelayClass
+from stoker.topology.wire import headers as wire
 
 TIMEOUT_S: Final = 60.0
 
@@ -23,7 +27,7 @@ class Reader:
 
     def _consumer(self, group: str = "chaos-reader") -> Consumer:
         options = {"bootstrap.servers": self._servers, "group.id": group, "enable.auto.commit": False, "log_level": 0}
-        return Consumer(options)
+        return Consumer(options | {"enable.partition.eof": True})
 
     def dead_letters(self, queue: Queue) -> list[DeadLetter]:
         """The dead letters of a queue."""
@@ -40,10 +44,11 @@ class Reader:
             consumer.close()
 
     def uncommitted(self, queue: Queue) -> int | None:
-        """How many records of its main topic and tiers the queue's group has not committed; None: not known now."""
+        """How many records of a queue its group has not committed, but for those due in hours; None: not known now."""
         consumer = self._consumer(queue.group)
         try:
-            return sum(self._lag(consumer, topic, queue) for topic in queue.job_topics)
+            far = {queue.delay_topics[DelayClass.MEDIUM], queue.delay_topics[DelayClass.LONG]}
+            return sum(self._lag(consumer, topic, queue) for topic in queue.job_topics if topic not in far)
         except KafkaException:
             return None
         finally:
@@ -69,6 +74,17 @@ class Reader:
         finally:
             consumer.close()
 
+    def cancelled(self, queue: Queue) -> Iterator[int]:
+        """The numbers of the jobs that the ledger knows as cancelled."""
+        for message in self._read(queue.ledger_topic, queue.partitions):
+            key = message.key() or b""
+            if key.startswith(b"job-") and _word(message.value()) == "cancelled":
+                yield int(key.removeprefix(b"job-"))
+
+    def fired(self, queue: Queue) -> list[Fired]:
+        """The jobs of schedules, as they were enqueued."""
+        return [_fired(message) for message in self._read(queue.topic, queue.partitions)]
+
     def _bounds(self, consumer: Consumer, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
         return {
             number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
@@ -87,18 +103,28 @@ class Reader:
                 if time.monotonic() > give_up_s:
                     raise TimeoutError(f"{topic}: {unread} was not read in {TIMEOUT_S:g} s")
                 for message in consumer.consume(1_000, 0.5):
-                    if message.error() is None:
+                    error = message.error()
+                    if error is None:
                         found.append(message)
-                        _tick_off(unread, message)
+                    if error is None or error.code() == KafkaError._PARTITION_EOF:
+                        _tick_off(unread, message, is_record=error is None)
         finally:
             consumer.close()
         return found
 
 
-def _tick_off(unread: dict[int, int], message: Message) -> None:
+def _tick_off(unread: dict[int, int], message: Message, *, is_record: bool) -> None:
+    """Note what is read; where transactions end a log, its last offsets are no records, and its end alone tells."""
     number, offset = message.partition() or 0, message.offset() or 0
-    if offset + 1 >= unread.get(number, offset + 2):
+    if offset + is_record >= unread.get(number, offset + 2):
         del unread[number]
+
+
+def _word(value: bytes | None) -> str:
+    """What an entry of the ledger says of its name."""
+    if value is None or not is_own("LedgerEntry", value):
+        return ""
+    return str(decode_own("LedgerEntry", value)["outcome"])
 
 
 def number_of(message: Message) -> int | None:
@@ -120,6 +146,16 @@ def _dead_letter(message: Message) -> DeadLetter:
         origin=headers.get("stoker-origin", b"").decode(),
         attempt=int(attempt) if attempt.isdigit() else 0,
         place=place,
+    )
+
+
+def _fired(message: Message) -> Fired:
+    headers = _headers(message)
+    return Fired(
+        job_id=headers[wire.JOB_ID].decode(),
+        schedule=headers[wire.SCHEDULE].decode(),
+        for_s=wire.parse_instant(headers[wire.SCHEDULED_FOR]).timestamp(),
+        made_s=wire.parse_instant(headers[wire.TIME]).timestamp(),
     )
 
 

@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -21,11 +21,12 @@ from typing import Final
 from chaos.fleet.effects import WRITE_EFFECT, own_connection
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
+from chaos.timetable import CLOCK_QUEUE, DECLARED, EVERY_S, PATIENT, is_tripping
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
-from stoker.topology import Pipeline
+from stoker.topology import JobCall, Pipeline, every
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.declaration.retries import RetryPolicy
-from stoker.topology.wire.headers import ORIGIN
+from stoker.topology.wire.headers import ORIGIN, TIME, parse_instant
 
 FOLDER: Final = Path(os.environ["CHAOS_FOLDER"])
 
@@ -45,6 +46,8 @@ rough_shape: QueueShape = {**shape, "partitions": 4, "crash_limit": CRASH_LIMIT}
 rough = pipeline.queue("rough", **rough_shape)
 strict_shape: QueueShape = {**shape, "ordering": "strict"}
 strict_queue = pipeline.queue("strict", **strict_shape)
+clock_shape: QueueShape = {**shape, "partitions": 4}
+clock = pipeline.queue(CLOCK_QUEUE, **clock_shape)
 
 
 class Planned(Exception):
@@ -55,6 +58,18 @@ class Planned(Exception):
 def _notes() -> NoteFile:
     """Made by the first job, so that only processes which run jobs have a file."""
     return NoteFile(FOLDER, "runs")
+
+
+@cache
+def _stamps() -> NoteFile:
+    """When jobs were enqueued that a filter may have cancelled."""
+    return NoteFile(FOLDER, "stamps")
+
+
+@cache
+def _ticks() -> NoteFile:
+    """The runs of the jobs of schedules."""
+    return NoteFile(FOLDER, "ticks")
 
 
 @contextmanager
@@ -179,6 +194,66 @@ def cancelled(number: int, after_ms: int) -> None:
     """As `delayed`; an operator cancels it, as a rule before it is due."""
     with _noted(number):
         pass
+
+
+@pipeline.job(steady)
+def filtered(number: int, after_ms: int) -> None:
+    """As `cancelled`, by its type: which of these are meant follows from the time that it notes."""
+    _stamps().append(f"T {number} {parse_instant(current_job().headers[TIME]).timestamp()}")
+    with _noted(number):
+        pass
+
+
+@pipeline.job(steady)
+def refused(number: int, wait_ms: int) -> None:
+    """As `light`, of a type that is blocked for a part of the run, whose jobs are cancelled meanwhile."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def tenanted(number: int, wait_ms: int) -> None:
+    """As `light`, for a tenant."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
+
+
+@pipeline.job(steady)
+def beyond(number: int, which: int) -> None:
+    """Is due after the end of the run."""
+    with _noted(number):
+        pass
+
+
+@pipeline.job(steady)
+def rescheduled(number: int, which: int) -> None:
+    """As `beyond`, until an operator lets it run."""
+    with _noted(number):
+        pass
+
+
+@pipeline.job(clock, timeout=timedelta(seconds=20))
+def tick(schedule: str, wait_ms: int) -> None:
+    """A job of a schedule; of one in four instants, it fails at first."""
+    job, notes = current_job(), _ticks()
+    name = f"{job.job_id} {job.attempt}"
+    notes.append(f"S {name} -")
+    how = CUT
+    try:
+        time.sleep(wait_ms / 1_000)
+        if is_tripping(job.scheduled_for) and job.attempt == 1:
+            how = FAILED
+            raise Planned(name)
+        how = OK
+    finally:
+        notes.append(f"E {name} {how}")
+
+
+def _pair(at: datetime) -> list[JobCall]:
+    return [tick.call(DECLARED, 0), tick.call(DECLARED, at.second % 5)]
+
+
+pipeline.schedule(DECLARED, every(timedelta(seconds=EVERY_S[DECLARED])), _pair, queue=clock, **PATIENT)
 
 
 @pipeline.job(steady, timeout=HANG_TIMEOUT)

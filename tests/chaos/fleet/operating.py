@@ -11,16 +11,17 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Final
 
+from chaos.fleet.holds import HOLDS, PARTS_OF_RUN, Hold, hold_of_worker
 from chaos.notes import NoteFile, Tally
-from chaos.plan import CANCELLED, JobPlans, job_id_of
+from chaos.plan import CANCELLED, FILTERED, RESCHEDULED, JobPlans, is_to_be_cancelled, job_id_of
 from stoker.producers.control import Control, ControlError, OrderReceipt
 from stoker.producers.control.answers import Answers
 from stoker.producers.control.standing import read_standing_orders
@@ -30,14 +31,18 @@ from stoker.topology.wire.orders import Verb
 ANSWERED_WITHIN: Final = timedelta(seconds=2)
 HOLD_S: Final = (0.5, 2.5)
 REST_S: Final = (1.0, 4.0)
-LONG: Final = "effect"
-"""The job type that is paused all through a part of the run."""
-LONG_SHARE: Final = (0.1, 0.5)
-"""Of the jobs completed, when that begins and ends."""
+STOPS_IN: Final = 12
+"""One time in so many, a worker is ordered to stop."""
 UNTIL_SHARE: Final = 0.85
 CANCELS: Final = ((0.0, 0.5), (0.25, 1.0))
 """(share of the jobs completed at which it is ordered, share of the numbers up to which it goes): most before they
 are enqueued."""
+BEYOND_SHARE: Final = 0.5
+FILTER_SHARES: Final = (0.2, 0.45, 0.7)
+AT_A_TIME: Final = 4
+"""Jobs that are rescheduled between two other orders."""
+SOON: Final = timedelta(seconds=3)
+FAILURES: Final = (ControlError, ClusterUnreachable)
 
 Give = Callable[[], OrderReceipt]
 
@@ -67,115 +72,125 @@ class Operator:
         self._control = Control(pipeline, self._cluster, operator="chaos")
         self._notes = NoteFile(Path(duty.folder), "orders")
         self._ends = Tally(Path(duty.folder), "runs", b"E ")
+        self._confirmed = Tally(Path(duty.folder), "confirmed", b"C ")
         self._random = random.Random(f"orders of {duty.seed} {os.getpid()}")
         self._numbers = count()
         self._workers: list[str] = []
-        self._long_id = ""
-        self._is_long_over = False
-        self._cancelled = 0
+        self._standing: dict[Hold, str] = {}
+        self._over: set[Hold] = set()
+        self._cancels = list(_cancels(duty))
+        self._filters = list(FILTER_SHARES)
+        plans = JobPlans(duty.seed)
+        self._far = [number for number in range(duty.jobs) if plans.of(number).kind == RESCHEDULED]
 
     def run(self) -> None:
-        """Order until most jobs are completed."""
+        """Order until most jobs are completed, and all that are to be rescheduled are."""
         self._lift_all()
+        acts = (self._cancel, self._cancel_by_filter, self._hold_parts, self._reschedule, self._stop_one, self._hold)
         while (share := self._share()) < UNTIL_SHARE:
-            for act in (self._cancel, self._hold_long, self._hold):
-                try:
-                    act(share)
-                except (ControlError, ClusterUnreachable) as error:
-                    print(f"not ordered: {error}", file=sys.stderr, flush=True)
+            for act in acts:
+                _try(partial(act, share))
             time.sleep(self._random.uniform(*REST_S))
         self._lift_all()
+        insist(partial(self._cancel, 1.0), FAILURES)
+        while self._far:
+            _try(partial(self._reschedule, 1.0))
+            time.sleep(REST_S[0])
         self._control.close()
 
     def _share(self) -> float:
         return self._ends.look() / self._duty.jobs
 
+    # ---- orders about single jobs
+
     def _cancel(self, share: float) -> None:
-        """Cancel the jobs that are to be cancelled, in two parts; an operator that starts again does so as well."""
-        while self._cancelled < len(CANCELS) and share >= CANCELS[self._cancelled][0]:
-            end = int(CANCELS[self._cancelled][1] * self._duty.jobs)
-            plans = JobPlans(self._duty.seed)
-            numbers = [number for number in range(end) if plans.of(number).kind == CANCELLED]
+        """Cancel the jobs that are to be cancelled; an operator that starts again does so as well."""
+        while self._cancels and share >= self._cancels[0][0]:
+            _, target, numbers = self._cancels[0]
             if numbers:
                 ids = [job_id_of(number) for number in numbers]
-                self._order(self._next_id(), f"cancel below={end}", partial(self._control.cancel, *ids))
-            self._cancelled += 1
+                self._order(self._next_id(), f"cancel {target}", partial(self._control.cancel, *ids))
+            self._cancels.pop(0)
 
-    def _hold_long(self, share: float) -> None:
-        begin, end = LONG_SHARE
-        if not self._long_id and begin <= share < end:
-            self._long_id = self._next_id()
-            self._order(self._long_id, f"pause type={LONG}", lambda: self._control.pause(job_type=LONG))
-        elif self._long_id and not self._is_long_over and share >= end:
-            self._lift(self._long_id, lambda: self._control.resume(job_type=LONG))
-            self._is_long_over = True
+    def _cancel_by_filter(self, share: float) -> None:
+        """Cancel all jobs of a type that are enqueued by now."""
+        while self._filters and share >= self._filters[0]:
+            order_id = self._next_id()
+            self._notes.append(f"G {order_id} cancel filter -")
+            receipt = self._control.cancel(job_type=FILTERED, reason="a test")
+            before = receipt.order.before or receipt.order.at
+            self._note_answers(order_id, f"cancel {FILTERED}={before.timestamp()}", receipt)
+            self._filters.pop(0)
+
+    def _reschedule(self, _share: float) -> None:
+        """Let jobs that are due after the run start now or soon, once they are enqueued."""
+        self._ends.look()
+        self._confirmed.look()
+        self._far = [number for number in self._far if number not in self._ends.numbers]
+        for number in [number for number in self._far if number in self._confirmed.numbers][:AT_A_TIME]:
+            self._notes.append(f"G {self._next_id()} reschedule job={number} -")
+            if number % 2:
+                self._control.reschedule(job_id_of(number), now=True)
+            else:
+                self._control.reschedule(job_id_of(number), at=datetime.now(UTC) + SOON)
+            self._far.remove(number)
+
+    # ---- orders that hold jobs back
+
+    def _hold_parts(self, share: float) -> None:
+        """Begin and end what holds for a part of the run."""
+        for hold, (begin, end) in PARTS_OF_RUN.items():
+            if hold not in self._standing and begin <= share < end:
+                self._standing[hold] = self._next_id()
+                self._order(self._standing[hold], hold.name, partial(hold.give, self._control))
+            elif hold in self._standing and hold not in self._over and share >= end:
+                self._lift(self._standing[hold], partial(hold.lift, self._control))
+                self._over.add(hold)
 
     def _hold(self, _share: float) -> None:
         """Hold some jobs back for a moment."""
-        target, give, lift = self._chosen()
-        order_id = self._next_id()
+        hold, order_id = self._chosen(), self._next_id()
         try:
-            self._order(order_id, target, give)
+            self._order(order_id, hold.name, partial(hold.give, self._control))
             time.sleep(self._random.uniform(*HOLD_S))
         finally:
-            self._lift(order_id, lift)
+            self._lift(order_id, partial(hold.lift, self._control))
 
-    def _chosen(self) -> tuple[str, Give, Give]:
-        control, chance = self._control, self._random
-        key, number = f"steady-{chance.randrange(50)}", chance.randrange(8)
-        kinds: list[tuple[str, Give, Give]] = [
-            (
-                "pause type=light_async",
-                lambda: control.pause(job_type="light_async"),
-                lambda: control.resume(job_type="light_async"),
-            ),
-            (
-                "block type=strict",
-                lambda: control.block(job_type="strict", reason="a test"),
-                lambda: control.unblock(job_type="strict"),
-            ),
-            ("pause queue=strict", lambda: control.pause(queue="strict"), lambda: control.resume(queue="strict")),
-            (
-                f"pause key=steady:{key}",
-                lambda: control.pause(queue="steady", key=key),
-                lambda: control.resume(queue="steady", key=key),
-            ),
-            (
-                f"pause partition=steady:{number}",
-                lambda: control.pause(queue="steady", partition=number),
-                lambda: control.resume(queue="steady", partition=number),
-            ),
-            ("quiet all", control.worker_quiet, control.worker_work),
-        ]
-        if self._workers:
-            worker = chance.choice(self._workers)
-            kinds.append(
-                (
-                    f"quiet worker={worker}",
-                    lambda: control.worker_quiet(worker=worker),
-                    lambda: control.worker_work(worker=worker),
-                )
-            )
-        return chance.choice(kinds)
+    def _chosen(self) -> Hold:
+        make = self._random.choice([*HOLDS, *([hold_of_worker(self._workers)] if self._workers else [])])
+        return make(self._random)
+
+    def _stop_one(self, _share: float) -> None:
+        """Stop a worker, which its supervisor starts again."""
+        if self._workers and self._random.randrange(STOPS_IN) == 0:
+            worker = self._random.choice(self._workers)
+            self._notes.append(f"K {self._next_id()} stop worker={worker} -")
+            self._control.worker_stop(worker=worker)
+
+    # ---- parts of these
 
     def _next_id(self) -> str:
         return f"{os.getpid()}.{next(self._numbers)}"
 
     def _order(self, order_id: str, target: str, give: Give) -> None:
         """Give an order, and note who has not answered it in time: all others hold to it."""
-        answers = give().wait(ANSWERED_WITHIN)
+        self._notes.append(f"G {order_id} {target} -")
+        self._note_answers(order_id, target, give())
+
+    def _note_answers(self, order_id: str, target: str, receipt: OrderReceipt) -> None:
+        answers = receipt.wait(ANSWERED_WITHIN)
         self._workers = sorted(answer.worker for answer in answers.taken)
         self._notes.append(f"A {order_id} {target} {_pids(answers)}")
 
     def _lift(self, order_id: str, lift: Give) -> None:
         """Lift an order, however long that takes."""
         self._notes.append(f"L {order_id} - - -")
-        _insist(lift)
+        insist(lift, FAILURES)
 
     def _lift_all(self) -> None:
         """Lift all that stands, whoever has ordered it."""
         self._notes.append("L all - - -")
-        _insist(self._lift_standing)
+        insist(self._lift_standing, FAILURES)
 
     def _lift_standing(self) -> None:
         verbs = (Verb.PAUSE, Verb.BLOCK, Verb.QUIET)
@@ -186,16 +201,33 @@ class Operator:
             self._control.give(replace(lifting, **{name: getattr(order, name) for name in fields}))
 
 
+def _cancels(duty: Duty) -> Iterator[tuple[float, str, list[int]]]:
+    """(share of the jobs completed at which it is ordered, what the notes call it, the numbers of the jobs)."""
+    plans = [JobPlans(duty.seed).of(number) for number in range(duty.jobs)]
+    for begin, share in CANCELS:
+        end = int(share * duty.jobs)
+        yield begin, f"below={end}", [plan.number for plan in plans[:end] if plan.kind == CANCELLED]
+    yield BEYOND_SHARE, f"beyond={duty.jobs}", [plan.number for plan in plans if is_to_be_cancelled(plan)]
+
+
 def _pids(answers: Answers) -> str:
     missing: Sequence[str] = [answer.worker.rpartition("-")[2] for answer in answers.missing]
     return ",".join(missing) or "none"
 
 
-def _insist(act: Callable[[], object]) -> None:
+def _try(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except FAILURES as error:
+        print(f"not ordered: {error}", file=sys.stderr, flush=True)
+
+
+def insist(act: Callable[[], object], failures: tuple[type[Exception], ...]) -> None:
+    """Do it again until it is done."""
     while True:
         try:
             act()
-        except (ControlError, ClusterUnreachable) as error:
+        except failures as error:
             print(f"again: {error}", file=sys.stderr, flush=True)
             time.sleep(0.5)
         else:

@@ -22,6 +22,8 @@ from chaos.fleet.producing import Part
 TESTS: Final = Path(__file__).parents[2]
 SITE: Final = TESTS / "chaos" / "site"
 END_TIMEOUT_S: Final = 60.0
+OPERATORS: Final = ("operating", "scheduling")
+"""The modules of those that give orders, and that change schedules, all through a run."""
 _LOOK_S: Final = 0.1
 
 
@@ -126,11 +128,11 @@ def start_producer(part: Part) -> Watched:
     return Watched(name, command, environment_of(folder, part.servers), folder / f"{name}.log")
 
 
-def start_operator(duty: Duty) -> Watched:
-    """Start the operator."""
+def start_operator(name: str, duty: Duty) -> Watched:
+    """Start one of `OPERATORS`."""
     folder = Path(duty.folder)
-    command = [sys.executable, "-m", "chaos.fleet.operating", duty.to_json()]
-    return Watched("operator", command, environment_of(folder, duty.servers), folder / "operator.log")
+    command = [sys.executable, "-m", f"chaos.fleet.{name}", duty.to_json()]
+    return Watched(name, command, environment_of(folder, duty.servers), folder / f"{name}.log")
 
 
 def environment_of(folder: Path, servers: str) -> dict[str, str]:

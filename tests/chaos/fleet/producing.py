@@ -25,7 +25,19 @@ from confluent_kafka import KafkaError, Message
 from confluent_kafka import Producer as RawProducer
 
 from chaos.notes import NoteFile, Tally
-from chaos.plan import CANCELLED, ROUGH_KINDS, JobPlan, JobPlans, job_id_of, poison_name
+from chaos.plan import (
+    BEYOND,
+    CANCELLED,
+    FAR_S,
+    FILTERED,
+    RESCHEDULED,
+    ROUGH_KINDS,
+    JobPlan,
+    JobPlans,
+    job_id_of,
+    poison_name,
+    tenant_of,
+)
 from stoker.producers import EnqueueError, Producer, Receipt
 from stoker.producers.errors import BulkFailed
 from stoker.topology import ClusterSettings, JobType
@@ -119,7 +131,9 @@ class Sender:
         return future.add_done_callback(partial(self._note, plan.number))
 
     def _call(self, plan: JobPlan) -> JobCall:
-        job = self._types[plan.kind].with_options(job_id=job_id_of(plan.number), key=plan.key)
+        job = self._types[plan.kind].with_options(
+            job_id=job_id_of(plan.number), key=plan.key, tenant=tenant_of(plan), delay=_delay_of(plan)
+        )
         return job.call(plan.number) if plan.kind in _WITHOUT_DETAIL else job.call(plan.number, plan.how)
 
     def _note(self, number: int, future: Future[Receipt]) -> None:
@@ -199,6 +213,12 @@ _WITHOUT_DETAIL: Final = frozenset({"doomed", "strict_doomed", "discarding", "sn
 
 _RAW: Final = frozenset({"poison", "delayed", CANCELLED})
 """What is published by the plain client, as any other producer may do."""
+
+
+def _delay_of(plan: JobPlan) -> timedelta | None:
+    if plan.kind == FILTERED:
+        return timedelta(milliseconds=plan.how)
+    return timedelta(seconds=FAR_S[plan.how]) if plan.kind in (BEYOND, RESCHEDULED) else None
 
 
 def poisoned(plan: JobPlan) -> tuple[bytes | None, list[tuple[str, bytes | None]]]:

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chaos.notes import DISCARDED, FAILED, OK, Held, Run, read_confirmations, read_runs
-from chaos.plan import ATTEMPTS, CANCELLED, QUARANTINED, JobPlan, JobPlans, is_doomed
+from chaos.judging.schedules import NO_SCHEDULES, Scheduled
+from chaos.notes import DISCARDED, FAILED, OK, Held, Run, read_confirmations, read_runs, read_stops
+from chaos.plan import ATTEMPTS, BEYOND, MAY_BE_CANCELLED, QUARANTINED, JobPlan, JobPlans, is_doomed, is_to_be_cancelled
 
-HITS_PROCESSES: Final = frozenset({"kill_workers", "kill_fleet", "stop_worker", "pause_worker", "job_death"})
+HITS_PROCESSES: Final = frozenset(
+    {"kill_workers", "kill_fleet", "stop_worker", "pause_worker", "job_death", "order_stop"}
+)
 """Faults that name the worker processes which they hit."""
 HITS_ALL: Final = frozenset(
     {
@@ -23,8 +26,10 @@ HITS_ALL: Final = frozenset(
 )
 """Faults between the workers and the brokers, which any worker may feel."""
 MOVES_PARTITIONS: Final = frozenset({*HITS_PROCESSES, *HITS_ALL, "storm_rebalances", "start"})
-NO_FAULTS: Final = frozenset({"job_death", "start"})
-"""What explains runs as faults do, and is none of the plan's: the fleets' first start, and what jobs end."""
+NO_FAULTS: Final = frozenset({"job_death", "order_stop", "start"})
+"""What explains runs as faults do, and is none of the plan's: the fleets' first start, and what jobs or orders end."""
+STOPPED_S: Final = 20.0
+"""So long after it was ordered to stop, a worker is gone, or was not there to take the order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +81,10 @@ class Account:
         max_in_flight: jobs that a worker takes at the most for each queue.
         enqueued_until_s: when the producers were done; the rate falls from there on.
         held: what orders held back, and from when until when.
+        given: the orders that were given, and from when until when they may have held something back.
+        cancelled: jobs that the ledger knows as cancelled.
+        stamps: {number: when it was enqueued, by its producer's clock}, of jobs that ran and a filter may have meant.
+        first_confirmed_s: {number: when a producer first noted that the brokers have it}.
         standing, audited: the orders that stand at the end on the control topic, and by the audit topic; of cancels
             neither.
     """
@@ -91,8 +100,13 @@ class Account:
     max_in_flight: int = 4_000
     enqueued_until_s: float = math.inf
     held: Sequence[Held] = ()
+    given: Sequence[Held] = ()
+    cancelled: frozenset[int] = frozenset()
+    stamps: Mapping[int, float] = field(default_factory=dict)
+    first_confirmed_s: Mapping[int, float] = field(default_factory=dict)
     standing: Sequence[str] = ()
     audited: Sequence[str] = ()
+    scheduled: Scheduled = NO_SCHEDULES
 
     def runs_by_job(self) -> dict[int, list[Run]]:
         """{number: its runs by start}."""
@@ -132,14 +146,20 @@ def load_runs(folder: Path) -> list[Run]:
     return sorted(read_runs(folder), key=lambda run: run.start_s)
 
 
-def load_confirmed(folder: Path) -> tuple[dict[int, int], float]:
-    """{number: confirmations}, and when the last one came."""
-    counts: dict[int, int] = defaultdict(int)
-    last_s = 0.0
-    for confirmation in read_confirmations(folder):
-        counts[confirmation.number] += 1
-        last_s = max(last_s, confirmation.at_s)
-    return dict(counts), last_s
+def load_confirmed(folder: Path) -> dict[int, list[float]]:
+    """{number: when the brokers confirmed it, ascending}."""
+    found: dict[int, list[float]] = defaultdict(list)
+    for confirmation in sorted(read_confirmations(folder), key=lambda one: one.at_s):
+        found[confirmation.number].append(confirmation.at_s)
+    return dict(found)
+
+
+def ordered_stops(folder: Path) -> list[Strike]:
+    """The workers that an operator has stopped."""
+    return [
+        Strike(kind="order_stop", after=0, begin_s=at_s, end_s=at_s + STOPPED_S, pids=[pid])
+        for pid, at_s in read_stops(folder)
+    ]
 
 
 def load_plans(seed: int, jobs: int) -> dict[int, JobPlan]:
@@ -156,6 +176,11 @@ def write_strikes(path: Path, strikes: Iterable[Strike]) -> None:
             file.write(json.dumps(fields) + "\n")
 
 
+def may_end_cancelled(plan: JobPlan) -> bool:
+    """Whether the job ends with a run or as cancelled, as its orders come."""
+    return plan.kind in MAY_BE_CANCELLED or is_to_be_cancelled(plan)
+
+
 def is_settled_by_run(plan: JobPlan) -> bool:
     """Whether the job ends with a run that succeeds or discards itself."""
-    return plan.kind not in ("poison", CANCELLED, *QUARANTINED) and not is_doomed(plan.kind)
+    return plan.kind not in ("poison", BEYOND, *MAY_BE_CANCELLED, *QUARANTINED) and not is_doomed(plan.kind)

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from chaos.judging.account import HITS_ALL, Account, Finding, expected_attempts, is_final
+from chaos.judging.account import HITS_ALL, Account, Finding, expected_attempts, is_final, may_end_cancelled
 from chaos.notes import DISCARDED, OK, Run
-from chaos.plan import CANCELLED, DEFERRED, QUARANTINED, JobPlan, is_doomed, poison_name
+from chaos.plan import DEFERRED, MAY_BE_CANCELLED, QUARANTINED, JobPlan, is_doomed, is_to_wait, poison_name
 
 UNREACHABLE: Final = "exit code 3"
 """What `stoker worker` ends with when Kafka cannot be reached at its start; its supervisor starts it again."""
@@ -31,7 +31,11 @@ def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Ite
     dead = {dead_letter.number for dead_letter in account.dead_letters}
     for number in account.confirmed:
         plan = account.plans[number]
-        missing = _missing_outcome(plan, by_job.get(number, ()), number in dead, number in account.waiting)
+        runs = by_job.get(number, ())
+        if may_end_cancelled(plan) or is_to_wait(plan):
+            missing = _missing_end(plan, runs, number in account.cancelled, number in account.waiting)
+        else:
+            missing = _missing_outcome(plan, runs, number in dead, number in account.waiting)
         if missing:
             yield Finding("lost", f"job {number} ({plan.kind}, key {plan.key}) {missing}")
     unconfirmed = len(account.plans.keys() - account.confirmed.keys())
@@ -39,11 +43,18 @@ def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Ite
         yield Finding("unconfirmed", f"{unconfirmed:,} jobs of the plan were never confirmed")
 
 
+def _missing_end(plan: JobPlan, runs: Sequence[Run], is_cancelled: bool, is_waiting: bool) -> str | None:
+    """What is missing of a job that may be cancelled, or is to wait on."""
+    if is_to_wait(plan):
+        return None if is_waiting else "waits nowhere"
+    if is_cancelled or (plan.kind in MAY_BE_CANCELLED and any(run.how == OK for run in runs)):
+        return None
+    return f"was neither cancelled nor run to its end{', and waits on' if is_waiting else ''}"
+
+
 def _missing_outcome(plan: JobPlan, runs: Sequence[Run], is_dead: bool, is_waiting: bool) -> str | None:
     if plan.kind == "poison" and poison_name(plan) in DEFERRED:
         return None if is_waiting else "waits in no tier"
-    if plan.kind == CANCELLED:
-        return "waits on" if is_waiting else None
     if expected_reason(plan) is not None:
         return None if is_dead else f"is not among the dead letters; it ran {len(runs)} times"
     wanted = DISCARDED if plan.kind == "discarding" else OK

@@ -13,8 +13,18 @@ from chaos.cluster.topics import Reader
 from chaos.faults import Stage
 from chaos.fleet.effects import count_effects
 from chaos.fleet.logs import ended_processes
-from chaos.judging.account import Account, DeadLetter, Finding, Strike, load_confirmed, load_plans, load_runs
-from chaos.notes import read_held
+from chaos.judging.account import (
+    Account,
+    DeadLetter,
+    Finding,
+    Strike,
+    load_confirmed,
+    load_plans,
+    load_runs,
+    ordered_stops,
+)
+from chaos.judging.schedules import Fired, Scheduled
+from chaos.notes import read_changes, read_given, read_held, read_stamps, read_ticks
 from chaos.stage import MAX_UNSETTLED, Wishes
 
 FILE = "found.json"
@@ -26,6 +36,8 @@ class Found:
 
     Attributes:
         failed: faults that could not be done.
+        cancelled: the jobs that the ledger knows as cancelled.
+        fired: the jobs of schedules; all that were due up to `until_s` were waited for.
         took_s: how long the run was, with its set-up.
     """
 
@@ -37,6 +49,9 @@ class Found:
     failed: Sequence[Finding] = field(default_factory=list)
     standing: Sequence[str] = ()
     audited: Sequence[str] = ()
+    cancelled: Sequence[int] = ()
+    fired: Sequence[Fired] = ()
+    until_s: float = 0.0
     took_s: float
 
     def save(self, folder: Path) -> None:
@@ -56,20 +71,25 @@ class Found:
             failed=[Finding(**fields) for fields in content["failed"]],
             standing=content["standing"],
             audited=content["audited"],
+            cancelled=content["cancelled"],
+            fired=[Fired(**fields) for fields in content["fired"]],
+            until_s=content["until_s"],
             took_s=content["took_s"],
         )
 
     def account(self, folder: Path) -> Account:
         """Everything together."""
-        confirmed, enqueued_until_s = load_confirmed(folder)
+        confirmed = load_confirmed(folder)
         runs = load_runs(folder)
         start = Strike(kind="start", after=0, begin_s=runs[0].start_s, end_s=runs[0].start_s) if runs else None
-        strikes = [*self.strikes, *([start] if start else [])]
+        strikes = [*self.strikes, *([start] if start else []), *ordered_stops(folder)]
+        jumps = [(strike.begin_s, strike.end_s) for strike in self.strikes if strike.kind == "jump_clock"]
         return Account(
             plans=load_plans(self.wishes.seed, self.wishes.jobs),
             runs=runs,
-            confirmed=confirmed,
-            enqueued_until_s=enqueued_until_s,
+            confirmed={number: len(times) for number, times in confirmed.items()},
+            first_confirmed_s={number: times[0] for number, times in confirmed.items()},
+            enqueued_until_s=max((times[-1] for times in confirmed.values()), default=0.0),
             strikes=sorted(strikes, key=lambda done: done.begin_s),
             dead_letters=self.dead_letters,
             waiting=frozenset(self.waiting),
@@ -77,12 +97,30 @@ class Found:
             ended=ended_processes(folder),
             max_in_flight=MAX_UNSETTLED,
             held=list(read_held(folder)),
+            given=sorted(read_given(folder), key=lambda held: held.from_s),
+            cancelled=frozenset(self.cancelled),
+            stamps=read_stamps(folder),
+            scheduled=Scheduled(
+                fired=self.fired,
+                changes=read_changes(folder),
+                ticks=read_ticks(folder),
+                until_s=self.until_s,
+                jumps=jumps,
+            ),
             standing=self.standing,
             audited=self.audited,
         )
 
 
-def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequence[Finding], took_s: float) -> Found:
+def look(
+    stage: Stage,
+    wishes: Wishes,
+    strikes: Sequence[Strike],
+    failed: Sequence[Finding],
+    *,
+    until_s: float,
+    took_s: float,
+) -> Found:
     """Read topics and database, once the workers have ended."""
     reader, orders = Reader(stage.nodes.direct), OrderReader(stage.nodes.direct)
     return Found(
@@ -94,5 +132,8 @@ def look(stage: Stage, wishes: Wishes, strikes: Sequence[Strike], failed: Sequen
         failed=failed,
         standing=orders.standing(),
         audited=orders.audited(),
+        cancelled=sorted(number for queue in stage.queues for number in reader.cancelled(queue)),
+        fired=reader.fired(stage.clock),
+        until_s=until_s,
         took_s=took_s,
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from chaos.judging.account import HITS_ALL, MOVES_PARTITIONS, Account, Finding, Strike, is_final, offset_of
 from chaos.judging.reruns import MOVING_S, describe, may_be_late
 from chaos.notes import Run
-from chaos.plan import CANCELLED, JobPlan, queue_of
+from chaos.plan import LATER, JobPlan, queue_of
 
 
 def check_order(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def check_order(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Iterat
     Delayed jobs have keys of their own: they begin as they fall due.
     """
     for key, numbers in jobs_by_key(account, by_job).items():
-        if account.plans[numbers[0]].kind in ("delayed", CANCELLED):
+        if account.plans[numbers[0]].kind in LATER:
             continue
         queue = queue_of(account.plans[numbers[0]].kind)
         for earlier, later in itertools.pairwise(numbers):

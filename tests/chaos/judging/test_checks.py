@@ -145,10 +145,13 @@ def test_a_run_that_an_answered_order_holds_back_is_found(held: Held, found: set
 
 
 def test_a_cancelled_job_that_runs_is_found_and_one_that_does_not_is_not_lost() -> None:
-    """A run before the answer breaks nothing."""
-    whole = replace(WHOLE, plans=PLANS | {12: JobPlan(12, "cancelled", "never-1", 900)})
+    """A run before the answer breaks nothing; one that is neither cancelled nor run is lost."""
+    plans = PLANS | {12: JobPlan(12, "cancelled", "never-1", 900)}
+    whole = replace(WHOLE, plans=plans, cancelled=frozenset({12}))
     held = [Held("cancel", "below=20", frozenset(), 1.0)]
-    assert rules(replace(whole, confirmed=dict.fromkeys(whole.plans, 1), held=held)) == set()
+    confirmed = dict.fromkeys(plans, 1)
+    assert rules(replace(whole, confirmed=confirmed, held=held)) == set()
+    assert rules(replace(whole, confirmed=confirmed, held=held, cancelled=frozenset())) == {"lost"}
     for start_s, found in ((0.5, set[str]()), (1.5, {"cancelled"})):
         late = Run(12, 1, WORKER, "chaos.steady/0/12", "chaos.steady/0/12", start_s, start_s + 0.1, OK)
         assert rules(replace(whole, runs=[*RUNS, late], held=held)) == found | {"unconfirmed"}

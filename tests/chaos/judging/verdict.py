@@ -20,6 +20,7 @@ from chaos.judging.order import check_order, check_overlaps
 from chaos.judging.orders import check_orders
 from chaos.judging.recovery import Recovery, recoveries
 from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
+from chaos.judging.schedules import broken_schedules
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 
@@ -35,6 +36,8 @@ class Verdict:
         most_reruns: the most that one crash made again, and how many were in flight at that one.
         job_deaths: processes that jobs have ended, children or whole workers.
         recovered: each fault's time back to the full rate.
+        fired: jobs that schedules have enqueued.
+        cancelled: jobs that have ended as cancelled.
     """
 
     findings: Sequence[Finding]
@@ -45,6 +48,8 @@ class Verdict:
     most_reruns: tuple[int, int]
     job_deaths: int
     recovered: Sequence[Recovery]
+    fired: int = 0
+    cancelled: int = 0
 
     def count(self, *rules: str) -> int:
         """How many findings there are of some rules."""
@@ -67,6 +72,7 @@ def judge(account: Account) -> Verdict:
         *check_reruns(account, reruns),
         *check_deaths(account),
         *check_orders(account),
+        *(Finding(broken.rule, broken.what) for broken in broken_schedules(account.scheduled)),
     ]
     counts: Counter[str] = Counter()
     most, flights = (0, 0), Flights(account)
@@ -82,6 +88,8 @@ def judge(account: Account) -> Verdict:
         reruns=counts,
         most_reruns=most,
         job_deaths=sum(strike.kind == "job_death" for strike in account.strikes),
+        fired=len(account.scheduled.fired),
+        cancelled=len(account.cancelled),
         recovered=recoveries(
             account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_s
         ),
