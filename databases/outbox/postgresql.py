@@ -28,6 +28,9 @@ SLEEP_S: Final = 0.25
 VACUUM_EVERY: Final = 20_000
 """Deleted rows after which the relay vacuums the table, since autovacuum looks at it once a minute only."""
 VACUUM_PAUSES: Final = 10
+SMALL_BYTES: Final = 8_000_000
+"""A relay that sleeps gives the disk space of a larger table back."""
+SHRINK_EVERY_S: Final = 60.0
 _SESSION: Final = (
     "SET application_name = 'stoker outbox relay'",
     "SET synchronous_commit = off",  # a lost deletion publishes a row twice, and the ledger runs it once
@@ -56,7 +59,8 @@ class PostgresqlOutbox(SqlOutbox):
         self._awake_until_s = 0.0
         self._deleted = 0
         self._vacuum = threading.Thread()
-        self._vacuum_at_s = 0.0
+        self._vacuum_at_s = self._shrink_at_s = 0.0
+        self._may_be_large = True
 
     def _run(self, sql: str, *values: object) -> Any:
         return self._cursor.execute(sql.encode(), values)
@@ -112,14 +116,29 @@ class PostgresqlOutbox(SqlOutbox):
     def delete(self, ids: Sequence[int]) -> None:
         """See OutboxTable."""
         super().delete(ids)
+        self._may_be_large = True
         self._deleted += len(ids)
         is_due = self._deleted >= VACUUM_EVERY and time.monotonic() >= self._vacuum_at_s
         if is_due and not self._vacuum.is_alive():
             self._deleted = 0
-            self._vacuum = threading.Thread(target=self._clean, name="stoker-outbox-vacuum", daemon=True)
-            self._vacuum.start()
+            self._start_vacuum("TRUNCATE FALSE")
 
-    def _clean(self) -> None:
+    def _shrink(self) -> None:
+        """Give back the disk space of a table that was large; a vacuum lets writers pass while it does so."""
+        now_s = time.monotonic()
+        if not self._may_be_large or now_s < self._shrink_at_s or self._vacuum.is_alive():
+            return
+        self._shrink_at_s = now_s + SHRINK_EVERY_S
+        (size,) = self._run(f"SELECT pg_relation_size('{quoted(self.name)}')").fetchone()
+        self._may_be_large = size > SMALL_BYTES
+        if self._may_be_large:
+            self._start_vacuum("TRUNCATE TRUE")
+
+    def _start_vacuum(self, option: str) -> None:
+        self._vacuum = threading.Thread(target=self._clean, args=(option,), name="stoker-outbox-vacuum", daemon=True)
+        self._vacuum.start()
+
+    def _clean(self, option: str) -> None:
         """Vacuum on a connection of its own; who may not only gets a warning of the server's.
 
         A large table, as after an outage, takes long: it is not vacuumed for more than a tenth of the time.
@@ -127,7 +146,7 @@ class PostgresqlOutbox(SqlOutbox):
         began_s = time.monotonic()
         try:
             with open_database(self._url, autocommit=True) as connection:
-                connection.execute(f"VACUUM (SKIP_LOCKED, TRUNCATE FALSE, INDEX_CLEANUP ON) {quoted(self.name)}")
+                connection.execute(f"VACUUM (SKIP_LOCKED, {option}, INDEX_CLEANUP ON) {quoted(self.name)}")
         except (DatabaseError, psycopg.Error) as error:
             _LOGGER.debug("outbox %s: not vacuumed: %s", self.name, error)
         took_s = time.monotonic() - began_s
@@ -141,7 +160,9 @@ class PostgresqlOutbox(SqlOutbox):
         now_s = time.monotonic()
         if not self._sleeps and now_s < self._awake_until_s:
             time.sleep(LOOK_EVERY_S)
-        elif not self._sleeps:
+            return
+        self._shrink()
+        if not self._sleeps:
             self._sleeps = self._try_lock(SLEEP_LOCK)  # then the caller looks once more
         elif self._is_notified(min(timeout_s, SLEEP_S)):
             self.stay_awake()

@@ -323,6 +323,21 @@ def test_on_sqlite_transactions_that_enqueue_do_not_overlap(outbox: Outbox, shop
         outbox.enqueue(second, shop.charge, "ada", 2)
 
 
+def test_the_relay_gives_the_space_of_a_large_table_back(
+    outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it has nothing to do, as after an outage."""
+    monkeypatch.setattr(postgresql, "SMALL_BYTES", 50_000)
+    monkeypatch.setattr(postgresql, "SHRINK_EVERY_S", 0.5)
+    monkeypatch.setattr(postgresql, "AWAKE_S", 0.1)
+    size = "SELECT pg_relation_size('stoker_outbox') < 50000"
+    with psycopg.connect(url) as connection:
+        outbox.enqueue_many(connection, (shop.charge.call("ada", number) for number in range(1_000)))
+    assert query(url, size) == [(False,)]
+    with OutboxRelay(shop.pipeline, url, cluster):
+        wait_until(lambda: query(url, size) == [(True,)], DEADLINE_S, "the table to be small")
+
+
 def test_the_relay_vacuums_its_table(
     outbox: Outbox, shop: Shop, cluster: ClusterSettings, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
