@@ -1,4 +1,4 @@
-"""What Stoker asks of a database driver, and how one piece of code serves sync and async drivers alike.
+"""The calls that Stoker makes of a database driver, and how one piece of code serves sync and async drivers alike.
 
 A driver's methods are coroutines. Those of a sync driver never wait, so `run_at_once` runs them to their end without an
 event loop; those of an async driver are awaited. `settled` lets one line call either.

@@ -1,4 +1,4 @@
-"""What may go wrong with a connection, a transaction or a table, a class for each thing that a caller does differently.
+"""Errors of connections, transactions and tables: a class for each one that a caller treats differently.
 
 DatabaseError
     UnsupportedConnection    not a connection of a driver that is known
@@ -33,7 +33,7 @@ class DatabaseError(Exception):
 
 
 class UnsupportedConnection(DatabaseError, TypeError):
-    """What was given is no connection that Stoker can use."""
+    """The object that was given is no connection that Stoker can use."""
 
     def __init__(self, connection: object, hint: str = "") -> None:
         kind = f"{type(connection).__module__}.{type(connection).__qualname__}"

@@ -124,7 +124,7 @@ class ClusterView:
         return {partition: place.offset for partition, place in self.committed_places(group, partitions).items()}
 
     def committed_places(self, group: str, partitions: Collection[Partition]) -> dict[Partition, TopicPartition]:
-        """The same with the commits' metadata."""
+        """The committed places with the commits' metadata."""
         try:
             return committed_places(self.cluster, group, partitions, self.timeout_s, self._connection.note_complaint)
         except KafkaException as failed:

@@ -17,7 +17,7 @@ BATCH_ROWS: Final = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRows:
-    """What an inbox holds of one queue.
+    """The rows of one queue in an inbox.
 
     Attributes:
         queue: `<namespace>.<queue>`.
@@ -31,7 +31,7 @@ class QueueRows:
 
 
 class _Connection(Protocol):
-    """What psycopg's connections and sqlite3's have in common."""
+    """The common part of psycopg's connections and sqlite3's."""
 
     def execute(self, query: Any, params: Any = ..., /) -> Any: ...
 
@@ -53,7 +53,7 @@ class InboxTable:
         self.connection.commit()
 
     def status(self) -> list[QueueRows]:
-        """What it holds, by queue."""
+        """Count the rows, by queue."""
         sql = (
             f"SELECT queue, count(*), min(done_at), max(done_at) FROM {quoted(self.name)} GROUP BY queue ORDER BY queue"
         )

@@ -165,7 +165,7 @@ class BulkRun:
         note_account(error, self.account())
 
     def account(self) -> BulkFailed:
-        """What became of the calls that were taken; valid once settled."""
+        """The result of the calls that were taken; valid once settled."""
         failures = tuple(sorted(self._failures, key=lambda failure: failure.index))
         return BulkFailed(self.confirmed, self._taken, failures, tuple(sorted(self._failed_indexes)))
 

@@ -1,4 +1,4 @@
-"""What a call may carry beside its arguments: keys, ids, sources and headers that every reader can take."""
+"""Checks of a call's options beside its arguments: keys, ids, sources and headers that every reader can take."""
 
 from __future__ import annotations
 

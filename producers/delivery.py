@@ -1,4 +1,4 @@
-"""What became of a record: a receipt from the brokers, or the error its caller gets."""
+"""The result of a delivery: a receipt from the brokers, or the error its caller gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong when a job is enqueued; `except EnqueueError` catches all of it.
+"""The errors of enqueueing a job; `except EnqueueError` catches all of them.
 
     EnqueueError
     ├── CallRefused               the call cannot be sent as it is: fix the call; nothing was sent

@@ -1,4 +1,4 @@
-"""What the producers share: the connection, the thread that reads its delivery reports, and the end of both."""
+"""`Publisher`, shared by producers: the connection, the thread that reads its delivery reports, and the end of both."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from .errors import (
 
 
 class ClusterCheck(Protocol):
-    """What readiness asks of the cluster."""
+    """The questions of the readiness check to the cluster."""
 
     def verify(self) -> None:
         """Compare the topics with what is declared.

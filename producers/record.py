@@ -169,7 +169,7 @@ def _job_id(job_type: AnyJobType, options: CallOptions) -> str:
 
 
 def partition_key(queue: Queue, key: bytes | None, tenant: bytes | None, options: CallOptions) -> bytes | None:
-    """What chooses a job's partition: of a queue that routes by tenant, the tenant; else the key, which is None here.
+    """The text that chooses a job's partition: the tenant, where the queue routes by tenant; else None, for the key.
 
     Without a key, repetitions of one identity must still meet the same partition's ledger.
     """

@@ -1,4 +1,4 @@
-"""What producers with a spool share: a bulk of which the jobs go to the spool that no broker has answered for."""
+"""`SpooledBulk`, for producers with a spool: jobs of a bulk for which no broker has answered go to the spool."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class SpooledBulk:
         self.is_over = is_over or len(self._failed_indexes) >= MAX_REFUSED
 
     def account(self) -> BulkFailed:
-        """What became of the calls that were taken."""
+        """The result of the calls that were taken."""
         failed = tuple(sorted(self._failed_indexes))
         return BulkFailed(self._confirmed, self._before, tuple(self._failures), failed, self._spooled)
 

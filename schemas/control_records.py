@@ -13,7 +13,7 @@ from .own import decode_own, encode_own
 
 
 class WorkerState(StrEnum):
-    """What a worker process is about."""
+    """The state of a worker process."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -77,7 +77,7 @@ class ControlOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueShare:
-    """What a worker process has of a queue.
+    """A worker process's share of a queue.
 
     Attributes:
         busy: jobs that run.

@@ -1,4 +1,4 @@
-"""What can go wrong with a contract, a payload or a schema store.
+"""The errors of contracts, payloads and schema stores.
 
     SchemaError
     ├── ContractRefused         a declaration cannot become a contract: fix the code

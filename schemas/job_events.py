@@ -19,7 +19,7 @@ OWN_FIELDS: Final = ("reason", "message", "error_type", "detail")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSubject:
-    """What an event is about: a job, and one record of it.
+    """The subject of an event: a job, and one record of it.
 
     Attributes:
         job_id, job_type: empty where only the record's place is known; of an operator's action, its id and nothing.
@@ -40,7 +40,7 @@ class EventSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """What all events have; `worker` is the worker's id, or the operator."""
+    """The fields of all events; `worker` is the worker's id, or the operator."""
 
     kind: ClassVar[str]
     subject: EventSubject

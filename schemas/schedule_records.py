@@ -12,7 +12,7 @@ from .own import decode_own, encode_own
 
 
 class FiringOutcome(StrEnum):
-    """What became of an instant.
+    """The outcome of an instant.
 
     FIRED: its jobs were enqueued. MISSED: no worker was there, and the schedule leaves it out. OVERLAP: the job before
     had not ended.

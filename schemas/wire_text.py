@@ -10,7 +10,7 @@ LONGEST_DETAIL: Final = 1_000
 
 
 def wire_text(value: bytes | str | None, longest: int = LONGEST_SHOWN) -> str:
-    """What a header, key, name or message from the wire is shown as: its beginning, where it is longer; "" for None.
+    """The text for a header, key, name or message from the wire: its beginning, where it is longer; "" for None.
 
     Publishers in other languages may send an id of a megabyte, or bytes that are no text, and a worker meets them again
     with each retry: whatever it writes of them goes through here.

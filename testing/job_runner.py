@@ -36,7 +36,7 @@ SOURCE: Final = "/tests"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRun:
-    """What came of one run.
+    """The outcome of one run.
 
     Attributes:
         outcome: what a worker would make of it: `Done`, `Retried`, `Dead`, `Snoozed` or `Cancelled`; `Rescheduled`
@@ -98,7 +98,7 @@ class JobRunner:
         return trial.concluded()
 
     def _prepared(self, call: JobCall) -> tuple[_Trial, Record]:
-        """What a worker would carry the job with, and the job as it would get it."""
+        """The parts that carry a job as a worker does, and the record as a worker would get it."""
         now_s = (self.now or datetime.now(UTC)).timestamp()
         job_type, store = call.job_type, MemorySchemaStore()
         store.register(job_type.contract)

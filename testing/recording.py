@@ -154,7 +154,7 @@ class AsyncRecordingProducer:
 
     @property
     def jobs(self) -> list[RecordedJob]:
-        """What was enqueued, in order."""
+        """The enqueued jobs, in order."""
         return self._recording.jobs
 
     @property

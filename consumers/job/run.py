@@ -39,7 +39,7 @@ class CurrentRun:
     _inbox_blocks: dict[str, bool] = field(init=False, repr=False, compare=False)
     """Not set before the first block, because each job would pay for it."""
     _cancellation: Cancellation = field(init=False, repr=False, compare=False)
-    """As above."""
+    """Not set before the job is cancelled, because each job would pay for it."""
 
     @property
     def shown_id(self) -> str:

@@ -1,4 +1,4 @@
-"""What the outbox's table is asked in both databases' SQL; each has its own words for sets, instants and locks."""
+"""The statements on the outbox's table that both databases share; each has its own for sets, instants and locks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SqlOutbox(ABC):
     _HEADERS: ClassVar[str]
     _NOW: ClassVar[str]
     _PLACE: ClassVar[str] = "o.id"
-    """What rows are ordered by."""
+    """The expression by which rows are ordered."""
 
     def __init__(self, table: str) -> None:
         self.name = table

@@ -1,4 +1,4 @@
-"""What a relay asks of the outbox's table, and what people see of it."""
+"""The outbox's table as its relay uses it, and its status for people."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OutboxRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What the working relay notes of itself, about every second.
+    """The note that the working relay writes of itself, about every second.
 
     Attributes:
         holder: which process it is, `host/process id`.

@@ -15,7 +15,7 @@ CHANNEL: Final = "stoker_outbox"
 LEAD_LOCK: Final = 1_398_034_251
 """The first number of the advisory lock of the relay that works; the second is of the table."""
 SLEEP_LOCK: Final = 1_398_034_252
-"""The same, of a relay that sleeps until it is notified; writers try it."""
+"""The first number of the advisory lock of a relay that sleeps until it is notified; writers try to take it."""
 
 _POSTGRESQL: Final = (
     """\
@@ -134,7 +134,7 @@ def table_ddl(dialect: Dialect, table: str = DEFAULT_TABLE) -> str:
 
 
 def table_statements(dialect: Dialect, table: str = DEFAULT_TABLE) -> tuple[str, ...]:
-    """The same one by one, for what runs a single statement at a time, such as Alembic's `op.execute`."""
+    """The statements of the table one by one, for tools that run one at a time, such as Alembic's `op.execute`."""
     schema, name = table_parts(table)
     words = {"table": quoted(table), "relay": quoted(relay_table(table)), "index": name[: LONGEST_NAME - 8]}
     if dialect == "postgresql":

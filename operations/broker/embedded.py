@@ -45,7 +45,7 @@ _ANSWER_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningBroker:
-    """What is written in broker.json while a broker runs."""
+    """The content of broker.json while a broker runs."""
 
     bootstrap_servers: str
     pid: int

@@ -1,4 +1,4 @@
-"""What can go wrong with the embedded broker.
+"""The errors of the embedded broker.
 
 BrokerError
 ├── JavaMissing         no Java 17 or newer was found

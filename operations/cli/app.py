@@ -1,4 +1,4 @@
-"""What every command is given: the application's pipeline and the cluster, each found when it is first asked for."""
+"""`AppContext` of every command: the application's pipeline and the cluster, each found when it is first asked for."""
 
 from __future__ import annotations
 

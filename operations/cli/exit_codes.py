@@ -7,7 +7,7 @@ from enum import IntEnum, unique
 
 @unique
 class ExitCode(IntEnum):
-    """What a finished command returns to the shell."""
+    """The code that a finished command returns to the shell."""
 
     OK = 0
     FINDING = 1

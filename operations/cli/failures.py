@@ -21,7 +21,7 @@ class Failure(click.ClickException):
 
     @property
     def exit_code(self) -> int:  # type: ignore[override]  # click declares a class variable, and reads it from the instance
-        """What click ends the process with."""
+        """The code with which click ends the process."""
         return self.code
 
     def show(self, file: IO[Any] | None = None) -> None:

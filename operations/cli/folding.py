@@ -71,7 +71,7 @@ class FoldingHandler(StderrHandler):
 
 
 def _kind_of(record: logging.LogRecord) -> Kind | None:
-    """What failures have in common that are folded; None for all other records."""
+    """The key by which equal failures are folded; None for all other records."""
     if not hasattr(record, log_keys.OUTCOME):
         return None
     return (record.name, record.levelno, record.msg, *(getattr(record, name, None) for name in _ALIKE))

@@ -1,4 +1,4 @@
-"""What a replay or discard of dead letters would do, as it is shown before anything is done."""
+"""Shows what a replay or discard of dead letters would do, before anything is done."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _correction_lines(forecast: Forecast) -> Iterator[str]:
 
 
 def forecast_document(request: Request, forecast: Forecast) -> dict[str, object]:
-    """The same for programs."""
+    """The forecast for programs."""
     return {
         "id": request.action_id,
         "filters": request.selection.in_words(),

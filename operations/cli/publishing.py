@@ -1,4 +1,4 @@
-"""What publishing commands do at the terminal: show counts, ask, show progress, stop cleanly, print how it ended."""
+"""The terminal side of publishing commands: show counts, ask, show progress, stop cleanly, print how it ended."""
 
 from __future__ import annotations
 

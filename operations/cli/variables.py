@@ -21,7 +21,7 @@ _SHARED: Final = (
     "STOKER_INBOX_URL",
     "STOKER_INBOX_TABLE",
 )
-"""Those that no option of the root stands for."""
+"""The variables that no option of the root stands for."""
 
 
 def warn_of_misspelt(root: click.Context) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SUPERVISED: Final = "--supervised"
 RELAYED: Final = "--relayed"
-"""What the process prints goes to a terminal, by way of its supervisor."""
+"""The option of a process whose output goes to a terminal, by way of its supervisor."""
 _LOOK_AFTER_PARENT_S: Final = 1.0
 
 

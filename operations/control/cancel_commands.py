@@ -44,7 +44,7 @@ _ASKING: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What is to be cancelled, and how that is asked for."""
+    """The jobs to be cancelled, and the options of the order."""
 
     job_ids: tuple[str, ...]
     target: dict[str, Any]  # by the names of `ControlOrder`, as click gives them

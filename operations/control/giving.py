@@ -85,7 +85,7 @@ def with_options(command: Command, options: tuple[Option, ...]) -> Command:
 
 
 def with_all(*options: Option) -> Callable[[Command], Command]:
-    """The same as a decorator."""
+    """Add all options, as a decorator."""
     return lambda command: with_options(command, options)
 
 

@@ -39,7 +39,7 @@ def is_for_workers(given: GivenOrder) -> bool:
 
 
 def log_document(given: GivenOrder, workers: StatusBook) -> dict[str, object]:
-    """The same for programs."""
+    """The data of an order, for programs."""
     answers = _answers(given, workers)
     return {
         **order_document(given.order),
@@ -88,5 +88,5 @@ def standing_row(order: ControlOrder, count: int, now: datetime) -> Sequence[obj
 
 
 def standing_document(order: ControlOrder, now: datetime) -> dict[str, object]:
-    """The same for programs."""
+    """The data of an order, for programs."""
     return {**order_document(order), "is_over": order.is_over(now)}

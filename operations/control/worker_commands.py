@@ -34,7 +34,7 @@ def _target_of(options: dict[str, Any]) -> dict[str, str | None]:
 
 
 def _arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of a method of `Control`, of the command's options."""
+    """The arguments of a method of `Control`, from the command's options."""
     return {**_target_of(options), **options}
 
 
@@ -71,7 +71,7 @@ def inspect(app: AppContext, /, *, timeout: timedelta, as_json: bool, **options:
 
 
 def _silent(answers: Answers, target: dict[str, str | None]) -> list[str]:
-    """Those that are meant and have not answered; the target itself where no such worker lives."""
+    """The workers that are meant and have not answered; the target itself where no such worker lives."""
     worker, host = target["worker"], target["host"]
     meant = [found for found in answers.answers if worker in (None, found.worker) and host in (None, found.host)]
     absent = [] if meant else [worker or host or "any worker"]

@@ -37,7 +37,7 @@ def worker_row(heard: HeardStatus, now_s: float) -> Sequence[object]:
 
 
 def worker_document(heard: HeardStatus, now_s: float) -> dict[str, object]:
-    """The same for programs."""
+    """The data of a worker, for programs."""
     return {
         **asdict(heard.status),
         "state": state_of(heard, now_s),
@@ -47,7 +47,7 @@ def worker_document(heard: HeardStatus, now_s: float) -> dict[str, object]:
 
 
 def state_of(heard: HeardStatus, now_s: float) -> str:
-    """What a worker is about; `silent` where it has said nothing for so long that it does not count any more."""
+    """The state of a worker; `silent` where its last status is so old that it does not count any more."""
     from ...schemas.control_records import WorkerState
 
     if heard.status.state != WorkerState.GONE and not heard.is_living(now_s):

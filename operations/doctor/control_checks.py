@@ -81,7 +81,7 @@ def _topics(pipeline: Pipeline) -> tuple[str, ...]:
 def check_workers(
     pipeline: Pipeline, groups: Mapping[str, ConsumerGroup], heard: Sequence[HeardStatus], now_s: float
 ) -> Iterator[Finding]:
-    """What is wrong with the workers, by their last statuses; nothing where all is well. Pure."""
+    """Check the workers by their last statuses; no finding where all is well. Pure."""
     living = [one for one in heard if one.is_living(now_s)]
     for one in heard:
         if one not in living and one.status.state != WorkerState.GONE:

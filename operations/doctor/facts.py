@@ -1,4 +1,4 @@
-"""What the doctor looks at, gathered once; the checks over it ask nobody."""
+"""`Facts` for the doctor, gathered once; the checks over them ask nobody."""
 
 from __future__ import annotations
 

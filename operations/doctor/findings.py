@@ -34,20 +34,20 @@ class Finding:
 
 
 def kept(promise: str, place: str, observed: str) -> Finding:
-    """All is well."""
+    """The promise is kept."""
     return Finding(verdict=Verdict.KEPT, promise=promise, place=place, observed=observed)
 
 
 def at_risk(promise: str, place: str, observed: str, fix: str) -> Finding:
-    """It holds, but one mishap from outside would break it."""
+    """The promise is kept, but one mishap from outside would break it."""
     return Finding(verdict=Verdict.AT_RISK, promise=promise, place=place, observed=observed, fix=fix)
 
 
 def broken(promise: str, place: str, observed: str, fix: str) -> Finding:
-    """It does not hold."""
+    """The promise is not kept."""
     return Finding(verdict=Verdict.BROKEN, promise=promise, place=place, observed=observed, fix=fix)
 
 
 def unknown(promise: str, place: str, observed: str, fix: str = "") -> Finding:
-    """It could not be found out."""
+    """The doctor could not find out."""
     return Finding(verdict=Verdict.UNKNOWN, promise=promise, place=place, observed=observed, fix=fix)

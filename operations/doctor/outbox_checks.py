@@ -30,7 +30,7 @@ def examine_outbox(url: str, table: str) -> list[Finding]:
 
 
 def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Finding]:
-    """What is wrong with it; what is kept where nothing is. Pure."""
+    """Check an outbox by its status. Pure."""
     age = timedelta(0) if status.oldest_at is None else now - status.oldest_at
     depth = status.waiting + status.behind + status.failed
     if status.failed:

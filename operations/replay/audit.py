@@ -29,7 +29,7 @@ PARTITION_BY_KEY: Final = -1
 
 
 class Action(Enum):
-    """What an operator did."""
+    """The action of an operator."""
 
     DEAD_REPLAY = "dead-letters-replayed"
     DEAD_DISCARD = "dead-letters-discarded"

@@ -1,4 +1,4 @@
-"""What a replay with corrections changes in a payload: each field with its value before and after."""
+"""The changes of a payload by a replay with corrections: each field with its value before and after."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """What is changed in the payload of one dead letter; no fields means that the payload was so already."""
+    """The changes in the payload of one dead letter; no fields means that the payload was so already."""
 
     ref: str
     job_id: str

@@ -57,7 +57,7 @@ def republished_headers(record: JobRecord, replay_id: str, *, keep_expiry: bool 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be done with which dead letters.
+    """The dead letters to be treated, and how.
 
     Attributes:
         settled_too: also dead letters that were replayed or discarded before, except by this very action.
@@ -75,7 +75,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a request would do, as of one moment; the dead letters that died later are not part of it.
+    """The effect of a request as of one moment; dead letters that died later are not part of it.
 
     Attributes:
         tally: the dead letters it would settle.
@@ -103,7 +103,7 @@ class Forecast:
 
 
 class Treatment(Protocol):
-    """What becomes of a dead letter: the difference between replay and discard."""
+    """The treatment of a dead letter: the difference between replay and discard."""
 
     verdict: Verdict
     action: Action
@@ -115,7 +115,7 @@ class Treatment(Protocol):
         ...
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
-        """What is changed in the payload; None where nothing is corrected."""
+        """The changes in the payload; None where nothing is corrected."""
         ...
 
     def begin(self) -> None:
@@ -123,7 +123,7 @@ class Treatment(Protocol):
         ...
 
     def outgoing(self, record: JobRecord, prepared: Ready, request: Request) -> tuple[Outgoing, ...]:
-        """What is published beside the disposition."""
+        """The records that are published beside the disposition."""
         ...
 
 
@@ -270,7 +270,7 @@ class DeadLetterManager:
                 return
 
     def _units(self, request: Request, view: DeadLetterView, now: DeadLetterView) -> Iterator[Unit]:
-        """What is to be published: the dead letters of the view, without those that were settled since."""
+        """The units to be published: the dead letters of the view, without those that were settled since."""
         for record, prepared in self._prepared(request, view):
             done = now.is_done_by_action(record.ref) if request.settled_too else now.verdicts(record.ref)
             if isinstance(prepared, Ready) and not done:

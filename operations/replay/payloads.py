@@ -1,4 +1,4 @@
-"""What a replayed job carries: its original bytes, or bytes corrected through its schema."""
+"""The payload of a replayed job: its original bytes, or bytes corrected through its schema."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Edits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """What is to be published.
+    """The payload to be published.
 
     Attributes:
         value: the bytes as they came; of a corrected payload those without its frame, which the store gives it when it
@@ -104,7 +104,7 @@ class PayloadEditor:
         return self._edited(record, job_type)
 
     def correction(self, record: JobRecord, prepared: Ready) -> Correction | None:
-        """What the edits change in a payload that `prepare` has corrected; None where there are no edits."""
+        """The changes by the edits in a payload that `prepare` has corrected; None where there are no edits."""
         if prepared.corrected is None:
             return None
         contract = prepared.corrected.contract

@@ -52,7 +52,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What one replay re-publishes, fixed when it begins.
+    """The stretch that one replay re-publishes, fixed when it begins.
 
     Attributes:
         spans: what is left of it.
@@ -74,7 +74,7 @@ class Stretch:
         return self.selection.takes(record)
 
     def note(self, span: Span) -> str:
-        """What is kept beside the partition's offset."""
+        """The note that is kept beside the partition's offset."""
         kept = {
             "to": span.end,
             "filters": self.selection.in_words(),
@@ -86,7 +86,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What a stretch holds.
+    """The counts of a stretch.
 
     Attributes:
         tally: the jobs that would be published.
@@ -134,7 +134,7 @@ class QueueReplay:
         return stretch
 
     def begun_stretch(self, replay_id: str) -> Stretch:
-        """What is left of a replay that was begun before, as far as is known without disturbing it.
+        """The rest of a replay that was begun before, as far as is known without disturbing it.
 
         Raises:
             UnknownReplay: the brokers keep no progress under that id.

@@ -1,4 +1,4 @@
-"""What a replay publishes: records, the units that they make, and where progress over a source topic is kept."""
+"""Units of a replay: the records that it publishes together, and where its progress over a source topic is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outgoing:
 
     @property
     def size_bytes(self) -> int:
-        """Its size on the wire, rather too high than too low."""
+        """The size of the record on the wire, rather too high than too low."""
         in_headers = sum(len(name) + len(value or b"") + 8 for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + in_headers + _RECORD_OVERHEAD_BYTES
 
@@ -69,7 +69,7 @@ class Bookmark:
     notes: Mapping[int, str] = field(default_factory=dict)
 
     def offsets(self, units: Iterable[Unit]) -> list[TopicPartition]:
-        """What the units' sources come to."""
+        """The offsets to commit for the units' sources."""
         reached: dict[int, int] = {}
         for unit in units:
             if unit.source is not None:

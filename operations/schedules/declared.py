@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def plan_schedules(app: AppContext, planned: Plan) -> ScheduleChanges:
-    """What apply would do; where their topic is not there yet, all of them are to be added."""
+    """Plan the changes of schedules; where their topic is not there yet, all of them are to be added."""
     from ...producers.schedules import ScheduleChanges, Schedules
     from ...topology.planning.findings import CreateTopic
 
@@ -53,5 +53,5 @@ def _print(changes: ScheduleChanges, words: dict[str, str]) -> None:
 
 
 def changes_document(changes: ScheduleChanges) -> dict[str, object]:
-    """The same for programs."""
+    """The changes for programs."""
     return {"added": changes.added, "changed": changes.changed, "removed": changes.removed, "taken": changes.taken}

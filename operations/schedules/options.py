@@ -98,7 +98,7 @@ def timing_of(cron: str | None, tz: str | None, every: Any) -> Timing | None:
 
 
 def chosen(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of a schedule's own options that are given."""
+    """The options of a schedule's own that are given."""
     return {name: options[name] for name in _OPTIONS if options.get(name) is not None}
 
 

@@ -1,1 +1,1 @@
-"""What waits in each queue, how fast it moves, and why it does not."""
+"""The state of queues: the jobs that wait, how fast they move, and why they do not."""

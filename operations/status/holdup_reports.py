@@ -1,4 +1,4 @@
-"""What workers report of hold-ups: why a partition of a queue has not come further, read from the end of the events.
+"""Hold-ups that workers report: why a partition of a queue has not come further, read from the end of the events.
 
 A report holds only for the moment in which it was made. So none is believed that is old, whose worker is not in the
 group any more, or whose job lies before the offset that the group has committed by now.
@@ -63,7 +63,7 @@ class HoldupReport:
 
     @property
     def about(self) -> object:
-        """What it reports on; a later report of the same replaces it."""
+        """The subject of the report; a later report of the same one replaces it."""
         return self.partition, self.offset
 
     @property
@@ -79,7 +79,7 @@ class HoldupReport:
         return f"job {self.job_id} ({self.job_type}, {place})" if self.job_id else f"the job at {place}"
 
     def sentence(self, now: datetime) -> str:
-        """What holds the partition up, and how to go on from there."""
+        """A sentence: why the partition does not move, and how to go on from there."""
         return _SENTENCES.get(self.state, _closed_gate)(self, rounded(now - self.since), now)
 
 
@@ -152,7 +152,7 @@ _SENTENCES: Final[Mapping[str, Callable[[HoldupReport, str, datetime], str]]] = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdups:
-    """What was read: hold-ups, and counts of what waits. `fault`: why some are missing; empty where all were read."""
+    """Hold-ups and counts of waiting jobs. `fault`: why some are missing; empty where all were read."""
 
     reports: tuple[HoldupReport, ...] = ()
     waiting: tuple[WaitingReport, ...] = ()
@@ -161,7 +161,7 @@ class Holdups:
     def believed(
         self, queue: Queue, group: ConsumerGroup, committed: Iterable[tuple[Partition, int]]
     ) -> list[HoldupReport]:
-        """Those of a queue that still hold, stuck jobs first, then the oldest; `committed`: where the group is."""
+        """The hold-ups of a queue that last, stuck jobs first, then the oldest; `committed`: where the group is."""
         positions, workers = dict(committed), {member.client_id for member in group.members}
         found = [
             report

@@ -42,7 +42,7 @@ class QueueOrders:
             self.fault = f"whether jobs are paused is not known: {error}"
 
     def of(self, queue: str) -> tuple[ControlOrder, ...]:
-        """Those that hold back or end jobs of this queue, the oldest first."""
+        """The orders that hold back or end jobs of this queue, the oldest first."""
         now = datetime.now(UTC)
         return tuple(order for order in self._orders if self._concerns(order, queue) and not order.is_over(now))
 

@@ -1,4 +1,4 @@
-"""What waits where: the backlog of each queue by topic, its pace, its workers, and why it does not run.
+"""`QueueStatus`: the backlog of each queue by topic, its pace, its workers, and why it does not run.
 
 A topic's waiting records are those from the group's committed offset to the end; where nothing was committed, from
 the beginning, since workers start there. A worker finishes jobs out of order and commits the lowest unfinished one, so
@@ -40,7 +40,7 @@ Heads = Mapping[Partition, JobRecord | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
-    """What waits on one topic of a queue.
+    """The jobs that wait on one topic of a queue.
 
     Attributes:
         source: which of the queue's topics it is.
@@ -238,7 +238,7 @@ def is_at_work(status: QueueStatus) -> bool:
 def _explained(
     status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: Holdups, now: datetime
 ) -> QueueStatus:
-    """The same, with what its workers report."""
+    """The status with the reports of the queue's workers."""
     if not is_at_work(status):
         return status
     positions = [(part, reading.position(part)) for part in partitions_of(queue.job_topics, reading.counts)]
@@ -249,7 +249,7 @@ def _explained(
 
 
 def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill], now: datetime) -> QueueStatus:
-    """The same, with the partitions that did not move and that no worker reports on."""
+    """The status with the partitions that did not move and that no worker reports on."""
     if not is_at_work(status):
         return status
     silent = unexplained(stands, queue.job_topics, {report.partition for report in status.holdups})
@@ -258,7 +258,7 @@ def _with_silent(status: QueueStatus, queue: Queue, stands: Sequence[Standstill]
 
 
 def _standstill(status: QueueStatus, found: Sequence[HoldupReport], fault: str, now: datetime) -> Iterable[str]:
-    """What its workers report; what is usual where jobs are long, only if nothing moved between two readings."""
+    """The hold-ups that the workers report; usual ones of long jobs only if nothing moved between two readings."""
     stands = status.pace is not None and status.pace.done_per_s == 0
     shown = [report for report in found if stands or report.state not in USUAL]
     yield from (report.sentence(now) for report in shown[:MOST_SHOWN])

@@ -77,5 +77,5 @@ def standstills(
 def unexplained(
     found: Iterable[Standstill], topics: Collection[str], explained: Collection[Partition]
 ) -> list[Standstill]:
-    """Those of some topics that no worker reports on."""
+    """The partitions of some topics that no worker reports on."""
     return [one for one in found if one.partition[0] in topics and one.partition not in explained]

@@ -1,4 +1,4 @@
-"""What workers report of the jobs that they have taken and that wait: how many, and for what."""
+"""Reports of workers about the jobs that they have taken and that wait: how many, and for what."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class WaitingCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingReport:
-    """What one worker has reported; `counts` by reason, as in the event."""
+    """The report of one worker; `counts` by reason, as in the event."""
 
     queue: str
     worker: str
@@ -45,7 +45,7 @@ class WaitingReport:
 
     @property
     def about(self) -> object:
-        """What it reports on; a later report of the same replaces it."""
+        """The subject of the report; a later report of the same one replaces it."""
         return self.queue, self.worker
 
 
@@ -60,7 +60,7 @@ def waiting_of(event: Mapping[str, Any]) -> WaitingReport:  # an Avro record: it
 
 
 def sum_of(reports: Iterable[WaitingReport], queue: str, workers: Collection[str]) -> WaitingCounts | None:
-    """What waits in a queue at those of its workers that are in its group; None where nothing does."""
+    """Sum up the reports of the workers in a queue's group; None where no job waits."""
     counts, due_at_s = Counter[str](), []
     for report in reports:
         if report.queue == queue and report.worker in workers:

@@ -24,10 +24,10 @@ from .twins import Digest, attempt_digest
 MAX_COUNTED: Final = 10_000
 """Offsets of a dead-letter topic that are read for a count; about a second's work."""
 COUNT_TIME_S: Final = 5.0
-"""What cannot be read in this time is not counted; large payloads take longer."""
+"""Dead letters that cannot be read in this time are not counted; large payloads take longer."""
 
 Attempt = Digest | Ref
-"""What stands for a dead letter and its twins."""
+"""The name that stands for a dead letter and its twins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class DeadLetterIndex:
         return len(self._died) - len(self._settled)
 
     def since(self, instant: datetime) -> RecentDeadLetters:
-        """What died at the instant or later."""
+        """The dead letters of jobs that died at the instant or later."""
         recent = [attempt for attempt, at in self._died.items() if at >= instant]
         still_open = [at for attempt, at in self._died.items() if attempt not in self._settled]
         settled = sum(attempt in self._settled for attempt in recent)

@@ -16,7 +16,7 @@ from .job_record import JobRecord, RawHeaders, Ref
 
 
 class Verdict(Enum):
-    """What was done with a dead letter."""
+    """The fate of a dead letter."""
 
     REPLAYED = "replayed"
     DISCARDED = "discarded"
@@ -24,7 +24,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disposition:
-    """What was done with one dead letter, when and by whom.
+    """The fate of one dead letter, when it was decided and by whom.
 
     Attributes:
         settles: the dead letter.

@@ -1,4 +1,4 @@
-"""What can go wrong when stored jobs are read, replayed or discarded.
+"""The errors of reading, replaying and discarding stored jobs.
 
 StoredJobsError
 ├── TopicAbsent      a topic of the queue does not exist

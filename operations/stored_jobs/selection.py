@@ -16,7 +16,7 @@ MIN_FINGERPRINT: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What must hold of a job; an empty filter lets everything pass, several values of one filter mean any of them.
+    """Filters on jobs; an empty filter lets everything pass, several values of one filter mean any of them.
 
     Attributes:
         job_types: names on the wire.

@@ -15,7 +15,7 @@ MESSAGE_LENGTH: Final = 200
 
 
 class GroupKey(NamedTuple):
-    """What the records of a group have in common."""
+    """The key of a group of records."""
 
     job_type: str
     reason: str

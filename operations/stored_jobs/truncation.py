@@ -26,7 +26,7 @@ class Truncation:
 
 
 def truncation_of(record: JobRecord) -> Truncation | None:
-    """What a truncated dead letter states; None for any other."""
+    """The statements of a truncated dead letter; None for any other."""
     if wire.TRUNCATED_FROM not in record.headers:
         return None
     names = (wire.TRUNCATED_FROM, wire.TRUNCATED_SIZE, wire.TRUNCATED_DIGEST)
@@ -35,7 +35,7 @@ def truncation_of(record: JobRecord) -> Truncation | None:
 
 
 def truncation_text(record: JobRecord) -> str:
-    """What a dead letter holds and where the rest is, for people; empty for a dead letter that is whole."""
+    """The part that a truncated dead letter holds and where the rest is, for people; empty for a whole one."""
     found = truncation_of(record)
     if found is None:
         return ""

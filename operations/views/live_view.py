@@ -78,7 +78,7 @@ class WorkerView:
 
 
 def _state(snapshot: QueueSnapshot) -> str:
-    """What a queue needs in words: its other outcomes, and why it fetches nothing."""
+    """The state of a queue in words: its other outcomes, and why it fetches nothing."""
     others = [f"{count:,} {name.lower()}" for name, count in sorted(snapshot.outcomes.items()) if name not in _GOOD]
     if snapshot.standing == "leaving":
         others.insert(0, "shutting down")

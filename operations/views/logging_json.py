@@ -22,7 +22,7 @@ STACK: Final = "stack"
 
 _OWN_FIELDS: Final = frozenset({TIMESTAMP, LEVEL, LOGGER, MESSAGE, ERROR, STACK})
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-"""What every log record has; all else was given as `extra`."""
+"""The attributes of every log record; all others were given as `extra`."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -44,6 +44,6 @@ class JsonFormatter(logging.Formatter):
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:
-    """What the record was given beyond the standard; a name that the line has of its own gets an underscore."""
+    """The fields that were given as `extra`; a name that the line has of its own gets an underscore."""
     given = {name: value for name, value in vars(record).items() if name not in _STANDARD and value is not None}
     return {f"{name}_" if name in _OWN_FIELDS else name: value for name, value in given.items()}

@@ -33,7 +33,7 @@ class HeardStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one worker has made of an order.
+    """The answer of one worker to an order.
 
     Attributes:
         is_taken: whether it holds to the order; or cannot, where it is not `is_understood`.
@@ -52,7 +52,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What the living workers have made of an order."""
+    """The answers of the living workers to an order."""
 
     answers: tuple[Answer, ...]
 
@@ -63,12 +63,12 @@ class Answers:
 
     @property
     def taken(self) -> list[Answer]:
-        """Those that hold to the order."""
+        """The workers that have taken the order."""
         return [answer for answer in self.answers if answer.is_taken and answer.is_understood]
 
     @property
     def missing(self) -> list[Answer]:
-        """Those that have not taken it, or do not understand it."""
+        """The workers that have not taken the order, or do not understand it."""
         return [answer for answer in self.answers if not (answer.is_taken and answer.is_understood)]
 
 
@@ -97,7 +97,7 @@ class StatusBook:
         return list(self._heard.values())
 
     def answers(self, order_id: str, offset: int, now_s: float) -> Answers:
-        """What the workers that live now have made of the order at this offset of the control topic."""
+        """Read the answers of the living workers to the order at this offset of the control topic."""
         living = [(process, heard) for process, heard in self._heard.items() if heard.is_living(now_s)]
         return Answers(
             answers=tuple(
@@ -115,6 +115,6 @@ class StatusBook:
         )
 
     def _inspection(self, process: tuple[str, str, int], offset: int) -> str:
-        """What it answered to an order to inspect at this offset, or a later one."""
+        """The worker's answer to an order to inspect at this offset, or a later one."""
         status = self._inspected.get(process)
         return status.inspection if status is not None and status.control_offset > offset else ""

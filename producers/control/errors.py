@@ -1,4 +1,4 @@
-"""What can go wrong when an order is given; `except ControlError` catches all of it but a cluster that does not answer.
+"""Errors of giving orders; `except ControlError` catches all but those of a cluster that does not answer.
 
     ControlError
     ├── OrderRefused       the order makes no sense as it is: fix the call; nothing was ordered

@@ -35,7 +35,7 @@ OnError = Callable[[KafkaError], None]
 
 
 def _pass_over(_error: KafkaError) -> None:
-    """What the client complains of shows in what the caller waits for."""
+    """Ignore the client's errors: the caller sees their effect in what it waits for."""
 
 
 class LogReader:
@@ -118,7 +118,7 @@ class LogReader:
         return [message for message in found if self._is_record(message)]
 
     def read_to_end(self, timeout_s: float) -> Iterator[Message]:
-        """What there is up to the end of this moment.
+        """Yield the records up to the present end of the topic.
 
         Raises:
             KafkaException: nothing came for so long.

@@ -58,7 +58,7 @@ def _last_of(job_id: bytes, messages: Iterable[Message]) -> RecordPlace | None:
 
 
 class _Stretches:
-    """What waits in some topics: from what their group has committed, to the ends of this moment."""
+    """The stretches of some topics that wait: from their group's committed offsets to their present ends."""
 
     def __init__(self, cluster: ClusterSettings, queue: Queue, topics: list[str]) -> None:
         config: dict[str, object] = {

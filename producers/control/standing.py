@@ -1,4 +1,4 @@
-"""What stands on the topics of control: the orders, who gave which, and the workers."""
+"""Reads the topics of control: the orders that stand, who gave which, and the workers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StandingOrders:
         self._found: dict[bytes | str | None, ControlOrder] = {}
 
     def read(self, timeout_s: float = READ_WITHIN_S) -> list[ControlOrder]:
-        """Those that stand now, the oldest first; those that cannot be read are left out. Raises as `read_log`."""
+        """Read the orders that stand now, the oldest first, without those that cannot be read. Raises as `read_log`."""
         with asking(self._cluster, self._topic):
             reader = self._started(timeout_s)
             for message in reader.read_to_end(timeout_s):

@@ -50,7 +50,7 @@ _TEMPORARY: Final = (Remedy.WAIT, Remedy.NEW_CLIENT, Remedy.NONE)
 
 
 class Flight:
-    """What was sent and is not yet confirmed. One thread uses it.
+    """The rows that were sent and are not yet confirmed. One thread uses it.
 
     Attributes:
         rows: {id: key} of the rows in flight.
@@ -87,7 +87,7 @@ class Flight:
 
     @property
     def trouble(self) -> str | None:
-        """What keeps rows from being confirmed; None where nothing does."""
+        """The trouble that keeps rows from being confirmed; None where there is none."""
         return None if self._outage.cause is None else f"Kafka is lost: {self._outage.cause.str()}"
 
     def answers(self) -> bool:

@@ -58,7 +58,7 @@ class ScheduleBook:
         return changed
 
     def last_firing(self, name: str) -> LastFiring | None:
-        """What a schedule has fired last; None where it never has, or that cannot be read.
+        """The last firing of a schedule; None where there is none, or it cannot be read.
 
         What a newer Stoker has written in a form of its own cannot be read; the schedule is of that form then, too.
         """

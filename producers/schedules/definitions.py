@@ -69,7 +69,7 @@ def options_of(record: ScheduleRecord) -> ScheduleOptions:
 
 
 def template_in(record: ScheduleRecord) -> Template | None:
-    """What the jobs of a schedule have in common; None where a function makes them."""
+    """The template of a schedule's jobs; None where a function makes them."""
     if record.value is None:
         return None
     return Template(

@@ -1,4 +1,4 @@
-"""What can go wrong when a schedule is made or changed; `except ScheduleError` catches all but a cluster's silence.
+"""Errors of making and changing schedules; `except ScheduleError` catches all but a cluster's silence.
 
     ScheduleError
     ├── ScheduleRefused       a value cannot be: fix the call; nothing was changed

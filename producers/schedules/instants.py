@@ -28,7 +28,7 @@ def timing_of(schedule: ScheduleRecord) -> Timing:
 
 
 def instants_after(schedule: ScheduleRecord, instant: datetime) -> Iterator[datetime]:
-    """Its instants after this one, ascending; none before it was made, started or resumed, and none after its end."""
+    """A schedule's instants after this one, ascending; none before its making, start or resuming, or after its end."""
     begin = max(instant, schedule.since)
     if schedule.starts_at is not None:
         begin = max(begin, schedule.starts_at - _MICROSECOND)
@@ -37,7 +37,7 @@ def instants_after(schedule: ScheduleRecord, instant: datetime) -> Iterator[date
 
 
 def instants_between(schedule: ScheduleRecord, after: datetime, up_to: datetime) -> Iterator[datetime]:
-    """Its instants after one instant and up to another, descending: the last one comes first."""
+    """A schedule's instants after one instant and up to another, descending: the last one comes first."""
     begin = max(after, schedule.since)
     if schedule.starts_at is not None:
         begin = max(begin, schedule.starts_at - _MICROSECOND)

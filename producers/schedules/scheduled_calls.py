@@ -34,7 +34,7 @@ class ScheduledCalls:
         self._building: tuple[RecordBuilder, Readiness] | None = None
 
     def template(self, call: JobCall) -> Template:
-        """What the jobs have in common of a schedule that makes this call.
+        """The template of the jobs of a schedule that makes this call.
 
         Raises:
             EnqueueError: an argument or an option is refused, or the cluster is not ready.
@@ -44,7 +44,7 @@ class ScheduledCalls:
         return template_of(builder, call)
 
     def unregistered(self, call: JobCall) -> Template:
-        """The same, without asking the cluster; with a Schema Registry, without what it would number.
+        """The template without asking the cluster; with a Schema Registry, without the ids that it would give.
 
         Raises:
             CallRefused: an argument or an option is refused.

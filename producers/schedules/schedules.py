@@ -42,7 +42,7 @@ _IN_CODE: Final = "the application declares it: change it there, and run `stoker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleChanges:
-    """What makes the schedules of a cluster those that the application declares; names, sorted.
+    """The changes that bring a cluster's schedules to those that the application declares; names, sorted.
 
     Attributes:
         taken: names that the application declares, and that somebody has made at run time: these are left alone.
@@ -205,7 +205,7 @@ class Schedules:
     # ---- what the application declares
 
     def plan_declared(self) -> ScheduleChanges:
-        """What `apply_declared` would do; changes nothing, and registers no contract.
+        """Plan what `apply_declared` would do; changes nothing, and registers no contract.
 
         With a Schema Registry, a change of nothing but the arguments is not seen: their schema has no number there yet.
         """

@@ -1,4 +1,4 @@
-"""What the jobs of a schedule have in common, and the record of each: made once of a call, filled in when it fires."""
+"""`Template` of a schedule's jobs, made once of a call; the record of each job is filled in when the schedule fires."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_EACH_JOB: Final = frozenset({wire.JOB_ID, wire.TIME, wire.TRACE_PARENT, wire
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """What the records of all jobs of a schedule have in common."""
+    """The common part of the records of all jobs of a schedule."""
 
     job_type: str
     value: bytes

@@ -29,7 +29,7 @@ class ScheduleView:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The schedule's name."""
         return self.schedule.name
 
     @property

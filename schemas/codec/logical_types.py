@@ -1,4 +1,4 @@
-"""What Avro's logical types mean: from the number, text or bytes on the wire to a value, and back.
+"""Avro's logical types: from the number, text or bytes on the wire to a value, and back.
 
 Each `read` takes what a schema could have been written with and refuses all else, since a value that a reader has
 rounded, wrapped or guessed is another value. None of them looks at the thread's decimal context.

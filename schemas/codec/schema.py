@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 NOT_A_SCHEMA: Final = (SchemaParseException, UnknownType, LookupError, TypeError, AttributeError, RecursionError)
-"""What a `Codec` raises of data that are no schema, or one that lies in itself deeper than Python can follow."""
+"""The errors of a `Codec` for data that are no schema, or a schema nested deeper than Python can follow."""
 NAMED: Final = frozenset({"record", "error", "enum", "fixed"})
 
 Primitive: TypeAlias = Literal["null", "boolean", "int", "long", "float", "double", "bytes", "string"]

@@ -23,7 +23,7 @@ from ..codec.schema import (
 
 
 class Compatibility(enum.StrEnum):
-    """What a new version of a contract owes to the versions before it.
+    """The rule between a new version of a contract and the versions before it.
 
     BACKWARD: the new contract reads what the last version wrote (deploy workers first). FORWARD: the last version
     reads what the new contract writes (deploy producers first). FULL: both. The transitive forms look at all

@@ -1,4 +1,4 @@
-"""What annotations add to a Python type: digits of decimals, former names, and how they are read."""
+"""Annotations of Python types: digits of decimals, former names, and how they are read."""
 
 from __future__ import annotations
 

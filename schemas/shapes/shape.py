@@ -1,4 +1,4 @@
-"""What every shape offers: how a value is written in Avro, checked, and shown as JSON.
+"""`Shape`: how a value is written in Avro, checked, and shown as JSON.
 
 A *shape* joins three forms of one value:
 
@@ -27,7 +27,7 @@ Step: TypeAlias = Callable[[object], D]
 
 
 class Shape(Protocol[D]):
-    """What every shape offers; `D` is the type of its data."""
+    """The methods of every shape; `D` is the type of its data."""
 
     @property
     def name(self) -> str | None:

@@ -29,7 +29,7 @@ _NOT_FOUND: Final = 404
 _REFUSED: Final = frozenset({409, 422})
 _SHOWN_CHARACTERS: Final = 200
 _NO_ANSWER: Final = (ValueError, LookupError, TypeError, AttributeError)
-"""What the registry's client lets out for an answer that is not JSON, or not a registry's."""
+"""The errors of the registry's client for an answer that is not JSON, or not a registry's."""
 
 
 class RegistryRefusal(Exception):

@@ -1,4 +1,4 @@
-"""What the stores without a registry have in common: single-object framing, and the versions in memory."""
+"""`SingleObjectStore`: single-object framing and versions in memory, for the stores without a registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schema store offers, and one version that it holds."""
+"""`SchemaStore`, and one version that it holds."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is 
 _GROUPLESS: Final = frozenset(
     {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )
-"""What brokers before 4.0 answer to a question about a group's settings."""
+"""The answers of brokers before 4.0 to a question about a group's settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

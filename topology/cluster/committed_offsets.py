@@ -1,4 +1,4 @@
-"""What a consumer group has committed, asked by a client that has the group's name and does not join it.
+"""Reads a consumer group's commits, by a client that has the group's name and does not join it.
 
 The administration's own request for it, `list_consumer_group_offsets`, is used nowhere: where the coordinator of the
 group is still loading or has moved, as after a restart of a broker, librdkafka up to 2.16 ends the whole process with a

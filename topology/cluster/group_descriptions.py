@@ -1,4 +1,4 @@
-"""What the coordinators of consumer groups know of them, asked in a way that the asking process survives.
+"""Descriptions of consumer groups by their coordinators, asked in a way that the asking process survives.
 
 librdkafka up to 2.16 ends the whole process (`eonce->refcnt > 0` failed) where it has given up a question about a group
 by its own time limit, and the coordinator comes back afterwards, as at each restart of a broker

@@ -72,7 +72,7 @@ def _distrust(cluster: ClusterSettings, reason: str) -> tuple[str, str]:
 
 
 def _ask_port(cluster: ClusterSettings) -> str | None:
-    """What fixes a silence that the client cannot explain; None where the port tells nothing either."""
+    """Find the fix for a silence that the client cannot explain; None where the port shows no reason either."""
     protocol = str(cluster.options.get("security.protocol", "plaintext")).upper()
     if "SSL" in protocol:
         return None

@@ -1,4 +1,4 @@
-"""What helps against an error of a broker or of the client: one table for all that write to Kafka, or ask it.
+"""The remedy for each error of a broker or of the client: one table for all that write to Kafka, or ask it.
 
 An error that is in no row counts as one that heals by waiting: a write that is repeated in vain is logged and seen,
 one that is given up is lost.
@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 
 class Remedy(Enum):
-    """What makes the same request succeed.
+    """The change that makes the same request succeed.
 
     WAIT: nothing needs to be done, it heals by itself, as an election does.
     SHRINK: the record is too large, and stays so: only a smaller form of it can be written.
@@ -263,7 +263,7 @@ REMEDIES: Final[Mapping[int, Remedy]] = {code: remedy for remedy, codes in _ROWS
 
 
 def remedy_of(error: KafkaError) -> Remedy:
-    """What helps against an error; one that the client calls fatal has ended the client, whatever its code."""
+    """The remedy for an error; one that the client calls fatal has ended the client, whatever its code."""
     return Remedy.NEW_CLIENT if error.fatal() else REMEDIES.get(error.code(), UNLISTED)
 
 

@@ -15,7 +15,7 @@ _ASK_AGAIN_S: Final = 0.05
 
 
 def ask_leaders(request: Callable[[], T], within_s: float) -> T:
-    """What the request gives, as soon as its partitions have leaders.
+    """Repeat the request until its partitions have leaders, and return its answer.
 
     Raises:
         KafkaException: as the request; there was no leader for so long.

@@ -87,7 +87,7 @@ class NotAuthorized(Exception):
 
     @property
     def resource(self) -> str:
-        """What it must be granted on, such as `topic shop.mails`."""
+        """The resource on which the right must be granted, such as `topic shop.mails`."""
         return self.missing[0][1]
 
 
@@ -133,7 +133,7 @@ class ClusterSettings:
         return {**named, **self.options, "bootstrap.servers": self.bootstrap_servers}
 
     def reader_config(self, **defaults: Option) -> dict[str, Option]:
-        """The same for a consumer that joins no group."""
+        """The configuration of a consumer that joins no group."""
         merged = self.client_config(**defaults)
         return {name: value for name, value in merged.items() if name not in MEMBERS_OPTIONS}
 

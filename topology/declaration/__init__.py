@@ -1,1 +1,1 @@
-"""What an application declares: pipelines, queues, job types, retry policies, and the topics they need."""
+"""The declaration of an application: pipelines, queues, job types, retry policies, and the topics they need."""

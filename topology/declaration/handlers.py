@@ -1,4 +1,4 @@
-"""What may be a job's handler: something that does the work when it is called, and has a name for its jobs."""
+"""Checks of a job's handler: it does the work when it is called, and has a name for its jobs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def handler_faults(handler: object) -> list[str]:
 
 
 def _promised(called: Callable[..., object]) -> str | None:
-    """What a handler is annotated to return, where that is work not done; behind a decorator nothing is known."""
+    """The annotated return type of a handler, where that is work not done; behind a decorator nothing is known."""
     if annotated_function(called) is not called:
         return None
     try:

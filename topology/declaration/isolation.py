@@ -1,4 +1,4 @@
-"""What a job type must be so that its jobs can run in child processes, and how its handler is found from one."""
+"""Checks that a job type's jobs can run in child processes, and how a child finds its handler."""
 
 from __future__ import annotations
 

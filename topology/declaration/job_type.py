@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """What one enqueued job carries beside its arguments.
+    """The options that one enqueued job carries beside its arguments.
 
     Attributes:
         key: ordering key; jobs of one key run one at a time in their order. None means no order.
@@ -177,17 +177,17 @@ class JobType(Generic[P, R]):
 
     @cached_property
     def ordering_key(self) -> LabelFunction | LabelPath | None:
-        """What makes the ordering keys of its calls."""
+        """The label that makes the ordering keys of its calls."""
         return None if self.key is None else made_label("key", self.key, self.contract)
 
     @cached_property
     def tenant_label(self) -> LabelFunction | LabelPath | None:
-        """What makes the tenants of its calls."""
+        """The label that makes the tenants of its calls."""
         return None if self.tenant is None else made_label("tenant", self.tenant, self.contract)
 
     @cached_property
     def retry(self) -> RetryPolicy:
-        """What failures meet."""
+        """The policy that decides about failures."""
         return self.own_retry or self.queue.retry
 
     @cached_property

@@ -19,7 +19,7 @@ from ...schemas.codec.schema import Schema, kind_of, logical_type
 Label = Literal["key", "tenant"]
 
 LabelDeclaration: TypeAlias = Callable[..., str | None] | str
-"""What `Pipeline.job` takes as `key` and `tenant`: a function of some of the arguments, or a path, `order.customer`."""
+"""The `key` and `tenant` of `Pipeline.job`: a function of some of the arguments, or a path, `order.customer`."""
 
 Arguments: TypeAlias = tuple[object, ...]
 

@@ -1,4 +1,4 @@
-"""What a queue or job type promises about failures: how often to try, where to wait, which errors are final."""
+"""Retry policies: how often a job is tried, where it waits, which errors are final."""
 
 from __future__ import annotations
 

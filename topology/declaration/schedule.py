@@ -13,12 +13,12 @@ from .queue import Queue
 from .timing import Timing
 
 Missed = Literal["skip", "latest", "all"]
-"""What becomes of instants that no worker has fired in time.
+"""The policy for instants that no worker has fired in time.
 
 skip: they are left out. latest: one job, for the last of them. all: a job for each, of the last `missed_limit`.
 """
 Overlap = Literal["allow", "skip", "wait"]
-"""What becomes of an instant while the job of the one before has not ended.
+"""The policy for an instant while the job of the one before has not ended.
 
 allow: both run. skip: it is left out. wait: its job runs after the other.
 """

@@ -39,7 +39,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 class Role(StrEnum):
-    """What a topic is for."""
+    """The purpose of a topic."""
 
     MAIN = "main"
     RETRY = "retry"
@@ -215,7 +215,7 @@ def _ledger_configs(queue: Queue) -> dict[str, str]:
 
 
 def _progress_configs(queue: Queue) -> dict[str, str]:
-    """Its records never expire: they record what is complete of a partition, however long that takes."""
+    """Records of the progress topic never expire: a partition's progress is needed for as long as its jobs take."""
     return {
         "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),

@@ -70,7 +70,7 @@ class TopologyRefused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What was done, by topic.
+    """The changes that were made, by topic.
 
     Attributes:
         configured: {topic, or "group" and its name: {config: value}}.
@@ -216,14 +216,14 @@ class _Deadline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Awaited:
-    """What the brokers took: {topic: partitions}, {topic: {config: value}}, {group: {setting: value}}."""
+    """Changes that the brokers took: {topic: partitions}, {topic: {config: value}}, {group: {setting: value}}."""
 
     partitions: Mapping[str, int]
     configs: Mapping[str, Mapping[str, str]]
     groups: Mapping[str, Mapping[str, str]]
 
     def without(self, failures: Collection[str]) -> _Awaited:
-        """The same without what has failed."""
+        """A copy without the changes that have failed."""
         return _Awaited(
             partitions={topic: count for topic, count in self.partitions.items() if topic not in failures},
             configs={topic: values for topic, values in self.configs.items() if topic not in failures},

@@ -1,4 +1,4 @@
-"""What planning finds: each difference between declaration and cluster, with what apply does about it; the `Plan`."""
+"""`Plan` and its findings: each difference between declaration and cluster, with what apply does about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..declaration.topics import TopicSpec
 
 
 class Group(StrEnum):
-    """What a finding means for the reader.
+    """The meaning of a finding for the reader.
 
     create, change: apply does it. drift: the cluster differs, and apply leaves it alone. refused: it could lose data
     or order, so apply leaves it alone unless its flag names the queue. unmanaged: of this namespace, but not declared.
@@ -121,7 +121,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowed:
-    """What is allowed although it may lose data or order, by name of the queue.
+    """The changes that are allowed although they may lose data or order, by name of the queue.
 
     Attributes:
         repartition: more partitions, which moves keys.
@@ -159,12 +159,12 @@ class Plan:
 
     @property
     def refused(self) -> tuple[Finding, ...]:
-        """What apply leaves alone until it is allowed by name."""
+        """The findings that apply leaves alone until they are allowed by name."""
         return self.of(Group.REFUSED)
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What apply does."""
+        """The findings that apply acts on."""
         return tuple(finding.step for finding in self.findings if finding.step is not None)
 
     @property

@@ -26,7 +26,7 @@ BEATS: Final = 3
 
 
 def group_settings(queue: Queue) -> dict[str, str]:
-    """What the declaration asks of the group; empty where it leaves that to the brokers."""
+    """The settings that the declaration gives the group; empty where it leaves them to the brokers."""
     if queue.session_timeout is None:
         return {}
     session_ms = milliseconds(queue.session_timeout)

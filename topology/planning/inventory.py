@@ -1,4 +1,4 @@
-"""What a cluster holds of a pipeline, read in one go: all that planning and verifying know of it."""
+"""`Inventory`: the topics and groups of a pipeline on a cluster, read in one go for plan and verify."""
 
 from __future__ import annotations
 

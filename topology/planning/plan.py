@@ -37,7 +37,7 @@ def plan(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHIN
 
 
 def plan_topics(pipeline: Pipeline, cluster: ClusterSettings, allowed: Allowed = NOTHING) -> Plan:
-    """The same without the contracts, for those who register them next, or not at all.
+    """Plan the topics without the contracts, for callers that register them next, or not at all.
 
     Raises:
         UnknownName, ClusterUnreachable, NotAuthorized: see `plan`.

@@ -1,4 +1,4 @@
-"""What each part of Stoker must be allowed to do on a cluster that asks: one table for administrators and tests.
+"""The rights that each part of Stoker needs on a cluster with an authorizer: one table for administrators and tests.
 
 The rights are the fewest with which a part does its work. Kafka grants Describe along with Read, Write, Delete and
 Alter, and DescribeConfigs along with AlterConfigs, so those are named only where nothing else brings them.
@@ -29,7 +29,7 @@ class Operation(StrEnum):
 
 
 class Resource(StrEnum):
-    """What an operation is done to, as the tool `kafka-acls` names it."""
+    """The kind of resource of an operation, as the tool `kafka-acls` names it."""
 
     TOPIC = "topic"
     GROUP = "group"
@@ -213,7 +213,7 @@ FIRING: Final[tuple[Right, ...]] = (
     *_on(_R.TOPIC, _MAIN, _O.WRITE),
     *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.schedules", _O.WRITE),
 )
-"""What a worker needs beside that, for each of its queues that has schedules."""
+"""The further rights of a worker, for each of its queues that has schedules."""
 
 
 def rights_for(

@@ -102,7 +102,7 @@ RETRY_HEADERS: Final = frozenset(
         TRUNCATED_DIGEST,
     }
 )
-"""What a retry or dead letter adds; each replaces them all, so that headers never grow with the attempts."""
+"""The headers that a retry or dead letter adds; each replaces them all, so headers never grow with the attempts."""
 RESERVED_PREFIXES: Final = ("ce_", "stoker-")
 RESERVED_NAMES: Final = frozenset({CONTENT_TYPE, TRACE_PARENT, TRACE_STATE})
 

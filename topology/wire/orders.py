@@ -19,7 +19,7 @@ from ...schemas.control_records import ControlOrder
 
 
 class Verb(StrEnum):
-    """What can be ordered."""
+    """The verbs of orders."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -77,7 +77,7 @@ def filter_key(order_id: str) -> bytes:
 
 
 def cancelled_by(key: bytes) -> tuple[str | None, str | None]:
-    """What a cancel under a key is about: (the job's id, None), or (None, the id of the order that has a filter).
+    """The target of a cancel under a key: (the job's id, None), or (None, the id of the order that has a filter).
 
     >>> cancelled_by(b"cancel/job/order%2F7"), cancelled_by(b"cancel/filter/1"), cancelled_by(b"cancel")
     (('order/7', None), (None, '1'), (None, None))
@@ -114,7 +114,7 @@ def lifting_order(key: bytes, *, order_id: str, operator: str, host: str, at: da
 
 
 def _target(order: ControlOrder) -> list[str | bytes]:
-    """Its parts, the kind first."""
+    """The parts of an order's target, the kind first."""
     match order:
         case ControlOrder(job_id=str(job_id)):
             return ["job", job_id]
@@ -140,7 +140,7 @@ def _broad_target(order: ControlOrder) -> list[str | bytes]:
 
 
 def in_words(order: ControlOrder) -> str:
-    """What an order is about, for people: `queue mails`, `key ada of queue mails`."""
+    """The target of an order, for people: `queue mails`, `key ada of queue mails`."""
     if FILTER_ORDER in order.detail:
         return f"order {order.detail[FILTER_ORDER]}"
     before = "" if order.before is None else f" enqueued before {order.before.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class ScheduleKey(StrEnum):
-    """What stands under a key: its first part."""
+    """The kind of record that stands under a key: the key's first part."""
 
     SCHEDULE = "schedule"
     FIRED = "fired"
@@ -24,7 +24,7 @@ class ScheduleKey(StrEnum):
 
 
 def parse_key(key: bytes | None) -> tuple[str, str]:
-    """What stands under a key, and of which schedule or queue; neither may be one that is known.
+    """The kind of record that stands under a key, and its schedule or queue; neither may be one that is known.
 
     >>> parse_key(b"fired/nightly-report")
     ('fired', 'nightly-report')

@@ -1,0 +1,31 @@
+"""Docstrings name what they document: a reader who meets one alone, as in a tooltip, finds the noun in it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+ROOMS: Final = ("schemas", "topology", "databases", "producers", "consumers", "operations", "testing")
+WITHOUT_NOUN: Final = re.compile(r"\s*(What|Whoever|Its|Those|The same|In a word|End that|As above)\b")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_docstring_begins_without_a_noun(room: str) -> None:
+    """Begin with the component, or with the verb that states its effect: "The retry policy", not "Its policy"."""
+    paths = sorted((ROOT / room).rglob("*.py"))
+    found = [f"{path.relative_to(ROOT)}:{line}: {text}" for path in paths for line, text in _docstrings(path)]
+    assert found
+    assert not [place for place in found if WITHOUT_NOUN.match(place.split(": ", 1)[1])]
+
+
+def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    """Each text that stands alone as a statement, also behind an attribute: its line, and its own first line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value.strip().partition("\n")[0]
