@@ -88,4 +88,4 @@ class StatusWriter:
 
 def _quiet(cluster: ClusterSettings, client_id: str) -> Outage:
     """The worker's own clients report an outage."""
-    return Outage(cluster.bootstrap_servers, f"client {client_id}", "the worker says it later", logging.DEBUG)
+    return Outage(cluster.bootstrap_servers, f"client {client_id}", "the worker writes its status later", logging.DEBUG)

@@ -6,7 +6,7 @@
 A chunk has 65,536 offsets (`records/offset_set.py`), of which the first ones were known when it was written; the bitmap
 has a bit for each of these, set where it is incomplete. So a record has at most 8.3 KB. The epoch is that of the
 assignment which writes it: no other writes records with the same key, so none replaces what another has written. A
-record without a value says that its chunk is no longer needed. Pure.
+record without a value deletes its chunk. Pure.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class SpilledChunks:
     """The chunks of one assignment; owned by the poll thread, without I/O.
 
     Attributes:
-        epoch: what tells its chunks from those of every other assignment, also of other workers.
+        epoch: distinguishes its chunks from those of all other assignments, also of other workers.
         next_at_s: when the next ones may be written.
     """
 

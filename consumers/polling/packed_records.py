@@ -51,7 +51,7 @@ class _PackedMessage:
         """Of the record.
 
         Raises:
-            SystemError: they cannot be read, as the client says it.
+            SystemError: the client cannot read them.
         """
         if self._headers is None:
             raise SystemError("the headers of the record cannot be read")

@@ -149,7 +149,7 @@ def _scheduled_id(message: Message) -> str | None:
 
 
 def is_complete(offset: int, committed_offset: int, metadata: str | None) -> bool:
-    """Whether a commit says so of an offset. Pure.
+    """Whether an offset is complete by a commit. Pure.
 
     Where its runs are on the progress topic, thousands of jobs wait; the offset then counts as incomplete, until the
     commit passes it.

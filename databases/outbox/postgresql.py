@@ -171,7 +171,7 @@ class PostgresqlOutbox(SqlOutbox):
         return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
 
     def stay_awake(self) -> None:
-        """Note that there are rows: look again soon, and tell writers that they need not notify."""
+        """Note that there are rows: look again soon, and release the lock, so that writers need not notify."""
         self._awake_until_s = time.monotonic() + AWAKE_S
         if self._sleeps:
             self._sleeps = False

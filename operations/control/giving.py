@@ -125,7 +125,7 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
 
 
 def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
-    """Give an order that lifts another one, as `give` does; say so where there is none to lift, as after a slip."""
+    """Give an order that lifts another one, as `give` does; print a hint where there is none to lift."""
     from ...producers.control.standing import read_standing_orders
     from ...topology.wire.orders import order_key
 

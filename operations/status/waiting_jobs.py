@@ -121,7 +121,7 @@ def _behind(span: Span, place: TopicPartition) -> Span:
 
 
 def _complete_in(span: Span, place: TopicPartition | None) -> Callable[[int], bool]:
-    """Whether a record of a span is complete, as far as the commit says it."""
+    """Whether a record of a span is complete by the commit."""
     state = None if place is None else CommitMetadata.decode(place.metadata, place.offset)
     if state is None or state.spilled_at is not None:
         return lambda _offset: False

@@ -62,7 +62,7 @@ class JobRecord:
 
     @property
     def enqueued_at(self) -> datetime:
-        """When its producer says that it was enqueued, of a copy as well; else the record's own time."""
+        """When the job was enqueued, by its producer's clock, of a copy as well; else the record's own time."""
         try:
             return min(self.at, wire.parse_instant(self.headers[wire.TIME]))
         except (KeyError, ValueError):

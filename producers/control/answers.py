@@ -23,11 +23,11 @@ class HeardStatus:
     heard_at_s: float
 
     def silent_s(self, now_s: float) -> float:
-        """For how long it has said nothing."""
+        """How old its last status is, in seconds."""
         return max(0.0, now_s - self.heard_at_s)
 
     def is_living(self, now_s: float) -> bool:
-        """Whether it counts: it has not said that it is gone, and was heard of late."""
+        """Whether the worker counts: its last status is not `gone`, and not too old."""
         return self.status.state != WorkerState.GONE and self.silent_s(now_s) <= LIVING_S
 
 
@@ -37,7 +37,7 @@ class Answer:
 
     Attributes:
         is_taken: whether it holds to the order; or cannot, where it is not `is_understood`.
-        silent_s: for how long the worker has said nothing.
+        silent_s: how old the worker's last status is.
         inspection: JSON: what the worker was doing when it took an order to inspect; empty otherwise.
     """
 

@@ -12,7 +12,7 @@ from ...topology.declaration.timing import Cron
 from .templates import Template
 
 _BOOKKEEPING: Final = ("version", "since", "is_paused", "operator", "host", "at", "reason", "detail")
-"""Fields that say who made the schedule, and when, and not what it does."""
+"""Fields about who made the schedule, and when; they change nothing that it does."""
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 

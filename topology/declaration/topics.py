@@ -154,7 +154,7 @@ def _kept_for(retention: timedelta) -> dict[str, str]:
 
 
 def _control_configs() -> dict[str, str]:
-    """Orders stand until they are lifted, however long that is. The brokers' clock tells when each was given."""
+    """Orders stand until they are lifted, however long that is. The brokers' clock gives each its time."""
     return {
         "cleanup.policy": "compact",
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
@@ -166,7 +166,7 @@ def _control_configs() -> dict[str, str]:
 
 
 def _workers_configs() -> dict[str, str]:
-    """The last status of each worker. The brokers' clock tells how long it has been silent."""
+    """The last status of each worker. How long a worker has been silent is measured by the brokers' clock."""
     return {
         "cleanup.policy": "compact,delete",
         "retention.ms": str(milliseconds(WORKERS_RETENTION)),

@@ -17,6 +17,7 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.operations.cli import AppContext, main
 from stoker.operations.cli.exit_codes import MEANINGS, ExitCode
 from stoker.operations.cli.failures import EXPECTED, as_failure
+from stoker.operations.cli.parameters import FromNow
 from stoker.operations.cli.root import COMMANDS, LazyRoot
 from stoker.operations.cli.variables import variables_of
 from stoker.topology import ClusterSettings
@@ -150,6 +151,19 @@ def test_help_shows_an_example_and_the_exit_codes(path: str) -> None:
     shown = CliRunner().invoke(main, [*path.split(), "--help"]).output
     assert "Example" in shown
     assert "Exit codes" in shown
+
+
+@pytest.mark.parametrize("path", ["enqueue", "control reschedule"])
+def test_at_takes_an_instant_or_a_length_of_time_in_each_command(path: str) -> None:
+    """A person who knows the option of one command can use that of the other."""
+    command, context = main, click.Context(main)
+    for name in path.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(context, name)
+        assert found is not None
+        command = found  # type: ignore[assignment]  # a group until the last name
+    (option,) = [found for found in command.params if found.name == "at"]
+    assert isinstance(option.type, FromNow)
 
 
 def test_a_mistyped_command_is_answered_with_near_ones() -> None:
