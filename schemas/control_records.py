@@ -99,7 +99,8 @@ class WorkerStatus:
         state: one of `WorkerState`, or another one of a newer Stoker.
         control_offset: the worker has taken all orders of the control topic below it.
         control_age_s: for how long the worker does not know whether there are more.
-        not_understood: how many standing orders it does not understand; `not_understood_ids` has the latest of them.
+        not_understood: how many standing orders it does not understand; `not_understood_ids` has the latest of them,
+            each by its id, or by its place (see `unread_order`) where the worker cannot even read that.
         inspection: JSON: the answer to an order to inspect; empty otherwise.
         detail: `ended`, JSON: {id of an order to cancel: how many jobs it has ended in this process}.
     """
@@ -132,6 +133,15 @@ class WorkerStatus:
 
 MOST_IDS: Final = 100
 """So many ids of orders that it does not understand a worker lists."""
+
+
+def unread_order(offset: int) -> str:
+    """What stands for the id of an order that cannot be read, as a newer schema has written it.
+
+    >>> unread_order(7)
+    '@7'
+    """
+    return f"@{offset}"
 
 
 def encode_order(order: ControlOrder) -> bytes:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema, wire_text
-from ...schemas.control_records import MOST_IDS, ControlOrder, decode_order
+from ...schemas.control_records import MOST_IDS, ControlOrder, decode_order, unread_order
 from ...topology.wire.orders import verb_of
 from .. import log_keys
 from .order_takers import OrderTaker
 
 _LOGGER = logging.getLogger("stoker.control")
+
+MOST_LOGGED: Final = 20
+"""Of so many orders that are not understood at a time each is logged: a newer Stoker may have given a great many."""
 
 
 class Orders:
@@ -53,8 +57,8 @@ class Orders:
 
     @property
     def latest_not_understood(self) -> tuple[str, ...]:
-        """The ids of the latest orders that are not understood, so far as they have one."""
-        return tuple(filter(None, list(self.not_understood.values())[-MOST_IDS:]))
+        """The ids of the latest orders that are not understood, or what stands for them."""
+        return tuple(list(self.not_understood.values())[-MOST_IDS:])
 
     def carry_out(self) -> None:
         """Do what is left to do of the orders taken so far, and let go of those that are over."""
@@ -85,11 +89,8 @@ class Orders:
     def _take(self, key: bytes, order: ControlOrder) -> None:
         taker = self._by_verb.get(order.verb)
         if taker is None:
-            _LOGGER.warning(
-                "the worker does not understand the order to %s (%s) by %s; a newer version of Stoker does",
-                order.verb, wire_text(key), order.operator, extra={log_keys.ORDER: order.order_id},
-            )  # fmt: skip
-            self.not_understood[key] = order.order_id
+            why = f"to {order.verb}, by {order.operator}; a newer version of Stoker understands it"
+            self._count_strange(key, order.order_id, why)
             return
         taker.take(key, order, is_new=not self._is_rereading)
 
@@ -99,12 +100,20 @@ class Orders:
             taker.lift(key)
 
     def _note_strange(self, key: bytes, message: Message, why: str) -> None:
-        self.not_understood[key] = _order_id_of(message)
-        _LOGGER.warning(
-            "the worker does not understand the order %s at offset %s of %s: %s",
-            wire_text(key), message.offset(), message.topic(), why,
-            extra={log_keys.ORDER: self.not_understood[key]},
-        )  # fmt: skip
+        self._count_strange(key, _order_id_of(message), f"at offset {message.offset()} of {message.topic()}: {why}")
+
+    def _count_strange(self, key: bytes, order_id: str, why: str) -> None:
+        self.not_understood[key] = order_id
+        count = len(self.not_understood)
+        if count <= MOST_LOGGED:
+            _LOGGER.warning(
+                "the worker does not understand the order %s %s", wire_text(key), why, extra={log_keys.ORDER: order_id}
+            )
+        elif count == MOST_LOGGED + 1:
+            _LOGGER.warning(
+                "the worker does not understand %d orders; further ones are counted in its status, and not logged",
+                count, extra={log_keys.COUNT: count},
+            )  # fmt: skip
 
 
 def _bytes_of(key: bytes | str | None) -> bytes:
@@ -112,8 +121,8 @@ def _bytes_of(key: bytes | str | None) -> bytes:
 
 
 def _order_id_of(message: Message) -> str:
-    """The id of an order, if it can be read."""
+    """The id of an order; if it cannot be read, what stands for it in answers."""
     try:
         return decode_order(message.value()).order_id
     except (Undecodable, UnknownSchema):
-        return ""
+        return unread_order(message.offset() or 0)

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Message
 
 from stoker.consumers.control.order_takers import StandingOrders
-from stoker.consumers.control.orders import Orders
+from stoker.consumers.control.orders import MOST_LOGGED, Orders
 from stoker.consumers.control.pause_orders import PauseOrders, pause_of
 from stoker.consumers.control.process import WorkerProcess
 from stoker.consumers.control.worker_orders import OnceOrders, QuietOrders
@@ -18,7 +18,7 @@ from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.reschedules import Reschedules
-from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.schemas.control_records import MOST_IDS, ControlOrder, encode_order
 from stoker.topology.wire.orders import Verb, order_key
 
 NOW = datetime(2013, 1, 31, 12, tzinfo=UTC)
@@ -187,8 +187,8 @@ NEWER = b"\xc3\x01" + b"\x01" * 8 + b"what a newer schema has"
     ("value", "ids"),
     [
         pytest.param(encode_order(order("dance", order_id="7")), ("7",), id="unknown verb"),
-        pytest.param(NEWER, (), id="newer schema"),
-        pytest.param(b"garbage", (), id="no order at all"),
+        pytest.param(NEWER, ("@0",), id="newer schema"),
+        pytest.param(b"garbage", ("@0",), id="no order at all"),
     ],
 )
 def test_an_order_that_is_not_understood_is_counted_and_passed_over(value: bytes, ids: tuple[str, ...]) -> None:
@@ -199,6 +199,18 @@ def test_an_order_that_is_not_understood_is_counted_and_passed_over(value: bytes
     assert scene.orders.latest_not_understood == ids
     scene.take(message(b"dance/all", None))
     assert not scene.orders.not_understood
+
+
+def test_a_great_many_orders_that_are_not_understood_do_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """As where a newer Stoker has cancelled a hundred thousand jobs: they are counted, and the latest are named."""
+    scene = Scene()
+    scene.take(*(message(b"cancel/job/%d" % number, NEWER, number) for number in range(1_000)), given(FIRST))
+    assert len(scene.orders.not_understood) == 1_000
+    assert scene.orders.latest_not_understood[-1] == "@999"
+    assert len(scene.orders.latest_not_understood) == MOST_IDS
+    assert len(caplog.records) == MOST_LOGGED + 1
+    assert "does not understand 21 orders; further ones are counted" in caplog.text
+    assert scene.taker.standing == [FIRST]
 
 
 @pytest.mark.expected_errors("could not carry out the order")
