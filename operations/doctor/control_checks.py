@@ -100,7 +100,8 @@ def _of_worker(one: HeardStatus) -> Iterator[Finding]:
         observed = f"worker {status.id} knows the orders of {status.control_age_s:.0f} s ago, and no later ones"
         yield broken(PROMISE, CLUSTER, observed, "see in its log why it cannot read the control topic")
     if status.not_understood:
-        observed = f"worker {status.id} does not understand {status.not_understood} orders that stand"
+        orders = "1 order that stands" if status.not_understood == 1 else f"{status.not_understood} orders that stand"
+        observed = f"worker {status.id} does not understand {orders}"
         yield broken(PROMISE, CLUSTER, observed, "start it with the version of Stoker that has given them")
 
 

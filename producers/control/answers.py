@@ -9,7 +9,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import Undecodable, UnknownSchema
-from ...schemas.control_records import WorkerState, WorkerStatus, decode_status
+from ...schemas.control_records import WorkerState, WorkerStatus, decode_status, unread_order
 
 LIVING_S: Final = 60.0
 """A worker that was silent for longer does not count as living; it writes its status every 5 s."""
@@ -52,9 +52,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The answers of the living workers to an order."""
+    """The answers of the living workers to an order.
+
+    Attributes:
+        ended: how many jobs an order to cancel has ended, by the last statuses of all workers that were heard since.
+    """
 
     answers: tuple[Answer, ...]
+    ended: int = 0
 
     @property
     def is_taken_by_all(self) -> bool:
@@ -98,6 +103,7 @@ class StatusBook:
 
     def answers(self, order_id: str, offset: int, now_s: float) -> Answers:
         """Read the answers of the living workers to the order at this offset of the control topic."""
+        names = {order_id, unread_order(offset)}
         living = [(process, heard) for process, heard in self._heard.items() if heard.is_living(now_s)]
         return Answers(
             answers=tuple(
@@ -105,13 +111,14 @@ class StatusBook:
                     worker=heard.status.id,
                     host=heard.status.host,
                     is_taken=heard.status.control_offset > offset,
-                    is_understood=order_id not in heard.status.not_understood_ids,
+                    is_understood=names.isdisjoint(heard.status.not_understood_ids),
                     silent_s=heard.silent_s(now_s),
                     state=heard.status.state,
                     inspection=self._inspection(process, offset),
                 )
                 for process, heard in living
-            )
+            ),
+            ended=sum(heard.status.ended.get(order_id, 0) for heard in self._heard.values()),
         )
 
     def _inspection(self, process: tuple[str, str, int], offset: int) -> str:

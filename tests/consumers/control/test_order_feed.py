@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stoker.consumers.control.cancel_orders import CancelOrders
+from stoker.consumers.control.forgetting import Forgetter
 from stoker.consumers.control.order_feed import OrderFeed
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.records.cancels import Cancels, name_of_job
 from stoker.producers.control.log_reader import LogReader
 from stoker.schemas.control_records import ControlOrder, encode_order
+from stoker.topology import ClusterSettings
 from stoker.topology.wire.orders import Verb, order_key
+
+ANN: Any = {"operator": "ann", "host": "web-1", "at": datetime(2013, 1, 31, tzinfo=UTC)}
 
 
 @dataclass
@@ -54,11 +62,20 @@ class Log:
 
     def give(self, queue: str, *, lifts: bool = False) -> None:
         """Append an order, and the marker of its transaction."""
-        at = datetime(2013, 1, 31, tzinfo=UTC)
-        one = ControlOrder(order_id=queue, verb=Verb.PAUSE, queue=queue, operator="ann", host="web-1", at=at)
+        self.append(ControlOrder(order_id=queue, verb=Verb.PAUSE, queue=queue, **ANN), lifts=lifts)
+
+    def append(self, one: ControlOrder, *, lifts: bool = False) -> None:
+        """Append an order, or what lifts it."""
         value = None if lifts else encode_order(one)
         self.records.append(Record(order_key(one).encode(), value, self.end))
         self.end += 2
+
+    def compact(self) -> None:
+        """Keep the last record of each key, what lifts one included, and all of the segment that is written."""
+        *closed, written = self.records or [Record(b"", b"", -1)]
+        last = {record.key_: record for record in closed}
+        self.records = [record for record in closed if last[record.key_] is record]
+        self.records += [written] if written.offset_ >= 0 else []
 
     def start(self, offset: int) -> None:
         """As of a reader."""
@@ -183,3 +200,61 @@ def test_after_a_day_without_the_topic_all_orders_are_read_again() -> None:
     scene.feed.ask()
     scene.read()
     assert scene.paused == ["calls"]
+
+
+def test_a_worker_that_is_behind_says_for_how_long() -> None:
+    """It takes one order after the other, and does not know what else there is."""
+    scene = Scene()
+    scene.read(1)
+    for _ in range(3):
+        scene.log.give("mails")
+    scene.now_s += 30
+    scene.read(3)
+    assert scene.feed.age_s == 30
+    scene.read(1)
+    assert scene.feed.age_s == 0
+
+
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["cancel", "lift"]), st.sampled_from("abcd")),
+    st.tuples(st.sampled_from(["compact", "read", "back", "start"]), st.just("")),
+)
+
+
+@given(st.lists(STEPS, max_size=60))
+def test_a_log_that_is_compacted_leaves_a_worker_with_what_stands(steps: list[tuple[str, str]]) -> None:
+    """Whenever it is away or behind, and whenever it starts; a worker that never missed a record knows the same."""
+    log, standing = Log(), set[str]()
+    cancels = {"steady": Cancels(), "other": Cancels()}
+    feeds = {name: feed_of(log, found) for name, found in cancels.items()}
+    for step, job_id in [*steps, ("back", "")]:
+        one = ControlOrder(order_id="1", verb=Verb.CANCEL, job_id=job_id, **ANN)
+        match step:
+            case "cancel" | "lift":
+                log.append(one, lifts=step == "lift")
+                (standing.add if step == "cancel" else standing.discard)(job_id)
+                read_on(log, feeds["steady"])
+            case "compact":
+                log.compact()
+            case "start":
+                cancels["other"] = Cancels()
+                feeds["other"] = feed_of(log, cancels["other"])
+            case "read" | "back":
+                read_on(log, feeds["other"], 2 if step == "read" else 200)
+    names = {name_of_job(job_id.encode()) for job_id in standing}
+    assert [found.job_names for found in cancels.values()] == [names, names]
+
+
+def feed_of(log: Log, cancels: Cancels) -> OrderFeed:
+    """A worker's, which reads the log by itself."""
+    forgetter = Forgetter(ClusterSettings(bootstrap_servers="localhost:1"), "shop.control", "w1")
+    orders = Orders([CancelOrders(cancels, lambda _aside_too: 0, forgetter)])
+    return OrderFeed(cast(LogReader, replace(log, records=[], next_at=0, position=0)), orders)
+
+
+def read_on(log: Log, feed: OrderFeed, times: int = 200) -> None:
+    """Let a worker read what the log has by now."""
+    reader = cast(Log, feed._reader)
+    reader.records, reader.end = log.records, log.end
+    for _ in range(times):
+        feed.take(0.0)

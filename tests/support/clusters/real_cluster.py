@@ -11,11 +11,7 @@ from typing import cast
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without saying so
     AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
     NewTopic,
-    ResourceType,
 )
 
 from stoker.consumers.kafka.clients import consumer_config, lone_producer, make_reader
@@ -25,6 +21,7 @@ from stoker.topology import ClusterSettings, Queue
 from stoker.topology.cluster.settings import Option
 from support.clusters.cluster import NO_OPTIONS, OPENER, Client, Shares, Writer, at, read_all
 from support.kafka.brokers import wait_coordinated
+from support.kafka.compaction import busy_cleaner
 from support.scenes.worker import declare_queue, shorten_session
 from support.waiting import wait_until
 
@@ -109,18 +106,8 @@ class RealCluster:
         """Have the log cleaner look at once; it leaves alone the segment that is written, so another is opened."""
         self._producer.produce(topic, b"", OPENER, partition=0, timestamp=int(time.time() * 1_000) + 1_000)
         assert self._producer.flush(20) == 0
-        (broker,) = list(self._admin.list_topics(timeout=10).brokers)[:1]
-        self._set_cleaner_pause(broker, "100", AlterConfigOpType.SET)
-        try:
+        with busy_cleaner(self._admin):
             wait_until(lambda: not self._has_repeated_keys(topic), COMPACTED_WITHIN_S, "the log to be compacted")
-        finally:
-            self._set_cleaner_pause(broker, "100", AlterConfigOpType.DELETE)
-
-    def _set_cleaner_pause(self, broker: int, pause_ms: str, operation: AlterConfigOpType) -> None:
-        entry = ConfigEntry("log.cleaner.backoff.ms", pause_ms, incremental_operation=operation)
-        resource = ConfigResource(ResourceType.BROKER, str(broker), incremental_configs=[entry])
-        (done,) = self._admin.incremental_alter_configs([resource]).values()
-        done.result(20)
 
     def _has_repeated_keys(self, topic: str) -> bool:
         keys = [seen.key for seen in read_all(self, topic) if not seen.is_end]
