@@ -293,6 +293,18 @@ class Calendar:
             wanted.setdefault(assignment, []).extend(offsets)
         return wanted
 
+    def known_offsets(self) -> Wanted:
+        """The records that are known by their offsets alone: {assignment: offsets in the order of the log}."""
+        return self._known.by_assignment()
+
+    def take_known(self, records: Collection[Record]) -> list[Record]:
+        """Take records out before they are due; gives those that were known by their offsets until now."""
+        wanted: dict[Assignment, set[int]] = {}
+        for record in records:
+            wanted.setdefault(record.assignment, set()).add(record.offset)
+        taken = {assignment: self._known.remove_all(assignment, offsets) for assignment, offsets in wanted.items()}
+        return [record for record in records if record.offset in taken[record.assignment]]
+
     @property
     def is_pressed(self) -> bool:
         """Whether records that are being read again may be due soon, or are."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from confluent_kafka import Message
 
-from ..records.assignment import Assignment
+from ..records.assignment import Assignment, Place
 from ..records.cancels import NO_CANCELS, Cancels
 from ..records.record import Record
-from .calendar import Calendar
+from .calendar import Calendar, Wanted
+from .delay_sweep import DelaySweep
 
 LOOKED_AT: Final = 1_000
 """Records in a turn of the poll thread; some 6 ms."""
@@ -18,26 +20,58 @@ LOOKED_AT: Final = 1_000
 class CancelledDelays:
     """Looks at the records that come, and with each new cancel at those that the calendar has in memory.
 
-    What the calendar knows by its offset alone ends when it is due. Owned by the poll thread. Falsy where there is
-    nothing to look at.
+    What the calendar knows by its offset alone is looked at for filters, of which each may mean all of it. Jobs that
+    are cancelled by their ids end when they come into memory: to read a million records for one would cost too much.
+    Owned by the poll thread. Falsy where there is nothing to look at.
     """
 
     def __init__(self, calendar: Calendar, cancels: Cancels = NO_CANCELS, queue: str = "") -> None:
         self._calendar, self._cancels, self._queue = calendar, cancels, queue
-        self._seen = 0
+        self._seen = self._filters_seen = 0
         self._seconds: list[int] = []
+        self._sweep = DelaySweep(calendar, self._is_cancelled)
 
     def __bool__(self) -> bool:
-        return bool(self._seconds) or self._seen != self._cancels.begun
+        return bool(self._seconds) or self._seen != self._cancels.begun or bool(self._sweep)
 
     def has(self, message: Message, assignment: Assignment) -> bool:
         """Whether a delayed record that comes is not to wait."""
         return self._cancels.stands and self._cancels.has(Record(message, assignment), self._queue)
 
+    def looks_at(self, assignment: Assignment, message: Message) -> bool:
+        """Look at a record that was read again, where that was wanted here; perhaps it was wanted elsewhere as well."""
+        return bool(self._sweep) and self._sweep.note_read(assignment, message)
+
+    def takes(self, assignment: Assignment, message: Message) -> bool:
+        """Whether a record that was read again for the calendar is not to wait there any more."""
+        if not (assignment.source.is_delayed and self.has(message, assignment)):
+            return False
+        return self._calendar.note_gone(assignment, message.offset() or 0)
+
+    def note_gone(self, gone: Iterable[Place]) -> None:
+        """Note that records cannot be read again."""
+        if self._sweep:
+            for place in gone:
+                self._sweep.note_gone(*place)
+
+    def take_wanted(self) -> Wanted:
+        """The records that are to be read again now, to be looked at."""
+        return self._sweep.take_wanted() if self._sweep else {}
+
     def turn(self, most: int) -> list[Record]:
         """Look at some; gives those that are not to wait any more, so many at the most."""
-        if not self._seconds:
-            self._seen, self._seconds = self._cancels.begun, self._calendar.seconds
+        if not self._seconds and self._seen != self._cancels.begun:
+            self._begin()
+        found = self._turn_in_memory(most)
+        return found + self._sweep.take_found(most - len(found)) if self._sweep else found
+
+    def _begin(self) -> None:
+        self._seen, self._seconds = self._cancels.begun, self._calendar.seconds
+        if self._filters_seen != self._cancels.filters_begun:
+            self._filters_seen = self._cancels.filters_begun
+            self._sweep.begin()
+
+    def _turn_in_memory(self, most: int) -> list[Record]:
         found: list[Record] = []
         looked_at = 0
         while self._seconds and looked_at < LOOKED_AT and len(found) < most:

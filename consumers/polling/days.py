@@ -75,6 +75,24 @@ class Days:
         for numbers in self._spans.values():
             yield from numbers.get(assignment, ())
 
+    def arrays(self) -> Iterator[tuple[Assignment, array[int]]]:
+        """All numbers, those of one span and assignment together."""
+        for numbers in self._spans.values():
+            yield from numbers.items()
+
+    def remove_all(self, assignment: Assignment, offsets: Collection[int]) -> set[int]:
+        """Take the numbers of these offsets out; gives those that were there."""
+        removed: set[int] = set()
+        for numbers in self._spans.values():
+            found = {number & OFFSET_MASK for number in numbers.get(assignment, ())}.intersection(offsets)
+            if found:
+                left = array("Q", [number for number in numbers[assignment] if number & OFFSET_MASK not in found])
+                numbers[assignment] = left
+                removed |= found
+                if not left:
+                    del numbers[assignment]
+        return removed
+
     def remove(self, assignment: Assignment, offset: int) -> bool:
         """Take the number of one offset out; False where there is none."""
         for numbers in self._spans.values():
@@ -151,6 +169,20 @@ class KnownOffsets:
             return False
         self._count -= 1
         return True
+
+    def remove_all(self, assignment: Assignment, offsets: Collection[int]) -> set[int]:
+        """Take these out; gives those that were known. It looks at all of their assignment."""
+        removed = self._near.remove_all(assignment, offsets) | self._far.remove_all(assignment, offsets)
+        self._count -= len(removed)
+        return removed
+
+    def by_assignment(self) -> dict[Assignment, list[int]]:
+        """All of them, in the order of the log."""
+        arrays: dict[Assignment, list[array[int]]] = {}
+        for days in (self._near, self._far):
+            for assignment, numbers in days.arrays():
+                arrays.setdefault(assignment, []).append(numbers)
+        return {a: sorted(number & OFFSET_MASK for numbers in some for number in numbers) for a, some in arrays.items()}
 
     def __iter__(self) -> Iterator[tuple[Assignment, int]]:
         """All of them, in no order."""

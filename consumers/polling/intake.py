@@ -152,17 +152,35 @@ class Intake:
             self._rereader.want(assignment, offsets)
         for assignment, offsets in self._calendar.take_wanted().items():
             self._rereader.want(assignment, offsets)
+        for assignment, offsets in self._cancelled.take_wanted().items():
+            self._rereader.want(assignment, offsets)
         if not self._rereader.is_busy:
             return
         reread = self._rereader.turn(PRESSED_READS if self._calendar.is_pressed else READS_A_TURN)
         self._carrier.take_reread(reread.found)
-        wanted = [(a, message) for a, message in reread.found if not self._is_delayed(a, message)]
-        records = [Record(message, assignment) for assignment, message in wanted]
-        if records:
-            self._count_in(records)
-            self._backpressure.end(lanes.readd(records))
+        self._take_reread(reread.found)
         if reread.gone:
             self._note_gone(reread.gone)
+
+    def _take_reread(self, found: list[tuple[Assignment, Message]]) -> None:
+        """Give what was read again to those who wanted it: to the calendar, and all else to the lanes."""
+        cancelled: list[Record] = []
+        wanted: list[Record] = []
+        looked_at: list[Record] = []
+        for assignment, message in found:
+            is_looked_at = self._cancelled.looks_at(assignment, message)
+            if self._cancelled.takes(assignment, message):
+                cancelled.append(Record(message, assignment))
+            elif not self._is_delayed(assignment, message):
+                (looked_at if is_looked_at else wanted).append(Record(message, assignment))
+        self._start(cancelled)
+        if wanted:
+            self._count_in(wanted)
+        if looked_at:
+            self._backpressure.begin(looked_at)
+            wanted += looked_at  # by now a lane may want one of them, too
+        if wanted:
+            self._backpressure.end(self._dispatch.lanes.readd(wanted))
 
     def _move_lanes(self) -> None:
         """Move lanes out of memory that gates hold back, or whose records are old, and take others back."""
@@ -187,6 +205,7 @@ class Intake:
 
     def _note_gone(self, gone: list[Place]) -> None:
         self._carrier.note_gone(gone)
+        self._cancelled.note_gone(gone)
         lost = {place for place in gone if self._calendar.note_gone(*place)}
         lost |= self._dispatch.lanes.note_gone(gone)
         for assignment, offset in lost:

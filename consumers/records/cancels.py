@@ -27,11 +27,11 @@ class Cancels:
 
     Attributes:
         stands: whether there is any; the only thing that a job costs while there is none.
-        begun: how many have begun since the start of the process.
+        begun: how many have begun since the start of the process; `filters_begun` of them are for what filters take.
         ended: {id of an order: how many jobs it has ended since then}, of the latest orders.
     """
 
-    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "begun", "ended", "stands")
+    __slots__ = ("_ended", "_filters", "_jobs", "_lock", "_shared", "begun", "ended", "filters_begun", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class Cancels:
         self._shared: WeakValueDictionary[tuple[Cancellation, float], Standing] = WeakValueDictionary()
         self._ended: deque[str] = deque()
         self.stands = False
-        self.begun = 0
+        self.begun = self.filters_begun = 0
         self.ended: dict[str, int] = {}
 
     def __len__(self) -> int:
@@ -69,6 +69,7 @@ class Cancels:
         """Cancel all jobs that a filter takes."""
         with self._lock:
             self._filters.begin(order_id, wanted, self._standing(cancellation, until_at_s))
+            self.filters_begun += 1
             self._note_begun()
 
     def end_filter(self, order_id: str) -> None:

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from stoker.consumers.polling.calendar import Calendar
 from stoker.consumers.polling.cancelled_delays import CancelledDelays
+from stoker.consumers.polling.delay_sweep import DelaySweep
 from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.record import Record
@@ -298,6 +300,81 @@ def test_cancelled_records_are_taken_out_before_they_are_due() -> None:
     assert cancelled.has(log.messages[0], log.place)
     cancels.end_job("job")
     assert not cancelled.has(log.messages[0], log.place)
+
+
+@given(
+    st.lists(st.integers(0, 20_000), max_size=60),
+    st.integers(1, 20),
+    st.sets(st.integers(0, 59)),
+    st.lists(st.sampled_from(["sweep", "gone", "time", "begin"]), max_size=20),
+)
+def test_cancelled_records_are_found_also_where_they_are_known_by_their_offsets(
+    due_s: list[int], records: int, cancelled: set[int], steps: list[str]
+) -> None:
+    """Each record comes out once, whatever happens meanwhile; those that are cancelled before they are due."""
+    log = Log(budget_bytes=records * RECORD_BYTES)
+    log.write(*due_s)
+    known = {offset for offsets in log.calendar.known_offsets().values() for offset in offsets}
+    sweep = DelaySweep(log.calendar, lambda record: record.offset in cancelled)
+    sweep.begin()
+    came: list[Record] = []
+    now_s = 0.0
+    for step in [*steps, *["sweep"] * 100]:
+        match step:
+            case "begin":
+                sweep.begin()
+            case "time":
+                now_s += 700
+                log.read_again()
+                came += log.calendar.pop_due(NOW_S + now_s, 100)
+            case "gone":
+                for assignment, wanted in sweep.take_wanted().items():
+                    assert all(sweep.note_gone(assignment, offset) for offset in wanted)
+            case "sweep":
+                for assignment, wanted in sweep.take_wanted().items():
+                    assert all(sweep.note_read(assignment, log.messages[offset]) for offset in wanted)
+                came += sweep.take_found(3)
+    assert not sweep
+    if not steps:
+        assert set(offsets(came)) == known & cancelled
+    came += [record for _, record in log.run(21_000, 350)]
+    assert sorted(offsets(came)) == list(range(len(due_s)))
+    assert (len(log.calendar), log.calendar.in_memory) == (0, 0)
+
+
+def test_a_sweep_lets_go_of_a_partition_that_goes_away() -> None:
+    """Also of what was found in it and is not taken yet."""
+    log = Log(budget_bytes=2 * RECORD_BYTES)
+    log.write(*range(100, 200))
+    sweep = DelaySweep(log.calendar, lambda record: record.offset > 50)
+    sweep.begin()
+    ((assignment, wanted),) = sweep.take_wanted().items()
+    for offset in wanted[:-1]:
+        sweep.note_read(assignment, log.messages[offset])
+    assert len(sweep.take_found(1)) == 1
+    assignment.leave()
+    log.calendar.drop([assignment])
+    assert sweep.take_found(100) == []
+    assert not sweep
+
+
+def test_a_filter_looks_at_what_is_known_by_its_offset_and_a_cancel_by_id_does_not() -> None:
+    """Which ends when it comes into memory: it is looked at there."""
+    log, cancels = Log(budget_bytes=2 * RECORD_BYTES), Cancels()
+    cancelled = CancelledDelays(log.calendar, cancels, "q")
+    log.write(*range(100, 200))
+    by = Cancellation(operator="ann")
+    cancels.begin_job("other", by)
+    while cancelled:
+        assert (cancelled.turn(10), cancelled.take_wanted()) == ([], {})
+    cancels.begin_filter("1", CancelFilter(queue="q", key=b"k"), by)
+    found: list[Record] = []
+    while cancelled:
+        for assignment, wanted in cancelled.take_wanted().items():
+            assert all(cancelled.looks_at(assignment, log.messages[offset]) for offset in wanted)
+        found += cancelled.turn(10)
+    assert sorted(offsets(found)) == list(range(100))
+    assert len(log.calendar) == 0
 
 
 def test_others_stay_where_some_are_taken_out() -> None:
