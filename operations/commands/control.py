@@ -12,11 +12,13 @@ import click
 from ..cli.app import AppContext, pass_app
 from ..cli.output import echo_line, print_json_line, print_table
 from ..cli.parameters import INSTANT
+from ..control.block_command import block
 from ..control.cancel_commands import cancel, uncancel
 from ..control.order_commands import ABOUT_JOBS, add_commands
 from ..control.reschedule_command import reschedule
 from ..control.worker_commands import worker
 
+RECENT_S: Final = 3_600.0
 SHOWN_ORDERS: Final = 50
 """So many are shown to people unless they ask for more."""
 
@@ -34,6 +36,7 @@ def control() -> None:
 
 
 add_commands(control, ABOUT_JOBS)
+control.add_command(block)
 control.add_command(cancel)
 control.add_command(uncancel)
 control.add_command(reschedule)
@@ -76,14 +79,13 @@ def list_orders(app: AppContext, *, as_json: bool) -> None:
 def log(app: AppContext, *, since: datetime | None, limit: int | None, as_json: bool) -> None:
     """Show who ordered what, the latest last, and how many of the living workers have taken it.
 
-    ENDED is how many jobs an order to cancel has ended in the workers that run, since they started. The trail is kept
-    for 400 days. With --json, an order that names many jobs has a line for each.
+    ENDED is how many jobs an order to cancel has ended in the workers of the last hour, since they started. The trail
+    is kept for 400 days. With --json, an order that names many jobs has a line for each.
     """
-    from ...producers.control.answers import LIVING_S
     from ...producers.control.standing import as_given, read_given_orders, read_workers
     from ..control.order_log import LOG_TITLES, log_document, log_row
 
-    workers = read_workers(app.pipeline, app.cluster, time.time() - LIVING_S)
+    workers = read_workers(app.pipeline, app.cluster, time.time() - RECENT_S)
     given = read_given_orders(app.pipeline, app.cluster, None if since is None else since.timestamp())
     shown = deque(given if as_json else as_given(given), maxlen=limit or (None if as_json else SHOWN_ORDERS))
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -10,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.filter_options import stored_job_failures
 from ..cli.output import echo_line
 from ..cli.parameters import FromNow
-from ..cli.publishing import Printer, confirm, shown_reading, some
-from .giving import GIVING, NOTHING_LIFTED, Giving, described, give, giving_of, order_document, until_option, with_all
+from ..cli.publishing import Printer
+from .asking import ASKING, Asking, asking_of, show_meant
+from .giving import GIVING, NOTHING_LIFTED, Giving, give, giving_of, until_option, with_all, without_reason
+from .watching import watch_ended
 
 if TYPE_CHECKING:
     from ...producers.control import Control, OrderReceipt
     from ...schemas.control_records import ControlOrder
-    from ..status.waiting_jobs import WaitingJobs
 
 _IDS: Final = click.option(
     "--ids-from", type=click.File("r"), metavar="FILE", help="Read ids from this file too, one a line; - reads stdin."
@@ -36,10 +35,6 @@ _FILTERS: Final = (
     ),
 )
 _UNTIL: Final = until_option("in 30 days, or after the longest retention of a queue")
-_ASKING: Final = (
-    click.option("--dry-run", is_flag=True, help="Show the count, order nothing."),
-    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +64,7 @@ class _Wanted:
 
 @click.command(short_help="Let jobs end without running.")
 @click.argument("job_ids", nargs=-1, metavar="[JOB_ID]...")
-@with_all(_IDS, *_FILTERS, _UNTIL, *_ASKING, *GIVING)
+@with_all(_IDS, *_FILTERS, _UNTIL, *ASKING, *GIVING)
 @pass_app
 def cancel(
     app: AppContext,
@@ -78,8 +73,6 @@ def cancel(
     job_ids: tuple[str, ...],
     ids_from: TextIO | None,
     older_than: timedelta | datetime | None,
-    dry_run: bool,
-    yes: bool,
     **options: Any,
 ) -> None:
     """Let jobs end as cancelled: those of these ids, or those that a filter takes. By a filter it needs a --reason.
@@ -88,22 +81,26 @@ def cancel(
     up. None costs an attempt. An id is cancelled also before its job is enqueued. A filter takes what was enqueued
     before the order, and all that it names must hold; `block --discard` is for jobs that are still to come.
 
-    By a filter the command reads what waits, shows how many jobs the order means, and asks.
+    By a filter the command reads what waits, shows how many jobs the order means, and asks. With --watch it shows how
+    many of them have ended, until all have.
 
     \b
     Examples:
       stoker -A shop.jobs:pipeline control cancel 018f3a9e-7c1d --reason "ordered twice" --wait
       stoker -A shop.jobs:pipeline control cancel --ids-from ids.txt --wait
       stoker -A shop.jobs:pipeline control cancel --type send_mail --older-than 2h --dry-run
-      stoker -A shop.jobs:pipeline control cancel --tenant acme --reason "has left us" --yes
+      stoker -A shop.jobs:pipeline control cancel --tenant acme --reason "has left us" --yes --watch
     """
     giving = giving_of(options)
+    asking = asking_of(options, as_json=giving.as_json)
     named = (*job_ids, *_lines(ids_from))
     wanted = _Wanted(job_ids=named, target=options, older_than=older_than, giving=giving)
-    if dry_run:
-        _show(app, replace(wanted, giving=replace(giving, reason=giving.reason or "none, for a dry run")))
-    else:
-        give(app, giving, lambda control: _cancel(app, control, wanted, yes=yes))
+    if asking.dry_run:
+        _show(app, replace(wanted, giving=without_reason(giving)))
+        return
+    receipt = give(app, giving, lambda control: _cancel(app, control, wanted, asking))
+    if asking.watch:
+        watch_ended(receipt, asking.counted or len(named))
 
 
 @click.command(short_help="Lift cancels.")
@@ -150,12 +147,10 @@ def _lines(file: TextIO | None) -> list[str]:
     return [] if file is None else [word for line in file if (word := line.strip())]
 
 
-def _cancel(app: AppContext, control: Control, wanted: _Wanted, *, yes: bool) -> OrderReceipt:
+def _cancel(app: AppContext, control: Control, wanted: _Wanted, asking: Asking) -> OrderReceipt:
     orders = wanted.orders(app, control)
     if not wanted.job_ids:
-        found = _count(app, orders[0], ())
-        _tell_count(wanted.printer, found)
-        confirm(f"Cancel {some(found.total, 'job')}?", yes=yes)
+        asking.ask(app, orders[0], "Cancel")
     return control.give_as_one(orders)
 
 
@@ -165,40 +160,4 @@ def _show(app: AppContext, wanted: _Wanted) -> None:
 
     with Control(app.pipeline, app.cluster, operator=wanted.giving.operator) as control:
         orders = wanted.orders(app, control)
-    found = _count(app, orders[0], wanted.job_ids)
-    wanted.printer.print_line(f"would order: {described(orders[0], len(orders))}")
-    _tell_count(wanted.printer, found)
-    if wanted.job_ids and found.total < len(orders):
-        wanted.printer.print_line(
-            f"{some(len(orders) - found.total, 'id')} of no job that is there: it has ended, or is to come"
-        )
-    wanted.printer.print_document({**order_document(orders[0], len(orders)), "ordered": False, **_document(found)})
-
-
-def _count(app: AppContext, order: ControlOrder, job_ids: Iterable[str]) -> WaitingJobs:
-    from ..cluster_view import ClusterView
-    from ..status.waiting_jobs import count_waiting, is_meant_by
-
-    with shown_reading("the queues") as progress, stored_job_failures():
-        view = ClusterView(app.cluster)
-        return count_waiting(view, app.pipeline, order, is_meant_by(order, tuple(job_ids)), progress)
-
-
-def _tell_count(printer: Printer, found: WaitingJobs) -> None:
-    if not found.total:
-        printer.print_line("no job is there that it means")
-        return
-    states = ", ".join(f"{count:,} {state}" for state, count in sorted(found.states.items()))
-    printer.print_line(f"{some(found.total, 'job')} not ended: {states}")
-    for (queue, job_type), count in sorted(found.types.items()):
-        printer.print_line(f"  {count:>10,}  {job_type or '(no type)'} in {queue}")
-
-
-def _document(found: WaitingJobs) -> dict[str, object]:
-    return {
-        "jobs": found.total,
-        "states": dict(found.states),
-        "types": [
-            {"queue": queue, "type": job_type, "jobs": n} for (queue, job_type), n in sorted(found.types.items())
-        ],
-    }
+    show_meant(app, wanted.printer, orders, wanted.job_ids)

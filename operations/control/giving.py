@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -105,7 +105,12 @@ def giving_of(options: dict[str, Any]) -> Giving:
     return Giving(**{name: options.pop(name) for name in ("reason", "operator", "wait", "timeout", "as_json")})
 
 
-def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:
+def without_reason(giving: Giving) -> Giving:
+    """The same for a dry run, which needs no reason."""
+    return replace(giving, reason=giving.reason or "none, for a dry run")
+
+
+def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> OrderReceipt:
     """Give an order, wait for the answers where that was asked for, and print how it went.
 
     Raises:
@@ -122,6 +127,7 @@ def give(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceip
         _tell(receipt, answers)
     if answers is not None and answers.missing:
         raise Failure(_missing(receipt, answers, giving.timeout), ExitCode.FINDING)
+    return receipt
 
 
 def lift(app: AppContext, giving: Giving, order: Callable[[Control], OrderReceipt]) -> None:

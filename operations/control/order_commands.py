@@ -9,9 +9,9 @@ from typing import Any, Final, Literal
 import click
 
 from ..cli.app import AppContext, pass_app
-from .giving import BLOCKED, DISCARD, GIVING, TARGETS, UNTIL, WORKERS, Option, give, giving_of, lift, with_options
+from .giving import BLOCKED, GIVING, TARGETS, UNTIL, WORKERS, Option, give, giving_of, lift, with_options
 
-Method = Literal["pause", "resume", "block", "unblock", "worker_quiet", "worker_work", "worker_stop"]
+Method = Literal["pause", "resume", "unblock", "worker_quiet", "worker_work", "worker_stop"]
 Options = dict[str, Any]  # as click gives them
 
 
@@ -61,22 +61,6 @@ ABOUT_JOBS: Final = (
         """,
         options=TARGETS,
         lifts=True,
-    ),
-    OrderCommand(
-        name="block",
-        method="block",
-        short_help="Switch a job type, tenant or key off.",
-        text="""Switch jobs off: a kill switch for a job type, a tenant or a key. It needs a --reason.
-
-        Blocked jobs wait as paused ones do; with --discard they end as cancelled. A block stands apart from all pauses,
-        so that `resume` does not lift it by accident.
-
-        \b
-        Examples:
-          stoker -A shop.jobs:pipeline control block --type charge --wait --reason "charges twice, see the incident"
-          stoker -A shop.jobs:pipeline control block --tenant acme --discard --reason "has left us"
-        """,
-        options=(*BLOCKED, DISCARD, UNTIL),
     ),
     OrderCommand(
         name="unblock",

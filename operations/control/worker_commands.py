@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -90,12 +90,23 @@ def _inspection_lines(queue: dict[str, Any]) -> Iterator[str]:
     counts = ", ".join(f"{queue.get(name, 0)} {name}" for name in ("ready", "parked", "held", "in_flight"))
     yield f"queue {queue.get('queue')} on {queue.get('worker')}: {len(queue.get('runs', ()))} running, {counts}"
     yield from (f"  ! {hint}" for hint in queue.get("hints", ()))
-    for found in queue.get("partitions", ()):
-        lowest = "all complete" if found.get("lowest") is None else f"lowest incomplete {found['lowest']}"
-        yield f"  {found.get('topic')}/{found.get('partition')} {found.get('state')}: {lowest}"
+    yield from _partition_lines(queue.get("partitions", ()))
     for run in queue.get("runs", ()):
         yield (
             f"  {run.get('runner')} {run.get('state')}: {run.get('job_type')} {run.get('job_id')}, "
             f"attempt {run.get('attempt')}, {run.get('record')}, for {run.get('ran_s', 0.0):.1f} s"
         )
         yield from (f"      {line}" for line in run.get("stack", ()))
+
+
+def _partition_lines(partitions: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Those of which something is to say, and how many others there are: a queue has many topics."""
+    complete = 0
+    for found in partitions:
+        if found.get("state") == "flowing" and found.get("lowest") is None:
+            complete += 1
+            continue
+        lowest = "all complete" if found.get("lowest") is None else f"lowest incomplete {found['lowest']}"
+        yield f"  {found.get('topic')}/{found.get('partition')} {found.get('state')}: {lowest}"
+    if complete:
+        yield f"  partitions that flow and have nothing incomplete: {complete}"

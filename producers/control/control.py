@@ -23,10 +23,10 @@ from .order_writer import OrderWriter
 from .place_search import Progress, find_waiting_record
 from .receipt import OrderReceipt
 from .rescheduling import LOOK_UP_FOR, queues_of, reschedule_order
+from .targets import check_block, check_blocked, check_target
 
 ONCE_FOR: Final = timedelta(minutes=10)
 """A worker that takes an order to stop or to inspect later than this ignores it."""
-ONE_TARGET: Final = "name one target: a queue, a job type, a tenant, a queue with a key, or a queue with a partition"
 LONGEST_TEXT: Final = 1_000
 """Of names, keys and reasons, in characters or bytes."""
 
@@ -130,10 +130,10 @@ class Control:
             discard: let the jobs end as cancelled, and not wait; also those that run, and those that come.
             reason: why; a block without one would be lifted by accident.
         """
-        target = self._blocked(Verb.BLOCK, queue, job_type, key, tenant)
-        if not reason.strip():
-            raise OrderRefused(Verb.BLOCK, "it needs a reason, for those who find it later")
-        return self.give(replace(target, discard=discard, until=until, reason=reason))
+        order = replace(self.order(Verb.BLOCK), queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant)
+        order = replace(order, discard=discard, until=until, reason=reason)
+        check_block(order, self._pipeline)
+        return self.give(order)
 
     def unblock(
         self,
@@ -145,7 +145,9 @@ class Control:
         reason: str = "",
     ) -> OrderReceipt:
         """End the block that was ordered with the same target; raises as `pause`."""
-        return self.give(replace(self._blocked(Verb.UNBLOCK, queue, job_type, key, tenant), reason=reason))
+        order = replace(self.order(Verb.UNBLOCK), queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant)
+        check_blocked(order, self._pipeline)
+        return self.give(replace(order, reason=reason))
 
     def cancel(
         self,
@@ -295,23 +297,10 @@ class Control:
         partition: int | None,
     ) -> ControlOrder:
         """An order with its target, of which each part exists."""
-        named = [name for name, value in (("job_type", job_type), ("tenant", tenant)) if value is not None]
-        within = [name for name, value in (("key", key), ("partition", partition)) if value is not None]
-        if len(named) + (queue is not None) != 1 or len(within) > 1 or (within and queue is None):
-            raise OrderRefused(verb, ONE_TARGET)
-        if queue is not None:
-            self._check_queue(verb, queue, partition)
-        if job_type is not None:
-            self._pipeline.find_job_type(job_type)
-        order = self.order(verb)
-        return replace(order, queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant, partition=partition)
-
-    def _blocked(
-        self, verb: Verb, queue: str | None, job_type: str | None, key: bytes | str | None, tenant: str | None
-    ) -> ControlOrder:
-        if queue is not None and key is None:
-            raise OrderRefused(verb, "name a job type, a tenant, or a queue with a key; a whole queue is paused")
-        return self._target(verb, queue, job_type, key, tenant, None)
+        order = replace(self.order(verb), queue=queue, job_type=job_type, key=_as_bytes(key), tenant=tenant)
+        order = replace(order, partition=partition)
+        check_target(order, self._pipeline)
+        return order
 
     def _workers(self, verb: Verb, worker: str | None, host: str | None) -> ControlOrder:
         if worker is not None and host is not None:
@@ -320,11 +309,6 @@ class Control:
 
     def _soon(self) -> datetime:
         return self._clock() + ONCE_FOR
-
-    def _check_queue(self, verb: Verb, name: str, partition: int | None) -> None:
-        found = self._pipeline.find_queue(name)
-        if partition is not None and not 0 <= partition < found.partitions:
-            raise OrderRefused(verb, f"queue {name!r} has the partitions 0 to {found.partitions - 1}, not {partition}")
 
     def _check(self, order: ControlOrder) -> None:
         if order.until is not None and (order.until.tzinfo is None or order.is_over(order.at)):

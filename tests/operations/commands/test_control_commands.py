@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stoker.consumers.control import control_thread
 from stoker.operations.cli.exit_codes import ExitCode
+from stoker.operations.control import watching
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop
@@ -130,6 +132,52 @@ def test_a_cancel_by_filter_shows_its_count_and_asks(shop: Shop, cluster: Cluste
     assert f"(order {order_id})" in shop.stoker("control", "list").output
     assert shop.stoker("control", "uncancel", "--order", order_id).exit_code == 0
     assert "no order stands" in shop.stoker("control", "list").output
+
+
+def test_people_watch_how_many_jobs_have_ended(
+    shop: Shop, cluster: ClusterSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until all have, or none does any more, or no worker runs."""
+    monkeypatch.setattr(control_thread, "STATUS_INTERVAL_S", 0.3)
+    monkeypatch.setattr(watching, "IDLE_S", 2.0)
+    words = ("control", "cancel", "--type", "send_mail", "--reason", "wrong price", "--yes", "--watch")
+    with Producer(shop.pipeline, cluster) as producer:
+        mail = shop.pipeline.job_types["send_mail"]
+        producer.enqueue_many(mail.call(7) for _ in range(20))
+        alone = shop.stoker(*words)
+        assert alone.exit_code == 0, alone.output
+        assert "ended: 0 of 20 jobs; no worker runs, and those that start go on" in alone.output
+        with running_worker(shop.pipeline, cluster, worker_id="w1") as running:
+            running.wait_outcomes(Cancelled=20)
+            shop.stoker("control", "pause", "--queue", "mails", "--wait", "--timeout", "60s")
+            producer.enqueue_many(mail.call(7) for _ in range(10))
+            wait_until(lambda: sum(found.count for found in running.worker.inspect()[0].gated) == 10, what="the jobs")
+            watched = shop.stoker(*words, "--wait", "--timeout", "60s")
+            assert "10 jobs not ended: 10 waiting" in watched.output
+            assert "taken by the one worker that runs" in watched.output
+            assert watched.output.endswith("ended: 10 of 10 jobs\n")
+            idle = shop.stoker("control", "cancel", "none", "--watch")
+            assert "ended: 0 of 1 job, and none in the last 2 s" in idle.output
+
+
+def test_a_block_that_discards_shows_its_count_and_asks(shop: Shop, cluster: ClusterSettings) -> None:
+    """One that holds jobs back ends none of them, and does not ask."""
+    with Producer(shop.pipeline, cluster) as producer:
+        producer.enqueue_many(shop.pipeline.job_types["send_mail"].call(7) for _ in range(20))
+    words = ("control", "block", "--type", "send_mail", "--discard")
+    counted = json.loads(shop.stoker(*words, "--dry-run", "--json").stdout)
+    assert (counted["jobs"], counted["ordered"], counted["target"]["discard"]) == (20, False, True)
+    refused = shop.stoker(*words, "--reason", "not wanted")
+    assert refused.exit_code == ExitCode.REFUSED
+    assert "20 jobs not ended: 20 waiting" in refused.output
+    assert "End 20 jobs, and all that come?" in refused.output
+    assert "no order was given" in shop.stoker("control", "log").output
+    ordered = shop.stoker(*words, "--reason", "not wanted", "--yes")
+    assert ordered.exit_code == 0, ordered.output
+    assert "ordered: block and discard type send_mail" in ordered.output
+    held = shop.stoker("control", "block", "--type", "write_bill", "--reason", "not now")
+    assert "not ended" not in held.output
+    assert held.exit_code == 0, held.output
 
 
 def _last_ended(shop: Shop) -> str:
