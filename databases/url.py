@@ -97,8 +97,9 @@ def explained_errors(dialect: Dialect, kind: str, table: str, missing: Callable[
     except database_errors(dialect) as error:
         if is_table_missing(error):
             raise missing(table) from error
+        reason = str(error).strip().partition("\n")[0]  # without the statement, and a mark below its place
         raise DatabaseRefused(
-            f"the database refused a statement on the {kind} {table}: {str(error).rstrip()}. Grant the right, "
+            f"the database refused a statement on the {kind} {table}: {reason}. Grant the right, "
             f"or create the schema or table that is missing (`stoker {kind} create`)"
         ) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -297,11 +298,12 @@ def test_transactions_that_overlap_keep_the_order_of_their_commits(
 
 def test_a_writer_needs_no_right_but_to_insert(outbox: Outbox, shop: Shop, url: str) -> None:
     """Also where its row moves behind those of a transaction that has committed meanwhile."""
+    role = f"writer_{uuid.uuid4().hex[:10]}"  # roles are of the whole server
     with psycopg.connect(url) as owner:
-        owner.execute("CREATE ROLE outbox_writer; GRANT INSERT ON stoker_outbox TO outbox_writer")
+        owner.execute(f"CREATE ROLE {role}; GRANT INSERT ON stoker_outbox TO {role}".encode())
     try:
         with psycopg.connect(url) as late, psycopg.connect(url) as soon:
-            late.execute("SET ROLE outbox_writer")
+            late.execute(f"SET ROLE {role}".encode())
             outbox.enqueue(late, shop.charge.with_options(job_id="late"), "ada", 1)
             outbox.enqueue(soon, shop.charge.with_options(job_id="soon"), "ada", 1)
             soon.commit()
@@ -309,7 +311,7 @@ def test_a_writer_needs_no_right_but_to_insert(outbox: Outbox, shop: Shop, url: 
             assert [row.job_id for row in opened.read(10, [], [])] == ["soon", "late"]
     finally:
         with psycopg.connect(url) as owner:
-            owner.execute("DROP OWNED BY outbox_writer; DROP ROLE outbox_writer")
+            owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
 
 
 def test_on_sqlite_transactions_that_enqueue_do_not_overlap(outbox: Outbox, shop: Shop, tmp_path: Path) -> None:
