@@ -43,7 +43,7 @@ class WaitingCounts:
         self._next_look_s = now_s + REPEAT_S
         counts = self.counts()
         next_due_at_s = self._backpressure.calendar.next_wake_at_s
-        if next_due_at_s is not None:
+        if next_due_at_s is not None and DUE in counts:
             counts[NEXT_DUE_AT] = int(next_due_at_s)
         if counts and self._waited:
             subject = EventSubject(job_id="", job_type="", queue=self._queue.name, topic=self._queue.topic)

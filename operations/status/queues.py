@@ -202,8 +202,8 @@ def inspect_queues(
     groups = view.groups(queue.group for queue in queues)
     statuses = [_status(queue, reading, before, heads, groups[queue.group]) for queue in queues]
     now = datetime.now(UTC)
-    at_work = [queue for queue, status in zip(queues, statuses, strict=True) if is_at_work(status)]
-    holdups = read_holdups(view, at_work, reading.counts, now)
+    with_workers = [queue for queue, status in zip(queues, statuses, strict=True) if _is_reported_on(status)]
+    holdups = read_holdups(view, with_workers, reading.counts, now)
     stands = still_partitions(queues, before, reading, heads, now) if before is not None else []
     explained = [_explained(one, queue, reading, holdups, now) for queue, one in zip(queues, statuses, strict=True)]
     return [_with_silent(one, queue, stands, now) for queue, one in zip(queues, explained, strict=True)]
@@ -232,19 +232,26 @@ def _ready_since(head: JobRecord | None) -> datetime | None:
 
 def is_at_work(status: QueueStatus) -> bool:
     """Whether jobs wait that could run, and workers have shared out their partitions."""
-    return status.group.state == "stable" and bool(status.group.members) and any(map(is_runnable, status.backlogs))
+    return _is_reported_on(status) and any(map(is_runnable, status.backlogs))
+
+
+def _is_reported_on(status: QueueStatus) -> bool:
+    """Whether jobs wait, perhaps only for their time, and workers have shared out their partitions."""
+    return status.group.state == "stable" and bool(status.group.members) and bool(status.waiting)
 
 
 def _explained(
     status: QueueStatus, queue: Queue, reading: OffsetReading, holdups: Holdups, now: datetime
 ) -> QueueStatus:
     """The status with the reports of the queue's workers."""
-    if not is_at_work(status):
+    if not _is_reported_on(status):
         return status
+    waits = sum_of(holdups.waiting, queue.name, {member.client_id for member in status.group.members})
+    if not is_at_work(status):
+        return replace(status, waits=waits)
     positions = [(part, reading.position(part)) for part in partitions_of(queue.job_topics, reading.counts)]
     found = tuple(holdups.believed(queue, status.group, positions))
     more = tuple(_standstill(status, found, holdups.fault, now))
-    waits = sum_of(holdups.waiting, queue.name, {member.client_id for member in status.group.members})
     return replace(status, holdups=found, waits=waits, obstacles=(*status.obstacles, *more))
 
 

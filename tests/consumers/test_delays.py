@@ -6,8 +6,13 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from stoker.consumers.inspection import waiting_counts
+from stoker.operations.cluster_view import ClusterView
+from stoker.operations.status.queues import inspect_queues, read_offsets
 from stoker.producers import AsyncProducer, Producer, Receipt
-from stoker.topology import ClusterSettings
+from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.delays import DelayClass
 from support.scenes.worker import Journal, create, declare_queue, headers_of, read_topic, running_worker
 from support.waiting import wait_until
@@ -15,8 +20,28 @@ from support.waiting import wait_until
 TEN_YEARS = timedelta(days=3_652)
 
 
-def test_delayed_jobs_start_when_they_are_due(cluster: ClusterSettings, namespace: str) -> None:
-    """A second, a day, ten years, and an instant that is past; given to each kind of producer."""
+def _next_due_of_two(cluster: ClusterSettings, queue: Queue) -> datetime:
+    """When the next job is due, once the queue's workers have reported that two wait for their time."""
+    view, found = ClusterView(cluster, timeout_s=60.0), list[datetime]()
+
+    def look() -> bool:
+        [status] = inspect_queues(view, [queue], read_offsets(view, [queue]), None)
+        waits = status.waits
+        found.extend([waits.next_due] if waits is not None and waits.due == 2 and waits.next_due is not None else [])
+        return bool(found)
+
+    wait_until(look)
+    return found[0]
+
+
+def test_delayed_jobs_start_when_they_are_due(
+    cluster: ClusterSettings, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second, a day, ten years, and an instant that is past; given to each kind of producer.
+
+    The workers report what waits, and when the next of it is due, also where nothing else does.
+    """
+    monkeypatch.setattr(waiting_counts, "REPEAT_S", 0.3)
     pipeline, queue = declare_queue(namespace)
     journal = Journal()
 
@@ -45,6 +70,8 @@ def test_delayed_jobs_start_when_they_are_due(cluster: ClusterSettings, namespac
         running.wait_outcomes(Done=3)
         started = {run.what: run.at_s for run in journal.runs}
         wait_until(lambda: len(read_topic(cluster, queue.delay_topics[DelayClass.LONG], queue.partitions)) == 2)
+        next_due = _next_due_of_two(cluster, queue)
+    assert timedelta(hours=23) < next_due - now < timedelta(hours=25)
     assert set(started) == {1, 2, 5}
     assert started[1] >= soon.due_at.timestamp()
     waiting = read_topic(cluster, queue.delay_topics[DelayClass.LONG], queue.partitions)
