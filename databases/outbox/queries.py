@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from ..sql import quoted
-from .rows import MOST_ASIDE, MOST_COUNTED, AsideRow, Beat, OutboxRow, OutboxStatus
+from .rows import MOST_COUNTED, MOST_FAILED, Beat, FailedRow, OutboxRow, OutboxStatus
 from .table import relay_table
 
 _COLUMNS = "o.id, o.job_id, o.job_type, o.topic, o.partition_key, o.key, {headers}, o.value, o.tries"
@@ -89,7 +89,7 @@ class SqlOutbox(ABC):
         """See OutboxTable."""
         self._do(f"DELETE FROM {{t}} WHERE {self._in('id')}", self._set(ids))
 
-    def set_aside(self, ids: Sequence[int], reason: str) -> None:
+    def set_failed(self, ids: Sequence[int], reason: str) -> None:
         """See OutboxTable."""
         self._do(
             f"UPDATE {{t}} SET aside_at = {{now}}, tries = tries + 1, reason = {{m}} WHERE {self._in('id')}",
@@ -130,7 +130,7 @@ class SqlOutbox(ABC):
             size_bytes=self._size_bytes(),
             beat=beat,
             beat_at=beat_at,
-            aside=self._aside(),
+            first_failed=self._first_failed(),
         )
 
     def _count(self, condition: str) -> int:
@@ -144,13 +144,13 @@ class SqlOutbox(ABC):
         holder, published, rate, trouble, beat_at = row
         return Beat(holder=holder, published=published, rate_per_s=rate, trouble=trouble), _instant(beat_at)
 
-    def _aside(self) -> tuple[AsideRow, ...]:
+    def _first_failed(self) -> tuple[FailedRow, ...]:
         found = self._do(
             "SELECT id, job_id, job_type, topic, reason, tries, enqueued_at FROM {t} WHERE tries > 0 "
-            f"ORDER BY id LIMIT {MOST_ASIDE}"
+            f"ORDER BY id LIMIT {MOST_FAILED}"
         )
         return tuple(
-            AsideRow(id=row_id, job_id=job, job_type=kind, topic=topic, reason=reason, tries=tries, since=_instant(at))
+            FailedRow(id=row_id, job_id=job, job_type=kind, topic=topic, reason=reason, tries=tries, since=_instant(at))
             for row_id, job, kind, topic, reason, tries, at in found.fetchall()
         )
 

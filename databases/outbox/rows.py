@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 MOST_COUNTED: Final = 1_000_000
 """Depths above are not counted, since that would read the whole table."""
-MOST_ASIDE: Final = 20
+MOST_FAILED: Final = 20
 """So many of the rows that cannot be published are shown."""
 
 
@@ -53,7 +53,7 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AsideRow:
+class FailedRow:
     """A row that could not be published."""
 
     id: int
@@ -71,13 +71,13 @@ class OutboxStatus:
 
     Attributes:
         waiting: rows that will be published next; `MOST_COUNTED` stands for that many or more.
-        behind: rows that wait for an earlier one of their key, which could not be published.
+        behind: rows that wait for an earlier one of their key, which has failed.
         failed: rows that could not be published; they are tried again every half minute.
         oldest_at: when the oldest of all these was enqueued.
         size_bytes: of the table and its indexes; None where the database does not count it.
         beat: the last note of a relay; None where none has ever worked.
         beat_at: when it was written.
-        aside: the first of the rows that could not be published.
+        first_failed: the first of the failed rows.
     """
 
     waiting: int
@@ -87,7 +87,7 @@ class OutboxStatus:
     size_bytes: int | None
     beat: Beat | None
     beat_at: datetime | None
-    aside: tuple[AsideRow, ...]
+    first_failed: tuple[FailedRow, ...]
 
 
 class OutboxTable(Protocol):
@@ -111,7 +111,7 @@ class OutboxTable(Protocol):
         """Let another relay work."""
 
     def read(self, limit: int, without: Collection[int], without_topics: Collection[str]) -> list[OutboxRow]:
-        """Read the first rows that are visible and not aside, in the order of their commits within a key."""
+        """Read the first visible rows that have not failed and are not behind one, in the order of their commits within a key."""
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """Read rows that could not be published, and were tried longer ago than the pause."""
@@ -119,11 +119,11 @@ class OutboxTable(Protocol):
     def delete(self, ids: Sequence[int]) -> None:
         """Delete rows that the brokers have confirmed."""
 
-    def set_aside(self, ids: Sequence[int], reason: str) -> None:
+    def set_failed(self, ids: Sequence[int], reason: str) -> None:
         """Note that rows could not be published, and why."""
 
     def set_behind(self, ids: Sequence[int]) -> None:
-        """Put rows aside whose key has one that could not be published."""
+        """Mark rows as behind a failed one of their key."""
 
     def release(self) -> int:
         """Bring rows back that are behind no other any more."""

@@ -131,9 +131,12 @@ def _print_status(table: str, found: OutboxStatus, *, is_working: bool) -> None:
         echo_line(f"Relay {beat.holder}: {beat.published:,} rows published, {beat.rate_per_s:,.0f} a second of late.")
         if beat.trouble:
             echo_line(f"It cannot publish now: {beat.trouble}")
-    if found.aside:
+    if found.first_failed:
         echo_line("Could not be published, so that later rows of the same keys wait:")
-        rows = [(row.id, row.job_type, row.job_id, row.tries, age_since(row.since), row.reason) for row in found.aside]
+        rows = [
+            (row.id, row.job_type, row.job_id, row.tries, age_since(row.since), row.reason)
+            for row in found.first_failed
+        ]
         print_table(("ROW", "TYPE", "JOB", "TRIES", "AGE", "REASON"), rows)
 
 

@@ -34,7 +34,7 @@ def check_outbox(place: str, status: OutboxStatus, now: datetime) -> Iterator[Fi
     age = timedelta(0) if status.oldest_at is None else now - status.oldest_at
     depth = status.waiting + status.behind + status.failed
     if status.failed:
-        first = status.aside[0]
+        first = status.first_failed[0]
         observed = f"{status.failed:,} rows cannot be published, and {status.behind:,} wait behind them: {first.reason}"
         yield broken(PROMISE, place, observed, "fix that; or give these jobs up with `stoker outbox prune`")
     if not is_relay_working(status, now):

@@ -279,15 +279,15 @@ class OutboxRelay:
             self._pace.published += len(confirmed)
             confirmed.clear()
         if faults:
-            self._set_aside(table, faults)
+            self._set_failed(table, faults)
             faults.clear()
 
-    def _set_aside(self, table: OutboxTable, faults: Iterable[tuple[int, str]]) -> None:
+    def _set_failed(self, table: OutboxTable, faults: Iterable[tuple[int, str]]) -> None:
         by_reason: dict[str, list[int]] = {}
         for row_id, reason in faults:
             by_reason.setdefault(reason, []).append(row_id)
         for reason, ids in by_reason.items():
-            table.set_aside(ids, reason)
+            table.set_failed(ids, reason)
             self._log_fault(reason, len(ids))
 
     def _log_fault(self, reason: str, rows: int) -> None:

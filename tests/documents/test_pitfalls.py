@@ -141,7 +141,7 @@ PITFALLS = {
     ),
     "one row of an outbox that cannot be published stops all": (
         "test_a_row_that_is_too_large_holds_up_its_own_key_alone",
-        "test_rows_of_a_topic_that_is_gone_are_put_aside_until_it_is_there",
+        "test_rows_of_a_topic_that_is_gone_fail_until_it_is_there",
     ),
     "an outbox's table grows faster than it is vacuumed": ("test_the_relay_vacuums_its_table",),
     "writes the broker's password to the log": (

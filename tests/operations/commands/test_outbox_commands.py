@@ -69,11 +69,11 @@ def test_the_life_of_an_outbox_from_the_command_line(url: str) -> None:
     assert "No relay works: start `stoker outbox relay`" in empty.stdout
     fill(url, ["a1", "a2", "b1"])
     with open_outbox(url) as opened:
-        opened.set_aside([1], "too large")
+        opened.set_failed([1], "too large")
         opened.set_behind([2])
     status = json.loads(stoker("status", "--json", STOKER_OUTBOX_URL=url).stdout)
     assert [status[name] for name in ("depth", "waiting", "behind", "failed")] == [3, 1, 1, 1]
-    assert (status["aside"][0]["job_id"], status["aside"][0]["reason"]) == ("a1", "too large")
+    assert (status["first_failed"][0]["job_id"], status["first_failed"][0]["reason"]) == ("a1", "too large")
     assert status["oldest_age_s"] >= 0
     assert not status["is_relay_working"]
     shown = stoker("status", "--url", url).stdout

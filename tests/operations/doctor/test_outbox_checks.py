@@ -9,22 +9,24 @@ from typing import Any
 
 import pytest
 
-from stoker.databases.outbox.rows import AsideRow, Beat, OutboxStatus
+from stoker.databases.outbox.rows import Beat, FailedRow, OutboxStatus
 from stoker.operations.doctor.findings import Verdict
 from stoker.operations.doctor.outbox_checks import check_outbox, examine_outbox
 from stoker.operations.outbox import create_outbox
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BEAT = Beat(holder="web-1/17", published=5, rate_per_s=1.0, trouble=None)
-WELL = OutboxStatus(waiting=2, behind=0, failed=0, oldest_at=NOW, size_bytes=None, beat=BEAT, beat_at=NOW, aside=())
-ROW = AsideRow(id=1, job_id="j1", job_type="send", topic="shop.mails", reason="too large", tries=1, since=NOW)
+WELL = OutboxStatus(
+    waiting=2, behind=0, failed=0, oldest_at=NOW, size_bytes=None, beat=BEAT, beat_at=NOW, first_failed=()
+)
+ROW = FailedRow(id=1, job_id="j1", job_type="send", topic="shop.mails", reason="too large", tries=1, since=NOW)
 
 
 @pytest.mark.parametrize(
     ("change", "verdict", "words"),
     [
         ({}, Verdict.KEPT, "a relay publishes"),
-        ({"failed": 1, "behind": 3, "aside": (ROW,)}, Verdict.BROKEN, "too large"),
+        ({"failed": 1, "behind": 3, "first_failed": (ROW,)}, Verdict.BROKEN, "too large"),
         ({"beat_at": NOW - timedelta(minutes=1)}, Verdict.BROKEN, "no relay works, and 2 rows wait"),
         ({"beat": None, "beat_at": None, "waiting": 0, "oldest_at": None}, Verdict.AT_RISK, "no relay works"),
         ({"oldest_at": NOW - timedelta(minutes=5)}, Verdict.BROKEN, "the oldest for 300 s"),
