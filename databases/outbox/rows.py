@@ -111,7 +111,7 @@ class OutboxTable(Protocol):
         """Let another relay work."""
 
     def read(self, limit: int, without: Collection[int], without_topics: Collection[str]) -> list[OutboxRow]:
-        """Read the first visible rows that have not failed and are not behind one, in the order of their commits within a key."""
+        """Read the first visible rows that are neither failed nor behind, in the order of commits within a key."""
 
     def read_failed(self, limit: int, pause: timedelta, without_topics: Collection[str]) -> list[OutboxRow]:
         """Read rows that could not be published, and were tried longer ago than the pause."""
