@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.output import echo_line, print_json_line, print_table
+from ..cli.output import echo_line, print_fitting_table, print_json_line, print_table
 from ..cli.parameters import INSTANT
 from ..control.block_command import block
 from ..control.cancel_commands import cancel, uncancel
@@ -92,6 +92,6 @@ def log(app: AppContext, *, since: datetime | None, limit: int | None, as_json: 
         for one in shown:
             print_json_line(log_document(one, workers))
     elif shown:
-        print_table(LOG_TITLES, [log_row(one, workers) for one in shown])
+        print_fitting_table(LOG_TITLES, [log_row(one, workers) for one in shown])
     else:
         echo_line(f"no order was given for {app.pipeline.namespace}{' since then' if since else ''}")

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from ..cli.app import AppContext, pass_app
-from ..cli.output import echo_line, print_json, print_table
+from ..cli.output import echo_line, print_fitting_table, print_json
 
 RECENT: Final = timedelta(hours=1)
 
@@ -50,7 +50,7 @@ def workers(app: AppContext, *, gone_too: bool, as_json: bool) -> None:
     if as_json:
         print_json([worker_document(one, now_s) for one in shown])
     elif shown:
-        print_table(TITLES, [worker_row(one, now_s) for one in shown])
+        print_fitting_table(TITLES, [worker_row(one, now_s) for one in shown])
     else:
         gone = "" if gone_too else ", --all shows those that are gone"
         echo_line(f"no worker of {app.pipeline.namespace} runs: `stoker worker` starts one{gone}")

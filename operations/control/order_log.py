@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...producers.control.standing import GivenOrder
     from ...schemas.control_records import ControlOrder
 
-LOG_TITLES: Final = ("AT", "BY", "ORDER", "TAKEN", "ENDED", "REASON")
+LOG_TITLES: Final = ("AT", "BY", "TAKEN", "ENDED", "ORDER", "REASON")
 STANDING_TITLES: Final = ("ORDER", "SINCE", "BY", "REASON")
 
 
@@ -26,9 +26,9 @@ def log_row(given: GivenOrder, workers: StatusBook) -> Sequence[object]:
     return (
         f"{order.at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
         f"{order.operator}@{order.host}",
-        described(order, given.count),
         _taken(_answers(given, workers)) if is_for_workers(given) else "-",
         Figure(f"{_ended(given, workers):,}" if _ends_jobs(order) else "-"),
+        described(order, given.count),
         order.reason or "-",
     )
 
