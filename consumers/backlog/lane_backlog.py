@@ -14,6 +14,7 @@ from .offset_queues import OffsetQueues
 _OFFSET_BITS: Final = 44
 """17 million million offsets in a partition, and a million assignments in the life of a process."""
 _OFFSET_MASK: Final = (1 << _OFFSET_BITS) - 1
+LAST_MARK: Final = 0xFFFF
 
 
 def hash_of(lane: Lane) -> int:
@@ -29,6 +30,8 @@ class LaneBacklog:
 
     Attributes:
         slots: numbers of the assignments; empty where nothing waits here, which is asked for each record of a queue.
+        marks: by the lowest 16 bits of `hash(lane)`, 0 where no such lane has waited here lately. So nearly all others
+            are passed at the cost of one look.
     """
 
     def __init__(self) -> None:
@@ -36,6 +39,7 @@ class LaneBacklog:
         self._coming = Coming()
         self._wanted: list[Place] = []
         self.slots: dict[Assignment, int] = {}
+        self.marks = bytearray(LAST_MARK + 1)
         self._assignments: dict[int, Assignment] = {}
         self._numbers = count()
 
@@ -56,6 +60,10 @@ class LaneBacklog:
         """Whether `take_wanted` has something to give."""
         return bool(self._wanted)
 
+    def may_hold(self, lane: Lane) -> bool:
+        """Whether records of the lane may wait here; it costs less than to know it."""
+        return bool(self.slots) and self.marks[hash(lane) & LAST_MARK] != 0
+
     def holds(self, lane_hash: int) -> bool:
         """Whether records of the lane wait here, so that later ones must come behind them."""
         return lane_hash in self._coming.orders or lane_hash in self._aside
@@ -66,10 +74,12 @@ class LaneBacklog:
 
     def put(self, lane_hash: int, assignment: Assignment, offset: int) -> None:
         """Add a record behind all others of its lane."""
+        self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
         self._aside.append(lane_hash, self._number_of(assignment, offset))
 
     def put_back(self, lane_hash: int, places: Iterable[Place]) -> None:
         """Add records, in their order, ahead of all others of their lane, of which none is coming."""
+        self.marks[lane_hash & LAST_MARK] = self.marks[~lane_hash & LAST_MARK] = 1
         self._aside.prepend(lane_hash, [self._number_of(*place) for place in places])
 
     def has_aside(self, lane_hash: int, place: Place) -> bool:
@@ -119,6 +129,7 @@ class LaneBacklog:
     def _forget_slots(self) -> None:
         self.slots.clear()
         self._assignments.clear()
+        self.marks[:] = bytes(len(self.marks))
 
     def places(self) -> Iterator[Place]:
         """All that waits here, in no order of lanes."""
@@ -127,7 +138,17 @@ class LaneBacklog:
     def items(self) -> Iterator[tuple[Place, int]]:
         """All that waits here with its lane's hash, in no order of lanes."""
         yield from self._coming.items()
-        for lane_hash, number in self._aside.items():
+        for part in self.parts:
+            yield from self.part(part)
+
+    @property
+    def parts(self) -> range:
+        """The numbers of parts, each of which has some of the lanes that are aside."""
+        return self._aside.parts
+
+    def part(self, part: int) -> Iterator[tuple[Place, int]]:
+        """What is aside of the lanes of one part, and is not coming."""
+        for lane_hash, number in self._aside.part(part):
             yield (self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK), lane_hash
 
     def drop(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[tuple[int, Record]]]:

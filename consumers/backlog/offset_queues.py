@@ -88,11 +88,19 @@ class OffsetQueues:
         for shard in self._shards:
             yield from shard
 
+    @property
+    def parts(self) -> range:
+        """The numbers of its parts, each of which has some of the lanes."""
+        return range(len(self._shards))
+
+    def part(self, part: int) -> Iterator[tuple[int, int]]:
+        """The numbers of one part with their lanes, as `hash` gives those."""
+        for lane, number in self._shards[part].items():
+            yield lane - (lane >> 63 << 64), number
+
     def items(self) -> Iterator[tuple[int, int]]:
-        """All numbers with their lanes, as `hash` gives those."""
-        for shard in self._shards:
-            for lane, number in shard.items():
-                yield lane - (lane >> 63 << 64), number
+        """All numbers with their lanes."""
+        return (item for part in self.parts for item in self.part(part))
 
     def discard(self, is_gone: Callable[[int], bool]) -> None:
         """Take out all numbers for which this is true; it walks through all queues, 1,000,000 numbers in a second."""

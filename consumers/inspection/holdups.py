@@ -34,6 +34,8 @@ OLD_AFTER_S: Final = 5.0
 """How long the same job must be a partition's lowest incomplete one before it is reported."""
 REPEAT_S: Final = 5.0
 """How often it is reported, while it lasts."""
+LOOKING_SHARE: Final = 0.02
+"""Of the poll thread's time at the most: it looks less often where very many jobs wait."""
 MOST_REPORTS: Final = 20
 """At most so many reports of one queue at a time, the oldest first."""
 
@@ -85,11 +87,12 @@ class Holdups:
         """Publish the hold-ups, if it is time; `lowest` has each partition's lowest incomplete offset, since when."""
         if now_s < self._next_look_s:
             return
-        self._next_look_s = now_s + REPEAT_S
+        began_s = time.monotonic()
         old = {(a, offset): since_s for a, (offset, since_s) in lowest.items() if now_s - since_s >= OLD_AFTER_S}
         for holdup in sorted(self._found(old), key=lambda found: found.since_s)[:MOST_REPORTS]:
             since = utc(time.time() - (now_s - holdup.since_s))
             self._events.publish(holdup_event(holdup, since, queue=self._queue, worker_id=self._worker_id))
+        self._next_look_s = now_s + max(REPEAT_S, (time.monotonic() - began_s) / LOOKING_SHARE)
 
     def _found(self, old: Mapping[Spot, float]) -> Iterator[Holdup]:
         """Why the jobs at these spots are incomplete, and all stuck jobs."""
@@ -105,7 +108,11 @@ class Holdups:
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
         gated = {spot_of(record): (record, wait) for record, wait in self._dispatch.gates.waiting().items()}
-        aside = self._dispatch.lanes.aside(waiting.keys() - parked.keys() - gated.keys())
+        elsewhere = waiting.keys() - parked.keys() - gated.keys()
+        delayed = {
+            spot for spot in elsewhere if self._calendar.holds(*spot)
+        }  # in their tiers until due, as they should
+        aside = self._dispatch.lanes.aside(elsewhere - delayed)
         for spot, since_s in waiting.items():
             if spot in parked:
                 yield self._of_parked(parked[spot], since_s, running)
@@ -114,7 +121,7 @@ class Holdups:
                 yield _of_gated(spot, wait, since_s, record)
             elif spot in aside:
                 yield self._of_aside(spot, aside[spot], since_s)
-            elif not self._calendar.holds(*spot):  # else it waits in its tier until it is due, as it should
+            elif spot not in delayed:
                 state: State = "unsettled" if self._settler.is_in_trouble else "ready"
                 yield Holdup(spot=spot, state=state, since_s=since_s)
 

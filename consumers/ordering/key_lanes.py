@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from ..backlog.lane_backlog import hash_of
+from ..backlog.lane_backlog import LAST_MARK, hash_of
 from ..records.assignment import Assignment, Awaited, Lane
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -37,11 +37,12 @@ class KeyLanes(Lanes):
         aside: list[Record] = []
         with self._lock:
             waiting, backlog = self._waiting, self.backlog
+            slots, marks = backlog.slots, backlog.marks
             for record in records:
                 lane = record.lane
                 if lane is None:
                     ready.append(record)
-                elif backlog.slots and backlog.holds(hash_of(lane)):
+                elif slots and marks[hash(lane) & LAST_MARK] and backlog.holds(hash_of(lane)):
                     self._put_aside(lane, record)
                     aside.append(record)
                 elif lane not in waiting:
@@ -125,7 +126,7 @@ class KeyLanes(Lanes):
         """Do so for several, of different lanes."""
         following: list[Record] = []
         with self._lock:
-            waiting, backlog = self._waiting, self.backlog
+            waiting, slots, marks = self._waiting, self.backlog.slots, self.backlog.marks
             for record in records:
                 lane = record.lane
                 if lane is None:
@@ -135,11 +136,11 @@ class KeyLanes(Lanes):
                     next_one = behind.popleft()
                     self.parking.remove(next_one)
                     following.append(next_one)
-                elif backlog.slots:
+                elif slots and marks[hash(lane) & LAST_MARK]:
                     self._rest(hash_of(lane), lane)
                 else:
                     del waiting[lane]
-            if backlog:
+            if slots:
                 self._want_behind(following)
         if following:
             self._make_ready(following)
@@ -147,7 +148,7 @@ class KeyLanes(Lanes):
     def _want_behind(self, following: Iterable[Record]) -> None:
         """Want more of the lanes that go on with these."""
         for record in following:
-            if record.lane is not None:
+            if record.lane is not None and self.backlog.may_hold(record.lane):
                 self._want_more(hash_of(record.lane), self._waiting[record.lane] or ())
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:

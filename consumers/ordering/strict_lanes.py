@@ -120,14 +120,14 @@ class StrictLanes(Lanes):
     def _park(self, key: Lane, record: Record, behind: Collection[Record]) -> bool:
         """Note that a record parks behind these of its lane; False where it was put aside."""
         backlog = self.backlog
-        if (backlog.slots and backlog.holds(hash_of(key))) or not self.parking.take(record, behind):
+        if (backlog.may_hold(key) and backlog.holds(hash_of(key))) or not self.parking.take(record, behind):
             self._put_aside(key, record)
             return False
         return True
 
     def _is_aside(self, key: Lane) -> bool:
         """Whether nothing of a lane is in memory, and some of it is aside."""
-        return bool(self.backlog) and key not in self._lanes and self.backlog.holds(hash_of(key))
+        return self.backlog.may_hold(key) and key not in self._lanes and self.backlog.holds(hash_of(key))
 
     def set_parked_aside(self, is_due: Callable[[Record], bool]) -> list[Record]:
         """Put aside all that parks in lanes where any of it is due to go."""
@@ -263,7 +263,7 @@ class StrictLanes(Lanes):
         if following is not None:
             self.parking.remove(following)
         has_moved = following is not None or lane.in_hand is None
-        if has_moved and self.backlog and not is_suspended and self.backlog.holds(hash_of(key)):
+        if has_moved and self.backlog.may_hold(key) and not is_suspended and self.backlog.holds(hash_of(key)):
             self._want_more(hash_of(key), lane.behind)
             if lane.is_empty:
                 self._idle[hash_of(key)] = key

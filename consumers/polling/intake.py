@@ -11,7 +11,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from .. import log_keys
-from ..backlog.lane_backlog import offsets_by_assignment
+from ..backlog.lane_backlog import LAST_MARK, offsets_by_assignment
 from ..backlog.rereader import READS_A_TURN
 from ..carrying.carrier import Carrier
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
@@ -260,7 +260,9 @@ class Completion:
 def _put_aside(message: Message, assignment: Assignment, lanes: Lanes) -> bool:
     """Put a record aside unread where others of its key are: a backlog behind one key is passed at little cost."""
     key = message.key()
-    return key is not None and assignment.keeps_order and lanes.add_unread(key, assignment, message.offset() or 0)
+    if key is None or not lanes.backlog.marks[hash(key) & LAST_MARK]:
+        return False
+    return assignment.keeps_order and lanes.add_unread(key, assignment, message.offset() or 0)
 
 
 def _each_let_go(messages: list[Message]) -> Iterator[Message]:
