@@ -50,6 +50,7 @@ from .records.reschedules import JobOrders
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler, SettlingClients
+from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
@@ -105,6 +106,7 @@ class WorkerParts:
             worker_id=worker_id,
             publish_event=self.events.publish,
             on_settled=self.settled.put,
+            writers=writers_of(self.queue, self.assignments.find_unique),
         )
 
     def _add_running(self) -> None:
@@ -129,6 +131,7 @@ class WorkerParts:
             job_types=self._pipeline.job_types,
             decoder=self.decoder,
             ledgers=self.assignments.ledgers,
+            unique=self.assignments.find_unique,
             instruments=self.instruments,
             cancels=self.cancels,
             gates=gates,

@@ -78,9 +78,13 @@ class RecordBuilder:
             OptionRefused: one of the call's options is not allowed.
         """
         job_type, options = call.job_type, call.options
-        value = self._value(call)
+        body = self._body(call)
+        value = self._store.frame(job_type.contract, body)
         key = _key(call)
         tenant = None if job_type.tenant is None and options.tenant is None else _tenant(call)
+        identity = None if job_type.unique is None else _identity(call, body, tenant)
+        if identity is not None and key is None:
+            key = check_key(job_type.name, identity)
         topic, shared = self._shared_part(job_type, options.source)
         now_ns = self._clock()
         if options is NO_OPTIONS and tenant is None:
@@ -90,6 +94,8 @@ class RecordBuilder:
             own = _own_headers(job_type.name, options, now_ns)
             if tenant is not None:
                 own = [(wire.TENANT, tenant), *own]
+        if identity is not None:
+            own = [(wire.UNIQUE, identity.encode("utf-8", "backslashreplace")), *own]
         fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
         return Record(topic, key, value, [*shared, *fresh, *own, *trace_headers()], partition, job_id)
 
@@ -97,7 +103,7 @@ class RecordBuilder:
         chosen_by = partition_key(queue, key, tenant, options)
         return ANY_PARTITION if chosen_by is None else partition_of(chosen_by, self._partitions[queue.topic])
 
-    def _value(self, call: JobCall) -> bytes:
+    def _body(self, call: JobCall) -> bytes:
         job_type = call.job_type
         contract = job_type.contract
         try:
@@ -106,7 +112,7 @@ class RecordBuilder:
             raise PayloadRefused(refusal.job_type, refusal.field, refusal.reason) from refusal
         if len(body) > job_type.max_payload_bytes:
             raise PayloadTooLarge(job_type.name, len(body), job_type.max_payload_bytes)
-        return self._store.frame(contract, body)
+        return body
 
     def _shared_part(self, job_type: AnyJobType, source: str | None) -> tuple[str, wire.HeaderList]:
         """Topic and headers that all jobs of a type share; a call's own sources may be many, so they are not kept."""
@@ -130,6 +136,17 @@ def _tenant(call: JobCall) -> bytes | None:
         return check_tenant(call.job_type.name, call.tenant)
     except LabelNotFound as not_found:
         raise OptionRefused(call.job_type.name, "tenant", not_found.reason) from not_found
+
+
+def _identity(call: JobCall, body: bytes, tenant: bytes | None) -> str | None:
+    job_type = call.job_type
+    made_by = job_type.unique_identity
+    if made_by is None:
+        return None
+    try:
+        return made_by.of(call.args, call.kwargs, body, tenant if job_type.queue.route_by == "tenant" else None)
+    except LabelNotFound as not_found:
+        raise OptionRefused(job_type.name, "unique", not_found.reason) from not_found
 
 
 def shared_headers(job_type: str, source: str) -> wire.HeaderList:

@@ -103,7 +103,7 @@ class JobDiscarded(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobCancelled(_Event):
-    """The job was cancelled; `by` has who did it, why, and by which order, as far as that is known."""
+    """The job was cancelled; `by` has who did it, why, and by which order, or of which job it is a duplicate."""
 
     kind: ClassVar[str] = "cancelled"
     message: str
@@ -111,7 +111,7 @@ class JobCancelled(_Event):
 
     @property
     def detail(self) -> Mapping[str, str]:
-        """`operator`, `reason`, `order_id`."""
+        """`operator`, `reason`, `order_id`; of a duplicate `reason`, which is that word, and `winner`."""
         return self.by
 
 

@@ -13,7 +13,15 @@ from .codec.schema import RecordSchema
 from .errors import Undecodable, UnknownSchema
 
 OwnName = Literal[
-    "LedgerEntry", "LedgerBatch", "JobEvent", "ControlOrder", "WorkerStatus", "Schedule", "LastFiring", "ScheduleOwner"
+    "LedgerEntry",
+    "LedgerBatch",
+    "UniqueEnd",
+    "JobEvent",
+    "ControlOrder",
+    "WorkerStatus",
+    "Schedule",
+    "LastFiring",
+    "ScheduleOwner",
 ]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

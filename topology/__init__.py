@@ -8,6 +8,7 @@ from .declaration.queue import LedgerWindow, Queue
 from .declaration.retries import RetryPolicy
 from .declaration.schedule import Schedule
 from .declaration.timing import InvalidTiming, cron, every
+from .declaration.unique import Unique
 from .durations import format_duration, parse_duration
 from .planning.apply import Applied, ApplyFailed, TopologyRefused, ensure_topology
 from .planning.findings import Allowed, Finding, Group, Plan
@@ -39,6 +40,7 @@ __all__ = [
     "Schedule",
     "TopologyMismatch",
     "TopologyRefused",
+    "Unique",
     "UnknownName",
     "cron",
     "ensure_topology",

@@ -36,7 +36,9 @@ from ..partitions.assignments import Assignments
 from ..partitions.carried import copied_from
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
+from ..records.source import MAIN
 from ..settling.outgoing import OutgoingRecord, produce
+from ..unique.arrival import arrival_of, identity_of, time_headers
 from .old_offsets import AgeSource, Offsets
 from .restored_jobs import RestoredJobs
 
@@ -315,6 +317,8 @@ def _note(places: dict[Place, None], place: Place) -> None:
 def copy_of(record: Record, queue: Queue) -> OutgoingRecord:
     """The copy of a record for the carried topic, with its job's origin and the record's own place in headers."""
     place = [(wire.ORIGIN, record.origin), (wire.CARRIED, str(record).encode())]
+    if record.assignment.source is MAIN and identity_of(record) is not None:
+        place += time_headers(arrival_of(record))
     return OutgoingRecord(
         topic=queue.carried_topic,
         partition=record.assignment.partition,

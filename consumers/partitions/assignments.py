@@ -19,6 +19,7 @@ from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.commit_metadata import CommitMetadata
 from ..records.offset_set import OffsetSet
 from ..records.source import CARRIED, MAIN, Reader, sources_of
+from ..unique.unique_jobs import UniqueJobs
 from .carried import CarriedJobs
 from .ledger import Ledger
 from .restore import Restored
@@ -39,6 +40,7 @@ class Assignments:
         self._by_partition: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
         self.ledgers: dict[int, Ledger] = {}
+        self.unique: dict[int, UniqueJobs] = {}
         self.passing: set[Assignment] = set()
         self._carried: dict[int, CarriedJobs] = {}
         self._former: dict[int, tuple[float, Ledger]] = {}
@@ -55,6 +57,10 @@ class Assignments:
         """The present assignment of a partition, if it is ours and its jobs may start."""
         assignment = self._by_partition.get((topic, partition))  # type: ignore[arg-type]  # as above
         return assignment if assignment is not None and assignment.state is RUNNING else None
+
+    def find_unique(self, partition: int) -> UniqueJobs | None:
+        """The unique jobs of a partition number that is ours, or was a moment ago."""
+        return self.unique.get(partition)
 
     def all(self) -> list[Assignment]:
         """All present assignments."""
@@ -126,9 +132,9 @@ class Assignments:
         """The partitions that this consumer may fetch now that these are open.
 
         Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
-        Of the main topic where order is strict, only once all of its tiers are here: they have the records that keys
-        wait for. Of the carried topic, only once the main topic is here: a copy that comes must find its record. A
-        partition that was held back by any of these is among them.
+        Of the main topic where order is strict or jobs are unique, only once all of its tiers are here: they have the
+        records that keys wait for, and the jobs that hold identities. Of the carried topic, only once the main topic is
+        here: a copy that comes must find its record. A partition that was held back by any of these is among them.
         """
         begun = [
             a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader is reader
@@ -137,7 +143,8 @@ class Assignments:
 
     def _may_flow(self, assignment: Assignment) -> bool:
         if assignment.source is MAIN:
-            return self._queue.ordering != "strict" or self._whole(assignment.partition) is not None
+            needs_whole = self._queue.ordering == "strict" or bool(self._queue.unique)
+            return not needs_whole or self._whole(assignment.partition) is not None
         main = self.find_main(assignment.partition)
         return assignment.source is not CARRIED or main is None or main.is_running
 
@@ -161,6 +168,8 @@ class Assignments:
     def _begin(self, assignment: Assignment, start: StartPosition) -> None:
         commit_state = CommitState(spilled_at=start.spilled_at, former_chunks=list(start.former_chunks))
         assignment.note_restored(start.state, start.incomplete, commit_state=commit_state, awaited=start.awaited)
+        if start.unique:
+            self.unique[assignment.partition].restore_waiting(start.unique)
         if start.carried is not None:
             assignment.progress.begin_known(start.carried.end, start.carried.incomplete)
             self._carried[assignment.partition] = start.carried
@@ -203,8 +212,17 @@ class Assignments:
             if former is not None:
                 ledger.absorb_jobs(former)
             self.ledgers[partition] = ledger
+            self._put_unique_to_use(partition, ledger.unique)
         else:  # a tier that came later than its main topic: its owner before may have settled more meanwhile
             self.ledgers[partition].absorb(ledger)
+
+    def _put_unique_to_use(self, partition: int, unique: UniqueJobs | None) -> None:
+        """Go on with what was restored, and with what an earlier assignment of this process has not written yet."""
+        if unique is not None:
+            former = self.unique.get(partition)
+            if former is not None:
+                unique.absorb_former(former)
+            self.unique[partition] = unique
 
     def leave(self, partitions: list[TopicPartition]) -> list[Assignment]:
         """Start no more records of these partitions; what runs may still end and be settled in time."""
@@ -237,6 +255,14 @@ class Assignments:
         self._former = {p: entry for p, entry in self._former.items() if now_s - entry[0] < FORMER_KEPT_S}
         for ledger in self.ledgers.values():
             ledger.forget_old()
+        if self.unique:
+            self._forget_old_unique()
+
+    def _forget_old_unique(self) -> None:
+        self.unique = {p: unique for p, unique in self.unique.items() if p in self.ledgers or p in self._former}
+        for partition, unique in self.unique.items():
+            main = self.find_main(partition)
+            unique.forget_old(None if main is None else main.progress.committable())
 
 
 def _pass_over(assignment: Assignment, offset: int) -> bool:

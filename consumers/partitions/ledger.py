@@ -23,6 +23,7 @@ from ...topology.declaration.queue import LedgerWindow
 from ...topology.wire.headers import ATTEMPT
 from ...topology.wire.ledger_names import MOVED, attempt_name
 from ..records.record import Record
+from ..unique.unique_jobs import UniqueJobs
 from .name_window import Clock, NameWindow
 
 
@@ -43,9 +44,13 @@ def tried_name(record: Record) -> str:
 
 
 class Ledger:
-    """The remembered names of one partition; all runners read and add them."""
+    """The remembered names of one partition; all runners read and add them.
 
-    def __init__(self, window: LedgerWindow, clock: Clock = time.time) -> None:
+    `unique` has its unique jobs, where the queue has any.
+    """
+
+    def __init__(self, window: LedgerWindow, clock: Clock = time.time, unique: UniqueJobs | None = None) -> None:
+        self.unique = unique
         self._jobs = NameWindow(window, clock)
         self._moved = NameWindow(window, clock)
         self._passed: Sequence[int] = array("q")
@@ -108,6 +113,8 @@ class Ledger:
         self._jobs.absorb(restored._jobs)
         self._moved.absorb(restored._moved)
         self.note_passed(restored._passed)
+        if self.unique is not None and restored.unique is not None:
+            self.unique.absorb_ended(restored.unique)
 
     @property
     def jobs(self) -> int:

@@ -8,11 +8,13 @@ are not delivered again unless the partition begins anew. Of these it keeps hash
 from __future__ import annotations
 
 import logging
+import math
 import time
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import compress
 from operator import not_
+from types import MappingProxyType
 from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -22,6 +24,8 @@ from ...topology import Queue
 from ...topology.wire.ledger_names import MOVED
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, read_tail
+from ..unique.ends import end_in
+from ..unique.unique_jobs import UniqueJobs
 from .ledger import Ledger
 from .ledger_records import BATCH_NAMES, names_of
 
@@ -36,15 +40,23 @@ IsPassed = Callable[[str], bool]
 
 
 def read_ledgers(
-    consumer: Consumer, queue: Queue, partitions: Collection[int], is_passed: IsPassed, should_stop: ShouldStop
+    consumer: Consumer,
+    queue: Queue,
+    partitions: Collection[int],
+    is_passed: IsPassed,
+    should_stop: ShouldStop,
+    ends_since_s: Mapping[int, float] = MappingProxyType({}),
 ) -> dict[int, Ledger]:
     """Read the ledgers of partitions: {partition number: ledger}.
+
+    Args:
+        ends_since_s: {partition number: since when, in epoch seconds, ends of unique jobs are needed}.
 
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
     return {
-        partition: _Reading(consumer, queue, partition, is_passed, should_stop).ledger()
+        partition: _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_s.get(partition)).ledger()
         for partition in sorted(partitions)
     }
 
@@ -62,18 +74,27 @@ class _Reading:
     """Reads one ledger."""
 
     def __init__(
-        self, consumer: Consumer, queue: Queue, partition: int, is_passed: IsPassed, should_stop: ShouldStop
+        self,
+        consumer: Consumer,
+        queue: Queue,
+        partition: int,
+        is_passed: IsPassed,
+        should_stop: ShouldStop,
+        ends_since_s: float | None,
     ) -> None:
         self._consumer, self._queue, self._partition = consumer, queue, partition
         self._is_passed, self._should_stop = is_passed, should_stop
         self._jobs: set[str] = set()
+        self._takes_names = True
         self._unreadable: list[int] = []
+        self._unique = UniqueJobs(queue.unique, queue.ledger.jobs, time.time) if queue.unique else None
+        self._ends_since_s = math.inf if ends_since_s is None else ends_since_s
 
     def ledger(self) -> Ledger:
         """The names of the window, the oldest first."""
         stretches = list(self._stretches())
         self._log_unreadable()
-        ledger = Ledger(self._queue.ledger, time.time)
+        ledger = Ledger(self._queue.ledger, time.time, self._unique)
         for stretch in reversed(stretches):
             for jobs, moved, at_s in stretch.names:
                 ledger.add_former(jobs, moved, at_s)
@@ -90,12 +111,17 @@ class _Reading:
             stretch = self._read(start, end)
             yield stretch
             is_old = stretch.first_at_s is not None and time.time() - stretch.first_at_s > window.age.total_seconds()
-            if is_old or len(self._jobs) >= window.jobs:
+            has_ends = (stretch.first_at_s or 0.0) <= self._ends_since_s
+            if is_old or (self._is_full and has_ends):
                 return
             end, span = start, span * NEXT_SPAN_FACTOR
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._jobs) >= self._queue.ledger.jobs
+
     def _read(self, start: int, end: int) -> _Stretch:
-        stretch = _Stretch()
+        stretch, self._takes_names = _Stretch(), not self._is_full
         for message in read_tail(self._consumer, self._place(start), end, self._should_stop):
             if (message.offset() or 0) < end:
                 self._take(message, stretch)
@@ -109,6 +135,20 @@ class _Reading:
         at_s = message.timestamp()[1] / 1_000
         if stretch.first_at_s is None:
             stretch.first_at_s = at_s
+        if not self._take_end(message) and self._takes_names:
+            self._take_names(message, stretch, at_s)
+
+    def _take_end(self, message: Message) -> bool:
+        """Take up the end of a unique job; False where the record is of another kind."""
+        if self._unique is None:
+            return False
+        key, value = message.key(), message.value()
+        end = None if key is None or value is None else end_in(_bytes(key), _bytes(value))
+        if end is not None:
+            self._unique.restore_end(end)
+        return end is not None
+
+    def _take_names(self, message: Message, stretch: _Stretch, at_s: float) -> None:
         names = self._names(message)
         jobs = [name for name in names if not name.startswith(MOVED)]
         moved = [name for name in names if name.startswith(MOVED)] if len(jobs) < len(names) else []

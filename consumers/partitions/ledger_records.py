@@ -13,6 +13,7 @@ from typing import Final
 from uuid import uuid4
 
 from ...schemas import Undecodable, decode_own, encode_own, is_own
+from ..unique.ends import ENDED_KEY
 
 BATCH_NAMES: Final = 500
 """A name has 1,000 bytes at the most, so that a batch stays below the brokers' usual limit of a mebibyte."""
@@ -38,6 +39,8 @@ def names_of(key: bytes, value: bytes) -> Sequence[str]:
     Raises:
         Undecodable: it is a batch, and its names cannot be read.
     """
+    if key.startswith(ENDED_KEY) and is_own("UniqueEnd", value):
+        return ()
     if is_own("LedgerBatch", value):
         names: list[str] = decode_own("LedgerBatch", value)["names"]
         return names

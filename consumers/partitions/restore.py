@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ...topology import ClusterSettings, Queue
 from ..kafka.clients import make_reader
-from ..kafka.log_tail import ShouldStop, Unrestorable
+from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
+from ..records.source import MAIN
 from .ledger import Ledger
 from .ledger_reader import IsPassed, read_ledgers
 from .start_positions import StartPosition, find_start_positions
+
+ENDS_KEPT_S: Final = 3_600.0
+"""Ends of unique jobs are read so far back at least: jobs that these have replaced may still wait in a delay topic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +65,34 @@ def read_left_behind(
     # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
     start_positions = find_start_positions(consumer, queue, assignments, should_stop)
     partitions = {assignment.partition for assignment in assignments}
-    ledgers = read_ledgers(consumer, queue, partitions, _passed_by(start_positions), should_stop)
+    ends_since_s = needed_since_s(consumer, queue, start_positions, should_stop) if queue.unique else {}
+    ledgers = read_ledgers(consumer, queue, partitions, _passed_by(start_positions), should_stop, ends_since_s)
     return Restored(ledgers=ledgers, start_positions=start_positions)
+
+
+def needed_since_s(
+    consumer: Consumer, queue: Queue, start_positions: Mapping[Assignment, StartPosition], should_stop: ShouldStop
+) -> dict[int, float]:
+    """Since when ends of unique jobs are needed: {partition number: epoch seconds}.
+
+    A job that is still to have its turn may have come before the end of another: so since the first of these came.
+    """
+    longest_s = max(unique.within_ms / 1_000 for unique in queue.unique.values())
+    needed = {a.partition: time.time() - max(longest_s, ENDS_KEPT_S) for a in start_positions}
+    for assignment, start in start_positions.items():
+        if assignment.source is MAIN:
+            first_s = _first_at_s(consumer, assignment, start.state.committed_offset, should_stop)
+            needed[assignment.partition] = min(needed[assignment.partition], first_s)
+    return needed
+
+
+def _first_at_s(consumer: Consumer, main: Assignment, offset: int, should_stop: ShouldStop) -> float:
+    """When the record at an offset arrived, or the next one that is there; infinite where none is."""
+    place = TopicPartition(main.topic, main.partition, offset)
+    _, high = consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)
+    for message in read_tail(consumer, place, high, should_stop):
+        return message.timestamp()[1] / 1_000
+    return math.inf
 
 
 def _passed_by(start_positions: Mapping[Assignment, StartPosition]) -> IsPassed:

@@ -17,6 +17,7 @@ from ..records.assignment import Assignment, Awaited, Lane
 from ..records.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from ..records.offset_set import OffsetSet
 from ..records.source import CARRIED
+from ..unique.waiting import WaitingHolder, read_waiting
 from .carried import CarriedJobs, read_carried
 from .chunk_reader import FoundChunks, read_chunks
 
@@ -39,6 +40,7 @@ class StartPosition:
         spilled_at: where on the progress topic these were found; None where they were not there.
         former_chunks: the keys of what stands there of this partition, by the chunk's number.
         awaited: of a tier, where order is strict: {key: {offset: a record there that is not complete}}.
+        unique: of a tier or a delay topic, the unique jobs that wait there.
         carried: of a carried topic, its records that are not complete; None for any other.
     """
 
@@ -47,6 +49,7 @@ class StartPosition:
     spilled_at: SpilledAt | None = None
     former_chunks: Sequence[tuple[int, bytes]] = ()
     awaited: Mapping[Lane, Mapping[int, Awaited]] = field(default_factory=dict)
+    unique: Sequence[WaitingHolder] = ()
     carried: CarriedJobs | None = None
 
     def is_complete(self, offset: int) -> bool:
@@ -79,6 +82,10 @@ def find_start_positions(
             stretch = found.state.committed_offset, highs[at]
             awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, awaited=awaited)
+        if queue.unique and assignment.source.is_delayed:
+            stretch = found.state.committed_offset, highs[at]
+            unique = read_waiting(consumer, assignment, stretch, found.is_complete, should_stop)
+            found = replace(found, unique=unique)
         if assignment.source is CARRIED and found.state.committed_offset <= highs[at]:
             stretch = found.state.committed_offset, highs[at]
             carried = read_carried(consumer, assignment, queue.topic, stretch, found.is_complete, should_stop)

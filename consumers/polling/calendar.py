@@ -76,6 +76,7 @@ class Calendar:
         self.in_memory = 0
         self._known = KnownOffsets()
         self._coming: dict[Assignment, set[int]] = {}
+        self._forward: set[tuple[Assignment, int]] = set()
         self._again: Wanted = {}
         self.coming = 0
         self._first_coming = 0
@@ -113,6 +114,9 @@ class Calendar:
 
     def _wake_ms(self, pairs: HeaderList | None, timestamp_ms: int, assignment: Assignment, offset: int) -> int:
         """When to look at a record: at its own time, or sooner where its job was rescheduled to that."""
+        if self._forward and (assignment, offset) in self._forward:
+            self._forward.discard((assignment, offset))
+            return self._now_ms
         own_ms = wake_at_ms(pairs, timestamp_ms, assignment.source, self._longest_s)
         if not self._reschedules.stands:
             return own_ms
@@ -136,6 +140,11 @@ class Calendar:
         self._coming.setdefault(assignment, set()).add(offset)
         self.coming += 1
         return True
+
+    def bring_forward(self, assignment: Assignment, offset: int) -> None:
+        """Have a record read again and let it go at once, whatever its time is."""
+        if self.look_again(assignment, offset):
+            self._forward.add((assignment, offset))
 
     def _forget(self, assignment: Assignment, offset: int) -> bool:
         """Forget a record that is in memory; False where it is not."""
@@ -330,6 +339,7 @@ class Calendar:
             entries[:] = [entry for entry in entries if entry[1] not in numbers]
         self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
         self._known.drop(assignments)
+        self._forward = {place for place in self._forward if place[0] not in assignments}
         for assignment in assignments:
             self.coming -= len(self._coming.pop(assignment, ()))
             self._again.pop(assignment, None)

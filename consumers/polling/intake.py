@@ -27,6 +27,7 @@ from .cancelled_delays import CancelledDelays
 from .dispatch import Dispatch
 from .rebalance import Rebalance
 from .settled import SettledBatches
+from .unique_arrivals import UniqueArrivals
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -62,6 +63,7 @@ class Intake:
         self._on_error = on_error
         self._instruments = instruments
         self._cancelled = CancelledDelays(self._calendar, dispatch.cancels, dispatch.queue)
+        self._unique = UniqueArrivals(assignments, self._calendar) if assignments.queue.unique else None
 
     def take(self, fetched: list[Message]) -> None:
         """Take what was fetched, and empty the list."""
@@ -80,6 +82,8 @@ class Intake:
         messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
+        if self._unique is not None:
+            messages = self._unique.noted(messages)
         for message in messages:
             if message.error() is not None:
                 self._note_event(message)
@@ -101,7 +105,8 @@ class Intake:
     def _take_other(self, message: Message, assignment: Assignment, runnable: list[Record]) -> None:
         """Take a record that is not of the main topic."""
         if assignment.source.is_delayed:
-            if self._cancelled.has(message, assignment):
+            is_replaced = self._unique is not None and self._unique.is_replaced(message, assignment)
+            if is_replaced or self._cancelled.has(message, assignment):
                 runnable.append(Record(message, assignment))
             else:
                 self._calendar.add(message, assignment)
@@ -119,6 +124,8 @@ class Intake:
         self._dispatch.gates.ask_again()
         if self._calendar.moved:
             self._look_again()
+        if self._unique is not None:
+            self._unique.bring_forward()
         self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.room)))
         if self._cancelled:
             self._start(self._cancelled.turn(self._backpressure.room))

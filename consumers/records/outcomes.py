@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from ...topology.declaration.delays import DelayClass
 from .cancellation import Cancellation
@@ -20,7 +20,7 @@ DeadReason = Literal[
     "too-large",
 ]
 DeferReason = Literal["unknown-type", "unknown-schema"]
-CancelReason = Literal["discarded", "cancelled", "expired"]
+CancelReason = Literal["discarded", "cancelled", "expired", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +97,17 @@ class Rescheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The job will not run (again): it expired, was cancelled, or discarded itself.
+    """The job will not run (again): it expired, was cancelled, discarded itself, or is a duplicate.
 
-    `by` has who cancelled it, where that is known.
+    Attributes:
+        by: who cancelled it, where that is known.
+        winner: of a duplicate, the id of the job that counts in its place.
     """
 
     reason: CancelReason
     detail: str
     by: Cancellation | None = None
+    winner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +125,8 @@ INTERRUPTED = Interrupted()
 
 def is_lasting(outcome: Outcome) -> bool:
     """Whether the job, and not only this record of it, is settled by its name in the ledger."""
-    return outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason != "expired")
+    return outcome is DONE or (isinstance(outcome, Cancelled) and outcome.reason not in _OF_ONE_RECORD)
+
+
+_OF_ONE_RECORD: Final = frozenset({"expired", "duplicate"})
+"""A job that ends so has not run, and its name stays free: enqueued once more, it may run."""

@@ -68,16 +68,29 @@ def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) ->
             return JobSnoozed(subject=subject, at=at, worker=worker)
         case Deferred(reason=reason, detail=detail):
             return JobDeferred(subject=subject, at=at, worker=worker, reason=reason, message=_text(detail))
-        case Cancelled(reason="expired", detail=detail):
-            return JobExpired(subject=subject, at=at, worker=worker, message=_text(detail))
-        case Cancelled(reason="discarded", detail=detail):
-            return JobDiscarded(subject=subject, at=at, worker=worker, message=_text(detail))
-        case Cancelled(detail=detail, by=by):
-            return JobCancelled(subject=subject, at=at, worker=worker, message=_text(detail), by=_detail_of(by))
+        case Cancelled():
+            return _cancelled(record, outcome, context)
         case Done() | Rescheduled() | Skipped() | Interrupted():
             return None
         case _:
             assert_never(outcome)
+
+
+def _cancelled(record: Record, outcome: Cancelled, context: SettlingContext) -> JobEvent:
+    subject, at, worker = subject_of(record, context.queue), context.now, context.worker_id
+    message = _text(outcome.detail)
+    match outcome.reason:
+        case "expired":
+            return JobExpired(subject=subject, at=at, worker=worker, message=message)
+        case "discarded":
+            return JobDiscarded(subject=subject, at=at, worker=worker, message=message)
+        case "duplicate":
+            by = {"reason": "duplicate", "winner": _text(outcome.winner)}
+            return JobCancelled(subject=subject, at=at, worker=worker, message=message, by=by)
+        case "cancelled":
+            return JobCancelled(subject=subject, at=at, worker=worker, message=message, by=_detail_of(outcome.by))
+        case _:
+            assert_never(outcome.reason)
 
 
 def progress_event(

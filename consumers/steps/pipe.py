@@ -17,8 +17,10 @@ from ..records.record import Record
 from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
 from ..settling.settle import Settler
+from ..unique.unique_jobs import UniqueJobs
 from .results import Ran
 from .steps import DecodedJob, StepContext, claim, decide, decode
+from .unique_claim import claim_unique
 
 SlotT = TypeVar("SlotT")
 RunStep = Callable[[DecodedJob, SlotT], Ran]
@@ -55,6 +57,8 @@ class Pipe:
         self._gates = gates
         self._fail = fail
         self._excuse = excuse
+        self._settles_each = bool(step_context.queue.unique)  # when it ended decides about jobs that came meanwhile
+        self._claim = claim_unique if self._settles_each else claim
         self._instruments = step_context.instruments
         self._is_watched = bool(self._instruments)
         self.is_stopping = False
@@ -96,7 +100,7 @@ class Pipe:
         """
         if self._gates.asked and not self._gates.admits(record):
             return None
-        outcome = INTERRUPTED if self._excuse.is_given else claim(record, self._step_context)
+        outcome = INTERRUPTED if self._excuse.is_given else self._claim(record, self._step_context)
         if outcome is None:
             job = decode(record, self._step_context)
             if isinstance(job, DecodedJob):
@@ -117,7 +121,7 @@ class Pipe:
             return
         if self._is_watched:
             self._instruments.decided(record, outcome)
-        if outcome is DONE and done is not None:
+        if outcome is DONE and done is not None and not self._settles_each:
             done.append(record)
         else:
             self._settle(record, outcome)
@@ -146,8 +150,10 @@ class SettleStep:
         lanes: Lanes,
         settler: Settler,
         excuse: Excuse,
+        unique: Callable[[int], UniqueJobs | None] = lambda _partition: None,
     ) -> None:
         self._queue = queue
+        self._unique = unique if queue.unique else None
         self._ledgers = ledgers
         self._lanes = lanes
         self._settler = settler
@@ -161,6 +167,8 @@ class SettleStep:
             self._lanes.expect(record, outcome)
             if isinstance(outcome, Retried | Dead | Deferred):
                 log_setback(record, outcome, self._queue)
+        if self._unique is not None:
+            self._note(record, outcome, self._unique(record.assignment.partition), ledger)
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
         if ledger is not None:
             _remember(record, outcome, ledger)
@@ -174,6 +182,11 @@ class SettleStep:
             if ledger is not None:
                 ledger.add_jobs(names)
         self._lanes.release_all(records)
+
+    def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:
+        """Note what became of a unique job, before the settler writes it, and the next of the lane has its turn."""
+        if unique is not None:
+            unique.note(record, outcome, has_ended=ledger is not None and ledger.has_job(record))
 
 
 def _remember(record: Record, outcome: Outcome, ledger: Ledger) -> None:

@@ -45,6 +45,7 @@ from ..records.outcomes import (
 )
 from ..records.record import Record, attempt_of, first_failed
 from ..records.reschedules import NO_RESCHEDULES, Reschedules
+from ..unique.unique_jobs import UniqueJobs
 from .results import RETURNED_NOTHING, Answered, Decided, Raised, Ran, Result, Returned, answer_to
 from .schema_waits import SchemaAwaited
 
@@ -108,6 +109,7 @@ class StepContext:
         cancels: those that stand in this process.
         gates: those of the queue.
         reschedules: those that stand in this process.
+        unique: finds the unique jobs of a partition number, also of one that is given away just now.
     """
 
     queue: Queue
@@ -120,6 +122,7 @@ class StepContext:
     cancels: Cancels = NO_CANCELS
     gates: GateRow = NO_GATES
     reschedules: Reschedules = NO_RESCHEDULES
+    unique: Callable[[int], UniqueJobs | None] = lambda _partition: None
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:

@@ -149,6 +149,8 @@ def _print_fields(job: CataloguedJobType) -> None:
     echo_line(f"{job.name}, {job.compatibility}, schema {job.schema_fingerprint}")
     if job.tenant != NOT_DECLARED:
         echo_line(f"  tenant {job.tenant}")
+    if job.unique:
+        echo_line(f"  unique {job.unique}")
     for field in job.fields:
         echo_line(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
     if job.permanent_errors:

@@ -72,6 +72,7 @@ FOLDERS = {
         *(
             "kafka",
             "records",
+            "unique",
             "backlog",
             "ordering",
             "gates",

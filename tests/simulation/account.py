@@ -13,6 +13,7 @@ from simulation.deaths import Deaths
 from simulation.followers import FOLLOWED_TOPIC
 from simulation.jobs import Job, Run, Written
 from simulation.known import Known, known_of
+from simulation.oracles.uniqueness import Uniqueness
 from simulation.pairs import check_dead_letter, check_named, check_next_record, check_not_passed, name_of
 from simulation.processes import Running, SimProcess
 from simulation.virtual_time import CLOCK
@@ -55,8 +56,10 @@ class Account:
         tells: bool,
         is_followed: bool = False,
         may_be_early: Callable[[str], bool] = lambda _job_id: False,
+        uniqueness: Uniqueness | None = None,
     ) -> None:
         self._may_be_early = may_be_early
+        self.uniqueness = uniqueness
         self._brokers = brokers
         self._remembers = remembers
         self._tells = tells
@@ -124,6 +127,8 @@ class Account:
             check_next_record(job, record)
         self.written[place][record.offset] = written
         job.records.append(written)
+        if self.uniqueness is not None:
+            self.uniqueness.note_enqueued(job)
 
     def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool) -> None:
         """Expect a job, before its record is written."""
@@ -240,6 +245,8 @@ class Account:
         assert not state.is_complete(record.offset), f"{record} was complete before"
         self._check_alone(process, job)
         self._check_order(job)
+        if self.uniqueness is not None:
+            self.uniqueness.begin_run(process, record, job.job_id)
         job.runs.append(Run(process, record.assignment, record, attempt, self.step))
 
     def _check_is_open(self, process: SimProcess, assignment: Assignment) -> None:
@@ -312,6 +319,8 @@ class Account:
     def note_end(self, process: SimProcess, record: Record, outcome: Outcome) -> None:
         """Take note of what became of a record, whether it ran or not."""
         job = self.jobs[record.headers[JOB_ID].decode()]
+        if self.uniqueness is not None:
+            self.uniqueness.note_end(process, record, outcome, job.job_id)
         place = record.assignment.topic, record.assignment.partition
         self._ended[place[1]].add(name_of(record, outcome) or "")
         job.is_deferred = job.is_deferred or isinstance(outcome, Deferred | Rescheduled)

@@ -35,6 +35,8 @@ def check_rest(world: World) -> None:
             assert len(job.ends) == 1, f"{job.job_id} ended as {job.ends}"
             counted = Counter(run.attempt for run in job.runs if not (run.is_cut or isinstance(run.outcome, Snoozed)))
             assert all(runs == 1 for runs in counted.values()), f"{job.job_id} ran as {counted}"
+    if world.account.uniqueness is not None:
+        world.account.uniqueness.check_rest()
     for process in world.processes:
         if process.is_alive:
             assert process.backpressure.in_flight == 0

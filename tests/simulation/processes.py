@@ -57,6 +57,7 @@ from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
 from stoker.consumers.settling.settle import Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
+from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writers import WRITERS, Writer
 from stoker.consumers.steps.results import Ran, Result
 from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
@@ -178,7 +179,7 @@ class SimProcess:
             worker_id=settings.worker_id,
             publish_event=self.events.publish,
             on_settled=self.settled.put,
-            writers=self.writers,
+            writers=writers_of(queue, self.assignments.find_unique) if queue.unique else self.writers,
             clock=CLOCK.time,
         )
         store = SimStore(self.registry)
@@ -195,6 +196,7 @@ class SimProcess:
             job_types=self.pipeline.job_types,
             decoder=Decoder(store, learn=self.waits.learn),
             ledgers=self.assignments.ledgers,
+            unique=self.assignments.find_unique,
             clock=CLOCK.time,
             chance=lambda: self.chance,
             instruments=instruments,

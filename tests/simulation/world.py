@@ -16,6 +16,7 @@ from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.followers import FOLLOWED_WRITERS
 from simulation.holding import SimControl, SimGate
+from simulation.oracles.uniqueness import MODES, Uniqueness
 from simulation.pairs import check_restored
 from simulation.processes import Running, SimProcess
 from simulation.registry import SimRegistry
@@ -74,6 +75,7 @@ class Shape:
         is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
         is_gated: whether each process has a gate that closes and opens by chance.
         is_ordered: whether operators give orders.
+        unique: how the jobs of a key are unique, each second of them under another identity; a name of `MODES`.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
             find out.
     """
@@ -91,6 +93,7 @@ class Shape:
     is_ordered: bool = False
     is_watched: bool = False
     is_short_lived: bool = False
+    unique: str | None = None
 
 
 def work(number: int) -> None:
@@ -107,7 +110,7 @@ NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    (ordering, is_forgetful, is_short_lived): declare(
+    (ordering, is_forgetful, is_short_lived, unique): declare(
         work,
         ordering=ordering,
         partitions=PARTITIONS,
@@ -119,8 +122,12 @@ _DECLARED = {
     for ordering in _ORDERINGS
     for is_forgetful in (False, True)
     for is_short_lived in (False, True)
+    for unique in (None, *MODES)
 }
-VALUE = _DECLARED["key", False, False].payload()
+for _shape, _delivery in _DECLARED.items():
+    if _shape[3] is not None:
+        _delivery.queue.unique["work"] = MODES[_shape[3]]
+VALUE = _DECLARED["key", False, False, None].payload()
 TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
@@ -133,7 +140,7 @@ class World:
 
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
-        declared = _DECLARED[shape.ordering, shape.is_forgetful, shape.is_short_lived]
+        declared = _DECLARED[shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
         self.shape = shape
@@ -150,6 +157,7 @@ class World:
             remembers=not shape.is_forgetful,
             tells=shape.metadata_limit >= LEAST_METADATA,
             is_followed=shape.is_followed,
+            uniqueness=None if shape.unique is None else Uniqueness(MODES[shape.unique]),
             may_be_early=lambda job_id: self.control is not None and self.control.may_be_early(job_id),
         )
         self.processes: list[SimProcess] = []
@@ -171,6 +179,8 @@ class World:
         ]
         if len(self.account.jobs) % 2:
             headers.append((wire.TENANT, b"t%d" % partition))
+        if self.shape.unique is not None and key is not None:
+            headers.append((wire.UNIQUE, b"work:%d" % (len(self.account.jobs) % 2)))
         if due_in_s is not None:
             headers.append((wire.DUE, wire.format_instant(utc(CLOCK.time() + due_in_s))))
         if expires_in_s is not None:

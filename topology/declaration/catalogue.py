@@ -29,6 +29,7 @@ class CataloguedField:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
+    `unique` is how its jobs are unique, in words; empty where they are not.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -39,6 +40,7 @@ class CataloguedJobType:
     is_async: bool
     key: str
     tenant: str
+    unique: str
     timeout_s: float
     heartbeat_s: float | None
     isolation: str
@@ -171,6 +173,7 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         is_async=job.is_async,
         key=_label(job.key),
         tenant=_label(job.tenant),
+        unique="" if job.unique is None else str(job.unique),
         timeout_s=job.timeout.total_seconds(),
         heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
         isolation=job.isolation or "none",

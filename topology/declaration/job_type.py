@@ -19,6 +19,7 @@ from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
+from .unique import Unique, UniqueIdentity
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,6 +128,7 @@ class JobType(Generic[P, R]):
         key: makes the ordering key of a call: a function of those of its arguments that it names, or the path of one
             (`"customer_id"`, `"order.customer_id"`); None leaves it to each call.
         tenant: makes the tenant of a call, in the same two ways.
+        unique: lets one of several jobs run that do the same; see `Unique`.
         retry, timeout, max_payload_bytes: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
@@ -143,6 +145,7 @@ class JobType(Generic[P, R]):
     contract: Contract
     key: LabelDeclaration | None = None
     tenant: LabelDeclaration | None = None
+    unique: Unique | None = None
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
@@ -164,6 +167,7 @@ class JobType(Generic[P, R]):
             )
         faults += label_faults("key", self.key, self.contract)
         faults += label_faults("tenant", self.tenant, self.contract)
+        faults += self.unique.faults(self.contract, self.queue) if self.unique is not None else []
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
@@ -184,6 +188,11 @@ class JobType(Generic[P, R]):
     def tenant_label(self) -> LabelFunction | LabelPath | None:
         """The label that makes the tenants of its calls."""
         return None if self.tenant is None else made_label("tenant", self.tenant, self.contract)
+
+    @cached_property
+    def unique_identity(self) -> UniqueIdentity | None:
+        """What makes the identities of its calls."""
+        return None if self.unique is None else UniqueIdentity(self.name, self.unique, self.contract)
 
     @cached_property
     def retry(self) -> RetryPolicy:

@@ -16,7 +16,7 @@ from uuid import UUID
 from ...schemas import Contract
 from ...schemas.codec.schema import Schema, kind_of, logical_type
 
-Label = Literal["key", "tenant"]
+Label = Literal["key", "tenant", "unique"]
 
 LabelDeclaration: TypeAlias = Callable[..., str | None] | str
 """The `key` and `tenant` of `Pipeline.job`: a function of some of the arguments, or a path, `order.customer`."""

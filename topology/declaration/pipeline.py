@@ -19,6 +19,7 @@ from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
 from .timing import Timing
+from .unique import Unique
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,6 +141,7 @@ class Pipeline:
         name: str | None = None,
         key: LabelDeclaration | None = None,
         tenant: LabelDeclaration | None = None,
+        unique: Unique | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -160,6 +162,7 @@ class Pipeline:
                 UUID or an Enum. Its own types are left open, so that those of the function alone decide what callers
                 see, also where it is a lambda.
             tenant: makes the tenant of each call, in the same two ways.
+            unique: lets one of several jobs run that do the same, for the whole fleet.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -176,6 +179,7 @@ class Pipeline:
                 contract=self._contract(function, job_name, schema),
                 key=key,
                 tenant=tenant,
+                unique=unique,
                 own_retry=retry,
                 own_timeout=timeout,
                 heartbeat=heartbeat,
@@ -187,6 +191,8 @@ class Pipeline:
                 description=description or handler_summary(function),
             )
             self._job_types[job_name] = job_type
+            if unique is not None:
+                queue.unique[job_name] = unique
             return job_type
 
         return declare

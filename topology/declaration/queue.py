@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..wire import names
 from .delays import DelayClass
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
+
+if TYPE_CHECKING:
+    from .unique import Unique
 
 Ordering = Literal["key", "none", "strict"]
 RouteBy = Literal["key", "tenant"]
@@ -63,6 +66,7 @@ class Queue:
             None leaves it to the brokers, 45 s by default. Less than that needs
             `group.consumer.min.session.timeout.ms` on the brokers.
         owner, description: for the catalogue.
+        unique: {name of a job type: how its jobs are unique}; `Pipeline.job` fills it.
     """
 
     namespace: str
@@ -82,6 +86,7 @@ class Queue:
     session_timeout: timedelta | None = None
     owner: str = ""
     description: str = ""
+    unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def topic(self) -> str:

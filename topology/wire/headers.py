@@ -1,9 +1,9 @@
 """The record headers of the wire contract, each listed once.
 
 CloudEvents 1.0 in Kafka's binary mode, W3C trace context, and Stoker's own. All values are ASCII except
-`stoker-tenant`, `stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8, and `stoker-order`,
-which is Avro. Instants are RFC 3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal text. Unknown
-headers travel along untouched.
+`stoker-tenant`, `stoker-unique`, `stoker-error-message`, `stoker-error-stack` and `stoker-note`, which are UTF-8, and
+`stoker-order`, which is Avro. Instants are RFC 3339 in UTC, such as `2013-01-01T05:17:00.250000Z`; numbers are decimal
+text. Unknown headers travel along untouched.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ EXPIRES: Final = "stoker-expires"
 IDEMPOTENCY_KEY: Final = "stoker-idempotency-key"
 TENANT: Final = "stoker-tenant"
 """For whom the job is; absent where the job is for nobody in particular."""
+UNIQUE: Final = "stoker-unique"
+"""The identity of a job whose type is unique: the job type and what makes it unique."""
+ARRIVED: Final = "stoker-arrived"
+"""On a unique job that waits elsewhere than on its main topic: when that took it, by the brokers' clock."""
+PUT_OFF_SINCE: Final = "stoker-put-off-since"
+"""On the same: when the first job came that this one puts off."""
 REPLAY: Final = "stoker-replay"
 """Id of the replay that published this record again; it passes the ledger under its own name."""
 
@@ -89,6 +95,8 @@ RETRY_HEADERS: Final = frozenset(
         DUE,
         ORIGIN,
         CARRIED,
+        ARRIVED,
+        PUT_OFF_SINCE,
         FIRST_FAILED,
         ERROR_TYPE,
         ERROR_MESSAGE,

@@ -1,0 +1,64 @@
+"""`UniqueArrivals`: what unique jobs need of the poll thread: which have come, and which wait in vain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from confluent_kafka import KafkaError, Message
+
+from ..partitions.assignments import Assignments
+from ..records.assignment import Assignment
+from ..records.record import Record
+from ..records.source import MAIN
+from ..unique.unique_jobs import UniqueJobs
+from .calendar import Calendar
+
+END_MARGIN_MS: Final = 5_000
+"""What arrives after the end of the log was seen has a later time than this before that, by the brokers' clock."""
+
+
+class UniqueArrivals:
+    """Of one queue that has unique jobs; owned by the poll thread."""
+
+    def __init__(self, assignments: Assignments, calendar: Calendar) -> None:
+        self._assignments, self._calendar = assignments, calendar
+        self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
+
+    def noted(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """Pass messages on, and note those of the main topic, and of the carried one."""
+        for message in messages:
+            assignment = self._assignments.find_running(message.topic(), message.partition())
+            unique = None if assignment is None else self._assignments.find_unique(assignment.partition)
+            if assignment is not None and unique is not None and not assignment.source.is_delayed:
+                self._note(message, assignment, unique)
+            yield message
+
+    def _note(self, message: Message, assignment: Assignment, unique: UniqueJobs) -> None:
+        error, offset = message.error(), message.offset() or 0
+        if error is not None:
+            if error.code() == KafkaError._PARTITION_EOF and assignment.source is MAIN:
+                unique.passed.note_read(offset, round(time.time() * 1_000) - END_MARGIN_MS)
+            return
+        if assignment.source is MAIN:
+            unique.passed.note_read(offset + 1, message.timestamp()[1])
+        if self._reads_jobs:
+            record = Record(message, assignment)
+            if not self._assignments.ledgers[assignment.partition].is_settled(record):
+                unique.note_arrival(record)
+
+    # ---- what waits until it is due
+
+    def is_replaced(self, message: Message, assignment: Assignment) -> bool:
+        """Whether a record that comes and is to wait has been replaced already, so that it ends at once."""
+        unique = self._assignments.find_unique(assignment.partition) if self._reads_jobs else None
+        return unique is not None and unique.is_replaced(Record(message, assignment))
+
+    def bring_forward(self) -> None:
+        """Have those records read again at once that have been replaced while they wait."""
+        for unique in self._assignments.unique.values():
+            while unique.replaced:
+                assignment, offset = unique.replaced.popleft()
+                if assignment.is_current:
+                    self._calendar.bring_forward(assignment, offset)

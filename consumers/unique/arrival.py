@@ -1,0 +1,90 @@
+"""`Arrival`: when a unique job came, by which it is decided what was in its way; and what its records carry of that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from ...topology.wire import headers as wire
+from ...topology.wire.headers import HeaderList
+from ..records.record import Record
+from ..records.source import MAIN
+
+Identity = tuple[bytes, bytes]
+"""Key of the record, and what its producer has made of the arguments. Jobs are unique within their key."""
+SECOND_MS: Final = 1_000
+TIME_HEADERS: Final = frozenset({wire.ARRIVED, wire.PUT_OFF_SINCE})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Arrival:
+    """One job's place in the order in which the jobs of its identity came.
+
+    Attributes:
+        at_ms: when the brokers took it.
+        offset: where, on the main topic.
+        name: the job's name in the ledger.
+        job_id: its id, for people.
+    """
+
+    at_ms: int
+    offset: int
+    name: str
+    job_id: str = field(default="", compare=False)
+
+
+def identity_of(record: Record) -> Identity | None:
+    """The identity of a record; None where it has none."""
+    identity = record.header(wire.UNIQUE)
+    return (record.key or b"", identity) if identity else None
+
+
+def arrival_of(record: Record) -> Arrival:
+    """When the job of a record came: its own time on the main topic, or what the record has of that elsewhere."""
+    at_ms = record.timestamp_ms
+    if record.assignment.source is not MAIN:
+        at_ms = instant_ms(record.header(wire.ARRIVED), at_ms)
+    job_id = (record.header(wire.JOB_ID) or b"").decode("utf-8", "backslashreplace")
+    return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id)
+
+
+def _offset_of(record: Record) -> int:
+    offset = record.origin.rpartition(b"/")[2]
+    return int(offset) if offset.isdigit() and len(offset) <= 19 else record.offset
+
+
+def is_accepted(record: Record) -> bool:
+    """Whether a record is that of a job which was the holder of its identity when the record was written."""
+    return record.assignment.source is not MAIN and None not in (
+        record.header(wire.ARRIVED),
+        record.header(wire.REASON),
+    )
+
+
+def instant_ms(value: bytes | None, otherwise: int) -> int:
+    """A header's instant in epoch milliseconds; where it is absent, or no instant, the other number."""
+    try:
+        return otherwise if value is None else round(wire.parse_instant(value).timestamp() * SECOND_MS)
+    except (ValueError, OverflowError):
+        return otherwise
+
+
+def time_headers(arrival: Arrival, first_ms: int | None = None) -> HeaderList:
+    """What a record that waits elsewhere says of when its job came, and since when it is put off."""
+    found = [(wire.ARRIVED, _written(arrival.at_ms))]
+    return found if first_ms is None else [*found, (wire.PUT_OFF_SINCE, _written(first_ms))]
+
+
+def with_times(headers: HeaderList, times: HeaderList) -> HeaderList:
+    """Headers with these times, and no others."""
+    return [pair for pair in headers if pair[0] not in TIME_HEADERS] + times
+
+
+def _written(at_ms: int) -> bytes:
+    return wire.format_instant(utc_of(at_ms))
+
+
+def utc_of(at_ms: int) -> datetime:
+    """An epoch time in milliseconds as an aware datetime."""
+    return datetime.fromtimestamp(at_ms / SECOND_MS, UTC)
