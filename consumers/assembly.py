@@ -17,6 +17,7 @@ from .group.member import GroupMember
 from .group.membership import Membership, view_group
 from .group.rights_watch import RightsWatch, ask_cluster
 from .inspection.holdups import Holdups
+from .inspection.lag import Lags
 from .inspection.overview import Overview
 from .inspection.waiting_counts import WaitingCounts
 from .instruments.instruments import NO_INSTRUMENTS, Instruments
@@ -41,7 +42,6 @@ from .polling.due_times import longest_wait_s
 from .polling.ended_cancels import EndedCancels
 from .polling.grace import Grace
 from .polling.intake import Completion, Intake
-from .polling.lag import Lags
 from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
