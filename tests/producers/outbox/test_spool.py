@@ -33,6 +33,7 @@ def shop() -> Shop:
     return declare_shop("spooled")
 
 
+@pytest.mark.timeout(240)
 def test_jobs_wait_for_the_brokers_and_go_out_in_order(broker: EmbeddedBroker, tmp_path: Path, shop: Shop) -> None:
     """Those of an outage go before the ones after it, and each reaches the topic under its id."""
     cluster = ClusterSettings(bootstrap_servers=broker.start())
@@ -68,6 +69,7 @@ def first_copies(cluster: ClusterSettings, shop: Shop) -> dict[bytes, list[str]]
     return {key: list(ids) for key, ids in found.items()}
 
 
+@pytest.mark.timeout(240)
 def test_bulks_whose_brokers_die_amid_go_on_in_the_spool(broker: EmbeddedBroker, tmp_path: Path, shop: Shop) -> None:
     """Each job of a key comes before the next one, whether the brokers had confirmed it, or it was spooled."""
     cluster = ClusterSettings(bootstrap_servers=broker.start())
