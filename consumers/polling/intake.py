@@ -215,6 +215,8 @@ class Intake:
         self._cancelled.note_gone(gone)
         lost = {place for place in gone if self._calendar.note_gone(*place)}
         lost |= self._dispatch.lanes.note_gone(gone)
+        if self._unique is not None:
+            self._unique.note_gone(lost)
         for assignment, offset in lost:
             assignment.progress.complete(offset)
             self._rebalance.note_gone(assignment)

@@ -55,6 +55,13 @@ class UniqueArrivals:
         unique = self._assignments.find_unique(assignment.partition) if self._reads_jobs else None
         return unique is not None and unique.is_replaced(Record(message, assignment))
 
+    def note_gone(self, lost: Iterable[tuple[Assignment, int]]) -> None:
+        """Note that the brokers have deleted these records: jobs that were to come from there hold nothing any more."""
+        for partition in {assignment.partition for assignment, _ in lost}:
+            unique = self._assignments.find_unique(partition)
+            if unique is not None:
+                unique.note_gone()
+
     def bring_forward(self) -> None:
         """Have those records read again at once that have been replaced while they wait."""
         for unique in self._assignments.unique.values():
