@@ -136,7 +136,7 @@ MOST_IDS: Final = 100
 
 
 def unread_order(offset: int) -> str:
-    """What stands for the id of an order that cannot be read, as a newer schema has written it.
+    """The text that stands for the id of an order that cannot be read, as a newer schema has written it.
 
     >>> unread_order(7)
     '@7'

@@ -147,7 +147,7 @@ class LaneBacklog:
         return self._aside.parts
 
     def part(self, part: int) -> Iterator[tuple[Place, int]]:
-        """What is aside of the lanes of one part, and is not coming."""
+        """Yield the places that are aside of the lanes of one part, and are not coming."""
         for lane_hash, number in self._aside.part(part):
             yield (self._assignments[number >> _OFFSET_BITS], number & _OFFSET_MASK), lane_hash
 

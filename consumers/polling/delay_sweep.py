@@ -36,7 +36,7 @@ class DelaySweep:
         self._left = self._calendar.known_offsets()
 
     def take_wanted(self) -> Wanted:
-        """What is to be read now: nothing while the last part is not done, or records that are due soon are read."""
+        """Take the offsets to read now: none while the last part is not done, or records that are due soon are read."""
         if not self._left or self._asked or self._found or self._calendar.is_pressed:
             return {}
         assignment, offsets = next(iter(self._left.items()))

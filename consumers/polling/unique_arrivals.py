@@ -16,7 +16,7 @@ from ..unique.unique_jobs import UniqueJobs
 from .calendar import Calendar
 
 END_MARGIN_MS: Final = 5_000
-"""What arrives after the end of the log was seen has a later time than this before that, by the brokers' clock."""
+"""A record that arrives after the end of the log was seen is later by this than one before, by the brokers' clock."""
 
 
 class UniqueArrivals:

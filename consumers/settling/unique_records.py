@@ -1,4 +1,4 @@
-"""What the outcomes of unique jobs write beside those of others: when they came, and when they have ended.
+"""The records that the outcomes of unique jobs write beside those of others: when they came, and when they have ended.
 
 A record that waits elsewhere carries when its job came. Of a job that has run and has ended, the ledger gets a record
 before it gets the name: so whoever skips the job knows its end.
@@ -55,7 +55,7 @@ class _UniqueRecords:
         return [replace(following, headers=with_times(following.headers, times)) for following in planned]
 
     def end(self, record: Record, outcome: Outcome, context: SettlingContext) -> Iterable[OutgoingRecord]:
-        """What the ledger is to remember of its end."""
+        """Plan the records by which the ledger is to remember of its end."""
         unique = self._find(record.assignment.partition)
         end = self._late_end(record, outcome, context.now) if unique is None else unique.take_end(record, outcome)
         if end is None:

@@ -1,4 +1,4 @@
-"""What the ledger's topic holds of unique jobs: of each that has run and has ended, when it came, ran and ended.
+"""The records of unique jobs on the ledger: of each that has run and has ended, when it came, ran and ended.
 
 A restart may find jobs that came before that end and have not had their turn. By these records it decides as the owner
 before has, or would have. Each has a key of its own, so that what an owner writes late replaces nothing.

@@ -276,7 +276,7 @@ class UniqueJobs:
     # ---- for the settler
 
     def take_end(self, record: Record, outcome: Outcome) -> UniqueEnd | None:
-        """What the ledger is to remember of a job's end, written before its name; None where that is nothing.
+        """Records by which the ledger remembers a job's end, written before its name; None where there are none.
 
         A job that was to wait may have ended in a dead letter instead, since no topic takes it: that is noted here.
         """

@@ -46,7 +46,7 @@ def read_waiting(
     is_complete: Callable[[int], bool],
     should_stop: ShouldStop,
 ) -> Sequence[WaitingHolder]:
-    """What a stretch of a tier's partition holds that is not complete.
+    """The records that a stretch of a tier's partition holds, and that are not complete.
 
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.

@@ -94,7 +94,7 @@ def tell_count(printer: Printer, found: WaitingJobs) -> None:
 
 
 def count_document(found: WaitingJobs) -> dict[str, object]:
-    """The same for programs."""
+    """The count of waiting jobs, for programs."""
     return {
         "jobs": found.total,
         "states": dict(found.states),

@@ -106,7 +106,7 @@ def giving_of(options: dict[str, Any]) -> Giving:
 
 
 def without_reason(giving: Giving) -> Giving:
-    """The same for a dry run, which needs no reason."""
+    """The options of an order for a dry run, which needs no reason."""
     return replace(giving, reason=giving.reason or "none, for a dry run")
 
 

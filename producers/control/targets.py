@@ -1,4 +1,4 @@
-"""What orders to pause and to block are about: one target, of which each part exists."""
+"""The target of an order to pause or to block: exactly one, of which each part exists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_target(order: ControlOrder, pipeline: Pipeline) -> None:
 
 
 def check_blocked(order: ControlOrder, pipeline: Pipeline) -> None:
-    """The same of what can be blocked; raises as `check_target`."""
+    """Check the target of a block; raises as `check_target`."""
     if order.queue is not None and order.key is None:
         raise OrderRefused(order.verb, ONE_BLOCKED)
     check_target(order, pipeline)

@@ -191,7 +191,7 @@ class JobType(Generic[P, R]):
 
     @cached_property
     def unique_identity(self) -> UniqueIdentity | None:
-        """What makes the identities of its calls."""
+        """The maker of the identities of its calls."""
         return None if self.unique is None else UniqueIdentity(self.name, self.unique, self.contract)
 
     @cached_property
