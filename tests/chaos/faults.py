@@ -36,7 +36,7 @@ class Stage:
 
     Attributes:
         operators: processes that give orders or change schedules.
-        clock: the queue of the jobs of schedules.
+        clock: the queue of the jobs of schedules; alone: that of unique jobs.
     """
 
     folder: Path
@@ -47,6 +47,7 @@ class Stage:
     operators: Sequence[Watched]
     queues: Sequence[Queue]
     clock: Queue
+    alone: Queue
     database: str
 
     def workers(self) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-KEYS: Final = {"steady": 2_000, "strict": 400}
+KEYS: Final = {"steady": 2_000, "strict": 400, "unique": 8}
 KEYLESS_SHARE: Final = 0.1
 """Of the steady jobs; a strict one always has a key."""
 
@@ -27,7 +27,7 @@ ATTEMPTS: Final = 3
 """Runs that the harness's retry policy allows."""
 
 JOB_MIX: Final = {
-    "light": 0.6972,
+    "light": 0.6872,
     "light_async": 0.08,
     "strict": 0.10,
     "effect": 0.03,
@@ -49,6 +49,7 @@ JOB_MIX: Final = {
     "tenanted": 0.009,
     "beyond": 0.001,
     "rescheduled": 0.001,
+    "unique": 0.01,
 }
 """{kind: share of all jobs}; they sum to one."""
 
@@ -77,6 +78,8 @@ RESCHEDULED: Final = "rescheduled"
 """The same, each of which an operator lets run now or soon."""
 FAR_S: Final = (3_600, 86_400, 315_360_000)
 """When these are due: in an hour, a day, ten years."""
+UNIQUE: Final = "unique"
+"""Jobs that take a while, of few keys, and that are dropped while another of their key waits or runs."""
 LATER: Final = {
     "delayed": "later",
     CANCELLED: "never",
@@ -201,6 +204,8 @@ def queue_of(kind: str) -> str:
     """The name of the queue that the jobs of a kind go to."""
     if kind in ROUGH_KINDS:
         return "rough"
+    if kind == UNIQUE:
+        return "unique"
     return "strict" if kind.startswith("strict") else "steady"
 
 
@@ -260,6 +265,7 @@ _SPANS_MS: Final = {
     "delayed": DELAY_MS,
     CANCELLED: DELAY_MS,
     FILTERED: DELAY_MS,
+    UNIQUE: (50, 600),
 }
 
 

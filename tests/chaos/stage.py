@@ -18,6 +18,7 @@ from chaos.fleet.effects import DATABASE, prepare
 from chaos.fleet.operating import Duty
 from chaos.fleet.processes import OPERATORS, Fleet, start_operator, start_producer
 from chaos.fleet.producing import Part
+from chaos.plan import UNIQUE, queue_of
 from chaos.timetable import CLOCK_QUEUE
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
@@ -101,6 +102,7 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
             operators=operators,
             queues=queues,
             clock=next(queue for queue in queues if queue.name == CLOCK_QUEUE),
+            alone=next(queue for queue in queues if queue.name == queue_of(UNIQUE)),
             database=database,
         )
 

@@ -85,6 +85,16 @@ class Reader:
         """The jobs of schedules, as they were enqueued."""
         return [_fired(message) for message in self._read(queue.topic, queue.partitions)]
 
+    def arrived(self, queue: Queue) -> dict[int, list[float]]:
+        """{number of a job: when the brokers took its records}, by the monotonic clock; no fault moves theirs."""
+        behind_s = time.time() - time.monotonic()
+        found: dict[int, list[float]] = {}
+        for message in self._read(queue.topic, queue.partitions):
+            number = number_of(message)
+            if number is not None:
+                found.setdefault(number, []).append(message.timestamp()[1] / 1_000 - behind_s)
+        return found
+
     def _bounds(self, consumer: Consumer, topic: str, partitions: int) -> dict[int, tuple[int, int]]:
         return {
             number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)

@@ -23,7 +23,7 @@ from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from chaos.timetable import CLOCK_QUEUE, DECLARED, EVERY_S, PATIENT, is_tripping
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
-from stoker.topology import JobCall, Pipeline, every
+from stoker.topology import JobCall, Pipeline, Unique, every
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire.headers import ORIGIN, TIME, parse_instant
@@ -46,6 +46,7 @@ rough_shape: QueueShape = {**shape, "partitions": 4, "crash_limit": CRASH_LIMIT}
 rough = pipeline.queue("rough", **rough_shape)
 strict_shape: QueueShape = {**shape, "ordering": "strict"}
 strict_queue = pipeline.queue("strict", **strict_shape)
+alone = pipeline.queue("unique", **shape)
 clock_shape: QueueShape = {**shape, "partitions": 4}
 clock = pipeline.queue(CLOCK_QUEUE, **clock_shape)
 
@@ -230,6 +231,13 @@ def rescheduled(number: int, which: int) -> None:
     """As `beyond`, until an operator lets it run."""
     with _noted(number):
         pass
+
+
+@pipeline.job(alone, unique=Unique(by=lambda: "one"))
+def unique(number: int, wait_ms: int) -> None:
+    """As `long`, but not while another of its key waits or runs."""
+    with _noted(number):
+        time.sleep(wait_ms / 1_000)
 
 
 @pipeline.job(clock, timeout=timedelta(seconds=20))

@@ -12,7 +12,17 @@ from typing import Final
 
 from chaos.judging.schedules import NO_SCHEDULES, Scheduled
 from chaos.notes import DISCARDED, FAILED, OK, Held, Run, read_confirmations, read_runs, read_stops
-from chaos.plan import ATTEMPTS, BEYOND, MAY_BE_CANCELLED, QUARANTINED, JobPlan, JobPlans, is_doomed, is_to_be_cancelled
+from chaos.plan import (
+    ATTEMPTS,
+    BEYOND,
+    MAY_BE_CANCELLED,
+    QUARANTINED,
+    UNIQUE,
+    JobPlan,
+    JobPlans,
+    is_doomed,
+    is_to_be_cancelled,
+)
 
 HITS_PROCESSES: Final = frozenset(
     {"kill_workers", "kill_fleet", "stop_worker", "pause_worker", "job_death", "order_stop"}
@@ -85,6 +95,7 @@ class Account:
         cancelled: jobs that the ledger knows as cancelled.
         stamps: {number: when it was enqueued, by its producer's clock}, of jobs that ran and a filter may have meant.
         first_confirmed_s: {number: when a producer first noted that the brokers have it}.
+        arrived: {number: when the brokers took its records}, of unique jobs, by the machine's monotonic clock.
         standing, audited: the orders that stand at the end on the control topic, and by the audit topic; of cancels
             neither.
     """
@@ -107,6 +118,7 @@ class Account:
     standing: Sequence[str] = ()
     audited: Sequence[str] = ()
     scheduled: Scheduled = NO_SCHEDULES
+    arrived: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     def runs_by_job(self) -> dict[int, list[Run]]:
         """{number: its runs by start}."""
@@ -183,4 +195,4 @@ def may_end_cancelled(plan: JobPlan) -> bool:
 
 def is_settled_by_run(plan: JobPlan) -> bool:
     """Whether the job ends with a run that succeeds or discards itself."""
-    return plan.kind not in ("poison", BEYOND, *MAY_BE_CANCELLED, *QUARANTINED) and not is_doomed(plan.kind)
+    return plan.kind not in ("poison", BEYOND, UNIQUE, *MAY_BE_CANCELLED, *QUARANTINED) and not is_doomed(plan.kind)

@@ -8,7 +8,7 @@ from typing import Final
 
 from chaos.judging.account import HITS_ALL, Account, Finding, expected_attempts, is_final, may_end_cancelled
 from chaos.notes import DISCARDED, OK, Run
-from chaos.plan import DEFERRED, MAY_BE_CANCELLED, QUARANTINED, JobPlan, is_doomed, is_to_wait, poison_name
+from chaos.plan import DEFERRED, MAY_BE_CANCELLED, QUARANTINED, UNIQUE, JobPlan, is_doomed, is_to_wait, poison_name
 
 UNREACHABLE: Final = "exit code 3"
 """What `stoker worker` ends with when Kafka cannot be reached at its start; its supervisor starts it again."""
@@ -32,6 +32,8 @@ def check_outcomes(account: Account, by_job: Mapping[int, Sequence[Run]]) -> Ite
     for number in account.confirmed:
         plan = account.plans[number]
         runs = by_job.get(number, ())
+        if plan.kind == UNIQUE:
+            continue  # which of them are superfluous is checked by itself
         if may_end_cancelled(plan) or is_to_wait(plan):
             missing = _missing_end(plan, runs, number in account.cancelled, number in account.waiting)
         else:

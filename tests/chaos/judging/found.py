@@ -37,6 +37,7 @@ class Found:
     Attributes:
         failed: faults that could not be done.
         cancelled: the jobs that the ledger knows as cancelled.
+        arrived: when the brokers took the records of unique jobs, by the machine's monotonic clock.
         fired: the jobs of schedules; all that were due up to `until_s` were waited for.
         took_s: how long the run was, with its set-up.
     """
@@ -51,6 +52,7 @@ class Found:
     audited: Sequence[str] = ()
     cancelled: Sequence[int] = ()
     fired: Sequence[Fired] = ()
+    arrived: dict[int, list[float]] = field(default_factory=dict)
     until_s: float = 0.0
     took_s: float
 
@@ -73,6 +75,7 @@ class Found:
             audited=content["audited"],
             cancelled=content["cancelled"],
             fired=[Fired(**fields) for fields in content["fired"]],
+            arrived={int(number): times for number, times in content["arrived"].items()},
             until_s=content["until_s"],
             took_s=content["took_s"],
         )
@@ -107,6 +110,7 @@ class Found:
                 until_s=self.until_s,
                 jumps=jumps,
             ),
+            arrived=self.arrived,
             standing=self.standing,
             audited=self.audited,
         )
@@ -134,6 +138,7 @@ def look(
         audited=orders.audited(),
         cancelled=sorted(number for queue in stage.queues for number in reader.cancelled(queue)),
         fired=reader.fired(stage.clock),
+        arrived=reader.arrived(stage.alone),
         until_s=until_s,
         took_s=took_s,
     )

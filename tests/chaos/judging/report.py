@@ -77,6 +77,8 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     yield "runs again, each explained by a fault", f"{sum(verdict.reruns.values()):,}"
     yield "runs again that nothing explains", f"{verdict.count('re-run'):,}"
     yield "ended as cancelled", f"{verdict.cancelled:,}"
+    yield "dropped as duplicates", f"{verdict.superfluous:,}"
+    yield "unique jobs that ran in spite of another one", f"{verdict.count('unique'):,}"
     yield "begun although an answered order held them back", f"{verdict.count('paused', 'cancelled', 'early'):,}"
     yield "orders without their trace, or traces without order", f"{verdict.count('audit'):,}"
     yield "jobs of schedules", f"{verdict.fired:,}"

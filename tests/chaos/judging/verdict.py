@@ -21,6 +21,7 @@ from chaos.judging.orders import check_orders
 from chaos.judging.recovery import Recovery, recoveries
 from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
 from chaos.judging.schedules import broken_schedules
+from chaos.judging.unique import check_unique, count_superfluous
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 
@@ -38,6 +39,7 @@ class Verdict:
         recovered: each fault's time back to the full rate.
         fired: jobs that schedules have enqueued.
         cancelled: jobs that have ended as cancelled.
+        superfluous: unique jobs that never ran to their ends.
     """
 
     findings: Sequence[Finding]
@@ -50,6 +52,7 @@ class Verdict:
     recovered: Sequence[Recovery]
     fired: int = 0
     cancelled: int = 0
+    superfluous: int = 0
 
     def count(self, *rules: str) -> int:
         """How many findings there are of some rules."""
@@ -72,6 +75,7 @@ def judge(account: Account) -> Verdict:
         *check_reruns(account, reruns),
         *check_deaths(account),
         *check_orders(account),
+        *check_unique(account, by_job),
         *(Finding(broken.rule, broken.what) for broken in broken_schedules(account.scheduled)),
     ]
     counts: Counter[str] = Counter()
@@ -90,6 +94,7 @@ def judge(account: Account) -> Verdict:
         job_deaths=sum(strike.kind == "job_death" for strike in account.strikes),
         fired=len(account.scheduled.fired),
         cancelled=len(account.cancelled),
+        superfluous=count_superfluous(account, by_job),
         recovered=recoveries(
             account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_s
         ),
