@@ -98,6 +98,17 @@ class Ground:
             if headers[wire.CARRIED].decode().rsplit("/", 2)[0] == from_topic
         }
 
+    def dead(self) -> set[str]:
+        """The jobs in the dead letters."""
+        dead = read_topic(self.cluster, self.queue.dead_topic, 2)
+        return {headers_of(message)[NUMBER].decode() for message in dead}
+
+    def wait_end(self) -> None:
+        """Wait for the end of all, while a worker is there: copies end later than the records of the main topic."""
+        wait_until(lambda: len(self.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
+        wait_until(lambda: self.dead() == NAMES, DEADLINE_S, "the dead letters")
+        wait_all_committed(self.cluster, self.queue, DEADLINE_S)
+
     def delete(self, topic: str, before: Sequence[int]) -> None:
         """Do what the brokers do to old records."""
         places = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(before)]
@@ -126,18 +137,18 @@ class Ground:
         self.delete(topic, [max(0, end - 1) for end in self.ends_of(topic)])
 
 
+NAMES = {f"nameless-{number}" for number in range(NAMELESS)}
 WAITING = {
     *(f"mail-{number}" for number in range(MAILS)),
     *(f"call-{number}" for number in range(1, CALLS)),
-    *(f"nameless-{number}" for number in range(NAMELESS)),
+    *NAMES,
 }
 
 
 def check_end(ground: Ground) -> None:
     """All ran once, each key in its order; what cannot run for want of a name is a dead letter."""
     lines = ground.lines
-    dead = [headers_of(message) for message in read_topic(ground.cluster, ground.queue.dead_topic, 2)]
-    assert {headers[NUMBER].decode() for headers in dead} == {f"nameless-{number}" for number in range(NAMELESS)}
+    assert ground.dead() == NAMES
     mails = [int(line.split()[1]) for line in lines if line.startswith("mail")]
     calls = [int(line.split()[1]) for line in lines if line.startswith("call")]
     assert calls == list(range(CALLS))
@@ -167,7 +178,7 @@ def test_jobs_outlast_the_retention_of_their_topics(
         wait_until(lambda: "nap 0" in ground.lines, DEADLINE_S, "the sleeper to wake")
         ground.release.touch()
         wait_until(lambda: len(ground.lines) >= MAILS + CALLS + 2, DEADLINE_S, "all to run")
-        wait_all_committed(cluster, queue, DEADLINE_S)
+        ground.wait_end()
     check_end(ground)
 
 
@@ -186,6 +197,5 @@ def test_jobs_that_are_carried_outlast_kills(
         wait_until(lambda: ground.carried(queue.carried_topic), DEADLINE_S, "the first to be carried again")
     with ground.worker():
         ground.release.touch()
-        wait_until(lambda: len(ground.lines) >= MAILS + CALLS, DEADLINE_S, "all to run")
-        wait_all_committed(cluster, queue, DEADLINE_S)
+        ground.wait_end()
     check_end(ground)
