@@ -9,6 +9,13 @@ from ..topology import format_duration, parse_duration
 FORMS = "2013-01-01T05:17:00Z, 2013-01-01 (its beginning, UTC), -2h, '30m ago' or now"
 
 
+class OffsetMissing(ValueError):
+    """A point in time without an offset from UTC."""
+
+    def __init__(self, written: str) -> None:
+        super().__init__(f"{written!r} has no offset from UTC: write it like {FORMS}")
+
+
 def parse_when(text: str, now: datetime) -> datetime:
     """Read a point in time.
 
@@ -17,7 +24,8 @@ def parse_when(text: str, now: datetime) -> datetime:
         now: aware; what the relative forms count from.
 
     Raises:
-        ValueError: it is none of these, or has no offset from UTC.
+        OffsetMissing: it has no offset from UTC.
+        ValueError: it is none of these.
 
     >>> parse_when("90m ago", datetime(2013, 1, 1, 12, tzinfo=UTC)).isoformat()
     '2013-01-01T10:30:00+00:00'
@@ -43,7 +51,7 @@ def _absolute(written: str) -> datetime:
     if len(written) == len("2013-01-01"):
         return instant.replace(tzinfo=UTC)
     if instant.tzinfo is None:
-        raise ValueError(f"{written!r} has no offset from UTC: write it like {FORMS}")
+        raise OffsetMissing(written)
     return instant.astimezone(UTC)
 
 

@@ -53,7 +53,7 @@ class FromNow(click.ParamType[datetime | timedelta]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime | timedelta:
         """Read it, or complain with examples of both forms."""
         from ...topology import parse_duration
-        from ..instants import parse_when
+        from ..instants import OffsetMissing, parse_when
 
         text = str(value)
         try:
@@ -62,6 +62,8 @@ class FromNow(click.ParamType[datetime | timedelta]):
             pass  # then it must be a point in time
         try:
             return parse_when(text, datetime.now(UTC))
+        except OffsetMissing as missing:
+            self.fail(str(missing), param, ctx)
         except ValueError:
             self.fail(f"{text!r} is neither a length of time (2h) nor an instant (2026-01-31T08:00:00Z)", param, ctx)
 
