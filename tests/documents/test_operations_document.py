@@ -18,6 +18,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding
 ROOMS = ("schemas", "topology", "databases", "producers", "consumers", "operations")
 NEVER_MET = {
     "CannotFire",
+    "OffsetMissing",
     "TransactionFailed",
     "Misfit",
     "Unfit",
