@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 _OURS = pytest.StashKey[Path]()
 
-hypothesis.settings.register_profile("shared", deadline=None)  # on a busy machine one slow example says nothing
+WITHOUT_EXPLAIN = tuple(phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain)
+"""That phase traces each line, which is slow, and by which CPython 3.11 has once come to hang for ever."""
+# On a busy machine one slow example says nothing.
+hypothesis.settings.register_profile("shared", deadline=None, phases=WITHOUT_EXPLAIN)
 hypothesis.settings.load_profile("shared")
 
 
