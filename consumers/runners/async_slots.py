@@ -23,7 +23,7 @@ from ..job.run import Run
 from ..job.signals import INTERRUPTS, InterruptReason, cancelled_at_await
 from ..records.record import Record
 from .forks import PROCESS, end_copy
-from .slots import set_pending_interrupt
+from .slots import set_pending_interrupt, take_back_interrupt
 from .stacks import awaiting_frames, thread_frames
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ class AsyncSlot:
         """Take back a pending interrupt: the loop's thread leaves the job."""
         with self._lock:
             if self._has_pending_interrupt:
-                set_pending_interrupt(self.holder.thread_id, None)
+                take_back_interrupt()
                 self._has_pending_interrupt = False
             self.is_targeted = False
 

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Final
 
 from ...topology.declaration.job_type import RunLimits
 from ..job.run import Run
@@ -24,8 +23,6 @@ from .stacks import thread_frames
 
 _set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _set_async_exc.argtypes = (ctypes.c_ulong, ctypes.py_object)
-
-_NOTHING: Final = ctypes.py_object()  # a null pointer, which takes back; `None` would be raised as an exception
 
 SettleDone = Callable[[deque[Record]], None]
 """Settles the records in the deque, whose jobs are done, and empties it; called by any thread."""
@@ -78,7 +75,7 @@ class Slot:
         self.run = None
         if self._is_targeted:  # else an interrupt from now on finds no job here
             with self._lock:
-                set_pending_interrupt(self.thread_id, None)
+                take_back_interrupt()
                 self._is_targeted = False
 
     def withdraws(self, run: Run, must_wait: Callable[[], bool]) -> bool:
@@ -107,6 +104,24 @@ class Slot:
         return thread_frames(self.thread_id)
 
 
-def set_pending_interrupt(thread_id: int, error: type[BaseException] | None) -> None:
-    """Have an error raised in a thread at its next Python instruction; None takes back one that was not raised yet."""
-    _set_async_exc(thread_id, _NOTHING if error is None else error)
+def set_pending_interrupt(thread_id: int, error: type[BaseException]) -> None:
+    """Have an error raised in a thread at its next Python instruction."""
+    _set_async_exc(thread_id, error)
+
+
+class _TakenBack(BaseException):
+    """Takes the place of an interrupt that is not to be raised any more."""
+
+
+def take_back_interrupt() -> None:
+    """Take back an interrupt of the calling thread that was not raised yet.
+
+    Another error takes its place, and is raised and caught here. CPython up to 3.12 would keep a flag set where an
+    interrupt is only deleted, and a thread that is traced, as by a debugger, would look at that flag for ever.
+    """
+    try:
+        _set_async_exc(threading.get_ident(), _TakenBack)
+        while True:  # it is raised at the next step
+            pass
+    except _TakenBack:
+        pass

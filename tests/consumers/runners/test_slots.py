@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -214,3 +215,25 @@ def test_whatever_a_job_raises_stays_inside_its_run(error: BaseException) -> Non
         raise error
 
     assert run_sync(job_of(fail, 5), Slot()) == Raised(error)
+
+
+TRACED = """
+import sys
+from stoker.consumers.runners.slots import take_back_interrupt
+
+def answer() -> int:
+    return 42
+
+def trace(frame, event, argument):
+    return trace
+
+take_back_interrupt()
+sys.settrace(trace)
+print(answer())
+"""
+
+
+def test_a_thread_can_be_traced_after_an_interrupt_was_taken_back() -> None:
+    """CPython 3.11 would hang in the first function that a debugger traces, whichever thread that is in."""
+    done = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("42\n", "")
