@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 PAGE_BYTES: Final = resource.getpagesize()
 MAXRSS_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024
 TRIM_EVERY_S: Final = 2.0
+TRIMMER: Final = "stoker-memory"
 GROWN_BYTES: Final = 8 * 1024 * 1024
 _HAS_PROC: Final = Path("/proc/self/statm").exists()
 
@@ -42,20 +42,20 @@ def give_memory_back() -> None:
     another, so a worker would hold twice the memory that it uses. Nothing is done where there is another C library.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        threading.Thread(target=_trim_for_ever, args=(trim,), name="stoker-memory", daemon=True).start()
+    if trim is not None and all(thread.name != TRIMMER for thread in threading.enumerate()):
+        threading.Thread(target=_trim_for_ever, args=(trim,), name=TRIMMER, daemon=True).start()
 
 
 def _trim_for_ever(trim: Callable[[int], int]) -> None:
     """Trim what has grown; an arena is locked for a moment by that, and what it needs again takes a while to get."""
-    held_bytes = 0
+    held_bytes, pause = 0, threading.Event()
     while True:
         now_bytes = resident_bytes(os.getpid()) or 0
         if now_bytes > held_bytes + GROWN_BYTES:
             trim(0)
             held_bytes = resident_bytes(os.getpid()) or 0
         held_bytes = min(held_bytes, now_bytes)
-        time.sleep(TRIM_EVERY_S)
+        pause.wait(TRIM_EVERY_S)
 
 
 def own_peak_bytes() -> int:
