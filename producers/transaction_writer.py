@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from ..schemas.control_records import RecordPlace
 from ..topology import ClusterSettings
-from ..topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ..topology.cluster.kafka_errors import FENCED, FORBIDDEN, RECORD_FAULTS
 from ..topology.wire.headers import HeaderList
 from .client import Outage, connect, producer_config
 from .delivery import why_unconfirmed
@@ -27,9 +27,6 @@ TRANSACTION_TIMEOUT_S: Final = 10.0
 WITHIN_S: Final = 20.0
 _CALL_S: Final = 10.0
 _STEP_S: Final = 0.05
-_FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-_RECORD_FAULTS: Final = codes_of(Remedy.SHRINK, Remedy.ALONE) | {KafkaError.INVALID_MSG}
-"""Errors that stay as long as one certain record is written."""
 
 Records = Sequence["TransactionRecord"]
 
@@ -63,9 +60,9 @@ class TransactionFailed(Exception):
         super().__init__(cause)
         codes = {error.code() for error in errors}
         self.is_perhaps_committed = is_perhaps_committed
-        self.is_fenced = bool(codes & _FENCED)
+        self.is_fenced = bool(codes & FENCED)
         self.is_forbidden = bool(codes & FORBIDDEN)
-        self.is_of_a_record = bool(codes & _RECORD_FAULTS)
+        self.is_of_a_record = bool(codes & RECORD_FAULTS)
         self.codes = codes
 
 
@@ -245,7 +242,7 @@ class TransactionWriter:
         cause = error.args[0]
         errors = [*self._failures, *([cause] if isinstance(cause, KafkaError) else [])]
         # A record that is refused takes the others of its batch along, as purged; it is the one to be named.
-        named = next((found for found in errors if found.code() in _RECORD_FAULTS | FORBIDDEN), cause)
+        named = next((found for found in errors if found.code() in RECORD_FAULTS | FORBIDDEN), cause)
         told = named.str() if isinstance(named, KafkaError) else str(named)
         failed = TransactionFailed(errors, told, is_perhaps_committed=self._is_committing)
         if not (failed.is_of_a_record and self._has_aborted()):

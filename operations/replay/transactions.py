@@ -24,7 +24,7 @@ from ...producers.client import LARGE_RECORDS, Outage, connect, producer_config
 from ...producers.delivery import why_unconfirmed
 from ...topology import ClusterSettings
 from ...topology.cluster.admin import Administration
-from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, codes_of
+from ...topology.cluster.kafka_errors import FENCED, FORBIDDEN, RECORD_FAULTS
 from ...topology.cluster.settings import NotAuthorized, Option
 from ...topology.planning.access import missing_rights
 from ...topology.planning.rights import Operation, Resource, Right
@@ -38,10 +38,6 @@ TRANSACTION_TIMEOUT_S: Final = 10.0
 OPEN_TIMEOUT_S: Final = 60.0
 _CALL_TIMEOUT_S: Final = 15.0
 _ATTEMPTS: Final = 5
-
-_FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
-_RECORD_FAULTS: Final = codes_of(Remedy.SHRINK, Remedy.ALONE) | {KafkaError.INVALID_MSG}
-"""Errors that stay as long as one certain record is in the batch."""
 
 
 class _BatchUndone(Exception):
@@ -139,7 +135,7 @@ class TransactionalPublisher:
             except _BatchUndone as undone:
                 if undone.error.code() in FORBIDDEN:
                     raise self._ended(undone.error) from undone
-                if undone.error.code() in _RECORD_FAULTS:
+                if undone.error.code() in RECORD_FAULTS:
                     return self._isolate(units, undone.error)
                 log.warning("batch undone (%s), attempt %d of %d", undone, attempt, _ATTEMPTS)
                 last = undone
@@ -234,8 +230,8 @@ class TransactionalPublisher:
             Fenced, PublishFailed: there is nothing to go on with.
         """
         # a single refused record takes the others of its batch along, as purged; it is the one to be found
-        cause = next((failure for failure in self._failures if failure.code() in _RECORD_FAULTS), error)
-        if not (error.txn_requires_abort() or cause.code() in _RECORD_FAULTS):
+        cause = next((failure for failure in self._failures if failure.code() in RECORD_FAULTS), error)
+        if not (error.txn_requires_abort() or cause.code() in RECORD_FAULTS):
             raise self._ended(error)
         self._undo(cause)
 
@@ -253,7 +249,7 @@ class TransactionalPublisher:
 
     def _ended(self, error: KafkaError) -> Fenced | PublishFailed:
         codes = {error.code(), *(failure.code() for failure in self._failures)}
-        if _FENCED & codes:
+        if FENCED & codes:
             return Fenced(self.transactional_id)
         missing = [right for code in codes & FORBIDDEN for right in self._rights_against(code)]
         if missing:

@@ -258,6 +258,9 @@ FORBIDDEN: Final = frozenset(
 )
 """The brokers know the client, and it lacks a right."""
 
+FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+"""Another client writes under the transactional id now."""
+
 REMEDIES: Final[Mapping[int, Remedy]] = {code: remedy for remedy, codes in _ROWS.items() for code in codes}
 """{code: what helps}, of all codes that the client knows."""
 
@@ -286,3 +289,7 @@ def as_error(failure: BufferError | KafkaException) -> KafkaError:
 def is_fatal(error: KafkaError | None) -> bool:
     """Whether the client that reported it cannot be used any more."""
     return error is not None and remedy_of(error) is Remedy.NEW_CLIENT
+
+
+RECORD_FAULTS: Final = codes_of(Remedy.SHRINK, Remedy.ALONE) | {KafkaError.INVALID_MSG}
+"""Errors of a transaction that stay as long as one certain record is in it."""
