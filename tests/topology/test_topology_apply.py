@@ -78,6 +78,8 @@ def test_half_a_topology_is_completed(cluster: ClusterSettings, namespace: str) 
     administration = Administration(cluster)
     bare: TopicSpec = replace(retry, partitions=1, configs={})
     assert administration.create([main, bare]) == {}
+    names = [main.name, bare.name]  # the controller has them; a broker shows them a moment later
+    wait_until(lambda: len(administration.topics(names)) == len(names), what="the brokers to show what was created")
     ensure_topology(pipeline, cluster)
     assert _partitions(pipeline, cluster)[retry.name] == 2
     assert plan(pipeline, cluster).findings == ()
