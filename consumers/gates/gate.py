@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..records.outcomes import Outcome
 from ..records.record import Record
 
 
@@ -67,6 +68,9 @@ class Gate(Protocol):
     """Decides which records may start; asked by all threads, and never blocks.
 
     A gate that opens calls `GateRow.release` with the reason, after it has begun to answer `START`.
+
+    A gate with *hooks* counts runs: `take` is called for a record whose handler is about to be called, then exactly one
+    of `give_back` and `ended`. It sets `has_hooks`; a row without such gates calls none of these.
     """
 
     @property
@@ -77,9 +81,26 @@ class Gate(Protocol):
         """
         return False
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether it overrides `take`, `give_back` or `ended`; always the same, whether the gate rests or not."""
+        return False
+
     @abstractmethod
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Decide whether this record may start at the epoch time `now_s`; without effect, as it may be asked again."""
+
+    def take(self, record: Record, now_s: float) -> Start | Wait:
+        """Decide it for the last time, and count the record where it starts: its handler is called next."""
+        return self.may_start(record, now_s)
+
+    def give_back(self, record: Record) -> None:
+        """Count a taken record no more: it does not start after all, since a later gate holds it back."""
+        return
+
+    def ended(self, record: Record, outcome: Outcome) -> None:
+        """Note that the run of a taken record is over, whatever became of it; `Interrupted` where its child died."""
+        return
 
     def start(self) -> None:
         """Start what the gate needs, such as a thread that reads orders."""

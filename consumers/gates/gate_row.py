@@ -16,6 +16,7 @@ from ..records.assignment import Assignment, Place
 from ..records.record import Record
 from .gate import Gate, Wait, Why
 from .lanes_aside import LanesAside
+from .taken_records import Beginning, TakenRecords
 
 Receive = Callable[[list[Record]], None]
 Listen = Callable[[Why], None]
@@ -32,6 +33,8 @@ class GateRow:
 
     Attributes:
         asked: the gates that do not rest: those to be asked.
+        taking: those that `begin` asks: also those with hooks that rest.
+        taken: the records that `begin` has let go, where gates have hooks.
         count: how many records wait here in memory.
     """
 
@@ -59,6 +62,8 @@ class GateRow:
         self._receive: Receive = lambda _records: None
         self._listeners: list[Listen] = []
         self.asked: tuple[Gate, ...] = ()
+        self.taking: tuple[Gate, ...] = ()
+        self.taken = TakenRecords()
         self.count = 0
         self._bytes = 0
         self._most, self._most_bytes = sys.maxsize, sys.maxsize
@@ -80,7 +85,9 @@ class GateRow:
     def note_resting(self) -> None:
         """Note that a gate rests, or rests no more."""
         with self._lock:
-            self.asked = tuple(gate for gate in self._gates if not gate.is_resting)
+            self.asked = asked = tuple(gate for gate in self._gates if not gate.is_resting)
+            self.taking = tuple(gate for gate in self._gates if gate in asked or gate.has_hooks)
+            self.taken.hooked = tuple(gate for gate in self._gates if gate.has_hooks)
 
     def bound(self, records: int, size_bytes: int) -> None:
         """Hold no more than this in memory, but for records without lane and those that steps have sent back."""
@@ -113,6 +120,22 @@ class GateRow:
             with self._lock:
                 if openings == self._openings:  # else what it waits for may have opened meanwhile
                     return not self._add_bounded(record, wait)
+
+    def begin(self, record: Record) -> Beginning:
+        """Ask the gates for the last time: the handler of this record is called next. All of them count it, or none.
+
+        One that waits, waits here.
+        """
+        while True:
+            openings = self._openings
+            wait = self.taken.take(record, self.taking, self._clock())
+            if wait is None:
+                return Beginning.BEGINS
+            if self._is_cancelled(record):
+                return Beginning.ENDS
+            with self._lock:
+                if openings == self._openings:  # as above
+                    return Beginning.WAITS if self._add_bounded(record, wait) else Beginning.ENDS
 
     def _add_bounded(self, record: Record, wait: Wait) -> bool:
         is_held = self._add(record, wait)

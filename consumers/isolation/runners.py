@@ -197,7 +197,7 @@ class IsolatedRunners(Runners[Slot]):
                 slot.interrupt(job.run, "shutdown")
             try:
                 # An order may have come while the job waited for a child.
-                if (job.cancels.stands or job.gates.asked) and (kept := job.kept_back(slot.withdraws)) is not None:
+                if (job.cancels.stands or job.gates.taking) and (kept := job.kept_back(slot.withdraws)) is not None:
                     return kept
                 ending = run_in_child(child, message, job.run, job_type.memory_limit_bytes)
             finally:
@@ -205,6 +205,7 @@ class IsolatedRunners(Runners[Slot]):
                 self._pool.give_back(child)
             if not isinstance(ending, NotBegun):
                 return ending
+            job.gates.taken.give_back(job.record)
 
     # ---- crashes
 
@@ -223,6 +224,7 @@ class IsolatedRunners(Runners[Slot]):
         if crashes >= limit:
             self._forget_deaths_of(record)
             return quarantine(job.run.job_type, crashes, deaths)
+        job.gates.taken.note_ended(record, INTERRUPTED)  # before it may be taken anew
         if self._hold(record, self._pause_after(crashes)):
             return None
         if not record.assignment.is_staying:

@@ -119,6 +119,8 @@ class Pipe:
         """Settle what became of a record; None where it is to come again."""
         if outcome is None:
             return
+        if self._gates.taken.hooked:  # before the lane's next record asks the gates
+            self._gates.taken.note_ended(record, outcome)
         if self._is_watched:
             self._instruments.decided(record, outcome)
         if outcome is DONE and done is not None and not self._settles_each:

@@ -24,7 +24,7 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     try:
         slot.begin(job.run, job.job_type.limits)
         try:
-            if (job.cancels.stands or job.gates.asked) and (kept := job.kept_back(slot.withdraws)) is not None:
+            if (job.cancels.stands or job.gates.taking) and (kept := job.kept_back(slot.withdraws)) is not None:
                 return kept
             result = Context().run(call_sync, job)
         finally:
@@ -43,7 +43,7 @@ async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     slot.begin(job.run, job.job_type.limits, coroutine)
     result: Ran | None = None
     try:
-        if job.cancels.stands or job.gates.asked:
+        if job.cancels.stands or job.gates.taking:
             result = job.kept_back(slot.withdraws)
         if result is None:
             result = await resume_watched(slot, coroutine)

@@ -21,11 +21,12 @@ from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
 from ..gates.gate import Wait
 from ..gates.gate_row import NO_GATES, GateRow
+from ..gates.taken_records import Beginning
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
 from ..job.failure import make_failure
 from ..job.run import Run
-from ..job.signals import JobCancelled
+from ..job.signals import INTERRUPTS, JobCancelled
 from ..partitions.ledger import Ledger
 from ..records.cancellation import Cancellation
 from ..records.cancels import NO_CANCELS, Cancels
@@ -81,9 +82,25 @@ class DecodedJob:
         """
         if self.cancels.stands and self._is_cancelled():
             return Raised(JobCancelled())
-        if self.gates.asked and withdraws(self.run, self._is_held):
+        return self._begun(withdraws) if self.gates.taking else None
+
+    def _begun(self, withdraws: Withdraws) -> Ran | None:
+        beginnings: list[Beginning] = []
+
+        def must_wait() -> bool:
+            beginnings.append(self.gates.begin(self.record))
+            return beginnings[0] is not Beginning.BEGINS
+
+        if not withdraws(self.run, must_wait):
+            return None if beginnings else self._ended_uncounted()
+        if beginnings[0] is Beginning.WAITS:
             return Decided(None)
-        return None
+        return Raised(JobCancelled()) if self.cancels.stands and self._is_cancelled() else Decided(INTERRUPTED)
+
+    def _ended_uncounted(self) -> Ran | None:
+        """End a run that was interrupted before gates with hooks could count it: it must not begin."""
+        reason = self.run.interrupt_reason
+        return None if reason is None or not self.gates.taken.hooked else Raised(INTERRUPTS[reason]())
 
     def _is_cancelled(self) -> bool:
         """Whether it was cancelled; the run has the reason then."""
@@ -92,10 +109,6 @@ class DecodedJob:
             self.run.note_cancelled(by)
             self.run.interrupt_reason = "cancel"
         return by is not None
-
-    def _is_held(self) -> bool:
-        """Whether a gate holds its record back, which waits there then."""
-        return not self.gates.admits(self.record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

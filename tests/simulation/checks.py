@@ -16,6 +16,9 @@ def check_counts(process: SimProcess) -> None:
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
     assert process.dispatch.lanes.parking.count >= 0
     assert process.backpressure.in_flight == waiting + held_back, "jobs in flight are counted wrong"
+    if process.gate is not None:
+        runs = {running.record for running in (*process.running, *process.frozen)}
+        assert process.gate.taken == runs, "gates count other runs than there are"
     for assignment in process.assignments.all():
         assert assignment.in_flight >= 0
     calendar = process.calendar

@@ -24,6 +24,7 @@ from stoker.consumers.control.reschedule_orders import RescheduleOrders
 from stoker.consumers.control.worker_orders import QuietOrders
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders
 from stoker.consumers.settling.writes import utc
@@ -57,9 +58,18 @@ KEYS: Final = (None, b"a", b"c")
 
 @dataclass
 class SimGate(Gate):
-    """One process's; `shut` holds the keys that wait, with the time until which they do, or None."""
+    """One process's; `shut` holds the keys that wait, with the time until which they do, or None.
+
+    It counts runs: `taken` holds those whose handlers were to be called, and that have not ended.
+    """
 
     shut: dict[bytes | None, float | None]
+    taken: set[Record] = field(default_factory=set)
+
+    @property
+    def has_hooks(self) -> bool:
+        """It counts runs."""
+        return True
 
     @property
     def is_resting(self) -> bool:
@@ -74,6 +84,22 @@ class SimGate(Gate):
         if until_s is not None and until_s <= now_s:
             return START
         return Wait(until_at_s=until_s, why=reason(record.key))
+
+    def take(self, record: Record, now_s: float) -> Start | Wait:
+        """Count it."""
+        assert record not in self.taken, f"{record} is taken twice"
+        answer = self.may_start(record, now_s)
+        if isinstance(answer, Start):
+            self.taken.add(record)
+        return answer
+
+    def give_back(self, record: Record) -> None:
+        """A pause behind this gate holds it back."""
+        self.taken.remove(record)
+
+    def ended(self, record: Record, outcome: Outcome) -> None:
+        """Exactly once for each one that was taken."""
+        self.taken.remove(record)
 
     def change(self, choice: int) -> list[Closed]:
         """Close for one key, or open it again; gives what is open by that."""

@@ -531,7 +531,7 @@ class SimProcess:
 
 def _held_back(task: DecodedJob) -> Ran | None:
     """What the runners find when a run is in its slot: it is cancelled, or a gate has closed."""
-    if not (task.cancels.stands or task.gates.asked):
+    if not (task.cancels.stands or task.gates.taking):
         return None
     return task.kept_back(lambda _run, must_wait: must_wait())
 

@@ -12,6 +12,7 @@ import pytest
 
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
+from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.isolation.child_slot import ChildSlot
 from stoker.consumers.job.signals import JobInterrupted
 from stoker.consumers.records.outcomes import DONE
@@ -114,14 +115,14 @@ def test_no_interrupt_comes_while_a_job_goes_back_to_its_gate() -> None:
     gates, slot = Gates(), Slot()
     job = gates.admitted(declare())
     interrupting = threading.Thread(target=lambda: slot.interrupt(job.run, "timeout"))
-    admits = gates.row.admits
+    begin = gates.row.begin
 
-    def slowly(record: Record) -> bool:
+    def slowly(record: Record) -> Beginning:
         interrupting.start()
         interrupting.join(0.1)  # it waits for the look to end
-        return admits(record)
+        return begin(record)
 
-    gates.row.admits = slowly  # type: ignore[method-assign]
+    gates.row.begin = slowly  # type: ignore[method-assign]
     gates.pauses.begin(PAUSE)
     assert run_sync(job, slot) == Decided(None)
     interrupting.join(5.0)

@@ -1,0 +1,67 @@
+"""`TakenRecords`: the records that gates with hooks have counted, from the last look to the end of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from ..records.outcomes import Outcome
+from ..records.record import Record
+from .gate import Gate, Wait
+
+
+class Beginning(Enum):
+    """What becomes of a record whose handler was about to be called."""
+
+    BEGINS = "begins"
+    WAITS = "waits"
+    """A gate holds it back."""
+    ENDS = "ends"
+    """A gate would hold it back, but its job is cancelled, or its partition is given away."""
+
+
+class TakenRecords:
+    """Empty where no gate has hooks. Safe to call from all threads.
+
+    Attributes:
+        hooked: the gates with hooks.
+    """
+
+    def __init__(self) -> None:
+        self.hooked: tuple[Gate, ...] = ()
+        self._records: set[Record] = set()
+
+    def __len__(self) -> int:
+        """How many runs are counted."""
+        return len(self._records)
+
+    def __contains__(self, record: Record) -> bool:
+        return record in self._records
+
+    def take(self, record: Record, gates: Sequence[Gate], now_s: float) -> Wait | None:
+        """Have all gates count a record; where one of them holds it back, none does."""
+        counted: list[Gate] = []
+        for gate in gates:
+            answer = gate.take(record, now_s)
+            if isinstance(answer, Wait):
+                for earlier in counted:
+                    earlier.give_back(record)
+                return answer
+            counted.append(gate)
+        if self.hooked:
+            self._records.add(record)
+        return None
+
+    def give_back(self, record: Record) -> None:
+        """Count a record no more that did not begin after all."""
+        if record in self._records:
+            self._records.discard(record)
+            for gate in self.hooked:
+                gate.give_back(record)
+
+    def note_ended(self, record: Record, outcome: Outcome) -> None:
+        """Note that the run of a record is over, if it was taken."""
+        if record in self._records:
+            self._records.discard(record)
+            for gate in self.hooked:
+                gate.ended(record, outcome)

@@ -1,0 +1,214 @@
+"""Gates that count runs: each run that begins is counted once and ends once, and what is held back is not counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
+from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.pauses import Pause, Pauses
+from stoker.consumers.gates.taken_records import Beginning
+from stoker.consumers.job.signals import JobInterrupted
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.outcomes import DONE, Dead, Outcome
+from stoker.consumers.records.record import Record
+from stoker.consumers.runners.async_slots import AsyncSlot, Holder
+from stoker.consumers.runners.slots import Slot
+from stoker.consumers.settling.excuse import Excuse
+from stoker.consumers.steps.pipe import Pipe
+from stoker.consumers.steps.results import Raised
+from stoker.consumers.steps.run import run_async, run_sync
+from stoker.consumers.steps.steps import decode
+from support.programs import isolated_jobs
+from support.scenes.deliveries import Delivery, declare, plain_record
+from support.scenes.isolated_runners import declare as declare_isolated
+from support.scenes.isolated_runners import isolated
+
+FULL = Closed("full", "a run ends")
+
+
+@dataclass
+class OneAtATime(Gate):
+    """Lets one record run; `calls` is what it was told."""
+
+    row: GateRow
+    calls: list[str] = field(default_factory=list)
+    running: int = 0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing runs."""
+        return not self.running
+
+    @property
+    def has_hooks(self) -> bool:
+        """It counts runs."""
+        return True
+
+    def may_start(self, record: Record, now_s: float) -> Start | Wait:
+        """While another one runs, no."""
+        return Wait(until_at_s=None, why=FULL) if self.running else START
+
+    def take(self, record: Record, now_s: float) -> Start | Wait:
+        """Count it."""
+        answer = self.may_start(record, now_s)
+        if answer is START:
+            self._note(f"take {record.offset}", 1)
+        return answer
+
+    def give_back(self, record: Record) -> None:
+        """Count it no more."""
+        self._note(f"give back {record.offset}", -1)
+
+    def ended(self, record: Record, outcome: Outcome) -> None:
+        """Let the next one run."""
+        self._note(f"{type(outcome).__name__} {record.offset}", -1)
+        self.row.release(FULL)
+
+    def _note(self, call: str, change: int) -> None:
+        self.calls.append(call)
+        self.running += change
+        self.row.note_resting()
+
+
+class Scene:
+    """A row with such a gate, and behind it the pauses."""
+
+    def __init__(self) -> None:
+        self.cancelled: set[Record] = set()
+        self.row, self.ready = GateRow(is_cancelled=lambda record: record in self.cancelled), list[Record]()
+        self.gate, self.pauses = OneAtATime(self.row), Pauses(self.row)
+        self.row.add([self.gate, self.pauses])
+        self.row.start(self.ready.extend)
+
+    def pipe(self, delivery: Delivery, outcomes: list[Outcome]) -> Pipe:
+        """A pipe through these gates."""
+        context = replace(delivery.step_context, gates=self.row)
+        return Pipe(
+            context,
+            settle=lambda _record, outcome: outcomes.append(outcome),
+            settle_done=lambda records: outcomes.extend(DONE for _ in records),
+            gates=self.row,
+            fail=fail,
+            excuse=Excuse(delivery.queue),
+        )
+
+
+def fail(record: Record, error: BaseException) -> None:
+    """The worker must not fail."""
+    raise AssertionError(record) from error
+
+
+def test_a_run_is_counted_from_its_begin_to_its_end_though_the_gate_rests_before() -> None:
+    """The second of two waits meanwhile, and is ready again when the first has ended."""
+    scene, first, second = Scene(), plain_record(1), plain_record(2)
+    assert not scene.row, "nothing is to be asked at the first look"
+    assert scene.row.begin(first) is Beginning.BEGINS
+    assert (scene.row.begin(second), len(scene.row.taken)) == (Beginning.WAITS, 1)
+    scene.row.taken.note_ended(first, DONE)
+    assert (scene.ready, scene.gate.calls) == ([second], ["take 1", "Done 1"])
+
+
+def test_what_a_later_gate_holds_back_is_given_back() -> None:
+    """All gates count a record, or none does."""
+    scene, record = Scene(), plain_record(1)
+    scene.pauses.begin(Pause("q"))
+    assert scene.row.begin(record) is Beginning.WAITS
+    assert (scene.gate.calls, len(scene.row.taken)) == (["take 1", "give back 1"], 0)
+
+
+def test_a_record_that_may_neither_begin_nor_wait_ends() -> None:
+    """Its partition is given away, or its job is cancelled: it does not begin uncounted."""
+    scene = Scene()
+    assert scene.row.begin(plain_record(1)) is Beginning.BEGINS
+    leaving = Assignment(1, "t", 0)
+    leaving.leave()
+    assert scene.row.begin(plain_record(2, assignment=leaving)) is Beginning.ENDS
+    cancelled = plain_record(3)
+    scene.cancelled.add(cancelled)
+    assert scene.row.begin(cancelled) is Beginning.ENDS
+    assert scene.row.count == 0
+
+
+def test_a_row_without_hooks_keeps_nothing_of_a_run() -> None:
+    """It costs nothing."""
+    row = GateRow()
+    row.add([Pauses(row)])
+    assert row.begin(plain_record(1)) is Beginning.BEGINS
+    assert (row.taking, row.taken.hooked, len(row.taken)) == ((), (), 0)
+
+
+def work(number: int) -> None:
+    """Return or fail."""
+    if number == 2:
+        raise ValueError("no")
+
+
+async def work_async(number: int) -> None:
+    """The same on an event loop."""
+    work(number)
+
+
+@pytest.mark.parametrize("handler", [work, work_async], ids=["thread", "loop"])
+@pytest.mark.parametrize(("number", "ended"), [(1, "Done 7"), (2, "Retried 7")])
+def test_each_run_through_the_pipe_ends_once_with_its_outcome(
+    handler: Callable[[int], Any], number: int, ended: str
+) -> None:
+    """In a thread, and on an event loop."""
+    scene, outcomes, delivery = Scene(), list[Outcome](), declare(handler)
+    pipe, record = scene.pipe(delivery, outcomes), delivery.record(value=delivery.payload(number))
+    done = deque[Record]()
+    if handler is work:
+        pipe.carry(record, Slot(), run_sync, done)
+    else:
+        asyncio.run(pipe.carry_async(record, AsyncSlot("test", Holder(), lambda _what: None), run_async, done))
+    assert scene.gate.calls == ["take 7", ended]
+    assert (len(scene.row.taken), len(outcomes) + len(done)) == (0, 1)
+
+
+def test_a_record_that_does_not_come_to_its_handler_is_not_counted() -> None:
+    """It is settled already: no run, no count."""
+    scene, outcomes, delivery = Scene(), list[Outcome](), declare()
+    delivery.ledger.add_job("job-1")
+    scene.pipe(delivery, outcomes).carry(delivery.record(), Slot(), run_sync)
+    assert (scene.gate.calls, len(outcomes)) == ([], 1)
+
+
+def test_a_run_that_is_interrupted_before_it_is_counted_does_not_begin() -> None:
+    """Its handler would run uncounted until the interrupt comes."""
+    called: list[int] = []
+
+    async def note(number: int) -> None:
+        called.append(number)
+
+    scene, delivery = Scene(), declare(note)
+    job = decode(delivery.record(), replace(delivery.step_context, gates=scene.row))
+
+    class InterruptedSlot(AsyncSlot):
+        """A slot whose run is interrupted as soon as it is visible."""
+
+        def withdraws(self, run: Any, must_wait: Callable[[], bool]) -> bool:
+            """After the interrupt."""
+            self.interrupt(run, "timeout")
+            return super().withdraws(run, must_wait)
+
+    result = asyncio.run(run_async(cast(Any, job), InterruptedSlot("test", Holder(), lambda _what: None)))
+    assert isinstance(result, Raised)
+    assert isinstance(result.error, JobInterrupted)
+    assert (called, scene.gate.calls) == ([], [])
+
+
+def test_the_run_of_a_child_that_dies_ends_before_its_job_may_run_again() -> None:
+    """It would wait for its own end."""
+    pipeline, queue, (act,) = declare_isolated(isolated_jobs.exit_at_once, crash_limit=2)
+    with isolated(pipeline, queue) as here:
+        gate = OneAtATime(here.gates)
+        here.gates.add([gate])
+        assert isinstance(here.run(act, 3), Dead)
+    assert gate.calls == ["take 0", "Interrupted 0", "take 0"], "the pipe notes the last end"
