@@ -9,7 +9,7 @@ from ..topology import ClusterSettings, Pipeline, Queue
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
-from .gates.declared import GateParts, make_gates
+from .declared_gates import GateParts, make_gates
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
 from .group.connection import GroupConnection

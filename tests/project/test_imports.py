@@ -85,7 +85,7 @@ FOLDERS = {
             "steps",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
-        *("assembly", "queue_worker", "hanging", "worker"),
+        *("declared_gates", "assembly", "queue_worker", "hanging", "worker"),
     ),
     "operations": (
         *(

@@ -1,14 +1,14 @@
-"""`make_gates`: which gates a queue has. A new reason to wait is a gate in a file of its own, and a line here."""
+"""`make_gates`: which gates a queue has. A new reason to wait is a gate in a folder of its own, and a line here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...topology import ClusterSettings, Queue
-from .gate import Gate
-from .gate_row import GateRow
-from .pauses import Pauses
+from ..topology import ClusterSettings, Queue
+from .gates.gate import Gate
+from .gates.gate_row import GateRow
+from .gates.pauses import Pauses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
