@@ -117,6 +117,7 @@ class WorkerParts:
             make_gates(
                 GateParts(
                     queue=self.queue,
+                    job_types=self._pipeline.job_types,
                     cluster=self._cluster,
                     worker_id=self.settings.worker_id,
                     row=gates,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..topology import ClusterSettings, Queue
+from ..topology import AnyJobType, ClusterSettings, Queue
 from .gates.gate import Gate
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
+from .limits.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,7 @@ class GateParts:
     """The parts that gates are made of; a gate that opens calls `row.release`."""
 
     queue: Queue
+    job_types: Mapping[str, AnyJobType]
     cluster: ClusterSettings
     worker_id: str
     row: GateRow
@@ -24,4 +26,4 @@ class GateParts:
 
 def make_gates(parts: GateParts) -> Sequence[Gate]:
     """The gates of a queue, in the order in which they are asked."""
-    return (parts.pauses,)
+    return parts.pauses, Limits(parts.row, parts.queue, parts.job_types)

@@ -13,10 +13,19 @@ from confluent_kafka import murmur2
 from .. import schemas
 from ..schemas import SchemaStore
 from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions, JobCall
-from ..topology.declaration.labels import LabelNotFound
+from ..topology.declaration.labels import LabelFunction, LabelNotFound
 from ..topology.declaration.queue import Queue
 from ..topology.wire import headers as wire
-from .call_options import check_headers, check_id, check_key, check_source, check_tenant, due_instant, expiry
+from .call_options import (
+    check_cost,
+    check_headers,
+    check_id,
+    check_key,
+    check_source,
+    check_tenant,
+    due_instant,
+    expiry,
+)
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
 from .trace import trace_headers
 
@@ -91,9 +100,9 @@ class RecordBuilder:
             job_id, partition, own = str(uuid_utils.uuid7()), ANY_PARTITION, _NONE
         else:
             job_id, partition = _job_id(job_type, options), self._partition(job_type.queue, key, tenant, options)
-            own = _own_headers(job_type.name, options, now_ns)
-            if tenant is not None:
-                own = [(wire.TENANT, tenant), *own]
+            own = _own_headers(job_type.name, options, now_ns, tenant)
+        if job_type.cost_label is not None:
+            own = [(wire.COST, _cost(call, job_type.cost_label)), *own]
         if identity is not None:
             own = [(wire.UNIQUE, identity.encode("utf-8", "backslashreplace")), *own]
         fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
@@ -138,6 +147,13 @@ def _tenant(call: JobCall) -> bytes | None:
         raise OptionRefused(call.job_type.name, "tenant", not_found.reason) from not_found
 
 
+def _cost(call: JobCall, made_by: LabelFunction) -> bytes:
+    try:
+        return check_cost(call.job_type.name, made_by.of(call.args, call.kwargs))
+    except LabelNotFound as not_found:
+        raise OptionRefused(call.job_type.name, "cost", not_found.reason) from not_found
+
+
 def _identity(call: JobCall, body: bytes, tenant: bytes | None) -> str | None:
     job_type = call.job_type
     made_by = job_type.unique_identity
@@ -159,8 +175,8 @@ def shared_headers(job_type: str, source: str) -> wire.HeaderList:
     ]
 
 
-def _own_headers(job_type: str, options: CallOptions, now_ns: int) -> wire.HeaderList:
-    found: wire.HeaderList = []
+def _own_headers(job_type: str, options: CallOptions, now_ns: int, tenant: bytes | None) -> wire.HeaderList:
+    found: wire.HeaderList = [] if tenant is None else [(wire.TENANT, tenant)]
     if options.is_delayed or options.expires is not None:
         found += _times(job_type, options, datetime.fromtimestamp(now_ns / 1e9, UTC))
     if options.idempotency_key is not None:

@@ -3,6 +3,7 @@
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .declaration.job_type import AnyJobType, CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
+from .declaration.limits import Concurrency, Rate
 from .declaration.pipeline import Pipeline, UnknownName
 from .declaration.queue import LedgerWindow, Queue
 from .declaration.retries import RetryPolicy
@@ -23,6 +24,7 @@ __all__ = [
     "ClientOptionRefused",
     "ClusterSettings",
     "ClusterUnreachable",
+    "Concurrency",
     "ConfiguredJob",
     "Finding",
     "Group",
@@ -36,6 +38,7 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Queue",
+    "Rate",
     "RetryPolicy",
     "Schedule",
     "TopologyMismatch",

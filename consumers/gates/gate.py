@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
 
@@ -100,6 +101,19 @@ class Gate(Protocol):
 
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Note that the run of a taken record is over, whatever became of it; `Interrupted` where its child died."""
+        return
+
+    def begin_assignment(self, assignment: Assignment) -> None:
+        """Note that a partition is this worker's from now on; called before any of its records is ready."""
+        return
+
+    @property
+    def opens_in_s(self) -> float | None:
+        """How long until `turn` has something to do; None while it has not."""
+        return None
+
+    def turn(self) -> None:
+        """Release what may start by now; called by the poll thread in each of its turns, where the gate has hooks."""
         return
 
     def start(self) -> None:

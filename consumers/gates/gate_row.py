@@ -7,7 +7,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import count
+from itertools import count, takewhile
 from threading import Lock
 from typing import Final
 
@@ -310,14 +310,54 @@ class GateRow:
         self._sent_back.difference_update(taken)
         return taken
 
+    def take_while(self, why: Why, fits: Callable[[Record], bool]) -> list[Record]:
+        """Take out the first ones that wait for this reason in memory, up to one that does not fit.
+
+        A record that begins to wait meanwhile asks the gates again, as after `release`.
+        """
+        with self._lock:
+            self._openings += 1
+            taken = list(takewhile(fits, self._held.get(why, ())))
+            for record in taken:
+                self._remove(record, why)
+        return taken
+
+    def open_aside(self, why: Why, limit: int) -> int:
+        """Have some of the lanes taken back that wait for this reason aside; returns how many."""
+        with self._lock:
+            return self._aside.open_some(why, limit)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """Make records ready that `take_while` has taken out."""
+        self._make_ready(records)
+
+    def count_waiting(self, why: Why) -> int:
+        """How many records, and lanes aside, wait for this reason."""
+        with self._lock:
+            return len(self._held.get(why, ())) + self._aside.count_of(why)
+
+    def begin_assignment(self, assignment: Assignment) -> None:
+        """Note that a partition is this worker's from now on."""
+        for gate in self.taken.hooked:
+            gate.begin_assignment(assignment)
+
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `ask_again` has something to do; None while nothing waits for a time."""
         in_memory = self._timed[0][0] if self._timed else None
-        return min(filter(None, (in_memory, self._aside.next_at_s)), default=None)
+        return min(filter(None, (in_memory, self._aside.next_at_s, self._opens_at_s)), default=None)
+
+    @property
+    def _opens_at_s(self) -> float | None:
+        """The epoch time at which a gate with hooks has something to release."""
+        opens_in_s = [gate.opens_in_s for gate in self.taken.hooked]
+        known = [in_s for in_s in opens_in_s if in_s is not None]
+        return self._clock() + min(known) if known else None
 
     def ask_again(self) -> None:
         """Make ready what has waited for its time; called by the poll thread in each turn."""
+        for gate in self.taken.hooked:
+            gate.turn()
         if self._aside.next_at_s is not None:
             with self._lock:
                 self._aside.open_due(self._clock())

@@ -62,6 +62,22 @@ class LanesAside:
         for bucket in [bucket for bucket in self._closed if bucket[0] == why]:
             self._opened.append(self._closed.pop(bucket))
 
+    def open_some(self, why: Why, limit: int) -> int:
+        """Open the first lanes that wait for this reason and for no time; returns how many."""
+        lanes = self._closed.get((why, None))
+        if lanes is None or limit <= 0:
+            return 0
+        opened = lanes[:limit]
+        self._opened.append(opened)
+        del lanes[:limit]
+        if not lanes:
+            del self._closed[why, None]
+        return len(opened)
+
+    def count_of(self, why: Why) -> int:
+        """How many lanes wait for this reason and for no time."""
+        return len(self._closed.get((why, None), ()))
+
     @property
     def next_at_s(self) -> float | None:
         """The epoch time at which `open_due` has something to do; None while nothing waits for a time."""

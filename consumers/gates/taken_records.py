@@ -11,7 +11,7 @@ from .gate import Gate, Wait
 
 
 class Beginning(Enum):
-    """What becomes of a record whose handler was about to be called."""
+    """The fate of a record whose handler was about to be called."""
 
     BEGINS = "begins"
     WAITS = "waits"

@@ -192,7 +192,7 @@ class IsolatedRunners(Runners[Slot]):
                 return Decided(INTERRUPTED)
             if isinstance(slot, ChildSlot):
                 slot.child = child
-            slot.begin(job.run, job_type.limits)
+            slot.begin(job.run, job_type.run_limits)
             if self._is_stopping:  # `interrupt` has looked at this slot already
                 slot.interrupt(job.run, "shutdown")
             try:

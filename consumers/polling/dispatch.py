@@ -123,6 +123,7 @@ class Dispatch:
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
         self.runners.begin(assignment)
+        self.gates.begin_assignment(assignment)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""

@@ -22,7 +22,7 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
     """
     result: Result | None = None
     try:
-        slot.begin(job.run, job.job_type.limits)
+        slot.begin(job.run, job.job_type.run_limits)
         try:
             if (job.cancels.stands or job.gates.taking) and (kept := job.kept_back(slot.withdraws)) is not None:
                 return kept
@@ -40,7 +40,7 @@ def run_sync(job: DecodedJob, slot: Slot) -> Ran:
 async def run_async(job: DecodedJob, slot: AsyncSlot) -> Ran:
     """Await an async handler in its slot, unless an order holds it back as in `run_sync`; an interrupt cancels it."""
     coroutine = call_async(job, slot.holder)
-    slot.begin(job.run, job.job_type.limits, coroutine)
+    slot.begin(job.run, job.job_type.run_limits, coroutine)
     result: Ran | None = None
     try:
         if job.cancels.stands or job.gates.taking:

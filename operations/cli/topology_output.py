@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -111,6 +111,7 @@ def _print_queue(queue: CataloguedQueue) -> None:
         f"{', '.join(queue.tiers)}; ledger {queue.ledger_jobs:,} jobs or {_length(queue.ledger_age_s)} a partition"
     )
     echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
+    _print_limits(queue.limits)
     echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
         echo_line("  no job types")
@@ -151,12 +152,20 @@ def _print_fields(job: CataloguedJobType) -> None:
         echo_line(f"  tenant {job.tenant}")
     if job.unique:
         echo_line(f"  unique {job.unique}")
+    _print_limits(job.limits)
+    if job.cost != "1":
+        echo_line(f"  costs {job.cost}")
     for field in job.fields:
         echo_line(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
     if job.permanent_errors:
         echo_line(f"  never tried again after {', '.join(job.permanent_errors)}")
     if job.ignored_errors:
         echo_line(f"  counts as done after {', '.join(job.ignored_errors)}")
+
+
+def _print_limits(limits: Mapping[str, str]) -> None:
+    for name, allows in limits.items():
+        echo_line(f"  limit {name}: {allows}")
 
 
 def _length(seconds: float) -> str:

@@ -7,7 +7,8 @@ order, in a strict queue through retries as well; no job is early; no attempt is
 they run in are quarantined, before they have killed many, and nobody else is; records that no topic takes as they are
 end in the dead letters; those of an unknown schema wait while it cannot be asked for, others while their gate is
 closed; no job begins that an order holds back or cancels which its process has answered, and all go on when it is
-lifted; all counts return to zero. In every play the events' topic is silent for good: what may run, runs all the same.
+lifted; no window of a limit holds more begins than it allows; all counts return to zero. In every play the events'
+topic is silent for good: what may run, runs all the same.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ SHAPES = {
     "gates that close and open, jobs that kill processes": Shape(is_gated=True, deadly_every=6, is_watched=True),
     "strict ordering, gates that close and open, a registry that is away": Shape(
         ordering="strict", is_gated=True, newer_every=3
+    ),
+    "limits, gates that close and open": Shape(is_limited=True, is_gated=True, is_watched=True),
+    "no ordering, limits, offsets that go back": Shape(ordering="none", is_limited=True, goes_back=True),
+    "strict ordering, limits, records that are soon too old": Shape(
+        ordering="strict", is_limited=True, is_short_lived=True, deadly_every=6
     ),
     "records that are soon too old": Shape(is_short_lived=True, is_gated=True, is_watched=True),
     "strict ordering, records that are soon too old": Shape(

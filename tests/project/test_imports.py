@@ -76,6 +76,7 @@ FOLDERS = {
             "backlog",
             "ordering",
             "gates",
+            "limits",
             "job",
             "instruments",
             "partitions",

@@ -28,6 +28,7 @@ from stoker.consumers.instruments.instrument import Instrument
 from stoker.consumers.instruments.instruments import Instruments
 from stoker.consumers.isolation.crashes import ChildDied
 from stoker.consumers.job.context import JobContext
+from stoker.consumers.limits.limits import Limits
 from stoker.consumers.ordering.parking import Parking, ParkingLimits
 from stoker.consumers.partitions.assignments import Assignments
 from stoker.consumers.partitions.commits import Commits
@@ -189,7 +190,7 @@ class SimProcess:
             is_cancelled=lambda record: self.cancels.has(record, queue.name),
         )
         self.pauses = Pauses(self.gates)
-        self.gates.add([self.pauses])
+        self.gates.add([self.pauses, Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)])
         self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
         self.step_context = StepContext(
             queue=queue,

@@ -16,6 +16,7 @@ from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.followers import FOLLOWED_WRITERS
 from simulation.holding import SimControl, SimGate
+from simulation.oracles.limiting import BeginsOfKeys, limits_of
 from simulation.oracles.uniqueness import MODES, Uniqueness
 from simulation.pairs import check_restored
 from simulation.processes import Running, SimProcess
@@ -74,6 +75,7 @@ class Shape:
         is_watched: whether each process has an instrument that counts.
         is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
         is_gated: whether each process has a gate that closes and opens by chance.
+        is_limited: whether the queue limits how often jobs of a key begin.
         is_ordered: whether operators give orders.
         unique: how the jobs of a key are unique, each second of them under another identity; a name of `MODES`.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
@@ -90,6 +92,7 @@ class Shape:
     large_every: int = 0
     newer_every: int = 0
     is_gated: bool = False
+    is_limited: bool = False
     is_ordered: bool = False
     is_watched: bool = False
     is_short_lived: bool = False
@@ -110,7 +113,7 @@ NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    (ordering, is_forgetful, is_short_lived, unique): declare(
+    (ordering, is_forgetful, is_short_lived, unique, is_limited): declare(
         work,
         ordering=ordering,
         partitions=PARTITIONS,
@@ -118,16 +121,18 @@ _DECLARED = {
         retry=RetryPolicy(attempts=3, permanent=(PermanentError,)),
         ledger=LedgerWindow(jobs=4) if is_forgetful else LedgerWindow(),
         retention=SHORT_RETENTION if is_short_lived else timedelta(days=7),
+        limits=limits_of(ordering) if is_limited else (),
     )
     for ordering in _ORDERINGS
     for is_forgetful in (False, True)
     for is_short_lived in (False, True)
     for unique in (None, *MODES)
+    for is_limited in (False, True)
 }
 for _shape, _delivery in _DECLARED.items():
     if _shape[3] is not None:
         _delivery.queue.unique["work"] = MODES[_shape[3]]
-VALUE = _DECLARED["key", False, False, None].payload()
+VALUE = _DECLARED["key", False, False, None, False].payload()
 TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
@@ -140,7 +145,8 @@ class World:
 
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
-        declared = _DECLARED[shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique]
+        named = shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique, shape.is_limited
+        declared = _DECLARED[named]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
         self.shape = shape
@@ -151,6 +157,7 @@ class World:
             self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
         self.control = SimControl() if shape.is_ordered else None
+        self.begins = BeginsOfKeys() if shape.is_limited else None
         self.account = Account(
             self.brokers,
             self.queue,
@@ -398,6 +405,8 @@ class World:
             if isinstance(task, DecodedJob):
                 if process.orders is not None:
                     process.orders.check_may_begin(record)
+                if self.begins is not None and self.owners.get(record.partition) is process:
+                    self.begins.note(record)
                 self.account.begin_run(process, process.running[-1])
             elif task is not None:
                 self.account.note_end(process, record, task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ from ...schemas.codec.schema import FieldSchema, ObjectSchema, Schema, is_named,
 from ...schemas.stores.registry_client import printable_address, subject_of
 from ..durations import format_duration
 from .job_type import AnyJobType
-from .labels import LabelDeclaration
+from .limits import Limit, named_limits
 from .pipeline import Pipeline
 from .queue import Queue
 from .topics import TopicSpec, max_record_bytes, pipeline_topics, queue_topics
@@ -29,7 +30,7 @@ class CataloguedField:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
-    `unique` is how its jobs are unique, in words; empty where they are not.
+    `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -41,6 +42,8 @@ class CataloguedJobType:
     key: str
     tenant: str
     unique: str
+    limits: dict[str, str]
+    cost: str
     timeout_s: float
     heartbeat_s: float | None
     isolation: str
@@ -85,6 +88,7 @@ class CataloguedQueue:
     ledger_jobs: int
     ledger_age_s: float
     session_timeout_s: float | None
+    limits: dict[str, str]
     max_record_bytes: int
     topics: tuple[CataloguedTopic, ...]
     job_types: tuple[CataloguedJobType, ...]
@@ -149,6 +153,7 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         ledger_jobs=queue.ledger.jobs,
         ledger_age_s=queue.ledger.age.total_seconds(),
         session_timeout_s=None if queue.session_timeout is None else queue.session_timeout.total_seconds(),
+        limits=_limits(queue.name, queue.limits),
         max_record_bytes=max_record_bytes(pipeline, queue),
         topics=tuple(_topic(spec) for spec in queue_topics(pipeline, queue)),
         job_types=tuple(_job_type(job) for job in pipeline.job_types.values() if job.queue is queue),
@@ -174,6 +179,8 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         key=_label(job.key),
         tenant=_label(job.tenant),
         unique="" if job.unique is None else str(job.unique),
+        limits=_limits(job.name, job.limits),
+        cost=_label(job.cost) if callable(job.cost) else str(job.cost),
         timeout_s=job.timeout.total_seconds(),
         heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
         isolation=job.isolation or "none",
@@ -189,7 +196,11 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
     )
 
 
-def _label(declared: LabelDeclaration | None) -> str:
+def _limits(owner: str, limits: Sequence[Limit]) -> dict[str, str]:
+    return {name: str(limit) for name, limit in named_limits(owner, limits).items()}
+
+
+def _label(declared: Callable[..., object] | str | None) -> str:
     if declared is None:
         return NOT_DECLARED
     if isinstance(declared, str):

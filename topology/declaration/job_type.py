@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import WRAPPER_ASSIGNMENTS, cached_property
@@ -17,6 +17,7 @@ from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
+from .limits import Cost, Limit, by_faults, cost_faults, limit_faults
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
 from .unique import Unique, UniqueIdentity
@@ -129,6 +130,8 @@ class JobType(Generic[P, R]):
             (`"customer_id"`, `"order.customer_id"`); None leaves it to each call.
         tenant: makes the tenant of a call, in the same two ways.
         unique: lets one of several jobs run that do the same; see `Unique`.
+        limits: how often its jobs may begin, and how many may run at once; all hold, and those of the queue.
+        cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
         retry, timeout, max_payload_bytes: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
@@ -146,6 +149,8 @@ class JobType(Generic[P, R]):
     key: LabelDeclaration | None = None
     tenant: LabelDeclaration | None = None
     unique: Unique | None = None
+    limits: Sequence[Limit] = ()
+    cost: Cost = 1
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
@@ -168,6 +173,8 @@ class JobType(Generic[P, R]):
         faults += label_faults("key", self.key, self.contract)
         faults += label_faults("tenant", self.tenant, self.contract)
         faults += self.unique.faults(self.contract, self.queue) if self.unique is not None else []
+        faults += limit_faults(self.name, self.limits, self.queue) + cost_faults(self.cost, self.contract)
+        faults += by_faults((*self.queue.limits, *self.limits), self.contract)
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
@@ -190,6 +197,11 @@ class JobType(Generic[P, R]):
         return None if self.tenant is None else made_label("tenant", self.tenant, self.contract)
 
     @cached_property
+    def cost_label(self) -> LabelFunction | None:
+        """The maker of the costs of its calls; None where each costs the same."""
+        return LabelFunction("cost", self.cost, self.contract) if callable(self.cost) else None
+
+    @cached_property
     def unique_identity(self) -> UniqueIdentity | None:
         """The maker of the identities of its calls."""
         return None if self.unique is None else UniqueIdentity(self.name, self.unique, self.contract)
@@ -210,7 +222,7 @@ class JobType(Generic[P, R]):
         return self.timeout.total_seconds()
 
     @cached_property
-    def limits(self) -> RunLimits:
+    def run_limits(self) -> RunLimits:
         """The bounds on one run's time."""
         heartbeat_s = math.inf if self.heartbeat is None else self.heartbeat.total_seconds()
         return RunLimits(self.timeout_s, heartbeat_s, min(self.timeout_s, heartbeat_s))

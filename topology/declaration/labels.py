@@ -10,13 +10,13 @@ import enum
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from ...schemas import Contract
 from ...schemas.codec.schema import Schema, kind_of, logical_type
 
-Label = Literal["key", "tenant", "unique"]
+Label = Literal["key", "tenant", "unique", "by", "cost"]
 
 LabelDeclaration: TypeAlias = Callable[..., str | None] | str
 """The `key` and `tenant` of `Pipeline.job`: a function of some of the arguments, or a path, `order.customer`."""
@@ -70,7 +70,7 @@ class _Argument:
 class LabelFunction:
     """Calls the declared function with those of a call's arguments that it names, defaults included."""
 
-    def __init__(self, label: Label, function: Callable[..., str | None], contract: Contract) -> None:
+    def __init__(self, label: Label, function: Callable[..., Any], contract: Contract) -> None:
         self._label, self._function = label, function
         arguments = {name: _argument(label, name, contract) for name in contract.parameters}
         wanted = _signature(function)
@@ -79,8 +79,8 @@ class LabelFunction:
         is_alike = contract.positional == contract.parameters == tuple(parameter.name for parameter in wanted)
         self._count = len(wanted) if is_alike and {p.kind for p in wanted} <= {_POSITIONAL, _EITHER} else -1
 
-    def of(self, args: Arguments, kwargs: Mapping[str, object]) -> str | None:
-        """Make the label of a call's arguments.
+    def of(self, args: Arguments, kwargs: Mapping[str, object]) -> Any:
+        """Make the label of a call's arguments, whatever the function returns; text or None, if it is as declared.
 
         Raises:
             LabelNotFound: the function raised.

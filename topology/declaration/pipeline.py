@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
+from .limits import Cost, Limit, as_tuple
 from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
@@ -41,6 +42,7 @@ class QueueShape(TypedDict, total=False):
     crash_limit: int
     ledger: LedgerWindow
     session_timeout: timedelta | None
+    limits: Sequence[Limit]
     owner: str
     description: str
 
@@ -124,6 +126,7 @@ class Pipeline:
         Raises:
             InvalidDeclaration: the values cannot be, or the name is taken.
         """
+        shape["limits"] = as_tuple(shape.get("limits", ()))
         queue = Queue(namespace=self.namespace, name=names.check_name("queue", name), **shape)
         faults = queue.faults() + self._name_clashes(name)
         if faults:
@@ -142,6 +145,8 @@ class Pipeline:
         key: LabelDeclaration | None = None,
         tenant: LabelDeclaration | None = None,
         unique: Unique | None = None,
+        limits: Sequence[Limit] = (),
+        cost: Cost = 1,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -163,6 +168,8 @@ class Pipeline:
                 see, also where it is a lambda.
             tenant: makes the tenant of each call, in the same two ways.
             unique: lets one of several jobs run that do the same, for the whole fleet.
+            limits: how often its jobs may begin, and how many may run at once, beside the limits of its queue.
+            cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -180,6 +187,8 @@ class Pipeline:
                 key=key,
                 tenant=tenant,
                 unique=unique,
+                limits=as_tuple(limits),
+                cost=cost,
                 own_retry=retry,
                 own_timeout=timeout,
                 heartbeat=heartbeat,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..wire import names
 from .delays import DelayClass
+from .limits import limit_faults
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
 if TYPE_CHECKING:
+    from .limits import Limit
     from .unique import Unique
 
 Ordering = Literal["key", "none", "strict"]
@@ -65,6 +68,7 @@ class Queue:
         session_timeout: how soon the group detects that a worker was killed; its partitions stand still until then.
             None leaves it to the brokers, 45 s by default. Less than that needs
             `group.consumer.min.session.timeout.ms` on the brokers.
+        limits: how often its jobs may begin, and how many may run at once (`Rate`, `Concurrency`); all of them hold.
         owner, description: for the catalogue.
         unique: {name of a job type: how its jobs are unique}; `Pipeline.job` fills it.
     """
@@ -84,6 +88,7 @@ class Queue:
     crash_limit: int = 3
     ledger: LedgerWindow = field(default_factory=LedgerWindow)
     session_timeout: timedelta | None = None
+    limits: Sequence[Limit] = ()
     owner: str = ""
     description: str = ""
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -141,7 +146,7 @@ class Queue:
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
-        return [*found, *self._shape_faults(), *self._window_faults()]
+        return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
 
     def _shape_faults(self) -> list[str]:
         found = []

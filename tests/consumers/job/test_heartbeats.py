@@ -49,7 +49,7 @@ def run_watched(job: DecodedJob) -> object:
 def begun(timeout_s: float = 60.0) -> tuple[JobContext, Run, RunHeartbeats]:
     """A run that has just begun, as its job and as the worker sees it, with its heartbeats."""
     job = job_of(lambda number: None, timeout_s=timeout_s)
-    Slot().begin(job.run, job.job_type.limits)
+    Slot().begin(job.run, job.job_type.run_limits)
     heartbeats = job.run.take_heartbeats()
     assert isinstance(heartbeats, RunHeartbeats)
     return JobContext(job.run), job.run, heartbeats

@@ -1,0 +1,223 @@
+"""`Limits`: the gate that keeps a queue's declared limits; it counts each run where its handler is called."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from threading import Lock
+from typing import Final
+
+from ...topology.declaration.job_type import AnyJobType
+from ...topology.declaration.limits import Limit, named_limits
+from ...topology.declaration.queue import Queue
+from ...topology.wire.headers import COST, JOB_TYPE
+from ..gates.gate import START, Gate, Start, Wait
+from ..gates.gate_row import GateRow
+from ..records.assignment import Assignment
+from ..records.outcomes import Outcome
+from ..records.record import Record
+from .keeper import Keeper
+from .scope import Scope
+
+FEW_SCOPES: Final = 1_000
+LONGEST_COST: Final = 9
+"""Digits of a header."""
+Uses = list[tuple[Scope, int]]
+"""The scopes that a record counts in, and what it counts for in each."""
+
+
+class Limits(Gate):
+    """The limits of one queue and of its job types in this process. Safe to call from all threads.
+
+    A scope that has no room for a record is *closed*: later records wait behind it, in the order in which they came,
+    until nothing waits any more. So a first look costs nothing while no scope is closed (`is_resting`).
+    """
+
+    def __init__(
+        self,
+        row: GateRow,
+        queue: Queue,
+        job_types: Mapping[str, AnyJobType],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._row, self._clock = row, clock
+        self._lock = Lock()
+        self._numbers = count()
+        of_queue = _keepers(queue.name, queue.limits, queue)
+        own = [job_type for job_type in job_types.values() if job_type.queue is queue]
+        self._keepers = {job.name.encode(): (*of_queue, *_keepers(job.name, job.limits, queue)) for job in own}
+        self._of_others = tuple(of_queue)
+        self._all = {keeper.name: keeper for found in (of_queue, *self._keepers.values()) for keeper in found}
+        self._costs = {job.name.encode(): job.cost for job in own if isinstance(job.cost, int)}
+        self._runs: dict[Record, Uses] = {}
+        self._closed: set[Scope] = set()
+        self._looks: list[tuple[float, int, Scope]] = []
+        self._most_scopes = FEW_SCOPES
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether any limit is declared."""
+        return bool(self._all)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing waits for room."""
+        return not self._closed
+
+    def may_start(self, record: Record, now_s: float) -> Start | Wait:
+        """Records wait where others wait before them."""
+        with self._lock:
+            closed = next((scope for scope, _ in self._uses(record) if not scope.may_pass(record)), None)
+            if closed is None:
+                return START
+            if closed.asks_at_s == math.inf:  # the last that waited may have been released just now
+                self._look_at(closed, self._clock())
+            return Wait(until_at_s=None, why=closed.why)
+
+    def take(self, record: Record, now_s: float) -> Start | Wait:
+        """Count the record in all of its scopes, or in none."""
+        with self._lock:
+            now_s = self._clock()
+            uses = self._uses(record)
+            for scope, cost in uses:
+                if scope.wait_s(record, cost, now_s) > 0.0:
+                    wait = self._close(scope, cost, now_s)
+                    break
+            else:
+                for scope, cost in uses:
+                    scope.take(record, cost, now_s)
+                self._runs[record] = uses
+                return START
+        self._row.note_resting()
+        return wait
+
+    def give_back(self, record: Record) -> None:
+        """Count it no more."""
+        with self._lock:
+            now_s = self._clock()
+            for scope, cost in self._runs.pop(record):
+                scope.meter.give_back(cost, now_s)
+                if scope.is_closed:
+                    self._look_at(scope, now_s)
+
+    def ended(self, record: Record, outcome: Outcome) -> None:
+        """Free its slots, and let the next ones have them."""
+        with self._lock:
+            freed = [scope for scope, cost in self._runs.pop(record) if scope.meter.end(cost) and scope.is_closed]
+        for scope in freed:
+            self._open(scope)
+
+    def begin_assignment(self, assignment: Assignment) -> None:
+        """Take limits for used up that another worker may have used, as far as it can have."""
+        if not assignment.is_begun_anew:
+            with self._lock:
+                for keeper in self._all.values():
+                    keeper.begin(assignment.partition, self._clock())
+
+    # ---- the end of a wait
+
+    @property
+    def opens_in_s(self) -> float | None:
+        """How long until a scope is to be looked at."""
+        with self._lock:
+            return max(0.0, self._looks[0][0] - self._clock()) if self._looks else None
+
+    def turn(self) -> None:
+        """Look at the scopes whose time has come."""
+        if self._looks:
+            for scope in self._due():
+                self._open(scope)
+        if sum(len(keeper.scopes) for keeper in self._all.values()) > self._most_scopes:
+            self._forget_idle()
+
+    def _due(self) -> list[Scope]:
+        due: list[Scope] = []
+        with self._lock:
+            now_s = self._clock()
+            while self._looks and self._looks[0][0] <= now_s:
+                at_s, _, scope = heapq.heappop(self._looks)
+                if scope.asks_at_s == at_s:
+                    scope.asks_at_s = math.inf
+                    due.append(scope)
+        return due
+
+    def _open(self, scope: Scope) -> None:
+        """Release as many of the records that wait as there is room for, the first ones first."""
+        with self._lock:
+            budget = scope.budget(self._clock())
+        costs: dict[Record, int] = {}
+        blocked: list[int] = []
+
+        def fits(record: Record) -> bool:
+            cost = scope.meter.clipped(self._cost(record))
+            if sum(costs.values()) + cost > budget:
+                blocked.append(cost)
+                return False
+            costs[record] = cost
+            return True
+
+        records = self._row.take_while(scope.why, fits)
+        aside = 0 if blocked else self._row.open_aside(scope.why, budget - sum(costs.values()))
+        with self._lock:
+            scope.note_released(costs, aside, self._clock())
+        self._row.make_ready(records)
+        self._look_again(scope, blocked[0] if blocked else 1)
+
+    def _look_again(self, scope: Scope, cost: int) -> None:
+        is_waited_for = self._row.count_waiting(scope.why) > 0
+        with self._lock:
+            now_s = self._clock()
+            if is_waited_for or scope.credits:
+                self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
+            elif scope.asks_at_s == math.inf:  # else a record is about to wait
+                scope.is_closed = False
+                self._closed.discard(scope)
+        if not self._closed:
+            self._row.note_resting()
+
+    def _close(self, scope: Scope, cost: int, now_s: float) -> Wait:
+        scope.is_closed = True
+        self._closed.add(scope)
+        self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
+        return Wait(until_at_s=None, why=scope.why)
+
+    def _look_at(self, scope: Scope, at_s: float) -> None:
+        """Have a scope looked at then, or earlier if that is planned already."""
+        if at_s < scope.asks_at_s:
+            scope.asks_at_s = at_s
+            heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
+
+    # ---- which scopes
+
+    def _uses(self, record: Record) -> Uses:
+        keepers = self._keepers.get(record.header(JOB_TYPE) or b"", self._of_others)
+        cost = 0
+        uses: Uses = []
+        for keeper in keepers:
+            scope = keeper.scope_of(record)
+            if scope is not None:
+                cost = cost or self._cost(record)
+                uses.append((scope, scope.meter.clipped(cost)))
+        return uses
+
+    def _cost(self, record: Record) -> int:
+        """The cost of a job in rates: its header, or else what its type declares."""
+        named = record.header(COST)
+        if named is not None and named.isdigit() and len(named) <= LONGEST_COST:
+            return max(1, int(named))
+        return self._costs.get(record.header(JOB_TYPE) or b"", 1)
+
+    def _forget_idle(self) -> None:
+        with self._lock:
+            for keeper in self._all.values():
+                keeper.forget_idle(self._clock())
+            self._most_scopes = max(FEW_SCOPES, 2 * sum(len(keeper.scopes) for keeper in self._all.values()))
+
+
+def _keepers(owner: str, limits: Iterable[Limit], queue: Queue) -> Sequence[Keeper]:
+    named = named_limits(owner, tuple(limits))
+    return tuple(Keeper(name, limit, is_within_tenant=queue.route_by == "tenant") for name, limit in named.items())

@@ -1,0 +1,230 @@
+"""`SlidingWindow`, `TokenBucket` and `Slots`: what one scope of a limit has left. Pure: each call is given the time."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections import deque
+from typing import Final, Protocol
+
+SLICES: Final = 100
+"""A window is counted in so many slices; what began in a slice counts until the window after its end is over."""
+SHORTEST_MARGIN_S: Final = 0.005
+LONGEST_MARGIN_S: Final = 0.03
+MARGIN_SHARE: Final = 0.03
+"""A handler is called a little later than its job is counted. Windows are longer by this part of theirs."""
+
+ROUNDING: Final = 1e-9
+"""By so much of a token numbers may be off."""
+
+
+class Meter(Protocol):
+    """Counts what one scope has used; costs are numbers of at least 1, and times are of one monotonic clock.
+
+    Attributes:
+        count: the limit's number.
+    """
+
+    count: int
+
+    @abstractmethod
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """How long until so much fits; 0 where it fits now, `math.inf` where only an end of a run can tell."""
+
+    @abstractmethod
+    def room(self, now_s: float) -> int:
+        """How much fits now."""
+
+    @abstractmethod
+    def take(self, cost: int, now_s: float) -> None:
+        """Count a job that begins."""
+
+    @abstractmethod
+    def give_back(self, cost: int, now_s: float) -> None:
+        """Count a job no more that was taken just now, and does not begin."""
+
+    @abstractmethod
+    def is_idle(self, now_s: float) -> bool:
+        """Whether nothing is left of what was counted, so that a new meter would answer alike."""
+
+    def end(self, cost: int) -> bool:
+        """Note the end of a run; returns whether that gives room."""
+        return False
+
+    def fill(self, now_s: float) -> None:
+        """Take all that is left, for what may have begun elsewhere up to then."""
+        self.take(max(0, self.room(now_s)), now_s)
+
+    def clipped(self, cost: int) -> int:
+        """Return the cost that a job is counted with: one above the limit could never begin, so it takes all of it."""
+        return min(cost, self.most)
+
+    @property
+    def most(self) -> int:
+        """The largest cost that ever fits."""
+        return self.count
+
+
+def margin_s(per_s: float) -> float:
+    """By how much a window is counted longer."""
+    return min(LONGEST_MARGIN_S, max(SHORTEST_MARGIN_S, per_s * MARGIN_SHARE))
+
+
+class SlidingWindow(Meter):
+    """At most `count` in any window of `per_s`, wherever it begins; it uses some 96 to 99 % of that.
+
+    >>> window = SlidingWindow(2, per_s=10.0)
+    >>> window.take(2, now_s=0.0)
+    >>> round(window.wait_s(1, now_s=0.0), 3), window.wait_s(1, now_s=10.2)
+    (10.13, 0.0)
+    """
+
+    __slots__ = ("_slice_s", "_slices", "_span_s", "_used", "count", "per_s")
+
+    def __init__(self, count: int, *, per_s: float) -> None:
+        self.count, self.per_s = count, per_s
+        self._slice_s = per_s / SLICES
+        self._span_s = self._slice_s + per_s + margin_s(per_s)
+        self._slices: deque[list[float]] = deque()
+        """[begin of the slice, what it has used], the oldest first."""
+        self._used = 0
+
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """As `Meter` has it."""
+        self._forget(now_s)
+        excess = self._used + cost - self.count
+        if excess <= 0:
+            return 0.0
+        for begin_s, used in self._slices:
+            excess -= int(used)
+            if excess <= 0:
+                return begin_s + self._span_s - now_s
+        return self._span_s
+
+    def room(self, now_s: float) -> int:
+        """As `Meter` has it."""
+        self._forget(now_s)
+        return self.count - self._used
+
+    def take(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        begin_s = now_s // self._slice_s * self._slice_s
+        if self._slices and self._slices[-1][0] >= begin_s:
+            self._slices[-1][1] += cost
+        else:
+            self._slices.append([begin_s, cost])
+        self._used += cost
+
+    def give_back(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        for entry in reversed(self._slices):
+            given = min(cost, int(entry[1]))
+            entry[1] -= given
+            self._used -= given
+            cost -= given
+            if not cost:
+                break
+
+    def is_idle(self, now_s: float) -> bool:
+        """As `Meter` has it."""
+        self._forget(now_s)
+        return not self._used
+
+    def _forget(self, now_s: float) -> None:
+        while self._slices and self._slices[0][0] + self._span_s <= now_s:
+            self._used -= int(self._slices.popleft()[1])
+
+
+class TokenBucket(Meter):
+    """At most `burst + count * t / per_s` in any time `t`: `burst` at once, and then as fast as tokens are added.
+
+    >>> bucket = TokenBucket(60, per_s=60.0, burst=3)
+    >>> bucket.take(2, now_s=0.0)
+    >>> round(bucket.wait_s(1, now_s=0.0), 3), round(bucket.wait_s(2, now_s=0.0), 3), bucket.wait_s(1, now_s=5.0)
+    (0.03, 1.03, 0.0)
+    """
+
+    __slots__ = ("_as_of_s", "_capacity", "_level", "_per_token_s", "burst", "count")
+
+    def __init__(self, count: int, *, per_s: float, burst: int) -> None:
+        self.count, self.burst = count, burst
+        self._per_token_s = per_s / count
+        self._capacity = max(1.0, burst - margin_s(per_s) / self._per_token_s)
+        self._level, self._as_of_s = self._capacity, -math.inf
+
+    @property
+    def most(self) -> int:
+        """As `Meter` has it."""
+        return max(1, int(self._capacity))
+
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        lacking = cost - self._level
+        return lacking * self._per_token_s if lacking > ROUNDING else 0.0
+
+    def room(self, now_s: float) -> int:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        return math.floor(self._level + ROUNDING)
+
+    def take(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        self._level -= cost
+
+    def give_back(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._level = min(self._capacity, self._level + cost)
+
+    def is_idle(self, now_s: float) -> bool:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        return self._level >= self._capacity - ROUNDING
+
+    def _fill_up(self, now_s: float) -> None:
+        if now_s > self._as_of_s:
+            added = (now_s - self._as_of_s) / self._per_token_s
+            self._level, self._as_of_s = min(self._capacity, self._level + added), now_s
+
+
+class Slots(Meter):
+    """At most `count` that run at once."""
+
+    __slots__ = ("_used", "count")
+
+    def __init__(self, count: int) -> None:
+        self.count, self._used = count, 0
+
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """As `Meter` has it."""
+        return 0.0 if self._used + cost <= self.count else math.inf
+
+    def room(self, now_s: float) -> int:
+        """As `Meter` has it."""
+        return self.count - self._used
+
+    def take(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._used += cost
+
+    def give_back(self, cost: int, now_s: float) -> None:
+        """As `Meter` has it."""
+        self._used -= cost
+
+    def end(self, cost: int) -> bool:
+        """Free the slot."""
+        self._used -= cost
+        return True
+
+    def clipped(self, cost: int) -> int:
+        """Each job has one slot."""
+        return 1
+
+    def fill(self, now_s: float) -> None:
+        """Keep the slots: the runs of the owner before are over."""
+        return
+
+    def is_idle(self, now_s: float) -> bool:
+        """As `Meter` has it."""
+        return not self._used

@@ -1,0 +1,134 @@
+"""`Scope`: what one limit counts together, such as the jobs of one tenant, and the records that wait for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..records.record import Record
+from .meters import Meter
+
+PATIENCE_S: Final = 1.0
+LONGEST_PATIENCE_S: Final = 60.0
+"""A released record that does not begin keeps its place for so long, before another one is released in its stead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limited:
+    """Why a record waits: a limit has no room.
+
+    Attributes:
+        limit: its name.
+        value: of which key or tenant the jobs are counted; None where all are counted together.
+        allows: what the limit allows, for people: `10/1s by tenant`.
+    """
+
+    limit: str
+    value: str | None
+    allows: str
+
+    @property
+    def word(self) -> str:
+        """The reason in a word."""
+        return "limited"
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The event that ends the wait."""
+        of = "" if self.value is None else f" for {self.value!r}"
+        return {"opens": f"room in limit {self.limit}{of} ({self.allows})"}
+
+
+class Scope:
+    """Guarded by the lock of `Limits`; but for `why`, which never changes.
+
+    The first that waits has its turn first: while records wait, others may not pass them. A record that was *released*
+    may, once.
+
+    Attributes:
+        why: why its records wait.
+        is_closed: whether records wait, or did when they were last looked at.
+        closed_until_s: until when nothing begins, because a job has asked for that.
+        asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
+        credits: so many may pass that come back from where they waited aside.
+    """
+
+    __slots__ = (
+        "_last_release_at_s",
+        "_patience_s",
+        "_pending",
+        "_released",
+        "asks_at_s",
+        "closed_until_s",
+        "credits",
+        "is_closed",
+        "meter",
+        "partition",
+        "why",
+    )
+
+    def __init__(self, meter: Meter, why: Limited, partition: int | None) -> None:
+        self.meter, self.why, self.partition = meter, why, partition
+        self.is_closed = False
+        self.closed_until_s = -math.inf
+        self.asks_at_s = math.inf
+        self.credits = 0
+        self._released: dict[Record, int] = {}
+        self._pending = 0
+        self._last_release_at_s = -math.inf
+        self._patience_s = PATIENCE_S
+
+    def may_pass(self, record: Record) -> bool:
+        """Whether a ready record may go on to a runner, as far as others wait here."""
+        if not self.is_closed or record in self._released:
+            return True
+        if self.credits:
+            self.credits -= 1
+            self._released[record] = 1
+            return True
+        return False
+
+    def wait_s(self, record: Record, cost: int, now_s: float) -> float:
+        """How long a record waits that is about to begin; 0 where it begins."""
+        if self.is_closed and record not in self._released:
+            return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, math.ulp(0.0))
+        return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, 0.0)
+
+    def take(self, record: Record, cost: int, now_s: float) -> None:
+        """Count a record that begins."""
+        self.meter.take(cost, now_s)
+        if self._released:
+            self._pending = max(0, self._pending - self._released.pop(record, 0))
+            self._patience_s = PATIENCE_S
+
+    def budget(self, now_s: float) -> int:
+        """How much may be released: the room, but for what was released and has not begun yet."""
+        if now_s < self.closed_until_s:
+            return 0
+        if self._pending and now_s - self._last_release_at_s >= self._patience_s:
+            self._pending, self.credits = 0, 0
+            self._patience_s = min(LONGEST_PATIENCE_S, 2 * self._patience_s)
+            self._released = {record: cost for record, cost in self._released.items() if record.assignment.is_current}
+        return self.meter.room(now_s) - self._pending
+
+    def note_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
+        """Note which records may pass the others, and how many more that come back."""
+        self._released.update(costs)
+        self.credits += credits
+        self._pending += sum(costs.values()) + credits
+        if costs or credits:
+            self._last_release_at_s = now_s
+
+    def next_look_s(self, cost: int, now_s: float) -> float:
+        """How long until a record of this cost may be released, which waits first."""
+        wait_s = max(self.meter.wait_s(self.meter.clipped(cost) + self._pending, now_s), self.closed_until_s - now_s)
+        if self._pending:
+            wait_s = min(wait_s, self._last_release_at_s + self._patience_s - now_s)
+        return max(wait_s, 0.0)
+
+    def is_idle(self, now_s: float) -> bool:
+        """Whether a new scope would answer alike."""
+        is_open = not self.is_closed and now_s >= self.closed_until_s
+        return is_open and not self._released and self.meter.is_idle(now_s)

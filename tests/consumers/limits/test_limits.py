@@ -1,0 +1,239 @@
+"""Limits: records wait where there is no room, in their order, and hold up nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from confluent_kafka import Message
+
+from stoker.consumers.gates.gate_row import GateRow
+from stoker.consumers.gates.taken_records import Beginning
+from stoker.consumers.limits.limits import Limits
+from stoker.consumers.limits.scope import PATIENCE_S
+from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.outcomes import DONE
+from stoker.consumers.records.record import Record
+from stoker.topology import Concurrency, Pipeline, Rate
+from stoker.topology.declaration.limits import Limit
+
+SECOND = timedelta(seconds=1)
+WINDOW_S = 1.05
+"""A second, and what is added to it."""
+
+
+@dataclass
+class Scene:
+    """A queue with limits, its row, and runners that begin what is ready at once, if `runs`."""
+
+    limits: Sequence[Limit]
+    of_type: Sequence[Limit] = ()
+    cost: int = 1
+    now_s: float = 100.0
+    runs: bool = True
+    begun: list[int] = field(default_factory=list)
+    ready: list[Record] = field(default_factory=list)
+    records: dict[int, Record] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Declare it."""
+        pipeline = Pipeline("unit")
+        queue = pipeline.queue("q", limits=list(self.limits), route_by="tenant", ordering="none")
+        pipeline.job(queue, name="work", limits=list(self.of_type), cost=self.cost)(lambda: None)
+        self.assignment = Assignment(1, queue.topic, 0, keeps_order=False)
+        self.row = GateRow(clock=lambda: self.now_s)
+        self.gate = Limits(self.row, queue, pipeline.job_types, clock=lambda: self.now_s)
+        self.row.add([self.gate])
+        self.row.start(self.make_ready)
+
+    def make_ready(self, records: list[Record]) -> None:
+        """As the dispatch does."""
+        self.ready += self.row.admit(records) if self.row else records
+        if self.runs:
+            self.run_ready()
+
+    def run_ready(self) -> None:
+        """The runners begin what is ready."""
+        while self.ready:
+            record = self.ready.pop(0)
+            if self.row.begin(record) is Beginning.BEGINS:
+                self.begun.append(record.offset)
+
+    def come(self, *offsets: int, tenant: str = "acme", key: str | None = None, cost: int | None = None) -> None:
+        """Jobs come."""
+        for offset in offsets:
+            headers = [("ce_type", b"work"), ("ce_id", b"%d" % offset), ("stoker-tenant", tenant.encode())]
+            if cost is not None:
+                headers.append(("stoker-cost", b"%d" % cost))
+            message = Message(
+                topic="t",
+                partition=0,
+                offset=offset,
+                key=None if key is None else key.encode(),
+                value=b"",
+                headers=headers,  # type: ignore[arg-type]  # the stub's list is invariant
+                timestamp=(1, 0),
+            )
+            self.records[offset] = Record(message, self.assignment)
+            self.make_ready([self.records[offset]])
+
+    def pass_s(self, seconds: float) -> None:
+        """Time passes; the poll thread turns when something is to do, as its timeout has it."""
+        end_s = self.now_s + seconds
+        while (at_s := self.row.next_at_s) is not None and at_s <= end_s:
+            self.now_s = max(self.now_s + 1e-6, at_s)
+            self.row.ask_again()
+        self.now_s = end_s
+
+    def end(self, *offsets: int) -> None:
+        """Runs end."""
+        for offset in offsets:
+            self.row.taken.note_ended(self.records[offset], DONE)
+
+
+def test_a_rate_lets_so_many_begin_and_then_the_next_when_there_is_room() -> None:
+    """Three of each tenant a second, in the order in which they came; the other tenant is not held up."""
+    scene = Scene([Rate(3, per=SECOND, by="tenant")])
+    scene.come(*range(10))
+    scene.come(20, 21, tenant="zeta")
+    assert scene.begun == [0, 1, 2, 20, 21]
+    (why,) = scene.row.whys()
+    assert why.word == "limited"
+    assert why.detail["opens"] == "room in limit q.rate.tenant for 'acme' (3/1s by tenant)"
+    scene.pass_s(WINDOW_S)
+    assert scene.begun[5:] == [3, 4, 5]
+    scene.pass_s(2 * WINDOW_S)
+    assert scene.begun[5:] == [3, 4, 5, 6, 7, 8, 9]
+    scene.pass_s(WINDOW_S)
+    assert (scene.row.count, bool(scene.row), scene.row.next_at_s) == (0, False, None), "the gate rests again"
+
+
+def test_what_comes_later_does_not_pass_what_waits() -> None:
+    """There is room for it, but others have waited for it before."""
+    scene = Scene([Rate(2, per=SECOND, by="tenant")], runs=False)
+    scene.come(0, 1, 2, 3)
+    scene.run_ready()
+    assert scene.begun == [0, 1]
+    scene.pass_s(WINDOW_S)
+    scene.come(4)
+    scene.run_ready()
+    assert scene.begun == [0, 1, 2, 3]
+
+
+def test_a_slot_is_free_for_the_next_as_soon_as_a_run_ends() -> None:
+    """No clock is asked."""
+    scene = Scene([Concurrency(2, by="key")])
+    scene.come(0, 1, 2, 3, 4, key="a")
+    scene.come(9, key="b")
+    assert scene.begun == [0, 1, 9]
+    scene.end(0)
+    assert scene.begun == [0, 1, 9, 2]
+    scene.end(1, 2)
+    assert scene.begun == [0, 1, 9, 2, 3, 4]
+    scene.end(3, 4, 9)
+    scene.pass_s(PATIENCE_S)
+    assert (scene.row.count, bool(scene.row)) == (0, False)
+
+
+def test_all_limits_hold_at_once() -> None:
+    """What one limit holds back does not count in the other."""
+    scene = Scene([Rate(3, per=SECOND, by="tenant")], of_type=[Concurrency(1, by="key")])
+    scene.come(0, 1, key="a")
+    scene.come(2, 3, 4, key=None)
+    assert scene.begun == [0, 2, 3], "a job without a key has no limit by key"
+    scene.end(0)
+    assert scene.begun == [0, 2, 3], "now the tenant's rate holds it"
+    scene.pass_s(WINDOW_S)
+    assert sorted(scene.begun) == [0, 1, 2, 3, 4]
+
+
+def test_a_costly_job_waits_for_room_for_all_of_it_and_is_not_passed() -> None:
+    """It would wait for ever while cheap ones take what becomes free."""
+    scene = Scene([Rate(10, per=SECOND, by="tenant")], cost=2)
+    scene.come(0, 1, 2)
+    scene.come(3, cost=9)
+    scene.come(4, 5)
+    assert scene.begun == [0, 1, 2], "six of ten are used"
+    scene.pass_s(WINDOW_S)
+    assert scene.begun == [0, 1, 2, 3]
+    scene.pass_s(WINDOW_S)
+    assert scene.begun == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_job_that_costs_more_than_the_limit_has_all_of_it() -> None:
+    """It begins alone."""
+    scene = Scene([Rate(10, per=SECOND, by="tenant")])
+    scene.come(0, cost=500)
+    scene.come(1)
+    assert scene.begun == [0]
+    scene.pass_s(WINDOW_S)
+    assert scene.begun == [0, 1]
+
+
+def test_a_released_record_that_never_begins_holds_up_the_others_for_a_moment_only() -> None:
+    """Such as one whose job was cancelled: nobody tells the gate."""
+    scene = Scene([Concurrency(1, by="tenant")])
+    scene.come(0, 1, 2)
+    scene.runs = False
+    scene.end(0)
+    assert [record.offset for record in scene.ready] == [1]
+    scene.ready.clear()
+    scene.runs = True
+    scene.pass_s(PATIENCE_S / 2)
+    assert scene.begun == [0]
+    scene.pass_s(PATIENCE_S)
+    assert scene.begun == [0, 2]
+
+
+def test_a_new_owner_takes_rates_for_used_up() -> None:
+    """The owner before may have begun as many just now; slots are free, since its runs are over."""
+    scene = Scene([Rate(3, per=SECOND, by="tenant"), Concurrency(2, by="key")])
+    scene.row.begin_assignment(scene.assignment)
+    scene.come(0, 1, key="a")
+    assert scene.begun == []
+    scene.pass_s(WINDOW_S)
+    assert scene.begun == [0, 1]
+
+
+def test_a_partition_that_begins_anew_here_keeps_what_was_counted() -> None:
+    """The owner has not changed."""
+    scene = Scene([Rate(3, per=SECOND, by="tenant")])
+    scene.come(0)
+    anew = Assignment(2, scene.assignment.topic, 0, keeps_order=False)
+    anew.replace(scene.assignment)
+    scene.assignment = anew
+    scene.row.begin_assignment(anew)
+    scene.come(1, 2, 3)
+    assert scene.begun == [0, 1, 2]
+
+
+def test_lanes_that_wait_aside_come_back_as_there_is_room() -> None:
+    """No more of them than may begin: each is read again."""
+    scene = Scene([Rate(2, per=SECOND, by="tenant")])
+    scene.come(*range(6))
+    scene.row.bound(0, 0)
+    scene.row.note_leaving(lambda _record: True)
+    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [2, 3, 4, 5]
+    scene.pass_s(WINDOW_S)
+    assert len(scene.row.take_opened(10)) == 2
+    scene.come(2, 3, 4)
+    assert scene.begun == [0, 1, 2, 3], "so many pass as were to come back"
+
+
+def test_idle_scopes_are_forgotten() -> None:
+    """A million keys would stay in memory else."""
+    scene = Scene([Rate(3, per=SECOND, by="tenant")])
+    for number in range(1_200):
+        scene.come(number, tenant=f"tenant-{number}")
+    scene.now_s += 2.0
+    scene.row.ask_again()
+    (keeper,) = scene.gate._all.values()
+    assert len(scene.begun) == 1_200
+    assert not keeper.scopes
+
+
+def test_a_queue_without_limits_pays_nothing() -> None:
+    """No gate is asked, at the first look or at the last."""
+    scene = Scene([])
+    assert (scene.row.asked, scene.row.taking, scene.row.taken.hooked) == ((), (), ())
