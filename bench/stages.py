@@ -21,7 +21,6 @@ from stoker.consumers.kafka.clients import settling_producer
 from stoker.consumers.ordering.key_lanes import KeyLanes
 from stoker.consumers.partitions.ledger import Ledger
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
@@ -34,6 +33,7 @@ from stoker.consumers.steps.steps import DecodedJob, StepContext, claim, decide,
 from stoker.consumers.worker import GC_THRESHOLD
 from stoker.schemas import Decoder
 from stoker.topology.planning.schema_store import schema_store
+from stoker.topology.wire.commit_metadata import CommitMetadata
 
 STAGES: Final = ("consume", "record", "lanes", "claim", "decode", "run", "decide", "hand_over", "settle", "complete")
 

@@ -18,9 +18,10 @@ from ..schemas import SchemaStore
 from ..topology.cluster.settings import ClusterSettings
 from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import Pipeline
+from .admission.admission import Admission
 from .bulk import BulkRun
 from .delivery import BulkResult, Receipt
-from .errors import UNREACHED
+from .errors import UNREACHED, QueueFull
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
 from .publisher import Outcome, Publisher
@@ -36,6 +37,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _ROOM_PAUSE_S: Final = 0.005
+_FULL_PAUSE_S: Final = 0.02
 _SLICE_S: Final = 0.005
 """How long a bulk may keep the loop before it lets others run."""
 
@@ -130,6 +132,8 @@ class AsyncProducer:
 
     async def _publish(self, call: JobCall) -> asyncio.Future[Receipt]:
         await self._prepare(call.job_type)
+        if self._publisher.admission is not None:
+            await self._admit(self._publisher.admission, call)
         record = self._publisher.build(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         settle = self._publisher.watched(call, record, self._mailbox.settler(future))
@@ -139,6 +143,11 @@ class AsyncProducer:
                 raise self._publisher.full(record)
             await asyncio.sleep(_ROOM_PAUSE_S)
         return future
+
+    async def _admit(self, admission: Admission, call: JobCall) -> None:
+        turn = admission.turn_of(call)
+        while turn is not None and not turn.has_come():
+            await asyncio.sleep(_FULL_PAUSE_S)
 
     async def _prepare(self, job_type: AnyJobType) -> None:
         if not self._publisher.readiness.covers(job_type):
@@ -224,9 +233,21 @@ class AsyncProducer:
         job_type = run.unprepared(call)
         if job_type is not None:
             await self._prepare(job_type)
-        record = run.build(call)
+        is_admitted = self._publisher.admission is None or await self._is_admitted(self._publisher.admission, run, call)
+        record = run.build(call) if is_admitted else None
         if record is not None and not run.offer(call, record):
             await self._offer_when_room(run, call, record)
+
+    async def _is_admitted(self, admission: Admission, run: BulkRun, call: JobCall) -> bool:
+        try:
+            turn = admission.turn_of(call)
+            while turn is not None and not turn.has_come():
+                run.read_reports()
+                await asyncio.sleep(_FULL_PAUSE_S)
+        except QueueFull as full:
+            run.refuse(call, full)
+            return False
+        return True
 
     async def _offer_when_room(self, run: BulkRun, call: JobCall, record: Record) -> None:
         give_up = time.monotonic() + self._settings.report_wait_s

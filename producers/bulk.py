@@ -13,9 +13,10 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from ..topology.declaration.job_type import AnyJobType, JobCall
+from .admission.admission import Admission
 from .connection import Connection, OnDelivery
 from .delivery import BulkResult, delivery_error, receipt_of, why_unconfirmed
-from .errors import UNREACHED, BulkFailed, CallRefused, EnqueueError, FailedCall
+from .errors import UNREACHED, BulkFailed, CallRefused, EnqueueError, FailedCall, QueueFull
 from .publisher import Publisher
 from .record import Record
 
@@ -103,6 +104,16 @@ class BulkRun:
         free = self._max_in_flight - self._connection.in_flight
         self._room = min(free, 500)
         return self._room > 0
+
+    def refuse(self, call: JobCall, error: EnqueueError) -> None:
+        """Note in place of `build` that the cluster takes no job of this queue now: the bulk stops."""
+        self._taken += 1
+        self._unsent += 1
+        self._note(self._taken - 1, call.job_type.name, call.options.job_id, error)
+
+    def read_reports(self) -> None:
+        """Take what the brokers have confirmed, without waiting."""
+        self._connection.poll(0)
 
     def wait_room(self) -> None:
         """Give the brokers a moment to confirm something."""
@@ -220,15 +231,27 @@ def run_bulk(publisher: Publisher, calls: Iterable[JobCall], max_in_flight: int)
 
 def take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> None:
     """Publish calls until there are no more, or the run has stopped."""
+    admission = publisher.admission
     for call in calls:
         job_type = run.unprepared(call)
         if job_type is not None:
             publisher.prepare(job_type)
-        record = run.build(call)
+        record = run.build(call) if admission is None or _is_admitted(run, admission, call) else None
         if record is not None and not run.offer(call, record):
             _offer_when_room(run, publisher, call, record)
         if run.stopped:
             return
+
+
+def _is_admitted(run: BulkRun, admission: Admission, call: JobCall) -> bool:
+    try:
+        turn = admission.turn_of(call)
+        while turn is not None and not turn.has_come():
+            run.wait_room()
+    except QueueFull as full:
+        run.refuse(call, full)
+        return False
+    return True
 
 
 def _offer_when_room(run: BulkRun, publisher: Publisher, call: JobCall, record: Record) -> None:

@@ -11,7 +11,8 @@
     │   └── RegistryUnreachable   the Schema Registry did not answer: try again later
     ├── BrokerUnreachable         no broker answered in time: perhaps sent
     │   └── UnreachableAtStart    not even to verify the topology: nothing was sent
-    ├── QueueFull                 this producer's buffer stayed full: nothing was sent
+    ├── QueueFull                 as many jobs wait in the queue as it declares: nothing was sent
+    ├── BufferFull                this producer's buffer stayed full: nothing was sent
     ├── SpoolFull                 no broker answered, and the spool holds as much as it may: perhaps sent
     ├── SpoolFailed               no broker answered, and the spool cannot be written: perhaps sent
     ├── RecordTooLarge            above the broker's or client's limit: nothing was sent
@@ -34,6 +35,7 @@ to anything. The constructor's arguments are the exception's `args`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from .. import schemas
@@ -148,7 +150,48 @@ class UnreachableAtStart(BrokerUnreachable):
         return f"no broker answered, so nothing was sent: {self.reason}. The next enqueue tries again"
 
 
-class QueueFull(_OfJob):
+class QueueFull(EnqueueError):
+    """As many jobs wait in the queue as its `max_waiting` allows; the job was not sent.
+
+    Attributes:
+        queue: its name.
+        depth: how many jobs waited there, some of them running.
+        max_waiting: as declared.
+        age: for how long the oldest job of the main topic had waited, to some ten per cent; None where that is unknown.
+        measured_ago: how old these figures were.
+        waited: for how long the call has waited for room; zero where the queue refuses at once.
+    """
+
+    is_temporary = True
+
+    def __init__(  # what callers decide by, each a field
+        self,
+        job_type: str,
+        queue: str,
+        depth: int,
+        max_waiting: int,
+        age: timedelta | None = None,
+        measured_ago: timedelta = timedelta(0),
+        waited: timedelta = timedelta(0),
+    ) -> None:
+        super().__init__(job_type, queue, depth, max_waiting, age, measured_ago, waited)
+        self.job_type, self.queue, self.depth, self.max_waiting = job_type, queue, depth, max_waiting
+        self.age, self.measured_ago, self.waited = age, measured_ago, waited
+
+    def __str__(self) -> str:
+        age = f", the oldest for {_seconds(self.age)}" if self.age is not None else ""
+        full = f"is still full after {_seconds(self.waited)}" if self.waited else "is full"
+        return (
+            f"job type {self.job_type!r}: queue {self.queue!r} {full}: {self.depth:,} jobs wait{age}, and max_waiting "
+            f"is {self.max_waiting:,}; nothing was sent. Enqueue it again later, or start more workers"
+        )
+
+
+def _seconds(length: timedelta) -> str:
+    return f"{length.total_seconds():,.1f} s"
+
+
+class BufferFull(_OfJob):
     """The producer's buffer stayed full for the whole wait; the job was not sent."""
 
     is_temporary = True
@@ -160,7 +203,7 @@ class QueueFull(_OfJob):
         )
 
 
-UNREACHED: Final = (BrokerUnreachable, QueueFull)
+UNREACHED: Final = (BrokerUnreachable, BufferFull)
 """The errors of a job that no broker has answered for, or that waits behind such ones; a spool takes it."""
 
 

@@ -163,6 +163,8 @@ class Producer:
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
     ) -> tuple[Record, Future[Receipt]]:
         self._publisher.prepare(call.job_type)
+        if self._publisher.admission is not None:
+            self._publisher.admission.admit(call, may_wait=not self._publisher.is_reader)
         record = self._publisher.build(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back

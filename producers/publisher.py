@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
+from weakref import WeakSet
 
 from confluent_kafka import KafkaError, Message
 
@@ -20,10 +21,11 @@ from ..topology.cluster.settings import ClusterSettings, Option
 from ..topology.declaration.job_type import AnyJobType, JobCall
 from ..topology.declaration.pipeline import Pipeline
 from ..topology.planning.schema_store import schema_store
+from .admission.admission import Admission, bounded, depth_readers
 from .client import logger, producer_config
 from .connection import Connection
 from .delivery import Receipt, delivery_error, receipt_of, why_unconfirmed
-from .errors import EnqueueError, ProducerClosed, ProducerForked, QueueFull, SettingRefused, Unconfirmed
+from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
@@ -46,6 +48,9 @@ class Publisher:
 
     A thread reads the delivery reports. It needs Python's lock for each, and a caller that computes without a pause
     leaves it to others rarely, so those who publish read reports as well, after every 64th record.
+
+    Attributes:
+        admission: admits jobs to queues that bound what waits; None where no queue does.
     """
 
     def __init__(
@@ -63,15 +68,27 @@ class Publisher:
         self._own_store = store is None
         self._store = store or _open_store(pipeline, cluster)
         self.readiness = Readiness(pipeline, self._store, KafkaCheck(pipeline, cluster, settings.confirm_s))
+        self.admission = self._admission(pipeline, cluster)
         source = default_source() if settings.source is None else settings.source
         self._builder = RecordBuilder(self._store, source, self.readiness.partitions)
         self._lock: Final = threading.Lock()
         self._stopped = threading.Event()
         self._connection: Connection | None = None
         self._beside: list[Connection] = []
+        self._lent: WeakSet[Connection] = WeakSet()
         self._reader: threading.Thread | None = None
         self._pid: int | None = None
         self._published = 0
+
+    def _admission(self, pipeline: Pipeline, cluster: ClusterSettings) -> Admission | None:
+        queues = bounded(pipeline.queues.values())
+        readers = depth_readers(cluster, self.readiness.partitions.get)
+        return Admission(queues, readers, self._in_flight, self.settings.full_wait_s) if queues else None
+
+    def _in_flight(self) -> int:
+        with self._lock:
+            used = [self._connection, *self._beside, *self._lent]
+        return sum(connection.in_flight for connection in used if connection is not None)
 
     def check_usable(self) -> None:
         """Refuse to work after `close`, and in a child of the process that started.
@@ -119,7 +136,7 @@ class Publisher:
         """Hand a record over, waiting for room if need be.
 
         Raises:
-            QueueFull: there was none in time.
+            BufferFull: there was none in time.
             EnqueueError: the client refuses the record at once.
         """
         give_up = time.monotonic() + self.settings.room_wait_s
@@ -148,10 +165,10 @@ class Publisher:
             connection.poll(0)
         return taken
 
-    def full(self, record: Record) -> QueueFull:
+    def full(self, record: Record) -> BufferFull:
         """The error for a record that found no room."""
         waiting = f"{self._live_connection().in_flight:,} jobs unconfirmed after {self.settings.room_wait_s:g} s"
-        return QueueFull(record.job_id, record.topic, waiting)
+        return BufferFull(record.job_id, record.topic, waiting)
 
     def _live_connection(self) -> Connection:
         connection = self._connection
@@ -202,13 +219,18 @@ class Publisher:
             sound = [connection for connection in self._beside if not connection.is_broken]
             if sound:
                 self._beside.remove(sound[0])
+                self._lent.add(sound[0])
                 return sound[0]
         self._live_connection()  # starts the reader, which serves the lent connection's logs when it is back
-        return Connection(self._bulk_config)
+        lent = Connection(self._bulk_config)
+        with self._lock:
+            self._lent.add(lent)
+        return lent
 
     def return_bulk_connection(self, connection: Connection) -> None:
         """Keep a lent connection, empty or nearly so, for the next bulk; one is enough."""
         with self._lock:
+            self._lent.discard(connection)
             if not connection.is_broken and not any(not known.is_broken for known in self._beside):
                 self._beside.append(connection)
 
@@ -231,6 +253,8 @@ class Publisher:
         """
         if self._stopped.is_set():
             return
+        if self.admission is not None:
+            self.admission.close()
         try:
             self.flush(timeout_s)
         finally:

@@ -25,6 +25,7 @@ class ProducerSettings:
         confirm_timeout: how long the brokers may take to confirm a job before it fails. 30 s outlasts the election of
             a new leader, and is shorter than most callers' own patience.
         room_wait: how long a call waits for room in the full buffer before it fails.
+        full_wait: how long a call waits for room in a full queue that declares `when_full="wait"`, before it fails.
         max_buffered_jobs: unconfirmed jobs held at the most; 20,000 keep a fast broker busy.
         max_buffered_bytes: their size at the most.
     """
@@ -32,6 +33,7 @@ class ProducerSettings:
     source: str | None = None
     confirm_timeout: timedelta = timedelta(seconds=30)
     room_wait: timedelta = timedelta(seconds=5)
+    full_wait: timedelta = timedelta(seconds=30)
     max_buffered_jobs: int = 20_000
     max_buffered_bytes: int = 64 * 1024 * 1024
 
@@ -46,6 +48,8 @@ class ProducerSettings:
             faults.append(f"confirm_timeout must be at least 100ms; it is {self.confirm_timeout}")
         if self.room_wait < timedelta(0):
             faults.append(f"room_wait must not be below zero; it is {self.room_wait}")
+        if self.full_wait < timedelta(0):
+            faults.append(f"full_wait must not be below zero; it is {self.full_wait}")
         if not 1 <= self.max_buffered_jobs <= 10_000_000:
             faults.append(f"max_buffered_jobs must be 1 to 10,000,000; it is {self.max_buffered_jobs}")
         if self.max_buffered_bytes < 1_048_576:
@@ -62,6 +66,11 @@ class ProducerSettings:
     def room_wait_s(self) -> float:
         """How long a call waits for room."""
         return self.room_wait.total_seconds()
+
+    @property
+    def full_wait_s(self) -> float:
+        """How long a call waits for room in a full queue."""
+        return self.full_wait.total_seconds()
 
     @property
     def report_wait_s(self) -> float:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ...topology.wire.commit_metadata import OffsetRange
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.commit_metadata import OffsetRange
 from ..records.outcomes import Deferred, Outcome, Rescheduled, Retried, Snoozed
 from ..records.record import Record, attempt_or_1
 from ..records.source import Delay, Tier

@@ -15,8 +15,8 @@ from typing import Final
 from confluent_kafka import Message, TopicPartition
 
 from ...topology import Queue
+from ...topology.wire.commit_metadata import CommitMetadata
 from ..records.assignment import Assignment, AssignmentState, CommitState
-from ..records.commit_metadata import CommitMetadata
 from ..records.offset_set import OffsetSet
 from ..records.source import CARRIED, MAIN, Reader, sources_of
 from ..unique.unique_jobs import UniqueJobs

@@ -15,11 +15,11 @@ from itertools import pairwise
 
 from confluent_kafka import Consumer, TopicPartition
 
+from ...topology.wire.commit_metadata import OffsetRange
 from ...topology.wire.headers import CARRIED
 from ..backlog.lane_backlog import hash_of
 from ..kafka.log_tail import ShouldStop, read_tail
 from ..records.assignment import Assignment
-from ..records.commit_metadata import OffsetRange
 from ..records.offset_set import OffsetSet
 from ..records.record import Record
 

@@ -1,8 +1,8 @@
 """`Commits`: commits to the group coordinator how far each partition has come, all that has changed in one request.
 
 A commit is an offset below which everything is complete, and metadata that holds what is complete beyond it, or refers
-to that (`records/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its jobs
-starts: so the next owner can tell a clean hand-over from a crash.
+to that (`topology/wire/commit_metadata.py`). The first commit of an assignment is sent, and answered, before any of its
+jobs starts: so the next owner can tell a clean hand-over from a crash.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ...topology.cluster.kafka_errors import FORBIDDEN, Remedy, remedy_of
+from ...topology.wire.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..records.assignment import Assignment
-from ..records.commit_metadata import MAX_CHARACTERS, CommitMetadata, SpilledAt
 from .assignments import Assignments
 from .spill import Spill
 
@@ -247,8 +247,10 @@ class Commits:
             return text, None
         self._spill.offer(assignment)
         spilled_at = assignment.commit_state.spilled_at
-        if spilled_at is not None and (text := state.referring(spilled_at).encode(self._max_characters)) is not None:
-            return text, spilled_at
+        if spilled_at is not None:
+            text = state.referring(spilled_at, assignment.progress.incomplete_set().count).encode(self._max_characters)
+            if text is not None:
+                return text, spilled_at
         return self._without_runs(state), None
 
     def _with_runs(self, assignment: Assignment, state: CommitMetadata) -> str | None:

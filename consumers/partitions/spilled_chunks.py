@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..records.commit_metadata import SpilledAt
+from ...topology.wire.commit_metadata import SpilledAt
 from ..records.offset_set import chunk_of, chunk_size, first_of
 from ..records.partition_progress import PartitionProgress
 from .chunk_records import ChunkKey

@@ -10,11 +10,11 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ...topology import Queue
+from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from .. import log_keys
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop
 from ..ordering.pending_retries import read_awaited
 from ..records.assignment import Assignment, Awaited, Lane
-from ..records.commit_metadata import CommitMetadata, OffsetRange, SpilledAt
 from ..records.offset_set import OffsetSet
 from ..records.source import CARRIED
 from ..unique.waiting import WaitingHolder, read_waiting

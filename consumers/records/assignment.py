@@ -8,7 +8,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from .commit_metadata import CommitMetadata, SpilledAt
+from ...topology.wire.commit_metadata import CommitMetadata, SpilledAt
 from .crash_history import CrashHistory
 from .offset_set import OffsetSet
 from .partition_progress import PartitionProgress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .commit_metadata import CommitMetadata
+from ...topology.wire.commit_metadata import CommitMetadata
 from .partition_progress import PartitionProgress
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Final
 
-from .commit_metadata import OffsetRange, joined
+from ...topology.wire.commit_metadata import OffsetRange, joined
 
 SHIFT: Final = 16
 """Offsets with the same bits above these are of one chunk: on the wire as well, so the number is fixed."""

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
-from .commit_metadata import CommitMetadata, OffsetRange, joined
+from ...topology.wire.commit_metadata import CommitMetadata, OffsetRange, joined
 from .offset_set import OffsetSet
 
 RECENT: Final = 4_096

@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from ...schemas.control_records import RecordPlace
 from ...topology import Queue
+from ...topology.wire.commit_metadata import CommitMetadata
 from ...topology.wire.headers import JOB_ID, SCHEDULE
-from ..records.commit_metadata import CommitMetadata
 
 ASK_S = 5.0
 FRESH_S: Final = 0.15

@@ -112,6 +112,9 @@ def _print_queue(queue: CataloguedQueue) -> None:
     )
     echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
     _print_limits(queue.limits)
+    if queue.max_waiting is not None:
+        meet = "refused" if queue.when_full == "refuse" else "made to wait"
+        echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")
     echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
         echo_line("  no job types")

@@ -19,6 +19,7 @@ from ..instants import rounded
 if TYPE_CHECKING:
     from ...topology import Queue
     from ..cluster_view import ClusterView
+    from ..status.fill import Fill
     from ..status.holdup_reports import HoldupReport
     from ..status.queues import Backlog, OffsetReading, QueueStatus
     from ..status.waiting_reports import WaitingCounts
@@ -52,6 +53,8 @@ def queues(
     exclamation mark shows why waiting jobs do not run, and how to fix it. No worker needs to run for this. Below a
     queue whose workers report it stands how many of the jobs that they have taken wait for an earlier one of their
     key, for their due time, or at a gate such as a pause.
+
+    Below a queue that declares max_waiting stands how full it is, counted exactly, without delayed jobs.
 
     WAITING counts what the group has not committed: up to a worker's jobs in flight may be done already. DEAD counts
     open dead letters, neither replayed nor discarded. Their topic is read for it, so it is ? above 10,000 records:
@@ -199,7 +202,8 @@ def queue_lines(statuses: Sequence[QueueStatus]) -> list[str]:
         waits = [] if status.waits is None else [f"  waiting for: {status.waits}"]
         ordered = [f"  {line}" for line in order_lines(status.orders)]
         obstacles = [f"  ! {obstacle}" for obstacle in status.obstacles]
-        notes[len(rows)] = [*_age_notes(status), *ordered, *waits, *obstacles]
+        fill = [] if status.fill is None else [f"  {status.fill.sentence}"]
+        notes[len(rows)] = [*fill, *_age_notes(status), *ordered, *waits, *obstacles]
     lines = table_lines(TITLES, rows)
     return [lines[0], *(line for at, row in enumerate(lines[1:], 1) for line in (row, *notes.get(at, [])))]
 
@@ -245,10 +249,22 @@ def queue_data(status: QueueStatus) -> dict[str, object]:
         "topics": [_backlog_data(backlog) for backlog in status.backlogs],
         "retention_s": status.retention.total_seconds(),
         "waiting_for": _waits_data(status.waits),
+        **_fill_data(status.fill),
         "next_due": None if status.waits is None else status.waits.next_due,
         "orders": [order_document(order) for order in status.orders],
         "obstacles": status.obstacles,
         "held_up": [holdup_data(report) for report in status.holdups],
+    }
+
+
+def _fill_data(fill: Fill | None) -> dict[str, object]:
+    if fill is None:
+        return {"max_waiting": None, "when_full": None, "counted": None, "is_full": None}
+    return {
+        "max_waiting": fill.max_waiting,
+        "when_full": fill.when_full,
+        "counted": fill.counted,
+        "is_full": fill.is_full,
     }
 
 

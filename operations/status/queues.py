@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from confluent_kafka import TopicPartition
 
 from ...consumers.records.source import CARRIED, Carried, Delay, Source, Tier, sources_of
 from ...schemas.control_records import ControlOrder
@@ -23,6 +25,7 @@ from ..instants import rounded
 from ..stored_jobs.dead_letters import DeadLetterReader
 from ..stored_jobs.job_record import JobRecord
 from ..stored_jobs.selection import Selection
+from .fill import Fill, count_unfinished, fill_of
 from .holdup_reports import HoldupReport, Holdups, read_holdups
 from .queue_heads import read_heads
 from .standstill import Standstill, standstills, unexplained
@@ -101,6 +104,7 @@ class QueueStatus:
         pace: None when only one reading was taken.
         holdups: the jobs for which its partitions wait, as the workers report them.
         waits: what the jobs that workers have taken wait for, as the workers report it; None where none does.
+        fill: how full it is; None where it has no bound.
         retention: how long the queue declares to keep jobs.
         orders: the pauses, blocks and cancels by filter that hold back or end jobs of it.
         obstacles: why waiting jobs do not run, each with how to fix it; empty when they do or nothing waits.
@@ -115,6 +119,7 @@ class QueueStatus:
     obstacles: tuple[str, ...]
     holdups: tuple[HoldupReport, ...] = ()
     waits: WaitingCounts | None = None
+    fill: Fill | None = None
     retention: timedelta = timedelta.max
     orders: tuple[ControlOrder, ...] = ()
 
@@ -142,6 +147,7 @@ class OffsetReading:
     Attributes:
         taken_s: a monotonic clock's reading.
         counts: {topic: partitions} of the cluster.
+        unfinished: {partition: jobs without an outcome} of the queues that bound them.
     """
 
     taken_s: float
@@ -149,6 +155,7 @@ class OffsetReading:
     starts: Mapping[Partition, int]
     ends: Mapping[Partition, int]
     committed: Mapping[Partition, int]
+    unfinished: Mapping[Partition, int] = field(default_factory=dict)
 
     def position(self, partition: Partition) -> int:
         """Where the group stands."""
@@ -170,12 +177,17 @@ def read_offsets(
     counts = view.topics()
     topics = [topic for queue in queues for topic in (*queue.job_topics, queue.dead_topic)]
     partitions = partitions_of(topics, counts)
-    committed: dict[Partition, int] = {}
+    places: dict[Partition, TopicPartition] = {}
     for queue in queues:
-        committed |= view.committed(queue.group, partitions_of(queue.job_topics, counts))
+        places |= view.committed_places(queue.group, partitions_of(queue.job_topics, counts))
     ends = view.end_offsets(partitions)  # after the commits, so that no commit is beyond the end it is compared with
+    starts = view.start_offsets(partitions)
+    unfinished: dict[Partition, int] = {}
+    for queue in queues:
+        unfinished |= count_unfinished(queue, places, starts, ends)
+    committed = {partition: place.offset for partition, place in places.items()}
     return OffsetReading(
-        taken_s=clock(), counts=counts, starts=view.start_offsets(partitions), ends=ends, committed=committed
+        taken_s=clock(), counts=counts, starts=starts, ends=ends, committed=committed, unfinished=unfinished
     )
 
 
@@ -293,6 +305,7 @@ def _status(
         group=group,
         pace=pace,
         obstacles=(*_obstacles(queue, backlogs, reading, group), *_aging(queue, reading, heads, group)),
+        fill=fill_of(queue, reading.unfinished),
         retention=queue.retention,
     )
 

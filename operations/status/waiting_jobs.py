@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 
 from confluent_kafka import TopicPartition
 
-from ...consumers.records.commit_metadata import CommitMetadata
 from ...consumers.records.offset_set import OffsetSet
 from ...consumers.records.source import Source, Tier, sources_of
 from ...schemas.control_records import ControlOrder
 from ...topology import Pipeline, Queue
+from ...topology.wire.commit_metadata import CommitMetadata
 from ..cluster_view import ClusterView, Partition, partitions_of
 from ..stored_jobs.job_record import JobRecord, record_of
 from ..stored_jobs.topic_reader import ReadProgress, Span, TopicReader

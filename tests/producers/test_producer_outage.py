@@ -14,9 +14,9 @@ from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import AsyncProducer, Producer, ProducerSettings, Receipt
 from stoker.producers.errors import (
     BrokerUnreachable,
+    BufferFull,
     BulkFailed,
     EnqueueError,
-    QueueFull,
     Unconfirmed,
     UnreachableAtStart,
 )
@@ -88,7 +88,7 @@ def test_a_full_buffer_refuses_and_close_reports_what_is_unconfirmed(
     broker.kill()
     futures = [producer.enqueue_future(own_shop.charge, "acc", n) for n in range(50)]
     began = time.monotonic()
-    with pytest.raises(QueueFull, match="it was not sent"):
+    with pytest.raises(BufferFull, match="it was not sent"):
         producer.enqueue_future(own_shop.charge, "acc", 51)
     assert 0.3 <= time.monotonic() - began < 30
     with pytest.raises(Unconfirmed, match="50 jobs"):

@@ -57,6 +57,7 @@ FOLDERS = {
         *(
             "connection",
             "readiness",
+            "admission",
             "outbox",
             "publisher",
             "bulk",

@@ -21,13 +21,13 @@ from stoker.consumers.partitions.carried import copied_from, place_of
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import names_of
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, SKIPPED, Cancelled, Dead, Deferred, Outcome, Rescheduled, Retried
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
 from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
 

@@ -8,10 +8,10 @@ from confluent_kafka import Message
 
 from stoker.consumers.isolation.suspects import CERTAIN_DEATHS, SUSPECT_AFTER
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import Dead, Outcome
 from stoker.consumers.records.record import Record
 from stoker.topology import Queue
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from stoker.topology.wire.headers import ATTEMPT, JOB_ID, REASON
 
 

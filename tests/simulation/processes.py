@@ -48,7 +48,6 @@ from stoker.consumers.polling.settled import SettledBatches
 from stoker.consumers.polling.tier_reader import TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders, Reschedules
@@ -65,6 +64,7 @@ from stoker.consumers.steps.schema_waits import AwaitedSchema, SchemaWaits
 from stoker.consumers.steps.steps import DecodedJob, StepContext
 from stoker.schemas import Decoder
 from stoker.topology import Pipeline, Queue
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.instruments import CountingInstrument
 
 REFUSED = KafkaError(KafkaError.UNKNOWN_MEMBER_ID)

@@ -10,12 +10,12 @@ import pytest
 
 from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import (
+    BufferFull,
     BulkFailed,
     OptionRefused,
     PayloadRefused,
     PayloadTooLarge,
     ProducerClosed,
-    QueueFull,
 )
 from stoker.testing import AsyncRecordingProducer, JobRunner, RecordingProducer
 from stoker.topology import Pipeline
@@ -70,8 +70,8 @@ def test_what_the_real_one_refuses_is_refused() -> None:
 
 def test_an_outage_can_be_played() -> None:
     """A program's answer to an error is tried without a broker."""
-    producer = RecordingProducer(pipeline, fails_with=QueueFull("j", "unit.q", "an outage"))
-    with pytest.raises(QueueFull):
+    producer = RecordingProducer(pipeline, fails_with=BufferFull("j", "unit.q", "an outage"))
+    with pytest.raises(BufferFull):
         producer.enqueue(act, 1)
     producer.fails_with = None
     producer.enqueue(act, 1)

@@ -66,16 +66,9 @@ def committed_places(
     """
     if not partitions:
         return {}
-    config: dict[str, object] = {
-        **cluster.reader_config(log_level=2),
-        "group.id": group,
-        "enable.auto.commit": False,
-        "isolation.level": "read_uncommitted",  # else offsets that a transaction is about to commit are waited for
-        "error_cb": on_complaint,
-    }
-    consumer = make_client(Consumer, config)
+    consumer = make_asker(cluster, group, on_complaint)
     try:
-        return _ask(consumer, partitions, time.monotonic() + timeout_s)
+        return ask_committed(consumer, partitions, timeout_s)
     except KafkaException:
         consumer.poll(0)  # hands out the complaints
         raise
@@ -83,7 +76,23 @@ def committed_places(
         consumer.close()
 
 
-def _ask(consumer: Consumer, partitions: Collection[Partition], give_up_s: float) -> dict[Partition, TopicPartition]:
+def make_asker(cluster: ClusterSettings, group: str, on_complaint: Callable[[KafkaError], None]) -> Consumer:
+    """Make a client for `ask_committed`; it does not join the group."""
+    config: dict[str, object] = {
+        **cluster.reader_config(log_level=2),
+        "group.id": group,
+        "enable.auto.commit": False,
+        "isolation.level": "read_uncommitted",  # else offsets that a transaction is about to commit are waited for
+        "error_cb": on_complaint,
+    }
+    return make_client(Consumer, config)
+
+
+def ask_committed(
+    consumer: Consumer, partitions: Collection[Partition], timeout_s: float
+) -> dict[Partition, TopicPartition]:
+    """As `committed_places`, by a client of `make_asker`, which may ask any number of times."""
+    give_up_s = time.monotonic() + timeout_s
     while True:
         try:
             asked = [TopicPartition(*partition) for partition in partitions]

@@ -89,6 +89,8 @@ class CataloguedQueue:
     ledger_age_s: float
     session_timeout_s: float | None
     limits: dict[str, str]
+    max_waiting: int | None
+    when_full: str
     max_record_bytes: int
     topics: tuple[CataloguedTopic, ...]
     job_types: tuple[CataloguedJobType, ...]
@@ -154,6 +156,8 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         ledger_age_s=queue.ledger.age.total_seconds(),
         session_timeout_s=None if queue.session_timeout is None else queue.session_timeout.total_seconds(),
         limits=_limits(queue.name, queue.limits),
+        max_waiting=queue.max_waiting,
+        when_full=queue.when_full,
         max_record_bytes=max_record_bytes(pipeline, queue),
         topics=tuple(_topic(spec) for spec in queue_topics(pipeline, queue)),
         job_types=tuple(_job_type(job) for job in pipeline.job_types.values() if job.queue is queue),

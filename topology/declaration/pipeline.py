@@ -11,6 +11,7 @@ from typing import ParamSpec, TypedDict, TypeVar, Unpack
 
 from ...schemas import Compatibility, Contract
 from ..wire import names
+from .admission import WhenFull
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
@@ -43,6 +44,8 @@ class QueueShape(TypedDict, total=False):
     ledger: LedgerWindow
     session_timeout: timedelta | None
     limits: Sequence[Limit]
+    max_waiting: int | None
+    when_full: WhenFull
     owner: str
     description: str
 

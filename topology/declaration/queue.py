@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..wire import names
+from .admission import WhenFull, admission_faults
 from .delays import DelayClass
 from .limits import limit_faults
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
@@ -69,6 +70,12 @@ class Queue:
             None leaves it to the brokers, 45 s by default. Less than that needs
             `group.consumer.min.session.timeout.ms` on the brokers.
         limits: how often its jobs may begin, and how many may run at once (`Rate`, `Concurrency`); all of them hold.
+        max_waiting: the queue is full while so many jobs wait on its main topic and in its retry tiers, carried ones
+            included, running ones too; jobs that are delayed by intent do not count. Producers learn of it within a
+            second. None sets no bound.
+        when_full: "refuse": `enqueue` raises `QueueFull`. "wait": it waits for room, for `ProducerSettings.full_wait`
+            at the most, and raises then. Retries, schedules, outbox relays, replays and jobs of other clients are
+            always admitted.
         owner, description: for the catalogue.
         unique: {name of a job type: how its jobs are unique}; `Pipeline.job` fills it.
     """
@@ -89,6 +96,8 @@ class Queue:
     ledger: LedgerWindow = field(default_factory=LedgerWindow)
     session_timeout: timedelta | None = None
     limits: Sequence[Limit] = ()
+    max_waiting: int | None = None
+    when_full: WhenFull = "refuse"
     owner: str = ""
     description: str = ""
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -134,6 +143,11 @@ class Queue:
         return {name: names.delay_topic(self.namespace, self.name, name) for name in DelayClass}
 
     @property
+    def admission_topics(self) -> list[str]:
+        """The topics whose unfinished jobs count for `max_waiting`."""
+        return [self.topic, *self.retry_topics.values(), self.carried_topic]
+
+    @property
     def waiting_topics(self) -> list[str]:
         """The topics in which its jobs wait: retry tiers, delays, and what was carried forward."""
         return [*self.retry_topics.values(), *self.delay_topics.values(), self.carried_topic]
@@ -146,6 +160,7 @@ class Queue:
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
+        found += admission_faults(self.max_waiting, self.when_full)
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
 
     def _shape_faults(self) -> list[str]:

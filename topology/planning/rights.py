@@ -214,6 +214,8 @@ FIRING: Final[tuple[Right, ...]] = (
     *_on(_R.TRANSACTIONAL_ID, "{namespace}.{queue}.schedules", _O.WRITE),
 )
 """The further rights of a worker, for each of its queues that has schedules."""
+ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
+"""The further right of a producer, for each of its queues with `max_waiting`; without it, all jobs are admitted."""
 
 
 def rights_for(
@@ -221,7 +223,8 @@ def rights_for(
 ) -> list[Right]:
     """The rights of a part for some queues of a pipeline (all, unless given), each once.
 
-    Of workers, those of firing are among them for the queues for which the application declares schedules.
+    Of workers, those of firing are among them for the queues for which the application declares schedules; of
+    producers, those of reading how many jobs wait, for the queues that declare `max_waiting`.
 
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
@@ -230,6 +233,8 @@ def rights_for(
     found = _of_queues(RIGHTS[duty], pipeline, chosen)
     if duty is Duty.WORKER:
         found += _of_queues(FIRING, pipeline, [queue for queue in chosen if _has_schedules(pipeline, queue)])
+    if duty is Duty.PRODUCER:
+        found += _of_queues(ADMITTING, pipeline, [queue for queue in chosen if queue.max_waiting is not None])
     wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)
     return list(dict.fromkeys(wanted))
 

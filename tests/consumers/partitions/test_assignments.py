@@ -18,10 +18,10 @@ from stoker.consumers.partitions.restore import Restored
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.partitions.start_positions import StartPosition
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.outcomes import Retried
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.writes import plan_writes
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from stoker.topology.wire.ledger_names import LONGEST_NAME_BYTES, deduplication_id
 from support.scenes.deliveries import NOW, TIERS, declare
 

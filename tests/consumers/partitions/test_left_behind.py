@@ -17,10 +17,10 @@ from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record, names_of
 from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.topology import Queue
 from stoker.topology.declaration.queue import LedgerWindow
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.deliveries import NOW, declare
 
 

@@ -10,10 +10,10 @@ from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey, encode_chunk
 from stoker.consumers.partitions.spill import Spill
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import SpilledAt
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.queue import LedgerWindow
+from stoker.topology.wire.commit_metadata import SpilledAt
 from support.kafka.commits import DEADLINE_S, chunks_of, delete_records, state_of, wait_state
 from support.scenes.worker import Gate, Journal, create, declare_queue, running_worker, wait_all_committed
 from support.small_chunks import small_chunks

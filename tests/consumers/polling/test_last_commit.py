@@ -13,9 +13,9 @@ from stoker.consumers.assembly import WorkerParts
 from stoker.consumers.errors import LoopLost, TooManyStuck
 from stoker.consumers.queue_worker import QueueWorker
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.settings import WorkerSettings
 from stoker.topology import ClusterSettings
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.scenes.deliveries import EmptyStore, declare
 
 NOBODY: Final = "127.0.0.1:1"

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from stoker.consumers.records.assignment import Assignment, AssignmentState, ForbiddenTransition
-from stoker.consumers.records.commit_metadata import CommitMetadata
+from stoker.topology.wire.commit_metadata import CommitMetadata
 
 RESTORING, OPENING, RUNNING, REPLACED, LEAVING, ENDED = AssignmentState
 ROOT = Path(__file__).parents[3]

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.commit_metadata import (
+from stoker.topology.wire.commit_metadata import (
     MAX_CHARACTERS,
     MAX_CRASHES,
     PREFIX,
     CommitMetadata,
     OffsetRange,
     SpilledAt,
+    _runs,
 )
 
 ANY_OFFSET = st.integers(0, 2**62)
@@ -65,11 +66,17 @@ def test_a_state_survives_its_encoding(state: CommitMetadata) -> None:
     assert CommitMetadata.from_bytes(state.to_bytes()) == state
 
 
-@given(states(), ANY_OFFSET, ANY_OFFSET)
-def test_a_reference_survives_its_encoding(state: CommitMetadata, epoch: int, offset: int) -> None:
-    """A spilled state says where its chunks are, and all else by itself."""
-    reference = state.referring(SpilledAt(epoch, offset))
+@given(states(), ANY_OFFSET, ANY_OFFSET, st.none() | ANY_OFFSET)
+def test_a_reference_survives_its_encoding(state: CommitMetadata, epoch: int, offset: int, count: int | None) -> None:
+    """A spilled state says where its chunks are and how much is incomplete, and all else by itself."""
+    reference = state.referring(SpilledAt(epoch, offset), count)
     assert CommitMetadata.decode(reference.encode(), state.committed_offset) == reference
+    assert reference.incomplete_count == count
+
+
+def test_a_reader_that_knows_no_count_takes_it_for_complete_offsets() -> None:
+    """The count stands where such a reader has the lengths of runs: none that is incomplete comes of it."""
+    assert not list(_runs(100, (0, 12)))
 
 
 @given(states(), st.data())

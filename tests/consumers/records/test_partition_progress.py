@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.consumers.records.partition_progress import RECENT, OffsetsWentBack, PartitionProgress
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.small_chunks import small_chunks
 
 

@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from stoker.consumers.records.commit_metadata import CommitMetadata, SpilledAt
 from stoker.consumers.schedules.ended_jobs import FRESH_S, EndedJobs
 from stoker.schemas.control_records import RecordPlace
 from stoker.topology import Pipeline
 from stoker.topology.wire import headers as wire
+from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
 QUEUE = Pipeline("sim").queue("q", partitions=2)
 NUMBER = 1

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from stoker.consumers.records.commit_metadata import CommitMetadata, SpilledAt
 from stoker.consumers.schedules.ended_jobs import is_complete
 from stoker.consumers.schedules.pending import MOST_AT_ONCE, Upcoming
 from stoker.producers.schedules.instants import due_at
 from stoker.schemas.schedule_records import ScheduleRecord
+from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
 NOON = datetime(2026, 5, 5, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

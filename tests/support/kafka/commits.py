@@ -15,10 +15,10 @@ from confluent_kafka.admin import AdminClient
 from stoker.consumers.kafka.clients import make_reader
 from stoker.consumers.partitions.chunk_reader import FoundChunks, read_chunks
 from stoker.consumers.partitions.chunk_records import ChunkKey
-from stoker.consumers.records.commit_metadata import CommitMetadata
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Queue
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from support.program import TESTS, program
 from support.programs.parking_worker import HELD_KEY, declare
 from support.scenes.worker import create, ends, read_topic

@@ -7,8 +7,8 @@ It stands in the metadata of the group's committed offset, as text:
 The body is a row of unsigned varints (7 bits each, low ones first): committed offset, position, flags (1 open, 2
 spilled), deaths, window_end, the number of `crashes` and for each of them its offset beyond the committed one and its
 count; then either the lengths of runs, incomplete and complete by turns from the committed offset on, or, if spilled,
-the epoch of the chunks on the progress topic that hold what is incomplete, and the offset of the first of them there
-(`partitions/chunk_records.py`). Pure.
+the epoch of the chunks on the progress topic that hold what is incomplete, the offset of the first of them there
+(`partitions/chunk_records.py`), a zero, and how many offsets are incomplete. Pure.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ MAX_CRASHES: Final = 100
 """More crashed jobs than these are not remembered, those with the fewest crashes first."""
 _OPEN: Final = 1
 _SPILLED: Final = 2
+_COUNTED: Final = 2
+"""Numbers behind those of a reference: the zero, and the count."""
 _CHECKSUM_BYTES: Final = 4
 _LONGEST_VARINT_BITS: Final = 63
 
@@ -61,6 +63,7 @@ class CommitMetadata:
         window_end: offsets below it were possibly running when the last owner died; 0 if none did.
         crashes: {incomplete offset: how often a process died while it ran}.
         spilled_at: where on the progress topic they are; None where they are here.
+        spilled_count: how many offsets are incomplete, where they were spilled; None where the writer did not count.
     """
 
     committed_offset: int
@@ -71,6 +74,12 @@ class CommitMetadata:
     window_end: int = 0
     crashes: Mapping[int, int] = field(default_factory=dict)
     spilled_at: SpilledAt | None = None
+    spilled_count: int | None = None
+
+    @property
+    def incomplete_count(self) -> int | None:
+        """How many offsets below the position are incomplete; None where that is not known."""
+        return self.spilled_count if self.spilled_at else sum(end - start for start, end in self.incomplete)
 
     def encode(self, max_characters: int = MAX_CHARACTERS) -> str | None:
         """The state as commit metadata, or None if that would be too large."""
@@ -89,18 +98,26 @@ class CommitMetadata:
             self.window_end,
             *self._crash_numbers(),
         ]
-        numbers += self._run_lengths() if self.spilled_at is None else self.spilled_at
+        numbers += self._run_lengths() if self.spilled_at is None else self._reference(self.spilled_at)
         body = _to_varints(numbers)
         return binascii.crc32(body).to_bytes(_CHECKSUM_BYTES, "big") + body
+
+    def _reference(self, spilled_at: SpilledAt) -> Iterator[int]:
+        yield from spilled_at
+        if self.spilled_count is not None:
+            yield from (
+                0,
+                self.spilled_count,
+            )  # read as lengths of runs, they contain no incomplete one
 
     def without_runs(self) -> CommitMetadata:
         """A copy with nothing beyond the committed offset marked as complete: small, and true in any case."""
         runs = ((self.committed_offset, self.position),) if self.position > self.committed_offset else ()
-        return replace(self, incomplete=runs, spilled_at=None)
+        return replace(self, incomplete=runs, spilled_at=None, spilled_count=None)
 
-    def referring(self, spilled_at: SpilledAt) -> CommitMetadata:
-        """A copy that refers to the progress topic for its incomplete runs."""
-        return replace(self, incomplete=(), spilled_at=spilled_at)
+    def referring(self, spilled_at: SpilledAt, count: int | None = None) -> CommitMetadata:
+        """A copy that refers to the progress topic for its incomplete runs, which have so many offsets."""
+        return replace(self, incomplete=(), spilled_at=spilled_at, spilled_count=count)
 
     def _flags(self) -> int:
         return (_OPEN if self.is_open else 0) | (0 if self.spilled_at is None else _SPILLED)
@@ -172,6 +189,7 @@ class CommitMetadata:
         committed, position, flags, deaths, window_end, crash_count = (numbers.popleft() for _ in range(6))
         crashes = {committed + numbers.popleft(): numbers.popleft() for _ in range(crash_count)}
         spilled_at = SpilledAt(numbers.popleft(), numbers.popleft()) if flags & _SPILLED else None
+        spilled_count = numbers[1] if spilled_at is not None and len(numbers) == _COUNTED and not numbers[0] else None
         incomplete = tuple(_runs(committed, numbers))
         if position < max([committed, *(end for _, end in incomplete[-1:])]):
             raise ValueError("its runs pass its position")
@@ -184,6 +202,7 @@ class CommitMetadata:
             window_end=window_end,
             crashes=crashes,
             spilled_at=spilled_at,
+            spilled_count=spilled_count,
         )
 
 
