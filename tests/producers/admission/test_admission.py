@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from stoker.producers.admission.admission import Admission, bounded
 from stoker.producers.admission.depth import Depth, unfinished
 from stoker.producers.errors import ProducerClosed, QueueFull
 from stoker.topology import ClusterUnreachable, InvalidDeclaration, JobCall, Pipeline
-from stoker.topology.cluster.committed_offsets import TopicPartition
 from stoker.topology.wire.commit_metadata import CommitMetadata, SpilledAt
 
 SOON_S = 20.0
