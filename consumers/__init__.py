@@ -4,6 +4,7 @@ from .gates.pauses import Pause
 from .inbox import AlreadyDone
 from .instruments.instrument import Instrument
 from .job.context import JobContext, NoCurrentJob, current_job, current_job_or_none
+from .job.dependencies import DependencyDown, UnknownDependency
 from .job.heartbeats import JobProgress
 from .job.signals import (
     Discard,
@@ -20,6 +21,7 @@ from .worker import Worker
 
 __all__ = [
     "AlreadyDone",
+    "DependencyDown",
     "Discard",
     "Instrument",
     "JobCancelled",
@@ -32,6 +34,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "TimeLimitExceeded",
+    "UnknownDependency",
     "Worker",
     "WorkerSettings",
     "WorkerShutdown",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 
 from ..schemas import Decoder, SchemaStore
 from ..topology import ClusterSettings, Pipeline, Queue
 from .backlog.rereader import SWEEP_OPTIONS, Rereader
+from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
 from .declared_gates import GateParts, make_gates
@@ -21,6 +23,7 @@ from .inspection.lag import Lags
 from .inspection.overview import Overview
 from .inspection.waiting_counts import WaitingCounts
 from .instruments.instruments import NO_INSTRUMENTS, Instruments
+from .job.dependencies import make_dependencies
 from .kafka.clients import (
     carrying_producer,
     events_producer,
@@ -55,6 +58,14 @@ from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedParts:
+    """The parts that all queues of a process share."""
+
+    job_orders: JobOrders = field(default_factory=JobOrders)
+    watch: FailureWatch = field(default_factory=FailureWatch)
+
+
 class WorkerParts:
     """All parts of one queue's worker, made in the order of their dependencies; none of them runs yet."""
 
@@ -66,14 +77,15 @@ class WorkerParts:
         store: SchemaStore,
         settings: WorkerSettings,
         instruments: Instruments = NO_INSTRUMENTS,
-        job_orders: JobOrders | None = None,
+        shared: SharedParts | None = None,
     ) -> None:
         self._pipeline, self._cluster, self._store = pipeline, cluster, store
         self.queue, self.settings = queue, settings
         self.poll_state = PollThreadState()
         self.instruments = instruments
-        job_orders = job_orders or JobOrders()
-        self.cancels, self.reschedules = job_orders.cancels, job_orders.reschedules
+        shared = shared or SharedParts()
+        self.cancels, self.reschedules = shared.job_orders.cancels, shared.job_orders.reschedules
+        self._watch = shared.watch
         self._add_partitions()
         self._add_settling()
         self._add_running()
@@ -122,6 +134,7 @@ class WorkerParts:
                     worker_id=self.settings.worker_id,
                     row=gates,
                     pauses=self.pauses,
+                    breakers=self._watch.breakers,
                 )
             )
         )
@@ -137,6 +150,8 @@ class WorkerParts:
             cancels=self.cancels,
             gates=gates,
             reschedules=self.reschedules,
+            dependencies=make_dependencies(self._watch.breakers),
+            guards=self._watch.guards,
         )
         self.dispatch = Dispatch(step_context, self.settler, self.events, self.settings, gates=gates, waits=waits)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..topology import AnyJobType, ClusterSettings, Queue
+from .breakers.breaker_gate import BreakerGate
+from .breakers.breakers import NO_BREAKERS, Breakers
 from .gates.gate import Gate
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
@@ -22,8 +24,12 @@ class GateParts:
     worker_id: str
     row: GateRow
     pauses: Pauses
+    breakers: Breakers = NO_BREAKERS
 
 
 def make_gates(parts: GateParts) -> Sequence[Gate]:
     """The gates of a queue, in the order in which they are asked."""
-    return parts.pauses, Limits(parts.row, parts.queue, parts.job_types)
+    gates: list[Gate] = [parts.pauses]
+    if parts.breakers.hold(parts.queue):
+        gates.append(BreakerGate(parts.breakers, parts.row))
+    return [*gates, Limits(parts.row, parts.queue, parts.job_types)]

@@ -16,6 +16,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from ..schemas import Contract
+from ..schemas.job_events import JobEvent
 from . import log_keys
 from .assembly import WorkerParts
 from .errors import WorkerCrashed
@@ -125,6 +126,10 @@ class QueueWorker:
         cancels, name = self._parts.cancels, self.queue.name
         self._parts.dispatch.gates.release_cancelled(aside_too=aside_too)
         return self._parts.dispatch.watchdog.cancel(lambda run: cancels.of(run.record, name))
+
+    def publish(self, event: JobEvent) -> None:
+        """Publish an event that is of no job; called from any thread."""
+        self._parts.events.publish(event)
 
     @property
     def owns_first_partition(self) -> bool:

@@ -27,7 +27,8 @@ from ..topology.planning.rights import Duty
 from ..topology.planning.schema_store import schema_store
 from ..topology.planning.verify import verify
 from . import log_keys
-from .assembly import WorkerParts
+from .assembly import SharedParts, WorkerParts
+from .breakers.failure_watch import FailureWatch
 from .contract_check import ContractCheck
 from .control.control_thread import ControlThread
 from .control.making import make_control
@@ -107,6 +108,7 @@ class Worker:
         self._check_contracts()
         self._instruments = Instruments(instruments)
         self._cancels, self._reschedules = Cancels(), Reschedules()
+        self._watch_failures = FailureWatch.of_pipeline(pipeline, self.settings.worker_id)
         self._workers = [self._make(queue) for queue in self._queues]
         if self._contracts.is_checked:
             self._note_contracts()
@@ -135,7 +137,7 @@ class Worker:
             self._store,
             self.settings,
             instruments=self._instruments,
-            job_orders=JobOrders(self._cancels, self._reschedules),
+            shared=SharedParts(job_orders=JobOrders(self._cancels, self._reschedules), watch=self._watch_failures),
         )
         return QueueWorker(parts)
 
@@ -152,6 +154,9 @@ class Worker:
             stop=self.stop,
             is_stopping=self._stopped.is_set,
             has_ended=lambda: not any(thread.is_alive() for thread in self._threads),
+            breakers=self._watch_failures.breakers,
+            guards=self._watch_failures.guards,
+            publish=self._workers[0].publish,
         )
         return make_control(self._pipeline, self._cluster, process, on_crash=self._note_crash)
 

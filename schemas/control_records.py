@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from .own import decode_own, encode_own
+
+ENDED: Final = "ended"
+BREAKERS: Final = "breakers"
+"""The parts of `WorkerStatus.detail`."""
 
 
 class WorkerState(StrEnum):
@@ -102,7 +106,8 @@ class WorkerStatus:
         not_understood: how many standing orders it does not understand; `not_understood_ids` has the latest of them,
             each by its id, or by its place (see `unread_order`) where the worker cannot even read that.
         inspection: JSON: the answer to an order to inspect; empty otherwise.
-        detail: `ended`, JSON: {id of an order to cancel: how many jobs it has ended in this process}.
+        detail: `ended`, JSON: {id of an order to cancel: how many jobs it has ended in this process}; `breakers`, JSON:
+            {breaker that is not closed: its state in this process, and how many jobs wait for it there}.
     """
 
     id: str
@@ -124,11 +129,20 @@ class WorkerStatus:
     @property
     def ended(self) -> Mapping[str, int]:
         """{id of an order to cancel: how many jobs it has ended in this process}, of the latest orders."""
+        found: Mapping[str, int] = self._part(ENDED)
+        return found
+
+    @property
+    def breakers(self) -> Mapping[str, Mapping[str, Any]]:
+        """{breaker that is not closed, as `dependency/stripe`: its `state`, and how many jobs are `held`}."""
+        found: Mapping[str, Mapping[str, Any]] = self._part(BREAKERS)
+        return found
+
+    def _part(self, name: str) -> Any:  # as JSON has it
         try:
-            found: Mapping[str, int] = json.loads(self.detail.get("ended", "{}"))
+            return json.loads(self.detail.get(name, "{}"))
         except ValueError:
             return {}
-        return found
 
 
 MOST_IDS: Final = 100

@@ -166,7 +166,7 @@ class JobsWaiting(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorActed(_Event):
-    """An operator's replay or discard began, ended or was stopped; `reason` is what it is."""
+    """A replay or discard of an operator began, ended or was stopped, or a worker acted like one; `reason` is which."""
 
     kind: ClassVar[str] = "audit"
     reason: str

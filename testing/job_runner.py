@@ -11,6 +11,7 @@ from confluent_kafka import Message
 
 from ..consumers.gates.gate import Wait
 from ..consumers.gates.gate_row import GateRow
+from ..consumers.job.dependencies import ALL_UP
 from ..consumers.records.assignment import Assignment
 from ..consumers.records.outcomes import Outcome
 from ..consumers.records.record import Record
@@ -55,7 +56,8 @@ class JobRunner:
     """Runs jobs as a worker does, one at a time; `current_job()` is there, with ids and headers as on the wire.
 
     The payload is checked, encoded and decoded, so that a test sees the values that a worker would. Options of the call
-    are those of `with_options`. Not kept here: timeouts, and the process of its own of an isolated job.
+    are those of `with_options`. Breakers are closed: each `current_job().dependency(name)` begins. Not kept here:
+    timeouts, and the process of its own of an isolated job.
 
     Attributes:
         attempt: which run of the job this is, from 1.
@@ -109,6 +111,7 @@ class JobRunner:
             ledgers={},
             clock=lambda: now_s,
             chance=lambda: self.jitter,
+            dependencies=lambda _record, _policy: ALL_UP,
         )
         return _Trial(step_context), self._record(call, store, now_s - self.waited.total_seconds())
 

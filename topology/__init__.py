@@ -2,6 +2,7 @@
 
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
+from .declaration.breakers import Breaker, DeadGuard
 from .declaration.job_type import AnyJobType, CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
 from .declaration.limits import Concurrency, Rate
 from .declaration.pipeline import Pipeline, UnknownName
@@ -20,12 +21,14 @@ __all__ = [
     "AnyJobType",
     "Applied",
     "ApplyFailed",
+    "Breaker",
     "CallOptions",
     "ClientOptionRefused",
     "ClusterSettings",
     "ClusterUnreachable",
     "Concurrency",
     "ConfiguredJob",
+    "DeadGuard",
     "Finding",
     "Group",
     "InvalidDeclaration",

@@ -12,12 +12,15 @@ from typing import Final
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline
 from .block_orders import BlockOrders
+from .breaker_orders import BreakerOrders
 from .cancel_orders import CancelOrders
 from .control_thread import ControlThread
 from .forgetting import Forgetter
+from .guard_pauses import GuardPauses
 from .order_feed import OrderFeed
 from .order_takers import OrderTaker
 from .orders import Orders
+from .own_orders import OwnOrders
 from .pause_orders import PauseOrders
 from .process import WorkerProcess
 from .reschedule_orders import RescheduleOrders
@@ -27,10 +30,15 @@ END_MS: Final = 250
 """For `fetch.wait.max.ms`: a worker that starts waits so long for the end of a topic that holds orders."""
 
 
-def make_takers(process: WorkerProcess, forgetter: Forgetter) -> list[OrderTaker]:
+def make_takers(
+    process: WorkerProcess, forgetter: Forgetter, own_orders: OwnOrders, events_topic: str
+) -> list[OrderTaker]:
     """Make the takers of orders about jobs; the control thread itself takes those about workers."""
+    pauses, worker_id, publish = PauseOrders(process.pauses), process.worker_id, process.publish
     return [
-        PauseOrders(process.pauses),
+        pauses,
+        GuardPauses(process.guards, process.pauses, pauses, own_orders, publish, worker_id),
+        BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),  # closes own orders
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),
         RescheduleOrders(process.reschedules, forgetter),
         CancelOrders(process.cancels, process.end_cancelled, forgetter),  # the last one closes the forgetter
@@ -45,9 +53,11 @@ def make_control(
     on_crash: Callable[[BaseException], None],
 ) -> ControlThread:
     """Make the thread; nothing is connected before it runs."""
+    forgetter = Forgetter(cluster, pipeline.control_topic, process.worker_id)
+    own_orders = OwnOrders(cluster, pipeline, process.worker_id)
     return ControlThread(
         process,
-        make_takers(process, Forgetter(cluster, pipeline.control_topic, process.worker_id)),
+        make_takers(process, forgetter, own_orders, pipeline.events_topic),
         partial(_make_feed, cluster, pipeline.control_topic, process.worker_id),
         StatusWriter(cluster, pipeline.workers_topic, process.worker_id),
         on_crash=on_crash,

@@ -83,6 +83,10 @@ class StandingOrders(OrderTaker, ABC):
         """The orders that stand."""
         return list(self._standing.values())
 
+    def under(self, key: bytes) -> ControlOrder | None:
+        """The order that stands under a key."""
+        return self._standing.get(key)
+
     def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
         """The new one first: there is no moment between the two at which neither holds."""
         self._not_seen.discard(key)

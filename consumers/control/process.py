@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from ...schemas.control_records import QueueShare, WorkerState, WorkerStatus
+from ...schemas.control_records import BREAKERS, ENDED, QueueShare, WorkerState, WorkerStatus
+from ...schemas.job_events import JobEvent
 from ...topology import Pipeline, Queue
+from ..breakers.breakers import NO_BREAKERS, Breakers
+from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.pauses import Pauses
 from ..inspection.queue_inspection import QueueInspection
 from ..inspection.snapshot import QueueSnapshot
@@ -31,6 +34,8 @@ class WorkerProcess:
     Attributes:
         pauses: {queue: its pauses in this process}.
         cancels, reschedules: those that stand in this process.
+        breakers, guards: those of the pipeline.
+        publish: takes an event.
         end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
             that is asked for; gives how many run.
         runners: {queue: how many of its jobs may run at once}.
@@ -50,6 +55,9 @@ class WorkerProcess:
     stop: Callable[[], None]
     is_stopping: Callable[[], bool]
     has_ended: Callable[[], bool]
+    breakers: Breakers = NO_BREAKERS
+    guards: DeadGuards = NO_GUARDS
+    publish: Callable[[JobEvent], None] = lambda _event: None
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -68,8 +76,12 @@ class WorkerProcess:
             memory_bytes=resident_bytes(self.pid) or 0,
             control_offset=control_offset,
             control_age_s=control_age_s,
-            detail={"ended": json.dumps(self.cancels.ended)} if self.cancels.ended else {},
+            detail=self._detail(),
         )
+
+    def _detail(self) -> dict[str, str]:
+        parts = {ENDED: self.cancels.ended, BREAKERS: self.breakers.report() if self.breakers else None}
+        return {name: json.dumps(part) for name, part in parts.items() if part}
 
     def _share(self, found: QueueSnapshot) -> QueueShare:
         return QueueShare(

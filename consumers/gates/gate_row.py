@@ -282,6 +282,17 @@ class GateRow:
             released = self._taken([why])
         self._make_ready(released)
 
+    def release_first(self, why: Why) -> None:
+        """Make ready the first record that waits for this reason; where none is in memory, what waits aside."""
+        with self._lock:
+            self._openings += 1
+            first = next(iter(self._held.get(why, ())), None)
+            if first is None:
+                self._aside.open(why)
+            else:
+                self._remove(first, why)
+        self._make_ready([] if first is None else [first])
+
     def release_cancelled(self, *, aside_too: bool) -> None:
         """Make ready what waits and is cancelled by now.
 

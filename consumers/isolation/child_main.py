@@ -42,7 +42,7 @@ from ..steps.call import call_async, call_sync, end_copy_after, read_interrupt
 from ..steps.results import RETURNED_NOTHING, Raised, Result, Returned, answer_to
 from . import child_flag
 from .child_cancel import JobCanceller, WatchedTask
-from .child_pipe import ChildPipe, PipedHeartbeats
+from .child_pipe import ChildPipe, PipedDependencies, PipedHeartbeats
 from .handlers import HandlerAddress, find_handler
 from .log_relay import log_over_pipe
 from .messages import (
@@ -151,12 +151,14 @@ class Child:
         """
         handler = self._handler(address)
         args, kwargs = pickle.loads(message.arguments)
+        run = self._run(message, address.timeout.total_seconds())
+        run.use_dependencies(PipedDependencies(self._pipe, address.retry))
         return ChildJob(
             job_type=ChildJobType(name=address.name, handler=handler, retry=address.retry),
             args=args,
             kwargs=kwargs,
             record=message.record,
-            run=self._run(message, address.timeout.total_seconds()),
+            run=run,
         )
 
     def _run(self, message: RunJob, timeout_s: float) -> ChildRun:

@@ -1,4 +1,4 @@
-"""`ChildPipe`: the child's end of the pipe to its worker; `PipedHeartbeats` sends a job's heartbeats through it."""
+"""`ChildPipe`: the child's end of the pipe to its worker, for a job's heartbeats and the blocks of its dependencies."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
-from typing import Final
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
 
+from ...topology import RetryPolicy
+from ..job.dependencies import Dependencies, UnknownDependency, has_failed, why_of
 from ..job.heartbeats import JobProgress
 from .log_relay import log_to_own_stderr
 from .messages import (
     HEARTBEAT,
     AskFrames,
     CancelJob,
+    DependencyAnswer,
+    EnterDependency,
     Frames,
     FromChild,
+    LeftDependency,
     LogLine,
     Progressed,
     ShouldStop,
@@ -29,6 +35,9 @@ from .messages import (
     receive,
     write,
 )
+
+if TYPE_CHECKING:
+    from ..job.run import CurrentRun
 
 HEARTBEAT_INTERVAL_S: Final = 0.02
 
@@ -47,6 +56,7 @@ class ChildPipe:
         self._pipe = pipe
         self._lock = threading.RLock()
         self._packed: deque[bytes] = deque()
+        self._answers = SimpleQueue[DependencyAnswer]()
         self._is_writing = False
         os.set_inheritable(pipe.fileno(), False)
         os.register_at_fork(after_in_child=self._forked)
@@ -97,6 +107,14 @@ class ChildPipe:
         """Send a log record."""
         self.send(LogLine(attributes))
 
+    def ask(self, question: EnterDependency) -> DependencyAnswer:
+        """Ask the worker, and wait for its answer, which is not long: a thread of its own waits for this job."""
+        with suppress(Empty):
+            while True:
+                self._answers.get_nowait()  # the answer to a job that was interrupted while it waited
+        self.send(question)
+        return self._answers.get()
+
     def listen(self, heard: SimpleQueue[object], cancel: Callable[[str], None]) -> None:
         """Receive the worker's messages, in a thread of its own; kill this process and its jobs' when the pipe ends."""
         try:
@@ -104,6 +122,9 @@ class ChildPipe:
                 message = receive(self._pipe)
                 if isinstance(message, AskFrames):
                     self.send(Frames(main_frames()))
+                    continue
+                if isinstance(message, DependencyAnswer):
+                    self._answers.put(message)
                     continue
                 self.should_stop = isinstance(message, ShouldStop | CancelJob)
                 if isinstance(message, CancelJob):
@@ -151,3 +172,23 @@ class PipedHeartbeats:
     def progress(self, latest: JobProgress) -> None:
         """Send the job's report."""
         self._pipe.send(Progressed(latest))
+
+
+class PipedDependencies(Dependencies):
+    """The dependencies of a job in a child: the worker is asked, and told how each block ends."""
+
+    def __init__(self, pipe: ChildPipe, policy: RetryPolicy) -> None:
+        self._pipe, self._policy = pipe, policy
+
+    def enter(self, name: str) -> None:
+        """Ask the worker whether the block may begin."""
+        answer = self._pipe.ask(EnterDependency(name))
+        if answer.known is not None:
+            raise UnknownDependency(name, answer.known)
+        if answer.down is not None:
+            raise answer.down
+
+    def leave(self, name: str, run: CurrentRun, error: BaseException | None) -> None:
+        """Send how it ends."""
+        why = "" if error is None else why_of(error)
+        self._pipe.send(LeftDependency(name, has_failed(error, self._policy, run), why))

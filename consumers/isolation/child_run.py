@@ -6,12 +6,22 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..job.dependencies import DependencyDown, UnknownDependency
 from ..job.run import Run
 from ..job.signals import INTERRUPTS, MemoryLimitExceeded, TimeLimitExceeded
 from ..steps.call import time_limit_exceeded
 from ..steps.results import RETURNED_NOTHING, Answered, Raised, Returned
 from .crashes import ChildDied
-from .messages import Begun, Ended, Heartbeat, Progressed, RunJob
+from .messages import (
+    Begun,
+    DependencyAnswer,
+    Ended,
+    EnterDependency,
+    Heartbeat,
+    LeftDependency,
+    Progressed,
+    RunJob,
+)
 from .process import STACK_WAIT_S, TAKE_WITHIN_S, ChildProcess
 
 LIMITED_TICK_S: Final = 0.05
@@ -46,7 +56,10 @@ def run_in_child(
     """
     if not child.begin(job):
         return NOT_BEGUN
-    return _Watch(child, run, memory_limit_bytes).until_ended()
+    try:
+        return _Watch(child, run, memory_limit_bytes).until_ended()
+    finally:
+        run.dependencies.end()
 
 
 @dataclass(slots=True)
@@ -104,13 +117,31 @@ class _Watch:
                 return RETURNED_NOTHING if answer is None else Answered(answer)
             case Begun():
                 self.has_begun = True
+            case Heartbeat() | Progressed() | EnterDependency() | LeftDependency():
+                self._note(message)
+        if message is None and self.child.has_ended and not self.child.has_more:
+            return self._died()
+        return None
+
+    def _note(self, message: Heartbeat | Progressed | EnterDependency | LeftDependency) -> None:
+        match message:
             case Heartbeat():
                 self.run.take_heartbeats().heartbeat()
             case Progressed(latest=latest):
                 self.run.take_heartbeats().progress(latest)
-        if message is None and self.child.has_ended and not self.child.has_more:
-            return self._died()
-        return None
+            case EnterDependency(name=name):
+                self.child.answer(self._entered(name))
+            case LeftDependency(name=name, failed=failed, why=why):
+                self.run.dependencies.count(name, failed=failed, why=why)
+
+    def _entered(self, name: str) -> DependencyAnswer:
+        try:
+            self.run.dependencies.enter(name)
+        except DependencyDown as down:
+            return DependencyAnswer(down=down)
+        except UnknownDependency as unknown:
+            return DependencyAnswer(known=tuple(unknown.known))
+        return DependencyAnswer()
 
     def _look(self) -> Ending | None:
         """Check deadline and memory of the run, and ask its job to stop where it should; called now and then."""

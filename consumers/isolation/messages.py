@@ -2,7 +2,8 @@
 
 A worker sends `Setup` once, then `RunJob` for one job at a time, perhaps `ShouldStop` or `CancelJob` while it runs, and
 `Leave` at the end. A child answers `Ready` or `Unready`, then for each job `Begun` and `Ended`, and between them as
-many `Heartbeat`, `Progressed` and `LogLine` as there are.
+many `Heartbeat`, `Progressed` and `LogLine` as there are. Of each block of a dependency it asks by `EnterDependency`,
+which `DependencyAnswer` answers, and sends `LeftDependency`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from ...topology.wire.headers import HeaderList, HeaderMap, header_map
 from ..job.answers import Answer
+from ..job.dependencies import DependencyDown
 from ..job.heartbeats import JobProgress
 from ..records.header_layout import HeaderLayout, layout_of
 from ..records.job_record import JobRecord
@@ -179,13 +181,39 @@ class LogLine:
     attributes: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class EnterDependency:
+    """The job enters the block of a dependency; it waits for the answer."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyAnswer:
+    """The block may begin, or raises: `DependencyDown`, or `UnknownDependency` by the names that are `known`."""
+
+    down: DependencyDown | None = None
+    known: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftDependency:
+    """A block has ended: failed, well, or None where that shows nothing."""
+
+    name: str
+    failed: bool | None
+    why: str
+
+
 ASK_FRAMES = AskFrames()
 BEGUN = Begun()
 HEARTBEAT = Heartbeat()
 LEAVE = Leave()
 SHOULD_STOP = ShouldStop()
-ToChild = Setup | RunJob | ShouldStop | CancelJob | AskFrames | Leave
-FromChild = Ready | Unready | Begun | Heartbeat | Progressed | Frames | Ended | LogLine
+ToChild = Setup | RunJob | ShouldStop | CancelJob | AskFrames | DependencyAnswer | Leave
+FromChild = (
+    Ready | Unready | Begun | Heartbeat | Progressed | EnterDependency | LeftDependency | Frames | Ended | LogLine
+)
 
 
 def send(pipe: Connection, message: ToChild | FromChild) -> None:

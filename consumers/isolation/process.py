@@ -30,6 +30,7 @@ from .messages import (
     SHOULD_STOP,
     STACK_SIGNAL,
     CancelJob,
+    DependencyAnswer,
     Frames,
     FromChild,
     LogLine,
@@ -196,6 +197,11 @@ class ChildProcess:
         """Ask the job that runs to come to an end by itself."""
         with suppress(OSError):  # the child has died, which is noticed elsewhere
             self._send(SHOULD_STOP)
+
+    def answer(self, answer: DependencyAnswer) -> None:
+        """Answer the job that enters the block of a dependency."""
+        with suppress(OSError):  # as above
+            self._send(answer)
 
     def tell_to_cancel(self, place: str) -> None:
         """Have the job of this record end, after it has cleaned up."""

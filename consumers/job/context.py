@@ -15,6 +15,7 @@ from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
 from ..records.job_record import JobRecord
+from .dependencies import DependencyBlock
 from .heartbeats import NOTE_LIMIT, JobProgress
 from .run import CurrentRun
 
@@ -188,6 +189,19 @@ class JobContext:
         """
         identity = identify(self.scope, self.record.deduplication_id or self.job_id, effect)
         return Inbox(connection, identity, table=table, entered=self._run.inbox_blocks())
+
+    def dependency(self, name: str) -> DependencyBlock:
+        """Put the calls of a dependency into a `with` block, whose end counts for the breaker of that dependency.
+
+        An exception that leaves the block counts as its failure, unless the job type's retry policy names it as
+        permanent or ignored. While the breaker is open, entering raises `DependencyDown`, and the job waits, at no
+        attempt's cost.
+
+        Args:
+            name: as the pipeline declares it, or a job type in `needs=`; another one raises `UnknownDependency`, where
+                the block is entered.
+        """
+        return DependencyBlock(self._run.dependencies, name, self._run)
 
     @property
     def is_last_attempt(self) -> bool:

@@ -11,6 +11,7 @@ from ...topology.declaration.job_type import NO_LIMITS, RunLimits
 from ..records.cancellation import Cancellation
 from ..records.job_record import JobRecord
 from ..records.record import Record
+from .dependencies import NO_DEPENDENCIES, Dependencies
 from .heartbeats import Heartbeats, JobProgress, RunHeartbeats
 from .signals import InterruptReason
 
@@ -40,6 +41,8 @@ class CurrentRun:
     """Not set before the first block, because each job would pay for it."""
     _cancellation: Cancellation = field(init=False, repr=False, compare=False)
     """Not set before the job is cancelled, because each job would pay for it."""
+    _dependencies: Dependencies = field(init=False, repr=False, compare=False)
+    """Not set where the pipeline declares none, because each job would pay for it."""
 
     @property
     def shown_id(self) -> str:
@@ -49,6 +52,18 @@ class CurrentRun:
     def take_heartbeats(self) -> Heartbeats:
         """The object that takes the run's heartbeats, in the process that runs the job."""
         raise NotImplementedError
+
+    @property
+    def dependencies(self) -> Dependencies:
+        """The dependencies that its blocks may name."""
+        try:
+            return self._dependencies
+        except AttributeError:
+            return NO_DEPENDENCIES
+
+    def use_dependencies(self, dependencies: Dependencies) -> None:
+        """Let its blocks name these dependencies."""
+        self._dependencies = dependencies
 
     def inbox_blocks(self) -> dict[str, bool]:
         """The inbox blocks that this run has left: {effect: whether its commit was final}."""

@@ -79,7 +79,15 @@ class Dispatch:
         gates.bound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
         self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
         self.excuse = Excuse(queue)
-        settle_step = SettleStep(queue, step_context.ledgers, self.lanes, settler, self.excuse, step_context.unique)
+        settle_step = SettleStep(
+            queue,
+            step_context.ledgers,
+            self.lanes,
+            settler,
+            self.excuse,
+            step_context.unique,
+            step_context.guards,
+        )
         self.pipe = Pipe(
             step_context,
             settle=settle_step.settle,

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from ...topology import Queue
+from ...topology.wire.headers import JOB_TYPE
+from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
@@ -153,8 +155,10 @@ class SettleStep:
         settler: Settler,
         excuse: Excuse,
         unique: Callable[[int], UniqueJobs | None] = lambda _partition: None,
+        guards: DeadGuards = NO_GUARDS,
     ) -> None:
         self._queue = queue
+        self._guards = guards
         self._unique = unique if queue.unique else None
         self._ledgers = ledgers
         self._lanes = lanes
@@ -169,6 +173,8 @@ class SettleStep:
             self._lanes.expect(record, outcome)
             if isinstance(outcome, Retried | Dead | Deferred):
                 log_setback(record, outcome, self._queue)
+                if self._guards and isinstance(outcome, Dead) and record.assignment.is_active:
+                    self._guards.note(record.header(JOB_TYPE), f"{outcome.reason}: {outcome.failure.error_type}")
         if self._unique is not None:
             self._note(record, outcome, self._unique(record.assignment.partition), ledger)
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first

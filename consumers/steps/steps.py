@@ -14,16 +14,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Never, assert_never, overload
 
 from ...schemas import LONGEST_DETAIL, Decoder, PayloadRefused, SchemaMismatch, Undecodable, UnknownSchema, wire_text
-from ...topology import Queue
+from ...topology import Queue, RetryPolicy
 from ...topology.declaration.delays import delay_class
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.retries import fitting_tier
 from ...topology.wire import headers as wire
+from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.gate import Wait
 from ..gates.gate_row import NO_GATES, GateRow
 from ..gates.taken_records import Beginning
 from ..instruments.instruments import NO_INSTRUMENTS, Instruments
 from ..job.answers import Accepted, Answer, Discarded, Failed, Postponed
+from ..job.dependencies import Dependencies
 from ..job.failure import make_failure
 from ..job.run import Run
 from ..job.signals import INTERRUPTS, JobCancelled
@@ -55,6 +57,8 @@ DEFER_LIMIT = timedelta(days=7)
 """How long a job of unknown type or schema is deferred before it goes to the dead letters, where someone sees it."""
 
 
+MakeDependencies = Callable[[Record, RetryPolicy], Dependencies]
+"""Makes the dependencies that the blocks of a job may name."""
 Withdraws = Callable[[Run, Callable[[], bool]], bool]
 """Takes a run out of its slot if a question is answered with yes; no interrupt comes in between."""
 
@@ -123,6 +127,8 @@ class StepContext:
         gates: those of the queue.
         reschedules: those that stand in this process.
         unique: finds the unique jobs of a partition number, also of one that is given away just now.
+        dependencies: None where the pipeline declares none.
+        guards: count dead letters.
     """
 
     queue: Queue
@@ -136,6 +142,8 @@ class StepContext:
     gates: GateRow = NO_GATES
     reschedules: Reschedules = NO_RESCHEDULES
     unique: Callable[[int], UniqueJobs | None] = lambda _partition: None
+    dependencies: MakeDependencies | None = None
+    guards: DeadGuards = NO_GUARDS
 
 
 def claim(record: Record, step_context: StepContext) -> Outcome | None:
@@ -241,6 +249,8 @@ def _decode_payload(
         return _unreadable(record, "schema-mismatch", str(error))
     except (Undecodable, PayloadRefused) as error:
         return _unreadable(record, "undecodable", str(error))
+    if step_context.dependencies is not None:
+        run.use_dependencies(step_context.dependencies(record, job_type.retry))
     return DecodedJob(record, job_type, args, kwargs, run, step_context.cancels, step_context.gates)
 
 

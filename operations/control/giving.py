@@ -70,6 +70,10 @@ BLOCKED: Final = (
 DISCARD: Final = click.option(
     "--discard", is_flag=True, help="Let the jobs end as cancelled, and not wait; also those that run."
 )
+BREAKERS: Final = (
+    click.option("--type", "job_type", metavar="NAME", help="The breaker of this job type."),
+    click.option("--dependency", metavar="NAME", help="The breaker of this dependency."),
+)
 WORKERS: Final = (
     click.option("--worker", metavar="ID", help="This worker, as `stoker workers` shows it."),
     click.option("--host", metavar="NAME", help="All workers of this host."),
@@ -207,12 +211,13 @@ def receipt_document(receipt: OrderReceipt, answers: Answers | None) -> dict[str
 def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
     """An order for programs; of many jobs their number."""
     from ...schemas import wire_text
-    from ...topology.wire.orders import FILTER_ORDER
+    from ...topology.wire.orders import DEPENDENCY, FILTER_ORDER
 
     target = {
         "queue": order.queue,
         "job_type": order.job_type,
         "key": None if order.key is None else wire_text(order.key),
+        "dependency": order.detail.get(DEPENDENCY),
         "tenant": order.tenant,
         "partition": order.partition,
         "job_id": order.job_id if count == 1 else None,

@@ -9,9 +9,24 @@ from typing import Any, Final, Literal
 import click
 
 from ..cli.app import AppContext, pass_app
-from .giving import BLOCKED, GIVING, TARGETS, UNTIL, WORKERS, Option, give, giving_of, lift, with_options
+from .giving import (
+    BLOCKED,
+    BREAKERS,
+    GIVING,
+    TARGETS,
+    UNTIL,
+    WORKERS,
+    Option,
+    give,
+    giving_of,
+    lift,
+    until_option,
+    with_options,
+)
 
-Method = Literal["pause", "resume", "unblock", "worker_quiet", "worker_work", "worker_stop"]
+Method = Literal[
+    "pause", "resume", "unblock", "open_breaker", "close_breaker", "worker_quiet", "worker_work", "worker_stop"
+]
 Options = dict[str, Any]  # as click gives them
 
 
@@ -68,6 +83,33 @@ ABOUT_JOBS: Final = (
         short_help="End a block.",
         text="End the block that was ordered with the same target.",
         options=BLOCKED,
+        lifts=True,
+    ),
+    OrderCommand(
+        name="open",
+        method="open_breaker",
+        short_help="Open a breaker.",
+        text="""Open a breaker by hand: the jobs that need it wait, at no attempt's cost.
+
+        Without --until no job probes, until `close`. With it, one job of the fleet probes then, and the breaker closes
+        by itself when that ends well. `stoker breakers` shows them all.
+
+        \b
+        Examples:
+          stoker -A shop.jobs:pipeline control open --dependency stripe --until 30m --reason "their maintenance"
+          stoker -A shop.jobs:pipeline control open --type charge --wait
+        """,
+        options=(*BREAKERS, until_option("until it is closed")),
+    ),
+    OrderCommand(
+        name="close",
+        method="close_breaker",
+        short_help="Close a breaker.",
+        text="""Close a breaker, whoever has opened it: its jobs go on at once, all of them.
+
+        It opens again where they fail.
+        """,
+        options=BREAKERS,
         lifts=True,
     ),
 )

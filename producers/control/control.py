@@ -16,6 +16,7 @@ from ...topology.cluster.admin import Administration
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.orders import Verb
+from .breaker_control import BreakerControl
 from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
@@ -31,7 +32,7 @@ LONGEST_TEXT: Final = 1_000
 """Of names, keys and reasons, in characters or bytes."""
 
 
-class Control:
+class Control(BreakerControl):
     """Gives orders, and returns a receipt of each once the brokers have confirmed it. Not thread-safe.
 
     An order holds for all workers of the pipeline, those that start later included, until it is lifted or its time is

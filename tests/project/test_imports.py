@@ -78,6 +78,7 @@ FOLDERS = {
             "ordering",
             "gates",
             "limits",
+            "breakers",
             "job",
             "instruments",
             "partitions",

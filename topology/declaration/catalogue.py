@@ -31,6 +31,7 @@ class CataloguedField:
 class CataloguedJobType:
     """One job type. `tiers` are those that its failures climb, as in topic names; `key`, `tenant`: how each is made.
     `unique` is how its jobs are unique, in words; empty where they are not. `limits` are its own, in words, by name.
+    `breaker` and `dead_guard` are in words as well, empty where there is none.
 
     `isolation` is `process` or `none`; `memory_limit_bytes` is that of an isolated job, None for no limit.
     """
@@ -44,6 +45,9 @@ class CataloguedJobType:
     unique: str
     limits: dict[str, str]
     cost: str
+    breaker: str
+    needs: tuple[str, ...]
+    dead_guard: str
     timeout_s: float
     heartbeat_s: float | None
     isolation: str
@@ -97,6 +101,14 @@ class CataloguedQueue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CataloguedDependency:
+    """A dependency of jobs, and its breaker in words."""
+
+    name: str
+    breaker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CataloguedRegistry:
     """The Schema Registry in place of the schemas topic, and the subjects of the job types there."""
 
@@ -112,6 +124,7 @@ class Catalogue:
     description: str
     queues: tuple[CataloguedQueue, ...]
     topics: tuple[CataloguedTopic, ...]
+    dependencies: tuple[CataloguedDependency, ...]
     schema_registry: CataloguedRegistry | None
 
 
@@ -129,6 +142,9 @@ def catalogue(pipeline: Pipeline, registry_url: str | None = None) -> Catalogue:
         description=pipeline.description,
         queues=tuple(_queue(pipeline, queue) for queue in pipeline.queues.values()),
         topics=tuple(_topic(spec) for spec in pipeline_topics(pipeline, with_schemas=registry_url is None)),
+        dependencies=tuple(
+            CataloguedDependency(name=name, breaker=str(breaker)) for name, breaker in pipeline.dependencies.items()
+        ),
         schema_registry=None if registry_url is None else _registry(pipeline, registry_url),
     )
 
@@ -182,9 +198,12 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         is_async=job.is_async,
         key=_label(job.key),
         tenant=_label(job.tenant),
-        unique="" if job.unique is None else str(job.unique),
+        unique=_in_words(job.unique),
         limits=_limits(job.name, job.limits),
         cost=_label(job.cost) if callable(job.cost) else str(job.cost),
+        breaker=_in_words(job.breaker),
+        needs=job.needs,
+        dead_guard=_in_words(job.dead_guard),
         timeout_s=job.timeout.total_seconds(),
         heartbeat_s=None if job.heartbeat is None else job.heartbeat.total_seconds(),
         isolation=job.isolation or "none",
@@ -202,6 +221,10 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
 
 def _limits(owner: str, limits: Sequence[Limit]) -> dict[str, str]:
     return {name: str(limit) for name, limit in named_limits(owner, limits).items()}
+
+
+def _in_words(rule: object | None) -> str:
+    return "" if rule is None else str(rule)
 
 
 def _label(declared: Callable[..., object] | str | None) -> str:

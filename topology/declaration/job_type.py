@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, NamedTuple, ParamSpec, TypeAlias, TypeVa
 
 from ...schemas import Compatibility, Contract
 from ...schemas.shapes.signature import annotated_function
+from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
 from .limits import Cost, Limit, by_faults, cost_faults, limit_faults
@@ -132,7 +133,9 @@ class JobType(Generic[P, R]):
         unique: lets one of several jobs run that do the same; see `Unique`.
         limits: how often its jobs may begin, and how many may run at once; all hold, and those of the queue.
         cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
-        retry, timeout, max_payload_bytes: None takes the queue's.
+        breaker: holds its jobs after failures of its jobs, and lets one probe now and then; see `Breaker`.
+        needs: the dependencies of its jobs: while the breaker of one is open, they wait.
+        retry, timeout, max_payload_bytes, dead_guard: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
         memory_limit_bytes: resident memory above which an isolated job is killed; that is a failed attempt.
@@ -151,9 +154,12 @@ class JobType(Generic[P, R]):
     unique: Unique | None = None
     limits: Sequence[Limit] = ()
     cost: Cost = 1
+    breaker: Breaker | None = None
+    needs: tuple[str, ...] = ()
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
+    own_dead_guard: DeadGuard | None = None
     isolation: Isolation | None = None
     memory_limit_bytes: int | None = None
     compatibility: Compatibility = Compatibility.BACKWARD
@@ -176,11 +182,16 @@ class JobType(Generic[P, R]):
         faults += limit_faults(self.name, self.limits, self.queue) + cost_faults(self.cost, self.contract)
         faults += by_faults((*self.queue.limits, *self.limits), self.contract)
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
+        faults += self._breaker_faults()
         if faults:
             raise InvalidDeclaration(f"job type {self.name!r}", faults)
         for name in WRAPPER_ASSIGNMENTS:
             self.__dict__[name] = getattr(self.handler, name, None)  # not setattr: the instance is frozen
         self.__dict__["__wrapped__"] = self.handler
+
+    def _breaker_faults(self) -> list[str]:
+        declared = [rule for rule in (self.breaker, self.own_dead_guard) if rule is not None]
+        return [fault for rule in declared for fault in rule.faults()]
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the handler here and now."""
@@ -231,6 +242,11 @@ class JobType(Generic[P, R]):
     def max_payload_bytes(self) -> int:
         """Encoded payloads above this are refused at enqueue."""
         return self.own_max_payload_bytes or self.queue.max_payload_bytes
+
+    @cached_property
+    def dead_guard(self) -> DeadGuard | None:
+        """How many dead letters pause it."""
+        return self.own_dead_guard or self.queue.dead_guard
 
     @cached_property
     def is_async(self) -> bool:

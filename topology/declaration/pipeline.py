@@ -12,6 +12,7 @@ from typing import ParamSpec, TypedDict, TypeVar, Unpack
 from ...schemas import Compatibility, Contract
 from ..wire import names
 from .admission import WhenFull
+from .breakers import DEFAULT_BREAKER, Breaker, DeadGuard, name_faults, need_faults
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
@@ -46,6 +47,7 @@ class QueueShape(TypedDict, total=False):
     limits: Sequence[Limit]
     max_waiting: int | None
     when_full: WhenFull
+    dead_guard: DeadGuard | None
     owner: str
     description: str
 
@@ -77,6 +79,7 @@ class Pipeline:
         self._queues: dict[str, Queue] = {}
         self._job_types: dict[str, AnyJobType] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._dependencies: dict[str, Breaker] = {}
 
     @property
     def queues(self) -> Mapping[str, Queue]:
@@ -87,6 +90,12 @@ class Pipeline:
     def job_types(self) -> Mapping[str, AnyJobType]:
         """{name on the wire: job type}, in the order of declaration."""
         return MappingProxyType(self._job_types)
+
+    @property
+    def dependencies(self) -> Mapping[str, Breaker]:
+        """{name: breaker} of the dependencies that are declared, or named by job types."""
+        named = {name: DEFAULT_BREAKER for job_type in self._job_types.values() for name in job_type.needs}
+        return MappingProxyType({**named, **self._dependencies})
 
     @property
     def schedules(self) -> Mapping[str, Schedule]:
@@ -150,6 +159,9 @@ class Pipeline:
         unique: Unique | None = None,
         limits: Sequence[Limit] = (),
         cost: Cost = 1,
+        breaker: Breaker | None = None,
+        needs: Sequence[str] = (),
+        dead_guard: DeadGuard | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -173,6 +185,9 @@ class Pipeline:
             unique: lets one of several jobs run that do the same, for the whole fleet.
             limits: how often its jobs may begin, and how many may run at once, beside the limits of its queue.
             cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
+            breaker: holds its jobs after failures of its jobs, and lets one probe now and then.
+            needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
+            dead_guard: how many of its dead letters pause it; None takes the queue's.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -181,7 +196,7 @@ class Pipeline:
 
         def declare(function: Callable[P, R]) -> JobType[P, R]:
             job_name = name or handler_name(function) or ""
-            self._check(job_name, queue, function)
+            self._check(job_name, queue, function, needs)
             job_type = JobType(
                 name=job_name,
                 queue=queue,
@@ -192,6 +207,9 @@ class Pipeline:
                 unique=unique,
                 limits=as_tuple(limits),
                 cost=cost,
+                breaker=breaker,
+                needs=tuple(needs),
+                own_dead_guard=dead_guard,
                 own_retry=retry,
                 own_timeout=timeout,
                 heartbeat=heartbeat,
@@ -216,8 +234,8 @@ class Pipeline:
             return Contract.of_function(function, job_type=job_name, namespace=self.namespace)
         return Contract.of_avsc(function, schema, job_type=job_name, namespace=self.namespace)
 
-    def _check(self, job_name: str, queue: Queue, handler: object) -> None:
-        faults = handler_faults(handler)
+    def _check(self, job_name: str, queue: Queue, handler: object, needs: object) -> None:
+        faults = [*handler_faults(handler), *need_faults(needs)]
         if not job_name:
             kind = "lambda" if hasattr(handler, "__name__") else type(handler).__name__
             faults.append(f"its handler, a {kind}, has no name of its own; give one, with name=")
@@ -229,6 +247,22 @@ class Pipeline:
             faults.append(f"queue {queue.name!r} belongs to another pipeline")
         if faults:
             raise InvalidDeclaration(f"job type {job_name!r}", faults)
+
+    def dependency(self, name: str, breaker: Breaker = DEFAULT_BREAKER) -> None:
+        """Declare what jobs depend on, such as a service of others, and when its breaker opens.
+
+        A job type names it in `needs=`, or its handler by `with current_job().dependency(name):`. One that `needs=`
+        names and that is not declared has the breaker `Breaker()`.
+
+        Raises:
+            InvalidDeclaration: the name is taken, or a value cannot be.
+        """
+        faults = [*name_faults(name), *breaker.faults()]
+        if name in self._dependencies:
+            faults.append(f"a dependency {name!r} is declared already")
+        if faults:
+            raise InvalidDeclaration(f"dependency {name!r}", faults)
+        self._dependencies[name] = breaker
 
     def schedule(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..wire import names
 from .admission import WhenFull, admission_faults
+from .breakers import DeadGuard
 from .delays import DelayClass
 from .limits import limit_faults
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
@@ -76,6 +77,7 @@ class Queue:
         when_full: "refuse": `enqueue` raises `QueueFull`. "wait": it waits for room, for `ProducerSettings.full_wait`
             at the most, and raises then. Retries, schedules, outbox relays, replays and jobs of other clients are
             always admitted.
+        dead_guard: how many dead letters of one of its job types pause that type, unless it declares its own.
         owner, description: for the catalogue.
         unique: {name of a job type: how its jobs are unique}; `Pipeline.job` fills it.
     """
@@ -98,6 +100,7 @@ class Queue:
     limits: Sequence[Limit] = ()
     max_waiting: int | None = None
     when_full: WhenFull = "refuse"
+    dead_guard: DeadGuard | None = None
     owner: str = ""
     description: str = ""
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -161,6 +164,7 @@ class Queue:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
         found += admission_faults(self.max_waiting, self.when_full)
+        found += self.dead_guard.faults() if self.dead_guard is not None else []
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
 
     def _shape_faults(self) -> list[str]:

@@ -49,6 +49,7 @@ class Duty(StrEnum):
     REPLAY = "replay"
     DOCTOR = "doctor"
     CONTROL = "control"
+    CONTROL_LIST = "control-list"
     WORKERS_LIST = "workers-list"
     SCHEDULES = "schedules"
     SCHEDULES_LIST = "schedules-list"
@@ -183,6 +184,10 @@ RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
         *_on(_R.TOPIC, _WORKERS, _O.READ),
         *_on(_R.TRANSACTIONAL_ID, "{namespace}.control.*", _O.WRITE),
     ),
+    Duty.CONTROL_LIST: (
+        *_on(_R.TOPIC, _CONTROL, _O.READ),
+        *_on(_R.TOPIC, _WORKERS, _O.READ),
+    ),
     Duty.WORKERS_LIST: (*_on(_R.TOPIC, _WORKERS, _O.READ),),
     Duty.SCHEDULES: (
         *_on(_R.TOPIC, _EVERYTHING, _O.DESCRIBE, _O.DESCRIBE_CONFIGS),
@@ -216,6 +221,8 @@ FIRING: Final[tuple[Right, ...]] = (
 """The further rights of a worker, for each of its queues that has schedules."""
 ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
 """The further right of a producer, for each of its queues with `max_waiting`; without it, all jobs are admitted."""
+ORDERING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _AUDIT, _O.WRITE),)
+"""The further rights of a worker that may open a breaker, or pause a job type for its dead letters."""
 
 
 def rights_for(
@@ -223,8 +230,9 @@ def rights_for(
 ) -> list[Right]:
     """The rights of a part for some queues of a pipeline (all, unless given), each once.
 
-    Of workers, those of firing are among them for the queues for which the application declares schedules; of
-    producers, those of reading how many jobs wait, for the queues that declare `max_waiting`.
+    Of workers, those of firing are among them for the queues for which the application declares schedules, and those of
+    orders of their own where it declares breakers or guards; of producers, those of reading how many jobs wait, for the
+    queues that declare `max_waiting`.
 
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
@@ -233,6 +241,7 @@ def rights_for(
     found = _of_queues(RIGHTS[duty], pipeline, chosen)
     if duty is Duty.WORKER:
         found += _of_queues(FIRING, pipeline, [queue for queue in chosen if _has_schedules(pipeline, queue)])
+        found += _of_queues(ORDERING, pipeline, [queue for queue in chosen if _may_order(pipeline, queue)])
     if duty is Duty.PRODUCER:
         found += _of_queues(ADMITTING, pipeline, [queue for queue in chosen if queue.max_waiting is not None])
     wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)
@@ -242,6 +251,13 @@ def rights_for(
 def _of_queues(rights: Iterable[Right], pipeline: Pipeline, queues: Iterable[Queue]) -> list[Right]:
     names = [queue.name for queue in queues]
     return [right.of(pipeline.namespace, name) for right in rights for name in names]
+
+
+def _may_order(pipeline: Pipeline, queue: Queue) -> bool:
+    job_types = pipeline.job_types.values()
+    return bool(pipeline.dependencies) or any(
+        found.queue is queue and (found.breaker is not None or found.dead_guard is not None) for found in job_types
+    )
 
 
 def _has_schedules(pipeline: Pipeline, queue: Queue) -> bool:

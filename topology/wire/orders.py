@@ -2,7 +2,8 @@
 
     pause/queue/<queue>   pause/type/<job type>   pause/key/<queue>/<key>   pause/tenant/<tenant>
     pause/partition/<queue>/<number>   block/type|key|tenant/...   cancel/job/<job id>   cancel/filter/<order id>
-    reschedule/job/<job id>   quiet/worker/<id>   quiet/host/<host>   quiet/all   stop   inspect
+    reschedule/job/<job id>   open/type/<job type>   open/dependency/<name>   quiet/worker/<id>   quiet/host/<host>
+    quiet/all   stop   inspect
 
 Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, so they need no key for each target.
 """
@@ -28,6 +29,8 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     UNCANCEL = "uncancel"
     RESCHEDULE = "reschedule"
+    OPEN = "open"
+    CLOSE = "close"
     QUIET = "quiet"
     WORK = "work"
     STOP = "stop"
@@ -38,6 +41,7 @@ LIFTS: Final[Mapping[str, Verb]] = {
     Verb.RESUME: Verb.PAUSE,
     Verb.UNBLOCK: Verb.BLOCK,
     Verb.UNCANCEL: Verb.CANCEL,
+    Verb.CLOSE: Verb.OPEN,
     Verb.WORK: Verb.QUIET,
 }
 """{verb: that of the order which it lifts}."""
@@ -45,6 +49,16 @@ ONCE: Final = frozenset({Verb.STOP, Verb.INSPECT})
 """Orders that are done at once, by the workers that run then."""
 FILTER_ORDER: Final = "filter_order"
 """In the detail of an order that lifts a cancel by filter: the id of that order."""
+DEPENDENCY: Final = "dependency"
+"""In the detail of an order to open or close a breaker: the dependency that it is about."""
+SINCE: Final = "since"
+"""In the detail of an order to open: the epoch second since which the breaker is not closed."""
+TRIPS: Final = "trips"
+"""In the detail of an order to open: how often the breaker has opened without closing."""
+PROBER: Final = "prober"
+"""In the detail of an order to open: the id of the worker that probes until the order is over."""
+OVER: Final = "over"
+"""In the detail of an order by which a worker claims the probe: the id of the order that stood before."""
 
 
 def order_key(order: ControlOrder) -> str:
@@ -120,6 +134,8 @@ def _target(order: ControlOrder) -> list[str | bytes]:
             return ["job", job_id]
         case ControlOrder(verb=Verb.CANCEL | Verb.UNCANCEL):
             return ["filter", order.detail.get(FILTER_ORDER, order.order_id)]
+        case ControlOrder(verb=Verb.OPEN | Verb.CLOSE) if DEPENDENCY in order.detail:
+            return [DEPENDENCY, order.detail[DEPENDENCY]]
         case ControlOrder(key=bytes(key)):
             return ["key", order.queue or "", key]
         case ControlOrder(partition=int(number)):
@@ -146,6 +162,7 @@ def in_words(order: ControlOrder) -> str:
     before = "" if order.before is None else f" enqueued before {order.before.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     parts = [
         (order.detail.get("schedule"), f"schedule {order.detail.get('schedule')}"),
+        (order.detail.get(DEPENDENCY), f"dependency {order.detail.get(DEPENDENCY)}"),
         (order.job_id, f"job {order.job_id}"),
         (order.job_type, f"type {order.job_type}"),
         (order.key, f"key {(order.key or b'').decode('utf-8', 'backslashreplace')}"),

@@ -192,6 +192,10 @@ def _look_at_workers(scene: Scene) -> None:
     assert "no worker" in scene.stoker("workers")
 
 
+def _look_at_breakers(scene: Scene) -> None:
+    assert "declares no breaker" in scene.stoker("breakers")
+
+
 def _look_at_schedules(scene: Scene) -> None:
     assert "has no schedules" in scene.stoker("schedules", "list")
 
@@ -224,6 +228,7 @@ WORK: Final[Mapping[Duty, Callable[[Scene], None]]] = {
     Duty.REPLAY: _replay,
     Duty.DOCTOR: _examine,
     Duty.CONTROL: _order,
+    Duty.CONTROL_LIST: _look_at_breakers,
     Duty.WORKERS_LIST: _look_at_workers,
     Duty.SCHEDULES: _change_schedules,
     Duty.SCHEDULES_LIST: _look_at_schedules,

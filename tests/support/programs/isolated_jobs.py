@@ -471,3 +471,12 @@ def match_in_c(seconds: float) -> None:
 def sleep_in_c(seconds: float) -> None:
     """One call that blocks."""
     time.sleep(seconds)
+
+
+def pay_when_up(up: str, file: str, number: int) -> None:
+    """Call a dependency, which is up as long as a file is there; note each try and each payment."""
+    note(file, f"try {number}")
+    with current_job().dependency("stripe"):
+        if not Path(up).exists():
+            raise ConnectionError("refused")
+    note(file, f"paid {number} {current_job().attempt}")

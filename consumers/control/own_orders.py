@@ -1,0 +1,128 @@
+"""`OwnOrders`: writes the orders that a worker gives itself to the control topic, and those for people to the audit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from ...producers.client import Outage, connect, disconnect, producer_config
+from ...producers.control.log_reader import PARTITION
+from ...schemas.control_records import ControlOrder, encode_order
+from ...topology import ClusterSettings, Pipeline
+from ...topology.cluster.kafka_errors import as_error, is_fatal
+from ...topology.wire import headers as wire
+from ...topology.wire.orders import LIFTS, order_key
+
+_LOGGER = logging.getLogger("stoker.control")
+
+EXPIRES_MS: Final = 5_000
+
+OnAnswer = Callable[[KafkaError | None], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnOrder:
+    """An order of this worker's.
+
+    Attributes:
+        is_audited: whether the audit trail keeps it, once it stands.
+        on_answer: called by the control thread: with the error where the order could not be written.
+    """
+
+    order: ControlOrder
+    is_audited: bool
+    on_answer: OnAnswer
+
+
+class OwnOrders:
+    """Writes without a transaction, some milliseconds after the call; the control thread alone calls it.
+
+    The audit record follows the order: a worker that is killed between the two leaves an order without it.
+    """
+
+    def __init__(self, cluster: ClusterSettings, pipeline: Pipeline, worker_id: str) -> None:
+        self._cluster, self._pipeline, self._worker_id = cluster, pipeline, worker_id
+        self._producer: Producer | None = None
+        self._has_complained = False
+
+    def write(self, own: OwnOrder) -> None:
+        """Send an order; `OwnOrder.on_answer` learns whether it stands."""
+        order, value = own.order, encode_order(own.order)
+        lifts = order.verb in LIFTS
+        headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER, value)] if lifts else []
+        try:
+            self._connected().produce(
+                self._pipeline.control_topic,
+                None if lifts else value,
+                order_key(order).encode(),
+                PARTITION,
+                headers=headers,
+                on_delivery=partial(self._note, own, value),
+            )
+        except (BufferError, KafkaException) as failed:
+            self._note_failed(own, as_error(failed))
+
+    def turn(self) -> None:
+        """Take the brokers' answers."""
+        if self._producer is not None:
+            self._producer.poll(0)
+
+    def close(self, within_s: float) -> None:
+        """Let what was written be confirmed, for so long at the most."""
+        if self._producer is not None:
+            with suppress(KafkaException):
+                self._producer.flush(within_s / 2)  # the audit record follows the order
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            disconnect(producer, within_s / 2)
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            client_id = f"{self._worker_id}-orders"
+            config = producer_config(self._cluster, client_id=client_id, linger_ms=0, message_timeout_ms=EXPIRES_MS)
+            outage = Outage(self._cluster.bootstrap_servers, f"client {client_id}", "it repeats that", logging.DEBUG)
+            self._producer = connect(config, outage)
+        return self._producer
+
+    def _note(self, own: OwnOrder, value: bytes, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._note_failed(own, error)
+            return
+        self._has_complained = False
+        own.on_answer(None)
+        if own.is_audited and self._producer is not None:
+            headers: list[tuple[str, str | bytes | None]] = [(wire.ORDER_OFFSET, b"%d" % (message.offset() or 0))]
+            try:
+                self._producer.produce(
+                    self._pipeline.audit_topic,
+                    value,
+                    order_key(own.order).encode(),
+                    headers=headers,
+                    on_delivery=self._note_audited,
+                )
+            except (BufferError, KafkaException) as failed:
+                self._complain(self._pipeline.audit_topic, as_error(failed))
+
+    def _note_audited(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._complain(self._pipeline.audit_topic, error)
+
+    def _note_failed(self, own: OwnOrder, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._producer = None
+        self._complain(self._pipeline.control_topic, error)
+        own.on_answer(error)
+
+    def _complain(self, topic: str, error: KafkaError) -> None:
+        if not self._has_complained:
+            self._has_complained = True
+            _LOGGER.warning(
+                "the worker cannot write to %s (%s): what its breakers and guards decide holds in this process alone, "
+                "and the worker tries again. It needs the right to write there", topic, error.str(),
+            )  # fmt: skip
