@@ -48,8 +48,9 @@ from .polling.intake import Completion, Intake
 from .polling.poll_thread_state import PollThreadState
 from .polling.rebalance import Rebalance
 from .polling.settled import SettledBatches
-from .polling.tier_reader import TierReader
+from .polling.tier_reader import PriorityReaders, TierReader
 from .records.reschedules import JobOrders
+from .records.source import Priority
 from .settings import WorkerSettings
 from .settling.event_publisher import EventPublisher
 from .settling.settle import Settler, SettlingClients
@@ -165,6 +166,7 @@ class WorkerParts:
             self.settled,
             self.calendar,
             is_draining=self.dispatch.lanes.parking.is_draining,
+            priorities=list(self.queue.priority_topics),
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)
 
@@ -178,7 +180,7 @@ class WorkerParts:
             on_restored=self.assignments.receive_restored,
             on_trouble=self.rights.alarm,
         )
-        self.tiers = TierReader(make_reader(cluster, queue, f"{worker_id}-tiers", {}))
+        self.tiers = TierReader(make_reader(cluster, queue, f"{worker_id}-tiers", {}), self._priority_readers())
         self.rereader = Rereader(make_reader(cluster, queue, f"{worker_id}-rereader", SWEEP_OPTIONS))
         self.carrier = Carrier(
             queue,
@@ -221,6 +223,24 @@ class WorkerParts:
             carrier=self.carrier,
             instruments=self.instruments,
         )
+
+    def _priority_readers(self) -> PriorityReaders:
+        """A consumer for each priority but the normal one."""
+        return PriorityReaders(
+            {
+                Priority(name): TierReader(
+                    make_reader(self._cluster, self.queue, f"{self.settings.worker_id}-{name}", {})
+                )
+                for name in self.queue.priority_topics
+            }
+        )
+
+    def room_for(self, priority: str) -> int:
+        """How many more jobs of a priority may be fetched: none where enough of them are ready."""
+        ready = self.dispatch.ready
+        share = self.backpressure.priority_share
+        left = 0 if ready is None else share - ready.count_of(priority)
+        return min(left, self.backpressure.room_for(priority)) if left >= share / 2 else 0
 
     def _add_inspection(self) -> None:
         """Make the parts that show people the state of the worker."""

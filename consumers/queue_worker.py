@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from confluent_kafka import Message
+from confluent_kafka import Consumer, Message
 
 from ..schemas import Contract
 from ..schemas.job_events import JobEvent
@@ -23,7 +23,7 @@ from .errors import WorkerCrashed
 from .gates.pauses import Pause, Pauses
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
-from .records.source import Reader
+from .records.source import Reader, ReaderOf
 
 _LOGGER = logging.getLogger("stoker.worker")
 
@@ -32,6 +32,8 @@ POLL_TIMEOUT_S: Final = 0.1
 SHORT_POLL_TIMEOUT_S: Final = 0.02
 REREAD_TIMEOUT_S: Final = 0.001
 BACKLOG_TIMEOUT_S: Final = 0.005
+PRIORITIES_TIMEOUT_S: Final = 0.01
+"""Only a record of the main topic ends a poll; one of a priority is seen after it."""
 TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
@@ -157,6 +159,8 @@ class QueueWorker:
         self._keep_house()
         parts.intake.take_due()
         parts.intake.reread()
+        if parts.tiers.priorities:
+            self._take(parts.tiers.priorities.fetch(time.monotonic(), parts.room_for))
         has_more = self._intake_delayed()
         if parts.backpressure.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
@@ -185,7 +189,8 @@ class QueueWorker:
             return BACKLOG_TIMEOUT_S  # what a lane wants does not end a poll
         if parts.commits.is_opening:
             return SHORT_POLL_TIMEOUT_S  # the answer does not end a poll
-        return POLL_TIMEOUT_S if due_at_s is None else min(POLL_TIMEOUT_S, max(0.0, due_at_s - time.time()))
+        longest_s = PRIORITIES_TIMEOUT_S if parts.tiers.priorities else POLL_TIMEOUT_S
+        return longest_s if due_at_s is None else min(longest_s, max(0.0, due_at_s - time.time()))
 
     def _fetch(self, timeout_s: float) -> list[Message]:
         """Take what is there, or wait for one message: `consume` with a timeout would wait until its batch is full.
@@ -228,7 +233,11 @@ class QueueWorker:
             parts.holdups.report(parts.overview.lowest, now_s)
             parts.waiting_counts.report(now_s)
             parts.events.poll()
-            readers = {Reader.GROUP: parts.member.consumer, Reader.TIERS: parts.tiers.consumer}
+            readers: dict[ReaderOf, Consumer] = {
+                Reader.GROUP: parts.member.consumer,
+                Reader.TIERS: parts.tiers.consumer,
+                **parts.tiers.priorities.consumers,
+            }
             self._lag = parts.lags.measure(readers, parts.assignments.all(), is_resting=parts.backpressure.is_paused)
 
     def _wind_down(self) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ..topology.declaration.job_type import AnyJobType
+from ..topology.declaration.priorities import unknown_priority
 from ..topology.wire import headers as wire
 from .errors import OptionRefused
 
@@ -76,6 +78,27 @@ def check_id(job_type: str, option: str, value: str) -> bytes:
     if not isinstance(value, str) or len(value) > MAX_ID_CHARS or not _PRINTABLE.fullmatch(value):
         raise OptionRefused(job_type, option, f"must be 1 to {MAX_ID_CHARS} ASCII characters without blanks")
     return value.encode()
+
+
+def check_priority(job_type: AnyJobType, priority: str | None) -> str:
+    """Return the priority of a call: the one that it names, or else the job type's.
+
+    Raises:
+        OptionRefused: the queue declares no such priority, or the job type is unique and has another one.
+    """
+    if priority is None or priority == job_type.priority:
+        return job_type.priority
+    unknown = unknown_priority(priority, job_type.queue.priorities, job_type.queue.name)
+    if unknown is not None:
+        raise OptionRefused(job_type.name, "priority", unknown)
+    if job_type.unique is not None:
+        raise OptionRefused(
+            job_type.name,
+            "priority",
+            f"is {priority!r}, and the job type is unique: all of its jobs have its own priority, "
+            f"{job_type.priority!r}, so that they come in one order; give the job type this one, or leave it out",
+        )
+    return priority
 
 
 def check_source(job_type: str, source: str) -> str:

@@ -14,6 +14,7 @@ from .. import schemas
 from ..schemas import SchemaStore
 from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions, JobCall
 from ..topology.declaration.labels import LabelFunction, LabelNotFound
+from ..topology.declaration.priorities import NORMAL
 from ..topology.declaration.queue import Queue
 from ..topology.wire import headers as wire
 from .call_options import (
@@ -21,6 +22,7 @@ from .call_options import (
     check_headers,
     check_id,
     check_key,
+    check_priority,
     check_source,
     check_tenant,
     due_instant,
@@ -94,7 +96,7 @@ class RecordBuilder:
         identity = None if job_type.unique is None else _identity(call, body, tenant)
         if identity is not None and key is None:
             key = check_key(job_type.name, identity)
-        topic, shared = self._shared_part(job_type, options.source)
+        topic, shared = self._shared_part(job_type, options)
         now_ns = self._clock()
         if options is NO_OPTIONS and tenant is None:
             job_id, partition, own = str(uuid_utils.uuid7()), ANY_PARTITION, _NONE
@@ -123,14 +125,22 @@ class RecordBuilder:
             raise PayloadTooLarge(job_type.name, len(body), job_type.max_payload_bytes)
         return body
 
-    def _shared_part(self, job_type: AnyJobType, source: str | None) -> tuple[str, wire.HeaderList]:
+    def _shared_part(self, job_type: AnyJobType, options: CallOptions) -> tuple[str, wire.HeaderList]:
         """Topic and headers that all jobs of a type share; a call's own sources may be many, so they are not kept."""
         known = self._shared.get(job_type)
         if known is None:
-            known = self._shared[job_type] = job_type.queue.topic, shared_headers(job_type.name, self._source)
-        if source is None:
+            known = self._shared[job_type] = _topic_and_headers(job_type, self._source, job_type.priority)
+        if options.source is None and options.priority is None:
             return known
-        return known[0], shared_headers(job_type.name, check_source(job_type.name, source))
+        source = self._source if options.source is None else check_source(job_type.name, options.source)
+        return _topic_and_headers(job_type, source, check_priority(job_type, options.priority))
+
+
+def _topic_and_headers(job_type: AnyJobType, source: str, priority: str) -> tuple[str, wire.HeaderList]:
+    headers, queue = shared_headers(job_type.name, source), job_type.queue
+    if priority != NORMAL:
+        headers.append((wire.PRIORITY, priority.encode()))
+    return queue.topic_of(priority), headers
 
 
 def _key(call: JobCall) -> bytes | None:

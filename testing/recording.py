@@ -17,7 +17,8 @@ from ..producers.record import RecordBuilder
 from ..schemas.stores.memory_store import MemorySchemaStore
 from ..topology import JobType, Pipeline
 from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall
-from ..topology.wire.headers import TENANT
+from ..topology.declaration.priorities import NORMAL
+from ..topology.wire.headers import TENANT, priority_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +34,7 @@ class RecordedJob:
         job_type: its job type; `job.call` runs it again with a `JobRunner`.
         args, kwargs: as they were given.
         key, tenant, job_id: the ordering key, for whom it is, and the id that its receipt has.
+        priority: `normal` where neither the call nor the job type names another.
         headers: {name: value} as on the wire.
     """
 
@@ -44,6 +46,7 @@ class RecordedJob:
     job_id: str
     headers: dict[str, bytes]
     call: JobCall
+    priority: str = NORMAL
 
 
 class RecordingProducer:
@@ -100,6 +103,7 @@ class RecordingProducer:
                 job_id=record.job_id,
                 headers=headers,
                 call=call,
+                priority=priority_of(headers) or NORMAL,
             )
         )
         return Receipt(

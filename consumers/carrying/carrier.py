@@ -36,7 +36,6 @@ from ..partitions.assignments import Assignments
 from ..partitions.carried import copied_from
 from ..records.assignment import Assignment, Place
 from ..records.record import Record
-from ..records.source import MAIN
 from ..settling.outgoing import OutgoingRecord, produce
 from ..unique.arrival import arrival_of, identity_of, time_headers
 from .old_offsets import AgeSource, Offsets
@@ -317,7 +316,7 @@ def _note(places: dict[Place, None], place: Place) -> None:
 def copy_of(record: Record, queue: Queue) -> OutgoingRecord:
     """The copy of a record for the carried topic, with its job's origin and the record's own place in headers."""
     place = [(wire.ORIGIN, record.origin), (wire.CARRIED, str(record).encode())]
-    if record.assignment.source is MAIN and identity_of(record) is not None:
+    if record.assignment.source.is_entry and identity_of(record) is not None:
         place += time_headers(arrival_of(record))
     return OutgoingRecord(
         topic=queue.carried_topic,

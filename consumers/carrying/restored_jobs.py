@@ -29,36 +29,44 @@ class RestoredJobs:
         self._main_topic = main_topic
         self._lanes = lanes
         self._gates = gates
-        self._waiting: dict[int, tuple[Assignment, CarriedJobs, int]] = {}
+        self._waiting: dict[tuple[str, int], tuple[Assignment, CarriedJobs, int]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
     def begin(self, carried: Assignment, jobs: CarriedJobs) -> None:
         """Take what a partition of the carried topic holds."""
-        if jobs.offsets:
-            self._waiting[carried.partition] = carried, jobs, 0
+        for topic, part in ((self._main_topic, jobs), *jobs.beside.items()):
+            if part.offsets:
+                self._waiting[topic, carried.partition] = carried, part, 0
 
     def are_due(self, messages: Iterable[Message]) -> bool:
         """Whether some were enqueued before one of these, so that they are to be taken one by one."""
         return any(map(self._is_behind, messages))
 
     def _is_behind(self, message: Message) -> bool:
-        """Whether a record of the main topic, or its end, lies behind the next one that waits."""
-        _, jobs, start = self._waiting.get(message.partition() or 0, (None, None, 0))
-        if jobs is None or message.topic() != self._main_topic:
+        """Whether a record of a topic to which jobs are published, or its end, lies behind the next one that waits."""
+        _, jobs, start = self._waiting.get((message.topic() or "", message.partition() or 0), (None, None, 0))
+        if jobs is None:
             return False
         return message.error() is not None or (message.offset() or 0) > jobs.enqueued_at[start]
 
     def put_up_to(self, message: Message) -> None:
-        """Put what was enqueued before this record of the main topic into its lanes, before that record is taken."""
-        partition, offset, is_end = message.partition(), message.offset(), message.error() is not None
-        if message.topic() == self._main_topic and partition in self._waiting and offset is not None:
-            self.put_before(partition, None if is_end else offset)
+        """Put what was enqueued before this record on its topic into its lanes, before that record is taken."""
+        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset()
+        if (topic, partition) in self._waiting and offset is not None:
+            self.put_before(partition, None if message.error() is not None else offset, topic)
 
-    def put_before(self, partition: int, offset: int | None) -> None:
-        """Put those into their lanes that were enqueued before an offset of the main topic; None for all."""
-        carried, jobs, start = self._waiting.get(partition, (None, None, 0))
+    def put_all(self, partition: int) -> None:
+        """Put all of a partition into their lanes."""
+        for topic, number in list(self._waiting):
+            if number == partition:
+                self.put_before(partition, None, topic)
+
+    def put_before(self, partition: int, offset: int | None, topic: str | None = None) -> None:
+        """Put those into their lanes that were enqueued before an offset of a topic, the main one; None for all."""
+        place = topic or self._main_topic, partition
+        carried, jobs, start = self._waiting.get(place, (None, None, 0))
         if carried is None or jobs is None:
             return
         end = len(jobs.offsets) if offset is None else bisect_left(jobs.enqueued_at, offset, start)
@@ -66,10 +74,10 @@ class RestoredJobs:
             self._lanes.put_carried(carried, jobs.lanes[start:end], jobs.offsets[start:end])
             self._gates.take_back([lane for lane, _ in groupby(jobs.lanes[start:end])])
         if end < len(jobs.offsets):
-            self._waiting[partition] = carried, jobs, end
+            self._waiting[place] = carried, jobs, end
         else:
-            del self._waiting[partition]
+            del self._waiting[place]
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Forget those of partitions that are no longer ours."""
-        self._waiting = {p: waiting for p, waiting in self._waiting.items() if waiting[0] not in assignments}
+        self._waiting = {at: waiting for at, waiting in self._waiting.items() if waiting[0] not in assignments}

@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ..records.assignment import Assignment
-from ..records.source import Reader
+from ..records.source import ReaderOf
 
 ASK_TIMEOUT_S: Final = 0.5
 
@@ -26,7 +26,7 @@ class Lags:
         self._next = 0
 
     def measure(
-        self, readers: Mapping[Reader, Consumer], assignments: Sequence[Assignment], *, is_resting: bool
+        self, readers: Mapping[ReaderOf, Consumer], assignments: Sequence[Assignment], *, is_resting: bool
     ) -> int:
         """Records that are not complete, as far as the ends are known; `readers` has the consumer of each source."""
         if is_resting and assignments:

@@ -24,7 +24,7 @@ from ..records.crash_history import CrashHistory
 from ..records.job_fields import job_fields
 from ..records.outcomes import INTERRUPTED, Outcome
 from ..records.record import Record
-from ..runners.kinds import Runners
+from ..runners.kinds import Ready, Runners
 from ..runners.slots import SettleDone, Slot
 from ..runners.threads import RunOne, ThreadRunners
 from ..settings import WorkerSettings
@@ -72,6 +72,7 @@ class IsolatedRunners(Runners[Slot]):
         settle_done: SettleDone,
         *,
         hold: Callable[[Record, Wait], bool],
+        ready: Ready | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._step_context, self._hold, self._clock = step_context, hold, clock
@@ -88,7 +89,12 @@ class IsolatedRunners(Runners[Slot]):
             on_crash=self._note_crash,
         )
         self._threads = ThreadRunners(
-            size, run_one, f"{step_context.queue.name}-isolated", ChildSlot, settle_done=settle_done
+            size,
+            run_one,
+            f"{step_context.queue.name}-isolated",
+            ChildSlot,
+            settle_done=settle_done,
+            ready=ready,
         )
         self._lock = threading.Lock()
         self._is_started = False

@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ...schemas import wire_text
-from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant
+from ...topology.declaration.priorities import NORMAL
+from ...topology.wire.headers import REPLAY, SCHEDULE, SCHEDULED_FOR, TENANT, TRACE_PARENT, parse_instant, priority_of
 from ...topology.wire.names import queue_scope
 from .. import log_keys
 from ..inbox import DEFAULT_TABLE, Inbox, identify
@@ -133,6 +134,11 @@ class JobContext:
         """For whom the job is; None where its record names nobody."""
         value = self.headers.get(TENANT)
         return value.decode("utf-8", "backslashreplace") if value else None
+
+    @property
+    def priority(self) -> str:
+        """The job's priority: `normal` where its record names no other."""
+        return priority_of(self.headers) or NORMAL
 
     @property
     def schedule(self) -> str | None:

@@ -18,7 +18,8 @@ from ...topology import Queue
 from ...topology.wire.commit_metadata import CommitMetadata
 from ..records.assignment import Assignment, AssignmentState, CommitState
 from ..records.offset_set import OffsetSet
-from ..records.source import CARRIED, MAIN, Reader, sources_of
+from ..records.priorities import Priorities
+from ..records.source import CARRIED, Priority, ReaderOf, sources_of
 from ..unique.unique_jobs import UniqueJobs
 from .carried import CarriedJobs
 from .ledger import Ledger
@@ -36,6 +37,7 @@ class Assignments:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._sources = sources_of(queue)
+        self._priorities = Priorities(queue.priorities) if queue.priorities else None
         self._numbers = count(1)
         self._by_partition: dict[tuple[str, int], Assignment] = {}
         self._restored: deque[Restored] = deque()
@@ -92,6 +94,7 @@ class Assignments:
             partition.partition,
             source=self._sources[partition.topic],
             keeps_order=self._queue.ordering != "none",
+            priorities=self._priorities,
         )
         self._by_partition[partition.topic, partition.partition] = assignment
         return assignment
@@ -128,24 +131,28 @@ class Assignments:
         carried = self.find(self._queue.carried_topic, partition)
         return carried is not None and bool(carried.progress.incomplete)
 
-    def flowing(self, opened: Collection[Assignment], reader: Reader) -> list[Assignment]:
+    def flowing(self, opened: Collection[Assignment], reader: ReaderOf) -> list[Assignment]:
         """The partitions that this consumer may fetch now that these are open.
 
         Of a partition whose carried jobs are still being restored, none: they come before all others of their keys.
         Of the main topic where order is strict or jobs are unique, only once all of its tiers are here: they have the
         records that keys wait for, and the jobs that hold identities. Of the carried topic, only once the main topic is
-        here: a copy that comes must find its record. A partition that was held back by any of these is among them.
+        here: a copy that comes must find its record. Of a priority's topic likewise, since a key has one owner. A
+        partition that was held back by any of these is among them.
         """
         begun = [
-            a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader is reader
+            a for number in {a.partition for a in opened} for a in self._begun(number) if a.source.reader == reader
         ]
         return [a for a in begun if self._may_flow(a)]
 
     def _may_flow(self, assignment: Assignment) -> bool:
-        if assignment.source is MAIN:
+        if assignment.source.is_entry:
             needs_whole = self._queue.ordering == "strict" or bool(self._queue.unique)
-            return not needs_whole or self._whole(assignment.partition) is not None
+            if needs_whole:
+                return self._whole(assignment.partition) is not None
         main = self.find_main(assignment.partition)
+        if isinstance(assignment.source, Priority):
+            return main is not None and main.is_running
         return assignment.source is not CARRIED or main is None or main.is_running
 
     def _begun(self, partition: int) -> list[Assignment]:
@@ -262,7 +269,12 @@ class Assignments:
         self.unique = {p: unique for p, unique in self.unique.items() if p in self.ledgers or p in self._former}
         for partition, unique in self.unique.items():
             main = self.find_main(partition)
-            unique.forget_old(None if main is None else main.progress.committable())
+            beside = {
+                source: None if (found := self.find(topic, partition)) is None else found.progress.committable()
+                for topic, source in self._sources.items()
+                if isinstance(source, Priority)
+            }
+            unique.forget_old(None if main is None else main.progress.committable(), beside)
 
 
 def _pass_over(assignment: Assignment, offset: int) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from confluent_kafka import Consumer, TopicPartition
@@ -38,6 +38,7 @@ class CarriedJobs:
         lanes: the hash of each record's lane, in the same order.
         offsets: of the same records, in the same order.
         superseded: {topic: offsets in the same partition that records here were copied from}.
+        beside: {topic of a priority: the jobs that were enqueued there, by its offsets}; all others are above.
     """
 
     end: int
@@ -45,17 +46,26 @@ class CarriedJobs:
     lanes: array[int]
     offsets: array[int]
     superseded: Mapping[str, array[int]] = field(default_factory=dict)
+    beside: Mapping[str, CarriedJobs] = field(default_factory=dict)
 
     def without_records(self) -> CarriedJobs:
         """The carried jobs without their records, which are in their lanes by now."""
-        return CarriedJobs(self.end, array("q"), array("q"), array("q"), self.superseded)
+        return no_jobs(self.end, self.superseded)
 
     @property
     def incomplete(self) -> OffsetSet:
         """The offsets as a set."""
         found = OffsetSet()
-        found.add(self.offsets if _is_ascending(self.offsets) else sorted(self.offsets))
+        offsets = self.offsets
+        if self.beside:
+            offsets = array("q", sorted(offset for part in (self, *self.beside.values()) for offset in part.offsets))
+        found.add(offsets if _is_ascending(offsets) else sorted(offsets))
         return found
+
+
+def no_jobs(end: int, superseded: Mapping[str, array[int]]) -> CarriedJobs:
+    """None of any record, of a partition that ended there."""
+    return CarriedJobs(end, array("q"), array("q"), array("q"), superseded)
 
 
 def place_of(text: bytes | None) -> PlaceOnLog | None:
@@ -78,19 +88,22 @@ def copied_from(record: Record) -> PlaceOnLog | None:
 def read_carried(
     consumer: Consumer,
     carried: Assignment,
-    main_topic: str,
+    entry_topics: Sequence[str],
     stretch: OffsetRange,
     is_complete: Callable[[int], bool],
     should_stop: ShouldStop,
 ) -> CarriedJobs:
     """Read a stretch of a carried topic's partition.
 
+    Args:
+        entry_topics: those that jobs are published to, the main topic first.
+
     Raises:
         Unrestorable, KafkaException: the brokers do not answer.
     """
     start, end = stretch
     place = TopicPartition(carried.topic, carried.partition, start)
-    found = _Found(main_topic)
+    found = _Found(entry_topics)
     for message in read_tail(consumer, place, end, should_stop):
         if not is_complete(message.offset() or 0):
             found.add(Record(message, carried))
@@ -98,10 +111,11 @@ def read_carried(
 
 
 class _Found:
-    """Some numbers of each record: a million of them take 33 MB."""
+    """Some numbers of each record: a million of them take 34 MB."""
 
-    def __init__(self, main_topic: str) -> None:
-        self._main_topic = main_topic
+    def __init__(self, entry_topics: Sequence[str]) -> None:
+        self._entry_topics = entry_topics
+        self._entered_by = array("b")
         self._enqueued_at = array("q")
         self._lanes = array("q")
         self._offsets = array("q")
@@ -113,7 +127,8 @@ class _Found:
         """Take a record that is not complete."""
         origin, copied = place_of(record.origin), copied_from(record)
         # Of an origin that is none, the job counts as the oldest one: it has waited for long.
-        is_known = origin is not None and origin[:2] == (self._main_topic, record.assignment.partition)
+        is_known = origin is not None and origin[:2] in self._entries_of(record.assignment.partition)
+        self._entered_by.append(self._entry_topics.index(origin[0]) if origin is not None and is_known else 0)
         self._enqueued_at.append(origin[2] if origin is not None and is_known else -1)
         self._lanes.append(hash_of(str(record) if record.lane is None else record.lane))
         self._offsets.append(record.offset)
@@ -123,18 +138,23 @@ class _Found:
         self._copied_of.append(self._topics.index(topic))
         self._copied_from.append(offset)
 
+    def _entries_of(self, partition: int) -> Collection[tuple[str, int]]:
+        return [(topic, partition) for topic in self._entry_topics]
+
     def jobs(self, carried: Assignment, end: int) -> CarriedJobs:
         """All of them, in the order in which they were enqueued; of copies of copies the last ones."""
         superseded = self._superseded()
         first = self._offsets[0] if self._offsets else end
         copied_here = {offset for offset in superseded.pop(carried.topic, ()) if offset >= first}
-        jobs = CarriedJobs(end, array("q"), array("q"), array("q"), superseded)
+        parts = [no_jobs(end, superseded if number == 0 else {}) for number, _ in enumerate(self._entry_topics)]
         for at in self._without_twins(self._in_order()):
             if self._offsets[at] not in copied_here:
+                jobs = parts[self._entered_by[at]]
                 jobs.enqueued_at.append(self._enqueued_at[at])
                 jobs.lanes.append(self._lanes[at])
                 jobs.offsets.append(self._offsets[at])
-        return jobs
+        beside = {topic: part for topic, part in zip(self._entry_topics[1:], parts[1:], strict=True) if part.offsets}
+        return replace(parts[0], beside=beside)
 
     def _in_order(self) -> Iterable[int]:
         """Which records come after one another; they mostly stand so, and a sorted list of a million takes 40 MB."""

@@ -54,7 +54,7 @@ def find_missing(producer: Producer, queue: Queue, partitions: Iterable[int]) ->
     Raises:
         Unrestorable: the brokers did not answer.
     """
-    topics = [queue.topic, queue.ledger_topic, queue.dead_topic, *queue.waiting_topics]
+    topics = [*queue.job_topics, queue.ledger_topic, queue.dead_topic]
     try:
         counts = {topic: count for topic in topics if (count := _count(producer, topic)) is not None}
     except KafkaException as failure:

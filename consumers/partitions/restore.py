@@ -14,7 +14,6 @@ from ...topology import ClusterSettings, Queue
 from ..kafka.clients import make_reader
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
-from ..records.source import MAIN
 from .ledger import Ledger
 from .ledger_reader import IsPassed, read_ledgers
 from .start_positions import StartPosition, find_start_positions
@@ -80,15 +79,15 @@ def needed_since_s(
     longest_s = max(unique.within_ms / 1_000 for unique in queue.unique.values())
     needed = {a.partition: time.time() - max(longest_s, ENDS_KEPT_S) for a in start_positions}
     for assignment, start in start_positions.items():
-        if assignment.source is MAIN:
+        if assignment.source.is_entry:
             first_s = _first_at_s(consumer, assignment, start.state.committed_offset, should_stop)
             needed[assignment.partition] = min(needed[assignment.partition], first_s)
     return needed
 
 
-def _first_at_s(consumer: Consumer, main: Assignment, offset: int, should_stop: ShouldStop) -> float:
+def _first_at_s(consumer: Consumer, entry: Assignment, offset: int, should_stop: ShouldStop) -> float:
     """When the record at an offset arrived, or the next one that is there; infinite where none is."""
-    place = TopicPartition(main.topic, main.partition, offset)
+    place = TopicPartition(entry.topic, entry.partition, offset)
     _, high = consumer.get_watermark_offsets(place, timeout=REQUEST_TIMEOUT_S)
     for message in read_tail(consumer, place, high, should_stop):
         return message.timestamp()[1] / 1_000

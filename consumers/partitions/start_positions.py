@@ -88,7 +88,7 @@ def find_start_positions(
             found = replace(found, unique=unique)
         if assignment.source is CARRIED and found.state.committed_offset <= highs[at]:
             stretch = found.state.committed_offset, highs[at]
-            carried = read_carried(consumer, assignment, queue.topic, stretch, found.is_complete, should_stop)
+            carried = read_carried(consumer, assignment, queue.entry_topics, stretch, found.is_complete, should_stop)
             found = replace(found, carried=carried)
         start_positions[assignment] = found
     return start_positions

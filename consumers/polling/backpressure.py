@@ -25,6 +25,8 @@ ROOM_SHARE: Final = 0.75
 LARGE_JOB_BYTES: Final = 256 * 1024
 """The assumed size of a job before any was seen."""
 RESUME_SHARE: Final = 0.5
+PRIORITY_SHARE: Final = 8
+"""Each priority but the normal one has this part of the bounds for itself, so that it is fetched beside a backlog."""
 PAUSE_AFTER_S: Final = 1.0
 """How long there must be no room before partitions are paused."""
 
@@ -47,13 +49,21 @@ class Backpressure:
         calendar: Calendar,
         *,
         is_draining: Callable[[], bool] = lambda: False,
+        priorities: Sequence[str] = (),
     ) -> None:
+        """Begin without records.
+
+        Args:
+            priorities: those beside the normal one, the most urgent first.
+        """
         self._assignments = assignments
         self._settled = settled
         self._count_parked = count_parked
         self._is_draining = is_draining
-        self._max_in_flight = settings.max_in_flight
-        self._max_bytes = settings.max_in_flight_bytes
+        self._most = settings.max_in_flight, settings.max_in_flight_bytes
+        self._priorities = tuple(priorities)
+        self.priority_share = max(1, settings.max_in_flight // PRIORITY_SHARE)
+        self._max_in_flight, self._max_bytes = self._bounds_above(len(self._priorities))
         self._full_at_s: float | None = None
         self._bytes = 0
         self._usual_bytes = float(LARGE_JOB_BYTES)
@@ -64,8 +74,28 @@ class Backpressure:
     @property
     def room(self) -> int:
         """How many more jobs fit below the bounds, if they are as large as the last ones."""
-        by_size = int((self._max_bytes - self._bytes) / self._usual_bytes) + 1
-        return max(0, min(self._max_in_flight - self._used(), by_size))
+        return self._room_below(self._max_in_flight, self._max_bytes)
+
+    @property
+    def due_room(self) -> int:
+        """How many delayed jobs may start that are due: also where a backlog takes all that normal jobs may take."""
+        return self._room_below(*self._most)
+
+    def room_for(self, priority: str) -> int:
+        """How many more jobs of a priority fit: the more urgent ones find room where others find none."""
+        return self._room_below(*self._bounds_above(self._priorities.index(priority)))
+
+    def _bounds_above(self, more_urgent: int) -> tuple[int, int]:
+        """The bounds on jobs and bytes below which those have room that leave the shares of so many priorities free."""
+        records, size_bytes = self._most
+        return (
+            max(1, records - more_urgent * (records // PRIORITY_SHARE)),
+            max(1, size_bytes - more_urgent * (size_bytes // PRIORITY_SHARE)),
+        )
+
+    def _room_below(self, records: int, size_bytes: int) -> int:
+        by_size = int((size_bytes - self._bytes) / self._usual_bytes) + 1
+        return max(0, min(records - self._used(), by_size))
 
     def may_fetch(self) -> bool:
         """Whether there is room for a good handful, and not soon more of it for those that wait."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from ..errors import LoopLost, TooManyStuck
@@ -15,8 +16,11 @@ from ..job.run import Run
 from ..ordering.key_lanes import KeyLanes
 from ..ordering.parking import ParkingLimits
 from ..ordering.strict_lanes import StrictLanes
+from ..priorities.lanes import PriorityLanes
+from ..priorities.ready import ReadyRecords
 from ..records.assignment import Assignment
 from ..records.job_fields import job_fields
+from ..records.priorities import Priorities
 from ..records.record import Record
 from ..runners.kinds import RunnerRow
 from ..runners.watchdog import Watchdog
@@ -47,6 +51,7 @@ class Dispatch:
         queue: its name.
         cancels: those that stand in this process.
         lanes: take records from the poll thread, and decide which of each key's is ready.
+        ready: the ready records by their priorities; None where the queue declares none.
         excuse: makes failed runs cost no attempt, as after a terminal's Ctrl+C.
         gates: hold back what may not start now.
         pipe: the way of one record, through which all runners carry theirs.
@@ -77,7 +82,8 @@ class Dispatch:
         self._failure: BaseException | None = None
         limits = ParkingLimits(2 * settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
         gates.bound(settings.max_in_flight, settings.max_in_flight_bytes // PARKED_SHARE)
-        self.lanes = (StrictLanes if queue.ordering == "strict" else KeyLanes)(self._make_ready, limits)
+        self.ready = ReadyRecords(Priorities(queue.priorities)) if queue.priorities else None
+        self.lanes, wait_at_gates = self._make_lanes(limits)
         self.excuse = Excuse(queue)
         settle_step = SettleStep(
             queue,
@@ -95,10 +101,19 @@ class Dispatch:
             gates=gates,
             fail=self._fail,
             excuse=self.excuse,
+            wait_at_gates=wait_at_gates,
         )
-        kinds = make_runners(RunnerParts(step_context=step_context, settings=settings, pipe=self.pipe))
+        parts = RunnerParts(step_context=step_context, settings=settings, pipe=self.pipe, ready=self.ready)
+        kinds = make_runners(parts)
         self.runners = RunnerRow(kinds)
         self.watchdog = Watchdog(kinds, queue.name, on_progress=self._publish_progress)
+
+    def _make_lanes(self, limits: ParkingLimits) -> tuple[KeyLanes | StrictLanes, Callable[[Record], None] | None]:
+        """The lanes of the queue, and what is to be told of records that wait at the gates after all."""
+        if self.ready is not None:
+            lanes = PriorityLanes(self._make_ready, limits, self.ready.turns)
+            return lanes, lanes.wait_at_gates
+        return (StrictLanes if self._queue.ordering == "strict" else KeyLanes)(self._make_ready, limits), None
 
     def start(self) -> None:
         """Start all threads."""
@@ -172,12 +187,15 @@ class Dispatch:
 
     def _defer(self, records: list[Record]) -> None:
         """Defer these without a runner: the schema store does not know their schemas."""
+        known: list[Record] = []
         for record in records:
-            self.pipe.carry(record, None, self._make_ready_again)
+            self.pipe.carry(record, None, partial(self._note_known, known))
+        if known:
+            self._make_ready(known)
 
-    def _make_ready_again(self, job: DecodedJob, _slot: None) -> Decided:
-        """Make a record ready again whose schema is known by now."""
-        self._make_ready([job.record])
+    def _note_known(self, known: list[Record], job: DecodedJob, _slot: None) -> Decided:
+        """Note a record to be made ready again, whose schema is known by now."""
+        known.append(job.record)
         return Decided(None)
 
     def _publish_progress(self, run: Run, latest: JobProgress) -> None:

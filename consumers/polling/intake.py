@@ -112,7 +112,7 @@ class Intake:
                 self._calendar.add(message, assignment)
             return
         record = Record(message, assignment)
-        left = self._carrier.take(record)
+        left = None if assignment.source.is_entry else self._carrier.take(record)
         if left is None:
             runnable.append(record)
         elif left:
@@ -126,7 +126,7 @@ class Intake:
             self._look_again()
         if self._unique is not None:
             self._unique.bring_forward()
-        self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.room)))
+        self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.due_room)))
         if self._cancelled:
             self._start(self._cancelled.turn(self._backpressure.room))
 

@@ -94,9 +94,16 @@ class Rebalance:
         for assignment in of_group:
             self._carrier.restored.put_before(assignment.partition, assignment.progress.fetched_from)
         for number in {a.partition for a in of_tiers if self._assignments.find_main(a.partition) is None}:
-            self._carrier.restored.put_before(number, None)  # amid a rolling update, they may be alone here
+            self._carrier.restored.put_all(number)  # amid a rolling update, they may be alone here
         self._backpressure.admit(consumer, of_group)
         self._tiers.begin(starts(of_tiers))
+        for priority in self._tiers.priorities:
+            of_priority = self._assignments.flowing(opened, priority)
+            for assignment in of_priority:
+                self._begin_lanes(assignment)
+                begins_at = assignment.progress.fetched_from
+                self._carrier.restored.put_before(assignment.partition, begins_at, assignment.topic)
+            self._tiers.priorities.begin(priority, of_priority)
 
     def _begin_lanes(self, assignment: Assignment) -> None:
         """Take records for complete of which copies were carried forward, and let keys wait for the others."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...topology import JobType
 from ..isolation.runners import IsolatedRunners
+from ..priorities.ready import PriorityReady, ReadyRecords
 from ..records.record import Record
 from ..runners.async_runners import AsyncRunners
 from ..runners.async_slots import AsyncSlot
@@ -23,11 +24,16 @@ from ..steps.steps import DecodedJob, StepContext
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerParts:
-    """The parts that runners are made of; `pipe` carries each of their records."""
+    """The parts that runners are made of; `pipe` carries each of their records, and `ready` are those of all kinds."""
 
     step_context: StepContext
     settings: WorkerSettings
     pipe: Pipe
+    ready: ReadyRecords | None = None
+
+    def make_ready(self) -> PriorityReady | None:
+        """The ready records of one kind of runners; None where these come in the order in which they became ready."""
+        return None if self.ready is None else self.ready.make()
 
 
 MakeRunners = Callable[[RunnerParts], list[Runners[Any]]]
@@ -45,6 +51,7 @@ def thread_runners(parts: RunnerParts) -> ThreadRunners:
         in_thread(parts.pipe, run_sync),
         parts.step_context.queue.name,
         settle_done=parts.pipe.settle_done,
+        ready=parts.make_ready(),
     )
 
 
@@ -59,7 +66,8 @@ def async_runners(parts: RunnerParts) -> list[AsyncRunners]:
         return pipe.carry_async(record, slot, run_async, slot.holder.done)
 
     name = parts.step_context.queue.name
-    return [AsyncRunners(parts.settings.async_concurrency, run_one, name, names, settle_done=pipe.settle_done)]
+    size, ready = parts.settings.async_concurrency, parts.make_ready()
+    return [AsyncRunners(size, run_one, name, names, settle_done=pipe.settle_done, ready=ready)]
 
 
 def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
@@ -74,6 +82,7 @@ def isolated_runners(parts: RunnerParts) -> IsolatedRunners:
         in_thread(parts.pipe, run_in_child),
         parts.pipe.settle_done,
         hold=parts.pipe.hold,
+        ready=parts.make_ready(),
     )
     return isolated
 

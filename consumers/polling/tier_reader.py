@@ -1,5 +1,7 @@
 """`TierReader`: reads the retry tiers and the delays with a consumer of their own, to their ends, never paused.
 
+`PriorityReaders` reads the topics of the priorities, each with one more.
+
 The group's consumer is assigned them as well, so that the owner of a partition owns them, and commits for them; but it
 leaves them paused. One consumer hands out what it has fetched ahead in the order of arrival, and a retry
 that is due would wait behind thousands of jobs of the main topic.
@@ -7,21 +9,28 @@ that is due would wait behind thousands of jobs of the main topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from ..records.assignment import Assignment
+from ..records.source import Priority, ReaderOf
 
 BATCH: Final = 1_000
+PRIORITIES_INTERVAL_S: Final = 0.004
+"""How often the consumers of priorities are asked: each call gives up the interpreter, and may get it back late."""
 
 
 class TierReader:
-    """The consumer of a queue's retry tiers and delays; owned by the poll thread."""
+    """The consumer of a queue's retry tiers and delays; owned by the poll thread.
 
-    def __init__(self, consumer: Consumer) -> None:
+    `priorities` has the consumers of the queue's priorities.
+    """
+
+    def __init__(self, consumer: Consumer, priorities: PriorityReaders | None = None) -> None:
         self.consumer = consumer
+        self.priorities = PriorityReaders({}) if priorities is None else priorities
         self._reading: set[tuple[str, int]] = set()
 
     def begin(self, partitions: Iterable[TopicPartition]) -> None:
@@ -32,8 +41,10 @@ class TierReader:
             self.consumer.incremental_assign(given)
             self.consumer.resume(given)  # the client remembers a pause beyond the assignment that it was made in
 
-    def end(self, partitions: Iterable[TopicPartition]) -> None:
+    def end(self, partitions: Collection[TopicPartition]) -> None:
         """Read these no more, as far as they are read."""
+        if self.priorities:
+            self.priorities.end(partitions)
         known = [partition for partition in partitions if (partition.topic, partition.partition) in self._reading]
         if known:
             self._reading -= {(partition.topic, partition.partition) for partition in known}
@@ -46,6 +57,55 @@ class TierReader:
     def close(self) -> None:
         """Let the connections go."""
         self.consumer.close()
+        self.priorities.close()
+
+
+class PriorityReaders:
+    """The consumers of the priorities of a queue, one of each topic, so that none waits behind what others prefetch.
+
+    Nothing is paused: what finds no room stays in the client, which bounds it.
+    """
+
+    def __init__(self, readers: Mapping[Priority, TierReader]) -> None:
+        self._readers = readers
+        self._next_at_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._readers)
+
+    @property
+    def consumers(self) -> dict[ReaderOf, Consumer]:
+        """{priority: its consumer}."""
+        return {priority: reader.consumer for priority, reader in self._readers.items()}
+
+    def begin(self, priority: Priority, assignments: Iterable[Assignment]) -> None:
+        """Read the topic of a priority in these assignments, but for those that are read already."""
+        self._readers[priority].begin(starts(assignments))
+
+    def __iter__(self) -> Iterator[Priority]:
+        return iter(self._readers)
+
+    def end(self, partitions: Collection[TopicPartition]) -> None:
+        """Read these no more, as far as they are read."""
+        for reader in self._readers.values():
+            reader.end(partitions)
+
+    def fetch(self, now_s: float, room_for: Callable[[str], int]) -> list[Message]:
+        """Return what the clients have fetched, the most urgent first, as far as there is room; never waits."""
+        if now_s < self._next_at_s:
+            return []
+        self._next_at_s = now_s + PRIORITIES_INTERVAL_S
+        return [
+            message
+            for priority, reader in self._readers.items()
+            if (room := room_for(priority.name)) > 0
+            for message in reader.fetch(min(BATCH, room))
+        ]
+
+    def close(self) -> None:
+        """Let the connections go."""
+        for reader in self._readers.values():
+            reader.close()
 
 
 def starts(assignments: Iterable[Assignment]) -> list[TopicPartition]:

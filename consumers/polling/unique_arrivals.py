@@ -11,7 +11,6 @@ from confluent_kafka import KafkaError, Message
 from ..partitions.assignments import Assignments
 from ..records.assignment import Assignment
 from ..records.record import Record
-from ..records.source import MAIN
 from ..unique.unique_jobs import UniqueJobs
 from .calendar import Calendar
 
@@ -27,7 +26,7 @@ class UniqueArrivals:
         self._reads_jobs = any(unique.replaces for unique in assignments.queue.unique.values())
 
     def noted(self, messages: Iterable[Message]) -> Iterator[Message]:
-        """Pass messages on, and note those of the main topic, and of the carried one."""
+        """Pass messages on, and note those that were published, and those of the carried topic."""
         for message in messages:
             assignment = self._assignments.find_running(message.topic(), message.partition())
             unique = None if assignment is None else self._assignments.find_unique(assignment.partition)
@@ -38,11 +37,11 @@ class UniqueArrivals:
     def _note(self, message: Message, assignment: Assignment, unique: UniqueJobs) -> None:
         error, offset = message.error(), message.offset() or 0
         if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF and assignment.source is MAIN:
-                unique.passed.note_read(offset, round(time.time() * 1_000) - END_MARGIN_MS)
+            if error.code() == KafkaError._PARTITION_EOF and assignment.source.is_entry:
+                unique.passed_of(assignment.source).note_read(offset, round(time.time() * 1_000) - END_MARGIN_MS)
             return
-        if assignment.source is MAIN:
-            unique.passed.note_read(offset + 1, message.timestamp()[1])
+        if assignment.source.is_entry:
+            unique.passed_of(assignment.source).note_read(offset + 1, message.timestamp()[1])
         if self._reads_jobs:
             record = Record(message, assignment)
             if not self._assignments.ledgers[assignment.partition].is_settled(record):

@@ -12,6 +12,7 @@ from ...topology.wire.commit_metadata import CommitMetadata, SpilledAt
 from .crash_history import CrashHistory
 from .offset_set import OffsetSet
 from .partition_progress import PartitionProgress
+from .priorities import Priorities
 from .source import MAIN, Source
 
 Lane = bytes | str
@@ -93,6 +94,7 @@ class Assignment:
         number: counts up over all assignments of this process; a result of an older one is settled as late.
         source: which of the queue's topics it is of.
         keeps_order: whether records of one key run one at a time.
+        priorities: those of the queue; None where it declares none.
         state: where it is in its life; the transitions below change it, and nothing else does.
         is_current: whether its records may still be started; every record asks that, so it is an attribute, derived of
             `state`. False from LEAVING or REPLACED on.
@@ -114,6 +116,7 @@ class Assignment:
         "keeps_order",
         "number",
         "partition",
+        "priorities",
         "progress",
         "source",
         "state",
@@ -121,13 +124,21 @@ class Assignment:
     )
 
     def __init__(
-        self, number: int, topic: str, partition: int, *, source: Source = MAIN, keeps_order: bool = True
+        self,
+        number: int,
+        topic: str,
+        partition: int,
+        *,
+        source: Source = MAIN,
+        keeps_order: bool = True,
+        priorities: Priorities | None = None,
     ) -> None:
         self.number = number
         self.topic = topic
         self.partition = partition
         self.source = source
         self.keeps_order = keeps_order
+        self.priorities = priorities
         self.state = AssignmentState.RESTORING
         self.is_current = self.is_active = True
         self._replaced: Assignment | None = None

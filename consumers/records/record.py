@@ -10,10 +10,12 @@ from typing import Final
 from confluent_kafka import Message
 
 from ...schemas import wire_text
+from ...topology.declaration.priorities import NORMAL
 from ...topology.wire.headers import (
     ATTEMPT,
     FIRST_FAILED,
     ORIGIN,
+    PRIORITY,
     TENANT,
     HeaderList,
     HeaderMap,
@@ -40,7 +42,8 @@ class Record:
         deduplication_id: the record's name in the ledger: the idempotency key, else the job id, under the replay's
             name if a replay published it. None where the record carries no id at all.
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
-        lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job.
+        lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
+            each priority but the normal one, a key has a lane of its own.
     """
 
     __slots__ = (
@@ -82,8 +85,13 @@ class Record:
         self.timestamp_ms: int = message.timestamp()[1]
         at = self.layout.job_id_at
         self.deduplication_id = deduplication_id(self.headers) if at is None else name_of(self.values[at])
-        self.size_bytes = headers_bytes + (0 if value is None else len(value)) + (0 if key is None else len(key))
-        self.lane: Lane | None = key if assignment.keeps_order and key is not None else self.deduplication_id
+        self.size_bytes = headers_bytes + (0 if value is None else len(value))
+        self.lane: Lane | None = self.deduplication_id
+        if key is not None:
+            self.size_bytes += len(key)
+            self.lane = key if assignment.keeps_order else self.deduplication_id
+        if assignment.priorities is not None:
+            self.lane = assignment.priorities.lane(self.priority, self.lane)
 
     def _index(self, pairs: HeaderList) -> int:
         """Take headers of which a name comes twice, or has no value; gives their bytes."""
@@ -101,6 +109,17 @@ class Record:
     def tenant(self) -> bytes | None:
         """For whom its job is; None where the header is absent or empty."""
         return self.header(TENANT) or None
+
+    @property
+    def priority(self) -> str:
+        """The priority of its job; normal in a queue that declares none."""
+        priorities = self.assignment.priorities
+        return NORMAL if priorities is None else priorities.of(self.assignment.source, self.header(PRIORITY))
+
+    @property
+    def turn(self) -> Lane | None:
+        """The lane that it would have as a normal job: one record of it runs at a time, whatever the priority."""
+        return self.key if self.assignment.keeps_order and self.key is not None else self.deduplication_id
 
     @property
     def topic(self) -> str:

@@ -1,12 +1,13 @@
 """`Source`: which of a queue's topics a record comes from, and all that follows from it.
 
-| question     | `Main`      | `Tier`, `Delay` | `Carried`  | what follows                                           |
-|--------------|-------------|-----------------|------------|--------------------------------------------------------|
-| `reader`     | the group's | the tiers'      | the tiers' | which consumer fetches it (`Rebalance`, `Lags`)        |
-| `delay`      | none        | the tier's; 0   | none       | how long records wait that have no due time            |
-| `is_delayed` | no          | yes             | no         | records wait in the `Calendar` until they are due      |
-| `goes_ahead` | no          | yes             | no         | in strict order, later records of a key wait for it    |
-| `detail`     | -           | which of them   | -          | in events of hold-ups: where an earlier job waits      |
+| question     | `Main`      | `Priority` | `Tier`, `Delay` | `Carried`  | what follows                              |
+|--------------|-------------|------------|-----------------|------------|-------------------------------------------|
+| `reader`     | the group's | its own    | the tiers'      | the tiers' | which consumer fetches it                 |
+| `delay`      | none        | none       | the tier's; 0   | none       | how long records wait without a due time  |
+| `is_entry`   | yes         | yes        | no              | no         | producers publish jobs there              |
+| `is_delayed` | no          | no         | yes             | no         | records wait in the `Calendar`            |
+| `goes_ahead` | no          | no         | yes             | no         | in strict order, its key waits for it     |
+| `detail`     | -           | which      | which of them   | -          | where a job waits, in events of hold-ups  |
 
 What was carried forward (`Carried`) is known before any other record of its partition is read.
 
@@ -41,9 +42,31 @@ class Main:
 
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.GROUP
+    is_entry: ClassVar = True
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Priority:
+    """The topic of one priority: jobs as they were published, which are not normal ones."""
+
+    name: str
+    delay: ClassVar[timedelta] = timedelta(0)
+    is_entry: ClassVar = True
+    is_delayed: ClassVar = False
+    goes_ahead: ClassVar = False
+
+    @property
+    def reader(self) -> Priority:
+        """A consumer of its own: urgent jobs must not wait behind other prefetched ones."""
+        return self
+
+    @property
+    def detail(self) -> Mapping[str, str]:
+        """The priority, as in the name of its topic."""
+        return {"priority": self.name}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +75,7 @@ class Tier:
 
     delay: timedelta
     reader: ClassVar = Reader.TIERS
+    is_entry: ClassVar = False
     is_delayed: ClassVar = True
     goes_ahead: ClassVar = True
 
@@ -68,6 +92,7 @@ class Delay:
     delay_class: DelayClass
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.TIERS
+    is_entry: ClassVar = False
     is_delayed: ClassVar = True
     goes_ahead: ClassVar = True
 
@@ -83,6 +108,7 @@ class Carried:
 
     delay: ClassVar[timedelta] = timedelta(0)
     reader: ClassVar = Reader.TIERS
+    is_entry: ClassVar = False
     is_delayed: ClassVar = False
     goes_ahead: ClassVar = False
     detail: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -90,13 +116,16 @@ class Carried:
 
 Waiting = Tier | Delay
 """Where a job waits until it is due."""
-Source = Main | Waiting | Carried
+ReaderOf = Reader | Priority
+"""Who fetches a source: one of the two consumers that each worker has, or that of a priority."""
+Source = Main | Priority | Waiting | Carried
 MAIN: Final = Main()
 CARRIED: Final = Carried()
 
 
 def sources_of(queue: Queue) -> Mapping[str, Source]:
     """The topics that a queue's jobs come from: {topic: source}, the main topic first."""
+    priorities: dict[str, Source] = {topic: Priority(name) for name, topic in queue.priority_topics.items()}
     tiers: dict[str, Source] = {topic: Tier(delay) for delay, topic in queue.retry_topics.items()}
     delays: dict[str, Source] = {topic: Delay(name) for name, topic in queue.delay_topics.items()}
-    return {queue.topic: MAIN, **tiers, **delays, queue.carried_topic: CARRIED}
+    return {queue.topic: MAIN, **priorities, **tiers, **delays, queue.carried_topic: CARRIED}

@@ -17,10 +17,10 @@ from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..errors import LoopLost, TooManyStuck
 from ..records.assignment import Assignment
-from ..records.record import Record, take_out
+from ..records.record import Record
 from .async_slots import AsyncSlot
 from .event_loop import RunnerLoop, RunOneAsync
-from .kinds import Runners
+from .kinds import Ready, Runners, drop_ready
 from .slots import SettleDone
 
 _LOGGER = logging.getLogger("stoker.timeouts")
@@ -48,13 +48,14 @@ class AsyncRunners(Runners[AsyncSlot]):
         job_types: Collection[bytes] = (),
         *,
         settle_done: SettleDone = deque[Record].clear,
+        ready: Ready | None = None,
     ) -> None:
         self._settle_done = settle_done
         self._job_types = job_types
         self._size = size
         self._run_one = run_one
         self._name = name
-        self._ready: deque[Record] = deque()
+        self._ready: Ready = deque() if ready is None else ready
         self._numbers = count()
         self._is_stopping = False
         self._loops = [self._make_loop()]
@@ -101,7 +102,7 @@ class AsyncRunners(Runners[AsyncSlot]):
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take out the records of partitions that are being given away, as far as they have not begun."""
-        dropped = take_out(self._ready, assignments)
+        dropped = drop_ready(self._ready, assignments)
         self._wake()  # a runner may have found it empty meanwhile, and gone to rest
         return dropped
 

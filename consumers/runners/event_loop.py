@@ -16,6 +16,7 @@ from typing import Final
 from ..records.job_fields import job_fields
 from ..records.record import Record
 from .async_slots import AsyncSlot, Holder
+from .kinds import Ready
 from .loop_turns import make_loop, turn_until
 from .slots import SettleDone
 from .stacks import describe_frames, innermost, thread_frames
@@ -50,9 +51,7 @@ class RunnerLoop:
         crashed: why it has ended without being asked to.
     """
 
-    def __init__(
-        self, size: int, ready: deque[Record], run_one: RunOneAsync, name: str, settle_done: SettleDone
-    ) -> None:
+    def __init__(self, size: int, ready: Ready, run_one: RunOneAsync, name: str, settle_done: SettleDone) -> None:
         self.name = name
         self._size = size
         self._ready = ready

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
+from ..priorities.ready import PriorityReady
 from ..records.assignment import Assignment
-from ..records.record import Record
+from ..records.record import Record, take_out
 from .watchdog import Pool, RunnerSlot
 
 SlotT = TypeVar("SlotT", bound=RunnerSlot)
 KindT = TypeVar("KindT", bound="Runners[Any]")
+Ready: TypeAlias = deque[Record] | PriorityReady
+"""The ready records of one kind: in the order in which they became ready, or by priority."""
 
 
 class Runners(Pool[SlotT], Protocol[SlotT]):
@@ -62,6 +66,11 @@ class Runners(Pool[SlotT], Protocol[SlotT]):
     def replace(self, slot: SlotT) -> bool:
         """Let another runner work in place of one that is stuck; False when there are as many as may be."""
         return True
+
+
+def drop_ready(ready: Ready, assignments: Collection[Assignment]) -> list[Record]:
+    """Take out the ready records of some assignments."""
+    return take_out(ready, assignments) if isinstance(ready, deque) else ready.take_out(assignments)
 
 
 class RunnerRow:

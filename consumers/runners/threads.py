@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from itertools import count
 from typing import Final
 
 from ..records.assignment import Assignment
 from ..records.record import Record, take_out
-from .kinds import Runners
+from .kinds import Ready, Runners, drop_ready
 from .slots import SettleDone, Slot
 
 MAX_HANDFUL: Final = 64
@@ -43,6 +44,7 @@ class ThreadRunners(Runners[Slot]):
         make_slot: Callable[[str], Slot] = Slot,
         *,
         settle_done: SettleDone = deque[Record].clear,
+        ready: Ready | None = None,
     ) -> None:
         self._settle_done = settle_done
         self._ticks = 0
@@ -50,7 +52,7 @@ class ThreadRunners(Runners[Slot]):
         self._run_one = run_one
         self._make_slot = make_slot
         self._condition = threading.Condition()
-        self._ready: deque[Record] = deque()
+        self._ready: Ready = deque() if ready is None else ready
         self._name = name
         self._numbers = count()
         self._taken: dict[Slot, deque[Record]] = {}
@@ -100,8 +102,9 @@ class ThreadRunners(Runners[Slot]):
         """Take out the records of partitions that are being given away, as far as they have not begun."""
         dropped: list[Record] = []
         with self._condition:
-            for queue in (self._ready, *self._taken.values()):
-                dropped += take_out(queue, assignments)
+            dropped += drop_ready(self._ready, assignments)
+            for taken in self._taken.values():
+                dropped += take_out(taken, assignments)
         return dropped
 
     def replace(self, slot: Slot) -> bool:
@@ -239,6 +242,8 @@ class ThreadRunners(Runners[Slot]):
     def _handful(self) -> list[Record]:
         """The next records: a runner's share of all, or more while jobs are so short that few runners are at work."""
         share = len(self._ready) if self._enough else -(-len(self._ready) // len(self._taken))
+        if not isinstance(self._ready, deque):
+            return _taken_by_priority(self._ready, min(self._ready.handful, share) if self._enough else 1)
         size = min(MAX_HANDFUL, share)
         return [self._ready.popleft() for _ in range(size)]
 
@@ -246,6 +251,15 @@ class ThreadRunners(Runners[Slot]):
         """Half of what the runner with the longest handful has not begun."""
         longest = max(self._taken.values(), key=len)
         return _taken_from(longest, -(-len(longest) // 2))
+
+
+def _taken_by_priority(ready: Ready, most: int) -> list[Record]:
+    """Take the next records: few, as an urgent one that comes waits for those that a runner has taken."""
+    taken: list[Record] = []
+    with suppress(IndexError):  # the keys of all others are in hand
+        while len(taken) < most:
+            taken.append(ready.popleft())
+    return taken
 
 
 def _taken_from(queue: deque[Record], most: int) -> list[Record]:

@@ -47,6 +47,7 @@ _KEPT_FIRST: Final = (
     wire.SOURCE,
     wire.TIME,
     wire.TENANT,
+    wire.PRIORITY,
     wire.IDEMPOTENCY_KEY,
     wire.REPLAY,
     wire.EXPIRES,

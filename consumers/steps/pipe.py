@@ -38,6 +38,7 @@ class Pipe:
         settle: takes each outcome; `settle_done` records whose jobs are done, several at once.
         gates: hold a record that may not start after all, or that a step has sent back.
         fail: takes a fault of the worker's own, with the record that met it.
+        wait_at_gates: notes that a record waits at the gates which a runner had taken; None where nobody asks.
 
     Attributes:
         is_stopping: whether the runs that are cut short from now on are cut short by the worker.
@@ -52,6 +53,7 @@ class Pipe:
         gates: GateRow,
         fail: Callable[[Record, BaseException], None],
         excuse: Excuse,
+        wait_at_gates: Callable[[Record], None] | None = None,
     ) -> None:
         self._step_context = step_context
         self._settle = settle
@@ -59,6 +61,7 @@ class Pipe:
         self._gates = gates
         self._fail = fail
         self._excuse = excuse
+        self._wait_at_gates = wait_at_gates
         self._settles_each = bool(step_context.queue.unique)  # when it ended decides about jobs that came meanwhile
         self._claim = claim_unique if self._settles_each else claim
         self._instruments = step_context.instruments
@@ -101,6 +104,7 @@ class Pipe:
         No job begins once failures are excused: the next of a strict key would begin before the excused one.
         """
         if self._gates.asked and not self._gates.admits(record):
+            self._conclude(record, None, None)
             return None
         outcome = INTERRUPTED if self._excuse.is_given else self._claim(record, self._step_context)
         if outcome is None:
@@ -120,6 +124,8 @@ class Pipe:
     def _conclude(self, record: Record, outcome: Outcome | None, done: deque[Record] | None) -> None:
         """Settle what became of a record; None where it is to come again."""
         if outcome is None:
+            if self._wait_at_gates is not None:
+                self._wait_at_gates(record)
             return
         if self._gates.taken.hooked:  # before the lane's next record asks the gates
             self._gates.taken.note_ended(record, outcome)

@@ -9,7 +9,6 @@ from typing import Final
 from ...topology.wire import headers as wire
 from ...topology.wire.headers import HeaderList
 from ..records.record import Record
-from ..records.source import MAIN
 
 Identity = tuple[bytes, bytes]
 """Key of the record, and what its producer has made of the arguments. Jobs are unique within their key."""
@@ -23,7 +22,7 @@ class Arrival:
 
     Attributes:
         at_ms: when the brokers took it.
-        offset: where, on the main topic.
+        offset: where, on the topic that it was published to: all jobs of a type are on one.
         name: the job's name in the ledger.
         job_id: its id, for people.
     """
@@ -41,9 +40,9 @@ def identity_of(record: Record) -> Identity | None:
 
 
 def arrival_of(record: Record) -> Arrival:
-    """When the job of a record came: its own time on the main topic, or what the record has of that elsewhere."""
+    """When the job of a record came: its own time where it was published, or what it has of that elsewhere."""
     at_ms = record.timestamp_ms
-    if record.assignment.source is not MAIN:
+    if not record.assignment.source.is_entry:
         at_ms = instant_ms(record.header(wire.ARRIVED), at_ms)
     job_id = (record.header(wire.JOB_ID) or b"").decode("utf-8", "backslashreplace")
     return Arrival(at_ms, _offset_of(record), record.deduplication_id or "", job_id)
@@ -56,7 +55,7 @@ def _offset_of(record: Record) -> int:
 
 def is_accepted(record: Record) -> bool:
     """Whether a record is that of a job which was the holder of its identity when the record was written."""
-    return record.assignment.source is not MAIN and None not in (
+    return not record.assignment.source.is_entry and None not in (
         record.header(wire.ARRIVED),
         record.header(wire.REASON),
     )

@@ -34,6 +34,7 @@ from ..records.outcomes import (
     is_lasting,
 )
 from ..records.record import Record
+from ..records.source import Priority, Source
 from .arrival import Arrival, Identity, arrival_of, identity_of, instant_ms, is_accepted, time_headers, utc_of
 from .ends import UniqueEnd
 from .holder import Heir, Holder, Phase
@@ -56,7 +57,7 @@ class UniqueJobs:
         most_ended: so many ended holders of a type are kept; the oldest are forgotten beyond.
 
     Attributes:
-        passed: up to which arrival all jobs have had their turn.
+        passed: up to which arrival all jobs of the main topic have had their turn.
         replaced: the places of records that wait for a far time, and whose jobs have lost their identity.
     """
 
@@ -71,6 +72,7 @@ class UniqueJobs:
         self._ended: dict[str, deque[tuple[Identity, Holder]]] = {name: deque() for name in types}
         self._to_write: dict[Record, UniqueEnd] = {}
         self.passed = PassedTimes()
+        self._passed_beside: dict[Priority, PassedTimes] = {}
         self.replaced: deque[Place] = deque()
 
     def __len__(self) -> int:
@@ -83,6 +85,12 @@ class UniqueJobs:
         return None if rule is None or identity is None else (rule, identity, arrival_of(record))
 
     # ---- for the poll thread
+
+    def passed_of(self, source: Source) -> PassedTimes:
+        """Up to which arrival all jobs of a topic have had their turn, to which jobs are published."""
+        if isinstance(source, Priority):
+            return self._passed_beside.setdefault(source, PassedTimes())
+        return self.passed
 
     def note_arrival(self, record: Record) -> None:
         """Note a job that has been read and is not settled; those before it that it replaces end in its favour."""
@@ -328,13 +336,16 @@ class UniqueJobs:
                 if holder.phase is Phase.ENDED:
                     self._ended[job_type].append((identity, holder))
 
-    def forget_old(self, committable: int | None) -> None:
+    def forget_old(self, committable: int | None, beside: Mapping[Priority, int | None] | None = None) -> None:
         """Forget ended holders that no job still to come can be a duplicate of; called every second or so.
 
         Args:
             committable: below this offset of the main topic, all jobs have had their turn.
+            beside: the same of the topic of each priority.
         """
         passed_ms = self.passed.up_to(committable)
+        for priority, below in (beside or {}).items():
+            passed_ms = min(passed_ms, self.passed_of(priority).up_to(below))
         for name, ended in self._ended.items():
             within_ms = self._types[name].within_ms
             while ended and (len(ended) > self._most_ended or _is_over(ended[0][1], within_ms, passed_ms)):

@@ -115,6 +115,7 @@ def _print_queue(queue: CataloguedQueue) -> None:
     if queue.max_waiting is not None:
         meet = "refused" if queue.when_full == "refuse" else "made to wait"
         echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")
+    _print_priorities(queue.priorities)
     echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
         echo_line("  no job types")
@@ -124,6 +125,11 @@ def _print_queue(queue: CataloguedQueue) -> None:
     for job in queue.job_types:
         echo_line()
         _print_fields(job)
+
+
+def _print_priorities(weights: Mapping[str, int]) -> None:
+    if weights:
+        echo_line(f"  priorities {', '.join(f'{name} {weight}' for name, weight in weights.items())}")
 
 
 def _session(queue: CataloguedQueue) -> str:
@@ -149,10 +155,13 @@ def _row(job: CataloguedJobType) -> tuple[object, ...]:
 
 def _print_fields(job: CataloguedJobType) -> None:
     from ...topology.declaration.catalogue import NOT_DECLARED
+    from ...topology.declaration.priorities import NORMAL
 
     echo_line(f"{job.name}, {job.compatibility}, schema {job.schema_fingerprint}")
     if job.tenant != NOT_DECLARED:
         echo_line(f"  tenant {job.tenant}")
+    if job.priority != NORMAL:
+        echo_line(f"  priority {job.priority}")
     if job.unique:
         echo_line(f"  unique {job.unique}")
     _print_limits(job.limits)

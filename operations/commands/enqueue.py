@@ -36,6 +36,7 @@ def _parse_headers(_ctx: click.Context, _param: click.Parameter, given: tuple[st
 )
 @click.option("--key", help="Ordering key: jobs of one key run one at a time, in their order.")
 @click.option("--tenant", help="For whom the job is.")
+@click.option("--priority", metavar="NAME", help="One of the queue's priorities; the job type's own, unless given.")
 @click.option("--id", "job_id", help="Job id; made up when not given. The same id runs once.")
 @click.option("--idempotency-key", help="Jobs with an equal one run once, whatever their ids.")
 @click.option("--delay", type=Duration(), help="Start the job only when so long has passed: 90s, 2h, 10d.")
@@ -62,6 +63,7 @@ def enqueue(
     lines: bool,
     key: str | None,
     tenant: str | None,
+    priority: str | None,
     job_id: str | None,
     idempotency_key: str | None,
     delay: timedelta | None,
@@ -96,6 +98,7 @@ def enqueue(
     options = CallOptions(
         key=key,
         tenant=tenant,
+        priority=priority,
         job_id=job_id,
         idempotency_key=idempotency_key,
         delay=delay,

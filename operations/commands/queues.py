@@ -296,6 +296,7 @@ def holdup_data(report: HoldupReport) -> dict[str, object]:
 def _backlog_data(backlog: Backlog) -> dict[str, object]:
     return {
         "topic": backlog.topic,
+        "priority": backlog.priority,
         "tier_s": None if backlog.tier is None else backlog.tier.total_seconds(),
         "delay": backlog.delay_class,
         "exists": backlog.exists,

@@ -63,6 +63,9 @@ class OffsetBound(click.ParamType[tuple[int | None, int]]):
     "--to-offset", "to_offsets", multiple=True, type=OffsetBound(), metavar="[P/]O", help="End before this offset."
 )
 @click.option("--to-time", type=INSTANT, help="End before what was published then. Without an end: now.")
+@click.option(
+    "--priority", metavar="NAME", help="Of the jobs of this priority; normal ones, unless given. Also with --replay-id."
+)
 @job_filters
 @click.option("--include-replays", is_flag=True, help="Also jobs that an earlier replay has published.")
 @click.option("--drop-expiry", is_flag=True, help="Let jobs run although they have expired meanwhile.")
@@ -78,6 +81,7 @@ def replay(
     from_time: datetime | None,
     to_offsets: tuple[tuple[int | None, int], ...],
     to_time: datetime | None,
+    priority: str | None,
     include_replays: bool,
     drop_expiry: bool,
     replay_id: str | None,
@@ -90,12 +94,16 @@ def replay(
     published after the replay has begun is not part of it. A replay that was killed or stopped continues with
     --replay-id, which is printed when it begins, and publishes nothing twice.
     """
+    from ...topology.declaration.priorities import unknown_priority
     from ...topology.planning.access import require_rights
     from ...topology.planning.rights import Duty
     from ..replay.queue_replay import QueueReplay
 
     queue = app.pipeline.find_queue(queue_name)
-    queue_replay = QueueReplay(app.pipeline, app.cluster, queue)
+    unknown = unknown_priority(priority, queue.priorities, queue.name)
+    if unknown is not None:
+        raise click.UsageError(f"--priority {unknown}")
+    queue_replay = QueueReplay(app.pipeline, app.cluster, queue, priority)
     bounds = _bounds(from_offsets, from_time, to_offsets, to_time)
     selection = selection_of(filters)
     require_rights(Duty.REPLAY, app.pipeline, app.cluster, [queue])

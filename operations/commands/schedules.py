@@ -141,8 +141,8 @@ def add(app: AppContext, /, *, name: str, job_type: str, pairs: tuple[str, ...],
 def edit(app: AppContext, /, *, name: str, pairs: tuple[str, ...], **options: Any) -> None:
     """Change what is given of a schedule, and leave the rest.
 
-    With FIELD=VALUE, --data, --key, --tenant or --expires, all of the job is given anew. Schedules of the application
-    are changed in its code.
+    With FIELD=VALUE, --data, --key, --tenant, --priority or --expires, all of the job is given anew. Schedules of the
+    application are changed in its code.
 
     \b
     Example:

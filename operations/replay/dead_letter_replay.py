@@ -128,14 +128,14 @@ class Treatment(Protocol):
 
 
 class Replaying:
-    """Publish the job to its main topic; of a truncated dead letter the original, or nothing."""
+    """Publish the job to the topic of its priority; of a truncated dead letter the original, or nothing."""
 
     verdict = Verdict.REPLAYED
     action = Action.DEAD_REPLAY
 
     def __init__(self, queue: Queue, payloads: PayloadEditor, originals: Originals) -> None:
-        self._topic, self._payloads, self._originals = queue.topic, payloads, originals
-        self.target_topics: tuple[str, ...] = (queue.topic,)
+        self._queue, self._payloads, self._originals = queue, payloads, originals
+        self.target_topics: tuple[str, ...] = tuple(queue.entry_topics)
 
     def prepare(self, record: JobRecord) -> Prepared:
         """Check the payload, or correct it."""
@@ -159,7 +159,7 @@ class Replaying:
         whole = prepared.whole or record
         headers = republished_headers(whole, request.action_id, keep_expiry=request.keep_expiry)
         job = Outgoing(
-            topic=self._topic,
+            topic=self._queue.topic_of(wire.priority_of(whole.headers)),
             partition=record.ref.partition,
             key=whole.key,
             value=self._payloads.value_of(prepared),

@@ -98,10 +98,11 @@ class Counts:
 
 
 class QueueReplay:
-    """Re-publishes stretches of one queue's main topic into the same queue."""
+    """Re-publishes stretches of one queue's main topic, or of the topic of a priority, into the same topic."""
 
-    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue) -> None:
+    def __init__(self, pipeline: Pipeline, cluster: ClusterSettings, queue: Queue, priority: str | None = None) -> None:
         self._pipeline, self._cluster, self._queue = pipeline, cluster, queue
+        self._topic = queue.topic_of(priority)
 
     def stretch(
         self,
@@ -117,7 +118,7 @@ class QueueReplay:
             TopicAbsent: the queue has no topic yet.
             FiltersTooLong: the filters cannot be kept with the progress.
         """
-        with TopicReader(self._cluster, self._queue.topic) as reader:
+        with TopicReader(self._cluster, self._topic) as reader:
             whole = [span for span in reader.spans() if selection.may_hold(span.partition)]
             starts = _offsets(reader, bounds.starts, bounds.start, {span.partition: span.end for span in whole})
             ends = _offsets(reader, bounds.ends, bounds.end, {span.partition: span.end for span in whole})
@@ -142,7 +143,7 @@ class QueueReplay:
         return self._kept_stretch(replay_id, "read_uncommitted")  # does not wait for a killed one's transaction to end
 
     def _kept_stretch(self, replay_id: str, isolation: str) -> Stretch:
-        with TopicReader(self._cluster, self._queue.topic) as reader:
+        with TopicReader(self._cluster, self._topic) as reader:
             partitions = reader.partitions()
         consumer = self._group(replay_id, isolation)
         try:
@@ -151,7 +152,7 @@ class QueueReplay:
             consumer.close()
 
     def _left(self, consumer: Consumer, replay_id: str, partitions: Sequence[int]) -> Stretch:
-        asked = [TopicPartition(self._queue.topic, number) for number in partitions]
+        asked = [TopicPartition(self._topic, number) for number in partitions]
         kept = [
             part for part in consumer.committed(asked, timeout=REQUEST_TIMEOUT_S) if part.offset >= 0 and part.metadata
         ]
@@ -184,7 +185,7 @@ class QueueReplay:
     def count(self, stretch: Stretch, progress: ReadProgress | None = None) -> Counts:
         """Count what would be published; nothing is written."""
         tally, replays = Tally(), 0
-        with TopicReader(self._cluster, self._queue.topic) as reader:
+        with TopicReader(self._cluster, self._topic) as reader:
             for message in reader.read(stretch.spans, progress):
                 record = record_of(message)
                 if stretch.takes(record):
@@ -218,7 +219,7 @@ class QueueReplay:
         bookmark = Bookmark(
             group=self._group_name(stretch.replay_id),
             consumer=consumer,
-            topic=self._queue.topic,
+            topic=self._topic,
             notes={span.partition: stretch.note(span) for span in stretch.spans},
         )
         transactional_id = f"{self._queue.topic}.replay.{stretch.replay_id}"
@@ -248,7 +249,7 @@ class QueueReplay:
             "offsets": {str(s.partition): [s.start, s.end] for s in stretch.spans},
         }
         trail.begin(counts=counts.tally.by_job_type(), filters=filters)
-        with TopicReader(self._cluster, self._queue.topic) as reader:
+        with TopicReader(self._cluster, self._topic) as reader:
             units = (self._unit(record, stretch) for record in self._taken(reader, stretch))
             published = publish_paced(publisher, units, pace, on_progress)
         if not published.is_stopped:
@@ -258,7 +259,7 @@ class QueueReplay:
 
     def _unit(self, record: JobRecord, stretch: Stretch) -> Unit:
         job = Outgoing(
-            topic=self._queue.topic,
+            topic=self._topic,
             partition=record.ref.partition,
             key=record.key,
             value=record.value,

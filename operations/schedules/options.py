@@ -57,6 +57,7 @@ _WHAT: Final = (
     click.option("--data", metavar="JSON", help="The payload as JSON, instead of FIELD=VALUE pairs."),
     click.option("--key", help="Ordering key of each job."),
     click.option("--tenant", help="For whom each job is."),
+    click.option("--priority", metavar="NAME", help="One of the queue's priorities; the job type's own, unless given."),
     click.option("--expires", type=Duration(), help="Drop a job that has not started so long after it was enqueued."),
 )
 _OPTIONS: Final = ("start", "end", "jitter", "missed", "missed_limit", "grace", "overlap", "owner", "description")
@@ -116,10 +117,17 @@ def call_of(job_type: AnyJobType, pairs: tuple[str, ...], options: dict[str, Any
     if data is not None and pairs:
         raise click.UsageError("--data and FIELD=VALUE exclude each other: give one of them")
     payload = payload_from_pairs(job_type.contract, pairs) if data is None else parse_json(data, "--data")
-    carried = CallOptions(key=options.get("key"), tenant=options.get("tenant"), expires=options.get("expires"))
+    carried = CallOptions(
+        key=options.get("key"),
+        tenant=options.get("tenant"),
+        priority=options.get("priority"),
+        expires=options.get("expires"),
+    )
     return call_from_json(job_type, payload, carried)
 
 
 def gives_call(pairs: tuple[str, ...], options: dict[str, Any]) -> bool:
     """Whether anything about the job is given."""
-    return bool(pairs) or any(options.get(name) is not None for name in ("data", "key", "tenant", "expires"))
+    return bool(pairs) or any(
+        options.get(name) is not None for name in ("data", "key", "tenant", "priority", "expires")
+    )

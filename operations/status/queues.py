@@ -15,7 +15,7 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from ...consumers.records.source import CARRIED, Carried, Delay, Source, Tier, sources_of
+from ...consumers.records.source import CARRIED, Carried, Delay, Priority, Source, Tier, sources_of
 from ...schemas.control_records import ControlOrder
 from ...topology import ClusterSettings, Queue, format_duration
 from ...topology.declaration.delays import DelayClass
@@ -51,7 +51,7 @@ class Backlog:
         waiting: records that are not finished.
         oldest: when the oldest of them was written to the topic, or on the carried topic, when it was enqueued; None
             when nothing waits or it could not be read.
-        due: when the first of those that wait is due; None as above, and for the main topic.
+        due: when the first of those that wait is due; None as above, and where jobs wait for no time.
     """
 
     topic: str
@@ -72,6 +72,11 @@ class Backlog:
         return self.source.delay_class if isinstance(self.source, Delay) else None
 
     @property
+    def priority(self) -> str | None:
+        """The priority whose topic it is; None for any topic that is no priority's alone."""
+        return self.source.name if isinstance(self.source, Priority) else None
+
+    @property
     def title(self) -> str:
         """The topic's part in its queue, for people."""
         match self.source:
@@ -79,6 +84,8 @@ class Backlog:
                 return f"retry {format_duration(delay)}"
             case Delay(delay_class):
                 return f"delay {delay_class.value}"
+            case Priority(name):
+                return f"priority {name}"
             case Carried():
                 return "carried"
             case _:
@@ -98,7 +105,7 @@ class QueueStatus:
     """One queue at one moment.
 
     Attributes:
-        backlogs: the main topic, then the tiers by delay, then the delays, then what was carried forward.
+        backlogs: the main topic, those of priorities, the tiers by delay, the delays, and what was carried forward.
         dead: open dead letters; None where they were not counted.
         dead_at_most: the offsets of the dead-letter topic: dead letters, dispositions and markers of transactions.
         pace: None when only one reading was taken.
@@ -125,13 +132,13 @@ class QueueStatus:
 
     @property
     def waiting(self) -> int:
-        """Jobs on the main topic, in tiers and in delays, and those that were carried forward."""
+        """Jobs on all topics: as published, in tiers and in delays, and those that were carried forward."""
         return sum(backlog.waiting for backlog in self.backlogs)
 
     @property
     def lag(self) -> int:
-        """Jobs on the main topic."""
-        return self.backlogs[0].waiting
+        """Jobs on the main topic, and on those of priorities."""
+        return sum(backlog.waiting for backlog in self.backlogs if backlog.source.is_entry)
 
     @property
     def oldest(self) -> datetime | None:
@@ -335,7 +342,7 @@ def due_of(record: JobRecord) -> datetime | None:
 
 def _pace(queue: Queue, before: OffsetReading, after: OffsetReading) -> Pace:
     elapsed_s = max(after.taken_s - before.taken_s, 1e-3)
-    main = [part for part in partitions_of([queue.topic], after.counts) if part in before.ends]
+    main = [part for part in partitions_of(queue.entry_topics, after.counts) if part in before.ends]
     jobs = [part for part in partitions_of(queue.job_topics, after.counts) if part in before.ends]
     return Pace(
         enqueued_per_s=sum(after.ends[part] - before.ends[part] for part in main) / elapsed_s,
@@ -361,7 +368,7 @@ def _obstacles(
 
 def _aging(queue: Queue, reading: OffsetReading, heads: Heads, group: ConsumerGroup) -> Iterable[str]:
     """Say that retention comes near: without workers after half of it, since only they carry records forward."""
-    parts = partitions_of([queue.topic, queue.carried_topic], reading.counts)
+    parts = partitions_of([*queue.entry_topics, queue.carried_topic], reading.counts)
     oldest = min((head.at for part in parts if (head := heads.get(part)) is not None), default=None)
     age = timedelta(0) if oldest is None else datetime.now(UTC) - oldest
     if age > queue.retention * (NEAR_AT_WORK if group.members else NEAR_ALONE):

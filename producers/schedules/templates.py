@@ -65,11 +65,16 @@ def job_of(
     if schedule.expires_ms is not None:
         expires_at = now + timedelta(milliseconds=schedule.expires_ms)
         headers.append((wire.EXPIRES, wire.format_instant(expires_at)))
-    tenant = dict(schedule.headers).get(wire.TENANT)
+    own = dict(schedule.headers)
+    tenant = own.get(wire.TENANT)
     key = _key_of(schedule, schedule.key)
     by = tenant if tenant is not None and queue.route_by == "tenant" else key or job_id.encode()
     return TransactionRecord(
-        topic=queue.topic, key=key, value=schedule.value, headers=headers, partition=partition_of(by, partitions)
+        topic=queue.topic_of(wire.priority_of(own)),
+        key=key,
+        value=schedule.value,
+        headers=headers,
+        partition=partition_of(by, partitions),
     )
 
 

@@ -67,6 +67,14 @@ SHAPES = {
     "strict ordering, records that are soon too old": Shape(
         is_short_lived=True, is_gated=True, ordering="strict", large_every=4
     ),
+    "priorities": Shape(has_priorities=True, is_watched=True),
+    "priorities, gates that close and open, jobs that kill processes": Shape(
+        has_priorities=True, is_gated=True, deadly_every=6, newer_every=5
+    ),
+    "priorities, records that are soon too old, offsets that go back": Shape(
+        has_priorities=True, is_short_lived=True, is_gated=True, goes_back=True
+    ),
+    "priorities, orders of control, no ordering": Shape(has_priorities=True, is_ordered=True, ordering="none"),
     "orders of control": Shape(is_ordered=True, is_watched=True),
     "strict ordering, orders of control, jobs that kill processes": Shape(
         ordering="strict", is_ordered=True, deadly_every=6

@@ -76,6 +76,7 @@ FOLDERS = {
             "unique",
             "backlog",
             "ordering",
+            "priorities",
             "gates",
             "limits",
             "breakers",

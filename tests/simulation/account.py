@@ -27,6 +27,7 @@ from stoker.consumers.records.source import MAIN, sources_of
 from stoker.consumers.settling.writes import utc
 from stoker.schemas import decode_own, is_own
 from stoker.topology import Queue
+from stoker.topology.declaration.priorities import NORMAL
 from stoker.topology.wire.commit_metadata import CommitMetadata
 from stoker.topology.wire.headers import DUE, JOB_ID, REASON, parse_instant
 from stoker.topology.wire.ledger_names import MOVED
@@ -66,7 +67,7 @@ class Account:
         self._is_followed = is_followed
         self._queue = queue
         self._sources = sources_of(queue)
-        self._keys: defaultdict[bytes, list[Job]] = defaultdict(list)
+        self._keys: defaultdict[tuple[bytes, str], list[Job]] = defaultdict(list)
         self._remembered: dict[SimProcess, dict[str, float]] = defaultdict(dict)
         self.jobs: dict[str, Job] = {}
         self.written: defaultdict[Place, dict[int, Written]] = defaultdict(dict)
@@ -130,12 +131,13 @@ class Account:
         if self.uniqueness is not None:
             self.uniqueness.note_enqueued(job)
 
-    def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool) -> None:
+    def add_job(self, job_id: str, key: bytes | None, *, is_delayed: bool, priority: str = NORMAL) -> None:
         """Expect a job, before its record is written."""
-        order = None if key is None or is_delayed or self._queue.ordering == "none" else len(self._keys[key])
-        self.jobs[job_id] = Job(job_id, key, order)
-        if key is not None and order is not None:
-            self._keys[key].append(self.jobs[job_id])
+        is_free = key is None or is_delayed or self._queue.ordering == "none"
+        of_lane = self._keys[key or b"", priority]
+        self.jobs[job_id] = Job(job_id, key, None if is_free else len(of_lane), priority)
+        if not is_free:
+            of_lane.append(self.jobs[job_id])
 
     # ---- commits: nothing is said to be complete whose outcome is not durable
 
@@ -278,7 +280,7 @@ class Account:
     def _check_order(self, job: Job) -> None:
         if job.key is None or job.order is None or job.runs:
             return
-        for earlier in self._keys[job.key][: job.order]:
+        for earlier in self._keys[job.key, job.priority][: job.order]:
             if self._queue.ordering == "strict":
                 assert earlier.is_over, f"{job.job_id} begins before {earlier.job_id} has ended"
             else:

@@ -9,6 +9,7 @@ from simulation.processes import SimProcess
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import Dead, Outcome
 from stoker.consumers.records.record import Record
+from stoker.topology.declaration.priorities import NORMAL
 
 
 @dataclass(eq=False)
@@ -26,7 +27,8 @@ class Job:
     """One acknowledged job.
 
     Attributes:
-        order: its place among the jobs of its key; None where it has none, for it has no key or was delayed.
+        priority: the priority under which it was published.
+        order: its place among the jobs of its key and priority; None where it has no key or was delayed.
         failed: the attempts that have failed.
         ends: how it ended, each time that it did: more than once only where something explains that.
         is_dead_letter: whether a dead letter of it is on its topic.
@@ -37,6 +39,7 @@ class Job:
     job_id: str
     key: bytes | None
     order: int | None
+    priority: str = NORMAL
     records: list[Written] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     failed: set[int] = field(default_factory=set)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, MutableSequ
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -45,13 +46,13 @@ from stoker.consumers.polling.intake import Completion, Intake
 from stoker.consumers.polling.rebalance import Rebalance
 from stoker.consumers.polling.runner_kinds import RunnerParts
 from stoker.consumers.polling.settled import SettledBatches
-from stoker.consumers.polling.tier_reader import TierReader
+from stoker.consumers.polling.tier_reader import PriorityReaders, TierReader
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.cancels import Cancels
 from stoker.consumers.records.outcomes import DONE, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders, Reschedules
-from stoker.consumers.records.source import Reader
+from stoker.consumers.records.source import Priority, Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
@@ -230,7 +231,9 @@ class SimProcess:
         self.tier_client = SimConsumer(self.brokers, self)
         self.consumer = cast(Consumer, self.group_client)
         self.rereader = Rereader(cast(Consumer, SimSweepConsumer(self.brokers, self, self.sweeps_promptly)))
-        self.tiers = TierReader(cast(Consumer, self.tier_client))
+        self.priority_clients = {Priority(name): SimConsumer(self.brokers, self) for name in queue.priority_topics}
+        readers = {name: TierReader(cast(Consumer, client)) for name, client in self.priority_clients.items()}
+        self.tiers = TierReader(cast(Consumer, self.tier_client), PriorityReaders(readers))
         self.carrier = Carrier(
             queue,
             self.assignments,
@@ -359,13 +362,19 @@ class SimProcess:
     def fetch_delayed(self, limit: int) -> None:
         """Take records of the tiers."""
         self.intake.take(self.tiers.fetch(limit))
+        self.intake.take(self.tiers.priorities.fetch(inf, lambda _priority: limit))
 
     def begin_again(self, place: tuple[str, int], choice: int) -> None:
         """Read a partition that is at work once more, all of it or a part."""
         assignment = self.assignments.find(*place)
         if assignment is not None and assignment.is_running and not assignment.progress.is_passing:
-            reader = self.group_client if assignment.source.reader is Reader.GROUP else self.tier_client
-            reader.begin_again(place, choice)
+            self._client_of(assignment).begin_again(place, choice)
+
+    def _client_of(self, assignment: Assignment) -> SimConsumer:
+        reader = assignment.source.reader
+        if isinstance(reader, Priority):
+            return self.priority_clients[reader]
+        return self.group_client if reader is Reader.GROUP else self.tier_client
 
     def take_due(self) -> None:
         """Take held records that are due."""
@@ -427,8 +436,17 @@ class SimProcess:
 
     @property
     def startable(self) -> list[Record]:
-        """What may begin, what is taken first."""
-        return [record for held in self._startable for record in held]
+        """What may begin, what is taken first: of keys of which nothing is in hand."""
+        found = [record for held in self._startable for record in held]
+        if self.dispatch.ready is None:
+            return found
+        turns = self.dispatch.ready.turns
+        return [record for record in found if turns.holder_of(record) in (None, record)]
+
+    @property
+    def in_runners(self) -> int:
+        """How many records are ready, those included whose keys are in hand."""
+        return sum(map(len, self._startable))
 
     @property
     def _startable(self) -> tuple[MutableSequence[Record], ...]:
@@ -436,12 +454,19 @@ class SimProcess:
 
     def take(self, record: Record) -> None:
         """A runner takes a ready record."""
-        self.ready.records.remove(record)
-        self.taken.append(record)
+        if self._has_turn(record):
+            self.ready.records.remove(record)
+            self.taken.append(record)
+
+    def _has_turn(self, record: Record) -> bool:
+        """Whether a runner may take a record: with priorities, once nothing else of its key is in hand."""
+        turns = None if self.dispatch.ready is None or record in self.taken else self.dispatch.ready.turns
+        return turns is None or (turns.holder_of(record) in (None, record) and turns.take(record))
 
     def start(self, record: Record) -> DecodedJob | Outcome | None:
         """Begin with a ready record: it runs, or has an outcome without; or it waits for its schema."""
         held = next(held for held in self._startable if record in held)
+        assert self._has_turn(record)
         held.remove(record)
         is_in_child = held is self.isolated.ready_records.records
         run = self._run_in_child if is_in_child else self._run_here

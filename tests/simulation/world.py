@@ -32,6 +32,7 @@ from stoker.consumers.steps.steps import DecodedJob
 from stoker.schemas import Contract
 from stoker.schemas.control_records import RecordPlace
 from stoker.topology import Queue, RetryPolicy
+from stoker.topology.declaration.priorities import NORMAL
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.headers import HeaderList
@@ -42,6 +43,7 @@ Ending = Literal["done", "fail", "permanent", "discard", "snooze", "ask"]
 TIERS = (timedelta(seconds=1), timedelta(seconds=10))
 SHORT_RETENTION = timedelta(seconds=12)
 PARTITIONS = 2
+PRIORITIES = {"high": 8, "normal": 3, "low": 1}
 KEYS: Sequence[tuple[bytes | None, int]] = ((b"a", 0), (b"b", 0), (b"c", 1), (None, 0))
 
 
@@ -77,6 +79,7 @@ class Shape:
         is_gated: whether each process has a gate that closes and opens by chance.
         is_limited: whether the queue limits how often jobs of a key begin.
         is_ordered: whether operators give orders.
+        has_priorities: whether jobs have one of three priorities.
         unique: how the jobs of a key are unique, each second of them under another identity; a name of `MODES`.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
             find out.
@@ -96,6 +99,7 @@ class Shape:
     is_ordered: bool = False
     is_watched: bool = False
     is_short_lived: bool = False
+    has_priorities: bool = False
     unique: str | None = None
 
 
@@ -113,8 +117,9 @@ NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    (ordering, is_forgetful, is_short_lived, unique, is_limited): declare(
+    (ordering, is_forgetful, is_short_lived, unique, is_limited, has_priorities): declare(
         work,
+        priorities=PRIORITIES if has_priorities else {},
         ordering=ordering,
         partitions=PARTITIONS,
         tiers=TIERS,
@@ -128,11 +133,13 @@ _DECLARED = {
     for is_short_lived in (False, True)
     for unique in (None, *MODES)
     for is_limited in (False, True)
+    for has_priorities in (False, True)
+    if not (has_priorities and (ordering == "strict" or unique))
 }
 for _shape, _delivery in _DECLARED.items():
     if _shape[3] is not None:
         _delivery.queue.unique["work"] = MODES[_shape[3]]
-VALUE = _DECLARED["key", False, False, None, False].payload()
+VALUE = _DECLARED["key", False, False, None, False, False].payload()
 TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
@@ -145,8 +152,8 @@ class World:
 
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
-        named = shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique, shape.is_limited
-        declared = _DECLARED[named]
+        named = shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique
+        declared = _DECLARED[*named, shape.is_limited, shape.has_priorities]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
         self.shape = shape
@@ -197,8 +204,11 @@ class World:
         if large := self._is_nth(self.shape.large_every):
             headers.append(("x-large", b"x" * (TIER_BYTES if large % 2 else DEAD_LETTER_BYTES)))
         value = NEWER_VALUE if self._is_nth(self.shape.newer_every) else VALUE
-        self.account.add_job(job_id, key, is_delayed=due_in_s is not None)
-        self.brokers.append(self.queue.topic, partition, key, value, headers)
+        priority = list(PRIORITIES)[choice // len(KEYS) % len(PRIORITIES)] if self.shape.has_priorities else NORMAL
+        if priority != NORMAL:
+            headers.append((wire.PRIORITY, priority.encode()))
+        self.account.add_job(job_id, key, is_delayed=due_in_s is not None, priority=priority)
+        self.brokers.append(self.queue.topic_of(priority), partition, key, value, headers)
 
     def _is_nth(self, every: int) -> int:
         """The how manieth of these jobs the next one is; 0 where it is none."""

@@ -42,6 +42,7 @@ class CataloguedJobType:
     is_async: bool
     key: str
     tenant: str
+    priority: str
     unique: str
     limits: dict[str, str]
     cost: str
@@ -83,6 +84,7 @@ class CataloguedQueue:
     group: str
     ordering: str
     route_by: str
+    priorities: dict[str, int]
     partitions: int
     replication: int | None
     retention_s: float
@@ -162,6 +164,7 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         group=queue.group,
         ordering=queue.ordering,
         route_by=queue.route_by,
+        priorities=dict(queue.priorities),
         partitions=queue.partitions,
         replication=queue.replication,
         retention_s=queue.retention.total_seconds(),
@@ -198,6 +201,7 @@ def _job_type(job: AnyJobType) -> CataloguedJobType:
         is_async=job.is_async,
         key=_label(job.key),
         tenant=_label(job.tenant),
+        priority=job.priority,
         unique=_in_words(job.unique),
         limits=_limits(job.name, job.limits),
         cost=_label(job.cost) if callable(job.cost) else str(job.cost),

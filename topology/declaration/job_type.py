@@ -19,6 +19,7 @@ from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
 from .limits import Cost, Limit, by_faults, cost_faults, limit_faults
+from .priorities import NORMAL, unknown_priority
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
 from .unique import Unique, UniqueIdentity
@@ -36,6 +37,7 @@ class CallOptions:
         tenant: for whom the job is; None takes what the job type makes of the arguments.
         job_id: the job's id; None makes a new UUIDv7. The same id completed twice within the ledger's window runs once.
         idempotency_key: like the id for the ledger, but not the identity of the job; equal keys run once.
+        priority: one of the queue's `priorities`; None takes the job type's.
         delay: the job must not start before this time is over, counted from the enqueueing.
         at: the job must not start before this instant; one that is past already changes nothing.
         expires: the job is dropped, and noted as expired, when it could not start until then.
@@ -47,6 +49,7 @@ class CallOptions:
     tenant: str | None = None
     job_id: str | None = None
     idempotency_key: str | None = None
+    priority: str | None = None
     delay: timedelta | None = None
     at: datetime | None = None
     expires: datetime | timedelta | None = None
@@ -135,6 +138,7 @@ class JobType(Generic[P, R]):
         cost: what each job counts for in rates: a number, or a function of those of its arguments that it names.
         breaker: holds its jobs after failures of its jobs, and lets one probe now and then; see `Breaker`.
         needs: the dependencies of its jobs: while the breaker of one is open, they wait.
+        own_priority: the priority of its calls that name none: one of the queue's `priorities`; None means normal.
         retry, timeout, max_payload_bytes, dead_guard: None takes the queue's.
         isolation: "process" runs each of its jobs in a child process, whose `timeout` is kept by a kill, whatever the
             job is doing; its handler must be importable by module and name. None runs them in the worker's own.
@@ -156,6 +160,7 @@ class JobType(Generic[P, R]):
     cost: Cost = 1
     breaker: Breaker | None = None
     needs: tuple[str, ...] = ()
+    own_priority: str | None = None
     own_retry: RetryPolicy | None = None
     own_timeout: timedelta | None = None
     own_max_payload_bytes: int | None = None
@@ -181,6 +186,8 @@ class JobType(Generic[P, R]):
         faults += self.unique.faults(self.contract, self.queue) if self.unique is not None else []
         faults += limit_faults(self.name, self.limits, self.queue) + cost_faults(self.cost, self.contract)
         faults += by_faults((*self.queue.limits, *self.limits), self.contract)
+        unknown = unknown_priority(self.own_priority, self.queue.priorities, self.queue.name)
+        faults += [] if unknown is None else [f"priority {unknown}"]
         faults += isolation_faults(self.handler, self.isolation, self.memory_limit_bytes)
         faults += self._breaker_faults()
         if faults:
@@ -216,6 +223,11 @@ class JobType(Generic[P, R]):
     def unique_identity(self) -> UniqueIdentity | None:
         """The maker of the identities of its calls."""
         return None if self.unique is None else UniqueIdentity(self.name, self.unique, self.contract)
+
+    @cached_property
+    def priority(self) -> str:
+        """The priority of its calls that name none."""
+        return self.own_priority or NORMAL
 
     @cached_property
     def retry(self) -> RetryPolicy:
@@ -264,6 +276,7 @@ class JobType(Generic[P, R]):
         tenant: str | None = None,
         job_id: str | None = None,
         idempotency_key: str | None = None,
+        priority: str | None = None,
         delay: timedelta | None = None,
         at: datetime | None = None,
         expires: datetime | timedelta | None = None,
@@ -276,6 +289,7 @@ class JobType(Generic[P, R]):
             tenant=tenant,
             job_id=job_id,
             idempotency_key=idempotency_key,
+            priority=priority,
             delay=delay,
             at=at,
             expires=expires,

@@ -48,6 +48,7 @@ class QueueShape(TypedDict, total=False):
     max_waiting: int | None
     when_full: WhenFull
     dead_guard: DeadGuard | None
+    priorities: Mapping[str, int]
     owner: str
     description: str
 
@@ -162,6 +163,7 @@ class Pipeline:
         breaker: Breaker | None = None,
         needs: Sequence[str] = (),
         dead_guard: DeadGuard | None = None,
+        priority: str | None = None,
         retry: RetryPolicy | None = None,
         timeout: timedelta | None = None,
         heartbeat: timedelta | None = None,
@@ -188,6 +190,7 @@ class Pipeline:
             breaker: holds its jobs after failures of its jobs, and lets one probe now and then.
             needs: names of dependencies, such as `["stripe"]`: its jobs wait while the breaker of one is open.
             dead_guard: how many of its dead letters pause it; None takes the queue's.
+            priority: one of the queue's `priorities`, of all of its jobs whose call names no other.
             schema: an Avro schema, or the path of an `.avsc` file, instead of one derived from the annotations.
 
         Raises:
@@ -210,6 +213,7 @@ class Pipeline:
                 breaker=breaker,
                 needs=tuple(needs),
                 own_dead_guard=dead_guard,
+                own_priority=priority,
                 own_retry=retry,
                 own_timeout=timeout,
                 heartbeat=heartbeat,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -12,6 +12,7 @@ from .admission import WhenFull, admission_faults
 from .breakers import DeadGuard
 from .delays import DelayClass
 from .limits import limit_faults
+from .priorities import NORMAL, priority_faults
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class Queue:
             always admitted.
         dead_guard: how many dead letters of one of its job types pause that type, unless it declares its own.
         owner, description: for the catalogue.
+        priorities: {priority: weight}, the most urgent first, with "normal" among them, that of jobs which name none.
+            Where jobs of several priorities are ready, runners start them in proportion to the weights, so none
+            starves. Each has a topic of its own; normal jobs are on the main topic. The order per key holds within a
+            priority.
         unique: {name of a job type: how its jobs are unique}; `Pipeline.job` fills it.
     """
 
@@ -103,6 +108,7 @@ class Queue:
     dead_guard: DeadGuard | None = None
     owner: str = ""
     description: str = ""
+    priorities: Mapping[str, int] = field(default_factory=dict, hash=False)
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -148,7 +154,22 @@ class Queue:
     @property
     def admission_topics(self) -> list[str]:
         """The topics whose unfinished jobs count for `max_waiting`."""
-        return [self.topic, *self.retry_topics.values(), self.carried_topic]
+        return [*self.entry_topics, *self.retry_topics.values(), self.carried_topic]
+
+    @property
+    def priority_topics(self) -> dict[str, str]:
+        """{priority: topic}, the most urgent first, of all but the normal one."""
+        others = (priority for priority in self.priorities if priority != NORMAL)
+        return {priority: names.priority_topic(self.namespace, self.name, priority) for priority in others}
+
+    @property
+    def entry_topics(self) -> list[str]:
+        """The topics that producers publish its jobs to, the main topic first."""
+        return [self.topic, *self.priority_topics.values()]
+
+    def topic_of(self, priority: str | None) -> str:
+        """The topic that jobs of a priority are published to: the main one, unless the queue declares the priority."""
+        return self.topic if priority is None else self.priority_topics.get(priority, self.topic)
 
     @property
     def waiting_topics(self) -> list[str]:
@@ -158,13 +179,14 @@ class Queue:
     @property
     def job_topics(self) -> list[str]:
         """The topics whose records are jobs to run, the main topic first."""
-        return [self.topic, *self.waiting_topics]
+        return [*self.entry_topics, *self.waiting_topics]
 
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
         found += admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
+        found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
 
     def _shape_faults(self) -> list[str]:

@@ -42,6 +42,7 @@ class Role(StrEnum):
     """The purpose of a topic."""
 
     MAIN = "main"
+    PRIORITY = "priority"
     RETRY = "retry"
     DELAY = "delay"
     CARRIED = "carried"
@@ -56,7 +57,7 @@ class Role(StrEnum):
     SCHEDULES = "schedules"
 
 
-HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
+HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.PRIORITY, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def queue_topics(pipeline: Pipeline, queue: Queue) -> list[TopicSpec]:
     waiting = _job_configs(queue, queue.retention, later_bytes)
     dead = _job_configs(queue, queue.dead_retention, later_bytes)
     shapes = [(queue.topic, Role.MAIN, _job_configs(queue, queue.retention, main_bytes) | _route_mark(queue))]
+    shapes += [(topic, Role.PRIORITY, waiting) for topic in queue.priority_topics.values()]
     shapes += [(topic, Role.RETRY, waiting) for topic in queue.retry_topics.values()]
     shapes += [(topic, Role.DELAY, waiting) for topic in queue.delay_topics.values()]
     shapes += [(queue.carried_topic, Role.CARRIED, waiting)]

@@ -90,6 +90,7 @@ def _missing(spec: TopicSpec) -> Finding:
 
 _PURPOSES: Final = {
     Role.MAIN: "main topic",
+    Role.PRIORITY: "jobs of a priority",
     Role.RETRY: "retry tier",
     Role.DELAY: "delayed jobs",
     Role.CARRIED: "waiting jobs, carried forward before they are too old",

@@ -249,8 +249,16 @@ def rights_for(
 
 
 def _of_queues(rights: Iterable[Right], pipeline: Pipeline, queues: Iterable[Queue]) -> list[Right]:
-    names = [queue.name for queue in queues]
-    return [right.of(pipeline.namespace, name) for right in rights for name in names]
+    chosen = list(queues)
+    return [found for right in rights for queue in chosen for found in _of_queue(right, pipeline, queue)]
+
+
+def _of_queue(right: Right, pipeline: Pipeline, queue: Queue) -> list[Right]:
+    """A right for one queue; what is needed on its main topic is needed on those of its priorities as well."""
+    found = right.of(pipeline.namespace, queue.name)
+    if right.resource is not Resource.TOPIC or right.name != _MAIN:
+        return [found]
+    return [replace(found, name=topic) for topic in queue.entry_topics]
 
 
 def _may_order(pipeline: Pipeline, queue: Queue) -> bool:

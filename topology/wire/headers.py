@@ -9,7 +9,7 @@ text. Unknown headers travel along untouched.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -37,6 +37,8 @@ EXPIRES: Final = "stoker-expires"
 IDEMPOTENCY_KEY: Final = "stoker-idempotency-key"
 TENANT: Final = "stoker-tenant"
 """For whom the job is; absent where the job is for nobody in particular."""
+PRIORITY: Final = "stoker-priority"
+"""The job's priority; absent where it is the normal one."""
 UNIQUE: Final = "stoker-unique"
 """The identity of a job whose type is unique: the job type and what makes it unique."""
 COST: Final = "stoker-cost"
@@ -139,6 +141,12 @@ def _as_bytes(value: bytes | str | None) -> bytes:
     if value is None:
         return b""
     return value.encode() if isinstance(value, str) else value
+
+
+def priority_of(headers: Mapping[str, bytes]) -> str | None:
+    """The priority that a record names; None where it names none, or one that no queue can declare."""
+    value = headers.get(PRIORITY)
+    return value.decode() if value and value.isascii() else None
 
 
 def replace_headers(

@@ -1,7 +1,7 @@
 """The names of topics and groups, built and read in this one place.
 
 `<namespace>.<queue>` is the main topic and the consumer group; `.retry.<delay>`, `.delay.<class>`, `.carried`,
-`.dead`, `.ledger` and `.progress` follow it.
+`.dead`, `.ledger`, `.progress` and the priorities, such as `.high`, follow it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ WORKERS_SUFFIX: Final = ".workers"
 AUDIT_SUFFIX: Final = ".audit"
 SCHEDULES_SUFFIX: Final = ".schedules"
 
+RESERVED_PRIORITY_NAMES: Final = frozenset(
+    {"retry", "delay", "carried", "dead", "ledger", "progress", "results", "limits", "shares", "schedules", "replay"}
+)
+"""Words that follow a queue's name on other topics of its own."""
 RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules"})
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
@@ -51,8 +55,18 @@ def main_topic(namespace: str, queue: str) -> str:
     return f"{namespace}.{queue}"
 
 
+def priority_topic(namespace: str, queue: str, priority: str) -> str:
+    """Name the topic that producers publish a queue's jobs of one priority to; normal ones go to the main topic."""
+    return f"{namespace}.{queue}.{priority}"
+
+
+def is_priority_name(name: str) -> bool:
+    """Whether a priority may have this name: it becomes a part of a topic's name."""
+    return bool(_NAME.fullmatch(name)) and len(name) <= 40 and name not in RESERVED_PRIORITY_NAMES
+
+
 def queue_scope(topic: str) -> str:
-    """Name the queue of a main, retry, delay or carried topic, as `<namespace>.<queue>`; neither part holds a dot.
+    """Name the queue of any of its topics, as `<namespace>.<queue>`; neither part holds a dot.
 
     >>> queue_scope("shop.mails.retry.5s")
     'shop.mails'

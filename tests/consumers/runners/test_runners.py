@@ -366,7 +366,7 @@ def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
     runs = Runs()
     with loop(1, runs) as runners:
         wait_until(lambda: runners.loops[0]._idle, what="the task to go idle")
-        runners._ready.append(plain_record(0))  # `make_ready` without its wake
+        runners._ready.extend([plain_record(0)])  # `make_ready` without its wake
         runners.check(time.monotonic())
         runs.wait_ended(1)
 

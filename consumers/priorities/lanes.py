@@ -1,0 +1,33 @@
+"""`PriorityLanes`: lanes of a queue that declares priorities. A key has one at each, and one turn among them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..ordering.key_lanes import KeyLanes
+from ..ordering.lanes import MakeReady
+from ..ordering.parking import ParkingLimits
+from ..records.record import Record
+from .turns import Turns
+
+
+class PriorityLanes(KeyLanes):
+    """As `KeyLanes`; where a record ends, those that were held back for its key are ready again."""
+
+    def __init__(self, make_ready: MakeReady, limits: ParkingLimits, turns: Turns) -> None:
+        super().__init__(make_ready, limits)
+        self._turns = turns
+
+    def release_all(self, records: Iterable[Record]) -> None:
+        """End the turns of these as well."""
+        ended = list(records)
+        freed = self._turns.end(ended)
+        super().release_all(ended)
+        if freed:
+            self._make_ready(freed)
+
+    def wait_at_gates(self, record: Record) -> None:
+        """Let others of the key go on while a record waits at the gates that a runner had taken."""
+        freed = self._turns.give_back(record)
+        if freed:
+            self._make_ready(freed)

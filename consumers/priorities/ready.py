@@ -1,0 +1,140 @@
+"""`PriorityReady`: the ready records of one kind of runners, taken by the weights of their priorities.
+
+Each time a runner takes a record, every priority that has any is credited its weight, and the one with the most credit
+gives its first record, and pays for it what all were credited. So among priorities that always have work, the starts
+are as the weights, evenly mixed; and the first record of one that had none comes next or nearly so.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterable
+from threading import Lock
+from typing import Final
+
+from ..records.assignment import Assignment
+from ..records.priorities import Priorities
+from ..records.record import Record, take_out
+from .turns import Turns
+
+HANDFUL: Final = 16
+"""So many short jobs at the most stand before an urgent one in a runner that has taken them."""
+
+
+class _Class:
+    """The ready records of one priority, and its credit."""
+
+    __slots__ = ("credit", "records", "weight")
+
+    def __init__(self, weight: int) -> None:
+        self.weight = weight
+        self.credit = 0
+        self.records = deque[Record]()
+
+
+class PriorityReady:
+    """Looks like the deque that runners have elsewhere; safe to call from all threads."""
+
+    handful = HANDFUL
+
+    def __init__(self, priorities: Priorities, turns: Turns) -> None:
+        self._turns = turns
+        self._lock = Lock()
+        self._classes = {name: _Class(weight) for name, weight in priorities.weights.items()}
+        self._in_turn: set[Record] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def count_of(self, priority: str) -> int:
+        """How many of a priority are ready."""
+        return len(self._classes[priority].records)
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Add records that have become ready, each behind others of its priority; those that were held back ahead."""
+        with self._lock:
+            for record in records:
+                ready = self._classes[record.priority].records
+                (ready.appendleft if self._turns.was_held(record) else ready.append)(record)
+                self._count += 1
+
+    def extendleft(self, records: Iterable[Record]) -> None:
+        """Put records back that a runner has taken and not begun; they keep the turns of their keys."""
+        with self._lock:
+            for record in records:
+                self._classes[record.priority].records.appendleft(record)
+                self._in_turn.add(record)
+                self._count += 1
+
+    def popleft(self) -> Record:
+        """Take the next record, with the turn of its key.
+
+        Raises:
+            IndexError: there is none that may start.
+        """
+        with self._lock:
+            while self._count:
+                chosen = self._choose()
+                record = chosen.records.popleft()
+                self._count -= 1
+                if not chosen.records:
+                    chosen.credit = 0
+                if record in self._in_turn:
+                    self._in_turn.discard(record)
+                    return record
+                if self._turns.take(record):
+                    return record
+        raise IndexError("nothing is ready")
+
+    def _choose(self) -> _Class:
+        """The priority whose turn it is; at least one has a record."""
+        candidates = [found for found in self._classes.values() if found.records]
+        if len(candidates) == 1:
+            return candidates[0]
+        for found in candidates:
+            found.credit += found.weight
+        chosen = max(candidates, key=lambda found: found.credit)
+        chosen.credit -= sum(found.weight for found in candidates)
+        return chosen
+
+    def clear(self) -> None:
+        """Take out all."""
+        with self._lock:
+            for found in self._classes.values():
+                found.records.clear()
+            self._count = 0
+
+    def take_out(self, assignments: Collection[Assignment]) -> list[Record]:
+        """Take out the records of these assignments, those that are held back included."""
+        dropped = self._turns.drop(assignments)
+        with self._lock:
+            for found in self._classes.values():
+                of_class = take_out(found.records, assignments)
+                self._count -= len(of_class)
+                self._in_turn.difference_update(of_class)
+                dropped += of_class
+        return dropped
+
+
+class ReadyRecords:
+    """The ready records of all kinds of runners of one queue.
+
+    Attributes:
+        turns: those of its keys.
+    """
+
+    def __init__(self, priorities: Priorities) -> None:
+        self._priorities = priorities
+        self._made: list[PriorityReady] = []
+        self.turns = Turns()
+
+    def make(self) -> PriorityReady:
+        """Make those of one more kind of runners."""
+        made = PriorityReady(self._priorities, self.turns)
+        self._made.append(made)
+        return made
+
+    def count_of(self, priority: str) -> int:
+        """How many records of a priority are ready for runners of any kind."""
+        return sum(made.count_of(priority) for made in self._made)
