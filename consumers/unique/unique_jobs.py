@@ -227,19 +227,20 @@ class UniqueJobs:
                 return
             self._end_waiting(identity, own)
             holder = self._holders.get(identity)
-            if holder is not None and own in holder.replaced:
-                holder.replaced = tuple(arrival for arrival in holder.replaced if arrival != own)
             if holder is not None and isinstance(outcome, Skipped):
                 self._note_skipped(record, identity, holder, has_ended=has_ended)
             elif holder is not None and holder.arrival == own:
                 self._note_holder(record, outcome, identity, holder)
 
     def _end_waiting(self, identity: Identity, own: Arrival) -> None:
-        """A job does not wait for its turn any more; it may have ended without."""
+        """A job does not wait for its turn any more; it may have ended without, or have been replaced."""
         self._forget_latest(identity, own)
         heir = self._heirs.get(identity)
         if heir is not None and heir.arrival == own:
             del self._heirs[identity]
+        holder = self._holders.get(identity)
+        if holder is not None and own in holder.replaced:
+            holder.replaced = tuple(arrival for arrival in holder.replaced if arrival != own)
 
     def _note_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
         if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not Phase.ENDED:

@@ -28,7 +28,7 @@ NO_CONNECTION: Final = frozenset(
 )
 """No broker can be talked to, or none accepts this client."""
 UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY | NO_LEADER
-"""The brokers give no answer: there is no connection, or a group's coordinator or a partition's leader is on its way."""
+"""The brokers give no answer: there is no connection, or a coordinator or a leader is on its way."""
 _LAST_COMPLAINTS: Final = 10
 """Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 
