@@ -326,11 +326,9 @@ class UniqueJobs:
     def _restore(self, job_type: str, identity: Identity, holder: Holder) -> None:
         with self._lock:
             known = self._holders.get(identity)
-            is_news = known is None or known.arrival < holder.arrival
-            is_end = known is not None and known.arrival == holder.arrival and holder.phase is Phase.ENDED
-            if known is not None and known.arrival != holder.arrival and self._types[job_type].replaces:
+            if known is not None and self._types[job_type].replaces:
                 _keep_replaced(known, holder)
-            if is_news or (is_end and known is not None and known.phase is not Phase.ENDED):
+            if known is None or _is_news(known, holder):
                 self._holders[identity] = holder
                 if holder.phase is Phase.ENDED:
                     self._ended[job_type].append((identity, holder))
@@ -376,10 +374,18 @@ def _is_over(holder: Holder, within_ms: int, passed_ms: int) -> bool:
     return max(holder.ended_ms or 0, holder.arrival.at_ms + within_ms) <= passed_ms
 
 
+def _is_news(known: Holder, found: Holder) -> bool:
+    """Whether a holder that was found is to take the place of the known one: it is later, or the end of the same."""
+    if known.arrival == found.arrival:
+        return found.phase is Phase.ENDED and known.phase is not Phase.ENDED
+    return known.arrival < found.arrival
+
+
 def _keep_replaced(one: Holder, other: Holder) -> None:
     """Note which of two holders of an identity was replaced, if that one waits."""
     former, holder = sorted((one, other), key=lambda found: found.arrival)
-    if former.phase is Phase.WAITING and former.arrival not in holder.replaced:
+    is_replaced = former.arrival < holder.arrival and former.phase is Phase.WAITING
+    if is_replaced and former.arrival not in holder.replaced:
         holder.replaced = (*holder.replaced, *former.replaced, former.arrival)
 
 
