@@ -74,6 +74,8 @@ def drop(producer: Producer, worker: Worker) -> None:
     wait_until(lambda: worker.snapshot()[0].running == 1)
     producer.enqueue(import_catalogue, "acme")
     producer.enqueue(import_catalogue, "acme")
+    wait_until(lambda: worker.snapshot()[0].in_flight == 3)  # all have arrived
+    time.sleep(0.01)  # one that arrives in the very millisecond in which the first ends would run
     is_open.set()
     wait_until(lambda: count(worker, "Cancelled") == 2)
 

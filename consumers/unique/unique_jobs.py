@@ -122,6 +122,7 @@ class UniqueJobs:
         now_ms = self._now_ms()
         with self._lock:
             for identity, holder in list(self._holders.items()):
+                holder.replaced = ()  # perhaps these were among them
                 if holder.phase is Phase.WAITING and (holder.due_ms or 0) <= now_ms:
                     del self._holders[identity]
 
@@ -196,13 +197,14 @@ class UniqueJobs:
         heir = self._heirs.pop(identity, None)
         if former is not None and former.phase is Phase.WAITING and rule.replaces:
             holder.kept_due_ms, holder.first_ms = former.due_ms, _put_off_since(former, own)
-            self._note_replaced(former)
+            holder.replaced = (*former.replaced, former.arrival)
+            self._bring_forward(former)
         if heir is not None and heir.arrival == own:
             holder.kept_due_ms, holder.first_ms = heir.due_ms, heir.first_ms
         holder.first_ms = instant_ms(record.header(wire.PUT_OFF_SINCE), holder.first_ms)
         return holder
 
-    def _note_replaced(self, former: Holder) -> None:
+    def _bring_forward(self, former: Holder) -> None:
         if former.place is not None and (former.due_ms or 0) - self._now_ms() > FAR_OFF_MS:
             self.replaced.append(former.place)
 
@@ -239,11 +241,14 @@ class UniqueJobs:
                 self._note_holder(record, outcome, identity, holder)
 
     def _end_waiting(self, identity: Identity, own: Arrival) -> None:
-        """A job does not wait for its turn any more; it may have ended without."""
+        """A job does not wait for its turn any more; it may have ended without, or have been replaced."""
         self._forget_latest(identity, own)
         heir = self._heirs.get(identity)
         if heir is not None and heir.arrival == own:
             del self._heirs[identity]
+        holder = self._holders.get(identity)
+        if holder is not None and own in holder.replaced:
+            holder.replaced = tuple(arrival for arrival in holder.replaced if arrival != own)
 
     def _note_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
         if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not Phase.ENDED:
@@ -329,9 +334,9 @@ class UniqueJobs:
     def _restore(self, job_type: str, identity: Identity, holder: Holder) -> None:
         with self._lock:
             known = self._holders.get(identity)
-            is_news = known is None or known.arrival < holder.arrival
-            is_end = known is not None and known.arrival == holder.arrival and holder.phase is Phase.ENDED
-            if is_news or (is_end and known is not None and known.phase is not Phase.ENDED):
+            if known is not None and self._types[job_type].replaces:
+                _keep_replaced(known, holder)
+            if known is None or _is_news(known, holder):
                 self._holders[identity] = holder
                 if holder.phase is Phase.ENDED:
                     self._ended[job_type].append((identity, holder))
@@ -348,13 +353,22 @@ class UniqueJobs:
             passed_ms = min(passed_ms, self.passed_of(priority).up_to(below))
         for name, ended in self._ended.items():
             within_ms = self._types[name].within_ms
+            kept: list[tuple[Identity, Holder]] = []
             while ended and (len(ended) > self._most_ended or _is_over(ended[0][1], within_ms, passed_ms)):
-                self._forget(*ended.popleft())
+                identity, holder = ended.popleft()
+                if not self._forget(identity, holder):
+                    kept.append((identity, holder))
+            ended.extendleft(reversed(kept))
 
-    def _forget(self, identity: Identity, ended: Holder) -> None:
+    def _forget(self, identity: Identity, ended: Holder) -> bool:
+        """Forget an ended holder; False where records of jobs that it has replaced are still to come."""
         with self._lock:
-            if self._holders.get(identity) is ended and ended.phase is Phase.ENDED:
+            is_holder = self._holders.get(identity) is ended and ended.phase is Phase.ENDED
+            if is_holder and ended.replaced:
+                return False
+            if is_holder:
                 del self._holders[identity]
+            return True
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1_000)
@@ -369,6 +383,21 @@ def _type_of(record: Record) -> str:
 
 def _is_over(holder: Holder, within_ms: int, passed_ms: int) -> bool:
     return max(holder.ended_ms or 0, holder.arrival.at_ms + within_ms) <= passed_ms
+
+
+def _is_news(known: Holder, found: Holder) -> bool:
+    """Whether a holder that was found is to take the place of the known one: it is later, or the end of the same."""
+    if known.arrival == found.arrival:
+        return found.phase is Phase.ENDED and known.phase is not Phase.ENDED
+    return known.arrival < found.arrival
+
+
+def _keep_replaced(one: Holder, other: Holder) -> None:
+    """Note which of two holders of an identity was replaced, if that one waits."""
+    former, holder = sorted((one, other), key=lambda found: found.arrival)
+    is_replaced = former.arrival < holder.arrival and former.phase is Phase.WAITING
+    if is_replaced and former.arrival not in holder.replaced:
+        holder.replaced = (*holder.replaced, *former.replaced, former.arrival)
 
 
 def _put_off_since(former: Holder, own: Arrival) -> int:

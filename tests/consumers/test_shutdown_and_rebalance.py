@@ -133,7 +133,7 @@ def test_a_worker_that_joins_and_leaves_under_load_loses_nothing_and_doubles_not
     pipeline, queue = declare_queue(namespace, partitions=6)
     journal, pace = Journal(), threading.Event()
 
-    @pipeline.job(queue)
+    @pipeline.job(queue, key=lambda number: f"k{number}")  # without keys, a batch may go to one partition alone
     def act(number: int) -> None:
         pace.wait(0.002)
         journal.note(number)

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from .clients import make_client
 from .group_descriptions import MOMENTARY
 from .handshake import unreachable
-from .kafka_errors import FORBIDDEN
+from .kafka_errors import FORBIDDEN, NO_LEADER
 from .settings import ClusterSettings, ClusterUnreachable, NotAuthorized
 
 NO_CONNECTION: Final = frozenset(
@@ -27,8 +27,8 @@ NO_CONNECTION: Final = frozenset(
     }
 )
 """No broker can be talked to, or none accepts this client."""
-UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY
-"""The brokers give no answer: there is no connection, or the coordinator of a group is on its way."""
+UNREACHABLE_CODES: Final = NO_CONNECTION | MOMENTARY | NO_LEADER
+"""The brokers give no answer: there is no connection, or a coordinator or a leader is on its way."""
 _LAST_COMPLAINTS: Final = 10
 """Of a client's complaints about its connections, so many are kept: it repeats them for as long as they last."""
 

@@ -258,6 +258,17 @@ FORBIDDEN: Final = frozenset(
 )
 """The brokers know the client, and it lacks a right."""
 
+NO_LEADER: Final = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+    }
+)
+"""Said of a partition whose leader is about to come, or has just come: it is asked again."""
+
 FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 """Another client writes under the transactional id now."""
 

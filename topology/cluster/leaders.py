@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
+
+from .kafka_errors import NO_LEADER
 
 T = TypeVar("T")
 
-_NO_LEADER: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 _ASK_AGAIN_S: Final = 0.05
 
 
@@ -25,6 +26,6 @@ def ask_leaders(request: Callable[[], T], within_s: float) -> T:
         try:
             return request()
         except KafkaException as failed:
-            if failed.args[0].code() not in _NO_LEADER or time.monotonic() > give_up_at_s:
+            if failed.args[0].code() not in NO_LEADER or time.monotonic() > give_up_at_s:
                 raise
         time.sleep(_ASK_AGAIN_S)

@@ -425,6 +425,50 @@ def test_ended_jobs_are_forgotten_when_nothing_can_be_their_duplicate(dropping: 
     assert len(dropping.jobs) == 0
 
 
+def is_passed(scene: Scene) -> None:
+    """All that has come to the main topic by now has had its turn, and what can be forgotten is."""
+    scene.jobs.passed.note_read(100, scene.now_ms)
+    scene.jobs.forget_old(100)
+
+
+def test_a_winner_is_remembered_until_the_records_of_those_that_it_replaced_have_come(replacing: Scene) -> None:
+    """A replaced job that waits for tomorrow would run tomorrow, were its winner forgotten."""
+    due_ms = replacing.now_ms + 60_000
+    first = replacing.comes((wire.DUE, format_instant(utc_of(due_ms))))
+    assert replacing.jobs.admit(first) is None
+    replacing.jobs.note(first, Rescheduled(due=utc_of(due_ms), delay=DelayClass.SHORT))
+    second = replacing.comes()
+    waiting = [replacing.as_waiting(job, due_ms) for job in (first, second) if job is first or replacing.waits(job)]
+    replacing.wait(10)
+    winner = replacing.comes((wire.DUE, format_instant(utc_of(replacing.now_ms))))
+    replacing.runs(winner)
+    replacing.wait(10)
+    for record in waiting:
+        is_passed(replacing)
+        assert replacing.jobs.is_replaced(record)
+        assert replacing.loses(record).encode() == winner.header(wire.JOB_ID)
+    is_passed(replacing)
+    assert len(replacing.jobs) == 0
+
+
+def test_the_next_owner_remembers_a_winner_until_the_records_of_those_that_it_replaced_have_come(
+    keeping_last: Scene,
+) -> None:
+    """It knows both from the topics, in any order."""
+    retry = keeping_last.fails(keeping_last.comes())
+    keeping_last.wait(10)
+    newer = keeping_last.comes()
+    waits = keeping_last.as_waiting(newer, keeping_last.waits(newer))
+    keeping_last.wait(60_000)
+    keeping_last.runs(waits)
+    restarted(keeping_last, waits, waiting=(retry,))
+    keeping_last.wait(60_000)
+    is_passed(keeping_last)
+    keeping_last.loses(retry)
+    is_passed(keeping_last)
+    assert len(keeping_last.jobs) == 0
+
+
 def test_no_more_ended_jobs_are_kept_than_the_window_holds(dropping: Scene) -> None:
     """However long a paused job keeps the partition from passing them."""
     for number in range(25):

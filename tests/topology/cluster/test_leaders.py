@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from stoker.topology import ClusterSettings, ClusterUnreachable
+from stoker.topology.cluster.admin_connection import AdminConnection
+from stoker.topology.cluster.kafka_errors import NO_LEADER
 from stoker.topology.cluster.leaders import ask_leaders
 
 
@@ -27,6 +30,14 @@ def test_a_partition_that_was_just_made_is_asked_until_it_has_a_leader() -> None
     """Else the first command after `topology apply` failed, now and then."""
     partition = Partition(KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
     assert (ask_leaders(partition.end, 10.0), partition.asked) == (7, 3)
+
+
+@pytest.mark.parametrize("code", sorted(NO_LEADER))
+def test_an_answer_that_waits_for_a_leader_is_no_answer_of_the_cluster(code: int) -> None:
+    """A command then reports a cluster that does not answer, in place of the client's bare error."""
+    cluster = ClusterSettings(bootstrap_servers="127.0.0.1:1")
+    connection = AdminConnection(cluster, cluster.client_config(log_level=0))
+    assert isinstance(connection.translated(KafkaError(code), "Describe", "topic mails"), ClusterUnreachable)
 
 
 @pytest.mark.parametrize(

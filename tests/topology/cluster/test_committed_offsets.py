@@ -17,7 +17,7 @@ from support.kafka.commits import commit_as_one_who_left
 from support.kafka.restarts import require_outlives_two_restarts
 from support.scenes.declarations import shop
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ASKING = """
 import sys
 from pathlib import Path
