@@ -22,6 +22,7 @@ from .order_takers import OrderTaker
 from .orders import Orders
 from .own_orders import OwnOrders
 from .pause_orders import PauseOrders
+from .priority_orders import PriorityOrders
 from .process import WorkerProcess
 from .reschedule_orders import RescheduleOrders
 from .status_writer import StatusWriter
@@ -41,6 +42,7 @@ def make_takers(
         BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),  # closes own orders
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),
         RescheduleOrders(process.reschedules, forgetter),
+        PriorityOrders(process.reschedules, forgetter),
         CancelOrders(process.cancels, process.end_cancelled, forgetter),  # the last one closes the forgetter
     ]
 

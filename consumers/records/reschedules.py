@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ...topology.wire.headers import JOB_ID, HeaderList
+from ...topology.wire.headers import ATTEMPT, JOB_ID, HeaderList
 from .cancels import NO_CANCELS, Cancels, name_of_job
 from .outcomes import INTERRUPTED, SKIPPED, Cancelled, Dead, Done, Outcome, Rescheduled
 from .record import Record
 
+COMMITTED_AFTER_S: Final = 60.0
+"""Offsets are committed some times a second; what was settled before is committed, or its worker has died."""
 RecordAt = tuple[str, int, int]
 """Topic, partition and offset of a record."""
 Moved = tuple[bytes, RecordAt | None]
@@ -35,20 +38,31 @@ class _Standing:
         return self.begun_at is None or self.begun_at == at
 
 
+@dataclass(slots=True)
+class _Moved:
+    """A job that was given a priority: its record with this origin counts as settled, the copy there runs."""
+
+    job_id: str
+    priority: str
+    until_at_s: float
+
+
 class Reschedules:
     """Asked by runners and poll threads, changed by another thread.
 
     Attributes:
-        stands: whether there is any; the only thing that a job costs while there is none.
+        stands: whether there is any, or a job was given another priority; all that a job costs while there is none.
     """
 
-    __slots__ = ("_ended", "_jobs", "_lock", "_moved", "stands")
+    __slots__ = ("_ended", "_jobs", "_lock", "_moved", "_passed", "_prioritized", "stands")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: dict[bytes, _Standing] = {}
         self._ended: deque[tuple[str, _Standing]] = deque()
         self._moved: list[deque[Moved]] = []
+        self._prioritized: dict[bytes, _Moved] = {}
+        self._passed: dict[bytes, float] = {}
         self.stands = False
 
     def __len__(self) -> int:
@@ -75,11 +89,51 @@ class Reschedules:
         with self._lock:
             for name in names:
                 self._jobs.pop(name, None)
-            self.stands = bool(self._jobs)
+            self._note_stands()
 
     def forget_old(self, now_s: float) -> None:
         """Forget those that are over."""
         self.end_all([name for name, found in list(self._jobs.items()) if found.until_at_s <= now_s])
+        self.end_prioritized({found.job_id for found in list(self._prioritized.values()) if found.until_at_s <= now_s})
+
+    def _note_stands(self) -> None:
+        self.stands = bool(self._jobs or self._prioritized)
+
+    # ---- other priorities
+
+    def prioritize(self, job_id: str, origin: str, priority: str, until_at_s: float) -> None:
+        """Let the record of a job count as settled that was enqueued there: a copy of this priority runs instead."""
+        with self._lock:
+            self._prioritized[origin.encode()] = _Moved(job_id, priority, until_at_s)
+            self.stands = True
+
+    def end_prioritized(self, job_ids: Collection[str]) -> None:
+        """Forget that of these jobs."""
+        with self._lock:
+            gone = [origin for origin, found in self._prioritized.items() if found.job_id in job_ids]
+            for origin in gone:
+                del self._prioritized[origin]
+                self._passed.pop(origin, None)
+            self._note_stands()
+
+    @property
+    def prioritized(self) -> set[str]:
+        """The ids of the jobs."""
+        with self._lock:
+            return {found.job_id for found in self._prioritized.values()}
+
+    def is_moved(self, record: Record) -> bool:
+        """Whether a copy of a record, of another priority, runs in its place; not of one that has failed since."""
+        found = self._prioritized.get(record.origin) if self._prioritized else None
+        return found is not None and record.header(ATTEMPT) is None and record.priority != found.priority
+
+    def take_passed(self, now_s: float) -> list[str]:
+        """Take the ids of jobs whose first record has been settled for so long that this is committed."""
+        with self._lock:
+            origins = [origin for origin, at_s in self._passed.items() if now_s - at_s >= COMMITTED_AFTER_S]
+            for origin in origins:
+                del self._passed[origin]
+            return [self._prioritized[origin].job_id for origin in origins if origin in self._prioritized]
 
     @property
     def names(self) -> set[bytes]:
@@ -118,6 +172,9 @@ class Reschedules:
 
         One that ran already when it was ordered, and did not end by that, does.
         """
+        if self._prioritized:
+            settled = list(settled)
+            self._note_passed(settled)
         for record, outcome in settled:
             job_id = None if isinstance(outcome, _WAITING) else record.header(JOB_ID)
             found = None if job_id is None else self._jobs.get(name_of_job(job_id))
@@ -125,6 +182,11 @@ class Reschedules:
                 continue
             if isinstance(outcome, _ENDED) or found.begun_at == _place(record):
                 self._ended.append((job_id.decode("utf-8", "surrogateescape"), found))
+
+    def _note_passed(self, settled: Iterable[tuple[Record, Outcome]]) -> None:
+        for record, outcome in settled:
+            if outcome is SKIPPED and self.is_moved(record):
+                self._passed[record.origin] = time.monotonic()
 
     def take_ended(self) -> list[str]:
         """Take the ids of the jobs that `note_settled` has found since the last call, unless they have a new time."""

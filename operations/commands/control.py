@@ -15,6 +15,7 @@ from ..cli.parameters import INSTANT
 from ..control.block_command import block
 from ..control.cancel_commands import cancel, uncancel
 from ..control.order_commands import ABOUT_JOBS, add_commands
+from ..control.prioritize_command import prioritize
 from ..control.reschedule_command import reschedule
 from ..control.worker_commands import worker
 
@@ -39,6 +40,7 @@ add_commands(control, ABOUT_JOBS)
 control.add_command(block)
 control.add_command(cancel)
 control.add_command(uncancel)
+control.add_command(prioritize)
 control.add_command(reschedule)
 control.add_command(worker)
 

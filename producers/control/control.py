@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -16,12 +16,14 @@ from ...topology.cluster.admin import Administration
 from ...topology.planning.access import require_rights
 from ...topology.planning.rights import Duty
 from ...topology.wire.orders import Verb
+from ..transaction_writer import TransactionRecord
 from .breaker_control import BreakerControl
 from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
 from .order_writer import OrderWriter
-from .place_search import Progress, find_waiting_record
+from .place_search import Progress, find_published_record, find_waiting_record
+from .prioritizing import prioritized, queues_with
 from .receipt import OrderReceipt
 from .rescheduling import LOOK_UP_FOR, queues_of, reschedule_order
 from .targets import check_block, check_blocked, check_target
@@ -225,6 +227,36 @@ class Control(BreakerControl):
         place = find_waiting_record(self._cluster, queues, job_id, LOOK_UP_FOR.total_seconds(), progress)
         return self.give(replace(order, place=place))
 
+    def prioritize(
+        self,
+        job_id: str,
+        *,
+        priority: str | None = None,
+        queue: str | None = None,
+        reason: str = "",
+        progress: Progress | None = None,
+    ) -> OrderReceipt:
+        """Give a job another priority that waits for its turn: it runs as if it had been enqueued with that.
+
+        The job is looked up, which reads what waits in the queues with priorities, for a minute at the most. A copy of
+        it goes to the topic of the priority, in one transaction with the order by which workers pass over the first.
+
+        Args:
+            priority: one of the queue's; None takes its most urgent one.
+            queue: where the job is; None looks it up in all queues that declare priorities.
+            progress: takes (records passed, records in all) while it is looked up, for each queue.
+
+        Raises:
+            OrderRefused, UnknownName: there is no such queue, priority, or job that waits for its turn.
+            ControlError, ClusterUnreachable, NotAuthorized: the order could not be given.
+        """
+        order = replace(self.order(Verb.PRIORITIZE), queue=queue, reason=reason)
+        queues = queues_with(order, self._pipeline, job_id, priority)
+        self._check_ready()
+        found = find_published_record(self._cluster, queues, job_id, LOOK_UP_FOR.total_seconds(), progress)
+        order, copy = prioritized(order, self._pipeline, job_id, priority, found)
+        return self._give_all([order], [copy])[0]
+
     def worker_quiet(
         self,
         *,
@@ -265,10 +297,13 @@ class Control(BreakerControl):
 
     def give_all(self, orders: list[ControlOrder]) -> list[OrderReceipt]:
         """Give several orders at once: all of them stand, or none; raises as `pause`."""
+        return self._give_all(orders)
+
+    def _give_all(self, orders: list[ControlOrder], beside: Sequence[TransactionRecord] = ()) -> list[OrderReceipt]:
         for order in orders:
             self._check(order)
         self._check_ready()
-        offsets, at_s = self._writer.write(orders)
+        offsets, at_s = self._writer.write(orders, beside)
         asked_at_s = time.monotonic()
         return [
             OrderReceipt(

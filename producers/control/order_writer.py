@@ -34,8 +34,13 @@ class OrderWriter:
             cluster, transactional_id, outage, client_id="stoker-control", within_s=within_s
         )
 
-    def write(self, orders: Sequence[ControlOrder]) -> tuple[list[int], float]:
+    def write(
+        self, orders: Sequence[ControlOrder], beside: Sequence[TransactionRecord] = ()
+    ) -> tuple[list[int], float]:
         """Write the orders in one transaction; all of them stand, or none.
+
+        Args:
+            beside: further records of the same transaction, which mean something with these orders only.
 
         Returns:
             Their offsets on the control topic, and the brokers' time, in epoch seconds.
@@ -49,14 +54,14 @@ class OrderWriter:
         records = [self._record(order, value) for order, value in zip(orders, values, strict=True)]
 
         def audits(places: Sequence[RecordPlace]) -> list[TransactionRecord]:
-            return [self._audit(*parts) for parts in zip(orders, values, places, strict=True)]
+            return [self._audit(*parts) for parts in zip(orders, values, places[: len(orders)], strict=True)]
 
         try:
             if not self._writer.is_connected:
                 self._writer.connect()
-            places = self._writer.write(records, audits)
+            places = self._writer.write([*records, *beside], audits)
         except TransactionFailed as failed:
-            raise self._in_words(orders, failed) from failed
+            raise self._in_words(orders, failed, [record.topic for record in beside]) from failed
         return [place.offset for place in places[: len(orders)]], self._writer.written_at_s
 
     def close(self) -> None:
@@ -80,11 +85,11 @@ class OrderWriter:
             headers=[(wire.ORDER_OFFSET, b"%d" % place.offset)],
         )
 
-    def _in_words(self, orders: Sequence[ControlOrder], failed: TransactionFailed) -> Exception:
+    def _in_words(self, orders: Sequence[ControlOrder], failed: TransactionFailed, further: Sequence[str]) -> Exception:
         if not failed.is_forbidden:
             ids = dict.fromkeys(order.order_id for order in orders)
             return OrderUnconfirmed(ids, str(failed), is_perhaps_ordered=failed.is_perhaps_committed)
-        topics = (self._pipeline.control_topic, self._pipeline.audit_topic)
+        topics = (self._pipeline.control_topic, self._pipeline.audit_topic, *further)
         missing = [("Write", f"topic {topic}") for topic in topics]
         if KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED in failed.codes:
             missing = [("Write", f"transactional-id {self._pipeline.control_topic}.*")]

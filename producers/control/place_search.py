@@ -1,4 +1,4 @@
-"""`find_waiting_record`: where a job waits for its time, looked up in the topics of delays and retries."""
+"""Where a job waits: for its time, in the topics of delays and retries, or for its turn where it was published."""
 
 from __future__ import annotations
 
@@ -45,6 +45,21 @@ def find_waiting_record(
             records = stretches.read(give_up_at_s, progress or _say_nothing)
             found = _last_of(job_id.encode(), records) or found
     return found
+
+
+def find_published_record(
+    cluster: ClusterSettings, queues: Iterable[Queue], job_id: str, within_s: float, progress: Progress | None = None
+) -> tuple[Queue, Message] | None:
+    """Look up a job that waits for its turn on a topic to which jobs are published; raises as `find_waiting_record`."""
+    give_up_at_s = time.monotonic() + within_s
+    for queue in queues:
+        topics = queue.entry_topics
+        with asking(cluster, topics[0]), closing(_Stretches(cluster, queue, topics)) as stretches:
+            records = stretches.read(give_up_at_s, progress or _say_nothing)
+            found = next((record for record in records if _is_of(record, job_id.encode())), None)
+        if found is not None:
+            return queue, found
+    return None
 
 
 def _last_of(job_id: bytes, messages: Iterable[Message]) -> RecordPlace | None:

@@ -2,8 +2,8 @@
 
     pause/queue/<queue>   pause/type/<job type>   pause/key/<queue>/<key>   pause/tenant/<tenant>
     pause/partition/<queue>/<number>   block/type|key|tenant/...   cancel/job/<job id>   cancel/filter/<order id>
-    reschedule/job/<job id>   open/type/<job type>   open/dependency/<name>   quiet/worker/<id>   quiet/host/<host>
-    quiet/all   stop   inspect
+    reschedule/job/<job id>   prioritize/job/<job id>   open/type/<job type>   open/dependency/<name>
+    quiet/worker/<id>   quiet/host/<host>   quiet/all   stop   inspect
 
 Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, so they need no key for each target.
 """
@@ -29,6 +29,7 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     UNCANCEL = "uncancel"
     RESCHEDULE = "reschedule"
+    PRIORITIZE = "prioritize"
     OPEN = "open"
     CLOSE = "close"
     QUIET = "quiet"
@@ -47,6 +48,8 @@ LIFTS: Final[Mapping[str, Verb]] = {
 """{verb: that of the order which it lifts}."""
 ONCE: Final = frozenset({Verb.STOP, Verb.INSPECT})
 """Orders that are done at once, by the workers that run then."""
+PRIORITY: Final = "priority"
+"""In the detail of an order that gives a job another priority: which."""
 FILTER_ORDER: Final = "filter_order"
 """In the detail of an order that lifts a cancel by filter: the id of that order."""
 DEPENDENCY: Final = "dependency"
@@ -110,14 +113,26 @@ def rescheduled_by(key: bytes) -> str:
     return unquote(key.decode("utf-8", "backslashreplace").removeprefix(f"{Verb.RESCHEDULE}/job/"))
 
 
+def prioritize_key(job_id: str) -> bytes:
+    """The key under which it stands that a job was given another priority."""
+    return f"{Verb.PRIORITIZE}/job/{quote(job_id, safe='')}".encode()
+
+
+def prioritized_by(key: bytes) -> str:
+    """The id of the job that such an order under a key is about."""
+    return unquote(key.decode("utf-8", "backslashreplace").removeprefix(f"{Verb.PRIORITIZE}/job/"))
+
+
 def lifting_order(key: bytes, *, order_id: str, operator: str, host: str, at: datetime, reason: str) -> ControlOrder:
-    """The order that lifts the cancel under a key, or has no use for the reschedule under it any more."""
-    is_cancel = verb_of(key) == Verb.CANCEL
-    job_id, filter_order = cancelled_by(key) if is_cancel else (rescheduled_by(key), None)
+    """The order that lifts the cancel under a key, or has no use for another order about a job under it any more."""
+    verb = Verb(verb_of(key))
+    is_cancel = verb is Verb.CANCEL
+    about_job = prioritized_by if verb is Verb.PRIORITIZE else rescheduled_by
+    job_id, filter_order = cancelled_by(key) if is_cancel else (about_job(key), None)
     detail = {} if filter_order is None else {FILTER_ORDER: filter_order}
     return ControlOrder(
         order_id=order_id,
-        verb=Verb.UNCANCEL if is_cancel else Verb.RESCHEDULE,
+        verb=Verb.UNCANCEL if is_cancel else verb,
         operator=operator,
         host=host,
         at=at,
