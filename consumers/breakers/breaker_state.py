@@ -31,6 +31,8 @@ CLAIM_AGAIN_S: Final = 2.0
 OFFER_S: Final = 0.5
 """A job that was to probe and has not begun after so long is followed by the next one."""
 WRITE_AGAIN_S: Final = 5.0
+UNREAD_S: Final = 15.0
+"""A process that has not read its own order after so long cannot read the topic, and decides by itself."""
 LONGEST_PROBE_S: Final = 900.0
 """A job that probes for longer does so no more: nobody knows whether it ever ends."""
 
@@ -92,7 +94,9 @@ class BreakerState:
         self._offered_at_s = -math.inf
         self._asked_at_s = -math.inf
         self._unconfirmed = ""
+        self._decided_at_s = -math.inf
         self._claim: Opening | None = None
+        self._claiming_since_s = -math.inf
         self._claimed_at_s = -math.inf
         self._to_write: Write | None = None
         self._write_again: tuple[float, Write] | None = None
@@ -182,7 +186,7 @@ class BreakerState:
             reason=reason,
         )
         self._stand(opening)
-        self._unconfirmed, self._to_write = opening.order_id, opening
+        self._unconfirmed, self._to_write, self._decided_at_s = opening.order_id, opening, self._clock()
         return Change(target=self.target, opening=opening, reason=reason)
 
     def _close(self, reason: str) -> Change:
@@ -223,8 +227,19 @@ class BreakerState:
         if opening.prober == self._worker_id and not (opening.is_over(now_s) and self._probe is None):
             return self._hold_claim(opening, now_s, is_wanted)
         if opening.is_over(now_s) and is_wanted and now_s - self._claimed_at_s >= CLAIM_AGAIN_S:
-            self._write_claim(opening, now_s)
+            self._claim_anew(opening, now_s)
         return False
+
+    def _claim_anew(self, opening: Opening, now_s: float) -> None:
+        """Claim the probe once what stands was written; by itself where this process does not read its own claims."""
+        if self._unconfirmed and now_s - self._decided_at_s < UNREAD_S:
+            return
+        self._unconfirmed = ""
+        if self._claim is None:
+            self._claiming_since_s = now_s
+        self._write_claim(opening, now_s)
+        if self._claim is not None and now_s - self._claiming_since_s >= UNREAD_S:
+            self._adopt_claim(self._claim)
 
     def _hold_claim(self, opening: Opening, now_s: float, is_wanted: bool) -> bool:
         if self._probe is not None:

@@ -75,7 +75,7 @@ class _Guarded:
         passed_s, count = now_s - self._at_s[0], len(self._at_s)
         self._at_s.clear()
         return (
-            f"{count} dead letters within {passed_s:.1f} s; at most {self._guard.most} may come within "
+            f"{count} dead letters within {max(passed_s, 0.1):.1f} s; at most {self._guard.most} may come within "
             f"{format_duration(self._guard.within)}"
         )
 

@@ -167,12 +167,20 @@ def _print_fields(job: CataloguedJobType) -> None:
     _print_limits(job.limits)
     if job.cost != "1":
         echo_line(f"  costs {job.cost}")
+    _print_breakers(job)
     for field in job.fields:
         echo_line(f"  {field.name}: {field.type}{'' if field.required else ', optional'}")
     if job.permanent_errors:
         echo_line(f"  never tried again after {', '.join(job.permanent_errors)}")
     if job.ignored_errors:
         echo_line(f"  counts as done after {', '.join(job.ignored_errors)}")
+
+
+def _print_breakers(job: CataloguedJobType) -> None:
+    named = (("breaker", job.breaker), ("needs", ", ".join(job.needs)), ("paused at", job.dead_guard))
+    for name, value in named:
+        if value:
+            echo_line(f"  {name} {value}")
 
 
 def _print_limits(limits: Mapping[str, str]) -> None:

@@ -7,8 +7,9 @@ order, in a strict queue through retries as well; no job is early; no attempt is
 they run in are quarantined, before they have killed many, and nobody else is; records that no topic takes as they are
 end in the dead letters; those of an unknown schema wait while it cannot be asked for, others while their gate is
 closed; no job begins that an order holds back or cancels which its process has answered, and all go on when it is
-lifted; no window of a limit holds more begins than it allows; all counts return to zero. In every play the events'
-topic is silent for good: what may run, runs all the same.
+lifted; no window of a limit holds more begins than it allows; one job of all processes probes while a breaker is
+half-open; all counts return to zero. In every play the events' topic is silent for good: what may run, runs all the
+same.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ SHAPES = {
     "no ordering, orders of control, a registry that is away": Shape(
         ordering="none", is_ordered=True, newer_every=3, large_every=4
     ),
+    "a breaker that opens and closes": Shape(has_breaker=True, is_watched=True),
+    "strict ordering, a breaker, jobs that kill processes": Shape(ordering="strict", has_breaker=True, deadly_every=5),
     "records that are soon too old, a ledger that forgets": Shape(
         is_short_lived=True, is_gated=True, is_forgetful=True, spills_beyond=1
     ),

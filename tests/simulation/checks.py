@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from simulation.processes import SimProcess
 from simulation.world import World
@@ -26,6 +27,12 @@ def check_counts(process: SimProcess) -> None:
     assert all(assignment.is_current for assignment, _ in places), "held, and not ours any more"
     assert len(places) == len(set(places)) == len(calendar), "delayed records are counted wrong"
     assert (calendar.in_memory == 0) == (calendar._used_bytes == 0), "the bytes of delayed records are counted wrong"
+
+
+def check_probes(processes: Sequence[SimProcess]) -> None:
+    """One job of the whole fleet probes, as long as its worker's claim holds."""
+    probing = [process for process in processes if process.breakers is not None and process.breakers.probes]
+    assert len(probing) <= 1, f"{len(probing)} jobs probe"
 
 
 def check_rest(world: World) -> None:

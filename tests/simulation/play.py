@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulation.checks import check_counts, check_rest
+from simulation.checks import check_counts, check_probes, check_rest
 from simulation.clients import Fate, ProcessKilled
 from simulation.commands import (
     COMMIT_FATES,
@@ -70,6 +70,7 @@ class Play:
         self.steps += 1
         for process in self.alive:
             check_counts(process)
+        check_probes(self.alive)
 
     def _one(self, choice: int) -> SimProcess:
         return self.alive[choice % len(self.alive)]
@@ -163,6 +164,7 @@ class Play:
                     process.take(process.ready.records[picked % len(process.ready.records)])
             case "gate":
                 process.change_gate(picked)
+                process.turn_breakers(picked)
                 self._order(process, picked)
             case "answer":
                 if process.unanswered:
@@ -272,6 +274,7 @@ class Play:
             self._notice(process)
             process.open_gate()
         self._lift_orders()
+        self._close_breakers()
         self._stand_still()
         self._drain()
         check_rest(self.world)
@@ -283,6 +286,15 @@ class Play:
         for process in self.alive:
             if process.orders is not None:
                 process.orders.take_all()
+
+    def _close_breakers(self) -> None:
+        """What the processes know by now stands in the log, and then an operator closes the breaker."""
+        for process in self.alive:
+            process.turn_breakers(3)
+        if self.world.breaker_log is not None:
+            self.world.breaker_log.close(b"open/type/work")
+        for process in self.alive:
+            process.turn_breakers(3)
 
     def _stand_still(self) -> None:
         """What runs goes on for good; whatever may run beside it, runs."""
@@ -326,6 +338,7 @@ class Play:
     def _go_on(self, process: SimProcess) -> float | None:
         """Let one process start, end and settle what it can, and wait for what is due next; when that is."""
         self.turn(process)
+        process.turn_breakers(3)
         while process.startable or process.running or process.done:
             if process.startable or process.running:
                 self.world.start(process, 0)

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from simulation.brokers import SimBrokers
 from simulation.children import ReadyRecords, SimIsolatedRunners
 from simulation.clients import Fate, SimAges, SimConsumer, SimProducer, SimSweepConsumer
+from simulation.fleets.breakers import Log, PlayedBreakers
 from simulation.holding import SimControl, SimGate, SimOrders
 from simulation.registry import SimRegistry, SimStore
 from simulation.virtual_time import CLOCK
@@ -139,6 +140,7 @@ class SimProcess:
     writers: Sequence[Writer] = WRITERS
     gate: SimGate | None = None
     control: SimControl | None = None
+    breaker_log: Log | None = None
     between: Between = field(default_factory=Between)
     counts: CountingInstrument | None = None
     fates: deque[Fate] = field(default_factory=deque)
@@ -192,6 +194,7 @@ class SimProcess:
         )
         self.pauses = Pauses(self.gates)
         self.gates.add([self.pauses, Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)])
+        self.breakers = None if self.breaker_log is None else self._make_breakers(self.breaker_log)
         self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
         self.step_context = StepContext(
             queue=queue,
@@ -264,6 +267,9 @@ class SimProcess:
         self.failed = SettlementBatch()
         self.orders: SimOrders | None = None
         self.orders = None if self.control is None else self._take_orders(self.control)
+
+    def _make_breakers(self, log: Log) -> PlayedBreakers:
+        return PlayedBreakers(self.pipeline.job_types["work"], f"w{self.number}", log, self.gates)
 
     def _take_orders(self, control: SimControl) -> SimOrders:
         """Take the orders that stand, before any job starts."""
@@ -498,6 +504,11 @@ class SimProcess:
         """The gate closes for a key, or opens."""
         if self.gate is not None:
             self._open(self.gate.change(choice))
+
+    def turn_breakers(self, choice: int) -> None:
+        """The control thread comes so far with the breaker."""
+        if self.breakers is not None:
+            self.breakers.act(choice)
 
     def take_orders(self, choice: int) -> None:
         """The control thread takes some of the orders that are there."""

@@ -14,6 +14,7 @@ from simulation.account import Account
 from simulation.brokers import Place, SimBrokers
 from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
+from simulation.fleets.breakers import Log
 from simulation.followers import FOLLOWED_WRITERS
 from simulation.holding import SimControl, SimGate
 from simulation.oracles.limiting import BeginsOfKeys, limits_of
@@ -80,6 +81,7 @@ class Shape:
         is_limited: whether the queue limits how often jobs of a key begin.
         is_ordered: whether operators give orders.
         has_priorities: whether jobs have one of three priorities.
+        has_breaker: whether failures open a breaker, and one job probes.
         unique: how the jobs of a key are unique, each second of them under another identity; a name of `MODES`.
         spills_beyond: how many runs of incomplete offsets the processes believe to fit a commit; None leaves that to
             find out.
@@ -97,6 +99,7 @@ class Shape:
     is_gated: bool = False
     is_limited: bool = False
     is_ordered: bool = False
+    has_breaker: bool = False
     is_watched: bool = False
     is_short_lived: bool = False
     has_priorities: bool = False
@@ -165,6 +168,7 @@ class World:
         self.registry = SimRegistry(NEWER)
         self.control = SimControl() if shape.is_ordered else None
         self.begins = BeginsOfKeys() if shape.is_limited else None
+        self.breaker_log = Log() if shape.has_breaker else None
         self.account = Account(
             self.brokers,
             self.queue,
@@ -335,6 +339,7 @@ class World:
             writers=FOLLOWED_WRITERS if self.shape.is_followed else WRITERS,
             gate=self._make_gate(),
             control=self.control,
+            breaker_log=self.breaker_log,
             counts=CountingInstrument() if self.shape.is_watched else None,
             sweeps_promptly=lambda: self.is_ending or self.shape.is_short_lived,
         )

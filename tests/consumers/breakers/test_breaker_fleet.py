@@ -227,6 +227,38 @@ def test_what_could_not_be_written_is_written_later() -> None:
     assert other.phase == "open"
 
 
+def test_a_breaker_whose_time_is_over_before_its_order_is_written_is_open_for_all_first() -> None:
+    """The control thread was held up: the claim comes behind the order, or nobody would know what it is over."""
+    fleet = Fleet(2)
+    first, second = fleet.workers
+    first.fail(3)
+    first.begin()
+    fleet.clock.now_s += 14.0
+    fleet.turn(1)
+    assert second.phase == "half-open"
+    fleet.pass_time(3.0)
+    assert len(fleet.probes) == 1
+    fleet.log.close(b"open/dependency/stripe")
+    fleet.turn()
+    assert fleet.phases == {"closed"}
+
+
+def test_a_process_that_cannot_read_the_topic_probes_by_itself() -> None:
+    """After a while without a sight of its own orders."""
+    fleet = Fleet(1)
+    (worker,) = fleet.workers
+    worker.fail(3)
+    worker.begin()
+    for _ in range(100):
+        fleet.clock.now_s += 0.5
+        worker.orders.carry_out()
+        worker.own.send()
+        fleet.begin_released()
+    assert worker.probe is not None
+    worker.end(worker.probe, failed=False)
+    assert worker.phase == "closed"
+
+
 def test_a_claim_that_comes_behind_the_closing_does_not_keep_it_open() -> None:
     """Its writer closes the breaker once more, for those that start and read the claim alone."""
     fleet = opened(2)

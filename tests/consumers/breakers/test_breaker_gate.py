@@ -159,6 +159,7 @@ def test_one_record_is_let_go_as_the_probe() -> None:
     scene.end(FAILED, FAILED)
     records = [scene.record() for _ in range(5)]
     assert not any(map(scene.row.admits, records))
+    _confirm(scene)
     scene.clock.now_s += 11.0
     scene.breakers.turn()
     _confirm(scene)
@@ -173,7 +174,7 @@ def test_one_record_is_let_go_as_the_probe() -> None:
 
 
 def _confirm(scene: Scene) -> None:
-    """What this process has claimed could not be written: so it decides itself."""
+    """What this process has decided could not be written: so it holds here."""
     write = scene.stripe.take_write()
     while write is not None:
         scene.stripe.note_unwritten(write)
@@ -240,6 +241,7 @@ def test_a_job_without_needs_is_turned_away_at_its_block_at_no_attempts_cost() -
     snoozed = scene.run()
     assert isinstance(snoozed, Snoozed)
     assert fell_back == ["stripe"]
+    _confirm(scene)
     scene.clock.now_s += 11.0
     assert isinstance(scene.run(), Snoozed)
     scene.breakers.turn()  # a job has asked for it: this process claims the probe

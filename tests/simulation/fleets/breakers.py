@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import count
+from typing import Final, cast
 
+from confluent_kafka import KafkaError
+
+from simulation.virtual_time import CLOCK
+from stoker.consumers.breakers.breaker_gate import BreakerGate
 from stoker.consumers.breakers.breaker_state import BreakerState
 from stoker.consumers.breakers.breakers import BreakerOpen, Breakers
 from stoker.consumers.breakers.opening import Target
 from stoker.consumers.control.breaker_orders import BreakerOrders
-from stoker.consumers.control.own_orders import OwnOrder
+from stoker.consumers.control.own_orders import OwnOrder, OwnOrders
+from stoker.consumers.gates.gate_row import GateRow
 from stoker.schemas.control_records import ControlOrder, decode_order, encode_order
 from stoker.schemas.job_events import JobEvent
-from stoker.topology import Breaker
+from stoker.topology import AnyJobType, Breaker
 from stoker.topology.wire.orders import LIFTS, order_key
 
 STRIPE = Target("dependency", "stripe")
 START_S = 1_400_000_000.0
+PLAYED: Final = Breaker(failures=2, open_for=timedelta(seconds=2), longest=timedelta(seconds=4))
 
 
 @dataclass
@@ -35,6 +43,10 @@ class Log:
     """The control topic: (key, value), a tombstone without value."""
 
     records: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+
+    def close(self, key: bytes) -> None:
+        """An operator closes a breaker."""
+        self.records.append((key, None))
 
     def compacted(self) -> list[tuple[bytes, bytes | None]]:
         """What a process reads that starts now: the last record of each key."""
@@ -62,8 +74,6 @@ class SimOrders:
 
     def send(self) -> None:
         """Send what waits, or let it fail."""
-        from confluent_kafka import KafkaError
-
         sent, self.waiting = self.waiting, []
         for own in sent:
             if self.is_cut_off:
@@ -99,27 +109,16 @@ class SimHolder:
             self.released.append(self.jobs.pop(0))
 
 
-class SimWorker:
-    """One process."""
+class SimControlThread:
+    """The part of one process that reads and writes orders about breakers."""
 
-    def __init__(self, name: str, log: Log, clock: Clock, rules: Breaker) -> None:
-        self.name, self._log = name, log
-        self.breakers = Breakers(dependencies={"stripe": rules}, worker_id=name, clock=clock)
-        self.state: BreakerState = self.breakers.states[STRIPE]
-        self.holder = SimHolder()
-        self.breakers.add_holder(self.holder)
+    def __init__(self, breakers: Breakers, name: str, log: Log, clock: Callable[[], float]) -> None:
+        """Read what stands, as a process does before its first job."""
+        self._breakers, self._log = breakers, log
         self.own = SimOrders(log)
         self.events: list[JobEvent] = []
-        self.orders = BreakerOrders(
-            self.breakers, self.own, self.events.append, name, events_topic="shop.events", clock=clock,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self._read = 0
-        self._numbers = count()
-        self.running: dict[Hashable, int] = {}
-        self.start()
-
-    def start(self) -> None:
-        """Read what stands, as a process does before its first job."""
+        own = cast(OwnOrders, self.own)
+        self.orders = BreakerOrders(breakers, own, self.events.append, name, events_topic="shop.events", clock=clock)
         self.orders.begin_rereading()
         for key, value in self._log.compacted():
             self._take(key, value, is_new=False)
@@ -144,6 +143,42 @@ class SimWorker:
         self.read()
         self.orders.carry_out()
         self.own.send()
+
+
+class PlayedBreakers(SimControlThread):
+    """The breaker of the job type of a play, in one process, with its gate."""
+
+    def __init__(self, job_type: AnyJobType, name: str, log: Log, row: GateRow) -> None:
+        breakers = Breakers([replace(job_type, breaker=PLAYED)], worker_id=name, clock=CLOCK.time)
+        self._name, (self.state,) = name, breakers.states.values()
+        row.add([BreakerGate(breakers, row)])
+        super().__init__(breakers, name, log, CLOCK.time)
+
+    def act(self, choice: int) -> None:
+        """The control thread comes so far."""
+        (self.read, self.orders.carry_out, self.own.send, self.turn)[choice % 4]()
+
+    @property
+    def probes(self) -> bool:
+        """Whether a job of this process probes, by a claim that holds."""
+        opening = self.state.opening
+        if opening is None or self.state._probe is None:
+            return False
+        return opening.prober == self._name and not opening.is_over(CLOCK.time())
+
+
+class SimWorker(SimControlThread):
+    """One process of a fleet, with jobs that need `stripe`."""
+
+    def __init__(self, name: str, log: Log, clock: Clock, rules: Breaker) -> None:
+        self.name = name
+        self.breakers = Breakers(dependencies={"stripe": rules}, worker_id=name, clock=clock)
+        self.state: BreakerState = self.breakers.states[STRIPE]
+        self.holder = SimHolder()
+        self.breakers.add_holder(self.holder)
+        self._numbers = count()
+        self.running: dict[Hashable, int] = {}
+        super().__init__(self.breakers, name, log, clock)
 
     def begin(self, job: Hashable | None = None) -> Hashable | None:
         """Let a job begin; it waits where it may not."""
