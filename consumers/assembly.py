@@ -129,13 +129,14 @@ class WorkerParts:
         gates.add(
             make_gates(
                 GateParts(
+                    pipeline=self._pipeline,
                     queue=self.queue,
-                    job_types=self._pipeline.job_types,
                     cluster=self._cluster,
                     worker_id=self.settings.worker_id,
                     row=gates,
                     pauses=self.pauses,
                     breakers=self._watch.breakers,
+                    owns_first=lambda: 0 in self.assignments.main_partitions,
                 )
             )
         )

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..topology import AnyJobType, ClusterSettings, Queue
+from ..topology import ClusterSettings, Pipeline, Queue
 from .breakers.breaker_gate import BreakerGate
 from .breakers.breakers import NO_BREAKERS, Breakers
 from .gates.gate import Gate
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
 from .limits.limits import Limits
+from .limits.making import make_shares
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """The parts that gates are made of; a gate that opens calls `row.release`."""
+    """The parts that gates are made of; a gate that opens calls `row.release`.
 
+    Attributes:
+        owns_first: whether this process owns the first partition of the queue.
+    """
+
+    pipeline: Pipeline
     queue: Queue
-    job_types: Mapping[str, AnyJobType]
     cluster: ClusterSettings
     worker_id: str
     row: GateRow
     pauses: Pauses
+    owns_first: Callable[[], bool]
     breakers: Breakers = NO_BREAKERS
 
 
@@ -32,4 +38,18 @@ def make_gates(parts: GateParts) -> Sequence[Gate]:
     gates: list[Gate] = [parts.pauses]
     if parts.breakers.hold(parts.queue):
         gates.append(BreakerGate(parts.breakers, parts.row))
-    return [*gates, Limits(parts.row, parts.queue, parts.job_types)]
+    return [*gates, _limits(parts)]
+
+
+def _limits(parts: GateParts) -> Limits:
+    make = make_shares(
+        parts.pipeline,
+        parts.queue,
+        parts.cluster,
+        parts.worker_id,
+        owns_first=parts.owns_first,
+        on_crash=parts.row.note_crash,
+    )
+    return Limits(
+        parts.row, parts.queue, parts.pipeline.job_types, givers=parts.pipeline.share_givers, make_shares=make
+    )

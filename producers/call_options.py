@@ -15,7 +15,6 @@ from .errors import OptionRefused
 MAX_KEY_BYTES: Final = 1_024
 MAX_TENANT_BYTES: Final = 256
 MAX_ID_CHARS: Final = 256
-MAX_COST: Final = 999_999_999
 MAX_SOURCE_CHARS: Final = 256
 MAX_HEADERS_BYTES: Final = 16 * 1024
 
@@ -49,17 +48,6 @@ def check_tenant(job_type: str, tenant: str | None) -> bytes | None:
     if not tenant.isprintable():
         raise OptionRefused(job_type, "tenant", f"has characters that do not print: {tenant!r}; give another name")
     return _sized(job_type, "tenant", tenant, MAX_TENANT_BYTES, "None means no tenant")
-
-
-def check_cost(job_type: str, cost: object) -> bytes:
-    """Return what a job counts for in rates as it goes on the wire.
-
-    Raises:
-        OptionRefused: it is no whole number from 1 to `MAX_COST`.
-    """
-    if not isinstance(cost, int) or isinstance(cost, bool) or not 1 <= cost <= MAX_COST:
-        raise OptionRefused(job_type, "cost", f"must be a whole number from 1 to {MAX_COST:,}; it is {cost!r}")
-    return b"%d" % cost
 
 
 def _sized(job_type: str, option: str, text: str, max_bytes: int, remedy: str) -> bytes:

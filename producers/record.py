@@ -13,12 +13,11 @@ from confluent_kafka import murmur2
 from .. import schemas
 from ..schemas import SchemaStore
 from ..topology.declaration.job_type import NO_OPTIONS, AnyJobType, CallOptions, JobCall
-from ..topology.declaration.labels import LabelFunction, LabelNotFound
+from ..topology.declaration.labels import LabelNotFound
 from ..topology.declaration.priorities import NORMAL
 from ..topology.declaration.queue import Queue
 from ..topology.wire import headers as wire
 from .call_options import (
-    check_cost,
     check_headers,
     check_id,
     check_key,
@@ -29,6 +28,7 @@ from .call_options import (
     expiry,
 )
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
+from .limit_headers import limit_headers
 from .trace import trace_headers
 
 ANY_PARTITION: Final = -1
@@ -103,8 +103,8 @@ class RecordBuilder:
         else:
             job_id, partition = _job_id(job_type, options), self._partition(job_type.queue, key, tenant, options)
             own = _own_headers(job_type.name, options, now_ns, tenant)
-        if job_type.cost_label is not None:
-            own = [(wire.COST, _cost(call, job_type.cost_label)), *own]
+        if job_type.has_limit_headers:
+            own = [*limit_headers(call), *own]
         if identity is not None:
             own = [(wire.UNIQUE, identity.encode("utf-8", "backslashreplace")), *own]
         fresh = ((wire.JOB_ID, job_id.encode()), (wire.TIME, self._stamp.write(now_ns)))
@@ -155,13 +155,6 @@ def _tenant(call: JobCall) -> bytes | None:
         return check_tenant(call.job_type.name, call.tenant)
     except LabelNotFound as not_found:
         raise OptionRefused(call.job_type.name, "tenant", not_found.reason) from not_found
-
-
-def _cost(call: JobCall, made_by: LabelFunction) -> bytes:
-    try:
-        return check_cost(call.job_type.name, made_by.of(call.args, call.kwargs))
-    except LabelNotFound as not_found:
-        raise OptionRefused(call.job_type.name, "cost", not_found.reason) from not_found
 
 
 def _identity(call: JobCall, body: bytes, tenant: bytes | None) -> str | None:

@@ -22,6 +22,7 @@ OwnName = Literal[
     "Schedule",
     "LastFiring",
     "ScheduleOwner",
+    "ShareRecord",
 ]
 
 _HEADER_BYTES = len(SINGLE_OBJECT) + FINGERPRINT_BYTES

@@ -35,6 +35,7 @@ class GateRow:
         asked: the gates that do not rest: those to be asked.
         taking: those that `begin` asks: also those with hooks that rest.
         taken: the records that `begin` has let go, where gates have hooks.
+        crashed: why a gate cannot go on; None while all can.
         count: how many records wait here in memory.
     """
 
@@ -64,6 +65,7 @@ class GateRow:
         self.asked: tuple[Gate, ...] = ()
         self.taking: tuple[Gate, ...] = ()
         self.taken = TakenRecords()
+        self.crashed: BaseException | None = None
         self.count = 0
         self._bytes = 0
         self._most, self._most_bytes = sys.maxsize, sys.maxsize
@@ -81,6 +83,10 @@ class GateRow:
         """Add gates behind those that are here; before `start`."""
         self._gates += tuple(gates)
         self.note_resting()
+
+    def note_crash(self, error: BaseException) -> None:
+        """Note that a gate cannot go on: the worker stops."""
+        self.crashed = error
 
     def note_resting(self) -> None:
         """Note that a gate rests, or rests no more."""

@@ -157,6 +157,12 @@ def carrying_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     return connect(config, _detail(cluster, str(config["client.id"])))
 
 
+def shares_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
+    """The client that asks for shares of limits; what it cannot write within two seconds is asked for anew."""
+    config = producer_config(cluster, client_id=f"{worker_id}-shares", linger_ms=0, message_timeout_ms=2_000)
+    return connect(config, _detail(cluster, str(config["client.id"])))
+
+
 def events_producer(cluster: ClusterSettings, worker_id: str) -> Producer:
     """The client that writes events; what it cannot write within half a minute is given up."""
     config = producer_config(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ...topology.declaration.limits import BY_KEY, Concurrency, Limit
+from ...topology.declaration.limits import BY_KEY, Limit
 from ..records.record import Record
-from .meters import Meter, SlidingWindow, Slots, TokenBucket
+from .meters import make_meter
 from .scope import Limited, Scope
 
 
@@ -63,13 +63,3 @@ class Keeper:
     def forget_idle(self, now_s: float) -> None:
         """Forget the scopes of which nothing is left."""
         self.scopes = {place: scope for place, scope in self.scopes.items() if not scope.is_idle(now_s)}
-
-
-def make_meter(limit: Limit) -> Meter:
-    """A meter that counts for this limit."""
-    if isinstance(limit, Concurrency):
-        return Slots(limit.count)
-    per_s = limit.per.total_seconds()
-    if limit.burst is not None:
-        return TokenBucket(limit.count, per_s=per_s, burst=limit.burst)
-    return SlidingWindow(limit.count, per_s=per_s)

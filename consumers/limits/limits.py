@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import count
 from threading import Lock
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Protocol
 
+from ...schemas.share_records import ShareEntry
 from ...topology.declaration.job_type import AnyJobType
-from ...topology.declaration.limits import Limit, named_limits
 from ...topology.declaration.queue import Queue
 from ...topology.wire.headers import COST, JOB_TYPE
 from ..gates.gate import START, Gate, Start, Wait
@@ -19,14 +20,26 @@ from ..gates.gate_row import GateRow
 from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
-from .keeper import Keeper
+from .keepers import Keepers
 from .scope import Scope
+from .share_meter import ShareMeter
+from .shared_keeper import SharedKeeper
 
 FEW_SCOPES: Final = 1_000
 LONGEST_COST: Final = 9
 """Digits of a header."""
 Uses = list[tuple[Scope, int]]
 """The scopes that a record counts in, and what it counts for in each."""
+
+
+class Startable(Protocol):
+    """A thread."""
+
+    def start(self) -> None:
+        """Start it."""
+
+    def stop(self) -> None:
+        """End it soon."""
 
 
 class Limits(Gate):
@@ -42,16 +55,25 @@ class Limits(Gate):
         queue: Queue,
         job_types: Mapping[str, AnyJobType],
         *,
+        givers: Mapping[str, str] = MappingProxyType({}),
+        make_shares: Callable[[Limits], Startable] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Begin without scopes.
+
+        Args:
+            givers: {name of a shared limit: queue whose first partition's owner gives it}.
+            make_shares: makes the thread that asks for shares, and gives them; None where no limit is shared.
+        """
         self._row, self._clock = row, clock
         self._lock = Lock()
         self._numbers = count()
-        of_queue = _keepers(queue.name, queue.limits, queue)
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
-        self._keepers = {job.name.encode(): (*of_queue, *_keepers(job.name, job.limits, queue)) for job in own}
-        self._of_others = tuple(of_queue)
-        self._all = {keeper.name: keeper for found in (of_queue, *self._keepers.values()) for keeper in found}
+        found = Keepers(queue, own, givers)
+        self._keepers, self._of_others, self._all = found.of_types, found.of_queue, found.all
+        self._shared = [keeper for keeper in self._all.values() if isinstance(keeper, SharedKeeper)]
+        self._make_shares = make_shares
+        self._shares: Startable | None = None
         self._costs = {job.name.encode(): job.cost for job in own if isinstance(job.cost, int)}
         self._runs: dict[Record, Uses] = {}
         self._closed: set[Scope] = set()
@@ -171,6 +193,7 @@ class Limits(Gate):
         is_waited_for = self._row.count_waiting(scope.why) > 0
         with self._lock:
             now_s = self._clock()
+            scope.least = cost
             if is_waited_for or scope.credits:
                 self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
             elif scope.asks_at_s == math.inf:  # else a record is about to wait
@@ -180,7 +203,7 @@ class Limits(Gate):
             self._row.note_resting()
 
     def _close(self, scope: Scope, cost: int, now_s: float) -> Wait:
-        scope.is_closed = True
+        scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
         self._closed.add(scope)
         self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
         return Wait(until_at_s=None, why=scope.why)
@@ -190,6 +213,77 @@ class Limits(Gate):
         if at_s < scope.asks_at_s:
             scope.asks_at_s = at_s
             heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
+
+    # ---- shares
+
+    def start(self) -> None:
+        """Start to ask for shares, where limits are shared."""
+        if self._make_shares is not None:
+            self._shares = self._make_shares(self)
+            self._shares.start()
+
+    def stop(self) -> None:
+        """Ask for no more."""
+        if self._shares is not None:
+            self._shares.stop()
+
+    def requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: what it is to be told now} of the shared limits."""
+        found: dict[str, list[ShareEntry]] = {}
+        with self._lock:
+            scopes = [(keeper, value, scope) for keeper in self._shared for value, scope in keeper.scopes.items()]
+        for keeper, value, scope in scopes:
+            waiting = self._row.count_waiting(scope.why) if scope.is_closed else 0
+            entry = self._request(keeper.name, value, scope, waiting)
+            if entry is not None:
+                found.setdefault(keeper.giver, []).append(entry)
+        return found
+
+    def _request(self, name: str, value: bytes | None, scope: Scope, waiting: int) -> ShareEntry | None:
+        meter = scope.meter
+        assert isinstance(meter, ShareMeter)
+        with self._lock:
+            least = scope.least if waiting else 0
+            amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._clock())
+        if amounts is None:
+            return None
+        used, returned, wanted = amounts
+        return ShareEntry(
+            worker=meter.session, limit=name, value=value, used=used, returned=returned, wanted=wanted, least=least
+        )
+
+    def last_requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: what it is to be told at the end} of the shared limits: nothing is held any more."""
+        found: dict[str, list[ShareEntry]] = {}
+        with self._lock:
+            for keeper in self._shared:
+                for value, scope in keeper.scopes.items():
+                    assert isinstance(scope.meter, ShareMeter)
+                    used, returned = scope.meter.close()
+                    entry = ShareEntry(
+                        worker=scope.meter.session,
+                        limit=keeper.name,
+                        value=value,
+                        used=used,
+                        returned=returned,
+                        wanted=used + returned,
+                    )
+                    found.setdefault(keeper.giver, []).append(entry)
+        return found
+
+    def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
+        """Take in a grant, and let begin what it is for; one that is for another worker changes nothing."""
+        keeper = self._all.get(entry.limit)
+        if not isinstance(keeper, SharedKeeper):
+            return
+        with self._lock:
+            scope = keeper.scopes.get(entry.value)
+            meter = None if scope is None else scope.meter
+            if not isinstance(meter, ShareMeter) or meter.session != entry.worker:
+                return
+            has_room = meter.note_grant(entry, sent_at_s, self._clock())
+        if scope is not None and has_room and scope.is_closed:
+            self._open(scope)
 
     # ---- which scopes
 
@@ -216,8 +310,3 @@ class Limits(Gate):
             for keeper in self._all.values():
                 keeper.forget_idle(self._clock())
             self._most_scopes = max(FEW_SCOPES, 2 * sum(len(keeper.scopes) for keeper in self._all.values()))
-
-
-def _keepers(owner: str, limits: Iterable[Limit], queue: Queue) -> Sequence[Keeper]:
-    named = named_limits(owner, tuple(limits))
-    return tuple(Keeper(name, limit, is_within_tenant=queue.route_by == "tenant") for name, limit in named.items())

@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections import deque
 from typing import Final, Protocol
 
+from ...topology.declaration.limits import Concurrency, Limit
+
 SLICES: Final = 100
 """A window is counted in so many slices; what began in a slice counts until the window after its end is over."""
 SHORTEST_MARGIN_S: Final = 0.005
@@ -228,3 +230,13 @@ class Slots(Meter):
     def is_idle(self, now_s: float) -> bool:
         """As `Meter` has it."""
         return not self._used
+
+
+def make_meter(limit: Limit) -> Meter:
+    """A meter that counts for this limit."""
+    if isinstance(limit, Concurrency):
+        return Slots(limit.count)
+    per_s = limit.per.total_seconds()
+    if limit.burst is not None:
+        return TokenBucket(limit.count, per_s=per_s, burst=limit.burst)
+    return SlidingWindow(limit.count, per_s=per_s)

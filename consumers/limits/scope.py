@@ -52,20 +52,23 @@ class Scope:
         is_closed: whether records wait, or did when they were last looked at.
         closed_until_s: until when nothing begins, because a job has asked for that.
         asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
+        least: the cost of the first that waits.
+        pending: the cost of what was released and has not begun.
         credits: so many may pass that come back from where they waited aside.
     """
 
     __slots__ = (
         "_last_release_at_s",
         "_patience_s",
-        "_pending",
         "_released",
         "asks_at_s",
         "closed_until_s",
         "credits",
         "is_closed",
+        "least",
         "meter",
         "partition",
+        "pending",
         "why",
     )
 
@@ -75,8 +78,9 @@ class Scope:
         self.closed_until_s = -math.inf
         self.asks_at_s = math.inf
         self.credits = 0
+        self.least = 1
         self._released: dict[Record, int] = {}
-        self._pending = 0
+        self.pending = 0
         self._last_release_at_s = -math.inf
         self._patience_s = PATIENCE_S
 
@@ -100,31 +104,31 @@ class Scope:
         """Count a record that begins."""
         self.meter.take(cost, now_s)
         if self._released:
-            self._pending = max(0, self._pending - self._released.pop(record, 0))
+            self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S
 
     def budget(self, now_s: float) -> int:
         """How much may be released: the room, but for what was released and has not begun yet."""
         if now_s < self.closed_until_s:
             return 0
-        if self._pending and now_s - self._last_release_at_s >= self._patience_s:
-            self._pending, self.credits = 0, 0
+        if self.pending and now_s - self._last_release_at_s >= self._patience_s:
+            self.pending, self.credits = 0, 0
             self._patience_s = min(LONGEST_PATIENCE_S, 2 * self._patience_s)
             self._released = {record: cost for record, cost in self._released.items() if record.assignment.is_current}
-        return self.meter.room(now_s) - self._pending
+        return self.meter.room(now_s) - self.pending
 
     def note_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
         """Note which records may pass the others, and how many more that come back."""
         self._released.update(costs)
         self.credits += credits
-        self._pending += sum(costs.values()) + credits
+        self.pending += sum(costs.values()) + credits
         if costs or credits:
             self._last_release_at_s = now_s
 
     def next_look_s(self, cost: int, now_s: float) -> float:
         """How long until a record of this cost may be released, which waits first."""
-        wait_s = max(self.meter.wait_s(self.meter.clipped(cost) + self._pending, now_s), self.closed_until_s - now_s)
-        if self._pending:
+        wait_s = max(self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s), self.closed_until_s - now_s)
+        if self.pending:
             wait_s = min(wait_s, self._last_release_at_s + self._patience_s - now_s)
         return max(wait_s, 0.0)
 

@@ -126,7 +126,8 @@ class Dispatch:
     @property
     def crashed(self) -> BaseException | None:
         """Why jobs cannot go on; None while they can."""
-        return self._failure or self.watchdog.crashed or self.runners.crashed or self.waits.crashed
+        parts = self.watchdog, self.runners, self.waits, self.gates
+        return self._failure or next((part.crashed for part in parts if part.crashed is not None), None)
 
     @property
     def is_down_by_jobs(self) -> bool:

@@ -47,6 +47,7 @@ FOLDERS = {
             "errors",
             "trace",
             "call_options",
+            "limit_headers",
             "record",
             "client",
             "delivery",

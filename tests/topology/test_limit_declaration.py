@@ -12,6 +12,8 @@ from stoker.producers.record import RecordBuilder
 from stoker.schemas import MemorySchemaStore
 from stoker.topology import Concurrency, InvalidDeclaration, Pipeline, Rate
 from stoker.topology.declaration.catalogue import catalogue
+from stoker.topology.declaration.topics import pipeline_topics
+from stoker.topology.planning.rights import Duty, rights_for
 from stoker.topology.wire import headers as wire
 
 SECOND = timedelta(seconds=1)
@@ -78,6 +80,73 @@ def cost_of(**options: Any) -> bytes | None:
     store.register(load.contract, load.compatibility)
     record = RecordBuilder(store, "unit", {}).build(load.call(40))
     return dict(record.headers).get(wire.COST)
+
+
+def values_of(**options: Any) -> bytes | None:
+    """The header of a job with 40 rows in a queue with a limit by a function."""
+    pipeline = Pipeline("unit")
+    queue = pipeline.queue("q", limits=[Rate(10, per=SECOND, by=lambda rows: str(rows) if rows else None)])
+
+    @pipeline.job(queue, **options)
+    def load(rows: int) -> None:
+        """Load them."""
+
+    store = MemorySchemaStore()
+    store.register(load.contract, load.compatibility)
+    record = RecordBuilder(store, "unit", {}).build(load.call(40))
+    return dict(record.headers).get(wire.LIMITED_BY)
+
+
+def test_the_values_of_functions_are_in_a_header() -> None:
+    """Of the queue and of the job type."""
+    assert values_of() == b'{"q.rate.function":"40"}'
+    own = [Concurrency(2, by=lambda rows: "even" if rows % 2 == 0 else "odd", name="parity")]
+    assert values_of(limits=own) == b'{"q.rate.function":"40","parity":"even"}'
+    assert values_of(limits=[Concurrency(2, by=lambda rows: None, name="none")]) == b'{"q.rate.function":"40"}'
+
+
+@pytest.mark.parametrize("value", [3, b"x", "x" * 300])
+def test_a_value_that_is_no_text_is_refused_where_the_job_is_enqueued(value: Any) -> None:
+    """The caller sees which limit it is."""
+    with pytest.raises(OptionRefused, match="by of limit odd must be text of at most 256 characters"):
+        values_of(limits=[Concurrency(2, by=lambda rows: value, name="odd")])
+
+
+def test_a_function_of_a_queue_is_held_against_each_of_its_job_types() -> None:
+    """It takes what the job does not have."""
+    pipeline = Pipeline("unit")
+    queue = pipeline.queue("q", limits=[Rate(10, per=SECOND, by=lambda rows: f"{rows}")])
+    with pytest.raises(InvalidDeclaration, match="by takes 'rows', which is no parameter of the job"):
+        pipeline.job(queue)(act)
+
+
+def test_a_resource_is_one_limit_wherever_it_is_declared() -> None:
+    """The queue whose name comes first gives its shares."""
+    pipeline = Pipeline("unit")
+    stripe = Concurrency(50, resource="stripe")
+    calls, bills = pipeline.queue("calls", limits=[stripe]), pipeline.queue("bills")
+    pipeline.job(bills, name="act", limits=[stripe])(act)
+    assert pipeline.share_givers == {"stripe.concurrency": "bills"}
+    assert [spec.name for spec in pipeline_topics(pipeline)][-1] == "unit.shares"
+    with pytest.raises(InvalidDeclaration, match="limited to 9 at once here and to 50 at once by job type 'act'"):
+        pipeline.queue("mails", limits=[Concurrency(9, resource="stripe")])
+    with pytest.raises(InvalidDeclaration, match="has a limit 'mine' already; give one of them another name="):
+        pipeline.job(
+            pipeline.queue("others", limits=[Rate(1, per=SECOND, name="mine")]),
+            name="other",
+            limits=[Rate(2, per=SECOND, name="mine")],
+        )(act)
+    assert calls.limits == (stripe,)
+
+
+def test_a_pipeline_without_shared_limits_has_no_topic_of_shares() -> None:
+    """And its workers need no right on it."""
+    pipeline = Pipeline("unit")
+    pipeline.queue("q", limits=[Rate(1, per=SECOND, by="key")])
+    assert "unit.shares" not in [spec.name for spec in pipeline_topics(pipeline)]
+    assert not [right for right in rights_for(Duty.WORKER, pipeline) if right.name == "unit.shares"]
+    pipeline.queue("r", limits=[Rate(1, per=SECOND)])
+    assert len([right for right in rights_for(Duty.WORKER, pipeline) if right.name == "unit.shares"]) == 2
 
 
 def test_a_cost_that_follows_from_the_arguments_is_in_a_header() -> None:

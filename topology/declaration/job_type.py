@@ -18,7 +18,7 @@ from ...schemas.shapes.signature import annotated_function
 from .breakers import Breaker, DeadGuard
 from .isolation import Isolation, isolation_faults
 from .labels import LabelDeclaration, LabelFunction, LabelPath, label_faults, made_label
-from .limits import Cost, Limit, by_faults, cost_faults, limit_faults
+from .limits import Cost, Limit, by_faults, cost_faults, limit_faults, made_by, named_limits
 from .priorities import NORMAL, unknown_priority
 from .queue import Queue, unknown_tiers
 from .retries import RetryPolicy
@@ -218,6 +218,17 @@ class JobType(Generic[P, R]):
     def cost_label(self) -> LabelFunction | None:
         """The maker of the costs of its calls; None where each costs the same."""
         return LabelFunction("cost", self.cost, self.contract) if callable(self.cost) else None
+
+    @cached_property
+    def limit_labels(self) -> Mapping[str, LabelFunction]:
+        """{name of a limit: maker of the text by which it counts a call apart}, of limits with a function."""
+        limits = {**named_limits(self.queue.name, self.queue.limits), **named_limits(self.name, self.limits)}
+        return made_by(limits, self.contract)
+
+    @cached_property
+    def has_limit_headers(self) -> bool:
+        """Whether its calls carry something for limits."""
+        return self.cost_label is not None or bool(self.limit_labels)
 
     @cached_property
     def unique_identity(self) -> UniqueIdentity | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -150,13 +151,11 @@ def _scope_faults(limit: Limit, queue: Queue) -> list[str]:
     """Name what keeps a limit from being exact."""
     if isinstance(limit.by, str) and limit.by not in (BY_KEY, BY_TENANT):
         return [f'by must be "key", "tenant" or a function of the arguments; it is {limit.by!r}']
-    if limit.by == BY_TENANT and queue.route_by != "tenant":
+    if limit.by == BY_TENANT and queue.route_by != "tenant" and limit.resource is None:
         return [
             'by="tenant" needs all jobs of a tenant on one worker; declare the queue with route_by="tenant" '
             "(docs/tenants.md has the way of a queue that has jobs already)"
         ]
-    if not isinstance(limit.by, str) or limit.resource is not None:
-        return ['it counts the jobs of several workers together, which no worker can yet; declare by="tenant" or "key"']
     return []
 
 
@@ -178,3 +177,20 @@ def cost_faults(cost: object, contract: Contract) -> list[str]:
 def made_by(limits: Mapping[str, Limit], contract: Contract) -> dict[str, LabelFunction]:
     """{name of a limit: maker of what it counts apart} of those limits that declare a function."""
     return {name: LabelFunction("by", limit.by, contract) for name, limit in limits.items() if callable(limit.by)}
+
+
+def is_shared(limit: Limit) -> bool:
+    """Whether the limit counts the jobs of several workers together, so that they share it."""
+    return limit.resource is not None or not isinstance(limit.by, str)
+
+
+def scoped_value(header: bytes | None, name: str) -> bytes | None:
+    """The text that the function of a limit has made of a job's arguments; None where it has made none."""
+    if header is None:
+        return None
+    try:
+        found = json.loads(header)
+    except ValueError:
+        return None
+    value = found.get(name) if isinstance(found, dict) else None
+    return value.encode() if isinstance(value, str) else None

@@ -21,6 +21,7 @@ from .limits import Cost, Limit, as_tuple
 from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
+from .shares import DeclaredLimit, clashes, declared_limits, givers
 from .timing import Timing
 from .unique import Unique
 
@@ -104,6 +105,16 @@ class Pipeline:
         return MappingProxyType(self._schedules)
 
     @property
+    def share_givers(self) -> Mapping[str, str]:
+        """{name of a limit that workers share: queue whose first partition's owner gives the shares}."""
+        return givers(self._queues.values(), self._job_types.values())
+
+    @property
+    def shares_topic(self) -> str:
+        """The topic on which workers share limits; there if any limit is shared."""
+        return names.shares_topic(self.namespace)
+
+    @property
     def schemas_topic(self) -> str:
         """The compacted topic that holds the writer schemas."""
         return names.schemas_topic(self.namespace)
@@ -142,10 +153,15 @@ class Pipeline:
         shape["limits"] = as_tuple(shape.get("limits", ()))
         queue = Queue(namespace=self.namespace, name=names.check_name("queue", name), **shape)
         faults = queue.faults() + self._name_clashes(name)
+        if not faults:
+            faults = clashes(declared_limits([queue], []), self._limits())
         if faults:
             raise InvalidDeclaration(f"queue {name!r}", faults)
         self._queues[name] = queue
         return queue
+
+    def _limits(self) -> list[DeclaredLimit]:
+        return list(declared_limits(self._queues.values(), self._job_types.values()))
 
     def _name_clashes(self, name: str) -> list[str]:
         return [f"a queue {name!r} is declared already"] if name in self._queues else []
@@ -224,6 +240,8 @@ class Pipeline:
                 owner=owner or queue.owner,
                 description=description or handler_summary(function),
             )
+            if faults := clashes(declared_limits([], [job_type]), self._limits()):
+                raise InvalidDeclaration(f"job type {job_name!r}", faults)
             self._job_types[job_name] = job_type
             if unique is not None:
                 queue.unique[job_name] = unique

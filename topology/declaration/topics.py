@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+from .limits import LONGEST_PER
 from .pipeline import Pipeline
 from .queue import Queue, RouteBy
 
@@ -55,6 +56,7 @@ class Role(StrEnum):
     WORKERS = "workers"
     AUDIT = "audit"
     SCHEDULES = "schedules"
+    SHARES = "shares"
 
 
 HOLDS_JOBS: Final = frozenset({Role.MAIN, Role.PRIORITY, Role.RETRY, Role.DELAY, Role.CARRIED, Role.DEAD})
@@ -137,6 +139,8 @@ def pipeline_topics(pipeline: Pipeline, *, with_schemas: bool = True) -> list[To
         (pipeline.audit_topic, Role.AUDIT, 1, _kept_for(AUDIT_RETENTION)),
         (pipeline.schedules_topic, Role.SCHEDULES, 1, _schedules_configs()),
     ]
+    if pipeline.share_givers:
+        shapes.append((pipeline.shares_topic, Role.SHARES, 1, _shares_configs()))
     return [
         TopicSpec(
             name=name,
@@ -173,6 +177,15 @@ def _workers_configs() -> dict[str, str]:
         "cleanup.policy": "compact,delete",
         "retention.ms": str(milliseconds(WORKERS_RETENTION)),
         "segment.ms": str(milliseconds(LEDGER_SEGMENT)),
+        "segment.bytes": str(LEDGER_SEGMENT_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _shares_configs() -> dict[str, str]:
+    """For twice the longest window: a new giver reads what was used in it. The brokers' clock tells how long ago."""
+    return {
+        **_kept_for(2 * LONGEST_PER),
         "segment.bytes": str(LEDGER_SEGMENT_BYTES),
         "message.timestamp.type": "LogAppendTime",
     }

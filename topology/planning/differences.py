@@ -103,6 +103,7 @@ _PURPOSES: Final = {
     Role.WORKERS: "status of each worker, compacted",
     Role.AUDIT: "orders and changes of schedules, kept for 400 days",
     Role.SCHEDULES: "schedules, and what each has fired last, compacted",
+    Role.SHARES: "the shares that workers have of limits",
 }
 
 

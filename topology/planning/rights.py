@@ -111,6 +111,7 @@ _CONTROL: Final = "{namespace}.control"
 _WORKERS: Final = "{namespace}.workers"
 _AUDIT: Final = "{namespace}.audit"
 _SCHEDULES: Final = "{namespace}.schedules"
+_SHARES: Final = "{namespace}.shares"
 
 RIGHTS: Final[Mapping[Duty, tuple[Right, ...]]] = {
     Duty.PRODUCER: (
@@ -224,6 +225,9 @@ ADMITTING: Final[tuple[Right, ...]] = (*_on(_R.GROUP, _MAIN, _O.DESCRIBE),)
 ORDERING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _AUDIT, _O.WRITE),)
 """The further rights of a worker that may open a breaker, or pause a job type for its dead letters."""
 
+SHARING: Final[tuple[Right, ...]] = (*_on(_R.TOPIC, _SHARES, _O.READ, _O.WRITE),)
+"""The further rights of a worker, where workers share limits."""
+
 
 def rights_for(
     duty: Duty, pipeline: Pipeline, queues: Iterable[Queue] | None = None, *, with_schemas: bool = True
@@ -232,7 +236,7 @@ def rights_for(
 
     Of workers, those of firing are among them for the queues for which the application declares schedules, and those of
     orders of their own where it declares breakers or guards; of producers, those of reading how many jobs wait, for the
-    queues that declare `max_waiting`.
+    queues that declare `max_waiting`. Workers that share limits have those of sharing.
 
     Args:
         with_schemas: False where a Schema Registry holds the schemas.
@@ -242,6 +246,7 @@ def rights_for(
     if duty is Duty.WORKER:
         found += _of_queues(FIRING, pipeline, [queue for queue in chosen if _has_schedules(pipeline, queue)])
         found += _of_queues(ORDERING, pipeline, [queue for queue in chosen if _may_order(pipeline, queue)])
+        found += _of_queues(SHARING, pipeline, chosen if pipeline.share_givers else [])
     if duty is Duty.PRODUCER:
         found += _of_queues(ADMITTING, pipeline, [queue for queue in chosen if queue.max_waiting is not None])
     wanted = (right for right in found if with_schemas or right.name != pipeline.schemas_topic)

@@ -24,12 +24,13 @@ CONTROL_SUFFIX: Final = ".control"
 WORKERS_SUFFIX: Final = ".workers"
 AUDIT_SUFFIX: Final = ".audit"
 SCHEDULES_SUFFIX: Final = ".schedules"
+SHARES_SUFFIX: Final = ".shares"
 
 RESERVED_PRIORITY_NAMES: Final = frozenset(
     {"retry", "delay", "carried", "dead", "ledger", "progress", "results", "limits", "shares", "schedules", "replay"}
 )
 """Words that follow a queue's name on other topics of its own."""
-RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules"})
+RESERVED_QUEUE_NAMES: Final = frozenset({"schemas", "events", "control", "workers", "audit", "schedules", "shares"})
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 
@@ -127,6 +128,11 @@ def workers_topic(namespace: str) -> str:
 def audit_topic(namespace: str) -> str:
     """Name the topic of the audit trail: each order and each change of a schedule."""
     return f"{namespace}{AUDIT_SUFFIX}"
+
+
+def shares_topic(namespace: str) -> str:
+    """Name the topic on which workers share limits."""
+    return f"{namespace}{SHARES_SUFFIX}"
 
 
 def schedules_topic(namespace: str) -> str:

@@ -1,0 +1,181 @@
+"""`ShareBook`: how much of each limit the workers hold, and what of it may be given. Pure: it follows from the log.
+
+A giver gives what the meter has left, less what workers hold and have not reported as used. A use counts when its
+report comes, which is after it; so no window can hold more than the meter allows, without any clock of two machines
+being compared. A worker that is silent for `valid_s` holds nothing any more: it may use a grant for so long only after
+it has sent the request that was answered, and that is earlier than the request came here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ...schemas.share_records import ShareEntry, ShareRecord
+from ...topology.declaration.limits import Concurrency, Limit
+from .meters import Meter, make_meter
+
+RATE_VALID_S: Final = 1.0
+SLOTS_VALID_S: Final = 6.0
+RENEWALS: Final = 4
+"""A grant in use is renewed so often while it is valid."""
+FORGOTTEN_AFTER: Final = 10
+"""A worker that holds nothing is forgotten when it was silent for so many times that."""
+
+ScopeName = tuple[str, bytes | None]
+"""The limit's name, and the value that it counts apart."""
+
+
+def valid_s(limit: Limit) -> float:
+    """How long a grant is valid, from when the request was sent that it answers."""
+    return SLOTS_VALID_S if isinstance(limit, Concurrency) else RATE_VALID_S
+
+
+@dataclass(slots=True)
+class _Holder:
+    """What one worker holds of a scope."""
+
+    heard_at_s: float
+    granted: int = 0
+    used: int = 0
+    returned: int = 0
+    wanted: int = 0
+    least: int = 1
+    number: int = 0
+    answered: int = 0
+    answered_at_s: float = 0.0
+    last_given: int = 0
+    has_news: bool = False
+    has_expired: bool = False
+
+    @property
+    def held(self) -> int:
+        return self.granted - self.used - self.returned
+
+    @property
+    def lacks(self) -> int:
+        return max(0, self.wanted - self.granted)
+
+
+class _Account:
+    """One scope."""
+
+    def __init__(self, name: ScopeName, limit: Limit) -> None:
+        self.name, self.limit = name, limit
+        self.meter: Meter = make_meter(limit)
+        self.counts_use = not isinstance(limit, Concurrency)
+        self.valid_s = valid_s(limit)
+        self.closed_until_s = 0.0
+        self.holders: dict[str, _Holder] = {}
+
+    @property
+    def held(self) -> int:
+        return sum(holder.held for holder in self.holders.values())
+
+    def expire(self, now_s: float) -> None:
+        """Take what silent workers hold for used."""
+        for worker, holder in list(self.holders.items()):
+            silent_s = now_s - holder.heard_at_s
+            if silent_s < self.valid_s:
+                continue
+            if holder.held > 0:
+                self.use(holder.held, holder.heard_at_s + self.valid_s)
+                holder.used += holder.held
+            holder.wanted, holder.has_expired, holder.has_news = 0, True, False
+            if silent_s > FORGOTTEN_AFTER * self.valid_s:
+                del self.holders[worker]
+
+    def use(self, amount: int, at_s: float) -> None:
+        if self.counts_use:
+            self.meter.take(amount, at_s)
+
+    def note_request(self, entry: ShareEntry, number: int, at_s: float) -> None:
+        holder = self.holders.get(entry.worker)
+        if holder is None:
+            holder = _Holder(at_s, granted=entry.used + entry.returned, used=entry.used, returned=entry.returned)
+            self.holders[entry.worker] = holder
+        if entry.used > holder.used:
+            self.use(entry.used - holder.used, at_s)
+        # It may be less: a silent worker's share was taken for used, and it had returned that, or was never answered.
+        holder.used, holder.returned = entry.used, entry.returned
+        has_of_before = 0 if holder.has_expired else holder.granted
+        holder.granted, holder.has_expired = max(has_of_before, holder.used + holder.returned), False
+        if number >= holder.number:
+            holder.number, holder.wanted, holder.least = number, entry.wanted, max(1, entry.least)
+        holder.heard_at_s = at_s
+        self.closed_until_s = max(self.closed_until_s, at_s + entry.closed_ms / 1_000 if entry.closed_ms else 0.0)
+
+    def note_grant(self, entry: ShareEntry, at_s: float) -> None:
+        holder = self.holders.get(entry.worker)
+        if holder is None:
+            self.holders[entry.worker] = _Holder(at_s, granted=entry.granted, used=entry.granted)
+        else:
+            holder.granted = max(holder.granted, entry.granted)
+
+    def give(self, now_s: float, turn: int) -> list[ShareEntry]:
+        """Give to those who want, the one first that was given to least lately; and renew what is in use."""
+        self.expire(now_s)
+        free = 0 if now_s < self.closed_until_s else self.meter.room(now_s) - self.held
+        wanting = sorted((h for h in self.holders.values() if h.lacks), key=lambda h: h.last_given)
+        while wanting and free >= wanting[0].least:
+            share = max(wanting[0].least, free // len(wanting))
+            first = wanting.pop(0)
+            given = min(share, first.lacks)
+            first.granted += given
+            first.last_given, first.has_news = turn, True
+            free -= given
+        return [self._entry(worker, h, now_s) for worker, h in self.holders.items() if self._is_to_answer(h, now_s)]
+
+    def _is_to_answer(self, holder: _Holder, now_s: float) -> bool:
+        is_old = now_s - holder.answered_at_s >= self.valid_s / RENEWALS
+        return holder.has_news or (holder.held > 0 and is_old and holder.number > holder.answered)
+
+    def _entry(self, worker: str, holder: _Holder, now_s: float) -> ShareEntry:
+        holder.answered, holder.answered_at_s, holder.has_news = holder.number, now_s, False
+        return ShareEntry(
+            worker=worker,
+            number=holder.number,
+            limit=self.name[0],
+            value=self.name[1],
+            granted=holder.granted,
+            most=self._most(),
+        )
+
+    def _most(self) -> int:
+        lacking = [holder for holder in self.holders.values() if holder.lacks]
+        active = [holder for holder in self.holders.values() if holder.lacks or holder.held]
+        return -(-self.limit.count // len(active)) if lacking and active else self.limit.count
+
+
+class ShareBook:
+    """The scopes of the limits of one giver."""
+
+    def __init__(self, limits: Mapping[str, Limit]) -> None:
+        self._limits = limits
+        self._accounts: dict[ScopeName, _Account] = {}
+        self._turn = 0
+
+    def note(self, record: ShareRecord, at_s: float) -> None:
+        """Take in a request or a grant of the log; in its order, with times that do not go back."""
+        for entry in record.entries:
+            account = self._account(entry)
+            if account is None:
+                continue
+            account.expire(at_s)
+            if record.kind == "grant":
+                account.note_grant(entry, at_s)
+            else:
+                account.note_request(entry, record.number, at_s)
+
+    def give(self, now_s: float) -> list[ShareEntry]:
+        """Give what may be given now; the answers are to be written as they are."""
+        self._turn += 1
+        return [entry for account in self._accounts.values() for entry in account.give(now_s, self._turn)]
+
+    def _account(self, entry: ShareEntry) -> _Account | None:
+        name = entry.limit, entry.value
+        account = self._accounts.get(name)
+        if account is None and entry.limit in self._limits:
+            account = self._accounts[name] = _Account(name, self._limits[entry.limit])
+        return account

@@ -1,0 +1,60 @@
+"""`SharedKeeper`: keeps one limit that counts the jobs of several workers together, by shares of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from uuid import uuid4
+
+from ...topology.declaration.limits import BY_KEY, BY_TENANT, Limit, scoped_value
+from ...topology.wire.headers import LIMITED_BY
+from ..records.record import Record
+from .scope import Limited, Scope
+from .share_meter import ShareMeter
+
+
+class SharedKeeper:
+    """Makes and finds the scopes of one limit; guarded by the lock of `Limits`.
+
+    Attributes:
+        name: of the limit.
+        giver: the queue whose first partition's owner gives the shares.
+        scopes: {value that the limit counts apart, None where it counts all jobs together: scope}.
+    """
+
+    def __init__(self, name: str, limit: Limit, giver: str) -> None:
+        self.name, self.limit, self.giver = name, limit, giver
+        self.scopes: dict[bytes | None, Scope] = {}
+        self._value_of = self._finder()
+        self._process, self._numbers = uuid4().hex[:12], count()
+
+    def scope_of(self, record: Record) -> Scope | None:
+        """The scope of a record; None where the limit does not count it."""
+        value = None if self._value_of is None else self._value_of(record)
+        if value is None and self._value_of is not None:
+            return None
+        scope = self.scopes.get(value)
+        return self._made(value) if scope is None else scope
+
+    def _finder(self) -> Callable[[Record], bytes | None] | None:
+        if self.limit.by is None:
+            return None
+        if self.limit.by == BY_KEY:
+            return lambda record: record.key
+        if self.limit.by == BY_TENANT:
+            return lambda record: record.tenant
+        return lambda record: scoped_value(record.header(LIMITED_BY), self.name)
+
+    def _made(self, value: bytes | None) -> Scope:
+        meter = ShareMeter(self.limit, f"{self._process}.{next(self._numbers)}")
+        shown = None if value is None else value.decode(errors="backslashreplace")
+        scope = self.scopes[value] = Scope(meter, Limited(self.name, shown, str(self.limit)), None)
+        return scope
+
+    def begin(self, partition: int, now_s: float) -> None:
+        """Keep what was granted: the giver counts for all workers."""
+        return
+
+    def forget_idle(self, now_s: float) -> None:
+        """Forget the scopes of which nothing is left."""
+        self.scopes = {value: scope for value, scope in self.scopes.items() if not scope.is_idle(now_s)}

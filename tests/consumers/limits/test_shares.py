@@ -1,0 +1,207 @@
+"""Shares: several workers keep one limit together, whoever is killed, frozen or cut off, and use most of it."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+import pytest
+
+from stoker.consumers.limits.shared_keeper import SharedKeeper
+from stoker.schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
+from stoker.topology import Concurrency, Rate
+from stoker.topology.declaration.limits import Limit
+from support.scenes.deliveries import record_of
+from support.scenes.sharing import SharingWorld
+
+SECOND = timedelta(seconds=1)
+RATE = Rate(100, per=SECOND, name="q.limit")
+BUCKET = Rate(60, per=2 * SECOND, burst=10, name="q.limit")
+SLOTS = Concurrency(10, name="q.limit")
+
+
+def check_rate(world: SharingWorld, limit: Rate) -> None:
+    """No window has held more than the limit allows."""
+    per_s = limit.per.total_seconds()
+    if limit.burst is None:
+        assert world.most_in(per_s) <= limit.count
+    else:
+        for length_s in (0.1, 0.5, 1.0, per_s, 3 * per_s):
+            assert world.most_in(length_s) <= limit.burst + limit.count * length_s / per_s
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_most_of_a_rate_is_used_when_there_is_work(workers: int) -> None:
+    """At least nine tenths of it, in twenty seconds, of which the first has the begin."""
+    world = SharingWorld(RATE, seed=1, workers_count=workers, backlog=3_000)
+    world.pass_s(2.0)
+    before = len(world.begun)
+    world.pass_s(20.0)
+    assert len(world.begun) - before >= 0.9 * 20 * RATE.count
+    check_rate(world, RATE)
+
+
+def test_slots_are_used_when_there_is_work() -> None:
+    """Nine tenths of them on the average, for jobs of 50 ms."""
+    world = SharingWorld(SLOTS, seed=2, workers_count=4)
+    world.pass_s(2.0)
+    seen: list[int] = []
+    world.pass_s(10.0, lambda: seen.append(world.running))
+    assert max(seen) <= SLOTS.count
+    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+
+
+def test_a_worker_without_work_keeps_nothing_from_the_others() -> None:
+    """It returns what it does not use."""
+    world = SharingWorld(RATE, seed=3, workers_count=2, backlog=30)
+    world.pass_s(2.0)
+    world.workers[1].enqueue(3_000)
+    world.pass_s(1.0)
+    before = len(world.begun)
+    world.pass_s(10.0)
+    assert len(world.begun) - before >= 0.9 * 10 * RATE.count
+
+
+def test_a_slow_worker_keeps_nothing_from_a_fast_one() -> None:
+    """It is granted no more than it begins, though it has a backlog."""
+    world = SharingWorld(RATE, seed=4, workers_count=2, backlog=3_000, run_s=0.01)
+    world.workers[0].slots = 0
+    world.pass_s(2.0)
+    before = len(world.begun)
+    world.pass_s(10.0)
+    assert len(world.begun) - before >= 0.8 * 10 * RATE.count
+
+
+@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_window_holds_too_many_whatever_happens(limit: Limit, seed: int) -> None:
+    """Kills of anybody, the giver too; frozen workers, givers that do not know that they are none; lost records."""
+    play(limit, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+def test_no_window_holds_too_many_in_many_plays(limit: Limit) -> None:
+    """The same for long."""
+    for seed in range(100, 300):
+        play(limit, seed)
+
+
+def play(limit: Limit, seed: int) -> None:
+    """Let things happen for some twenty seconds."""
+    world = SharingWorld(limit, seed)
+
+    def look() -> None:
+        if isinstance(limit, Concurrency):
+            assert world.running <= limit.count, "too many run"
+
+    for _ in range(8):
+        world.pass_s(world.chance.uniform(0.2, 3.0), look)
+        alive = [worker for worker in world.workers if worker.is_alive]
+        worker = world.chance.choice(alive)
+        match world.chance.randrange(5):
+            case 0 if len(alive) > 1:
+                world.kill(worker)
+            case 1:
+                # A longer one of jobs that hold slots would be taken for dead while they run.
+                world.freeze(worker, world.chance.uniform(0.1, 3.0))
+            case 2:
+                world.log.is_lossy = not world.log.is_lossy
+            case 3 if len(alive) > 1:
+                world.move_owner(worker)
+            case _:
+                worker.enqueue(100)
+    assert not [crash for worker in world.workers for crash in worker.crashes]
+    if isinstance(limit, Rate):
+        check_rate(world, limit)
+
+
+def test_the_limit_is_used_again_soon_after_the_giver_was_killed() -> None:
+    """Once another one has its partition: within two seconds."""
+    world = SharingWorld(RATE, seed=5, workers_count=4, backlog=3_000)
+    world.pass_s(3.0)
+    world.kill(world.workers[0])
+    world.pass_s(2.0)
+    before = len(world.begun)
+    world.pass_s(10.0)
+    assert len(world.begun) - before >= 0.9 * 10 * RATE.count
+    check_rate(world, RATE)
+
+
+def test_the_slots_of_a_killed_worker_are_used_again() -> None:
+    """When its grants have ended."""
+    world = SharingWorld(SLOTS, seed=6, workers_count=3)
+    world.pass_s(3.0)
+    world.kill(world.workers[1])
+    world.pass_s(8.0)
+    seen: list[int] = []
+    world.pass_s(5.0, lambda: seen.append(world.running))
+    assert max(seen) <= SLOTS.count
+    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+
+
+def test_a_worker_that_stops_returns_what_it_holds() -> None:
+    """Its slots are free at once, and not after a while."""
+    world = SharingWorld(SLOTS, seed=7, workers_count=2)
+    world.pass_s(3.0)
+    gone = world.workers[1]
+    gone.is_alive = False
+    gone.running.clear()
+    gone.shares.close()
+    world.pass_s(1.0)
+    seen: list[int] = []
+    world.pass_s(3.0, lambda: seen.append(world.running))
+    assert sum(seen) / len(seen) >= 0.85 * SLOTS.count
+
+
+def test_a_grant_that_an_earlier_giver_wrote_behind_a_takeover_is_void() -> None:
+    """It was on its way when the giver froze; the new one does not know of it."""
+    world = SharingWorld(RATE, seed=8, workers_count=1, backlog=500)
+    world.pass_s(0.5)
+    (worker,) = world.workers
+    requests = [decode_share(message.value()) for message in world.log.records]
+    asked = next(record for record in reversed(requests) if record.kind == ShareKind.REQUEST)
+    epoch = next(record.epoch for record in reversed(requests) if record.kind == ShareKind.GRANT)
+    world.owner = None
+    takeover = ShareRecord(kind=ShareKind.TAKEOVER, giver="q", sender="another")
+    entry = ShareEntry(worker=asked.entries[0].worker, limit="q.limit", value=None, number=asked.number, granted=400)
+    late = ShareRecord(kind=ShareKind.GRANT, giver="q", sender="w0", epoch=epoch, entries=(entry,))
+    world.pass_s(0.5)
+    begun = len(world.begun)
+    world.log.append(encode_share(takeover))
+    world.log.append(encode_share(late))
+    world.pass_s(0.5)
+    assert (len(world.begun), worker.is_alive) == (begun, True)
+
+
+def test_garbage_on_the_topic_of_shares_is_passed_over() -> None:
+    """A newer release may write what this one cannot read."""
+    world = SharingWorld(RATE, seed=9, workers_count=1)
+    for value in (b"", b"garbage", encode_share(ShareRecord(kind="new", giver="q", sender="w9"))):
+        world.log.append(value)
+    world.pass_s(2.0)
+    assert world.begun
+
+
+def test_workers_report_that_nobody_gives_shares(caplog: pytest.LogCaptureFixture) -> None:
+    """The home of a resource may have no worker: jobs of other queues would wait without a word."""
+    world = SharingWorld(RATE, seed=10, workers_count=2)
+    world.owner = None
+    with caplog.at_level(logging.WARNING, "stoker.limits"):
+        world.pass_s(20.0)
+    assert not world.begun
+    assert "the worker that owns partition 0 of queue q gives them" in caplog.text
+
+
+def test_a_limit_by_a_function_counts_each_of_its_values_apart() -> None:
+    """The producer has made the value; a job without one is not counted."""
+    limit = Rate(3, per=SECOND, by=lambda region: region)
+    keeper = SharedKeeper("q.limit", limit, "q")
+    north = keeper.scope_of(record_of([("stoker-limited-by", b'{"q.limit":"north"}')]))
+    assert north is not None
+    assert north is keeper.scope_of(record_of([("stoker-limited-by", b'{"q.limit":"north","other":"x"}')]))
+    assert north is not keeper.scope_of(record_of([("stoker-limited-by", b'{"q.limit":"south"}')]))
+    for value in (b'{"other":"x"}', b"[]", b"garbage", b'{"q.limit":3}'):
+        assert keeper.scope_of(record_of([("stoker-limited-by", value)])) is None
+    assert keeper.scope_of(record_of([])) is None
+    assert north.why.detail["opens"] == "room in limit q.limit for 'north' (3/1s by a function)"

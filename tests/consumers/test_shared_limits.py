@@ -1,0 +1,42 @@
+"""On a real broker: two workers keep one limit together, and use most of it."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, Concurrency, Rate
+from support.scenes.worker import Journal, create, declare_queue, running_worker
+
+COUNT = 40
+JOBS = 120
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_share_a_rate(cluster: ClusterSettings, namespace: str, workers: int) -> None:
+    """No second has more than 40 begins, wherever it begins; and nothing is lost."""
+    journal = Journal()
+    pipeline, queue = declare_queue(
+        namespace, partitions=4, limits=[Rate(COUNT, per=timedelta(seconds=1)), Concurrency(8)]
+    )
+
+    @pipeline.job(queue)
+    def act(number: int) -> None:
+        journal.note((time.monotonic(), number))
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        producer.enqueue_many(act.call(number) for number in range(JOBS))
+    with running_worker(pipeline, cluster):
+        if workers == 2:
+            with running_worker(pipeline, cluster):
+                journal.wait(JOBS)
+        else:
+            journal.wait(JOBS)
+    begun = sorted(at_s for at_s, _ in journal.noted)
+    assert sorted(number for _, number in journal.noted) == list(range(JOBS))
+    for first_s in begun:
+        assert sum(first_s <= at_s < first_s + 1.0 for at_s in begun) <= COUNT
