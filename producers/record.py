@@ -26,9 +26,9 @@ from .call_options import (
     check_tenant,
     due_instant,
     expiry,
+    limit_headers,
 )
 from .errors import OptionRefused, PayloadRefused, PayloadTooLarge
-from .limit_headers import limit_headers
 from .trace import trace_headers
 
 ANY_PARTITION: Final = -1

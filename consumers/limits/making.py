@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline, Queue
-from ...topology.declaration.shares import shared_limits
+from ...topology.declaration.limits import shared_limits
 from ..kafka.clients import shares_producer
 from .limits import Limits, Startable
 from .shares import OnWritten, Shares, SharesParts

@@ -34,7 +34,7 @@ def valid_s(limit: Limit) -> float:
 
 @dataclass(slots=True)
 class _Holder:
-    """What one worker holds of a scope."""
+    """The part of a scope that one worker holds."""
 
     heard_at_s: float
     granted: int = 0

@@ -78,7 +78,7 @@ class SharedLimits(Protocol):
         """{giver: what it is to be told now}."""
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:
-        """The same, with all that is held as returned."""
+        """{giver: last requests}: all that is held is returned."""
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""
@@ -237,21 +237,24 @@ class Shares:
             raise
 
     def _note_in_book(self, record: ShareRecord, message: Message) -> None:
+        """Let the book follow the log; what comes before it is read back comes again."""
         giver, offset = self._giver, message.offset() or 0
-        if giver is None or giver.is_over or giver.epoch is None or record.giver != self._parts.queue:
+        if giver is None or giver.is_over or not giver.is_reading or record.giver != self._parts.queue:
             return
-        if not giver.is_reading:
-            return  # it comes again
         if record.kind == ShareKind.TAKEOVER:
-            giver.is_read = giver.is_read or offset >= giver.epoch
-            if offset > giver.epoch:
-                giver.is_over, self._rests_until_s = True, self._parts.clock() + ASK_S
-                _LOGGER.info("another worker gives shares of limits", extra=self._fields)
-        elif offset < giver.epoch:
+            self._note_takeover(giver, offset)
+        elif offset < (giver.epoch or 0):
             ago_s = (giver.brokers_ms - message.timestamp()[1]) / 1_000
             giver.book.note(record, giver.at_s - max(0.0, ago_s))
         elif record.kind == ShareKind.REQUEST:
             giver.book.note(record, self._parts.clock())
+
+    def _note_takeover(self, giver: _Giver, offset: int) -> None:
+        epoch = giver.epoch or 0
+        giver.is_read = giver.is_read or offset >= epoch
+        if offset > epoch:
+            giver.is_over, self._rests_until_s = True, self._parts.clock() + ASK_S
+            _LOGGER.info("another worker gives shares of limits", extra=self._fields)
 
     def _give(self, writer: SharesWriter) -> None:
         giver = self._giver

@@ -17,11 +17,10 @@ from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
-from .limits import Cost, Limit, as_tuple
+from .limits import Cost, DeclaredLimit, Limit, as_tuple, clashes, declared_limits, givers
 from .queue import LedgerWindow, Ordering, Queue, RouteBy
 from .retries import RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
-from .shares import DeclaredLimit, clashes, declared_limits, givers
 from .timing import Timing
 from .unique import Unique
 
