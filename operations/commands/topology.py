@@ -90,9 +90,10 @@ def _allowed(
 def topology() -> None:
     """Bring the cluster's topics to what the application declares, and keep them there.
 
-    A queue has a main topic, a topic for each other priority, each retry tier and each of three classes of delay, and
-    one each for carried jobs, dead letters, its ledger and its progress. The pipeline has topics of its own for schemas, events, orders
-    (control), the workers' status, the audit trail, schedules, and the shares of limits that workers share.
+    A queue has a main topic, one for each priority beside `normal`, for each retry tier and for each of three classes
+    of delay, and one each for carried jobs, dead letters, its ledger and its progress. The pipeline has topics of its
+    own for schemas, events, orders (control), the workers' status, the audit trail and schedules, and one for the
+    shares of limits where workers share any.
     """
 
 
