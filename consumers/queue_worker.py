@@ -157,17 +157,19 @@ class QueueWorker:
         parts.rebalance.begin_restored(parts.member.consumer)
         parts.commits.commit_if_due(parts.member.consumer)
         self._keep_house()
+        self._intake_priorities()
         parts.intake.take_due()
         parts.intake.reread()
-        if parts.tiers.priorities:
-            self._take(parts.tiers.priorities.fetch(time.monotonic(), parts.room_for))
+        self._intake_priorities()  # again: what was read above may have taken a while
         has_more = self._intake_delayed()
         if parts.backpressure.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
-            parts.backpressure.rest(parts.member.consumer)
+            # What lanes wait for is read again turn by turn, and may be all that there is to do.
+            within_s = REREAD_TIMEOUT_S if parts.intake.is_rereading else SHORT_POLL_TIMEOUT_S
+            parts.backpressure.rest(parts.member.consumer, within_s)
             if parts.backpressure.is_paused:
-                self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
+                self._take(self._fetch(within_s))
 
     def _check_parts(self) -> None:
         cause = self._crash_cause()
@@ -203,6 +205,11 @@ class QueueWorker:
             return at_hand
         first = parts.member.consumer.poll(timeout_s)
         return [] if first is None else [first]
+
+    def _intake_priorities(self) -> None:
+        """Take jobs of the queue's priorities, as far as there is room for them."""
+        if self._parts.tiers.priorities:
+            self._take(self._parts.tiers.priorities.fetch(time.monotonic(), self._parts.room_for))
 
     def _intake_delayed(self) -> bool:
         """Take records of tiers and delays, now and then, before they are due. True if there may be more."""
