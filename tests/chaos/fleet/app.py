@@ -23,7 +23,7 @@ from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
 from chaos.timetable import CLOCK_QUEUE, DECLARED, EVERY_S, PATIENT, is_tripping
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
-from stoker.topology import JobCall, Pipeline, Unique, every
+from stoker.topology import Breaker, JobCall, Pipeline, Unique, every
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire.headers import ORIGIN, TIME, parse_instant
@@ -38,6 +38,7 @@ LEAK_LIMIT_BYTES: Final = 160 * 1024 * 1024
 LEAK_STEP_BYTES: Final = 16 * 1024 * 1024
 HANG_TIMEOUT: Final = timedelta(seconds=1)
 SNOOZE: Final = timedelta(milliseconds=700)
+QUICK_BREAKER: Final = Breaker(failures=6, open_for=timedelta(milliseconds=500), longest=timedelta(seconds=1))
 
 pipeline = Pipeline("chaos")
 shape: QueueShape = {"partitions": PARTITIONS, "tiers": TIERS, "retry": RETRY, "session_timeout": SESSION_TIMEOUT}
@@ -133,9 +134,9 @@ def effect(number: int, wait_ms: int) -> None:
         time.sleep(wait_ms / 1_000)
 
 
-@pipeline.job(steady)
+@pipeline.job(steady, breaker=QUICK_BREAKER)
 def flaky(number: int, failures: int) -> None:
-    """Fails so often, then succeeds."""
+    """Fails so often, then succeeds; so the breaker opens all the time, and its jobs wait for one that probes."""
     _fail_until(number, failures)
 
 
