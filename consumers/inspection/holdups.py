@@ -103,7 +103,7 @@ class Holdups:
                 yield _of_run(run, "stuck" if is_stuck(slot) else "running")
         waiting = {spot: since_s for spot, since_s in old.items() if spot not in running}
         if waiting:
-            yield from self._of_waiting(waiting, {run.record.lane: run for run in running.values()})
+            yield from self._of_waiting(waiting, {run.record.turn: run for run in running.values()})
 
     def _of_waiting(self, waiting: Mapping[Spot, float], running: Mapping[Lane | None, Run]) -> Iterator[Holdup]:
         parked = _at(waiting, self._dispatch.lanes.parked_records())
@@ -132,7 +132,7 @@ class Holdups:
         )
 
     def _of_parked(self, record: Record, since_s: float, running: Mapping[Lane | None, Run]) -> Holdup:
-        ahead = running.get(record.lane)
+        ahead = running.get(record.turn)
         source = self._dispatch.lanes.awaited_source(record) if ahead is None else None
         state: State = "behind"
         detail = {} if ahead is None else {"behind": ahead.job_id}

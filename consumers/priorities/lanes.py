@@ -26,6 +26,10 @@ class PriorityLanes(KeyLanes):
         if freed:
             self._make_ready(freed)
 
+    def parked_records(self) -> list[Record]:
+        """Those as well that wait for their key's turn, since a job of another priority has it."""
+        return super().parked_records() + self._turns.held()
+
     def wait_at_gates(self, record: Record) -> None:
         """Let others of the key go on while a record waits at the gates that a runner had taken."""
         freed = self._turns.give_back(record)

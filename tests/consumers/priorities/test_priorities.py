@@ -72,6 +72,7 @@ def test_only_one_record_of_a_key_is_in_hand() -> None:
     assert (first.offset, second.key) == (0, b"other")
     with pytest.raises(IndexError):
         ready.popleft()
+    assert [str(record) for record in lanes.parked_records()] == ["t.normal/0/1", "t.high/0/1", "t.high/0/0"]
     lanes.release(first)
     third = ready.popleft()
     assert (third.priority, third.offset) == ("high", 0)
