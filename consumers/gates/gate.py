@@ -103,6 +103,10 @@ class Gate(Protocol):
         """Note that the run of a taken record is over, whatever became of it; `Interrupted` where its child died."""
         return
 
+    def close(self, record: Record, until_at_s: float) -> None:
+        """Let no job begin until this epoch time that is counted together with this one: a job has asked for it."""
+        return
+
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on; called before any of its records is ready."""
         return

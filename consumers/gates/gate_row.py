@@ -353,6 +353,11 @@ class GateRow:
         with self._lock:
             return len(self._held.get(why, ())) + self._aside.count_of(why)
 
+    def close(self, record: Record, until_at_s: float) -> None:
+        """Let no job begin until this epoch time that gates count together with this one."""
+        for gate in self._gates:
+            gate.close(record, until_at_s)
+
     def begin_assignment(self, assignment: Assignment) -> None:
         """Note that a partition is this worker's from now on."""
         for gate in self.taken.hooked:

@@ -29,7 +29,7 @@ from ..inbox import AlreadyDone
 from ..records.outcomes import Failure
 from .failure import describe_failure, reason_of
 from .job_errors import bases_of, is_kind_of, leaves, names_in, type_name
-from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, Retry, Snooze
+from .signals import LONGEST_WAIT, SNOOZE_HINT, Discard, RateLimited, Retry, Snooze
 
 OWN_MODULES: Final = ("stoker.schemas", "stoker.topology", "stoker.producers", "stoker.consumers", "stoker.operations")
 PLAIN: Final = frozenset({bool, int, float, str, bytes, list, tuple, dict, set, type(None)})
@@ -60,9 +60,14 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """Run it again after this delay; that costs no attempt."""
+    """Run it again after this delay; that costs no attempt.
+
+    Attributes:
+        is_limited: whether no other job of its scopes is to begin meanwhile.
+    """
 
     after: timedelta
+    is_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,7 @@ def answer_of(error: BaseException, job_type: str, policy: RetryPolicy) -> Answe
     if found.has_failed or found.retries:
         after = max((delay for delay in found.retries if delay is not None), default=None)
         return Failed(failure=describe_failure(job_type, error), after=after)
-    return Postponed(max(found.snoozes)) if found.snoozes else ACCEPTED
+    return Postponed(max(found.snoozes), found.is_limited) if found.snoozes else ACCEPTED
 
 
 def _reason(found: _Found, error: BaseException, job_type: str) -> str:
@@ -107,6 +112,7 @@ class _Found:
     retries: list[timedelta | None] = field(default_factory=list)
     has_failed: bool = False
     is_permanent: bool = False
+    is_limited: bool = False
 
     def sort(self, leaf: BaseException, whole: BaseException, policy: RetryPolicy) -> None:
         """Take one error in; `whole` is the group around it, or the error itself."""
@@ -116,6 +122,7 @@ class _Found:
             self.retries.append(_delay_of(leaf))
         elif is_kind_of(leaf, Snooze) and (delay := _delay_of(leaf)) is not None:
             self.snoozes.append(delay)
+            self.is_limited = self.is_limited or is_kind_of(leaf, RateLimited)
         elif not (_is_done_already(leaf) or _is_any(leaf, whole, policy.ignored)):
             self.has_failed = True
             self.is_permanent = self.is_permanent or _is_any(leaf, whole, policy.permanent)

@@ -64,6 +64,23 @@ class Snooze(Exception):
         return hash((Snooze, self.after))
 
 
+class RateLimited(Snooze):
+    """Returned or raised by a job: the other side lets nothing more in for so long, as an HTTP 429 says.
+
+    The job is snoozed, at no attempt's cost, and no job begins meanwhile in the scopes of its type's own limits; of a
+    type without limits, none of this type in this process.
+
+    Raises:
+        TypeError: there is no delay, or it is no `timedelta`.
+        ValueError: the delay is negative, or longer than ten years.
+    """
+
+    def __init__(self, after: timedelta | None = None) -> None:
+        if after is None:
+            raise TypeError("RateLimited needs a delay: write RateLimited(after=timedelta(seconds=30))")
+        super().__init__(after)
+
+
 def _checked(after: timedelta) -> timedelta:
     if not isinstance(after, timedelta):
         raise TypeError(f"a delay is a timedelta, such as timedelta(seconds=30), not a {type(after).__name__}")

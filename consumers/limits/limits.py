@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,15 +16,19 @@ from ...schemas.share_records import ShareEntry
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.queue import Queue
 from ...topology.wire.headers import COST, JOB_TYPE
+from .. import log_keys
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
 from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
+from .closed_types import ClosedTypes
 from .keepers import Keepers
 from .scope import Scope
 from .share_meter import ShareMeter
 from .shared_keeper import SharedKeeper
+
+_LOGGER = logging.getLogger("stoker.limits")
 
 FEW_SCOPES: Final = 1_000
 LONGEST_COST: Final = 9
@@ -58,6 +63,7 @@ class Limits(Gate):
         givers: Mapping[str, str] = MappingProxyType({}),
         make_shares: Callable[[Limits], Startable] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        epoch: Callable[[], float] = time.time,
     ) -> None:
         """Begin without scopes.
 
@@ -65,7 +71,9 @@ class Limits(Gate):
             givers: {name of a shared limit: queue whose first partition's owner gives it}.
             make_shares: makes the thread that asks for shares, and gives them; None where no limit is shared.
         """
-        self._row, self._clock = row, clock
+        self._row, self._clock, self._epoch = row, clock, epoch
+        self._queue_name = queue.name
+        self._closed_types = ClosedTypes(row.note_resting)
         self._lock = Lock()
         self._numbers = count()
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
@@ -88,10 +96,12 @@ class Limits(Gate):
     @property
     def is_resting(self) -> bool:
         """Whether nothing waits for room."""
-        return not self._closed
+        return not (self._closed or self._closed_types)
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
-        """Records wait where others wait before them."""
+        """Records wait where others wait before them, and those of a type that is closed."""
+        if self._closed_types and (wait := self._closed_types.wait(record, now_s)) is not None:
+            return wait
         with self._lock:
             closed = next((scope for scope, _ in self._uses(record) if not scope.may_pass(record)), None)
             if closed is None:
@@ -102,6 +112,8 @@ class Limits(Gate):
 
     def take(self, record: Record, now_s: float) -> Start | Wait:
         """Count the record in all of its scopes, or in none."""
+        if self._closed_types and (wait := self._closed_types.wait(record, now_s)) is not None:
+            return wait
         with self._lock:
             now_s = self._clock()
             uses = self._uses(record)
@@ -112,7 +124,8 @@ class Limits(Gate):
             else:
                 for scope, cost in uses:
                     scope.take(record, cost, now_s)
-                self._runs[record] = uses
+                if self._all:
+                    self._runs[record] = uses
                 return START
         self._row.note_resting()
         return wait
@@ -214,6 +227,33 @@ class Limits(Gate):
             scope.asks_at_s = at_s
             heapq.heappush(self._looks, (at_s, next(self._numbers), scope))
 
+    # ---- jobs that are refused by the other side
+
+    def close(self, record: Record, until_at_s: float) -> None:
+        """Close the scopes of the type's own limits; without any, the type itself in this process."""
+        job_type, for_s = record.header(JOB_TYPE) or b"", until_at_s - self._epoch()
+        with self._lock:
+            keepers = [keeper for keeper in self._keepers.get(job_type, ()) if keeper not in self._of_others]
+            scopes = [scope for keeper in keepers if (scope := keeper.scope_of(record)) is not None]
+            for scope in scopes:
+                scope.close(self._clock() + for_s)
+        if not keepers:
+            self._closed_types.close(job_type, until_at_s)
+        names = [scope.why.limit for scope in scopes] or [f"job type {job_type.decode(errors='replace')}"]
+        _LOGGER.info(
+            "closed for %.1f s, since a job was told to come no sooner: %s", for_s, ", ".join(names),
+            extra={log_keys.QUEUE: self._queue_name},
+        )  # fmt: skip
+
+    def note_closed(self, entry: ShareEntry) -> None:
+        """Close a scope that another worker has closed."""
+        keeper = self._all.get(entry.limit)
+        if isinstance(keeper, SharedKeeper):
+            with self._lock:
+                scope = keeper.scopes.get(entry.value)
+                if scope is not None:
+                    scope.closed_until_s = max(scope.closed_until_s, self._clock() + entry.closed_ms / 1_000)
+
     # ---- shares
 
     def start(self) -> None:
@@ -245,11 +285,19 @@ class Limits(Gate):
         with self._lock:
             least = scope.least if waiting else 0
             amounts = meter.report((waiting + scope.pending) * max(1, least), least, self._clock())
-        if amounts is None:
+            closed_ms = scope.take_closing_ms(self._clock())
+        if amounts is None and not closed_ms:
             return None
-        used, returned, wanted = amounts
+        used, returned, wanted = amounts or meter.written
         return ShareEntry(
-            worker=meter.session, limit=name, value=value, used=used, returned=returned, wanted=wanted, least=least
+            worker=meter.session,
+            limit=name,
+            value=value,
+            used=used,
+            returned=returned,
+            wanted=wanted,
+            least=least,
+            closed_ms=closed_ms,
         )
 
     def last_requests(self) -> Mapping[str, list[ShareEntry]]:

@@ -58,6 +58,7 @@ class Scope:
     """
 
     __slots__ = (
+        "_is_closing",
         "_last_release_at_s",
         "_patience_s",
         "_released",
@@ -76,6 +77,7 @@ class Scope:
         self.meter, self.why, self.partition = meter, why, partition
         self.is_closed = False
         self.closed_until_s = -math.inf
+        self._is_closing = False
         self.asks_at_s = math.inf
         self.credits = 0
         self.least = 1
@@ -106,6 +108,16 @@ class Scope:
         if self._released:
             self.pending = max(0, self.pending - self._released.pop(record, 0))
             self._patience_s = PATIENCE_S
+
+    def close(self, until_s: float) -> None:
+        """Let nothing begin until then, and have other workers told that share the limit."""
+        self.closed_until_s = max(self.closed_until_s, until_s)
+        self._is_closing = True
+
+    def take_closing_ms(self, now_s: float) -> int:
+        """For how long others are to be told that nothing may begin; once, and 0 where they are not."""
+        is_closing, self._is_closing = self._is_closing, False
+        return max(0, math.ceil((self.closed_until_s - now_s) * 1_000)) if is_closing else 0
 
     def budget(self, now_s: float) -> int:
         """How much may be released: the room, but for what was released and has not begun yet."""

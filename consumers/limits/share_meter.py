@@ -25,6 +25,7 @@ class ShareMeter(Meter):
     Attributes:
         session: the name under which the giver knows this scope of this worker.
         used, returned: of all that was granted.
+        written: the amounts that were reported last.
     """
 
     __slots__ = (
@@ -40,12 +41,12 @@ class ShareMeter(Meter):
         "_speed_at_s",
         "_valid_s",
         "_was_begun",
-        "_written",
         "_written_at_s",
         "count",
         "returned",
         "session",
         "used",
+        "written",
     )
 
     def __init__(self, limit: Limit, session: str) -> None:
@@ -57,7 +58,7 @@ class ShareMeter(Meter):
         self._running = self._orphans = 0
         self._most = limit.count
         self._ends_at_s = self._last_use_at_s = -math.inf
-        self._written, self._written_at_s = (0, 0, 0), -math.inf
+        self.written, self._written_at_s = (0, 0, 0), -math.inf
         self._begun = self._was_begun = 0
         self._speed_at_s = -math.inf
 
@@ -116,7 +117,7 @@ class ShareMeter(Meter):
     def is_idle(self, now_s: float) -> bool:
         """As `Meter` has it; the giver is to have the last report, and forgets its session later."""
         self._expire(now_s)
-        is_reported = self._written == (self.used, self.returned, self.used + self.returned)
+        is_reported = self.written == (self.used, self.returned, self.used + self.returned)
         is_empty = not (self.held or self._running or self._orphans)
         return is_empty and is_reported and now_s >= self._written_at_s + FORGET_S
 
@@ -154,9 +155,9 @@ class ShareMeter(Meter):
         wanted = self.used + self.returned + self._running + max(needed, self.held)
         amounts = self.used, self.returned, wanted
         is_in_use = self.held or self._running or needed
-        if amounts == self._written and not (is_in_use and now_s >= self._written_at_s + self._valid_s / RENEWALS):
+        if amounts == self.written and not (is_in_use and now_s >= self._written_at_s + self._valid_s / RENEWALS):
             return None
-        self._written, self._written_at_s = amounts, now_s
+        self.written, self._written_at_s = amounts, now_s
         return amounts
 
     def close(self) -> tuple[int, int]:

@@ -30,6 +30,7 @@ IDLE_READ_S: Final = 0.05
 ACTIVE_FOR_S: Final = 1.0
 AGAIN_S: Final = 1.0
 ASK_S: Final = 5.0
+LAST_S: Final = 1.5
 MOST_REQUESTS: Final = 1_000
 SILENT_AFTER_S: Final = 15.0
 REPORT_INTERVAL_S: Final = 60.0
@@ -82,6 +83,9 @@ class SharedLimits(Protocol):
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""
+
+    def note_closed(self, entry: ShareEntry) -> None:
+        """Close a scope that a worker has closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +157,10 @@ class Shares:
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin to end; called from any thread."""
+        """End, and return what is held; it waits for that a moment. Called from any other thread."""
         self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(LAST_S)
 
     def _run(self) -> None:
         try:
@@ -283,11 +289,18 @@ class Shares:
         if offset <= self._taken_below:
             return  # read once more, by a giver that took over
         self._taken_below = offset
-        if record.kind == ShareKind.TAKEOVER:
+        if record.kind == ShareKind.REQUEST:
+            self._take_closings(record)
+        elif record.kind == ShareKind.TAKEOVER:
             self._epochs[record.giver] = offset
         elif record.kind == ShareKind.GRANT and record.epoch >= self._epochs.get(record.giver, 0):
             self._epochs[record.giver] = record.epoch
             self._take_grant(record)
+
+    def _take_closings(self, record: ShareRecord) -> None:
+        for entry in record.entries:
+            if entry.closed_ms:
+                self._limits.note_closed(entry)
 
     def _take_grant(self, record: ShareRecord) -> None:
         for entry in record.entries:

@@ -71,10 +71,15 @@ class Dead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snoozed:
-    """The job asked to be run again later, and waits in the topic of `delay`; that costs no attempt."""
+    """The job asked to be run again later, and waits in the topic of `delay`; that costs no attempt.
+
+    Attributes:
+        is_limited: whether no other job of its scopes is to begin until `due`.
+    """
 
     due: datetime
     delay: DelayClass
+    is_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

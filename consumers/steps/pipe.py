@@ -14,7 +14,7 @@ from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
 from ..partitions.ledger import Ledger, tried_name
-from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, is_lasting
+from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, Snoozed, is_lasting
 from ..records.record import Record
 from ..settling.excuse import Excuse
 from ..settling.setbacks import log_setback
@@ -127,6 +127,8 @@ class Pipe:
             if self._wait_at_gates is not None:
                 self._wait_at_gates(record)
             return
+        if outcome is not DONE:
+            self._close_limited(record, outcome)  # before its slots are free
         if self._gates.taken.hooked:  # before the lane's next record asks the gates
             self._gates.taken.note_ended(record, outcome)
         if self._is_watched:
@@ -135,6 +137,11 @@ class Pipe:
             done.append(record)
         else:
             self._settle(record, outcome)
+
+    def _close_limited(self, record: Record, outcome: Outcome) -> None:
+        """Let no other job of its scopes begin, where the other side has refused this one."""
+        if isinstance(outcome, Snoozed) and outcome.is_limited:
+            self._gates.close(record, outcome.due.timestamp())
 
     def settle_done(self, done: deque[Record]) -> None:
         """Settle what stands in `done`; any thread may call it, also of one that a runner goes on filling."""

@@ -309,8 +309,8 @@ def _decide_answer(job: DecodedJob, answer: Answer, step_context: StepContext) -
             return DONE
         case Discarded(reason):
             return Cancelled(reason="discarded", detail=reason)
-        case Postponed(after):
-            return Snoozed(due=_now(step_context) + after, delay=delay_class(after))
+        case Postponed(after, is_limited):
+            return Snoozed(due=_now(step_context) + after, delay=delay_class(after), is_limited=is_limited)
         case Failed(failure=failure, is_permanent=True):
             return Dead(reason="permanent", failure=failure)
         case Failed(failure=failure) if job.run.attempt >= job.job_type.retry.attempts:

@@ -6,17 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
+from stoker.consumers import RateLimited
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.pauses import Pause, Pauses
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.job.signals import JobInterrupted
 from stoker.consumers.records.assignment import Assignment
-from stoker.consumers.records.outcomes import DONE, Dead, Outcome
+from stoker.consumers.records.outcomes import DONE, Dead, Outcome, Snoozed
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.async_slots import AsyncSlot, Holder
 from stoker.consumers.runners.slots import Slot
@@ -26,7 +28,7 @@ from stoker.consumers.steps.results import Raised
 from stoker.consumers.steps.run import run_async, run_sync
 from stoker.consumers.steps.steps import decode
 from support.programs import isolated_jobs
-from support.scenes.deliveries import Delivery, declare, plain_record
+from support.scenes.deliveries import NOW_S, Delivery, declare, plain_record
 from support.scenes.isolated_runners import declare as declare_isolated
 from support.scenes.isolated_runners import isolated
 
@@ -145,7 +147,9 @@ def test_a_row_without_hooks_keeps_nothing_of_a_run() -> None:
 
 
 def work(number: int) -> None:
-    """Return or fail."""
+    """Return, fail, or be refused."""
+    if number == 3:
+        raise RateLimited(after=timedelta(seconds=30))
     if number == 2:
         raise ValueError("no")
 
@@ -170,6 +174,22 @@ def test_each_run_through_the_pipe_ends_once_with_its_outcome(
         asyncio.run(pipe.carry_async(record, AsyncSlot("test", Holder(), lambda _what: None), run_async, done))
     assert scene.gate.calls == ["take 7", ended]
     assert (len(scene.row.taken), len(outcomes) + len(done)) == (0, 1)
+
+
+def test_a_job_that_is_refused_by_the_other_side_closes_gates_before_its_run_ends() -> None:
+    """Its slot would go to the next one else, which would be refused as well."""
+    scene, outcomes, delivery = Scene(), list[Outcome](), declare(work)
+    closed: list[tuple[int, float, int]] = []
+
+    def close(record: Record, until_at_s: float) -> None:
+        closed.append((record.offset, until_at_s, scene.gate.running))
+
+    scene.gate.close = close  # type: ignore[method-assign]
+    scene.pipe(delivery, outcomes).carry(delivery.record(value=delivery.payload(3)), Slot(), run_sync)
+    assert closed == [(7, NOW_S + 30.0, 1)]
+    (outcome,) = outcomes
+    assert isinstance(outcome, Snoozed)
+    assert outcome.due.timestamp() == NOW_S + 30.0
 
 
 def test_a_record_that_does_not_come_to_its_handler_is_not_counted() -> None:

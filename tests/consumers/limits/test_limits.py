@@ -22,6 +22,9 @@ SECOND = timedelta(seconds=1)
 WINDOW_S = 1.05
 """A second, and what is added to it."""
 
+EPOCH_S = 1_000.0
+"""The clock of the row and the limits' own are different ones."""
+
 
 @dataclass
 class Scene:
@@ -42,8 +45,10 @@ class Scene:
         queue = pipeline.queue("q", limits=list(self.limits), route_by="tenant", ordering="none")
         pipeline.job(queue, name="work", limits=list(self.of_type), cost=self.cost)(lambda: None)
         self.assignment = Assignment(1, queue.topic, 0, keeps_order=False)
-        self.row = GateRow(clock=lambda: self.now_s)
-        self.gate = Limits(self.row, queue, pipeline.job_types, clock=lambda: self.now_s)
+        self.row = GateRow(clock=lambda: self.now_s + EPOCH_S)
+        self.gate = Limits(
+            self.row, queue, pipeline.job_types, clock=lambda: self.now_s, epoch=lambda: self.now_s + EPOCH_S
+        )
         self.row.add([self.gate])
         self.row.start(self.make_ready)
 
@@ -81,8 +86,8 @@ class Scene:
     def pass_s(self, seconds: float) -> None:
         """Time passes; the poll thread turns when something is to do, as its timeout has it."""
         end_s = self.now_s + seconds
-        while (at_s := self.row.next_at_s) is not None and at_s <= end_s:
-            self.now_s = max(self.now_s + 1e-6, at_s)
+        while (at_s := self.row.next_at_s) is not None and at_s - EPOCH_S <= end_s:
+            self.now_s = max(self.now_s + 1e-6, at_s - EPOCH_S)
             self.row.ask_again()
         self.now_s = end_s
 
@@ -237,3 +242,34 @@ def test_a_queue_without_limits_pays_nothing() -> None:
     """No gate is asked, at the first look or at the last."""
     scene = Scene([])
     assert (scene.row.asked, scene.row.taking, scene.row.taken.hooked) == ((), (), ())
+
+
+def test_a_job_that_was_refused_closes_the_scopes_of_its_type_for_so_long() -> None:
+    """Others of its tenant wait; other tenants, and other jobs of the queue's own limits, go on."""
+    scene = Scene([Rate(9, per=SECOND, by="tenant")], of_type=[Rate(5, per=SECOND, by="tenant")])
+    scene.come(0)
+    scene.row.close(scene.records[0], scene.now_s + EPOCH_S + 3.0)
+    scene.end(0)
+    scene.come(1, 2)
+    scene.come(3, tenant="zeta")
+    assert scene.begun == [0, 3]
+    (why,) = scene.row.whys()
+    assert why.detail["opens"] == "room in limit work.rate.tenant for 'acme' (5/1s by tenant)"
+    scene.pass_s(2.9)
+    assert scene.begun == [0, 3]
+    scene.pass_s(0.2)
+    assert scene.begun == [0, 3, 1, 2]
+
+
+def test_a_type_without_limits_is_closed_itself() -> None:
+    """In this process, without limits of the queue being closed for other types."""
+    scene = Scene([])
+    scene.come(0)
+    scene.row.close(scene.records[0], scene.now_s + EPOCH_S + 3.0)
+    scene.come(1, 2)
+    assert scene.begun == [0]
+    assert {why.word for why in scene.row.whys()} == {"limited"}
+    scene.pass_s(2.9)
+    assert scene.begun == [0]
+    scene.pass_s(0.2)
+    assert (scene.begun, bool(scene.row)) == ([0, 1, 2], False)

@@ -205,3 +205,19 @@ def test_a_limit_by_a_function_counts_each_of_its_values_apart() -> None:
         assert keeper.scope_of(record_of([("stoker-limited-by", value)])) is None
     assert keeper.scope_of(record_of([])) is None
     assert north.why.detail["opens"] == "room in limit q.limit for 'north' (3/1s by a function)"
+
+
+def test_a_scope_that_one_worker_closes_is_closed_for_all() -> None:
+    """The other side has refused one of them; the giver gives nothing, and what others hold waits."""
+    world = SharingWorld(RATE, seed=11, workers_count=3)
+    world.pass_s(2.0)
+    record = record_of([("ce_type", b"work")])
+    first = world.workers[0]
+    first.limits._of_others = ()  # as if the limit were the type's own
+    first.row.close(record, first.row._clock() + 4.0)
+    world.pass_s(0.3)
+    begun = len(world.begun)
+    world.pass_s(3.0)
+    assert len(world.begun) == begun
+    world.pass_s(2.5)
+    assert len(world.begun) >= begun + RATE.count

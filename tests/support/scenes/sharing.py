@@ -127,7 +127,9 @@ class SharingWorker:
         """Put it together, and let a backlog wait."""
         log, queue = self.world.log, self.world.queue
         self.row = GateRow(clock=self.world.clock)
-        self.limits = Limits(self.row, queue, self.world.pipeline.job_types, clock=self.world.clock)
+        self.limits = Limits(
+            self.row, queue, self.world.pipeline.job_types, clock=self.world.clock, epoch=self.world.clock
+        )
         self.row.add([self.limits])
         self.row.start(self.make_ready)
         parts = SharesParts(
