@@ -1,4 +1,4 @@
-"""`read_ledgers`: reads back the ledgers of partitions that were assigned, as much of each as its window needs.
+"""`read_ledger`: reads back the ledger of a partition that was assigned, as much of it as its window needs.
 
 A ledger is read from its end, in stretches that become longer, until it has a window of completed jobs. Of the names
 that have moved on, those of single records are mostly of no use by then: their records are complete by the commit, and
@@ -11,10 +11,9 @@ import logging
 import math
 import time
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import compress
 from operator import not_
-from types import MappingProxyType
 from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -39,26 +38,23 @@ IsPassed = Callable[[str], bool]
 """Whether a name is that of a record which is complete by what its partition's last owner has committed."""
 
 
-def read_ledgers(
+def read_ledger(
     consumer: Consumer,
     queue: Queue,
-    partitions: Collection[int],
+    partition: int,
     is_passed: IsPassed,
     should_stop: ShouldStop,
-    ends_since_s: Mapping[int, float] = MappingProxyType({}),
-) -> dict[int, Ledger]:
-    """Read the ledgers of partitions: {partition number: ledger}.
+    ends_since_s: float | None = None,
+) -> Ledger:
+    """Read the ledger of a partition.
 
     Args:
-        ends_since_s: {partition number: since when, in epoch seconds, ends of unique jobs are needed}.
+        ends_since_s: since when, in epoch seconds, ends of unique jobs are needed.
 
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
-    return {
-        partition: _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_s.get(partition)).ledger()
-        for partition in sorted(partitions)
-    }
+    return _Reading(consumer, queue, partition, is_passed, should_stop, ends_since_s).ledger()
 
 
 class _Stretch:

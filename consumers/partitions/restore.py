@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,16 +15,18 @@ from ..kafka.clients import make_reader
 from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_tail
 from ..records.assignment import Assignment
 from .ledger import Ledger
-from .ledger_reader import IsPassed, read_ledgers
+from .ledger_reader import IsPassed, read_ledger
 from .start_positions import StartPosition, find_start_positions
 
 ENDS_KEPT_S: Final = 3_600.0
 """Ends of unique jobs are read so far back at least: jobs that these have replaced may still wait in a delay topic."""
+HAND_OVER_S: Final = 0.2
+"""A partition whose ledger has been read for so long begins, before the ledgers of the others are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """The ledgers and start positions that were read for some assignments.
+    """The ledgers and start positions that were read for some assignments; of a partition number all, or none.
 
     Attributes:
         ledgers: {partition number: ledger}.
@@ -37,8 +39,8 @@ class Restored:
 
 def restore(
     cluster: ClusterSettings, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
-) -> Restored:
-    """Read the ledgers of the assignments' partitions, and how far the owners before had come.
+) -> Iterator[Restored]:
+    """Read the ledgers of the assignments' partitions, and how far the owners before had come; give each in time.
 
     Raises:
         Unrestorable: the brokers did not answer within a bounded time, or `should_stop` returned true.
@@ -46,7 +48,7 @@ def restore(
     # A fetch that waits at the broker for news would hold up the requests behind it, half a second each.
     consumer = make_reader(cluster, queue, f"stoker-restore-{queue.name}", {"fetch.wait.max.ms": 10})
     try:
-        return read_left_behind(consumer, queue, assignments, should_stop)
+        yield from read_left_behind(consumer, queue, assignments, should_stop)
     except KafkaException as failure:
         raise Unrestorable(f"what queue {queue.name!r} has left behind", failure.args[0]) from failure
     finally:
@@ -55,18 +57,30 @@ def restore(
 
 def read_left_behind(
     consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
-) -> Restored:
-    """Read the ledgers and start positions with the consumer that is given.
+) -> Iterator[Restored]:
+    """Read the ledgers and start positions with the consumer that is given, one partition after the other.
 
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
     # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
     start_positions = find_start_positions(consumer, queue, assignments, should_stop)
-    partitions = {assignment.partition for assignment in assignments}
     ends_since_s = needed_since_s(consumer, queue, start_positions, should_stop) if queue.unique else {}
-    ledgers = read_ledgers(consumer, queue, partitions, _passed_by(start_positions), should_stop, ends_since_s)
-    return Restored(ledgers=ledgers, start_positions=start_positions)
+    ledgers: dict[int, Ledger] = {}
+    handed_over_at_s = time.monotonic()
+    for partition in sorted({assignment.partition for assignment in assignments}):
+        since_s = ends_since_s.get(partition)
+        ledgers[partition] = read_ledger(consumer, queue, partition, _passed_by(start_positions), should_stop, since_s)
+        if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
+            yield _of_partitions(ledgers, start_positions)
+            ledgers, handed_over_at_s = {}, time.monotonic()
+    if ledgers:
+        yield _of_partitions(ledgers, start_positions)
+
+
+def _of_partitions(ledgers: Mapping[int, Ledger], start_positions: Mapping[Assignment, StartPosition]) -> Restored:
+    starts = {assignment: start for assignment, start in start_positions.items() if assignment.partition in ledgers}
+    return Restored(ledgers=ledgers, start_positions=starts)
 
 
 def needed_since_s(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from ...topology import ClusterSettings, Queue
@@ -29,7 +29,7 @@ FindMissing = Callable[[Iterable[int]], CounterpartsMissing | None]
 
 
 class Restoring:
-    """Restores assignments of one queue, those that come together in one go."""
+    """Restores assignments of one queue, a partition after the other; each begins as soon as it is restored."""
 
     def __init__(
         self,
@@ -71,11 +71,12 @@ class Restoring:
         while not self._is_pointless(waiting):
             try:
                 missing = self._find_missing({assignment.partition for assignment in waiting})
-                self._restore([a for a in waiting if missing is None or a.partition not in missing.partitions])
+                for restored in self._restore(waiting, missing):
+                    waiting = [a for a in waiting if a.partition not in restored.ledgers]
+                    self._on_restored(restored)
                 if missing is None:
                     complaint.end()
                     return
-                waiting = [a for a in waiting if a.partition in missing.partitions]
                 complaint.note(missing)
                 self._stopping.wait(REPAIR_PAUSE_S)
             except Unrestorable as error:
@@ -89,9 +90,10 @@ class Restoring:
         if complaint.was_logged:
             self._on_trouble()
 
-    def _restore(self, whole: Collection[Assignment]) -> None:
+    def _restore(self, waiting: Collection[Assignment], missing: CounterpartsMissing | None) -> Iterator[Restored]:
+        whole = [a for a in waiting if missing is None or a.partition not in missing.partitions]
         if whole:
-            self._on_restored(restore(self._cluster, self._queue, whole, lambda: self._is_pointless(whole)))
+            yield from restore(self._cluster, self._queue, whole, lambda: self._is_pointless(whole))
 
     def _is_pointless(self, waiting: Collection[Assignment]) -> bool:
         return self._stopping.is_set() or not any(assignment.is_active for assignment in waiting)

@@ -348,9 +348,11 @@ class SimProcess:
         if not any(assignment.is_active for assignment in added):
             return {}
         reader = cast(Consumer, SimConsumer(self.brokers, self, self._wait_for_reading))
-        restored = read_left_behind(reader, self.queue, added, lambda: False)
-        self.assignments.receive_restored(restored)
-        return restored.start_positions
+        start_positions: dict[Assignment, StartPosition] = {}
+        for restored in read_left_behind(reader, self.queue, added, lambda: False):
+            self.assignments.receive_restored(restored)
+            start_positions.update(restored.start_positions)
+        return start_positions
 
     def begin_restored(self) -> None:
         """Begin with what was restored, and what was opened."""

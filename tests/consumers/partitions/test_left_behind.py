@@ -10,10 +10,10 @@ import pytest
 
 from simulation.brokers import SimBrokers
 from simulation.clients import SimConsumer
-from simulation.virtual_time import virtual_time
+from simulation.virtual_time import CLOCK, virtual_time
 from stoker.consumers import log_keys
-from stoker.consumers.partitions import ledger_reader
-from stoker.consumers.partitions.ledger import moved_name, tried_name
+from stoker.consumers.partitions import ledger_reader, restore
+from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record, names_of
 from stoker.consumers.partitions.restore import Restored, read_left_behind
 from stoker.consumers.records.assignment import Assignment
@@ -38,7 +38,34 @@ def left_behind(brokers: SimBrokers, queue: Queue) -> tuple[Restored, Assignment
     """What is read of partition 0, by a worker that gets the main topic's."""
     assignment = Assignment(1, queue.topic, 0)
     consumer = cast(Any, SimConsumer(brokers, cast(Any, None)))
-    return read_left_behind(consumer, queue, [assignment], lambda: False), assignment
+    (restored,) = read_left_behind(consumer, queue, [assignment], lambda: False)
+    return restored, assignment
+
+
+@pytest.mark.parametrize(
+    ("a_read_takes_s", "handed_over"), [(0.0, [{0, 1, 2}]), (0.15, [{0, 1}, {2}]), (1.0, [{0}, {1}, {2}])]
+)
+def test_a_partition_begins_before_the_ledgers_of_others_are_read(
+    a_read_takes_s: float, handed_over: list[set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where ledgers take long to read, the first jobs do not wait for the last ledger."""
+    queue, brokers = declare().queue, SimBrokers(4_096)
+    read: list[int] = []
+
+    def read_slowly(_consumer: object, _queue: Queue, partition: int, *_others: object) -> Ledger:
+        read.append(partition)
+        CLOCK.advance(a_read_takes_s)
+        return Ledger(queue.ledger, CLOCK.time)
+
+    monkeypatch.setattr(restore, "read_ledger", read_slowly)
+    consumer = cast(Any, SimConsumer(brokers, cast(Any, None)))
+    assignments = [Assignment(number + 1, queue.topic, number) for number in (2, 0, 1)]
+    found: list[set[int]] = []
+    for restored in restore.read_left_behind(consumer, queue, assignments, lambda: False):
+        assert set(read) == set().union(*found, restored.ledgers), "no ledger is read ahead"
+        assert {assignment.partition for assignment in restored.start_positions} == set(restored.ledgers)
+        found.append(set(restored.ledgers))
+    assert found == handed_over
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:

@@ -20,6 +20,6 @@ def test_the_clients_own_lines_do_not_go_to_stderr(
     monkeypatch.setattr("stoker.consumers.partitions.start_positions.REQUEST_TIMEOUT_S", 0.5)
     _, queue = declare_queue("quiet")
     with pytest.raises(Unrestorable):
-        restore(ClusterSettings(bootstrap_servers=NOBODY), queue, [Assignment(1, queue.topic, 0)], lambda: False)
+        list(restore(ClusterSettings(bootstrap_servers=NOBODY), queue, [Assignment(1, queue.topic, 0)], lambda: False))
     said = capfd.readouterr().err.splitlines()
     assert [line for line in said if line.startswith("%")] == []  # as librdkafka begins its own lines
