@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from ...schemas.control_records import RecordPlace
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.clients import make_client
-from ...topology.cluster.committed_offsets import committed_offsets
+from ...topology.cluster.committed_offsets import committed_places
 from ...topology.cluster.settings import ANY_SIZE_BYTES
+from ...topology.wire.commit_metadata import CommitMetadata
 from ...topology.wire.headers import JOB_ID, HeaderList
 from ...topology.wire.names import reader_group
 from .log_reader import asking
@@ -50,13 +51,17 @@ def find_waiting_record(
 def find_published_record(
     cluster: ClusterSettings, queues: Iterable[Queue], job_id: str, within_s: float, progress: Progress | None = None
 ) -> tuple[Queue, Message] | None:
-    """Look up a job that waits for its turn on a topic to which jobs are published; raises as `find_waiting_record`."""
+    """Look up a job that waits for its turn on a topic to which jobs are published; raises as `find_waiting_record`.
+
+    Records that workers have completed are passed over, those beyond a slower job included.
+    """
     give_up_at_s = time.monotonic() + within_s
     for queue in queues:
         topics = queue.entry_topics
         with asking(cluster, topics[0]), closing(_Stretches(cluster, queue, topics)) as stretches:
             records = stretches.read(give_up_at_s, progress or _say_nothing)
-            found = next((record for record in records if _is_of(record, job_id.encode())), None)
+            own = (record for record in records if _is_of(record, job_id.encode()))
+            found = next((record for record in own if not stretches.is_complete(record)), None)
         if found is not None:
             return queue, found
     return None
@@ -87,7 +92,7 @@ class _Stretches:
             "auto.offset.reset": "earliest",
         }
         self._places = [(topic, number) for topic in topics for number in range(queue.partitions)]
-        self._committed = committed_offsets(cluster, queue.group, self._places, _ASK_S)
+        self._committed = committed_places(cluster, queue.group, self._places, _ASK_S)
         self._open: dict[tuple[str, int], tuple[int, int]] = {}
         self._consumer = make_client(Consumer, config)
 
@@ -106,10 +111,16 @@ class _Stretches:
             yield from records
             progress(passed, whole)
 
+    def is_complete(self, message: Message) -> bool:
+        """Whether a record is complete by the commit, beyond an earlier one that is not."""
+        known = self._committed.get((message.topic() or "", message.partition() or 0))
+        return known is not None and is_complete_by(known, message.offset() or 0)
+
     def _measure(self) -> None:
         for place in self._places:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=_ASK_S)
-            begin = max(low, self._committed.get(place, 0))
+            known = self._committed.get(place)
+            begin = low if known is None else max(low, known.offset)
             if begin < high:
                 self._open[place] = begin, high
 
@@ -125,6 +136,14 @@ class _Stretches:
         if offset + (error is None) >= end:
             self._open.pop(place, None)
         return error is None
+
+
+def is_complete_by(place: TopicPartition, offset: int) -> bool:
+    """Whether a record is complete by a commit of its partition; False where the commit does not have that itself."""
+    state = CommitMetadata.decode(place.metadata, place.offset)
+    if state is None or state.spilled_at is not None or offset >= state.position:
+        return offset < place.offset
+    return not any(first <= offset < end for first, end in state.incomplete)
 
 
 def _is_of(message: Message, job_id: bytes) -> bool:

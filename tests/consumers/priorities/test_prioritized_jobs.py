@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
 
 from consumers.priorities.test_priorities import record_at
 from stoker.consumers.control.forgetting import Forgetter
@@ -15,10 +15,12 @@ from stoker.consumers.records.outcomes import DONE, SKIPPED
 from stoker.consumers.records.reschedules import COMMITTED_AFTER_S, Reschedules
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderRefused
+from stoker.producers.control.place_search import is_complete_by
 from stoker.producers.control.prioritizing import prioritized, queues_with
 from stoker.schemas.control_records import ControlOrder, RecordPlace
 from stoker.topology import ClusterSettings, Pipeline, Queue
 from stoker.topology.wire import headers as wire
+from stoker.topology.wire.commit_metadata import CommitMetadata
 from stoker.topology.wire.orders import lifting_order, order_key, prioritize_key
 from support.scenes.worker import Gate, Journal, create, declare_queue, running_worker, wait_all_committed
 from support.waiting import wait_until
@@ -114,6 +116,14 @@ def test_the_copy_is_the_job_with_its_origin_and_another_priority() -> None:
     assert dict(copy.headers) == {wire.JOB_ID: b"job-1", wire.ORIGIN: b"shop.mails/2/3"}
     assert order.place == RecordPlace(topic="shop.mails", partition=2, offset=3)
     assert order.detail == {"priority": "normal"}
+
+
+def test_a_job_that_is_complete_beyond_a_slower_one_does_not_wait() -> None:
+    """By the commit: offsets 3 and 5 to 7 are incomplete, and what lies behind the position has not begun."""
+    state = CommitMetadata(committed_offset=3, position=9, incomplete=((3, 4), (5, 8)))
+    place = TopicPartition("shop.mails", 0, 3, state.encode())
+    assert [offset for offset in range(11) if is_complete_by(place, offset)] == [0, 1, 2, 4, 8]
+    assert [offset for offset in range(5) if is_complete_by(TopicPartition("shop.mails", 0, 3), offset)] == [0, 1, 2]
 
 
 def test_what_cannot_be_prioritized_is_refused_with_the_way_out() -> None:
