@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from simulation.fleets.breakers import Clock
-from stoker.consumers import DependencyDown, Discard, Retry, Snooze, UnknownDependency, current_job
+from stoker.consumers import DependencyDown, Discard, RateLimited, Retry, Snooze, UnknownDependency, current_job
 from stoker.consumers.breakers.breaker_gate import BreakerGate
 from stoker.consumers.breakers.breakers import Breakers
 from stoker.consumers.breakers.opening import Target
@@ -193,6 +193,7 @@ def _confirm(scene: Scene) -> None:
         (NotOurs("a card was declined"), False),
         (Discard("pointless"), False),
         (Snooze(timedelta(seconds=1)), False),
+        (RateLimited(timedelta(seconds=1)), False),
     ],
     ids=str,
 )
