@@ -166,7 +166,7 @@ class WorkerParts:
             self.dispatch.count_parked,
             self.settled,
             self.calendar,
-            is_draining=self.dispatch.lanes.parking.is_draining,
+            is_draining=self.dispatch.is_draining,
             priorities=list(self.queue.priority_topics),
         )
         self.completion = Completion(self.settled, self.backpressure, self.dispatch)

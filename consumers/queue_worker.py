@@ -36,6 +36,7 @@ PRIORITIES_TIMEOUT_S: Final = 0.01
 """Only a record of the main topic ends a poll; one of a priority is seen after it."""
 TIERS_INTERVAL_S: Final = 0.02
 HOUSEKEEPING_INTERVAL_S: Final = 1.0
+LAG_INTERVAL_S: Final = 0.25
 SETTLE_AT_STOP: Final = timedelta(seconds=10)
 LEAVE_S: Final = 10.0
 LEAVE_NOW_S: Final = 1.0
@@ -52,6 +53,7 @@ class QueueWorker:
         self._pauses = parts.pauses
         self._lag: int | None = None
         self._next_housekeeping_at_s = 0.0
+        self._next_lag_at_s = 0.0
         self._next_tiers_at_s = 0.0
 
     @property
@@ -200,7 +202,9 @@ class QueueWorker:
         In this order because each call gives up the interpreter, and under load gets it back late.
         """
         parts = self._parts
-        at_hand = parts.member.consumer.consume(max(1, min(FETCH_LIMIT, parts.backpressure.room)), 0)
+        room, ahead = parts.backpressure.room, parts.dispatch.read_ahead
+        limit = min(FETCH_LIMIT, room) if ahead is None else ahead.limit(FETCH_LIMIT, room)
+        at_hand = parts.member.consumer.consume(max(1, limit), 0)
         if at_hand or timeout_s == 0:
             return at_hand
         first = parts.member.consumer.poll(timeout_s)
@@ -230,6 +234,9 @@ class QueueWorker:
     def _keep_house(self) -> None:
         parts = self._parts
         now_s = time.monotonic()
+        if parts.dispatch.read_ahead is not None and now_s >= self._next_lag_at_s:
+            self._next_lag_at_s = now_s + LAG_INTERVAL_S
+            parts.dispatch.read_ahead.note_lag(self._measure_lag(is_resting=False))
         if now_s >= self._next_housekeeping_at_s:
             self._next_housekeeping_at_s = now_s + HOUSEKEEPING_INTERVAL_S
             parts.assignments.forget_old()
@@ -240,12 +247,16 @@ class QueueWorker:
             parts.holdups.report(parts.overview.lowest, now_s)
             parts.waiting_counts.report(now_s)
             parts.events.poll()
-            readers: dict[ReaderOf, Consumer] = {
-                Reader.GROUP: parts.member.consumer,
-                Reader.TIERS: parts.tiers.consumer,
-                **parts.tiers.priorities.consumers,
-            }
-            self._lag = parts.lags.measure(readers, parts.assignments.all(), is_resting=parts.backpressure.is_paused)
+            self._lag = self._measure_lag(is_resting=parts.backpressure.is_paused)
+
+    def _measure_lag(self, *, is_resting: bool) -> int:
+        parts = self._parts
+        readers: dict[ReaderOf, Consumer] = {
+            Reader.GROUP: parts.member.consumer,
+            Reader.TIERS: parts.tiers.consumer,
+            **parts.tiers.priorities.consumers,
+        }
+        return parts.lags.measure(readers, parts.assignments.all(), is_resting=is_resting)
 
     def _wind_down(self) -> None:
         """Stop taking, let running jobs end within the grace, settle and commit what ended, leave the group."""

@@ -3,6 +3,7 @@
 from .cluster.clients import ClientOptionRefused
 from .cluster.settings import ClusterSettings, ClusterUnreachable, NoCluster, NotAuthorized
 from .declaration.breakers import Breaker, DeadGuard
+from .declaration.fairness import FairBy
 from .declaration.job_type import AnyJobType, CallOptions, ConfiguredJob, InvalidDeclaration, JobCall, JobType
 from .declaration.limits import Concurrency, Rate
 from .declaration.pipeline import Pipeline, UnknownName
@@ -29,6 +30,7 @@ __all__ = [
     "Concurrency",
     "ConfiguredJob",
     "DeadGuard",
+    "FairBy",
     "Finding",
     "Group",
     "InvalidDeclaration",

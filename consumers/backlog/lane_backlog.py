@@ -22,6 +22,11 @@ def hash_of(lane: Lane) -> int:
     return hash(lane) if isinstance(lane, bytes) else ~hash(lane)
 
 
+def line_of(tenant: bytes | None) -> int:
+    """The hash that names the line of a tenant among those of lanes."""
+    return hash(("stoker.tenant", tenant))
+
+
 class LaneBacklog:
     """The waiting records of the lanes of one queue; guarded by the lanes' lock.
 

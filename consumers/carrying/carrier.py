@@ -28,7 +28,6 @@ from ...topology import Queue
 from ...topology.cluster.kafka_errors import as_error, is_fatal
 from ...topology.wire import headers as wire
 from .. import log_keys
-from ..backlog.lane_backlog import hash_of
 from ..backlog.rereader import Rereader
 from ..gates.gate_row import GateRow
 from ..ordering.lanes import Lanes
@@ -210,7 +209,7 @@ class Carrier:
         place = record.assignment, record.offset
         if record.fault is not None or not self._may_carry(record.assignment):
             return
-        if self._gates.keeps(place) or (record.lane is not None and self._lanes.has_aside(hash_of(record.lane), place)):
+        if self._gates.keeps(place) or self._lanes.waits_aside(record):
             self._usual_bytes += (record.size_bytes - self._usual_bytes) / 16
             self._written.add(place)
             try:
@@ -273,8 +272,7 @@ class Carrier:
 
     def _replace(self, copy: Record, place: Place) -> list[Record] | None:
         """Let a copy wait in the place of its record; gives what has left the memory, None where that waits no more."""
-        by = copy.assignment, copy.offset
-        if copy.lane is not None and self._lanes.replace(hash_of(copy.lane), place, by):
+        if self._lanes.stand_in(copy, place):
             return []
         left = self._gates.exchange(place, copy, lambda record: self._lanes.exchange(record, copy))
         return None if left is None else [left]

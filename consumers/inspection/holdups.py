@@ -126,7 +126,7 @@ class Holdups:
                 yield Holdup(spot=spot, state=state, since_s=since_s)
 
     def _of_aside(self, spot: Spot, lane_hash: int, since_s: float) -> Holdup:
-        closed = self._dispatch.gates.why_of(lane_hash)
+        closed = self._dispatch.why_aside(lane_hash)
         return (
             Holdup(spot=spot, state="behind", since_s=since_s) if closed is None else _of_gated(spot, closed, since_s)
         )

@@ -15,7 +15,7 @@ from ..isolation.pool import ChildCounts
 from ..isolation.runners import IsolatedRunners
 from ..partitions.assignments import Assignments
 from ..polling.backpressure import Backpressure
-from ..polling.dispatch import Dispatch
+from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..records.assignment import Assignment
 from ..runners.async_runners import AsyncRunners
 from ..runners.event_loop import LoopInspection
@@ -116,6 +116,8 @@ class Overview:
         counts = Counter[tuple[str, ...]]()
         for why, count in self._dispatch.gates.counts().items():
             counts[why.word, *why.detail.values()] += count
+        if waiting := self._dispatch.waiting_for_turn:
+            counts[TENANTS_TURN.word, TENANTS_TURN.opens] += waiting
         return tuple(
             GateInspection(word=word, count=count, detail=", ".join(detail))
             for (word, *detail), count in counts.most_common(MOST_REASONS)

@@ -9,7 +9,7 @@ from typing import Final
 from ...schemas.job_events import EventSubject, JobsWaiting
 from ...topology import Queue
 from ..polling.backpressure import Backpressure
-from ..polling.dispatch import Dispatch
+from ..polling.dispatch import TENANTS_TURN, Dispatch
 from ..settling.event_publisher import EventPublisher
 from ..settling.writes import utc
 
@@ -57,4 +57,5 @@ class WaitingCounts:
         counts = Counter({KEY: self._dispatch.waiting_behind, DUE: len(self._backpressure.calendar)})
         for why, count in self._dispatch.gates.counts().items():
             counts[GATE + why.word] += count
+        counts[GATE + TENANTS_TURN.word] += self._dispatch.waiting_for_turn
         return {reason: count for reason, count in counts.items() if count}

@@ -16,11 +16,12 @@ the lane's order.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from threading import Lock
 from typing import Protocol
 
-from ..backlog.lane_backlog import LaneBacklog, hash_of
+from ..backlog.lane_backlog import LaneBacklog, hash_of, line_of
 from ..records.assignment import Assignment, Awaited, Lane, Place
 from ..records.outcomes import Outcome
 from ..records.record import Record
@@ -54,6 +55,8 @@ class Lanes(ABC):
         self._make_ready = make_ready
         self._lock = Lock()
         self._idle: dict[int, Lane | None] = {}
+        self._lines: dict[int, int] = {}
+        self._from_lines: list[Record] = []
         self.parking = Parking(limits)
         self.backlog = LaneBacklog()
 
@@ -86,6 +89,47 @@ class Lanes(ABC):
                 return False
             backlog.put(lane_hash, assignment, offset)
         return True
+
+    # ---- lines of tenants: what is aside of them, before it comes to its lanes
+
+    def put_in_line(self, line: int, places: Collection[Place]) -> None:
+        """Put records aside that were not looked at yet, behind others of their tenant."""
+        with self._lock:
+            self._lines[line] = self._lines.get(line, 0) + len(places)
+            for assignment, offset in places:
+                self.backlog.put(line, assignment, offset)
+
+    def want_from_line(self, line: int, limit: int) -> bool:
+        """Have the next records of a line read again, unless some of it are; False where nothing of it is left."""
+        with self._lock:
+            self.backlog.want(line, limit)
+            is_left = self.backlog.holds(line)
+            if not is_left:
+                self._lines.pop(line, None)
+        return is_left
+
+    @property
+    def in_lines(self) -> int:
+        """How many records are aside in lines, or on their way."""
+        with self._lock:
+            return sum(self._lines.values())
+
+    def is_line(self, lane_hash: int) -> bool:
+        """Whether the hash is that of a tenant's line, and of no lane."""
+        return lane_hash in self._lines
+
+    def take_from_lines(self) -> list[Record]:
+        """Take the records of lines that were read again, for `add`."""
+        with self._lock:
+            taken, self._from_lines = self._from_lines, []
+        return taken
+
+    def _bring_back_one(self, lane_hash: int, record: Record) -> list[Record]:
+        if lane_hash not in self._lines:
+            return self._bring_back(lane_hash, record)
+        self._lines[lane_hash] -= 1
+        self._from_lines.append(record)
+        return []
 
     # ---- whole lanes
 
@@ -128,6 +172,22 @@ class Lanes(ABC):
         """Know a record that is aside by another place from now on; False where it is not aside."""
         with self._lock:
             return self.backlog.replace(lane_hash, place, by)
+
+    def waits_aside(self, record: Record) -> bool:
+        """Whether what stands where this copy of a record stands is aside, in its lane or the line of its tenant."""
+        return any(self.has_aside(found, (record.assignment, record.offset)) for found in self._hashes_of(record))
+
+    def stand_in(self, copy: Record, place: Place) -> bool:
+        """Let the copy of a record that is aside wait in its place; False where it is not aside."""
+        by = copy.assignment, copy.offset
+        return any(self.replace(found, place, by) for found in self._hashes_of(copy))
+
+    def _hashes_of(self, record: Record) -> Iterator[int]:
+        """The hashes under which a record may be aside."""
+        if record.lane is not None:
+            yield hash_of(record.lane)
+        if self._lines:
+            yield line_of(record.tenant)
 
     @abstractmethod
     def exchange(self, record: Record, copy: Record) -> None:
@@ -191,6 +251,8 @@ class Lanes(ABC):
                 if lane_hash is None:
                     continue
                 awaited.add(place)
+                if lane_hash in self._lines:
+                    self._lines[lane_hash] -= 1
                 ready += self._bring_back_all(lane_hash, back)
                 if lane_hash in self._idle:
                     self._go_on_without(lane_hash)
@@ -199,7 +261,7 @@ class Lanes(ABC):
         return awaited
 
     def _bring_back_all(self, lane_hash: int, back: Iterable[Record]) -> list[Record]:
-        return [ready for record in back for ready in self._bring_back(lane_hash, record)]
+        return [ready for record in back for ready in self._bring_back_one(lane_hash, record)]
 
     @abstractmethod
     def _bring_back(self, lane_hash: int, record: Record) -> list[Record]:
@@ -240,7 +302,12 @@ class Lanes(ABC):
     def _drop_backlog(self, assignments: Collection[Assignment]) -> tuple[list[Record], list[Record]]:
         """Forget what is aside; gives those that had been read again, and those of others that become ready by this."""
         early, back = self.backlog.drop(assignments)
-        return early, [ready for lane_hash, record in back for ready in self._bring_back(lane_hash, record)]
+        if self._lines:
+            left = Counter(lane_hash for _, lane_hash in self.backlog.items())
+            self._lines = {line: left[line] for line in self._lines}
+        early += [record for record in self._from_lines if record.assignment in assignments]
+        self._from_lines = [record for record in self._from_lines if record.assignment not in assignments]
+        return early, [ready for lane_hash, record in back for ready in self._bring_back_one(lane_hash, record)]
 
     def take_wanted(self) -> list[Place]:
         """The places of records to be read again, each given once."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import Final
 
 from ..errors import LoopLost, TooManyStuck
+from ..fairness.fair_runners import FairRunners
+from ..fairness.read_ahead import ReadAhead
+from ..gates.gate import Closed, Wait
 from ..gates.gate_row import GateRow
 from ..job.heartbeats import JobProgress
 from ..job.run import Run
@@ -41,6 +44,9 @@ _LOGGER = logging.getLogger("stoker.worker")
 INTERRUPT_WITHIN_S: Final = 1.0
 PARKED_SHARE: Final = 4
 """Parked jobs in memory take at most this part of the bytes that all jobs in memory may take."""
+FLOODS_SHARE: Final = 0.75
+"""Tenants with very many jobs have so much of the bound on jobs in memory once more for themselves, together."""
+TENANTS_TURN: Final = Closed("fair", "its tenant has its turn: the runners are shared among tenants")
 BY_JOBS: Final = (TooManyStuck, LoopLost)
 
 
@@ -56,6 +62,8 @@ class Dispatch:
         gates: hold back what may not start now.
         pipe: the way of one record, through which all runners carry theirs.
         runners: all kinds of them.
+        fair: the same, where tenants share them; else None.
+        read_ahead: passes tenants with more than their share; None where tenants share nothing.
         waits: asks for the schemas that records wait for at the gates.
         watchdog: checks all runs.
     """
@@ -94,6 +102,8 @@ class Dispatch:
             step_context.unique,
             step_context.guards,
         )
+        if queue.fairness is not None:
+            settle_step.note_ended = self._note_left
         self.pipe = Pipe(
             step_context,
             settle=settle_step.settle,
@@ -105,15 +115,21 @@ class Dispatch:
         )
         parts = RunnerParts(step_context=step_context, settings=settings, pipe=self.pipe, ready=self.ready)
         kinds = make_runners(parts)
-        self.runners = RunnerRow(kinds)
+        self.fair = None if queue.fairness is None else FairRunners(kinds, queue.fairness)
+        self.runners = RunnerRow(kinds) if self.fair is None else self.fair
+        self.read_ahead = None if self.fair is None else self._make_read_ahead(self.fair, settings)
         self.watchdog = Watchdog(kinds, queue.name, on_progress=self._publish_progress)
+
+    def _make_read_ahead(self, fair: FairRunners, settings: WorkerSettings) -> ReadAhead:
+        return ReadAhead(self.lanes, fair.loads, lambda: fair.ended, int(settings.max_in_flight * FLOODS_SHARE))
 
     def _make_lanes(self, limits: ParkingLimits) -> tuple[KeyLanes | StrictLanes, Callable[[Record], None] | None]:
         """The lanes of the queue, and what is to be told of records that wait at the gates after all."""
         if self.ready is not None:
             lanes = PriorityLanes(self._make_ready, limits, self.ready.turns)
             return lanes, lanes.wait_at_gates
-        return (StrictLanes if self._queue.ordering == "strict" else KeyLanes)(self._make_ready, limits), None
+        note_held = None if self._queue.fairness is None else self._note_held
+        return (StrictLanes if self._queue.ordering == "strict" else KeyLanes)(self._make_ready, limits), note_held
 
     def start(self) -> None:
         """Start all threads."""
@@ -136,13 +152,29 @@ class Dispatch:
         return self._failure is not None or any(isinstance(cause, BY_JOBS) for cause in held_by)
 
     def count_parked(self) -> int:
-        """How many records in memory may not run now, and so take nobody's room; of those at gates up to a bound."""
-        return self.lanes.parking.count + min(self.gates.count, self._max_in_flight)
+        """How many records in memory take nobody's room: what may not run now, and what floods have, up to a bound."""
+        parked = self.lanes.parking.count + min(self.gates.count, self._max_in_flight)
+        return parked if self.read_ahead is None else parked + self.read_ahead.loads_of_floods()
+
+    @property
+    def waiting_for_turn(self) -> int:
+        """How many records wait until their tenant has its turn, those that are aside for that included."""
+        return 0 if self.fair is None else self.fair.waiting + self.lanes.in_lines
+
+    def why_aside(self, lane_hash: int) -> Wait | None:
+        """Why what is aside under a hash waits, if not behind its key."""
+        if self.lanes.is_line(lane_hash):
+            return Wait(until_at_s=None, why=TENANTS_TURN)
+        return self.gates.why_of(lane_hash)
+
+    def is_draining(self) -> bool:
+        """Whether fetching waits for full lanes that go on fast; not where it is to reach other tenants."""
+        return self.read_ahead is None and self.lanes.parking.is_draining()
 
     @property
     def waiting_behind(self) -> int:
-        """How many records wait behind others of their lane; not the first ones of lanes that gates hold back aside."""
-        return max(0, self.lanes.waiting - self.gates.lanes_aside)
+        """How many records wait behind others of their lane, but for those aside at a gate or for their tenant."""
+        return max(0, self.lanes.waiting - self.gates.lanes_aside - self.lanes.in_lines)
 
     def begin(self, assignment: Assignment) -> None:
         """Begin with a restored assignment, before any of its records is taken."""
@@ -185,6 +217,13 @@ class Dispatch:
             records = self.gates.admit(records)
         if records:
             self.runners.make_ready(records)
+
+    def _note_held(self, record: Record) -> None:
+        self._note_left((record,))
+
+    def _note_left(self, records: Iterable[Record]) -> None:
+        if self.fair is not None:
+            self.fair.note_ended(records)
 
     def _defer(self, records: list[Record]) -> None:
         """Defer these without a runner: the schema store does not know their schemas."""

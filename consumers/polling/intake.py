@@ -63,6 +63,7 @@ class Intake:
         self._on_error = on_error
         self._instruments = instruments
         self._cancelled = CancelledDelays(self._calendar, dispatch.cancels, dispatch.queue)
+        self._read_ahead = dispatch.read_ahead
         self._unique = UniqueArrivals(assignments, self._calendar) if assignments.queue.unique else None
 
     def take(self, fetched: list[Message]) -> None:
@@ -78,7 +79,7 @@ class Intake:
     def _take(self, fetched: list[Message]) -> None:
         runnable: list[Record] = []
         find_running, lanes = self._assignments.find_running, self._dispatch.lanes
-        slots = lanes.backlog.slots
+        slots, read_ahead = lanes.backlog.slots, self._read_ahead
         messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
@@ -98,9 +99,16 @@ class Intake:
                 continue  # it comes again
             if assignment.source is not MAIN:
                 self._take_other(message, assignment, runnable)
-            elif not slots or not _put_aside(message, assignment, lanes):
+            elif (read_ahead is None or not read_ahead.leaves_out(message, assignment)) and (
+                not slots or not _put_aside(message, assignment, lanes)
+            ):
                 runnable.append(Record(message, assignment))
-        self._start(runnable)
+        self._start_taken(runnable)
+
+    def _start_taken(self, records: list[Record]) -> None:
+        if self._read_ahead is not None:
+            self._read_ahead.end()
+        self._start(records)
 
     def _take_other(self, message: Message, assignment: Assignment, runnable: list[Record]) -> None:
         """Take a record that is not of the main topic."""
@@ -126,9 +134,15 @@ class Intake:
             self._look_again()
         if self._unique is not None:
             self._unique.bring_forward()
-        self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._backpressure.due_room)))
+        self._start(self._calendar.pop_due(time.time(), min(DUE_AT_ONCE, self._due_room)))
         if self._cancelled:
             self._start(self._cancelled.turn(self._backpressure.room))
+
+    @property
+    def _due_room(self) -> int:
+        """How many delayed jobs there is room for; where tenants share the runners, they leave room for all others."""
+        room = self._backpressure.due_room
+        return room if self._read_ahead is None else room // 2
 
     def _look_again(self) -> None:
         """Have the delayed records read again whose jobs were rescheduled; those that come later have the new time."""
@@ -163,7 +177,8 @@ class Intake:
             self._rereader.want(assignment, offsets)
         if not self._rereader.is_busy:
             return
-        reread = self._rereader.turn(PRESSED_READS if self._calendar.is_pressed else READS_A_TURN)
+        is_pressed = self._calendar.is_pressed or (self._read_ahead is not None and self._read_ahead.is_passing)
+        reread = self._rereader.turn(PRESSED_READS if is_pressed else READS_A_TURN)
         self._carrier.take_reread(reread.found)
         self._take_reread(reread.found)
         if reread.gone:
@@ -188,6 +203,15 @@ class Intake:
             wanted += looked_at  # by now a lane may want one of them, too
         if wanted:
             self._backpressure.end(self._dispatch.lanes.readd(wanted))
+        if self._read_ahead is not None:
+            self._take_from_lines()
+
+    def _take_from_lines(self) -> None:
+        """Bring records to their lanes that were aside for their tenant, and are counted by now."""
+        lanes = self._dispatch.lanes
+        records = lanes.take_from_lines()
+        if records:
+            self._backpressure.end(lanes.add(records))
 
     def _move_lanes(self) -> None:
         """Move lanes out of memory that gates hold back, or whose records are old, and take others back."""
@@ -197,6 +221,9 @@ class Intake:
         aside = self._dispatch.set_aside()
         if aside:
             self._backpressure.end(aside)
+        if self._read_ahead is not None:
+            self._take_from_lines()  # what others gave way to
+            self._read_ahead.want()
         if self._dispatch.gates.has_opened:
             self._dispatch.wake(self._backpressure.room)
 

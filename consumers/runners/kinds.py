@@ -117,11 +117,14 @@ class RunnerRow:
             own = runners.own(records)
             if not own:
                 continue
-            runners.make_ready(own)
+            self._offer(runners, own)
             if len(own) == len(records):
                 return
             taken = set(own)
             records = [record for record in records if record not in taken]
+
+    def _offer(self, runners: Runners[Any], records: list[Record]) -> None:
+        runners.make_ready(records)
 
     def drop(self, assignments: Collection[Assignment]) -> list[Record]:
         """Take back the records of these assignments that have not begun."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 from ...topology import Queue
@@ -29,6 +29,8 @@ RunStep = Callable[[DecodedJob, SlotT], Ran]
 """Runs a job in a runner's slot."""
 AsyncRunStep = Callable[[DecodedJob, SlotT], Awaitable[Ran]]
 """Runs a job in a slot of the event loop."""
+NoteLeft = Callable[[Iterable[Record]], None]
+"""Takes records that runners have no more."""
 
 
 class Pipe:
@@ -158,7 +160,11 @@ class Pipe:
 
 
 class SettleStep:
-    """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run."""
+    """The last step, *settle*: hands outcomes to the settler, and lets the next record of the lane run.
+
+    Attributes:
+        note_ended: called for records that leave their runner with an outcome; None where nobody counts them.
+    """
 
     def __init__(
         self,
@@ -172,6 +178,7 @@ class SettleStep:
     ) -> None:
         self._queue = queue
         self._guards = guards
+        self.note_ended: NoteLeft | None = None
         self._unique = unique if queue.unique else None
         self._ledgers = ledgers
         self._lanes = lanes
@@ -193,6 +200,8 @@ class SettleStep:
         self._settler.hand_in(record, outcome)  # before the ledger has it: a repetition must not be settled first
         if ledger is not None:
             _remember(record, outcome, ledger)
+        if self.note_ended is not None:
+            self.note_ended((record,))
         self._lanes.finish(record, outcome)
 
     def settle_done(self, records: list[Record]) -> None:
@@ -202,6 +211,8 @@ class SettleStep:
             ledger = self._ledgers.get(partition)
             if ledger is not None:
                 ledger.add_jobs(names)
+        if self.note_ended is not None:
+            self.note_ended(records)
         self._lanes.release_all(records)
 
     def _note(self, record: Record, outcome: Outcome, unique: UniqueJobs | None, ledger: Ledger | None) -> None:

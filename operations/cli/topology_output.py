@@ -112,6 +112,9 @@ def _print_queue(queue: CataloguedQueue) -> None:
     )
     echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
     _print_limits(queue.limits)
+    if queue.fair_by is not None:
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in queue.fair_weights.items())
+        echo_line(f"  runners are shared by {queue.fair_by}{f'; weights: {weights}' if weights else ''}")
     if queue.max_waiting is not None:
         meet = "refused" if queue.when_full == "refuse" else "made to wait"
         echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")

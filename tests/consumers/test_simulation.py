@@ -64,6 +64,12 @@ SHAPES = {
     "strict ordering, limits, records that are soon too old": Shape(
         ordering="strict", is_limited=True, is_short_lived=True, deadly_every=6
     ),
+    "tenants that share the runners, limits, orders of control": Shape(
+        is_fair=True, is_limited=True, is_ordered=True, is_watched=True, deadly_every=6
+    ),
+    "strict ordering, tenants that share the runners, records that are soon too old": Shape(
+        ordering="strict", is_fair=True, is_short_lived=True, goes_back=True
+    ),
     "records that are soon too old": Shape(is_short_lived=True, is_gated=True, is_watched=True),
     "strict ordering, records that are soon too old": Shape(
         is_short_lived=True, is_gated=True, ordering="strict", large_every=4

@@ -88,6 +88,7 @@ FOLDERS = {
             "settling",
             "carrying",
             "steps",
+            "fairness",
         ),
         *("isolation", "polling", "group", "inspection", "control", "schedules"),
         *("declared_gates", "assembly", "queue_worker", "hanging", "worker"),

@@ -13,6 +13,7 @@ from stoker.consumers.records.outcomes import Done, Snoozed
 def check_counts(process: SimProcess) -> None:
     """What a process counts is what it holds."""
     waiting = process.dispatch.lanes.parking.count + process.in_runners + process.gates.count
+    waiting += 0 if process.dispatch.fair is None else process.dispatch.fair.waiting
     unnoted = sum(len(group) for group in process.settled._batches)
     held_back = len(process.running) + len(process.frozen) + len(process.done) + process.unsettled + unnoted
     assert process.dispatch.lanes.parking.count >= 0

@@ -24,7 +24,8 @@ CHILD_DIED = ChildDied(signal=11, exit_code=None, resident_bytes=0, ran_s=0.0, p
 class ReadyRecords(Runners[Slot]):
     """In place of the runners: keeps what is ready until the simulation starts it."""
 
-    slots = ()
+    slots = tuple(Slot() for _ in range(30))
+    """Idle ones, more than jobs ever stand still: a stuck job's runner is replaced."""
     ready = 0
 
     def __init__(self) -> None:

@@ -79,6 +79,7 @@ class Shape:
         is_short_lived: whether topics keep their records for some seconds only, so that what waits is carried forward.
         is_gated: whether each process has a gate that closes and opens by chance.
         is_limited: whether the queue limits how often jobs of a key begin.
+        is_fair: whether tenants share the runners; each has some of the keys, and hardly any room in memory.
         is_ordered: whether operators give orders.
         has_priorities: whether jobs have one of three priorities.
         has_breaker: whether failures open a breaker, and one job probes.
@@ -98,6 +99,7 @@ class Shape:
     newer_every: int = 0
     is_gated: bool = False
     is_limited: bool = False
+    is_fair: bool = False
     is_ordered: bool = False
     has_breaker: bool = False
     is_watched: bool = False
@@ -120,7 +122,7 @@ NEWER_VALUE = NEWER.header + NEWER.encode(NEWER.payload((1, "blue"), {}))
 
 _ORDERINGS: tuple[Ordering, ...] = ("key", "none", "strict")
 _DECLARED = {
-    (ordering, is_forgetful, is_short_lived, unique, is_limited, has_priorities): declare(
+    (ordering, is_forgetful, is_short_lived, unique, is_limited, has_priorities, is_fair): declare(
         work,
         priorities=PRIORITIES if has_priorities else {},
         ordering=ordering,
@@ -130,6 +132,7 @@ _DECLARED = {
         ledger=LedgerWindow(jobs=4) if is_forgetful else LedgerWindow(),
         retention=SHORT_RETENTION if is_short_lived else timedelta(days=7),
         limits=limits_of(ordering) if is_limited else (),
+        fair_by="tenant" if is_fair else None,
     )
     for ordering in _ORDERINGS
     for is_forgetful in (False, True)
@@ -137,12 +140,13 @@ _DECLARED = {
     for unique in (None, *MODES)
     for is_limited in (False, True)
     for has_priorities in (False, True)
-    if not (has_priorities and (ordering == "strict" or unique))
+    for is_fair in (False, True)
+    if not (has_priorities and (ordering == "strict" or unique or is_fair))
 }
 for _shape, _delivery in _DECLARED.items():
     if _shape[3] is not None:
         _delivery.queue.unique["work"] = MODES[_shape[3]]
-VALUE = _DECLARED["key", False, False, None, False, False].payload()
+VALUE = _DECLARED["key", False, False, None, False, False, False].payload()
 TIER_BYTES, DEAD_LETTER_BYTES = 3_000, 6_000
 """What topics take, where some jobs are large."""
 MOST_FORMS = 10
@@ -156,7 +160,7 @@ class World:
     def __init__(self, shape: Shape) -> None:
         CLOCK.now_s = START_S
         named = shape.ordering, shape.is_forgetful, shape.is_short_lived, shape.unique
-        declared = _DECLARED[*named, shape.is_limited, shape.has_priorities]
+        declared = _DECLARED[*named, shape.is_limited, shape.has_priorities, shape.is_fair]
         self._pipeline = declared.pipeline
         self.queue: Queue = declared.queue
         self.shape = shape
@@ -195,7 +199,9 @@ class World:
             (wire.JOB_TYPE, b"work"),
             (wire.TIME, wire.format_instant(utc(CLOCK.time()))),
         ]
-        if len(self.account.jobs) % 2:
+        if self.shape.is_fair and key is not None:
+            headers.append((wire.TENANT, key[:1]))
+        elif len(self.account.jobs) % 2:
             headers.append((wire.TENANT, b"t%d" % partition))
         if self.shape.unique is not None and key is not None:
             headers.append((wire.UNIQUE, b"work:%d" % (len(self.account.jobs) % 2)))

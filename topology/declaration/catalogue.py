@@ -97,6 +97,8 @@ class CataloguedQueue:
     limits: dict[str, str]
     max_waiting: int | None
     when_full: str
+    fair_by: str | None
+    fair_weights: dict[str, float]
     max_record_bytes: int
     topics: tuple[CataloguedTopic, ...]
     job_types: tuple[CataloguedJobType, ...]
@@ -177,6 +179,8 @@ def _queue(pipeline: Pipeline, queue: Queue) -> CataloguedQueue:
         limits=_limits(queue.name, queue.limits),
         max_waiting=queue.max_waiting,
         when_full=queue.when_full,
+        fair_by=None if queue.fairness is None else queue.fairness.by,
+        fair_weights={} if queue.fairness is None else dict(queue.fairness.weights),
         max_record_bytes=max_record_bytes(pipeline, queue),
         topics=tuple(_topic(spec) for spec in queue_topics(pipeline, queue)),
         job_types=tuple(_job_type(job) for job in pipeline.job_types.values() if job.queue is queue),

@@ -13,6 +13,7 @@ from ...schemas import Compatibility, Contract
 from ..wire import names
 from .admission import WhenFull
 from .breakers import DEFAULT_BREAKER, Breaker, DeadGuard, name_faults, need_faults
+from .fairness import Divider, FairBy
 from .handlers import handler_faults, handler_name, handler_summary
 from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
@@ -49,6 +50,7 @@ class QueueShape(TypedDict, total=False):
     when_full: WhenFull
     dead_guard: DeadGuard | None
     priorities: Mapping[str, int]
+    fair_by: FairBy | Divider | None
     owner: str
     description: str
 

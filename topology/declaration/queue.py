@@ -11,6 +11,7 @@ from ..wire import names
 from .admission import WhenFull, admission_faults
 from .breakers import DeadGuard
 from .delays import DelayClass
+from .fairness import Divider, FairBy
 from .limits import limit_faults
 from .priorities import NORMAL, priority_faults
 from .retries import DEFAULT_TIERS, RetryPolicy, tier_faults
@@ -79,6 +80,9 @@ class Queue:
             at the most, and raises then. Retries, schedules, outbox relays, replays and jobs of other clients are
             always admitted.
         dead_guard: how many dead letters of one of its job types pause that type, unless it declares its own.
+        fair_by: "tenant" shares the runners of each worker process among the tenants that have work there, whatever is
+            ahead in the log; `FairBy("tenant", weights={"acme": 3})` gives some of them more. None runs jobs in the
+            order in which they come.
         owner, description: for the catalogue.
         priorities: {priority: weight}, the most urgent first, with "normal" among them, that of jobs which name none.
             Where jobs of several priorities are ready, runners start them in proportion to the weights, so none
@@ -106,10 +110,16 @@ class Queue:
     max_waiting: int | None = None
     when_full: WhenFull = "refuse"
     dead_guard: DeadGuard | None = None
+    fair_by: FairBy | Divider | None = None
     owner: str = ""
     description: str = ""
     priorities: Mapping[str, int] = field(default_factory=dict, hash=False)
     unique: dict[str, Unique] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def fairness(self) -> FairBy | None:
+        """How its runners are shared; None where they are not."""
+        return self.fair_by if self.fair_by is None or isinstance(self.fair_by, FairBy) else FairBy(self.fair_by)
 
     @property
     def topic(self) -> str:
@@ -184,6 +194,7 @@ class Queue:
     def faults(self) -> list[str]:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
+        found += [] if self.fairness is None else self.fairness.faults(self.priorities)
         found += admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
         found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
