@@ -23,7 +23,7 @@ SOON_S: Final = 1.0
 """While all that is known to wait runs within this time, at the present pace, nothing is read ahead."""
 FAST_PER_S: Final = 10_000
 FAST_SOON_S: Final = 5.0
-"""The same for jobs that are so short: reading them twice takes as long as running them."""
+"""As `SOON_S`, for jobs that are so short that reading them twice takes as long as running them."""
 LEAST_SHARE: Final = 4
 """Records that a tenant may have in memory, however many tenants are floods."""
 FLOODS_HAVE: Final = 2 / 3

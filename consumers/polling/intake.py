@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Final
 
 from confluent_kafka import KafkaError, Message
@@ -36,6 +36,8 @@ PRESSED_READS: Final = 4 * READS_A_TURN
 DUE_AT_ONCE: Final = 1_000
 """Of many jobs that are due at one moment, the first ones run while the poll thread takes the others."""
 OnError = Callable[[KafkaError], None]
+PutAside = Callable[[Message, Assignment, Lanes], bool]
+_ALWAYS: Final = (True,)
 
 
 class Intake:
@@ -79,7 +81,7 @@ class Intake:
     def _take(self, fetched: list[Message]) -> None:
         runnable: list[Record] = []
         find_running, lanes = self._assignments.find_running, self._dispatch.lanes
-        slots, read_ahead = lanes.backlog.slots, self._read_ahead
+        slots, put_aside = self._ways_aside
         messages = _each_let_go(fetched)
         if self._assignments.passing:
             messages = self._assignments.not_passed(messages)
@@ -99,11 +101,21 @@ class Intake:
                 continue  # it comes again
             if assignment.source is not MAIN:
                 self._take_other(message, assignment, runnable)
-            elif (read_ahead is None or not read_ahead.leaves_out(message, assignment)) and (
-                not slots or not _put_aside(message, assignment, lanes)
-            ):
+            elif not slots or not put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
         self._start_taken(runnable)
+
+    @property
+    def _ways_aside(self) -> tuple[Sized, PutAside]:
+        """Where something is aside, nothing if empty; and the function that puts a record aside unread."""
+        if self._read_ahead is None:
+            return self._dispatch.lanes.backlog.slots, _put_aside
+        return _ALWAYS, self._leave_out
+
+    def _leave_out(self, message: Message, assignment: Assignment, lanes: Lanes) -> bool:
+        """Put a record aside whose tenant is a flood, or whose key has others aside."""
+        is_left_out = self._read_ahead is not None and self._read_ahead.leaves_out(message, assignment)
+        return is_left_out or (bool(lanes.backlog.slots) and _put_aside(message, assignment, lanes))
 
     def _start_taken(self, records: list[Record]) -> None:
         if self._read_ahead is not None:

@@ -112,13 +112,7 @@ def _print_queue(queue: CataloguedQueue) -> None:
     )
     echo_line(f"  quarantine after {_counted(queue.crash_limit, 'crash')}; {_session(queue)}")
     _print_limits(queue.limits)
-    if queue.fair_by is not None:
-        weights = ", ".join(f"{name} {weight:g}" for name, weight in queue.fair_weights.items())
-        echo_line(f"  runners are shared by {queue.fair_by}{f'; weights: {weights}' if weights else ''}")
-    if queue.max_waiting is not None:
-        meet = "refused" if queue.when_full == "refuse" else "made to wait"
-        echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")
-    _print_priorities(queue.priorities)
+    _print_sharing(queue)
     echo_line(f"  topics {', '.join(topic.name for topic in queue.topics)}")
     if not queue.job_types:
         echo_line("  no job types")
@@ -133,6 +127,16 @@ def _print_queue(queue: CataloguedQueue) -> None:
 def _print_priorities(weights: Mapping[str, int]) -> None:
     if weights:
         echo_line(f"  priorities {', '.join(f'{name} {weight}' for name, weight in weights.items())}")
+
+
+def _print_sharing(queue: CataloguedQueue) -> None:
+    if queue.fair_by is not None:
+        weights = ", ".join(f"{name} {weight:g}" for name, weight in queue.fair_weights.items())
+        echo_line(f"  runners are shared by {queue.fair_by}{f'; weights: {weights}' if weights else ''}")
+    if queue.max_waiting is not None:
+        meet = "refused" if queue.when_full == "refuse" else "made to wait"
+        echo_line(f"  full when {queue.max_waiting:,} jobs wait; producers are {meet} then")
+    _print_priorities(queue.priorities)
 
 
 def _session(queue: CataloguedQueue) -> str:
