@@ -9,7 +9,7 @@ from confluent_kafka import TopicPartition
 
 from ...producers.admission.depth import unfinished
 from ...topology import Queue
-from ...topology.declaration.admission import WhenFull
+from ...topology.declaration.queue import WhenFull
 from ..cluster_view import Partition
 
 

@@ -11,7 +11,6 @@ from typing import ParamSpec, TypedDict, TypeVar, Unpack
 
 from ...schemas import Compatibility, Contract
 from ..wire import names
-from .admission import WhenFull
 from .breakers import DEFAULT_BREAKER, Breaker, DeadGuard, name_faults, need_faults
 from .fairness import Divider, FairBy
 from .handlers import handler_faults, handler_name, handler_summary
@@ -19,7 +18,7 @@ from .isolation import Isolation
 from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
 from .limits import Cost, DeclaredLimit, Limit, as_tuple, clashes, declared_limits, givers
-from .queue import LedgerWindow, Ordering, Queue, RouteBy
+from .queue import LedgerWindow, Ordering, Queue, RouteBy, WhenFull
 from .retries import RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
 from .timing import Timing

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ..wire import names
-from .admission import WhenFull, admission_faults
 from .breakers import DeadGuard
 from .delays import DelayClass
 from .fairness import Divider, FairBy
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 Ordering = Literal["key", "none", "strict"]
 RouteBy = Literal["key", "tenant"]
+WhenFull = Literal["refuse", "wait"]
 
 
 SHORTEST_SESSION: Final = timedelta(seconds=1)
@@ -195,7 +195,7 @@ class Queue:
         """List what is wrong with the declaration; empty when all is well."""
         found = [*tier_faults(self.tiers), *self.retry.faults(), *unknown_tiers(self.retry, self.tiers)]
         found += [] if self.fairness is None else self.fairness.faults(self.priorities)
-        found += admission_faults(self.max_waiting, self.when_full)
+        found += _admission_faults(self.max_waiting, self.when_full)
         found += self.dead_guard.faults() if self.dead_guard is not None else []
         found += priority_faults(self.priorities, is_strict=self.ordering == "strict")
         return [*found, *self._shape_faults(), *self._window_faults(), *limit_faults(self.name, self.limits, self)]
@@ -223,6 +223,18 @@ class Queue:
         if self.session_timeout is not None and self.session_timeout < SHORTEST_SESSION:
             found.append(f"session_timeout must be at least {SHORTEST_SESSION}; it is {self.session_timeout}")
         return found
+
+
+def _admission_faults(max_waiting: int | None, when_full: str) -> list[str]:
+    """List what is wrong with a queue's `max_waiting` and `when_full`."""
+    found = []
+    if when_full not in get_args(WhenFull):
+        found.append(f"when_full must be one of {', '.join(get_args(WhenFull))}; it is {when_full!r}")
+    if max_waiting is not None and max_waiting < 1:
+        found.append(f"max_waiting must be at least 1; it is {max_waiting}. None sets no bound")
+    if max_waiting is None and when_full == "wait":
+        found.append("when_full='wait' needs max_waiting: without a bound, the queue is never full")
+    return found
 
 
 def unknown_tiers(policy: RetryPolicy, tiers: tuple[timedelta, ...]) -> list[str]:
