@@ -27,7 +27,7 @@ class PriorityLanes(KeyLanes):
             self._make_ready(freed)
 
     def parked_records(self) -> list[Record]:
-        """Those as well that wait for their key's turn, since a job of another priority has it."""
+        """The records as well that wait for their key's turn, since a job of another priority has it."""
         return super().parked_records() + self._turns.held()
 
     def wait_at_gates(self, record: Record) -> None:
