@@ -110,7 +110,7 @@ def test_a_bulk_stops_where_the_queue_is_full(declare: Callable[[str], Office]) 
 
 
 def test_a_bulk_waits_for_room(declare: Callable[[str], Office]) -> None:
-    """A hundred jobs go through a queue for ten; at no moment do more than ten wait."""
+    """Forty jobs go through a queue for ten; at no moment do more than ten wait."""
     office = declare("wait")
     office.may_end.set()
     settings = ProducerSettings(full_wait=timedelta(seconds=60))
