@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from stoker.consumers.limits.meters import Meter, SlidingWindow, Slots, TokenBucket, margin_s
 
 PER_S = 10.0
+ROUNDING_S = 1e-6
+"""Times around a thousand seconds have twelve digits behind the point."""
 STEPS = st.lists(st.tuples(st.floats(0.0, 4.0), st.integers(1, 4), st.booleans()), max_size=60)
 """How much later, at what cost, and whether the job waits for room or gives up."""
 
@@ -50,7 +52,7 @@ def test_no_window_holds_more_than_its_count(steps: list[tuple[float, int, bool]
     """Wherever the window begins; and a little longer, since a handler begins a little after it is counted."""
     begins = Begins(SlidingWindow(count, per_s=PER_S))
     begins.play(steps)
-    assert begins.most_in(PER_S + margin_s(PER_S)) <= count
+    assert begins.most_in(PER_S + margin_s(PER_S) - ROUNDING_S) <= count
 
 
 @given(STEPS, st.integers(1, 12), st.integers(2, 9), st.floats(0.01, 40.0))
