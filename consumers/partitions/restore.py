@@ -66,11 +66,12 @@ def read_left_behind(
     # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
     start_positions = find_start_positions(consumer, queue, assignments, should_stop)
     ends_since_s = needed_since_s(consumer, queue, start_positions, should_stop) if queue.unique else {}
+    is_passed = _passed_by(start_positions)
     ledgers: dict[int, Ledger] = {}
     handed_over_at_s = time.monotonic()
     for partition in sorted({assignment.partition for assignment in assignments}):
         since_s = ends_since_s.get(partition)
-        ledgers[partition] = read_ledger(consumer, queue, partition, _passed_by(start_positions), should_stop, since_s)
+        ledgers[partition] = read_ledger(consumer, queue, partition, is_passed, should_stop, since_s)
         if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
             yield _of_partitions(ledgers, start_positions)
             ledgers, handed_over_at_s = {}, time.monotonic()

@@ -36,7 +36,6 @@ class Holder:
         began_ms, stopped_ms: when its last run began and ended; None where it has not run, or that run goes on.
         ended_ms: when its job ended.
         place: where it waits, once that is known.
-        replaced: the jobs that it has replaced while they waited elsewhere, and whose records have not come yet.
     """
 
     arrival: Arrival
@@ -49,7 +48,6 @@ class Holder:
     stopped_ms: int | None = None
     ended_ms: int | None = None
     place: Place | None = None
-    replaced: tuple[Arrival, ...] = ()
 
     def state_at(self, at_ms: int) -> While | None:
         """In which state it was when another job came, as far as that is known; None where it had ended."""

@@ -69,6 +69,8 @@ class UniqueJobs:
         self._holders: dict[Identity, Holder] = {}
         self._latest: dict[Identity, Arrival] = {}
         self._heirs: dict[Identity, Heir] = {}
+        self._to_come: dict[Identity, set[Arrival]] = {}
+        """Jobs that were replaced while they waited elsewhere, and whose records have not come yet."""
         self._ended: dict[str, deque[tuple[Identity, Holder]]] = {name: deque() for name in types}
         self._to_write: dict[Record, UniqueEnd] = {}
         self.passed = PassedTimes()
@@ -121,8 +123,8 @@ class UniqueJobs:
         """Note that the brokers have deleted waiting records: what should have come by now holds nothing any more."""
         now_ms = self._now_ms()
         with self._lock:
+            self._to_come.clear()  # perhaps these were among them
             for identity, holder in list(self._holders.items()):
-                holder.replaced = ()  # perhaps these were among them
                 if holder.phase is Phase.WAITING and (holder.due_ms or 0) <= now_ms:
                     del self._holders[identity]
 
@@ -197,7 +199,7 @@ class UniqueJobs:
         heir = self._heirs.pop(identity, None)
         if former is not None and former.phase is Phase.WAITING and rule.replaces:
             holder.kept_due_ms, holder.first_ms = former.due_ms, _put_off_since(former, own)
-            holder.replaced = (*former.replaced, former.arrival)
+            self._to_come.setdefault(identity, set()).add(former.arrival)
             self._bring_forward(former)
         if heir is not None and heir.arrival == own:
             holder.kept_due_ms, holder.first_ms = heir.due_ms, heir.first_ms
@@ -246,9 +248,11 @@ class UniqueJobs:
         heir = self._heirs.get(identity)
         if heir is not None and heir.arrival == own:
             del self._heirs[identity]
-        holder = self._holders.get(identity)
-        if holder is not None and own in holder.replaced:
-            holder.replaced = tuple(arrival for arrival in holder.replaced if arrival != own)
+        to_come = self._to_come.get(identity)
+        if to_come is not None:
+            to_come.discard(own)
+            if not to_come:
+                del self._to_come[identity]
 
     def _note_skipped(self, record: Record, identity: Identity, holder: Holder, *, has_ended: bool) -> None:
         if has_ended and holder.arrival.name == record.deduplication_id and holder.phase is not Phase.ENDED:
@@ -335,11 +339,17 @@ class UniqueJobs:
         with self._lock:
             known = self._holders.get(identity)
             if known is not None and self._types[job_type].replaces:
-                _keep_replaced(known, holder)
+                self._note_to_come(identity, known, holder)
             if known is None or _is_news(known, holder):
                 self._holders[identity] = holder
                 if holder.phase is Phase.ENDED:
                     self._ended[job_type].append((identity, holder))
+
+    def _note_to_come(self, identity: Identity, one: Holder, other: Holder) -> None:
+        """Note which of two holders of an identity was replaced, if that one waits."""
+        former, holder = sorted((one, other), key=lambda found: found.arrival)
+        if former.arrival < holder.arrival and former.phase is Phase.WAITING:
+            self._to_come.setdefault(identity, set()).add(former.arrival)
 
     def forget_old(self, committable: int | None, beside: Mapping[Priority, int | None] | None = None) -> None:
         """Forget ended holders that no job still to come can be a duplicate of; called every second or so.
@@ -364,7 +374,7 @@ class UniqueJobs:
         """Forget an ended holder; False where records of jobs that it has replaced are still to come."""
         with self._lock:
             is_holder = self._holders.get(identity) is ended and ended.phase is Phase.ENDED
-            if is_holder and ended.replaced:
+            if is_holder and identity in self._to_come:
                 return False
             if is_holder:
                 del self._holders[identity]
@@ -390,14 +400,6 @@ def _is_news(known: Holder, found: Holder) -> bool:
     if known.arrival == found.arrival:
         return found.phase is Phase.ENDED and known.phase is not Phase.ENDED
     return known.arrival < found.arrival
-
-
-def _keep_replaced(one: Holder, other: Holder) -> None:
-    """Note which of two holders of an identity was replaced, if that one waits."""
-    former, holder = sorted((one, other), key=lambda found: found.arrival)
-    is_replaced = former.arrival < holder.arrival and former.phase is Phase.WAITING
-    if is_replaced and former.arrival not in holder.replaced:
-        holder.replaced = (*holder.replaced, *former.replaced, former.arrival)
 
 
 def _put_off_since(former: Holder, own: Arrival) -> int:

@@ -40,6 +40,8 @@ V = TypeVar("V")
 
 ADMIN_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0  # librdkafka answers at its own timeout; the future's is only there in case that it does not
+_PARTLESS: Final = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION})
+"""No such partition, as a broker or as the client says it."""
 _GROUPLESS: Final = frozenset(
     {KafkaError.INVALID_REQUEST, KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE}
 )
@@ -177,25 +179,32 @@ class Administration:
         return failures
 
     def waiting(self, topics: Mapping[str, int], group: str) -> dict[str, int]:
-        """{topic: records that the group has not committed}; of topics that exist, given with their partitions."""
+        """{topic: records that the group has not committed}; topics are given with their partitions.
+
+        A topic that is being deleted is left out: a partition of it that brokers do not know is not taken for empty.
+        """
         wanted = [TopicPartition(topic, number) for topic, count in topics.items() for number in range(count)]
         if not wanted:
             return {}
         starts = self._offsets(wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # the package has no types for it
         ends = self._offsets(wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as above
         committed = self._committed(wanted, group)
-        held = dict.fromkeys(topics, 0)
+        known = starts.keys() & ends.keys()
+        going = {at.topic for at in wanted if (at.topic, at.partition) not in known}
+        held = dict.fromkeys(topics.keys() - going, 0)
         for at, end in ends.items():
-            held[at[0]] += end - max(committed.get(at, 0), starts[at])
+            if at[0] in held:
+                held[at[0]] += end - max(committed.get(at, 0), starts[at])
         return held
 
     def _offsets(self, wanted: Iterable[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
+        """{(topic, partition): offset} of those that exist."""
         futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._timeout_s)
         answers, errors = self._gather({(at.topic, at.partition): future for at, future in futures.items()})
         for error in errors.values():
             if error.code() == KafkaError._NOENT:  # while brokers restart: no leader of any partition is known
                 raise self._connection.unreachable(error.str())
-        self._raise_unless({topic: error for (topic, _), error in errors.items()}, set(), "Describe")
+        self._raise_unless({topic: error for (topic, _), error in errors.items()}, _PARTLESS, "Describe")
         return {at: found.offset for at, found in answers.items()}
 
     def _committed(self, wanted: list[TopicPartition], group: str) -> dict[tuple[str, int], int]:

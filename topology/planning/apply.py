@@ -110,7 +110,8 @@ def apply(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Applied:
-    """Do the plan's steps, and return when the brokers show all of it: partitions with leaders, and settings.
+    """Do the plan's steps, and return when the brokers show all of it: partitions with leaders, settings, and no
+    topic that was deleted.
 
     What is refused is left alone.
 
@@ -132,7 +133,7 @@ def apply(
     }
     deleted, kept = _delete(_steps(planned, DeleteTier), administration, failures)
     wanted = {spec.name: spec.partitions for spec in creating} | {step.topic: step.partitions for step in growing}
-    awaited = _Awaited(partitions=wanted, configs=configs, groups=groups)
+    awaited = _Awaited(partitions=wanted, configs=configs, groups=groups, gone=deleted)
     failures |= _wait_shown(awaited.without(failures), administration, _Deadline(timeout_s, clock, sleep))
     if failures:
         raise ApplyFailed(failures)
@@ -199,9 +200,9 @@ def _delete(
     kept: list[str] = []
     empty: list[str] = []
     for step in steps:
-        present = {step.topic: counts[step.topic]} if step.topic in counts else {}
-        has_jobs = any(administration.waiting(present, step.group).values())
-        (kept if has_jobs else empty).append(step.topic)
+        if step.topic in counts:
+            for topic, jobs in administration.waiting({step.topic: counts[step.topic]}, step.group).items():
+                (kept if jobs else empty).append(topic)
     refused = administration.delete(empty)
     failures |= refused
     return tuple(topic for topic in empty if topic not in refused), tuple(kept)
@@ -216,11 +217,15 @@ class _Deadline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Awaited:
-    """Changes that the brokers took: {topic: partitions}, {topic: {config: value}}, {group: {setting: value}}."""
+    """Changes that the brokers took.
+
+    Those are {topic: partitions}, {topic: {config: value}}, {group: {setting: value}}, and deleted topics.
+    """
 
     partitions: Mapping[str, int]
     configs: Mapping[str, Mapping[str, str]]
     groups: Mapping[str, Mapping[str, str]]
+    gone: Collection[str]
 
     def without(self, failures: Collection[str]) -> _Awaited:
         """A copy without the changes that have failed."""
@@ -228,6 +233,7 @@ class _Awaited:
             partitions={topic: count for topic, count in self.partitions.items() if topic not in failures},
             configs={topic: values for topic, values in self.configs.items() if topic not in failures},
             groups={group: values for group, values in self.groups.items() if f"group {group}" not in failures},
+            gone=[topic for topic in self.gone if topic not in failures],
         )
 
 
@@ -256,7 +262,8 @@ def _not_shown(awaited: _Awaited, administration: Administration) -> dict[str, s
         for name, asked, held in unset
         if not asked.items() <= held.items()
     }
-    return late | _unusable(awaited.partitions, administration)
+    left = dict.fromkeys(administration.topics(awaited.gone), "the brokers still show the deleted topic")
+    return late | left | _unusable(awaited.partitions, administration)
 
 
 def _unusable(wanted: Mapping[str, int], administration: Administration) -> dict[str, str]:

@@ -59,6 +59,7 @@ def read_inventory(pipeline: Pipeline, administration: Administration) -> Invent
     for queue in pipeline.queues.values():
         removed = {name: found[name].partitions for name in removed_tiers(queue, found)}
         waiting |= administration.waiting(removed, queue.group)
+        found = {name: shape for name, shape in found.items() if name not in removed or name in waiting}
     declared = [queue.group for queue in pipeline.queues.values() if group_settings(queue)]
     groups = administration.group_configs(declared)
     return Inventory(topics=_states(found, administration), waiting=waiting, groups=groups)

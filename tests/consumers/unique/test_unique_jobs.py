@@ -383,15 +383,21 @@ def test_the_next_owner_knows_who_waits(dropping: Scene) -> None:
     dropping.runs(retry)
 
 
+def restarted_with_a_replaced_retry(scene: Scene) -> tuple[Record, Record]:
+    """A job that waits for its retry is replaced by another, which is done; gives the retry, and the other job."""
+    retry = scene.fails(scene.comes())
+    scene.wait(10)
+    newer = scene.comes()
+    waits = scene.as_waiting(newer, scene.waits(newer))
+    scene.wait(60_000)
+    scene.runs(waits)
+    restarted(scene, waits, waiting=(retry,))
+    return retry, newer
+
+
 def test_the_next_owner_lets_a_replaced_job_end_though_its_winner_is_done(keeping_last: Scene) -> None:
     """It waits in a tier still, and the winner has no record any more."""
-    retry = keeping_last.fails(keeping_last.comes())
-    keeping_last.wait(10)
-    newer = keeping_last.comes()
-    waits = keeping_last.as_waiting(newer, keeping_last.waits(newer))
-    keeping_last.wait(60_000)
-    keeping_last.runs(waits)
-    restarted(keeping_last, waits, waiting=(retry,))
+    retry, newer = restarted_with_a_replaced_retry(keeping_last)
     assert keeping_last.loses(retry).encode() == newer.header(wire.JOB_ID)
 
 
@@ -455,13 +461,7 @@ def test_the_next_owner_remembers_a_winner_until_the_records_of_those_that_it_re
     keeping_last: Scene,
 ) -> None:
     """It knows both from the topics, in any order."""
-    retry = keeping_last.fails(keeping_last.comes())
-    keeping_last.wait(10)
-    newer = keeping_last.comes()
-    waits = keeping_last.as_waiting(newer, keeping_last.waits(newer))
-    keeping_last.wait(60_000)
-    keeping_last.runs(waits)
-    restarted(keeping_last, waits, waiting=(retry,))
+    retry, _ = restarted_with_a_replaced_retry(keeping_last)
     keeping_last.wait(60_000)
     is_passed(keeping_last)
     keeping_last.loses(retry)

@@ -159,7 +159,7 @@ def test_a_removed_tier_is_refused_while_jobs_wait_in_it(cluster: ClusterSetting
 
 
 def test_an_empty_removed_tier_is_deleted_on_demand(cluster: ClusterSettings, namespace: str) -> None:
-    """Without the flag the topic stays; with it, it goes."""
+    """Without the flag the topic stays; with it, it goes, and no broker shows it when apply returns."""
     pipeline, smaller = shop(namespace), shop(namespace, tiers=TIERS[:1])
     ensure_topology(pipeline, cluster)
     removed = pipeline.find_queue("mails").retry_topics[TIERS[1]]
@@ -179,6 +179,16 @@ def test_a_job_that_came_in_the_meantime_saves_its_tier(cluster: ClusterSettings
     _leave_a_job(cluster, removed)
     assert apply(planned, cluster).kept == (removed,)
     assert removed in _partitions(pipeline, cluster)
+
+
+def test_a_topic_that_is_not_whole_is_not_taken_for_empty(cluster: ClusterSettings, namespace: str) -> None:
+    """A topic that goes between two questions is left out, and so is one that lacks a partition: neither is empty."""
+    pipeline = shop(namespace)
+    ensure_topology(pipeline, cluster)
+    queue = pipeline.find_queue("mails")
+    tier = queue.retry_topics[TIERS[1]]
+    asked = {tier: 2, queue.retry_topics[TIERS[0]]: 3, f"{namespace}.gone": 1}
+    assert Administration(cluster).waiting(asked, queue.group) == {tier: 0}
 
 
 def test_committed_jobs_do_not_wait(cluster: ClusterSettings, namespace: str) -> None:
