@@ -31,6 +31,7 @@ from chaos.judging.report import lines, write_report
 from chaos.judging.verdict import judge
 from chaos.notes import Tally, read_ticks
 from chaos.plan import FAULT_WEIGHTS, Fault, JobPlan, Plan, make_plan
+from chaos.sharing.ledger import count_open, read_shared
 from chaos.stage import Wishes, set_stage
 from chaos.timetable import ALONE, EVERY_S
 
@@ -118,11 +119,21 @@ class Show:
         Records of unknown types never do. Gives the instant up to which schedules were waited for.
         """
         _wait_until(self._has_ended_all, ENDING_S)
+        self._wait_shared()
         queues = [queue for queue in self._stage.queues if queue is not self._stage.clock]
         _wait_until(lambda: all(self._reader.uncommitted(queue) == 0 for queue in queues), QUIET_S)
         until_s = time.time()
         _wait_until(lambda: self._has_fired(until_s), ENDING_S)
         return until_s
+
+    def _wait_shared(self) -> None:
+        """Let the jobs of queues that share end, as long as any does."""
+        left, moved_s = count_open(self._stage.folder), time.monotonic()
+        while left and time.monotonic() - moved_s < STANDSTILL_S:
+            time.sleep(LOOK_S)
+            before, left = left, count_open(self._stage.folder)
+            if left != before:
+                moved_s = time.monotonic()
 
     def _has_ended_all(self) -> bool:
         """Whether all jobs that orders may cancel have run or are cancelled."""
@@ -167,7 +178,8 @@ def main(arguments: Sequence[str]) -> int:
 def _judge(folder: Path) -> int:
     """Judge what a run has left in its folder."""
     found = Found.load(folder)
-    verdict = judge(found.account(folder))
+    account = found.account(folder)
+    verdict = judge(account, read_shared(folder, account.strikes))
     verdict = replace(verdict, findings=[*verdict.findings, *found.failed])
     report = write_report(folder, found.wishes, verdict, found.strikes, found.took_s)
     print("\n".join(lines(found.wishes, verdict, found.strikes, found.took_s)))
@@ -186,6 +198,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2, help="worker processes in each of the two fleets")
     parser.add_argument("--per-s", type=float, default=900.0, help="jobs enqueued a second")
     parser.add_argument("--kinds", nargs="*", default=[], choices=tuple(FAULT_WEIGHTS), help="only these faults")
+    parser.add_argument(
+        "--no-shares", action="store_true", help="without queues that have limits, priorities, tenants or a bound"
+    )
     parser.add_argument("--folder", type=Path, help="where notes, logs and the report go; emptied first")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a former run again, and run nothing")
     return parser.parse_args(arguments)
@@ -203,6 +218,7 @@ def _wishes(given: argparse.Namespace) -> tuple[Wishes, Path]:
         processes=given.processes,
         per_s=given.per_s,
         kinds=tuple(given.kinds),
+        shares=not given.no_shares,
     )
     return wishes, folder.absolute()
 

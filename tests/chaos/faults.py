@@ -20,6 +20,7 @@ from chaos.cluster.proxy import CALM, Proxy, Weather
 from chaos.fleet.processes import Fleet, Watched, freeze, send
 from chaos.judging.account import Strike
 from chaos.plan import SESSION_TIMEOUT, Fault
+from chaos.sharing.ledger import last_owner
 from stoker.topology import Queue
 
 T = TypeVar("T")
@@ -36,7 +37,8 @@ class Stage:
 
     Attributes:
         operators: processes that give orders or change schedules.
-        clock: the queue of the jobs of schedules; alone: that of unique jobs.
+        clock: the queue of the jobs of schedules; alone: that of unique jobs; limited: that of jobs with limits,
+            where there is one.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class Stage:
     queues: Sequence[Queue]
     clock: Queue
     alone: Queue
+    limited: Queue | None
     database: str
 
     def workers(self) -> list[int]:
@@ -83,6 +86,13 @@ def _kill_fleet(fault: Fault, stage: Stage, done: Strike) -> None:
     """A supervisor and all of its processes, as when a machine is lost."""
     fleet = _pick(stage.fleets, fault.draw[0])
     _kill([fleet.pid, *fleet.workers()], done)
+
+
+def _kill_giver(_fault: Fault, stage: Stage, done: Strike) -> None:
+    """The worker that gives out the shares of limits: the last that ran a job of the queue's first partition."""
+    pid = None if stage.limited is None else last_owner(stage.folder, f"{stage.limited.topic}/0")
+    if pid is not None:
+        _kill([pid], done)
 
 
 def _kill_producer(fault: Fault, stage: Stage, done: Strike) -> None:
@@ -243,6 +253,7 @@ Act = Callable[[Fault, Stage, Strike], None]
 _ACTS: Final[dict[str, tuple[threading.Lock, Act]]] = {
     "kill_workers": (_on_workers, _kill_workers),
     "kill_fleet": (_on_workers, _kill_fleet),
+    "kill_giver": (_on_workers, _kill_giver),
     "stop_worker": (_on_workers, _stop_worker),
     "pause_worker": (_on_workers, _pause_worker),
     "kill_producer": (_on_producers, _kill_producer),

@@ -95,7 +95,7 @@ class Confirmation:
 def read_runs(folder: Path) -> Iterator[Run]:
     """All runs of all processes; those of one process by their ends."""
     for path in sorted(folder.glob("runs-*")):
-        owner, child = _owner(path), int(path.name.split("-")[2])
+        owner, child = owner_of(path), int(path.name.split("-")[2])
         for run in _runs_of(path, owner):
             yield run if child == owner else replace(run, child=child)
 
@@ -103,7 +103,7 @@ def read_runs(folder: Path) -> Iterator[Run]:
 def _runs_of(path: Path, pid: int) -> Iterator[Run]:
     """In a process, runs of one attempt from one record follow each other, so an end closes the last start."""
     open_runs: dict[tuple[str, str, str], tuple[str, float]] = {}
-    for line in _whole_lines(path):
+    for line in whole_lines(path):
         what, number, attempt, place, detail, ns = line.split(" ")
         name = (number, attempt, place)
         if what == "S":
@@ -129,8 +129,8 @@ def _origin(noted: str, place: str) -> str:
 def read_confirmations(folder: Path) -> Iterator[Confirmation]:
     """All jobs that the brokers have confirmed, as often as they did."""
     for path in sorted(folder.glob("confirmed-*")):
-        pid = _owner(path)
-        for line in _whole_lines(path):
+        pid = owner_of(path)
+        for line in whole_lines(path):
             what, number, place, ns = line.split(" ")
             if what == "C":
                 yield Confirmation(int(number), pid, place, int(ns) / 1e9)
@@ -169,7 +169,7 @@ def read_given(folder: Path) -> Iterator[Held]:
 
 def _orders(folder: Path, begun_by: str) -> Iterator[Held]:
     open_: dict[str, Held] = {}
-    for what, order_id, verb, target, missing, ns in sorted(_notes(folder, "orders"), key=lambda line: int(line[5])):
+    for what, order_id, verb, target, missing, ns in sorted(notes_of(folder, "orders"), key=lambda line: int(line[5])):
         at_s = int(ns) / 1e9
         if what == begun_by:
             pids = frozenset(int(pid) for pid in missing.split(",") if pid.isdigit())
@@ -183,19 +183,19 @@ def _orders(folder: Path, begun_by: str) -> Iterator[Held]:
 
 def read_stops(folder: Path) -> Iterator[tuple[int, float]]:
     """(process id, when) of the workers that were ordered to stop."""
-    for what, _, _, target, _, ns in _notes(folder, "orders"):
+    for what, _, _, target, _, ns in notes_of(folder, "orders"):
         if what == "K":
             yield int(target.rpartition("-")[2]), int(ns) / 1e9
 
 
 def read_stamps(folder: Path) -> dict[int, float]:
     """{number of a job: when it was enqueued, in epoch seconds}, of those that a filter may have cancelled."""
-    return {int(number): float(at_s) for _, number, at_s, _ in _notes(folder, "stamps")}
+    return {int(number): float(at_s) for _, number, at_s, _ in notes_of(folder, "stamps")}
 
 
-def _notes(folder: Path, kind: str) -> list[list[str]]:
+def notes_of(folder: Path, kind: str) -> list[list[str]]:
     """The words of all lines of a kind."""
-    return [line.split(" ") for path in sorted(folder.glob(f"{kind}-*")) for line in _whole_lines(path)]
+    return [line.split(" ") for path in sorted(folder.glob(f"{kind}-*")) for line in whole_lines(path)]
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ class Tick:
 def read_ticks(folder: Path) -> dict[str, Tick]:
     """{job id: what became of it}."""
     found: dict[str, Tick] = {}
-    for what, job_id, _, how, ns in sorted(_notes(folder, "ticks"), key=lambda line: int(line[4])):
+    for what, job_id, _, how, ns in sorted(notes_of(folder, "ticks"), key=lambda line: int(line[4])):
         tick = found.setdefault(job_id, Tick(int(ns) / 1e9))
         if what == "E" and how == OK and tick.ended_s is None:
             tick.ended_s = int(ns) / 1e9
@@ -242,17 +242,23 @@ def read_changes(folder: Path) -> list[Change]:
     """All notes about schedules, in their order."""
     found = [
         Change(what, name, detail, float(wall), int(ns) / 1e9)
-        for what, name, detail, wall, ns in _notes(folder, "changes")
+        for what, name, detail, wall, ns in notes_of(folder, "changes")
     ]
     return sorted(found, key=lambda change: change.at_s)
 
 
-def _owner(path: Path) -> int:
+def owner_of(path: Path) -> int:
     """The worker, or producer, that a file belongs to; a worker's children have files of their own."""
     return int(path.name.split("-")[1])
 
 
-def _whole_lines(path: Path) -> Iterator[str]:
+def is_of_child(path: Path) -> bool:
+    """Whether a child process of a worker has written the file."""
+    return int(path.name.split("-")[2]) != owner_of(path)
+
+
+def whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a file of notes; a process that was killed may have left a part of one."""
     with path.open(encoding="ascii") as file:
         for line in file:
             if line.endswith("\n"):

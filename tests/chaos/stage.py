@@ -16,9 +16,11 @@ from chaos.cluster.proxy import Proxy
 from chaos.faults import Stage
 from chaos.fleet.effects import DATABASE, prepare
 from chaos.fleet.operating import Duty
-from chaos.fleet.processes import OPERATORS, Fleet, start_operator, start_producer
+from chaos.fleet.processes import ASKING, OPERATORS, Fleet, start_operator, start_producer
 from chaos.fleet.producing import Part
 from chaos.plan import UNIQUE, queue_of
+from chaos.sharing.processors import watched_processors
+from chaos.sharing.streams import LIMITED_QUEUE, SHARES
 from chaos.timetable import CLOCK_QUEUE
 from stoker.topology import ClusterSettings, Queue
 from stoker.topology.planning.apply import ensure_topology
@@ -51,6 +53,7 @@ class Wishes:
         fleets, processes: so many fleets of so many worker processes each.
         producers: processes that enqueue; the last one in bulk.
         per_s: jobs enqueued a second, by all of them together.
+        shares: whether there are queues with limits, priorities, tenants and a bound, and who enqueues for them.
     """
 
     seed: int
@@ -62,12 +65,14 @@ class Wishes:
     producers: int = 3
     per_s: float = 900.0
     kinds: tuple[str, ...] = ()
+    shares: bool = True
 
 
 @contextmanager
 def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
     """A stage on which jobs run; everything on it is ended afterwards."""
     os.environ["CHAOS_FOLDER"] = str(folder)
+    os.environ[SHARES] = str(int(wishes.shares))
     write_offset(folder / "clock", 0)
     with ExitStack() as stack:
         nodes = start_nodes(folder / "kafka", wishes.nodes, random.Random())
@@ -90,9 +95,10 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
         for producer in producers:
             stack.callback(producer.close)
         duty = Duty(folder=str(folder), servers=nodes.advertised, seed=wishes.seed, jobs=wishes.jobs)
-        operators = [start_operator(name, duty) for name in OPERATORS]
+        operators = [start_operator(name, duty) for name in (*OPERATORS, *([ASKING] if wishes.shares else []))]
         for operator in operators:
             stack.callback(operator.close)
+        stack.enter_context(watched_processors(folder))
         yield Stage(
             folder=folder,
             nodes=nodes,
@@ -103,6 +109,7 @@ def set_stage(wishes: Wishes, folder: Path) -> Iterator[Stage]:
             queues=queues,
             clock=next(queue for queue in queues if queue.name == CLOCK_QUEUE),
             alone=next(queue for queue in queues if queue.name == queue_of(UNIQUE)),
+            limited=next((queue for queue in queues if queue.name == LIMITED_QUEUE), None),
             database=database,
         )
 

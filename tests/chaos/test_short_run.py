@@ -19,7 +19,19 @@ def test_a_fleet_under_fire_keeps_every_promise(tmp_path: Path) -> None:
     """8,000 jobs on one node, every sort of fault once: none lost, none out of order, each run again explained."""
     command = [
         *(sys.executable, "-m", "chaos", "--seed", "4", "--jobs", "8000", "--faults", str(len(KINDS))),
-        *("--nodes", "1", "--processes", "1", "--per-s", "300", "--folder", str(tmp_path / "run"), "--kinds", *KINDS),
+        *(
+            "--nodes",
+            "1",
+            "--processes",
+            "1",
+            "--per-s",
+            "300",
+            "--no-shares",
+            "--folder",
+            str(tmp_path / "run"),
+            "--kinds",
+            *KINDS,
+        ),
     ]
     plain = {name: value for name, value in os.environ.items() if not name.startswith("STOKER_")}
     done = subprocess.run(

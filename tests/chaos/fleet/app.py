@@ -21,6 +21,7 @@ from typing import Final
 from chaos.fleet.effects import WRITE_EFFECT, own_connection
 from chaos.notes import CUT, DISCARDED, FAILED, NO_ORIGIN, OK, SNOOZED, NoteFile
 from chaos.plan import ATTEMPTS, CRASH_LIMIT, SESSION_TIMEOUT
+from chaos.sharing.jobs import declare
 from chaos.timetable import CLOCK_QUEUE, DECLARED, EVERY_S, PATIENT, is_tripping
 from stoker.consumers import AlreadyDone, Discard, Snooze, current_job
 from stoker.topology import Breaker, JobCall, Pipeline, Unique, every
@@ -43,13 +44,13 @@ QUICK_BREAKER: Final = Breaker(failures=6, open_for=timedelta(milliseconds=500),
 pipeline = Pipeline("chaos")
 shape: QueueShape = {"partitions": PARTITIONS, "tiers": TIERS, "retry": RETRY, "session_timeout": SESSION_TIMEOUT}
 steady = pipeline.queue("steady", **shape)
-rough_shape: QueueShape = {**shape, "partitions": 4, "crash_limit": CRASH_LIMIT}
-rough = pipeline.queue("rough", **rough_shape)
+small_shape: QueueShape = {**shape, "partitions": 4}
+rough = pipeline.queue("rough", crash_limit=CRASH_LIMIT, **small_shape)
 strict_shape: QueueShape = {**shape, "ordering": "strict"}
 strict_queue = pipeline.queue("strict", **strict_shape)
 alone = pipeline.queue("unique", **shape)
-clock_shape: QueueShape = {**shape, "partitions": 4}
-clock = pipeline.queue(CLOCK_QUEUE, **clock_shape)
+clock = pipeline.queue(CLOCK_QUEUE, **small_shape)
+declare(pipeline, shape)
 
 
 class Planned(Exception):

@@ -22,8 +22,10 @@ from chaos.fleet.producing import Part
 TESTS: Final = Path(__file__).parents[2]
 SITE: Final = TESTS / "chaos" / "site"
 END_TIMEOUT_S: Final = 60.0
-OPERATORS: Final = ("operating", "scheduling")
+OPERATORS: Final = ("fleet.operating", "fleet.scheduling")
 """The modules of those that give orders, and that change schedules, all through a run."""
+ASKING: Final = "sharing.asking"
+"""The module of the one that enqueues for the queues that share."""
 _LOOK_S: Final = 0.1
 
 
@@ -129,10 +131,10 @@ def start_producer(part: Part) -> Watched:
 
 
 def start_operator(name: str, duty: Duty) -> Watched:
-    """Start one of `OPERATORS`."""
+    """Start one of `OPERATORS`, or `ASKING`."""
     folder = Path(duty.folder)
-    command = [sys.executable, "-m", f"chaos.fleet.{name}", duty.to_json()]
-    return Watched(name, command, environment_of(folder, duty.servers), folder / f"{name}.log")
+    command, short = [sys.executable, "-m", f"chaos.{name}", duty.to_json()], name.rpartition(".")[2]
+    return Watched(short, command, environment_of(folder, duty.servers), folder / f"{short}.log")
 
 
 def environment_of(folder: Path, servers: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -102,7 +102,7 @@ class Sender:
         own = range(self._part.residue, self._part.jobs, self._part.producers)
         wanted = deque(number for number in own if number not in known.numbers)
         count = len(wanted)
-        _insist(self._producer.start)
+        insist_start(self._producer)
         send = self._stream if self._part.how == "stream" else self._bulk
         pace = Pace(self._part.per_s)
         while self._done < count:
@@ -274,11 +274,11 @@ def _drain(numbers: deque[int]) -> Iterator[int]:
         yield numbers.popleft()
 
 
-def _insist(start: Callable[[], None]) -> None:
+def insist_start(producer: Producer) -> None:
     """Start although brokers may be away for the moment."""
     while True:
         try:
-            return start()
+            return producer.start()
         except EnqueueError as error:
             print(f"start again: {error}", file=sys.stderr, flush=True)
 

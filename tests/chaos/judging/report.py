@@ -37,6 +37,7 @@ def write_report(folder: Path, wishes: Wishes, verdict: Verdict, strikes: Sequen
         "runs_again": dict(verdict.reruns),
         "most_runs_again": verdict.most_reruns,
         "findings": [{"rule": finding.rule, "what": finding.what} for finding in verdict.findings],
+        "shared": dict(verdict.shared.figures()),
         "recovered": [_recovery(found) for found in verdict.recovered],
     }
     (folder / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -85,6 +86,7 @@ def _figures(verdict: Verdict, strikes: Sequence[Strike]) -> Iterator[tuple[str,
     yield "fired twice, early, or in a pause", f"{verdict.count('fired twice', 'fired early', 'fired in pause'):,}"
     yield "fired never, or lost", f"{verdict.count('fired never', 'schedule lost'):,}"
     yield "begun beside the job before, which had not ended", f"{verdict.count('schedule overlap'):,}"
+    yield from verdict.shared.figures()
     most, flying = verdict.most_reruns
     yield "most runs again by one crash (in flight at it)", f"{most} ({flying})"
     yield "worker processes that ended on their own", f"{verdict.count('died'):,}"

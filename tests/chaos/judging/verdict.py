@@ -22,6 +22,8 @@ from chaos.judging.recovery import Recovery, recoveries
 from chaos.judging.reruns import Flights, check_reruns, count_by_strike, find_reruns, with_job_deaths
 from chaos.judging.schedules import broken_schedules
 from chaos.judging.unique import check_unique, count_superfluous
+from chaos.sharing.ledger import NO_SHARED, Shared
+from chaos.sharing.verdict import NOTHING_SHARED, SharedVerdict, judge_shared
 
 KILLS: Final = frozenset({"kill_workers", "kill_fleet"})
 
@@ -40,6 +42,7 @@ class Verdict:
         fired: jobs that schedules have enqueued.
         cancelled: jobs that have ended as cancelled.
         superfluous: unique jobs that never ran to their ends.
+        shared: what the queues that share have given.
     """
 
     findings: Sequence[Finding]
@@ -53,15 +56,16 @@ class Verdict:
     fired: int = 0
     cancelled: int = 0
     superfluous: int = 0
+    shared: SharedVerdict = NOTHING_SHARED
 
     def count(self, *rules: str) -> int:
         """How many findings there are of some rules."""
         return sum(finding.rule in rules for finding in self.findings)
 
 
-def judge(account: Account) -> Verdict:
+def judge(account: Account, shared: Shared = NO_SHARED) -> Verdict:
     """Check everything."""
-    account = with_job_deaths(account)
+    account, shared_verdict = with_job_deaths(account), judge_shared(shared)
     by_job = account.runs_by_job()
     reruns = find_reruns(account, by_job)
     findings = [
@@ -77,6 +81,7 @@ def judge(account: Account) -> Verdict:
         *check_orders(account),
         *check_unique(account, by_job),
         *(Finding(broken.rule, broken.what) for broken in broken_schedules(account.scheduled)),
+        *shared_verdict.findings,
     ]
     counts: Counter[str] = Counter()
     most, flights = (0, 0), Flights(account)
@@ -95,6 +100,7 @@ def judge(account: Account) -> Verdict:
         fired=len(account.scheduled.fired),
         cancelled=len(account.cancelled),
         superfluous=count_superfluous(account, by_job),
+        shared=shared_verdict,
         recovered=recoveries(
             account.runs, [s for s in account.strikes if s.kind not in NO_FAULTS], account.enqueued_until_s
         ),
