@@ -11,10 +11,11 @@ from datetime import timedelta
 from typing import Final, Literal, get_args
 
 from stoker.consumers import current_job
-from stoker.topology import Pipeline, Queue, RetryPolicy
+from stoker.topology import Pipeline, Queue, Rate, RetryPolicy
+from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.wire import headers as wire
 
-Kind = Literal["sync", "async", "brief", "slow", "stamped", "failing"]
+Kind = Literal["sync", "async", "brief", "slow", "stamped", "failing", "tenanted", "limited", "fair", "rated", "ranked"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Note = Callable[[float], None]
 """Takes what a handler measured, in seconds."""
@@ -25,6 +26,21 @@ KEYS: Final = 5_000
 BRIEF_S: Final = 0.01
 SLOW_S: Final = 0.5
 TIER: Final = timedelta(seconds=1)
+TENANTS: Final = 10
+SECOND: Final = timedelta(seconds=1)
+NEVER_REACHED: Final = 1_000_000
+FLEET_PER_S: Final = 200
+PRIORITIES: Final = {"high": 8, "normal": 3, "low": 1}
+FILLS: Final = -1.0
+"""The stamp of a job that others pass."""
+ORDERS: Final = frozenset({"sync", "async", "brief", "slow", "tenanted", "limited", "fair"})
+"""The kinds whose jobs have a payload of three fields."""
+_SHAPES: Final[dict[Kind, QueueShape]] = {
+    "limited": {"route_by": "tenant", "limits": [Rate(NEVER_REACHED, per=SECOND, by="tenant")]},
+    "fair": {"fair_by": "tenant"},
+    "rated": {"limits": [Rate(FLEET_PER_S, per=SECOND)]},
+    "ranked": {"priorities": PRIORITIES},
+}
 
 
 class FailsOnce(Exception):
@@ -34,8 +50,9 @@ class FailsOnce(Exception):
 def declare(namespace: str, kind: Kind, note: Note = lambda _seconds: None) -> Pipeline:
     """The pipeline of one measurement."""
     pipeline = Pipeline(namespace)
-    queue = pipeline.queue(QUEUE, partitions=PARTITIONS, tiers=(TIER,))
-    if kind in {"sync", "async", "brief", "slow"}:
+    shape: QueueShape = {"partitions": PARTITIONS, "tiers": (TIER,), **_SHAPES.get(kind, {})}
+    queue = pipeline.queue(QUEUE, **shape)
+    if kind in ORDERS:
         _declare_orders(pipeline, queue, kind)
     else:
         _declare_timed(pipeline, queue, kind, note)
@@ -46,8 +63,13 @@ def _customer(order: int, customer: str, amount: float) -> str:  # called with a
     return customer
 
 
+def _tenant(order: int, customer: str, amount: float) -> str:
+    return f"tenant-{order % TENANTS}"
+
+
 def _declare_orders(pipeline: Pipeline, queue: Queue, kind: Kind) -> None:
-    job = pipeline.job(queue, name=kind, key=_customer)
+    tenant = _tenant if kind in ("tenanted", "limited", "fair") else None
+    job = pipeline.job(queue, name=kind, key=_customer, tenant=tenant)
 
     def nothing(order: int, customer: str, amount: float) -> None:
         """Do nothing."""
@@ -81,8 +103,19 @@ def _declare_timed(pipeline: Pipeline, queue: Queue, kind: Kind, note: Note) -> 
             raise FailsOnce(f"as it must, after {now_s - sent_s:.3f} s")
         note(now_s - wire.parse_instant(job.headers[wire.DUE]).timestamp())
 
+    def rated(sent_s: float) -> None:
+        """Note when it began."""
+        note(time.time())
+
+    def ranked(sent_s: float) -> None:
+        """As `stamped`; or take a while, as one that others pass."""
+        if sent_s == FILLS:
+            time.sleep(BRIEF_S)
+        else:
+            note(time.time() - sent_s)
+
     job = pipeline.job(queue, name=kind, retry=RetryPolicy(attempts=2))
-    job(failing if kind == "failing" else stamped)
+    job({"failing": failing, "rated": rated, "ranked": ranked}.get(kind, stamped))
 
 
 def order(number: int) -> tuple[int, str, float]:

@@ -22,6 +22,7 @@ from processes import do, started, stoker
 from resident import ResidentPeak
 from schedules.measure import SCHEDULES
 from sending import WARM_UP
+from sharing.measure import FLEET, SHARES, URGENT
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -320,6 +321,9 @@ MEASURES: Final = (
     CONTROL,
     OUTBOX,
     SCHEDULES,
+    SHARES,
+    URGENT,
+    FLEET,
     WAITING,
     STRICT,
     RELEASED,

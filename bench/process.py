@@ -13,6 +13,7 @@ import sending
 import stages
 import working
 from part import Part, Result, Say
+from sharing import parts as sharing
 
 READY: Final = "ready"
 
@@ -27,6 +28,9 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "stages": stages.carry,
     "drain bare": bare.drain,
     "serve bare": bare.serve,
+    "fill": sharing.fill,
+    "paced urgent": sharing.paced_urgent,
+    "note begins": sharing.note_begins,
 }
 
 

@@ -35,7 +35,7 @@ def drain(part: Part, _say: Say) -> Result:
     pipeline = part.pipeline()
     lanes = BRIEF_LANES if part.kind == "brief" else LANES
     worker = Worker(pipeline, part.cluster, WorkerSettings(concurrency=lanes))
-    return _run_watched(worker, lambda: _drained(part, pipeline, worker))
+    return run_watched(worker, lambda: _drained(part, pipeline, worker))
 
 
 def serve(part: Part, say_ready: Say) -> Result:
@@ -49,10 +49,10 @@ def serve(part: Part, say_ready: Say) -> Result:
         _wait_count(lambda: len(noted), part.jobs, "noted jobs")
         return {"seconds": noted}
 
-    return _run_watched(worker, served)
+    return run_watched(worker, served)
 
 
-def _run_watched(worker: Worker, watch: Callable[[], Result]) -> Result:
+def run_watched(worker: Worker, watch: Callable[[], Result]) -> Result:
     """Run the worker in the main thread, as its command does, while another thread watches it and then stops it."""
     found: list[Result] = []
 

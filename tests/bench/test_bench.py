@@ -96,6 +96,18 @@ def test_latency_is_measured_from_the_call_to_the_start(cluster: ClusterSettings
     assert 0 < values["bare_p50"] <= values["bare_p99"]
 
 
+@pytest.mark.soak
+def test_limits_fairness_and_priorities_are_measured(cluster: ClusterSettings) -> None:
+    """Shares are of the queue that declares nothing; a fleet begins nothing beyond its limit."""
+    values = measured(cluster, "shares")
+    assert values["limited_share"] == pytest.approx(values["limited"] / values["plain"])
+    assert values["fair_share"] == pytest.approx(values["fair"] / values["plain"])
+    values = measured(cluster, "urgent")
+    assert values["added"] == pytest.approx(values["past"] - values["idle"])
+    values = measured(cluster, "fleet")
+    assert values["beyond"] == 0 < values["used"]
+
+
 def test_retries_are_reported_as_text_with_their_targets(cluster: ClusterSettings) -> None:
     """People see a table and what was wanted, and a script can ask for an exit code: no retry is early."""
     done = bench(cluster, "--only", "retry", "--strict")
