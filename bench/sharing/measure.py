@@ -26,22 +26,18 @@ LEAST_SHARE: Final = 0.7
 
 def _shares(site: Site, sizes: Sizes, number: int) -> Values:
     drains: list[Kind] = ["tenanted", "limited", "fair"]
-    rates = {kind: _drained_per_s(site, sizes, kind) for kind in (drains if number % 2 else reversed(drains))}
-    plain = rates["tenanted"]
-    return {
-        "plain": plain,
-        "limited": rates["limited"],
-        "fair": rates["fair"],
-        "limited_share": rates["limited"] / plain,
-        "fair_share": rates["fair"] / plain,
-    }
+    found = {kind: _drained(site, sizes, kind) for kind in (drains if number % 2 else reversed(drains))}
+    rates: Values = {str(kind): cast("float", result["jobs_per_s"]) for kind, result in found.items()}
+    cpu_us = {f"{kind}_cpu_us": cast("float", result["cpu_us"]) for kind, result in found.items()}
+    shares = {f"{kind}_share": rates[kind] / rates["tenanted"] for kind in drains[1:]}
+    return {**rates, **shares, **cpu_us}
 
 
-def _drained_per_s(site: Site, sizes: Sizes, kind: Kind) -> float:
+def _drained(site: Site, sizes: Sizes, kind: Kind) -> Result:
     with site.topics(kind) as pipeline:
         part = Part(does="bulk", namespace=pipeline.namespace, kind=kind, jobs=sizes.jobs)
         do(part, site.cluster.bootstrap_servers)
-        return cast("float", do(_with(part, "drain"), site.cluster.bootstrap_servers)["jobs_per_s"])
+        return do(_with(part, "drain"), site.cluster.bootstrap_servers)
 
 
 def _with(part: Part, does: str) -> Part:
@@ -106,11 +102,14 @@ SHARES: Final = Measure(
         "declares nothing, with a limit by tenant that is never reached, and fair by tenant"
     ),
     figures=(
-        Figure(name="plain", label="jobs/s, nothing declared", unit="/s"),
+        Figure(name="tenanted", label="jobs/s, nothing declared", unit="/s"),
         Figure(name="limited", label="jobs/s, limit by tenant", unit="/s"),
         Figure(name="fair", label="jobs/s, fair by tenant", unit="/s"),
         Figure(name="limited_share", label="limit: share of the plain", unit="ratio", target=at_least(LEAST_SHARE)),
         Figure(name="fair_share", label="fair: share of the plain", unit="ratio", target=at_least(LEAST_SHARE)),
+        Figure(name="tenanted_cpu_us", label="CPU per job, µs, nothing declared", unit="µs"),
+        Figure(name="limited_cpu_us", label="CPU per job, µs, limit by tenant", unit="µs"),
+        Figure(name="fair_cpu_us", label="CPU per job, µs, fair by tenant", unit="µs"),
     ),
     run=_shares,
 )

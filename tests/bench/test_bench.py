@@ -100,8 +100,8 @@ def test_latency_is_measured_from_the_call_to_the_start(cluster: ClusterSettings
 def test_limits_fairness_and_priorities_are_measured(cluster: ClusterSettings) -> None:
     """Shares are of the queue that declares nothing; a fleet begins nothing beyond its limit."""
     values = measured(cluster, "shares")
-    assert values["limited_share"] == pytest.approx(values["limited"] / values["plain"])
-    assert values["fair_share"] == pytest.approx(values["fair"] / values["plain"])
+    assert values["limited_share"] == pytest.approx(values["limited"] / values["tenanted"])
+    assert values["fair_share"] == pytest.approx(values["fair"] / values["tenanted"])
     values = measured(cluster, "urgent")
     assert values["added"] == pytest.approx(values["past"] - values["idle"])
     values = measured(cluster, "fleet")
