@@ -117,6 +117,18 @@ def test_more_than_a_limit_allows_is_found(more: list[Turn], found: set[str]) ->
     assert rules(with_turns(*more)) == found
 
 
+def test_a_job_that_begins_late_for_want_of_a_processor_is_excused() -> None:
+    """A tenth of a second, and no more."""
+    late = [
+        turn("fleet_rated", "f-0", n, BEGIN_S + at_s) for n, at_s in enumerate([0.05, *(0.1 for _ in range(19)), 1.02])
+    ]
+    busy = [(BEGIN_S - 1, 1e9)]
+    assert rules(account(late)) == {"limit"}
+    assert rules(replace(account(late), busy=busy)) == set()
+    later = [*late[:-1], replace(late[-1], start_s=BEGIN_S + 0.9)]
+    assert rules(replace(account(later), busy=busy)) == {"limit"}
+
+
 def test_what_a_frozen_process_begins_is_excused_and_what_others_do_is_not() -> None:
     """It does not know that its partitions are another's."""
     shared = with_turns(turn("key_bound", "k-2", 9_999, BEGIN_S + 5.0, 0.2))
