@@ -45,7 +45,8 @@ pipeline = Pipeline("chaos")
 shape: QueueShape = {"partitions": PARTITIONS, "tiers": TIERS, "retry": RETRY, "session_timeout": SESSION_TIMEOUT}
 steady = pipeline.queue("steady", **shape)
 small_shape: QueueShape = {**shape, "partitions": 4}
-rough = pipeline.queue("rough", crash_limit=CRASH_LIMIT, **small_shape)
+rough_shape: QueueShape = {**small_shape, "crash_limit": CRASH_LIMIT}
+rough = pipeline.queue("rough", **rough_shape)
 strict_shape: QueueShape = {**shape, "ordering": "strict"}
 strict_queue = pipeline.queue("strict", **strict_shape)
 alone = pipeline.queue("unique", **shape)
