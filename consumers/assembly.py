@@ -11,7 +11,7 @@ from .backlog.rereader import SWEEP_OPTIONS, Rereader
 from .breakers.failure_watch import FailureWatch
 from .carrying.carrier import Carrier, CarryingClients
 from .carrying.old_offsets import OldOffsets
-from .declared_gates import GateParts, make_gates
+from .declared_gates import GateParts, add_gates
 from .gates.gate_row import GateRow
 from .gates.pauses import Pauses
 from .group.connection import GroupConnection
@@ -126,18 +126,16 @@ class WorkerParts:
         """Make lanes, gates and runners, which take a record through its steps."""
         gates = GateRow(is_cancelled=lambda record: self.cancels.has(record, self.queue.name))
         self.pauses = Pauses(gates)
-        gates.add(
-            make_gates(
-                GateParts(
-                    pipeline=self._pipeline,
-                    queue=self.queue,
-                    cluster=self._cluster,
-                    worker_id=self.settings.worker_id,
-                    row=gates,
-                    pauses=self.pauses,
-                    breakers=self._watch.breakers,
-                    owns_first=lambda: 0 in self.assignments.main_partitions,
-                )
+        self.limits = add_gates(
+            GateParts(
+                pipeline=self._pipeline,
+                queue=self.queue,
+                cluster=self._cluster,
+                worker_id=self.settings.worker_id,
+                row=gates,
+                pauses=self.pauses,
+                breakers=self._watch.breakers,
+                owns_first=lambda: 0 in self.assignments.main_partitions,
             )
         )
         waits = SchemaWaits(self._store, self.queue.name, gates)

@@ -1,8 +1,8 @@
-"""`make_gates`: which gates a queue has. A new reason to wait is a gate in a folder of its own, and a line here."""
+"""`add_gates`: which gates a queue has. A new reason to wait is a gate in a folder of its own, and a line here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..topology import ClusterSettings, Pipeline, Queue
@@ -33,12 +33,14 @@ class GateParts:
     breakers: Breakers = NO_BREAKERS
 
 
-def make_gates(parts: GateParts) -> Sequence[Gate]:
-    """The gates of a queue, in the order in which they are asked."""
+def add_gates(parts: GateParts) -> Limits:
+    """Add the gates of a queue to its row, in the order in which they are asked; returns that of limits."""
     gates: list[Gate] = [parts.pauses]
     if parts.breakers.hold(parts.queue):
         gates.append(BreakerGate(parts.breakers, parts.row))
-    return [*gates, _limits(parts)]
+    limits = _limits(parts)
+    parts.row.add([*gates, limits])
+    return limits
 
 
 def _limits(parts: GateParts) -> Limits:

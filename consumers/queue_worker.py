@@ -23,6 +23,7 @@ from .errors import WorkerCrashed
 from .gates.pauses import Pause, Pauses
 from .inspection.queue_inspection import QueueInspection
 from .inspection.snapshot import QueueSnapshot
+from .limits.limits import Limits
 from .records.source import Reader, ReaderOf
 
 _LOGGER = logging.getLogger("stoker.worker")
@@ -139,6 +140,11 @@ class QueueWorker:
     def owns_first_partition(self) -> bool:
         """Whether the first partition of the queue is this process's; asked from any thread."""
         return 0 in self._parts.assignments.main_partitions
+
+    @property
+    def limits(self) -> Limits:
+        """Its limits, for those who order them."""
+        return self._parts.limits
 
     @property
     def gate(self) -> Pauses:

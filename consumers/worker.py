@@ -156,6 +156,7 @@ class Worker:
             has_ended=lambda: not any(thread.is_alive() for thread in self._threads),
             breakers=self._watch_failures.breakers,
             guards=self._watch_failures.guards,
+            limits=[worker.limits for worker in self._workers],
             publish=self._workers[0].publish,
         )
         return make_control(self._pipeline, self._cluster, process, on_crash=self._note_crash)

@@ -17,14 +17,14 @@ from .cancel_orders import CancelOrders
 from .control_thread import ControlThread
 from .forgetting import Forgetter
 from .guard_pauses import GuardPauses
+from .limit_orders import LimitOrders
 from .order_feed import OrderFeed
 from .order_takers import OrderTaker
 from .orders import Orders
 from .own_orders import OwnOrders
 from .pause_orders import PauseOrders
-from .priority_orders import PriorityOrders
 from .process import WorkerProcess
-from .reschedule_orders import RescheduleOrders
+from .reschedule_orders import PriorityOrders, RescheduleOrders
 from .status_writer import StatusWriter
 
 END_MS: Final = 250
@@ -40,6 +40,7 @@ def make_takers(
         pauses,
         GuardPauses(process.guards, process.pauses, pauses, own_orders, publish, worker_id),
         BreakerOrders(process.breakers, own_orders, publish, worker_id, events_topic=events_topic),  # closes own orders
+        LimitOrders(process.limits),
         BlockOrders(process.pauses, process.cancels, process.end_cancelled),
         RescheduleOrders(process.reschedules, forgetter),
         PriorityOrders(process.reschedules, forgetter),

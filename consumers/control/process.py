@@ -19,6 +19,7 @@ from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.pauses import Pauses
 from ..inspection.queue_inspection import QueueInspection
 from ..inspection.snapshot import QueueSnapshot
+from ..limits.limits import Limits
 from ..machine import resident_bytes
 from ..records.cancels import Cancels
 from ..records.reschedules import Reschedules
@@ -35,6 +36,7 @@ class WorkerProcess:
         pauses: {queue: its pauses in this process}.
         cancels, reschedules: those that stand in this process.
         breakers, guards: those of the pipeline.
+        limits: those of each queue.
         publish: takes an event.
         end_cancelled: ends the jobs for which a cancel stands and that run or wait at gates, those aside as well if
             that is asked for; gives how many run.
@@ -57,6 +59,7 @@ class WorkerProcess:
     has_ended: Callable[[], bool]
     breakers: Breakers = NO_BREAKERS
     guards: DeadGuards = NO_GUARDS
+    limits: Sequence[Limits] = ()
     publish: Callable[[JobEvent], None] = lambda _event: None
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)

@@ -1,4 +1,4 @@
-"""`RescheduleOrders`: orders to start jobs at another time; they fill `Reschedules`."""
+"""`RescheduleOrders`, `PriorityOrders`: jobs that were given another time or priority; both fill `Reschedules`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from datetime import datetime
 from typing import Final
 
 from ...schemas.control_records import ControlOrder
-from ...topology.wire.orders import Verb, reschedule_key, rescheduled_by
+from ...topology.wire.orders import (
+    PRIORITY,
+    Verb,
+    prioritize_key,
+    prioritized_by,
+    reschedule_key,
+    rescheduled_by,
+)
 from ..records.cancels import name_of_job
 from ..records.reschedules import Reschedules
 from .forgetting import Forgetter
@@ -79,3 +86,54 @@ class RescheduleOrders(OrderTaker):
     def close(self, within_s: float) -> None:
         """Remove the orders of jobs that have begun at last."""
         self.carry_out()
+
+
+class PriorityOrders(OrderTaker):
+    """The order was written together with the copy of the job that runs: so the job's first record must not.
+
+    An order is removed from the control topic a while after the worker has settled that record; one that is over at its
+    `until` by a worker that finds it so.
+    """
+
+    def __init__(self, reschedules: Reschedules, forgetter: Forgetter, clock: Callable[[], datetime] = utc_now) -> None:
+        self._reschedules, self._forgetter, self._clock = reschedules, forgetter, clock
+        self._not_seen: set[str] = set()
+
+    @property
+    def verbs(self) -> Collection[str]:
+        """The verb of other priorities."""
+        return (Verb.PRIORITIZE,)
+
+    def take(self, key: bytes, order: ControlOrder, *, is_new: bool) -> None:
+        """Pass over the job's first record from now on."""
+        place, priority = order.place, order.detail.get(PRIORITY)
+        if order.job_id is None or place is None or priority is None or order.until is None:
+            raise ValueError("an order to prioritize names a job, its place, its priority, and until when it stands")
+        if order.is_over(self._clock()):
+            self.lift(key)
+            self._forgetter.forget(key, "its time is over")
+            return
+        self._forgetter.note_lifted(key)
+        self._not_seen.discard(order.job_id)
+        origin = f"{place.topic}/{place.partition}/{place.offset}"
+        self._reschedules.prioritize(order.job_id, origin, priority, order.until.timestamp())
+
+    def lift(self, key: bytes) -> None:
+        """Let go of it: the job's first record has been passed over."""
+        self._forgetter.note_lifted(key)
+        self._reschedules.end_prioritized({prioritized_by(key)})
+
+    def carry_out(self) -> None:
+        """Remove the orders whose records were passed over."""
+        for job_id in self._reschedules.take_passed(time.monotonic()):
+            self._forgetter.forget(prioritize_key(job_id), "its first record was passed over")
+        self._forgetter.turn()
+
+    def begin_rereading(self) -> None:
+        """Note what stands."""
+        self._not_seen = self._reschedules.prioritized
+
+    def end_rereading(self) -> None:
+        """Let go of what was removed without this process having seen it."""
+        not_seen, self._not_seen = self._not_seen, set()
+        self._reschedules.end_prioritized(not_seen)

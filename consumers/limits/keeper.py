@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...topology.declaration.limits import BY_KEY, Limit
 from ..records.record import Record
 from .meters import make_meter
-from .scope import Limited, Scope
+from .scope import InForce, Limited, Scope
 
 
 class Keeper:
@@ -16,6 +16,7 @@ class Keeper:
 
     Attributes:
         name: of the limit.
+        in_force: the limit as it is kept.
         scopes: {partition, and key or tenant: scope}.
     """
 
@@ -26,7 +27,7 @@ class Keeper:
             is_within_tenant: whether equal keys of different tenants may be in different partitions, so that each
                 tenant's count apart.
         """
-        self.name, self.limit = name, limit
+        self.name, self.in_force = name, InForce(limit)
         self.scopes: dict[tuple[int, bytes], Scope] = {}
         self._is_by_key = limit.by == BY_KEY
         self._is_within_tenant = is_within_tenant and self._is_by_key
@@ -46,10 +47,11 @@ class Keeper:
 
     def _made(self, place: tuple[int, bytes]) -> Scope:
         partition, name = place
-        meter = make_meter(self.limit)
+        meter = make_meter(self.in_force.limit)
         if partition in self._begun_at_s:
             meter.fill(self._begun_at_s[partition])
-        scope = Scope(meter, Limited(self.name, name.decode(errors="backslashreplace"), str(self.limit)), partition)
+        why = Limited(self.name, name.decode(errors="backslashreplace"), self.in_force)
+        scope = Scope(meter, why, partition, is_lifted=self.in_force.is_lifted)
         self.scopes[place] = scope
         return scope
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ...schemas.share_records import ShareEntry
 from ...topology.declaration.job_type import AnyJobType
+from ...topology.declaration.limits import Limit
 from ...topology.declaration.queue import Queue
 from ...topology.wire.headers import COST, JOB_TYPE
 from .. import log_keys
@@ -52,6 +53,9 @@ class Limits(Gate):
 
     A scope that has no room for a record is *closed*: later records wait behind it, in the order in which they came,
     until nothing waits any more. So a first look costs nothing while no scope is closed (`is_resting`).
+
+    Attributes:
+        in_force: {name: limit} as they are kept; another object after each change.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Limits(Gate):
         self._costs = {job.name.encode(): job.cost for job in own if isinstance(job.cost, int)}
         self._runs: dict[Record, Uses] = {}
         self._closed: set[Scope] = set()
+        self.in_force: Mapping[str, Limit] = self.declared
         self._looks: list[tuple[float, int, Scope]] = []
         self._most_scopes = FEW_SCOPES
 
@@ -254,6 +259,27 @@ class Limits(Gate):
                 if scope is not None:
                     scope.closed_until_s = max(scope.closed_until_s, self._clock() + entry.closed_ms / 1_000)
 
+    # ---- orders
+
+    @property
+    def declared(self) -> Mapping[str, Limit]:
+        """{name: limit} of those that this gate keeps."""
+        return {name: keeper.in_force.declared for name, keeper in self._all.items()}
+
+    def change(self, name: str, limit: Limit, *, is_lifted: bool) -> None:
+        """Keep a limit of this name as it is ordered from now on, with what was counted so far."""
+        keeper = self._all[name]
+        with self._lock:
+            now_s = self._clock()
+            keeper.in_force.limit, keeper.in_force.is_lifted = limit, is_lifted
+            scopes = list(keeper.scopes.values())
+            for scope in scopes:
+                scope.change(keeper.in_force, now_s)
+        self.in_force = {**self.in_force, name: limit}
+        for scope in scopes:
+            if scope.is_closed:
+                self._open(scope)
+
     # ---- shares
 
     def start(self) -> None:
@@ -293,6 +319,7 @@ class Limits(Gate):
             worker=meter.session,
             limit=name,
             value=value,
+            granted=meter.granted,
             used=used,
             returned=returned,
             wanted=wanted,

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import Final, Protocol
 
-from ...topology.declaration.limits import Concurrency, Limit
+from ...topology.declaration.limits import Concurrency, Limit, Rate
 
 SLICES: Final = 100
 """A window is counted in so many slices; what began in a slice counts until the window after its end is over."""
@@ -49,6 +49,10 @@ class Meter(Protocol):
     def is_idle(self, now_s: float) -> bool:
         """Whether nothing is left of what was counted, so that a new meter would answer alike."""
 
+    @abstractmethod
+    def change(self, limit: Limit, now_s: float) -> None:
+        """Count for the limit as it is from now on, with what was counted so far; it is of the same kind."""
+
     def end(self, cost: int) -> bool:
         """Note the end of a run; returns whether that gives room."""
         return False
@@ -84,12 +88,24 @@ class SlidingWindow(Meter):
     __slots__ = ("_slice_s", "_slices", "_span_s", "_used", "count", "per_s")
 
     def __init__(self, count: int, *, per_s: float) -> None:
-        self.count, self.per_s = count, per_s
-        self._slice_s = per_s / SLICES
-        self._span_s = self._slice_s + per_s + margin_s(per_s)
+        self._set(count, per_s)
         self._slices: deque[list[float]] = deque()
         """[begin of the slice, what it has used], the oldest first."""
         self._used = 0
+
+    def _set(self, count: int, per_s: float) -> None:
+        self.count, self.per_s = count, per_s
+        self._slice_s = per_s / SLICES
+        self._span_s = self._slice_s + per_s + margin_s(per_s)
+
+    def change(self, limit: Limit, now_s: float) -> None:
+        """As `Meter` has it: a longer window holds what the shorter one remembers."""
+        assert isinstance(limit, Rate)
+        former_slice_s = self._slice_s
+        self._set(limit.count, limit.per.total_seconds())
+        later_s = max(0.0, former_slice_s - self._slice_s)  # to end no sooner than its coarser slice did
+        for entry in self._slices:
+            entry[0] += later_s
 
     def wait_s(self, cost: int, now_s: float) -> float:
         """As `Meter` has it."""
@@ -149,10 +165,21 @@ class TokenBucket(Meter):
     __slots__ = ("_as_of_s", "_capacity", "_level", "_per_token_s", "burst", "count")
 
     def __init__(self, count: int, *, per_s: float, burst: int) -> None:
+        self._set(count, per_s, burst)
+        self._level, self._as_of_s = self._capacity, -math.inf
+
+    def _set(self, count: int, per_s: float, burst: int) -> None:
         self.count, self.burst = count, burst
         self._per_token_s = per_s / count
         self._capacity = max(1.0, burst - margin_s(per_s) / self._per_token_s)
-        self._level, self._as_of_s = self._capacity, -math.inf
+
+    def change(self, limit: Limit, now_s: float) -> None:
+        """As `Meter` has it: a larger bucket fills up, a smaller one spills, and what is owed is forgiven."""
+        assert isinstance(limit, Rate)
+        assert limit.burst is not None
+        self._fill_up(now_s)
+        self._set(limit.count, limit.per.total_seconds(), limit.burst)
+        self._level = max(0.0, min(self._level, self._capacity))
 
     @property
     def most(self) -> int:
@@ -197,6 +224,10 @@ class Slots(Meter):
 
     def __init__(self, count: int) -> None:
         self.count, self._used = count, 0
+
+    def change(self, limit: Limit, now_s: float) -> None:
+        """As `Meter` has it: those that run keep their slots."""
+        self.count = limit.count
 
     def wait_s(self, cost: int, now_s: float) -> float:
         """As `Meter` has it."""

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ...topology.declaration.limits import Limit
 from ..records.record import Record
 from .meters import Meter
 
 PATIENCE_S: Final = 1.0
 LONGEST_PATIENCE_S: Final = 60.0
 """A released record that does not begin keeps its place for so long, before another one is released in its stead."""
+LIFTED_BUDGET: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,12 @@ class Limited:
     Attributes:
         limit: its name.
         value: of which key or tenant the jobs are counted; None where all are counted together.
-        allows: what the limit allows, for people: `10/1s by tenant`.
+        allows: its text is what the limit allows, for people: `10/1s by tenant`.
     """
 
     limit: str
     value: str | None
-    allows: str
+    allows: object
 
     @property
     def word(self) -> str:
@@ -41,6 +43,25 @@ class Limited:
         return {"opens": f"room in limit {self.limit}{of} ({self.allows})"}
 
 
+class InForce:
+    """The limit that holds now; one object, however often an order changes it, so that it is the same `Limited`.
+
+    Attributes:
+        declared, limit: as it is declared, and as it is kept.
+        is_lifted: whether it holds nothing back.
+    """
+
+    __slots__ = ("declared", "is_lifted", "limit")
+
+    def __init__(self, declared: Limit) -> None:
+        self.declared = self.limit = declared
+        self.is_lifted = False
+
+    def __str__(self) -> str:
+        """The limit for people."""
+        return f"{self.limit}" if self.limit == self.declared else f"{self.limit}, by order"
+
+
 class Scope:
     """Guarded by the lock of `Limits`; but for `why`, which never changes.
 
@@ -49,6 +70,7 @@ class Scope:
 
     Attributes:
         why: why its records wait.
+        is_lifted: whether the limit holds nothing back: it counts on, for when it does.
         is_closed: whether records wait, or did when they were last looked at.
         closed_until_s: until when nothing begins, because a job has asked for that.
         asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
@@ -66,6 +88,7 @@ class Scope:
         "closed_until_s",
         "credits",
         "is_closed",
+        "is_lifted",
         "least",
         "meter",
         "partition",
@@ -73,8 +96,9 @@ class Scope:
         "why",
     )
 
-    def __init__(self, meter: Meter, why: Limited, partition: int | None) -> None:
+    def __init__(self, meter: Meter, why: Limited, partition: int | None, *, is_lifted: bool) -> None:
         self.meter, self.why, self.partition = meter, why, partition
+        self.is_lifted = is_lifted
         self.is_closed = False
         self.closed_until_s = -math.inf
         self._is_closing = False
@@ -88,7 +112,7 @@ class Scope:
 
     def may_pass(self, record: Record) -> bool:
         """Whether a ready record may go on to a runner, as far as others wait here."""
-        if not self.is_closed or record in self._released:
+        if not self.is_closed or self.is_lifted or record in self._released:
             return True
         if self.credits:
             self.credits -= 1
@@ -98,6 +122,8 @@ class Scope:
 
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
         """How long a record waits that is about to begin; 0 where it begins."""
+        if self.is_lifted:
+            return max(self.closed_until_s - now_s, 0.0)
         if self.is_closed and record not in self._released:
             return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, math.ulp(0.0))
         return max(self.meter.wait_s(cost, now_s), self.closed_until_s - now_s, 0.0)
@@ -123,6 +149,8 @@ class Scope:
         """How much may be released: the room, but for what was released and has not begun yet."""
         if now_s < self.closed_until_s:
             return 0
+        if self.is_lifted:
+            return LIFTED_BUDGET
         if self.pending and now_s - self._last_release_at_s >= self._patience_s:
             self.pending, self.credits = 0, 0
             self._patience_s = min(LONGEST_PATIENCE_S, 2 * self._patience_s)
@@ -139,10 +167,19 @@ class Scope:
 
     def next_look_s(self, cost: int, now_s: float) -> float:
         """How long until a record of this cost may be released, which waits first."""
-        wait_s = max(self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s), self.closed_until_s - now_s)
+        meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.meter.clipped(cost) + self.pending, now_s)
+        if self.is_lifted and self.pending:
+            meter_s = self._patience_s
+        wait_s = max(meter_s, self.closed_until_s - now_s)
         if self.pending:
             wait_s = min(wait_s, self._last_release_at_s + self._patience_s - now_s)
         return max(wait_s, 0.0)
+
+    def change(self, in_force: InForce, now_s: float) -> None:
+        """Keep the limit that is in force from now on."""
+        self.is_lifted = in_force.is_lifted
+        self.meter.change(in_force.limit, now_s)
+        self.least = self.meter.clipped(self.least)
 
     def is_idle(self, now_s: float) -> bool:
         """Whether a new scope would answer alike."""

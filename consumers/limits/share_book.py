@@ -86,6 +86,14 @@ class _Account:
             if silent_s > FORGOTTEN_AFTER * self.valid_s:
                 del self.holders[worker]
 
+    def change(self, limit: Limit, now_s: float) -> None:
+        """Give by another limit from now on; those that hold too much are to learn of it."""
+        self.expire(now_s)
+        self.meter.change(limit, now_s)
+        self.limit = limit
+        for holder in self.holders.values():
+            holder.has_news = holder.has_news or holder.held > 0
+
     def use(self, amount: int, at_s: float) -> None:
         if self.counts_use:
             self.meter.take(amount, at_s)
@@ -99,8 +107,10 @@ class _Account:
             self.use(entry.used - holder.used, at_s)
         # It may be less: a silent worker's share was taken for used, and it had returned that, or was never answered.
         holder.used, holder.returned = entry.used, entry.returned
+        # It may have granted more to itself: slots of jobs that have begun while the limit was lifted.
         has_of_before = 0 if holder.has_expired else holder.granted
-        holder.granted, holder.has_expired = max(has_of_before, holder.used + holder.returned), False
+        holder.granted = max(has_of_before, holder.used + holder.returned, entry.granted)
+        holder.has_expired = False
         if number >= holder.number:
             holder.number, holder.wanted, holder.least = number, entry.wanted, max(1, entry.least)
         holder.heard_at_s = at_s
@@ -145,7 +155,8 @@ class _Account:
     def _most(self) -> int:
         lacking = [holder for holder in self.holders.values() if holder.lacks]
         active = [holder for holder in self.holders.values() if holder.lacks or holder.held]
-        return -(-self.limit.count // len(active)) if lacking and active else self.limit.count
+        is_short = bool(lacking) or self.held > self.limit.count
+        return -(-self.limit.count // len(active)) if is_short and active else self.limit.count
 
 
 class ShareBook:
@@ -167,6 +178,14 @@ class ShareBook:
                 account.note_grant(entry, at_s)
             else:
                 account.note_request(entry, record.number, at_s)
+
+    def change(self, limits: Mapping[str, Limit], now_s: float) -> None:
+        """Give by these limits from now on."""
+        self._limits = limits
+        for account in self._accounts.values():
+            limit = limits[account.name[0]]
+            if limit != account.limit:
+                account.change(limit, now_s)
 
     def give(self, now_s: float) -> list[ShareEntry]:
         """Give what may be given now; the answers are to be written as they are."""

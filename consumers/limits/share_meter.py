@@ -62,10 +62,22 @@ class ShareMeter(Meter):
         self._begun = self._was_begun = 0
         self._speed_at_s = -math.inf
 
+    def change(self, limit: Limit, now_s: float) -> None:
+        """As `Meter` has it: what is held was given by the former limit, so it is returned."""
+        self._expire(now_s)
+        self.count, self._clip = limit.count, 1 if self._is_slots else make_meter(limit).most
+        self._most = min(self._most, limit.count)
+        self.returned += max(0, self.held)
+
     @property
     def most(self) -> int:
         """As `Meter` has it."""
         return self._clip
+
+    @property
+    def granted(self) -> int:
+        """All that was granted; a lifted limit grants what it needs to itself."""
+        return self._granted
 
     @property
     def held(self) -> int:
@@ -90,6 +102,7 @@ class ShareMeter(Meter):
             self._running += cost
         else:
             self.used += cost
+        self._granted = max(self._granted, self.used + self.returned + self._running)  # more where it is lifted
 
     def give_back(self, cost: int, now_s: float) -> None:
         """As `Meter` has it."""

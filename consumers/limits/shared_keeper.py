@@ -9,7 +9,7 @@ from uuid import uuid4
 from ...topology.declaration.limits import BY_KEY, BY_TENANT, Limit, scoped_value
 from ...topology.wire.headers import LIMITED_BY
 from ..records.record import Record
-from .scope import Limited, Scope
+from .scope import InForce, Limited, Scope
 from .share_meter import ShareMeter
 
 
@@ -18,12 +18,13 @@ class SharedKeeper:
 
     Attributes:
         name: of the limit.
+        in_force: the limit as it is kept.
         giver: the queue whose first partition's owner gives the shares.
         scopes: {value that the limit counts apart, None where it counts all jobs together: scope}.
     """
 
     def __init__(self, name: str, limit: Limit, giver: str) -> None:
-        self.name, self.limit, self.giver = name, limit, giver
+        self.name, self.in_force, self.giver = name, InForce(limit), giver
         self.scopes: dict[bytes | None, Scope] = {}
         self._value_of = self._finder()
         self._process, self._numbers = uuid4().hex[:12], count()
@@ -37,18 +38,21 @@ class SharedKeeper:
         return self._made(value) if scope is None else scope
 
     def _finder(self) -> Callable[[Record], bytes | None] | None:
-        if self.limit.by is None:
+        by = self.in_force.declared.by
+        if by is None:
             return None
-        if self.limit.by == BY_KEY:
+        if by == BY_KEY:
             return lambda record: record.key
-        if self.limit.by == BY_TENANT:
+        if by == BY_TENANT:
             return lambda record: record.tenant
         return lambda record: scoped_value(record.header(LIMITED_BY), self.name)
 
     def _made(self, value: bytes | None) -> Scope:
-        meter = ShareMeter(self.limit, f"{self._process}.{next(self._numbers)}")
+        in_force = self.in_force
+        meter = ShareMeter(in_force.limit, f"{self._process}.{next(self._numbers)}")
         shown = None if value is None else value.decode(errors="backslashreplace")
-        scope = self.scopes[value] = Scope(meter, Limited(self.name, shown, str(self.limit)), None)
+        why = Limited(self.name, shown, in_force)
+        scope = self.scopes[value] = Scope(meter, why, None, is_lifted=in_force.is_lifted)
         return scope
 
     def begin(self, partition: int, now_s: float) -> None:

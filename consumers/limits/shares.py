@@ -73,7 +73,13 @@ class SharesWriter(Protocol):
 
 
 class SharedLimits(Protocol):
-    """The gate of limits, as this thread sees it."""
+    """The gate of limits, as this thread sees it.
+
+    Attributes:
+        in_force: {name: limit} as they are kept; another object after each change.
+    """
+
+    in_force: Mapping[str, Limit]
 
     def requests(self) -> Mapping[str, list[ShareEntry]]:
         """{giver: what it is to be told now}."""
@@ -148,8 +154,7 @@ class Shares:
         self._active_until_s = 0.0
         self._asked_since_s: dict[str, float] = {}
         self._reported_at_s = float("-inf")
-        longest = [limit.per.total_seconds() for limit in parts.given.values() if isinstance(limit, Rate)]
-        self._read_back_s = max(longest, default=0.0) + 3 * SLOTS_VALID_S
+        self._in_force = limits.in_force
 
     def start(self) -> None:
         """Start the thread."""
@@ -191,6 +196,7 @@ class Shares:
     def turn(self) -> None:
         """Read what has come; give, and ask."""
         reader, writer = self._clients()
+        self._note_changes()
         self._note_owner(reader, writer)
         now_s = self._parts.clock()
         messages = reader.read(ACTIVE_READ_S if now_s < self._active_until_s else IDLE_READ_S)
@@ -211,6 +217,18 @@ class Shares:
 
     # ---- the giver
 
+    @property
+    def _given(self) -> Mapping[str, Limit]:
+        """{name: limit} of those that this queue gives, as they are in force."""
+        return {name: self._in_force.get(name, declared) for name, declared in self._parts.given.items()}
+
+    def _note_changes(self) -> None:
+        """Give by the limits that are in force."""
+        if self._in_force is not self._limits.in_force:
+            self._in_force = self._limits.in_force
+            if self._giver is not None:
+                self._giver.book.change(self._given, self._parts.clock())
+
     def _note_owner(self, reader: SharesReader, writer: SharesWriter) -> None:
         """Take over where the first partition has come here, and let go where it has gone."""
         giver = self._giver
@@ -223,7 +241,7 @@ class Shares:
             self._read_back(reader, giver)
 
     def _take_over(self, writer: SharesWriter) -> None:
-        giver = self._giver = _Giver(ShareBook(self._parts.given))
+        giver = self._giver = _Giver(ShareBook(self._given))
 
         def note(error: KafkaError | None, message: Message) -> None:
             if error is not None:
@@ -236,8 +254,10 @@ class Shares:
         writer.write(encode_share(takeover), note)
 
     def _read_back(self, reader: SharesReader, giver: _Giver) -> None:
+        rates = [limit for limit in (*self._given.values(), *self._parts.given.values()) if isinstance(limit, Rate)]
+        longest_s = max((limit.per.total_seconds() for limit in rates), default=0.0)
         try:
-            reader.start_at_time(giver.brokers_ms / 1_000 - self._read_back_s, ASK_S)
+            reader.start_at_time(giver.brokers_ms / 1_000 - longest_s - 3 * SLOTS_VALID_S, ASK_S)
         except KafkaException:
             giver.is_over, self._rests_until_s = True, self._parts.clock() + AGAIN_S
             raise

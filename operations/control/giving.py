@@ -74,6 +74,13 @@ BREAKERS: Final = (
     click.option("--type", "job_type", metavar="NAME", help="The breaker of this job type."),
     click.option("--dependency", metavar="NAME", help="The breaker of this dependency."),
 )
+LIMIT_NAME: Final = click.argument("name", metavar="LIMIT")
+CHANGES: Final = (
+    click.option("--count", type=click.IntRange(1), metavar="N", help="So many begin in each window, or run at once."),
+    click.option("--per", type=Duration(), help="The length of the window."),
+    click.option("--burst", type=click.IntRange(1), metavar="N", help="So many may begin at once, of a token bucket."),
+    click.option("--lift", is_flag=True, help="Hold nothing back."),
+)
 WORKERS: Final = (
     click.option("--worker", metavar="ID", help="This worker, as `stoker workers` shows it."),
     click.option("--host", metavar="NAME", help="All workers of this host."),
@@ -211,13 +218,14 @@ def receipt_document(receipt: OrderReceipt, answers: Answers | None) -> dict[str
 def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
     """An order for programs; of many jobs their number."""
     from ...schemas import wire_text
-    from ...topology.wire.orders import DEPENDENCY, FILTER_ORDER
+    from ...topology.wire.orders import DEPENDENCY, FILTER_ORDER, LIMIT
 
     target = {
         "queue": order.queue,
         "job_type": order.job_type,
         "key": None if order.key is None else wire_text(order.key),
         "dependency": order.detail.get(DEPENDENCY),
+        "limit": order.detail.get(LIMIT),
         "tenant": order.tenant,
         "partition": order.partition,
         "job_id": order.job_id if count == 1 else None,
@@ -239,6 +247,23 @@ def order_document(order: ControlOrder, count: int = 1) -> dict[str, object]:
         "due_at": order.due_at,
         "place": None if order.place is None else asdict(order.place),
         "until": order.until,
+        **_limit_document(order),
+    }
+
+
+def _limit_document(order: ControlOrder) -> dict[str, object]:
+    from ...topology.wire.orders import LimitChange, Verb
+
+    if order.verb != Verb.LIMIT:
+        return {}
+    change = LimitChange.of_order(order)
+    return {
+        "change": {
+            "count": change.count,
+            "per_s": None if change.per is None else change.per.total_seconds(),
+            "burst": change.burst,
+            "is_lifted": change.is_lifted,
+        }
     }
 
 

@@ -12,7 +12,9 @@ from ..cli.app import AppContext, pass_app
 from .giving import (
     BLOCKED,
     BREAKERS,
+    CHANGES,
     GIVING,
+    LIMIT_NAME,
     TARGETS,
     UNTIL,
     WORKERS,
@@ -25,7 +27,16 @@ from .giving import (
 )
 
 Method = Literal[
-    "pause", "resume", "unblock", "open_breaker", "close_breaker", "worker_quiet", "worker_work", "worker_stop"
+    "pause",
+    "resume",
+    "unblock",
+    "open_breaker",
+    "close_breaker",
+    "limit",
+    "unlimit",
+    "worker_quiet",
+    "worker_work",
+    "worker_stop",
 ]
 Options = dict[str, Any]  # as click gives them
 
@@ -110,6 +121,31 @@ ABOUT_JOBS: Final = (
         It opens again where they fail.
         """,
         options=BREAKERS,
+        lifts=True,
+    ),
+    OrderCommand(
+        name="limit",
+        method="limit",
+        short_help="Change or lift a limit.",
+        text="""Change a declared limit, or lift it: for each tenant, key or value alike that it counts apart.
+
+        What is not named is as declared; an earlier order about this limit is replaced. Jobs that have begun count on.
+        `stoker limits` shows the names, and what is used and waits.
+
+        \b
+        Examples:
+          stoker -A shop.jobs:pipeline control limit stripe.rate --count 5 --until 2h --reason "they are slow today"
+          stoker -A shop.jobs:pipeline control limit imports.rate.tenant --count 100 --per 1m --wait
+          stoker -A shop.jobs:pipeline control limit imports.rate.tenant --lift --until 30m
+        """,
+        options=(LIMIT_NAME, *CHANGES, until_option("until `unlimit`")),
+    ),
+    OrderCommand(
+        name="unlimit",
+        method="unlimit",
+        short_help="Let a limit be as declared.",
+        text="""Let a limit be as it is declared: ends what `limit` has ordered for it.""",
+        options=(LIMIT_NAME,),
         lifts=True,
     ),
 )

@@ -21,6 +21,7 @@ from .breaker_control import BreakerControl
 from .cancelling import cancels, chunks, uncancels
 from .errors import ControlNotReady, OrderRefused
 from .identity import operator_of_environment, this_host
+from .limit_control import LimitControl
 from .order_writer import OrderWriter
 from .place_search import Progress, find_published_record, find_waiting_record
 from .prioritizing import prioritized, queues_with
@@ -34,7 +35,7 @@ LONGEST_TEXT: Final = 1_000
 """Of names, keys and reasons, in characters or bytes."""
 
 
-class Control(BreakerControl):
+class Control(BreakerControl, LimitControl):
     """Gives orders, and returns a receipt of each once the brokers have confirmed it. Not thread-safe.
 
     An order holds for all workers of the pipeline, those that start later included, until it is lifted or its time is

@@ -60,6 +60,7 @@ SHAPES = {
         ordering="strict", is_gated=True, newer_every=3
     ),
     "limits, gates that close and open": Shape(is_limited=True, is_gated=True, is_watched=True),
+    "limits that orders change": Shape(is_limited=True, is_ordered=True, deadly_every=6),
     "no ordering, limits, offsets that go back": Shape(ordering="none", is_limited=True, goes_back=True),
     "strict ordering, limits, records that are soon too old": Shape(
         ordering="strict", is_limited=True, is_short_lived=True, deadly_every=6

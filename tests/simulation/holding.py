@@ -17,6 +17,7 @@ from simulation.virtual_time import CLOCK
 from stoker.consumers.control.block_orders import BlockOrders
 from stoker.consumers.control.cancel_orders import CancelOrders
 from stoker.consumers.control.forgetting import Forgetter
+from stoker.consumers.control.limit_orders import LimitOrders
 from stoker.consumers.control.orders import Orders
 from stoker.consumers.control.pause_orders import PauseOrders
 from stoker.consumers.control.process import EndCancelled, WorkerProcess
@@ -24,6 +25,7 @@ from stoker.consumers.control.reschedule_orders import RescheduleOrders
 from stoker.consumers.control.worker_orders import QuietOrders
 from stoker.consumers.gates.gate import START, Closed, Gate, Start, Wait
 from stoker.consumers.gates.pauses import Pauses
+from stoker.consumers.limits.limits import Limits
 from stoker.consumers.records.outcomes import Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.records.reschedules import JobOrders
@@ -126,6 +128,7 @@ def reason(key: bytes | None) -> Closed:
 class SimControl:
     """Orders in their order, each under its key; None lifts the one before."""
 
+    targets: Sequence[tuple[Verb, dict[str, Any]]] = TARGETS
     log: list[tuple[bytes, ControlOrder | None]] = field(default_factory=list)
     begun: set[str] = field(default_factory=set)
     """The reschedules whose job has begun since."""
@@ -137,7 +140,7 @@ class SimControl:
 
     def order(self, choice: int, job_id: str, place: RecordPlace | None = None) -> None:
         """Give an order, or lift it where it stands; `place` is where the job waits, if that is to be known."""
-        verb, target = TARGETS[choice % len(TARGETS)]
+        verb, target = self.targets[choice % len(self.targets)]
         if verb == Verb.RESCHEDULE:
             due_at = _now() + timedelta(seconds=target["in_s"])
             target = {"job_id": job_id, "due_at": due_at, "until": due_at + 3 * UNTIL, "place": place}
@@ -206,6 +209,7 @@ class SimOrders:
         pauses: Pauses,
         job_orders: JobOrders,
         end_running: EndCancelled,
+        limits: Limits,
     ) -> None:
         cancels = job_orders.cancels
         self._control, self._worker_id = control, worker_id
@@ -226,6 +230,7 @@ class SimOrders:
         self._orders = Orders(
             [
                 PauseOrders(process.pauses, _now),
+                LimitOrders([limits], _now),
                 BlockOrders(process.pauses, cancels, end_running, _now),
                 RescheduleOrders(job_orders.reschedules, forgetter, _now),
                 CancelOrders(cancels, end_running, forgetter, _now),
@@ -262,7 +267,9 @@ class SimOrders:
     def check_may_begin(self, record: Record) -> None:
         """No job begins that an order holds back which its process has answered."""
         for order in folded(self._taken).values():
-            is_meant = order.verb != Verb.QUIET or order.worker in (None, self._worker_id)
+            is_meant = order.verb != Verb.LIMIT and (
+                order.verb != Verb.QUIET or order.worker in (None, self._worker_id)
+            )
             if order.due_at is not None:
                 is_meant = order.due_at > _now() and order.order_id not in self._control.begun
             assert not (is_meant and _holds(order, record)), f"{record} begins, though {order} was answered"

@@ -208,7 +208,8 @@ class SimProcess:
             is_cancelled=lambda record: self.cancels.has(record, queue.name),
         )
         self.pauses = Pauses(self.gates)
-        self.gates.add([self.pauses, Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)])
+        self.limits = Limits(self.gates, queue, self.pipeline.job_types, clock=CLOCK.time)
+        self.gates.add([self.pauses, self.limits])
         self.breakers = None if self.breaker_log is None else self._make_breakers(self.breaker_log)
         self.waits = SchemaWaits(store, queue.name, self.gates, clock=CLOCK.time)
         self.step_context = StepContext(
@@ -291,7 +292,9 @@ class SimProcess:
     def _take_orders(self, control: SimControl) -> SimOrders:
         """Take the orders that stand, before any job starts."""
         job_orders = JobOrders(self.cancels, self.reschedules)
-        return SimOrders(control, self.queue, f"w{self.number}", self.pauses, job_orders, self._end_cancelled)
+        return SimOrders(
+            control, self.queue, f"w{self.number}", self.pauses, job_orders, self._end_cancelled, self.limits
+        )
 
     def _end_cancelled(self, aside_too: bool) -> int:
         """Interrupt the running jobs that are cancelled by now; they end when the play goes on with them."""

@@ -16,8 +16,8 @@ from simulation.children import CHILD_DIED
 from simulation.clients import Fate, ProcessKilled
 from simulation.fleets.breakers import Log
 from simulation.followers import FOLLOWED_WRITERS
-from simulation.holding import SimControl, SimGate
-from simulation.oracles.limiting import BeginsOfKeys, limits_of
+from simulation.holding import TARGETS, SimControl, SimGate
+from simulation.oracles.limiting import CHANGES, BeginsOfKeys, limits_of
 from simulation.oracles.uniqueness import MODES, Uniqueness
 from simulation.pairs import check_restored
 from simulation.processes import Running, SimProcess
@@ -37,6 +37,7 @@ from stoker.topology.declaration.priorities import NORMAL
 from stoker.topology.declaration.queue import LedgerWindow, Ordering
 from stoker.topology.wire import headers as wire
 from stoker.topology.wire.headers import HeaderList
+from stoker.topology.wire.orders import Verb
 from support.scenes.deliveries import declare
 from support.scenes.instruments import CountingInstrument
 
@@ -170,7 +171,8 @@ class World:
             self.brokers.limits = dict.fromkeys(later, TIER_BYTES)  # a copy that is carried forward gets no larger
             self.brokers.limits[self.queue.dead_topic] = DEAD_LETTER_BYTES
         self.registry = SimRegistry(NEWER)
-        self.control = SimControl() if shape.is_ordered else None
+        targets = [*TARGETS, *((Verb.LIMIT, change) for change in CHANGES)] if shape.is_limited else TARGETS
+        self.control = SimControl(targets) if shape.is_ordered else None
         self.begins = BeginsOfKeys() if shape.is_limited else None
         self.breaker_log = Log() if shape.has_breaker else None
         self.account = Account(
@@ -427,7 +429,7 @@ class World:
                 if process.orders is not None:
                     process.orders.check_may_begin(record)
                 if self.begins is not None and self.owners.get(record.partition) is process:
-                    self.begins.note(record)
+                    self.begins.note(record, process.limits)
                 self.account.begin_run(process, process.running[-1])
             elif task is not None:
                 self.account.note_end(process, record, task)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from ...schemas import Contract
 from ..durations import format_duration
+from ..wire.orders import LimitChange
 from .labels import LabelFunction, label_faults
 
 if TYPE_CHECKING:
@@ -98,6 +99,22 @@ class Concurrency:
 
 
 Limit: TypeAlias = Rate | Concurrency
+
+
+def changed(limit: Limit, change: LimitChange) -> Limit:
+    """The limit as an order changes it.
+
+    Raises:
+        ValueError: the limit has no such number, or cannot have this one.
+    """
+    if isinstance(limit, Concurrency) and (change.per or change.burst):
+        raise ValueError(f"Concurrency({limit}) has a count alone: no per, and no burst")
+    if isinstance(limit, Rate) and limit.burst is None and change.burst is not None:
+        raise ValueError(f"Rate({limit}) is a window: it is declared without burst=")
+    found = replace(limit, **change.named)  # type: ignore[arg-type]  # each has the type of its field
+    if faults := found.own_faults():
+        raise ValueError("; ".join(faults))
+    return found
 
 
 def shown_by(by: By) -> str:

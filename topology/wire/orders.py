@@ -3,7 +3,7 @@
     pause/queue/<queue>   pause/type/<job type>   pause/key/<queue>/<key>   pause/tenant/<tenant>
     pause/partition/<queue>/<number>   block/type|key|tenant/...   cancel/job/<job id>   cancel/filter/<order id>
     reschedule/job/<job id>   prioritize/job/<job id>   open/type/<job type>   open/dependency/<name>
-    quiet/worker/<id>   quiet/host/<host>   quiet/all   stop   inspect
+    limit/name/<limit>   quiet/worker/<id>   quiet/host/<host>   quiet/all   stop   inspect
 
 Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, so they need no key for each target.
 """
@@ -11,12 +11,14 @@ Parts are percent-encoded. `stop` and `inspect` are done once and do not stand, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote, unquote
 
 from ...schemas.control_records import ControlOrder
+from ..durations import format_duration
 
 
 class Verb(StrEnum):
@@ -32,6 +34,8 @@ class Verb(StrEnum):
     PRIORITIZE = "prioritize"
     OPEN = "open"
     CLOSE = "close"
+    LIMIT = "limit"
+    UNLIMIT = "unlimit"
     QUIET = "quiet"
     WORK = "work"
     STOP = "stop"
@@ -43,6 +47,7 @@ LIFTS: Final[Mapping[str, Verb]] = {
     Verb.UNBLOCK: Verb.BLOCK,
     Verb.UNCANCEL: Verb.CANCEL,
     Verb.CLOSE: Verb.OPEN,
+    Verb.UNLIMIT: Verb.LIMIT,
     Verb.WORK: Verb.QUIET,
 }
 """{verb: that of the order which it lifts}."""
@@ -62,15 +67,76 @@ PROBER: Final = "prober"
 """In the detail of an order to open: the id of the worker that probes until the order is over."""
 OVER: Final = "over"
 """In the detail of an order by which a worker claims the probe: the id of the order that stood before."""
+LIMIT: Final = "limit"
+"""In the detail of an order about a limit: its name. Further parts of it are those of `LimitChange`."""
+_COUNT: Final = "count"
+_PER_S: Final = "per_s"
+_BURST: Final = "burst"
+_LIFTED: Final = "lifted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChange:
+    """What an order changes of a limit; what it does not name is as declared.
+
+    Attributes:
+        count, per, burst: as those of the limit; None: as declared.
+        is_lifted: whether the limit holds nothing back.
+    """
+
+    count: int | None = None
+    per: timedelta | None = None
+    burst: int | None = None
+    is_lifted: bool = False
+
+    @classmethod
+    def of_order(cls, order: ControlOrder) -> LimitChange:
+        """Read the detail of an order.
+
+        Raises:
+            ValueError: it has no number where one belongs.
+        """
+        detail = order.detail
+        return cls(
+            count=int(detail[_COUNT]) if _COUNT in detail else None,
+            per=timedelta(seconds=float(detail[_PER_S])) if _PER_S in detail else None,
+            burst=int(detail[_BURST]) if _BURST in detail else None,
+            is_lifted=_LIFTED in detail,
+        )
+
+    @property
+    def detail(self) -> dict[str, str]:
+        """The detail of an order that makes this change."""
+        values = {_COUNT: self.count, _PER_S: self.per and self.per.total_seconds(), _BURST: self.burst}
+        lifted = {_LIFTED: "true"} if self.is_lifted else {}
+        return {name: str(value) for name, value in values.items() if value is not None} | lifted
+
+    @property
+    def named(self) -> dict[str, int | timedelta]:
+        """{field of the limit: value} of those that it names."""
+        fields = {"count": self.count, "per": self.per, "burst": self.burst}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def __str__(self) -> str:
+        """The change for people: `count 5, per 1m`.
+
+        >>> str(LimitChange(count=5, per=timedelta(minutes=1))), str(LimitChange(is_lifted=True))
+        ('count 5, per 1m', 'lifted')
+        """
+        if self.is_lifted:
+            return "lifted"
+        shown = {name: format_duration(v) if isinstance(v, timedelta) else f"{v:,}" for name, v in self.named.items()}
+        return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def order_key(order: ControlOrder) -> str:
     """The key under which an order stands, or stood, where this one lifts it.
 
-    >>> from datetime import UTC, datetime
-    >>> who = {"order_id": "1", "operator": "ann", "host": "web-1", "at": datetime(2013, 1, 1, tzinfo=UTC)}
-    >>> order_key(ControlOrder(verb="resume", queue="mails", key=b"ada@example.org", **who))
-    'pause/key/mails/ada%40example.org'
+        >>> from dataclasses import dataclass
+    from datetime import UTC, datetime, timedelta
+        >>> who = {"order_id": "1", "operator": "ann", "host": "web-1", "at": datetime(2013, 1, 1, tzinfo=UTC)}
+        >>> order_key(ControlOrder(verb="resume", queue="mails", key=b"ada@example.org", **who))
+        'pause/key/mails/ada%40example.org'
     """
     verb = LIFTS.get(order.verb, order.verb)
     if verb in ONCE:
@@ -151,6 +217,8 @@ def _target(order: ControlOrder) -> list[str | bytes]:
             return ["filter", order.detail.get(FILTER_ORDER, order.order_id)]
         case ControlOrder(verb=Verb.OPEN | Verb.CLOSE) if DEPENDENCY in order.detail:
             return [DEPENDENCY, order.detail[DEPENDENCY]]
+        case ControlOrder(verb=Verb.LIMIT | Verb.UNLIMIT):
+            return ["name", order.detail.get(LIMIT, "")]
         case ControlOrder(key=bytes(key)):
             return ["key", order.queue or "", key]
         case ControlOrder(partition=int(number)):
@@ -174,6 +242,8 @@ def in_words(order: ControlOrder) -> str:
     """The target of an order, for people: `queue mails`, `key ada of queue mails`."""
     if FILTER_ORDER in order.detail:
         return f"order {order.detail[FILTER_ORDER]}"
+    if LIMIT in order.detail:
+        return _limit_in_words(order)
     before = "" if order.before is None else f" enqueued before {order.before.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     parts = [
         (order.detail.get("schedule"), f"schedule {order.detail.get('schedule')}"),
@@ -190,3 +260,15 @@ def in_words(order: ControlOrder) -> str:
     named = [words for field, words in parts if field is not None]
     named = named or ["jobs" if before else "all workers"]
     return f"{' of '.join(named)}{before}"
+
+
+def _limit_in_words(order: ControlOrder) -> str:
+    """Also of an order of a newer Stoker."""
+    name = order.detail[LIMIT]
+    if order.verb != Verb.LIMIT:
+        return name
+    try:
+        change = LimitChange.of_order(order)
+    except ValueError:
+        return name
+    return f"{name} (lifted)" if change.is_lifted else f"{name} to {change}"

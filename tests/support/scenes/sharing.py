@@ -178,6 +178,7 @@ class SharingWorker:
             if self.row.begin(record) is Beginning.BEGINS:
                 self.running[record] = now_s + self.world.run_s
                 self.world.begun.append(now_s)
+                self.world.begun_beside.append((now_s, self.world.running))
 
 
 @dataclass
@@ -190,6 +191,8 @@ class SharingWorld:
     backlog: int = 2_000
     run_s: float = 0.05
     begun: list[float] = field(default_factory=list)
+    begun_beside: list[tuple[float, int]] = field(default_factory=list)
+    """When each job began, and how many ran then, with it."""
 
     def __post_init__(self) -> None:
         """Begin."""
