@@ -1,0 +1,80 @@
+"""`stoker control limit` and `unlimit`: what people and programs see, and what workers do by it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from stoker.operations.cli.exit_codes import ExitCode
+from stoker.producers import Producer
+from stoker.topology import ClusterSettings, Rate
+from support.scenes.shop_application import Shop, open_shop
+from support.scenes.worker import Journal, create, running_worker
+
+HOUR = timedelta(hours=1)
+IN_TIME = ("--wait", "--timeout", "60s")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: ClusterSettings, namespace: str) -> Shop:
+    """An application whose topics exist, with a limit that lets few jobs begin; ann is at the terminal."""
+    monkeypatch.setenv("STOKER_OPERATOR", "ann")
+    opened = open_shop(tmp_path, monkeypatch, namespace, cluster)
+    pipeline = opened.pipeline
+
+    def greet(name: str) -> None:
+        """Note who was greeted."""
+        journal.note(name)
+
+    journal = opened.journal = Journal()  # type: ignore[attr-defined]  # of this test alone
+    pipeline.job(pipeline.queues["mails"], limits=[Rate(2, per=HOUR, resource="smtp")])(greet)
+    create(pipeline, cluster)
+    return opened
+
+
+def test_a_limit_is_changed_lifted_and_let_be_at_the_terminal(shop: Shop, cluster: ClusterSettings) -> None:
+    """Jobs that wait go on by each order; a worker that starts later holds to the last one."""
+    journal: Journal = shop.journal  # type: ignore[attr-defined]  # as above
+    greet = shop.pipeline.job_types["greet"]
+    with Producer(shop.pipeline, cluster) as producer:
+        producer.enqueue_many(greet.call(f"{number}") for number in range(6))
+        with running_worker(shop.pipeline, cluster):
+            journal.wait(2)
+            given = shop.stoker("control", "limit", "smtp.rate", "--count", "3", "--reason", "slow", "--json", *IN_TIME)
+            order = json.loads(given.stdout)
+            assert (order["target"], order["taken_by_all"]) == ({"limit": "smtp.rate"}, True)
+            assert order["change"] == {"count": 3, "per_s": None, "burst": None, "is_lifted": False}
+            journal.wait(3)
+            assert "limit smtp.rate to count 3 " in shop.stoker("control", "list").output
+            lifted = shop.stoker("control", "limit", "smtp.rate", "--lift", "--until", "2h", *IN_TIME)
+            assert "ordered: limit smtp.rate (lifted) until" in lifted.output
+            assert "taken by the one worker that runs" in lifted.output
+            journal.wait(6)
+        producer.enqueue_many(greet.call(f"{number}") for number in range(6, 12))
+        with running_worker(shop.pipeline, cluster):
+            journal.wait(12)
+    given = shop.stoker("control", "unlimit", "smtp.rate")
+    assert "lifts nothing" not in given.output
+    assert "no order stands" in shop.stoker("control", "list").output
+    assert "lifts nothing" in shop.stoker("control", "unlimit", "smtp.rate").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("limit", "smtp.rate"), "name what is to change: a count, per or burst, or lift the limit"),
+        (("limit", "smtp.rate", "--lift", "--count", "3"), "a lifted limit has no count, per or burst"),
+        (("limit", "smtp.rate", "--burst", "3"), "smtp.rate: Rate(2/1h) is a window: it is declared without burst="),
+        (("limit", "smtp.rate", "--per", "2d"), "per must be from"),
+        (("limit", "nope", "--lift"), "the pipeline has no limit 'nope'; there is: smtp.rate"),
+        (("unlimit", "smtp.rat"), "did you mean smtp.rate?"),
+    ],
+)
+def test_an_order_about_no_limit_is_refused(shop: Shop, arguments: tuple[str, ...], answer: str) -> None:
+    """With the way out; nothing is ordered."""
+    refused = shop.stoker("control", *arguments)
+    assert refused.exit_code == ExitCode.USAGE, refused.output
+    assert answer in refused.output
