@@ -13,6 +13,7 @@ from .own import decode_own, encode_own
 
 ENDED: Final = "ended"
 BREAKERS: Final = "breakers"
+LIMITS: Final = "limits"
 """The parts of `WorkerStatus.detail`."""
 
 
@@ -107,7 +108,8 @@ class WorkerStatus:
             each by its id, or by its place (see `unread_order`) where the worker cannot even read that.
         inspection: JSON: the answer to an order to inspect; empty otherwise.
         detail: `ended`, JSON: {id of an order to cancel: how many jobs it has ended in this process}; `breakers`, JSON:
-            {breaker that is not closed: its state in this process, and how many jobs wait for it there}.
+            {breaker that is not closed: its state in this process, and how many jobs wait for it there}; `limits`,
+            JSON: {limit: what is used of it, and waits for it, as far as this process knows}.
     """
 
     id: str
@@ -136,6 +138,12 @@ class WorkerStatus:
     def breakers(self) -> Mapping[str, Mapping[str, Any]]:
         """{breaker that is not closed, as `dependency/stripe`: its `state`, and how many jobs are `held`}."""
         found: Mapping[str, Mapping[str, Any]] = self._part(BREAKERS)
+        return found
+
+    @property
+    def limits(self) -> Mapping[str, Mapping[str, Any]]:
+        """{limit of a queue of this process: its report, as `LimitReport` has it}."""
+        found: Mapping[str, Mapping[str, Any]] = self._part(LIMITS)
         return found
 
     def _part(self, name: str) -> Any:  # as JSON has it

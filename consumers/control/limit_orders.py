@@ -37,9 +37,11 @@ class LimitOrders(StandingOrders):
         """Keep the limit as ordered."""
         name, change = order.detail[LIMIT], LimitChange.of_order(order)
         for gate in self._keeping(name):
-            gate.change(name, changed(gate.declared[name], change), is_lifted=change.is_lifted)
+            limit = changed(gate.declared[name], change)
+            gate.change(name, limit, is_lifted=change.is_lifted)
             _LOGGER.warning(
-                "limit %s is %s, by order of %s: %s", name, change, order.operator, order.reason or "-",
+                "limit %s is %s, by order of %s: %s",
+                name, "lifted" if change.is_lifted else limit, order.operator, order.reason or "-",
                 extra={log_keys.ORDER: order.order_id},
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
-from ...schemas.control_records import BREAKERS, ENDED, QueueShare, WorkerState, WorkerStatus
+from ...schemas.control_records import BREAKERS, ENDED, LIMITS, QueueShare, WorkerState, WorkerStatus
 from ...schemas.job_events import JobEvent
 from ...topology import Pipeline, Queue
 from ..breakers.breakers import NO_BREAKERS, Breakers
@@ -20,6 +20,7 @@ from ..gates.pauses import Pauses
 from ..inspection.queue_inspection import QueueInspection
 from ..inspection.snapshot import QueueSnapshot
 from ..limits.limits import Limits
+from ..limits.reports import as_data
 from ..machine import resident_bytes
 from ..records.cancels import Cancels
 from ..records.reschedules import Reschedules
@@ -83,7 +84,11 @@ class WorkerProcess:
         )
 
     def _detail(self) -> dict[str, str]:
-        parts = {ENDED: self.cancels.ended, BREAKERS: self.breakers.report() if self.breakers else None}
+        parts = {
+            ENDED: self.cancels.ended,
+            BREAKERS: self.breakers.report() if self.breakers else None,
+            LIMITS: as_data(gate.reports.look() for gate in self.limits),
+        }
         return {name: json.dumps(part) for name, part in parts.items() if part}
 
     def _share(self, found: QueueSnapshot) -> QueueShare:

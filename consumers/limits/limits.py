@@ -25,6 +25,8 @@ from ..records.outcomes import Outcome
 from ..records.record import Record
 from .closed_types import ClosedTypes
 from .keepers import Keepers
+from .limit_report import LimitReport
+from .reports import LimitReports
 from .scope import Scope
 from .share_meter import ShareMeter
 from .shared_keeper import SharedKeeper
@@ -56,6 +58,7 @@ class Limits(Gate):
 
     Attributes:
         in_force: {name: limit} as they are kept; another object after each change.
+        reports: of them, for people.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Limits(Gate):
         self._runs: dict[Record, Uses] = {}
         self._closed: set[Scope] = set()
         self.in_force: Mapping[str, Limit] = self.declared
+        self.reports = LimitReports(self._all, row, self._lock, clock)
         self._looks: list[tuple[float, int, Scope]] = []
         self._most_scopes = FEW_SCOPES
 
@@ -345,6 +349,10 @@ class Limits(Gate):
                     )
                     found.setdefault(keeper.giver, []).append(entry)
         return found
+
+    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
+        """Keep what the giver of this process knows; nothing where it is none any more."""
+        self.reports.given = reports
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant, and let begin what it is for; one that is for another worker changes nothing."""

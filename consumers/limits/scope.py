@@ -175,6 +175,11 @@ class Scope:
             wait_s = min(wait_s, self._last_release_at_s + self._patience_s - now_s)
         return max(wait_s, 0.0)
 
+    def room_in_s(self, now_s: float) -> float:
+        """How long until there is room for the first that waits."""
+        meter_s = 0.0 if self.is_lifted else self.meter.wait_s(self.least, now_s)
+        return max(meter_s, self.closed_until_s - now_s, 0.0)
+
     def change(self, in_force: InForce, now_s: float) -> None:
         """Keep the limit that is in force from now on."""
         self.is_lifted = in_force.is_lifted

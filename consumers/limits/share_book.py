@@ -8,12 +8,14 @@ it has sent the request that was answered, and that is earlier than the request 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ...schemas.share_records import ShareEntry, ShareRecord
 from ...topology.declaration.limits import Concurrency, Limit
+from .limit_report import LimitReport, ScopeReport, kept_limit
 from .meters import Meter, make_meter
 
 RATE_VALID_S: Final = 1.0
@@ -137,6 +139,19 @@ class _Account:
             free -= given
         return [self._entry(worker, h, now_s) for worker, h in self.holders.items() if self._is_to_answer(h, now_s)]
 
+    def report(self, now_s: float) -> ScopeReport:
+        """What is used, and when more may be given to those who want it; how many jobs wait, the workers know."""
+        held, wanting = self.held, [holder.least for holder in self.holders.values() if holder.lacks]
+        wait_s = self.meter.wait_s(min(wanting) + held, now_s) if wanting else math.inf
+        next_s = max(wait_s, self.closed_until_s - now_s)
+        most = self.meter.most
+        return ScopeReport(
+            value=None if self.name[1] is None else self.name[1].decode(errors="backslashreplace"),
+            used=most - self.meter.room(now_s) + held,
+            of=most,
+            next_s=None if math.isinf(next_s) else round(next_s, 3),
+        )
+
     def _is_to_answer(self, holder: _Holder, now_s: float) -> bool:
         is_old = now_s - holder.answered_at_s >= self.valid_s / RENEWALS
         return holder.has_news or (holder.held > 0 and is_old and holder.number > holder.answered)
@@ -191,6 +206,13 @@ class ShareBook:
         """Give what may be given now; the answers are to be written as they are."""
         self._turn += 1
         return [entry for account in self._accounts.values() for entry in account.give(now_s, self._turn)]
+
+    def report(self, now_s: float) -> Mapping[str, LimitReport]:
+        """{limit: its report}, for people."""
+        scopes: dict[str, list[ScopeReport]] = {name: [] for name in self._limits}
+        for account in self._accounts.values():
+            scopes[account.name[0]].append(account.report(now_s))
+        return {name: kept_limit(of_limit, 0) for name, of_limit in scopes.items()}
 
     def _account(self, entry: ShareEntry) -> _Account | None:
         name = entry.limit, entry.value

@@ -21,6 +21,7 @@ from ...schemas import Undecodable, UnknownSchema
 from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from ...topology.declaration.limits import Limit, Rate
 from .. import log_keys
+from .limit_report import LimitReport
 from .share_book import SLOTS_VALID_S, ShareBook
 
 _LOGGER = logging.getLogger("stoker.limits")
@@ -34,6 +35,8 @@ LAST_S: Final = 1.5
 MOST_REQUESTS: Final = 1_000
 SILENT_AFTER_S: Final = 15.0
 REPORT_INTERVAL_S: Final = 60.0
+REPORT_GIVEN_S: Final = 1.0
+"""So often the giver reports what is used of its limits; workers report that to people every few seconds."""
 
 OnWritten = Callable[[KafkaError | None, Message], None]
 
@@ -89,6 +92,9 @@ class SharedLimits(Protocol):
 
     def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
         """Take in a grant."""
+
+    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
+        """Take in the reports of the giver; empty where this process gives nothing."""
 
     def note_closed(self, entry: ShareEntry) -> None:
         """Close a scope that a worker has closed."""
@@ -155,6 +161,7 @@ class Shares:
         self._asked_since_s: dict[str, float] = {}
         self._reported_at_s = float("-inf")
         self._in_force = limits.in_force
+        self._has_reported, self._report_given_at_s = False, float("-inf")
 
     def start(self) -> None:
         """Start the thread."""
@@ -285,8 +292,13 @@ class Shares:
     def _give(self, writer: SharesWriter) -> None:
         giver = self._giver
         if giver is None or not giver.is_read or giver.is_over or giver.epoch is None:
+            self._report({})
             return
-        entries = giver.book.give(self._parts.clock())
+        now_s = self._parts.clock()
+        entries = giver.book.give(now_s)
+        if now_s >= self._report_given_at_s:
+            self._report_given_at_s = now_s + REPORT_GIVEN_S
+            self._report(giver.book.report(now_s))
         if entries:
             grant = ShareRecord(
                 kind=ShareKind.GRANT,
@@ -296,6 +308,11 @@ class Shares:
                 entries=tuple(entries),
             )
             writer.write(encode_share(grant), None)
+
+    def _report(self, given: Mapping[str, LimitReport]) -> None:
+        if given or self._has_reported:
+            self._has_reported = bool(given)
+            self._limits.note_given(given)
 
     # ---- the worker
 

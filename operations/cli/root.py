@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "queues": "Show what waits where, how fast it goes, and why not.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
+    "limits": "Show the limits: what is declared, ordered and used, and what waits.",
     "control": "Order workers to pause, resume or stop; show who ordered what.",
     "schedules": "Show, make, change and trigger jobs that are enqueued again and again.",
     "dead": "List, show, replay and discard dead letters.",

@@ -1,0 +1,93 @@
+"""`LimitReports`: what is used of each limit in this process, and what waits behind it, for the worker's status."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
+from threading import Lock
+from typing import Final
+
+from ..gates.gate_row import GateRow
+from .keeper import Keeper
+from .keepers import AnyKeeper
+from .limit_report import LimitReport, ScopeReport, first_of, kept_limit
+from .scope import Limited, Scope
+from .shared_keeper import SharedKeeper
+
+AT_A_TIME: Final = 500
+LONGEST_VALUE: Final = 100
+
+Waiting = Mapping[Limited, int]
+
+
+class LimitReports:
+    """Reports the limits of one queue. Safe to call from all threads.
+
+    Attributes:
+        given: {limit: its report} of those whose shares this process gives, by its giver; replaced now and then.
+    """
+
+    def __init__(self, keepers: Mapping[str, AnyKeeper], row: GateRow, lock: Lock, clock: Callable[[], float]) -> None:
+        self._keepers, self._row, self._lock, self._clock = keepers, row, lock, clock
+        self.given: Mapping[str, LimitReport] = {}
+
+    def look(self) -> dict[str, LimitReport]:
+        """{limit: its report}."""
+        if not self._keepers:
+            return {}
+        waiting = {why: count for why, count in self._row.counts().items() if isinstance(why, Limited)}
+        return {name: self._of(name, keeper, waiting) for name, keeper in self._keepers.items()}
+
+    def _of(self, name: str, keeper: AnyKeeper, waiting: Waiting) -> LimitReport:
+        here = {why: count for why, count in waiting.items() if why.limit == name}
+        if isinstance(keeper, SharedKeeper):
+            return self._of_shared(name, here)
+        return kept_limit(self._scopes(keeper, here), sum(here.values()))
+
+    def _scopes(self, keeper: Keeper, waiting: Waiting) -> list[ScopeReport]:
+        with self._lock:
+            scopes = list(keeper.scopes.values())
+        found: list[ScopeReport] = []
+        for first in range(0, len(scopes), AT_A_TIME):  # runners need the lock in between
+            with self._lock:
+                now_s = self._clock()
+                some = scopes[first : first + AT_A_TIME]
+                found += [_of_scope(scope, waiting.get(scope.why, 0), now_s) for scope in some]
+        return found
+
+    def _of_shared(self, name: str, waiting: Waiting) -> LimitReport:
+        """What waits here; what is used, if this process is the giver, which alone knows it."""
+        given = self.given.get(name, LimitReport(waiting=0, keeps=False))
+        scopes = first_of(ScopeReport(value=_shown(why.value), waiting=count) for why, count in waiting.items())
+        return replace(given, waiting=sum(waiting.values()), listed=[*given.listed, *scopes])
+
+
+def _of_scope(scope: Scope, waiting: int, now_s: float) -> ScopeReport:
+    next_s = scope.room_in_s(now_s) if waiting else math.inf
+    return ScopeReport(
+        value=_shown(scope.why.value),
+        used=scope.meter.most - scope.meter.room(now_s),
+        of=scope.meter.most,
+        waiting=waiting,
+        next_s=None if math.isinf(next_s) else round(next_s, 3),
+    )
+
+
+def _shown(value: str | None) -> str | None:
+    return None if value is None else value[:LONGEST_VALUE]
+
+
+def as_data(looks: Iterable[Mapping[str, LimitReport]]) -> dict[str, dict[str, object]]:
+    """{limit: its report as JSON has it}; of a resource, that of all queues of this process together."""
+    merged: dict[str, LimitReport] = {}
+    for name, report in ((name, report) for look in looks for name, report in look.items()):
+        other = merged.get(name, LimitReport(waiting=0, keeps=False))
+        merged[name] = LimitReport(
+            waiting=report.waiting + other.waiting,
+            keeps=report.keeps or other.keeps,
+            scopes=report.scopes + other.scopes,
+            full=report.full + other.full,
+            listed=[*other.listed, *report.listed],
+        )
+    return {name: asdict(report) for name, report in merged.items()}
