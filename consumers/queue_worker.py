@@ -143,7 +143,7 @@ class QueueWorker:
 
     @property
     def limits(self) -> Limits:
-        """Its limits, for those who order them."""
+        """The limits of this queue, for those who order them."""
         return self._parts.limits
 
     @property

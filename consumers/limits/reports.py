@@ -57,7 +57,7 @@ class LimitReports:
         return found
 
     def _of_shared(self, name: str, waiting: Waiting) -> LimitReport:
-        """What waits here; what is used, if this process is the giver, which alone knows it."""
+        """Report what waits here, and what is used where this process is the giver, which alone knows it."""
         given = self.given.get(name, LimitReport(waiting=0, keeps=False))
         scopes = first_of(ScopeReport(value=_shown(why.value), waiting=count) for why, count in waiting.items())
         return replace(given, waiting=sum(waiting.values()), listed=[*given.listed, *scopes])

@@ -140,7 +140,7 @@ class _Account:
         return [self._entry(worker, h, now_s) for worker, h in self.holders.items() if self._is_to_answer(h, now_s)]
 
     def report(self, now_s: float) -> ScopeReport:
-        """What is used, and when more may be given to those who want it; how many jobs wait, the workers know."""
+        """Report what is used, and when more may be given; how many jobs wait, the workers know."""
         held, wanting = self.held, [holder.least for holder in self.holders.values() if holder.lacks]
         wait_s = self.meter.wait_s(min(wanting) + held, now_s) if wanting else math.inf
         next_s = max(wait_s, self.closed_until_s - now_s)

@@ -74,24 +74,47 @@ def _seen(
     name: str, declared: Sequence[DeclaredLimit], order: ControlOrder | None, heard: Sequence[HeardStatus], now_s: float
 ) -> SeenLimit:
     limit = declared[0].limit
-    change = LimitChange() if order is None else LimitChange.of_order(order)
+    in_force, is_lifted = _in_force(limit, order)
     reporting = [(one, report) for one in heard if (report := one.status.limits.get(name)) is not None]
-    reports = [report for _, report in reporting]
-    keeping = [report for report in reports if report["keeps"]]
+    waiting, scopes, full = _counts([report for _, report in reporting])
     return SeenLimit(
         name=name,
         owners=tuple(dict.fromkeys(one.owner for one in declared)),
         queues=tuple(dict.fromkeys(one.queue for one in declared)),
         declared=limit,
-        in_force=changed(limit, change),
-        is_lifted=change.is_lifted,
+        in_force=in_force,
+        is_lifted=is_lifted,
         order=order,
-        waiting=sum(report["waiting"] for report in reports) if reports else None,
-        scopes=sum(report["scopes"] for report in keeping) if keeping else None,
-        full=sum(report["full"] for report in keeping) if keeping else None,
-        listed=tuple(_merged(reports)),
-        stale={one.status.id: one.silent_s(now_s) for one, _ in reporting if one.silent_s(now_s) > STALE_AFTER_S},
+        waiting=waiting,
+        scopes=scopes,
+        full=full,
+        listed=tuple(_merged(report for _, report in reporting)),
+        stale=_stale([one for one, _ in reporting], now_s),
     )
+
+
+def _in_force(declared: Limit, order: ControlOrder | None) -> tuple[Limit, bool]:
+    """The limit as it is kept, and whether it is lifted; workers pass over an order that does not fit it."""
+    if order is None:
+        return declared, False
+    try:
+        change = LimitChange.of_order(order)
+        return changed(declared, change), change.is_lifted
+    except ValueError:
+        return declared, False
+
+
+def _counts(reports: Sequence[Mapping[str, Any]]) -> tuple[int | None, int | None, int | None]:  # as JSON has them
+    """How many jobs wait, how many scopes are in use, and how many of them are full; None where nobody knows it."""
+    keeping = [report for report in reports if report["keeps"]]
+    waiting = sum(report["waiting"] for report in reports) if reports else None
+    if not keeping:
+        return waiting, None, None
+    return waiting, sum(report["scopes"] for report in keeping), sum(report["full"] for report in keeping)
+
+
+def _stale(heard: Iterable[HeardStatus], now_s: float) -> dict[str, float]:
+    return {one.status.id: one.silent_s(now_s) for one in heard if one.silent_s(now_s) > STALE_AFTER_S}
 
 
 def _merged(reports: Iterable[Mapping[str, Any]]) -> list[ScopeReport]:  # as JSON has them

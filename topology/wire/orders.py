@@ -77,7 +77,7 @@ _LIFTED: Final = "lifted"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitChange:
-    """What an order changes of a limit; what it does not name is as declared.
+    """The part of an order that changes a limit; what it does not name is as declared.
 
     Attributes:
         count, per, burst: as those of the limit; None: as declared.

@@ -125,3 +125,17 @@ def test_orders_stand_beside_what_is_declared() -> None:
     assert (document["waiting"], document["scopes"]) == (None, [])
     over = seen_limits(shop(), [order], [], NOW.timestamp() + 8_000)
     assert over[0].order is None
+
+
+def test_an_order_that_does_not_fit_changes_nothing() -> None:
+    """Such as a burst of a limit that was declared with one before; workers pass over it, and report that."""
+    order = ControlOrder(
+        order_id="1",
+        verb="limit",
+        operator="ann",
+        host="web-1",
+        at=NOW,
+        detail={"limit": "mails.rate", "burst": "5"},
+    )
+    (seen, *_) = seen_limits(shop(), [order], [], NOW.timestamp())
+    assert (seen.in_force, seen.is_lifted) == (seen.declared, False)

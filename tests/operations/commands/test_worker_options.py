@@ -11,8 +11,7 @@ from click.testing import CliRunner
 
 from stoker import consumers
 from stoker.consumers import WorkerSettings
-from stoker.operations.commands.worker import worker
-from stoker.operations.commands.worker_options import SETTINGS
+from stoker.operations.commands.worker import SETTINGS, worker
 
 
 @dataclass(frozen=True, kw_only=True)
