@@ -51,8 +51,15 @@ def _keep_bytecode(shared: Path) -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(shared / "bytecode")
 
 
+OWN_BROKER_S = 300
+"""The time limit of a test with a broker of its own, each start of which takes up to a minute on a busy machine."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, put them in the order in which they are to be taken."""
+    """Give tests with brokers of their own more time; order those that several processes share."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(OWN_BROKER_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
         spread_long(items)
 

@@ -56,7 +56,7 @@ def cancelled_events(cluster: ClusterSettings, pipeline: Pipeline, count: int) -
         ]
         return [event for event in found if event["event"] == "cancelled"]
 
-    wait_until(lambda: len(read()) >= count, 30, f"{count} events")
+    wait_until(lambda: len(read()) >= count, 60, f"{count} events")
     return read()
 
 

@@ -91,7 +91,7 @@ def test_the_pause_doubles_while_processes_end_young(monkeypatch: pytest.MonkeyP
     running = Supervised(Fleet(command=[sys.executable, "-c", "raise SystemExit(1)"], size=1))
     monkeypatch.setattr(fleets._Member.__init__, "__defaults__", _with_first_pause(0.01))
     running.thread.start()
-    wait_until(lambda: len(pauses) >= 4, 20, "four ends")
+    wait_until(lambda: len(pauses) >= 4, 60, "four ends")
     running.fleet.stop()
     running.wait_ended()
     assert pauses[:4] == [0.02, 0.04, 0.08, 0.08]

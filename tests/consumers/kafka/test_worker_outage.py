@@ -69,9 +69,9 @@ def test_an_outage_of_a_worker_is_two_lines(
         running.wait_outcomes(Done=20)  # so both partitions are restored
         wait_all_committed(cluster, queue)
         broker.stop()
-        wait_until(said, 20, "the worker to log it")
+        wait_until(said, 60, "the worker to log it")
         broker.start()
-        wait_until(lambda: len(said()) > 1, 30, "the worker to log the end")
+        wait_until(lambda: len(said()) > 1, 60, "the worker to log the end")
         told = said()  # before it stops, perhaps while the coordinator still loads
     lost, back = [found.getMessage() for found in told]
     assert lost.startswith("the worker of queue 'work' has lost all brokers")
