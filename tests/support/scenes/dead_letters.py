@@ -75,6 +75,11 @@ class Bench:
         events = [decode_own("JobEvent", record.value) for record in self.records(self.pipeline.events_topic)]
         return [(event["reason"], event["detail"]) for event in events if event["event"] == "audit"]
 
+    def wait_audits(self, count: int) -> list[tuple[str, dict[str, str]]]:
+        """The same, once there are so many: the last transaction is seen a moment after its commit is answered."""
+        wait_until(lambda: len(self.audits()) >= count, what=f"{count} audit records")
+        return self.audits()
+
     @property
     def charge(self) -> JobType[[int, str], None]:
         """The one job type."""
