@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports them without `__all__`
     AdminClient,
     ListOffsetsResultInfo,
@@ -39,7 +39,12 @@ def ask_leaders(request: Callable[[], T], within_s: float) -> T:
         time.sleep(_ASK_AGAIN_S)
 
 
-def ask_offsets(client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec], within_s: float) -> Offsets:
+def ask_offsets(
+    client: AdminClient,
+    wanted: Mapping[TopicPartition, OffsetSpec],
+    within_s: float,
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> Offsets:
     """Ask for offsets as the client does, and once more for those of partitions that have no leader yet.
 
     A broker shows a topic that was just made a moment before it leads the topic's partitions.
@@ -48,13 +53,14 @@ def ask_offsets(client: AdminClient, wanted: Mapping[TopicPartition, OffsetSpec]
         {partition: its answer}; it has come, or does not come in time.
     """
     give_up_at_s = time.monotonic() + within_s
-    answers: Offsets = dict(client.list_offsets(dict(wanted), request_timeout=within_s))
+    answers: Offsets = dict(client.list_offsets(dict(wanted), request_timeout=within_s, isolation_level=isolation))
     while again := [place for place, answer in answers.items() if _has_no_leader(answer, give_up_at_s)]:
         left_s = give_up_at_s - time.monotonic()
         if left_s <= _ASK_AGAIN_S:
             break
         time.sleep(_ASK_AGAIN_S)
-        answers |= client.list_offsets({place: wanted[place] for place in again}, request_timeout=left_s)
+        once_more = {place: wanted[place] for place in again}
+        answers |= client.list_offsets(once_more, request_timeout=left_s, isolation_level=isolation)
     return answers
 
 
