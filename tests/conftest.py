@@ -32,8 +32,10 @@ _OURS = pytest.StashKey[Path]()
 
 WITHOUT_EXPLAIN = tuple(phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain)
 """That phase traces each line, which is slow, and by which CPython 3.11 has once come to hang for ever."""
-# On a busy machine one slow example says nothing.
-hypothesis.settings.register_profile("shared", deadline=None, phases=WITHOUT_EXPLAIN)
+# On a busy machine one slow example says nothing, and neither do ten that were slow to draw.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, phases=WITHOUT_EXPLAIN, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("shared")
 
 

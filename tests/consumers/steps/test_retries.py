@@ -156,6 +156,7 @@ def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: 
     with running_worker(pipeline, cluster) as running:
         running.wait_outcomes(Done=2, Cancelled=1, Retried=1, Snoozed=1)
         wait_all_committed(cluster, queue)
+        wait_until(lambda: read_topic(cluster, pipeline.events_topic, 4), what="its events")
     runs = {wish: [run.at_s for run in journal.runs if run.what == wish] for wish in ("retry", "snooze", "discard")}
     assert 3.4 <= runs["retry"][1] - runs["retry"][0] < 13
     assert 0.5 <= runs["snooze"][1] - runs["snooze"][0] < 10
@@ -164,8 +165,6 @@ def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: 
     assert headers_of(waited)[wire.ATTEMPT] == b"2"
     (snoozed,) = read_topic(cluster, queue.delay_topics[DelayClass.SHORT], queue.partitions)
     assert headers_of(snoozed)[wire.REASON] == b"snoozed"
-    events = read_topic(cluster, pipeline.events_topic, 4)
-    assert events
 
 
 def test_a_retry_is_not_queued_behind_the_backlog(cluster: ClusterSettings, namespace: str) -> None:
