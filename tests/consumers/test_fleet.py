@@ -45,7 +45,7 @@ class Supervised:
 
     def wait_ended(self) -> int | None:
         """The exit code, once the fleet has ended."""
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         return self.exit_code
 

@@ -66,7 +66,7 @@ def test_the_jobs_of_a_tenant_are_in_one_partition_in_the_order_of_their_keys(
     with Producer(pipeline, cluster) as producer:
         for tenant in TENANTS:
             producer.enqueue(act, tenant, 0)
-            producer.enqueue_future(act, tenant, 1).result(20)
+            producer.enqueue_future(act, tenant, 1).result(60)
         producer.enqueue_many(act.call(tenant, number) for number in range(2, 6) for tenant in TENANTS)
     asyncio.run(_enqueue_all(AsyncProducer(pipeline, cluster), [act.call(tenant, 6) for tenant in TENANTS]))
     assert places_of(read_topic(cluster, queue.topic, PARTITIONS)) == EXPECTED

@@ -163,7 +163,7 @@ def test_a_cancelled_job_that_goes_on_is_stuck_soon(
     with caplog.at_level(logging.ERROR, "stoker.timeouts"), ends(1) as shift:
         handler = ignore if ends is threads else ignore_async
         shift.hand_in(Order(handler=handler, timeout_s=600, heartbeat_s=60))
-        assert began.wait(20)
+        assert began.wait(60)
         wait_until(lambda: shift.dog.cancel(cancelled_by_ana), 60, "the cancel")
         wait_until(lambda: shift.dog.stuck == 1, 60, "the report")
         let_go.set()

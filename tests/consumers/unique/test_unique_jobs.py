@@ -342,9 +342,9 @@ def test_a_job_that_comes_while_one_runs_is_put_off_and_not_lost(putting_off: Sc
     waiting = putting_off.as_waiting(first, putting_off.waits(first), source=Delay(DelayClass.SHORT))
     putting_off.wait(10_000)
     assert putting_off.jobs.admit(waiting) is None
-    putting_off.wait(60)
+    putting_off.wait(5)
     second = putting_off.comes()
-    putting_off.wait(60)
+    putting_off.wait(5)
     putting_off.jobs.note(waiting, DONE)
     assert putting_off.waits(second) == putting_off.now_ms + 10_000 - 5
 

@@ -100,7 +100,7 @@ class RealCluster:
     def cut(self, topic: str, before: int) -> None:
         """Remove what is old."""
         (done,) = self._admin.delete_records([at(topic, before)]).values()
-        done.result(20)
+        done.result(30)
 
     def compact(self, topic: str) -> None:
         """Have the log cleaner look at once; it leaves alone the segment that is written, so another is opened."""

@@ -81,7 +81,7 @@ def provide_old_broker(shared: Path) -> str:
         find_jars(lambda _said: None, version=OLD_KAFKA)
     except JarsMissing as missing:
         cannot_have(f"Kafka {OLD_KAFKA}: {missing}")
-    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA).start(_START_TIMEOUT_S)
+    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA, server_settings=PATIENT).start(_START_TIMEOUT_S)
 
 
 def cannot_have(what: str) -> None:

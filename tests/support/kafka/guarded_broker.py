@@ -41,6 +41,7 @@ from support.kafka.brokers import PATIENT
 from support.waiting import wait_until
 
 _START_TIMEOUT_S: Final = 600.0
+_HEAP_MB: Final = 1_024  # some thousand partitions, of the topics of all tests of access
 TESTERS: Final = tuple(f"tester{number}" for number in range(16))
 USERS: Final = ("ada", "bob", "eve", *TESTERS)
 """Who is known by a password, with PLAIN and SCRAM alike; a test takes one, and rights on its own namespace."""
@@ -225,7 +226,7 @@ def _start(folder: Path) -> dict[str, str]:
     (folder / "broker").mkdir()
     (folder / "broker" / "ports.json").write_text(json.dumps(asdict(main)), encoding="utf-8")
     settings = _settings(doors, f"{HOST}:{main.controller}", files)
-    broker = EmbeddedBroker(folder / "broker", server_settings=settings)
+    broker = EmbeddedBroker(folder / "broker", server_settings=settings, heap_mb=_HEAP_MB)
     assert broker.start(_START_TIMEOUT_S) == doors["open"], "somebody took the port meanwhile"
     _add_scram_users(_admin_at(doors["open"]))
     return doors

@@ -177,7 +177,7 @@ def _create(cluster: ClusterSettings, *topics: str) -> None:
     admin = AdminClient(cluster.client_config())
     made = admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
     for future in made.values():
-        future.result(20)
+        future.result(30)
     for topic in topics:
         wait_until(partial(_is_usable, cluster, topic), what=f"topic {topic} to have leaders")
 
