@@ -206,7 +206,7 @@ def _read(address: str, count: int) -> list[bytes | None]:
     consumer = Consumer(settings)
     try:
         consumer.subscribe([TOPIC])
-        return [message.value() for message in consumer.consume(count, timeout=30)]
+        return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
 
