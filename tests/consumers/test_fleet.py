@@ -81,6 +81,7 @@ def test_the_pause_doubles_while_processes_end_young(monkeypatch: pytest.MonkeyP
     """Broken code does not make the fleet spin."""
     pauses: list[float] = []
     monkeypatch.setattr(fleets, "LONGEST_PAUSE_S", 0.08)
+    monkeypatch.setattr(fleets, "YOUNG_S", 100.0)  # a busy machine takes its time to start a process
     note_end = Fleet._note_end
 
     def note(self: Fleet, member: fleets._Member, code: int) -> None:
