@@ -156,9 +156,11 @@ class QueueWorker:
         if parts.backpressure.may_fetch():
             self._take(self._fetch(0.0 if has_more else self._poll_timeout_s()))
         else:
-            parts.backpressure.rest(parts.member.consumer)
+            # What lanes wait for is read again turn by turn, and may be all that there is to do.
+            within_s = REREAD_TIMEOUT_S if parts.intake.is_rereading else SHORT_POLL_TIMEOUT_S
+            parts.backpressure.rest(parts.member.consumer, within_s)
             if parts.backpressure.is_paused:
-                self._take(self._fetch(SHORT_POLL_TIMEOUT_S))
+                self._take(self._fetch(within_s))
 
     def _check_parts(self) -> None:
         cause = self._crash_cause()

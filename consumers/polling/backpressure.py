@@ -18,7 +18,7 @@ from ..records.record import Record
 from ..records.source import Reader
 from ..settings import WorkerSettings
 from .calendar import Calendar
-from .settled import SettledBatches
+from .settled import CHANGE_WAIT_S, SettledBatches
 
 ROOM_SHARE: Final = 0.75
 """Fetching begins again when so much of the bound is used: fetching record by record costs more than waiting."""
@@ -102,7 +102,7 @@ class Backpressure:
 
     # ---- a lack of room
 
-    def rest(self, consumer: Consumer) -> None:
+    def rest(self, consumer: Consumer, within_s: float = CHANGE_WAIT_S) -> None:
         """Do what a turn without room asks for: wait a moment, or pause when that lasts, or resume."""
         now_s = time.monotonic()
         if self.is_paused:
@@ -113,7 +113,7 @@ class Backpressure:
         elif now_s - self._full_at_s > PAUSE_AFTER_S:
             self.pause(consumer)
         else:
-            self._settled.wait()
+            self._settled.wait(within_s)
 
     def pause(self, consumer: Consumer) -> None:
         """Pause all partitions of the main topic, those that leave included; tiers have a bound of their own."""

@@ -47,9 +47,9 @@ class SettledBatches:
         while self._batches:
             yield self._batches.popleft()
 
-    def wait(self) -> None:
+    def wait(self, within_s: float = CHANGE_WAIT_S) -> None:
         """Wait a moment for the next batch."""
-        self._changed.wait(CHANGE_WAIT_S)
+        self._changed.wait(within_s)
         self._changed.clear()
 
     def wake(self) -> None:
