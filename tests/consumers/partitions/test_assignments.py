@@ -196,10 +196,13 @@ class Lagging:
     def assign(self, _places: list[TopicPartition]) -> None:
         """It has one partition."""
 
-    def consume(self, _most: int, timeout: float) -> list[Message]:
+    def consume(self, _most: int, _timeout_s: float) -> list[Message]:
         """What is there by now."""
-        assert timeout
         return self._answers.pop(0)
+
+    def poll(self, timeout_s: float) -> None:
+        """Nothing comes within a moment."""
+        assert timeout_s
 
 
 def test_a_log_is_read_to_the_end_that_was_given_and_not_only_to_one_that_lags() -> None:
