@@ -59,7 +59,7 @@ class StartPosition:
 
 
 class StartPositions:
-    """What the group has committed for some assignments, and where their partitions begin and end; see `of`."""
+    """Knows what the group has committed for some assignments, and where their partitions begin and end; see `of`."""
 
     def __init__(
         self, consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
