@@ -30,8 +30,8 @@ from .days import OFFSET_BITS, OFFSET_MASK, SECOND_BITS, KnownOffsets
 from .due_times import pairs_of, wake_at_ms
 from .packed_records import packed_record, unpacked_record
 
-BUDGET_BYTES: Final = 16 * 1024 * 1024
-"""Of packed records in memory: some 50,000 of 100 bytes each, half a minute of 1,700 jobs a second."""
+BUDGET_BYTES: Final = 32 * 1024 * 1024
+"""Of packed records in memory: some 100,000 of 100 bytes each, a minute of 1,700 jobs a second."""
 EVICTED_TO: Final = 0.75
 """Where memory has become too small, so much of it is left: each record that is packed in vain costs time."""
 ENTRY_BYTES: Final = 165
