@@ -198,15 +198,18 @@ class Calendar:
         self._used_bytes += len(packed) + ENTRY_BYTES
         if second <= self._now_ms >> SECOND_BITS:
             self._come_since.append(entry)
-            return
+        else:
+            self._put_to_second(second, entry)
+        if self._used_bytes > self._budget_bytes:
+            self._evict_beyond(second)
+
+    def _put_to_second(self, second: int, entry: _Entry) -> None:
         entries = self._seconds.get(second)
         if entries is None:
             entries = self._seconds[second] = []
             heapq.heappush(self._first, second)
             heapq.heappush(self._last, -second)
         entries.append(entry)
-        if self._used_bytes > self._budget_bytes:
-            self._evict_beyond(second)
 
     def _evict_beyond(self, second: int) -> None:
         """Forget the records of later seconds but for their offsets, the last ones first, until there is some room."""
