@@ -19,6 +19,7 @@ from ..topology import ClusterSettings
 from ..topology.cluster.admin_connection import AdminConnection
 from ..topology.cluster.committed_offsets import committed_places
 from ..topology.cluster.group_descriptions import describe_groups
+from ..topology.cluster.leaders import ask_offsets
 
 Partition = tuple[str, int]
 """Topic and partition number."""
@@ -113,7 +114,7 @@ class ClusterView:
         if not partitions:
             return {}
         request = {TopicPartition(topic, number): spec for topic, number in partitions}
-        answers = self._admin.list_offsets(request, request_timeout=self.timeout_s)
+        answers = ask_offsets(self._admin, request, self.timeout_s)
         return {
             (asked.topic, asked.partition): int(self._answer(found, "Describe", f"topic {asked.topic}").offset)
             for asked, found in answers.items()

@@ -32,8 +32,10 @@ _OURS = pytest.StashKey[Path]()
 
 WITHOUT_EXPLAIN = tuple(phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain)
 """That phase traces each line, which is slow, and by which CPython 3.11 has once come to hang for ever."""
-# On a busy machine one slow example says nothing.
-hypothesis.settings.register_profile("shared", deadline=None, phases=WITHOUT_EXPLAIN)
+# On a busy machine one slow example says nothing, and neither do ten that were slow to draw.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, phases=WITHOUT_EXPLAIN, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("shared")
 
 
@@ -51,8 +53,15 @@ def _keep_bytecode(shared: Path) -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(shared / "bytecode")
 
 
+OWN_BROKER_S = 300
+"""The time limit of a test with a broker of its own, each start of which takes up to a minute on a busy machine."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, put them in the order in which they are to be taken."""
+    """Give tests with brokers of their own more time; order those that several processes share."""
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(OWN_BROKER_S))
     if "PYTEST_XDIST_WORKER" in os.environ:
         spread_long(items)
 

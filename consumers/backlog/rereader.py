@@ -25,9 +25,12 @@ SWEEP_OPTIONS: Final[dict[str, Option]] = {
     "fetch.wait.max.ms": 10,
     "queued.min.messages": 2_000,
     "queued.max.messages.kbytes": 4_096,
+    "max.partition.fetch.bytes": 256 * 1024,
     "enable.partition.eof": True,
 }
-"""With the client's defaults a single record takes half a second now and then: a fetch waits at another log's end."""
+"""With the client's defaults a single record takes half a second now and then: a fetch waits at another log's end. And
+one fetch of a few partitions fills the queue: while these are swept, others come to nothing for a minute.
+"""
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 BATCH: Final = 10_000
+NEWS_TIMEOUT_S: Final = 0.05
 IDLE_TIMEOUT_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 10.0
 """For one question of restoring to the brokers."""
@@ -47,12 +48,21 @@ def _batches(consumer: Consumer, topic: str, should_stop: ShouldStop) -> Iterato
     """Yield batches as they come, without an end; a batch may be empty."""
     last_news_at_s = time.monotonic()
     while True:
-        messages = consumer.consume(BATCH, timeout=0.05)
+        messages = _take_messages(consumer)
         if messages:
             last_news_at_s = time.monotonic()
         if should_stop() or time.monotonic() - last_news_at_s > IDLE_TIMEOUT_S:
             raise Unrestorable(topic, f"nothing came for {IDLE_TIMEOUT_S:g} s, or the worker stops")
         yield messages
+
+
+def _take_messages(consumer: Consumer) -> list[Message]:
+    """Take what is there, or wait for one message: `consume` with a timeout waits for a whole batch."""
+    at_hand = consumer.consume(BATCH, 0)
+    if at_hand:
+        return at_hand
+    first = consumer.poll(NEWS_TIMEOUT_S)
+    return [] if first is None else [first]
 
 
 def _reached(message: Message) -> int | None:

@@ -220,7 +220,8 @@ class Assignments:
                 ledger.absorb_jobs(former)
             self.ledgers[partition] = ledger
             self._put_unique_to_use(partition, ledger.unique)
-        else:  # a tier that came later than its main topic: its owner before may have settled more meanwhile
+        elif self.ledgers[partition] is not ledger:
+            # A tier that came later than its main topic: its owner before may have settled more meanwhile.
             self.ledgers[partition].absorb(ledger)
 
     def _put_unique_to_use(self, partition: int, unique: UniqueJobs | None) -> None:

@@ -23,7 +23,6 @@ from ...topology.declaration.queue import LedgerWindow
 GENERATIONS: Final = 4
 SLOTS_A_NAME: Final = 8
 """In the map of marks, a byte each: a name that is in no generation meets the mark of one in forty times."""
-ALL_MARKS: Final = 255
 Clock = Callable[[], float]
 
 
@@ -113,7 +112,8 @@ class NameWindow:
         """Take over what is not here, as of this moment."""
         with other._lock:
             hashes = [*(h for generation in reversed(other._older) for h in generation.hashes), *other._newest]
-        self._add([h for h in hashes if h not in self._newest and not self._is_older(h, ALL_MARKS)], math.inf)
+        known = self._newest.union(*(generation.hashes for generation in self._older))
+        self._add([h for h in hashes if h not in known], math.inf)
 
     def _add(self, hashes: list[int], at_s: float) -> None:
         with self._lock:

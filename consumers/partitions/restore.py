@@ -16,7 +16,7 @@ from ..kafka.log_tail import REQUEST_TIMEOUT_S, ShouldStop, Unrestorable, read_t
 from ..records.assignment import Assignment
 from .ledger import Ledger
 from .ledger_reader import IsPassed, read_ledger
-from .start_positions import StartPosition, find_start_positions
+from .start_positions import StartPosition, StartPositions
 
 ENDS_KEPT_S: Final = 3_600.0
 """Ends of unique jobs are read so far back at least: jobs that these have replaced may still wait in a delay topic."""
@@ -63,41 +63,37 @@ def read_left_behind(
     Raises:
         Unrestorable, KafkaException: the brokers did not answer within a bounded time, or `should_stop` returned true.
     """
-    # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
-    start_positions = find_start_positions(consumer, queue, assignments, should_stop)
-    ends_since_s = needed_since_s(consumer, queue, start_positions, should_stop) if queue.unique else {}
-    is_passed = _passed_by(start_positions)
+    positions = StartPositions(consumer, queue, assignments, should_stop)
+    start_positions: dict[Assignment, StartPosition] = {}
     ledgers: dict[int, Ledger] = {}
     handed_over_at_s = time.monotonic()
-    for partition in sorted({assignment.partition for assignment in assignments}):
-        since_s = ends_since_s.get(partition)
-        ledgers[partition] = read_ledger(consumer, queue, partition, is_passed, should_stop, since_s)
+    for number in positions.numbers:
+        # First how far the owner before came, then its ledger: what is not complete by the one is in the other.
+        of_number = positions.of(number)
+        since_s = needed_since_s(consumer, queue, of_number, should_stop) if queue.unique else None
+        ledgers[number] = read_ledger(consumer, queue, number, _passed_by(of_number), should_stop, since_s)
+        start_positions |= of_number
         if time.monotonic() - handed_over_at_s >= HAND_OVER_S:
-            yield _of_partitions(ledgers, start_positions)
-            ledgers, handed_over_at_s = {}, time.monotonic()
+            yield Restored(ledgers=ledgers, start_positions=start_positions)
+            ledgers, start_positions, handed_over_at_s = {}, {}, time.monotonic()
     if ledgers:
-        yield _of_partitions(ledgers, start_positions)
-
-
-def _of_partitions(ledgers: Mapping[int, Ledger], start_positions: Mapping[Assignment, StartPosition]) -> Restored:
-    starts = {assignment: start for assignment, start in start_positions.items() if assignment.partition in ledgers}
-    return Restored(ledgers=ledgers, start_positions=starts)
+        yield Restored(ledgers=ledgers, start_positions=start_positions)
 
 
 def needed_since_s(
     consumer: Consumer, queue: Queue, start_positions: Mapping[Assignment, StartPosition], should_stop: ShouldStop
-) -> dict[int, float]:
-    """Since when ends of unique jobs are needed: {partition number: epoch seconds}.
+) -> float:
+    """Since when, in epoch seconds, ends of unique jobs of one partition number are needed.
 
     A job that is still to have its turn may have come before the end of another: so since the first of these came.
     """
     longest_s = max(unique.within_ms / 1_000 for unique in queue.unique.values())
-    needed = {a.partition: time.time() - max(longest_s, ENDS_KEPT_S) for a in start_positions}
-    for assignment, start in start_positions.items():
-        if assignment.source.is_entry:
-            first_s = _first_at_s(consumer, assignment, start.state.committed_offset, should_stop)
-            needed[assignment.partition] = min(needed[assignment.partition], first_s)
-    return needed
+    first_at_s = [
+        _first_at_s(consumer, assignment, start.state.committed_offset, should_stop)
+        for assignment, start in start_positions.items()
+        if assignment.source.is_entry
+    ]
+    return min(time.time() - max(longest_s, ENDS_KEPT_S), *first_at_s, math.inf)
 
 
 def _first_at_s(consumer: Consumer, entry: Assignment, offset: int, should_stop: ShouldStop) -> float:

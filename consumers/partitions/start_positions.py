@@ -58,40 +58,57 @@ class StartPosition:
         return offset < self.state.committed_offset or (offset < self.state.position and not is_left)
 
 
-def find_start_positions(
-    consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
-) -> dict[Assignment, StartPosition]:
-    """Read what the group has committed for the assignments, and where their partitions begin and end.
+class StartPositions:
+    """Knows what the group has committed for some assignments, and where their partitions begin and end; see `of`."""
 
-    Raises:
-        Unrestorable, KafkaException: the brokers do not answer.
-    """
-    by_partition = {(a.topic, a.partition): a for a in assignments}
-    # First what is committed, then the ends: whatever a commit marks as moved elsewhere, to a tier, lies below them,
-    # also if the owner before is still at work, as one is that was cut off.
-    committed = consumer.committed(
-        [TopicPartition(*partition) for partition in by_partition], timeout=REQUEST_TIMEOUT_S
-    )
-    lows, highs = _edges(consumer, by_partition, EARLIEST), _edges(consumer, by_partition, LATEST)
-    start_positions = {}
-    for partition in _checked(committed):
-        at = partition.topic, partition.partition
-        assignment = by_partition[at]
-        found = _Former(consumer, queue, partition, should_stop).start_position(lows[at], highs[at])
+    def __init__(
+        self, consumer: Consumer, queue: Queue, assignments: Collection[Assignment], should_stop: ShouldStop
+    ) -> None:
+        """Ask for commits and ends.
+
+        Raises:
+            KafkaException: the brokers do not answer.
+        """
+        self._consumer, self._queue, self._should_stop = consumer, queue, should_stop
+        self._by_number: dict[int, list[Assignment]] = {}
+        for assignment in assignments:
+            self._by_number.setdefault(assignment.partition, []).append(assignment)
+        partitions = [(assignment.topic, assignment.partition) for assignment in assignments]
+        # First what is committed, then the ends: whatever a commit marks as moved elsewhere, to a tier, lies below
+        # them, also if the owner before is still at work, as one is that was cut off.
+        committed = consumer.committed([TopicPartition(*at) for at in partitions], timeout=REQUEST_TIMEOUT_S)
+        self._committed = {(at.topic, at.partition): at for at in _checked(committed)}
+        self._lows, self._highs = _edges(consumer, partitions, EARLIEST), _edges(consumer, partitions, LATEST)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the partitions."""
+        return sorted(self._by_number)
+
+    def of(self, number: int) -> dict[Assignment, StartPosition]:
+        """Read on where the assignments of a partition number begin: its main topic's, tiers' and delays'.
+
+        Raises:
+            Unrestorable, KafkaException: the brokers do not answer.
+        """
+        return {assignment: self._find(assignment) for assignment in self._by_number[number]}
+
+    def _find(self, assignment: Assignment) -> StartPosition:
+        consumer, queue, should_stop = self._consumer, self._queue, self._should_stop
+        at = assignment.topic, assignment.partition
+        high = self._highs[at]
+        found = _Former(consumer, queue, self._committed[at], should_stop).start_position(self._lows[at], high)
+        stretch = found.state.committed_offset, high
         if queue.ordering == "strict" and assignment.source.goes_ahead:
-            stretch = found.state.committed_offset, highs[at]
             awaited = read_awaited(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, awaited=awaited)
         if queue.unique and assignment.source.is_delayed:
-            stretch = found.state.committed_offset, highs[at]
             unique = read_waiting(consumer, assignment, stretch, found.is_complete, should_stop)
             found = replace(found, unique=unique)
-        if assignment.source is CARRIED and found.state.committed_offset <= highs[at]:
-            stretch = found.state.committed_offset, highs[at]
+        if assignment.source is CARRIED and found.state.committed_offset <= high:
             carried = read_carried(consumer, assignment, queue.entry_topics, stretch, found.is_complete, should_stop)
             found = replace(found, carried=carried)
-        start_positions[assignment] = found
-    return start_positions
+        return found
 
 
 def _edges(consumer: Consumer, partitions: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:

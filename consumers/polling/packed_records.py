@@ -1,9 +1,13 @@
-"""Records of Kafka packed into bytes, which take a third of what the client's messages take."""
+"""Records of Kafka packed into bytes, which take a quarter of what the client's messages take.
+
+The names of headers are kept once for all records with the same ones, as long as these are not too many.
+"""
 
 from __future__ import annotations
 
 import marshal
-from typing import cast
+from itertools import count
+from typing import Final, cast
 
 from confluent_kafka import Message
 
@@ -11,10 +15,25 @@ from ...topology.wire.headers import HeaderList
 from ..records.assignment import Assignment
 from ..records.record import Record
 
+MOST_NAMES: Final = 1_000
+"""Foreign producers may name headers at random: beyond so many, records keep their names."""
+
+_NAMES: Final[dict[int, tuple[str, ...]]] = {}
+_NUMBERS: Final[dict[tuple[str, ...], int]] = {}
+_NEXT: Final = count()
+
 
 def packed_record(message: Message, offset: int, timestamp_ms: int, pairs: HeaderList | None) -> bytes:
     """Pack a message; `pairs` are its headers, None where they cannot be read."""
-    return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), pairs))
+    names = tuple([name for name, _ in pairs]) if pairs else ()
+    number = _NUMBERS.get(names) if pairs else None
+    if number is None and pairs and len(_NAMES) < MOST_NAMES:
+        number = next(_NEXT)  # two threads may number the same names: either number gives them
+        _NAMES[number], _NUMBERS[names] = names, number
+    if number is None:
+        return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), pairs))
+    values = [value for _, value in pairs or ()]
+    return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), number, *values))
 
 
 def unpacked_record(packed: bytes, assignment: Assignment) -> Record:
@@ -28,8 +47,9 @@ class _PackedMessage:
     __slots__ = ("_headers", "_key", "_offset", "_timestamp_ms", "_value")
 
     def __init__(self, packed: bytes) -> None:
-        read: tuple[int, int, bytes | None, bytes | None, HeaderList | None] = marshal.loads(packed)
-        self._offset, self._timestamp_ms, self._key, self._value, self._headers = read
+        read: tuple[int, int, bytes | None, bytes | None, int | HeaderList | None] = marshal.loads(packed)
+        self._offset, self._timestamp_ms, self._key, self._value, headers = read[:5]
+        self._headers = list(zip(_NAMES[headers], read[5:], strict=True)) if isinstance(headers, int) else headers
 
     def offset(self) -> int:
         """Of the record."""

@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from ...schemas.control_records import ControlOrder, RecordPlace, encode_order
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
+from ...topology.cluster.stable_ends import StableEnds
 from ...topology.wire import headers as wire
 from ...topology.wire.orders import LIFTS, order_key
 from ..client import Outage
@@ -33,11 +34,12 @@ class OrderWriter:
         self._writer = TransactionWriter(
             cluster, transactional_id, outage, client_id="stoker-control", within_s=within_s
         )
+        self._ends = StableEnds(cluster, client_id="stoker-control")
 
     def write(
         self, orders: Sequence[ControlOrder], beside: Sequence[TransactionRecord] = ()
     ) -> tuple[list[int], float]:
-        """Write the orders in one transaction; all of them stand, or none.
+        """Write the orders in one transaction; all of them stand, or none. Who looks at the topics then sees them.
 
         Args:
             beside: further records of the same transaction, which mean something with these orders only.
@@ -62,6 +64,7 @@ class OrderWriter:
             places = self._writer.write([*records, *beside], audits)
         except TransactionFailed as failed:
             raise self._in_words(orders, failed, [record.topic for record in beside]) from failed
+        self._ends.wait_past(TopicPartition(place.topic, place.partition, place.offset) for place in places)
         return [place.offset for place in places[: len(orders)]], self._writer.written_at_s
 
     def close(self) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from confluent_kafka import TopicPartition
+
 from ...schemas.control_records import RecordPlace
 from ...topology import ClusterSettings, NotAuthorized, Pipeline
+from ...topology.cluster.stable_ends import StableEnds
 from ..client import Outage
 from ..transaction_writer import TransactionFailed, TransactionRecord, TransactionWriter
 from .errors import ScheduleUnconfirmed
@@ -20,9 +23,10 @@ class ChangeWriter:
         outage = Outage(cluster.bootstrap_servers, "schedules", "the change waits for them for a while")
         transactional_id = f"{pipeline.schedules_topic}.{uuid.uuid4().hex}"
         self._writer = TransactionWriter(cluster, transactional_id, outage, client_id="stoker-schedules")
+        self._ends = StableEnds(cluster, client_id="stoker-schedules")
 
     def write(self, records: Sequence[TransactionRecord], audits: Sequence[TransactionRecord]) -> list[RecordPlace]:
-        """Write all of it, or nothing; gives the places, those of the records first.
+        """Write all of it, or nothing; gives the places, those of the records first. Who looks then sees them.
 
         Raises:
             ScheduleUnconfirmed: the brokers did not confirm it in time.
@@ -31,9 +35,11 @@ class ChangeWriter:
         try:
             if not self._writer.is_connected:
                 self._writer.connect()
-            return self._writer.write([*records, *audits])
+            places = self._writer.write([*records, *audits])
         except TransactionFailed as failed:
             raise self._in_words(failed) from failed
+        self._ends.wait_past(TopicPartition(place.topic, place.partition, place.offset) for place in places)
+        return places
 
     def close(self) -> None:
         """Disconnect."""

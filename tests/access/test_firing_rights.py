@@ -42,8 +42,8 @@ def test_a_worker_fires_with_the_rights_for_it(
             running_worker(scene.pipeline, scene.cluster) as running,
         ):
             if may_fire:
-                wait_until(lambda: schedules.show("often").last is not None, 30)
+                wait_until(lambda: schedules.show("often").last is not None, 60)
             else:
-                wait_until(lambda: f"transactional-id {namespace}.work.schedules" in caplog.text, 30)
-                wait_until(lambda: running.outcomes().get("Done"), 30)
+                wait_until(lambda: f"transactional-id {namespace}.work.schedules" in caplog.text, 60)
+                wait_until(lambda: running.outcomes().get("Done"), 60)
                 assert schedules.show("often").last is None

@@ -20,14 +20,14 @@ def test_readers_need_no_right_on_any_group(guarded: Guarded, namespace: str) ->
     ensure_topology(pipeline, guarded.administrator)
     producer = Producer(guarded.administrator.client_config())
     producer.produce(queue.topic, b"a job", partition=0)
-    producer.flush(10)
+    producer.flush(30)
     reader = guarded.user("ada")
     acls = [Acl("Read", "topic", queue.topic), Acl("Read", "topic", pipeline.schemas_topic)]
     with guarded.granted("User:ada", acls):
-        with TopicReader(reader, queue.topic, stall_s=10) as topic_reader:
+        with TopicReader(reader, queue.topic, stall_s=30) as topic_reader:
             letters = list(topic_reader.read(topic_reader.spans()))
         assert [letter.value() for letter in letters] == [b"a job"]
-        heads = read_heads(reader, {(queue.topic, 0): 0}, timeout_s=10)
+        heads = read_heads(reader, {(queue.topic, 0): 0}, timeout_s=30)
         assert heads[queue.topic, 0] is not None
         store = TopicSchemaStore(reader.client_config(), pipeline.schemas_topic)
         store.register(job_type.contract, Compatibility.BACKWARD)  # it is there already, so nothing is written

@@ -34,7 +34,7 @@ def test_a_record_may_lack_value_key_and_headers(kafka: Cluster) -> None:
     kafka.write(topic, None)
     reader = kafka.reader()
     reader.assign([at(topic)])
-    (record,) = wait_until(lambda: reader.consume(1, 0.1), 20.0)
+    (record,) = wait_until(lambda: reader.consume(1, 0.1), 60.0)
     assert (record.value(), record.key(), record.headers()) == (None, None, None)
 
 
@@ -53,8 +53,8 @@ def test_where_a_partition_begins_and_ends(kafka: Cluster) -> None:
     kafka.write(topic, b"0", b"1", b"2")
     kafka.cut(topic, before=2)
     reader = kafka.reader()
-    assert reader.get_watermark_offsets(at(topic), timeout=10.0) == (2, 3)
-    marks = [reader.offsets_for_times([at(topic, mark)], timeout=10.0)[0].offset for mark in (EARLIEST, LATEST)]
+    assert reader.get_watermark_offsets(at(topic), timeout=30.0) == (2, 3)
+    marks = [reader.offsets_for_times([at(topic, mark)], timeout=30.0)[0].offset for mark in (EARLIEST, LATEST)]
     assert marks == [2, 3]
 
 
@@ -93,7 +93,7 @@ def test_what_is_sought_comes_next(kafka: Cluster, offset: int) -> None:
     kafka.write(topic, *(b"%d" % number for number in range(50)))
     reader = kafka.reader()
     reader.assign([at(topic)])
-    wait_until(lambda: reader.consume(10, 0.1), 20.0)
+    wait_until(lambda: reader.consume(10, 0.1), 60.0)
     reader.seek(at(topic, offset))
     assert read_on(reader) == [*(Seen(number, b"%d" % number) for number in range(offset, 50)), end_at(50)]
 

@@ -34,8 +34,8 @@ def test_an_open_transaction_holds_up_all_that_comes_after_it(kafka: Cluster, is
     reader = kafka.reader()
     reader.assign([at(topic)])
     assert read_on(reader) == [Seen(0, b"0"), end_at(1)]
-    assert reader.get_watermark_offsets(at(topic), timeout=10.0) == (0, 1)
-    assert reader.offsets_for_times([at(topic, -1)], timeout=10.0)[0].offset == 1
+    assert reader.get_watermark_offsets(at(topic), timeout=30.0) == (0, 1)
+    assert reader.offsets_for_times([at(topic, -1)], timeout=30.0)[0].offset == 1
     end(is_committed)
     held_up = [Seen(1, b"1"), Seen(2, b"2")] if is_committed else [Seen(2, b"2")]
     assert read_on(reader) == [*held_up, end_at(4)]

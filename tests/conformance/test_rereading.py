@@ -31,7 +31,7 @@ class Scene:
         for offsets in wanted:
             self.rereader.want(self.place, offsets)
             self._turn()
-        wait_until(self._is_over, 30, "all to be read again")
+        wait_until(self._is_over, 60, "all to be read again")
 
     def _is_over(self) -> bool:
         self._turn()

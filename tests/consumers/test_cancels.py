@@ -56,7 +56,7 @@ def cancelled_events(cluster: ClusterSettings, pipeline: Pipeline, count: int) -
         ]
         return [event for event in found if event["event"] == "cancelled"]
 
-    wait_until(lambda: len(read()) >= count, 30, f"{count} events")
+    wait_until(lambda: len(read()) >= count, 60, f"{count} events")
     return read()
 
 
@@ -92,8 +92,8 @@ def test_jobs_that_wait_are_cancelled(cluster: ClusterSettings, namespace: str) 
         producer.enqueue(act.with_options(job_id="retries"), "retries")
         running.wait_outcomes(Skipped=1)
         wait_all_committed(cluster, queue)
+        events = cancelled_events(cluster, pipeline, 4)
     assert journal.times() == {"first": 1, "retries": 1, "snoozes": 1}
-    events = cancelled_events(cluster, pipeline, 4)
     assert sorted(event["job_id"] for event in events) == ["behind", "comes-later", "retries", "snoozes"]
     for event in events:
         assert event["message"] == "it was cancelled before it ran, by ana@host: wrong price"
@@ -120,10 +120,10 @@ def test_a_job_that_runs_is_cancelled(cluster: ClusterSettings, namespace: str, 
         wait_until(lambda: isolated_jobs.notes(file) == ["begun"], 60, "the job's begin")
         assert cancel(running.worker, "long") == 1
         running.wait_outcomes(Cancelled=1, Done=1)
+        (event,) = cancelled_events(cluster, pipeline, 1)
     begun, cancelled, cleaned, at_last, following = isolated_jobs.notes(file)
     assert (begun, cancelled, cleaned, at_last) == ("begun", "cancelled True", "cleaned up", "finally")
     assert following.startswith("next next 1 ")
-    (event,) = cancelled_events(cluster, pipeline, 1)
     assert (event["job_id"], event["attempt"]) == ("long", 1)
     assert event["message"] == "it was cancelled while it ran, by ana@host: wrong price"
 

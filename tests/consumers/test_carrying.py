@@ -18,10 +18,10 @@ from confluent_kafka.admin import AdminClient
 
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings
-from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.queue import Ordering
 from stoker.topology.wire import headers as wire
+from support.kafka.configs import change_configs
 from support.program import TESTS, program
 from support.programs.carrying_worker import PAUSED, declare
 from support.scenes.worker import (
@@ -58,7 +58,7 @@ class Ground:
         self.pipeline = pipeline
         create(self.pipeline, self.cluster)
         kept = {topic: {"retention.ms": "-1"} for topic in self.queue.job_topics}
-        assert not Administration(self.cluster).set_configs(kept)
+        change_configs(self.cluster, kept)
         with Producer(self.pipeline, self.cluster) as producer:
             for number in range(CALLS):
                 producer.enqueue(call.with_options(job_id=f"call-{number}", key="held"), number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stoker.consumers import Pause, current_job
+from stoker.consumers import Pause, Worker, current_job
 from stoker.consumers.inspection import waiting_counts
 from stoker.operations.cluster_view import ClusterView
 from stoker.operations.commands.queues import queue_data, queue_lines
@@ -70,8 +70,8 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         journal.wait_for(*[(number, f"c{number % 10}", 1) for number in range(100)])
         wait_until(lambda: worker.inspect()[0].parked == 91, what="all to be taken")
         assert {key[0] for _, key, _ in journal.noted} == {"c"}
-        (gated,) = worker.inspect()[0].gated
-        assert (gated.word, gated.count, gated.detail) == ("paused", 10, "Worker.resume('work', job_type='mail')")
+        at_gate = [("paused", 10, "Worker.resume('work', job_type='mail')")]
+        wait_until(lambda: _gated(worker) == at_gate, what="the first of each key at the gate")
         assert worker.pauses() == [Pause("work", "mail")]
         wait_until(lambda: worker.snapshot()[0].lag == 101, what="the lag of all that waits")
         worker.resume("work", job_type="mail")
@@ -82,6 +82,11 @@ def test_a_paused_type_waits_and_runs_in_the_order_of_its_keys(cluster: ClusterS
         expected = [*range(key, 100, 10), *([100] if key == 0 else [])]
         assert [number for number, of_key, _ in journal.noted if of_key == f"m{key}"] == expected
     assert {attempt for _, _, attempt in journal.noted} == {1}
+
+
+def _gated(worker: Worker) -> list[tuple[str, int, str]]:
+    """(word, count, what opens it) of each gate at which jobs wait."""
+    return [(found.word, found.count, found.detail) for found in worker.inspect()[0].gated]
 
 
 def test_a_pause_holds_jobs_that_are_ready_and_lets_the_running_ones_end(
@@ -115,7 +120,7 @@ def test_what_is_paused_is_seen_from_outside(
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many(pipeline.job_types["mail"].call(number, "m") for number in range(5))
-    view = ClusterView(cluster)
+    view = ClusterView(cluster, timeout_s=60.0)
 
     def status() -> QueueStatus:
         (found,) = inspect_queues(view, [queue], read_offsets(view, [queue]), None)
@@ -154,9 +159,8 @@ def test_far_more_may_be_paused_than_memory_may_hold(cluster: ClusterSettings, n
         worker = running.worker
         assert {key[0] for _, key, _ in journal.wait(MANY)} == {"c"}
         wait_until(lambda: worker.snapshot()[0].in_flight <= 3 * 40, what="the others to leave the memory")
-        seen = worker.inspect()[0]
-        assert [(gated.word, gated.count) for gated in seen.gated] == [("paused", KEYS)]
-        assert seen.parked == MANY - KEYS
+        wait_until(lambda: [one[:2] for one in _gated(worker)] == [("paused", KEYS)], what="the first of each key")
+        wait_until(lambda: worker.inspect()[0].parked == MANY - KEYS, what="the others behind them")
         worker.resume("work", job_type="mail")
         worker.pause("work", job_type="mail")
         worker.resume("work", job_type="mail")

@@ -104,6 +104,7 @@ SOAK_SEEDS = 5_000
 EXAMPLES = 20
 PARTS = 2
 """Tests among which the examples are shared, for the same reason."""
+pytestmark = pytest.mark.timeout(300)  # all of it is computing, and a busy machine has little left for that
 all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 

@@ -17,7 +17,7 @@ from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import TopologyNotReady
 from stoker.producers.record import partition_of
 from stoker.schemas import decode_own
-from stoker.topology import ClusterSettings, RetryPolicy, TopologyMismatch
+from stoker.topology import ClusterSettings, Pipeline, RetryPolicy, TopologyMismatch
 from stoker.topology.declaration.topics import EVENTS_PARTITIONS
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
@@ -34,6 +34,7 @@ from support.scenes.worker import (
     wait_all_committed,
     wait_dead,
 )
+from support.waiting import wait_until
 
 PARTITIONS = 4
 TENANTS = tuple(f"tenant-{number}" for number in range(8))
@@ -65,7 +66,7 @@ def test_the_jobs_of_a_tenant_are_in_one_partition_in_the_order_of_their_keys(
     with Producer(pipeline, cluster) as producer:
         for tenant in TENANTS:
             producer.enqueue(act, tenant, 0)
-            producer.enqueue_future(act, tenant, 1).result(20)
+            producer.enqueue_future(act, tenant, 1).result(60)
         producer.enqueue_many(act.call(tenant, number) for number in range(2, 6) for tenant in TENANTS)
     asyncio.run(_enqueue_all(AsyncProducer(pipeline, cluster), [act.call(tenant, 6) for tenant in TENANTS]))
     assert places_of(read_topic(cluster, queue.topic, PARTITIONS)) == EXPECTED
@@ -106,16 +107,22 @@ def test_what_fails_or_waits_stays_with_its_tenant(cluster: ClusterSettings, nam
     with running_worker(pipeline, cluster):
         dead = wait_dead(cluster, queue, len(TENANTS))
         wait_all_committed(cluster, queue)
+        # While the worker is there, which gives up at its end what the brokers do not take in a second.
+        expected = {kind: sorted(TENANTS) for kind in ("snoozed", "retried", "dead")}
+        wait_until(lambda: tenants_of_events(cluster, pipeline) == expected, what="the events")
     assert journal.times() == dict.fromkeys(TENANTS, 3)
     assert places_of(dead) == EXPECTED
     for topic in (queue.retry_topics[TIERS[0]], next(iter(queue.delay_topics.values()))):
         assert places_of(read_topic(cluster, topic, PARTITIONS)) == EXPECTED
-    events = [
-        decode_own("JobEvent", message.value())
-        for message in read_topic(cluster, pipeline.events_topic, EVENTS_PARTITIONS)
-    ]
-    for kind in ("snoozed", "retried", "dead"):
-        assert sorted(event["tenant"] for event in events if event["event"] == kind) == sorted(TENANTS)
+
+
+def tenants_of_events(cluster: ClusterSettings, pipeline: Pipeline) -> dict[str, list[str]]:
+    """{kind of event: the tenants that such events name, sorted}, of what happens to jobs."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for message in read_topic(cluster, pipeline.events_topic, EVENTS_PARTITIONS):
+        event = decode_own("JobEvent", message.value())
+        found[event["event"]].append(event["tenant"])
+    return {kind: sorted(found[kind]) for kind in ("snoozed", "retried", "dead")}
 
 
 @pytest.mark.parametrize("kind", ["sync", "async", "isolated"])

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from stoker.topology import ClusterSettings
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FLIGHTS = 1_500
@@ -162,5 +163,8 @@ def test_an_interrupted_demo_leaves_nothing_behind(stage: Stage, cluster: Cluste
     assert "Interrupted" in rest
     assert not [process for process in started if process.is_running()]
     assert not stage.runs
-    topics = AdminClient(cluster.client_config()).list_topics(timeout=10).topics
-    assert not [topic for topic in topics if topic.startswith(namespace)]
+    admin = AdminClient(cluster.client_config())
+    wait_until(
+        lambda: not [topic for topic in admin.list_topics(timeout=30).topics if topic.startswith(namespace)],
+        what="the brokers to show no topic of the run: they do so a moment after they have answered",
+    )

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from stoker.topology import ClusterSettings
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 110.0
+
+pytestmark = pytest.mark.timeout(300)  # several processes, on a machine that may do much else
 
 
 def test_the_example_of_schedules_runs(cluster: ClusterSettings, namespace: str) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from stoker.topology import ClusterSettings
 from support.example import run_module
+
+pytestmark = pytest.mark.timeout(300)  # several processes, on a machine that may do much else
 
 
 def test_the_example_of_transfers_runs(cluster: ClusterSettings, namespace: str, tmp_path: Path) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from stoker.topology import ClusterSettings
 from support.example import run_module
+
+pytestmark = pytest.mark.timeout(300)  # several processes, on a machine that may do much else
 
 
 def test_the_example_of_unique_jobs_runs(cluster: ClusterSettings, namespace: str) -> None:

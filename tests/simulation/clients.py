@@ -98,6 +98,9 @@ class SimConsumer:
             found += self._read(place, limit - len(found))
         return found
 
+    def poll(self, _timeout_s: float) -> None:
+        """Nothing comes while one waits for it."""
+
     def _read(self, place: Place, limit: int) -> list[Message]:
         log = self._brokers.logs[place]
         if self._positions[place] > log.high:

@@ -33,6 +33,7 @@ from .admin_connection import NO_CONNECTION, AdminConnection
 from .committed_offsets import committed_offsets
 from .group_descriptions import describe_groups
 from .kafka_errors import FORBIDDEN
+from .leaders import ask_offsets
 from .settings import ClusterSettings, NotAuthorized
 
 K = TypeVar("K")
@@ -199,7 +200,7 @@ class Administration:
 
     def _offsets(self, wanted: Iterable[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
         """{(topic, partition): offset} of those that exist."""
-        futures = self._admin.list_offsets(dict.fromkeys(wanted, which), request_timeout=self._timeout_s)
+        futures = ask_offsets(self._admin, dict.fromkeys(wanted, which), self._timeout_s)
         answers, errors = self._gather({(at.topic, at.partition): future for at, future in futures.items()})
         for error in errors.values():
             if error.code() == KafkaError._NOENT:  # while brokers restart: no leader of any partition is known

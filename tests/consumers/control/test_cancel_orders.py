@@ -93,7 +93,7 @@ def test_ten_thousand_jobs_are_cancelled_in_one_call(cluster: ClusterSettings, n
         assert answers.is_taken_by_all
         assert receipt.count == count
         assert len(cancels_of(running)) == count
-        assert took_s < 20
+        assert took_s < 60
         producer.enqueue_many(mail.with_options(job_id=job_id).call(1) for job_id in job_ids[:2_000])
         running.wait_outcomes(Cancelled=2_000)
         wait_until(lambda: len(cancels_of(running)) == count - 2_000, what="those that have ended to be forgotten")
@@ -134,7 +134,7 @@ def test_jobs_that_wait_end_soon_wherever_they_wait(cluster: ClusterSettings, na
         running.wait_outcomes(Cancelled=3)
         gate.open()
         running.wait_outcomes(Cancelled=4, Done=1)
-        assert running.worker.inspect()[0].held == 1
+        wait_until(lambda: running.worker.inspect()[0].held == 1, what="the cancelled ones to be forgotten")
         wait_until(lambda: not cancels_of(running).stands, what="the orders to be forgotten")
     assert journal.times() == {"first": 1, "fails": 1}
 

@@ -14,7 +14,13 @@ from stoker.consumers.steps.steps import DecodedJob, StepContext, decode
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
 from stoker.producers.control import Control, OrderUnconfirmed
-from stoker.producers.control.standing import read_given_orders, read_standing_orders, read_workers
+from stoker.producers.control.standing import (
+    STANDING,
+    StandingOrders,
+    read_given_orders,
+    read_standing_orders,
+    read_workers,
+)
 from stoker.producers.transaction_writer import TransactionRecord, TransactionWriter
 from stoker.schemas.control_records import ControlOrder, RecordPlace
 from stoker.topology import ClusterSettings, Pipeline
@@ -158,6 +164,18 @@ def test_an_order_stands_with_its_trace_or_not_at_all(
         assert read_standing_orders(pipeline, cluster) == [receipt.order]
         (given,) = read_given_orders(pipeline, cluster)
         assert (given.order, given.offset) == (receipt.order, receipt.offset)
+
+
+def test_an_order_is_seen_as_soon_as_it_is_confirmed(cluster: ClusterSettings, namespace: str) -> None:
+    """By who looks next, as the next command of its operator does, also over a connection that is there already."""
+    pipeline = declare(namespace, Journal())
+    create(pipeline, cluster)
+    standing = StandingOrders(pipeline, cluster, STANDING)
+    with Control(pipeline, cluster) as control:
+        for number in range(20):
+            order = control.pause(queue="work", key=f"k{number}").order
+            assert standing.read()[-1] == order
+    standing.close()
 
 
 def test_several_operators_at_once_do_not_shut_each_other_out(cluster: ClusterSettings, namespace: str) -> None:

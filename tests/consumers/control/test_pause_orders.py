@@ -12,7 +12,7 @@ from stoker.topology import ClusterSettings, Pipeline, Queue
 from support.scenes.worker import Journal, create, declare_queue, running_worker
 from support.waiting import wait_until
 
-IN_TIME_S = 30.0
+IN_TIME_S = 60.0
 
 
 def declare(namespace: str, journal: Journal) -> tuple[Pipeline, Queue]:
@@ -67,7 +67,7 @@ def test_a_pause_ends_at_its_time(cluster: ClusterSettings, namespace: str) -> N
     pipeline, _ = declare(namespace, journal)
     create(pipeline, cluster)
     call = pipeline.job_types["call"]
-    until = datetime.now(UTC) + timedelta(seconds=4)
+    until = datetime.now(UTC) + timedelta(seconds=10)  # the worker is to see it stand
     with Control(pipeline, cluster) as control, Producer(pipeline, cluster) as producer:
         control.pause(queue="work", until=until)
         producer.enqueue(call, 0, "c")

@@ -96,7 +96,7 @@ def test_a_job_starts_at_the_time_that_was_ordered_last(cluster: ClusterSettings
         producer.enqueue(scene.mail.with_options(job_id="queued"), "queued")
         for job_id, delay in (("sooner", TOMORROW), ("later", timedelta(seconds=1))):
             producer.enqueue(scene.mail.with_options(job_id=job_id, delay=delay), job_id)
-        at = datetime.now(UTC) + timedelta(seconds=4)
+        at = datetime.now(UTC) + timedelta(seconds=10)  # the worker is to know it before
         control.reschedule("queued", at=at + TOMORROW)
         for job_id in ("queued", "sooner", "later"):
             receipt = control.reschedule(job_id, at=at)
@@ -108,7 +108,7 @@ def test_a_job_starts_at_the_time_that_was_ordered_last(cluster: ClusterSettings
     for kind in ("queued", "sooner", "later"):
         at_s, attempt = scene.ran(kind)
         assert (attempt, scene.journal.times()[kind]) == (1, 1)
-        assert at.timestamp() <= at_s < at.timestamp() + 10
+        assert at.timestamp() <= at_s < at.timestamp() + 60
 
 
 def test_a_retry_after_a_rescheduled_start_waits_for_its_own_time(cluster: ClusterSettings, namespace: str) -> None:

@@ -24,8 +24,8 @@ OURS = GroupView(partitions=2, members=1, lists_us=True, state="stable")
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is not patient."""
-    monkeypatch.setattr("stoker.consumers.group.membership.LATE_AFTER_S", 1.0)
+    """A worker that is not patient, though on a busy machine a join takes more than a second."""
+    monkeypatch.setattr("stoker.consumers.group.membership.LATE_AFTER_S", 4.0)
     monkeypatch.setattr("stoker.consumers.group.membership.ASK_EVERY_S", 2.0)
 
 
@@ -46,13 +46,13 @@ def test_a_worker_too_many_is_spare_and_ready(
         running_worker(pipeline, cluster, worker_id="a") as one,
         running_worker(pipeline, cluster, worker_id="b") as two,
     ):
-        wait_until(lambda: is_shared_out(cluster, queue, workers=2), 20, "the group to be settled")
-        working, spare = wait_until(lambda: roles_of(one, two), 20, "one of them to be spare")
+        wait_until(lambda: is_shared_out(cluster, queue, workers=2), 60, "the group to be settled")
+        working, spare = wait_until(lambda: roles_of(one, two), 60, "one of them to be spare")
         assert snapshot_of(spare).is_ready
         assert "2 workers share 1 partitions" in snapshot_of(spare).waits_for
         assert "2 workers share 1 partitions" in spare.worker.inspect()[0].hints[0]
         working.stop()
-        wait_until(lambda: snapshot_of(spare).standing == "working", 20, "the spare one to work")
+        wait_until(lambda: snapshot_of(spare).standing == "working", 60, "the spare one to work")
         assert snapshot_of(spare).waits_for == ""
     told = [found for found in caplog.records if "2 workers share 1 partitions" in found.getMessage()]
     assert {found.levelno for found in told} == {logging.INFO}
@@ -76,8 +76,8 @@ def test_what_is_held_is_logged_and_inspected(
         with running_worker(pipeline, cluster) as two:
             two.wait_partitions(1)
         one.wait_partitions(2)
-        held = {(found.topic, found.partition) for found in one.worker.inspect()[0].partitions}
-        assert held == {(topic, number) for topic in queue.job_topics for number in (0, 1)}
+        everything = {(topic, number) for topic in queue.job_topics for number in (0, 1)}
+        wait_until(lambda: held_by(one) == everything, what="the partitions of all topics")
     said = [found.getMessage() for found in caplog.records if found.getMessage().startswith("partitions ")]
     assert "partitions assigned: [0, 1]; this worker holds [0, 1]" in said
     assert any(line.startswith("partitions revoked: [") and "holds none" not in line for line in said)
@@ -109,10 +109,10 @@ def test_a_join_that_is_never_answered_is_logged_once_and_not_ready(
     with running_worker(pipeline, old_cluster) as running:
         assert snapshot_of(running).standing == "joining"
         assert not snapshot_of(running).is_ready
-        wait_until(lambda: snapshot_of(running).standing == "outside", 20, "the worker to know why")
+        wait_until(lambda: snapshot_of(running).standing == "outside", 60, "the worker to know why")
         assert not snapshot_of(running).is_ready
         asked.clear()
-        assert asked.wait(20), "other looks follow"
+        assert asked.wait(60), "other looks follow"
         screen = WorkerView(running.worker.snapshot, "worker").table()
         assert "has not answered its join" in str(next(iter(screen.columns[-1].cells)))
     (told,) = [found.getMessage() for found in caplog.records if "has had no partitions" in found.getMessage()]
@@ -186,7 +186,7 @@ def test_nobody_is_asked_before_it_is_late() -> None:
     membership.check(69.9, has_partitions=False)
     assert not asked.is_set()
     membership.check(70.0, has_partitions=False)
-    assert asked.wait(5)
+    assert asked.wait(60)
 
 
 def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
@@ -205,7 +205,12 @@ def test_the_time_for_a_share_begins_when_the_brokers_are_back() -> None:
     membership.check(99.0, has_partitions=False)
     assert not asked.is_set()
     membership.check(100.0, has_partitions=False)
-    assert asked.wait(5)
+    assert asked.wait(60)
+
+
+def held_by(running: RunningWorker) -> set[tuple[str, int]]:
+    """The partitions, (topic, number), that an inspection of its first queue shows."""
+    return {(found.topic, found.partition) for found in running.worker.inspect()[0].partitions}
 
 
 def snapshot_of(running: RunningWorker) -> QueueSnapshot:

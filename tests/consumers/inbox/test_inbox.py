@@ -182,7 +182,7 @@ def test_of_two_twins_at_the_same_time_one_has_its_effect(driver: str, inbox_url
     async def hold(inbox: Inbox, connection: Any) -> None:
         await act(inbox, connection)
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         if first_fails:
             raise LookupError
 
@@ -198,13 +198,13 @@ def test_of_two_twins_at_the_same_time_one_has_its_effect(driver: str, inbox_url
     first = threading.Thread(target=attempt, args=(hold,))
     second = threading.Thread(target=attempt, args=(act,))
     first.start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     second.start()
     second.join(0.2)
     assert second.is_alive(), "it did not wait"
     go_on.set()
     for thread in (first, second):
-        thread.join(20)
+        thread.join(60)
     assert effects(inbox_url) == 1
     assert sorted(ends) == (["done", "failed"] if first_fails else ["done", "told {'receipt': 17}"])
 
@@ -229,7 +229,7 @@ def test_twins_under_a_stricter_isolation_get_it_as_well(inbox_database: str, le
             thread.join(0.2)
             assert thread.is_alive()
             inbox.keep(1)
-        thread.join(20)
+        thread.join(60)
     assert told == [1]
 
 

@@ -156,7 +156,7 @@ def test_an_inspection_shows_stuck_jobs_and_who_holds_the_loop(
             is_whole = found.stuck and found.loops[0].stack and any(p.lowest_for_s > 0.5 for p in found.partitions)
             return found if is_whole and (len(found.runs), found.parked) == (2, 4) else None
 
-        found = wait_until(seen, 30, "the inspection of both that run, and of four that wait")
+        found = wait_until(seen, 60, "the inspection of both that run, and of four that wait")
         let_go.set()
         running.wait_outcomes(Done=6)
     assert found is not None
@@ -190,8 +190,8 @@ def test_a_poll_thread_that_hangs_is_reported_with_its_stack(
 
     monkeypatch.setattr(QueueWorker, "_keep_house", hang)
     with running_worker(pipeline, cluster) as running:
-        wait_until(lambda: len(told()) >= 2, 30, "two reports")
-        wait_until(lambda: _poll_stack(running), 30, "an inspection that shows it")
+        wait_until(lambda: len(told()) >= 2, 60, "two reports")
+        wait_until(lambda: _poll_stack(running), 60, "an inspection that shows it")
         assert any("hang" in line for line in _poll_stack(running))
         gate.open()
     assert "in hang" in told()[0]
@@ -209,11 +209,11 @@ def test_a_worker_whose_poll_thread_hangs_for_good_ends(
     gate = Gate()
     monkeypatch.setattr(QueueWorker, "_keep_house", lambda _self: gate.wait())
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings()))
-    wait_until(lambda: running.failure, 30, "the worker to give up")
+    wait_until(lambda: running.failure, 60, "the worker to give up")
     gate.open()
     assert isinstance(running.failure, WorkerCrashed)
     for thread in running.worker._threads:
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -230,7 +230,7 @@ def test_an_inspection_that_cannot_be_printed_does_not_end_the_worker(
         raise BrokenPipeError
 
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(), on_inspection=fail, inspect_every_s=0.05))
-    wait_until(lambda: len(tries) >= 2, 30, "two tries")
+    wait_until(lambda: len(tries) >= 2, 60, "two tries")
     running.stop()
     assert any("could not print its inspection" in record.getMessage() for record in caplog.records)
 

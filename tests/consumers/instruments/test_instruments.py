@@ -46,7 +46,7 @@ def run_jobs(
     with running_worker(pipeline, cluster, concurrency=4, instruments=instruments):
         journal.wait(JOBS)
         wait_all_committed(cluster, queue)
-        wait_until(is_over, 10, "the end as the instrument sees it")
+        wait_until(is_over, 60, "the end as the instrument sees it")
     assert journal.times() == dict.fromkeys(range(JOBS), 1)
     return queue
 
@@ -101,7 +101,7 @@ def test_an_instrument_that_raises_in_several_threads_at_once_is_logged_once(
         def taken(self, records: object) -> None:
             """Wait for the others."""
             self.calls += 1
-            inside.wait(10)
+            inside.wait(60)
             raise ValueError
 
     late = Late()

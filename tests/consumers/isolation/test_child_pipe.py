@@ -73,7 +73,7 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
     pipeline, queue, (hold,) = declare(isolated_jobs.hold_the_interpreter, timeout=timedelta(seconds=2))
     with isolated(pipeline, queue) as here:
         job = here.offer(hold, str(tmp_path / "notes"), 60)
-        wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 30, "the job's begin")
+        wait_until(lambda: isolated_jobs.notes(tmp_path / "notes"), 60, "the job's begin")
         (slot,) = here.runners.slots
         assert isinstance(slot, ChildSlot)
         child = slot.child
@@ -82,7 +82,7 @@ def test_a_child_that_does_not_answer_is_asked_once(tmp_path: Path) -> None:
         asking.start()
         asking.join(1)
         here.assignment.leave()  # which the runner tells the child
-        assert isinstance(here.wait(job, deadline_s=20)[0], Retried)
+        assert isinstance(here.wait(job, deadline_s=60)[0], Retried)
         asking.join()
 
 

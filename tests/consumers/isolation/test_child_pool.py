@@ -52,7 +52,7 @@ def most_at_once(here: Isolated, file: Path, marker: Path, size: int) -> int:
     begun = len(isolated_jobs.notes(file))
     wait = here.step_context.job_types["wait_for"]
     jobs = [here.offer(wait, str(file), str(marker)) for _ in range(size)]
-    wait_until(lambda: len(isolated_jobs.notes(file)) == begun + size, 30, f"{size} jobs at once")
+    wait_until(lambda: len(isolated_jobs.notes(file)) == begun + size, 60, f"{size} jobs at once")
     marker.touch()
     here.wait(*jobs)
     marker.unlink()
@@ -114,7 +114,7 @@ def test_an_idle_child_that_dies_is_replaced(tmp_path: Path, caplog: pytest.LogC
     with isolated(pipeline, queue) as here, caplog.at_level(logging.WARNING):
         first, second = here.wait_idle(2)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: first not in here.runners.process_ids(), 30, "its removal")
+        wait_until(lambda: first not in here.runners.process_ids(), 60, "its removal")
         assert second in here.wait_idle(2)
         assert here.run(add, str(tmp_path / "notes"), 1, 2) is DONE
     assert "ended without a job (killed by SIGKILL)" in caplog.text
@@ -163,7 +163,7 @@ def test_a_child_in_c_code_ends_with_its_worker(tmp_path: Path) -> None:
         finally:
             parent.kill()
     assert int(isolated_jobs.notes(tmp_path / "notes")[0]) in {child.pid for child in children}
-    wait_until(lambda: all(is_gone(child.pid) for child in children), 30, "the end of all children")
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 60, "the end of all children")
 
 
 @pytest.mark.expected_errors("cannot start")
@@ -176,7 +176,7 @@ def test_children_that_cannot_start_are_tried_ever_more_rarely() -> None:
         pool = ChildPool(make_setup(here.step_context, missing), size=1)
         pool.start()
         try:
-            wait_until(lambda: pool.counts().trouble, 30, "trouble")
+            wait_until(lambda: pool.counts().trouble, 60, "trouble")
             trouble = pool.counts().trouble
             assert trouble is not None
             assert "has no attribute 'gone'" in trouble

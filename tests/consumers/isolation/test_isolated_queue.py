@@ -122,7 +122,7 @@ def test_the_end_of_a_worker_is_the_end_of_its_children(
         finally:
             worker.send_signal(signal.SIGKILL)
     assert int(isolated_jobs.notes(tmp_path / "runs")[0]) in {child.pid for child in children}
-    wait_until(lambda: all(is_gone(child.pid) for child in children), 30, "the end of all children")
+    wait_until(lambda: all(is_gone(child.pid) for child in children), 60, "the end of all children")
 
 
 def test_a_shutdown_waits_for_the_grace_and_then_interrupts(
@@ -187,8 +187,7 @@ def test_an_isolated_job_that_computes_for_long_starves_nobody(
         for key in range(4):
             producer.enqueue(hold.with_options(key=str(key)), str(held), seconds)
         wait_until(lambda: isolated_jobs.notes(held), DEADLINE_S, "the first one's begin")
-        for number in range(20):
-            producer.enqueue(beside, str(others), str(number))
+        producer.enqueue_many(beside.call(str(others), str(number)) for number in range(20))
         wait_until(lambda: len(isolated_jobs.notes(others)) == 20, DEADLINE_S, "the others")
         assert not [line for line in isolated_jobs.notes(held) if line.startswith("ended")]
         wait_until(lambda: len(isolated_jobs.notes(held)) == 8, DEADLINE_S, "the end of all")

@@ -115,7 +115,7 @@ def test_a_job_whose_child_does_not_begin_with_it_runs_in_another(
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         assert here.run(hold, str(file), 60) is DONE
-        (child,) = wait_until(lambda: isolated_jobs.notes(file), 30, "the thread that holds the interpreter")
+        (child,) = wait_until(lambda: isolated_jobs.notes(file), 60, "the thread that holds the interpreter")
         assert here.run(swallow, "x" * size_bytes) is DONE
         assert is_gone(int(child))
     assert here.assignment.crash_history.crashes == {}
@@ -236,7 +236,7 @@ def test_a_job_in_a_child_learns_that_it_should_stop(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         job = here.offer(work, str(file), 10_000)
-        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=30)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=60)
         here.assignment.leave()
         assert here.wait(job) == [DONE]
     assert isolated_jobs.notes(file)[-1] == "stopped"
@@ -257,7 +257,7 @@ def test_a_stop_cuts_short_what_runs(tmp_path: Path) -> None:
     file = tmp_path / "notes"
     with isolated(pipeline, queue) as here:
         job = here.offer(sleep, str(file), 60.0)
-        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=30)
+        wait_until(lambda: isolated_jobs.notes(file), what="the job's begin", deadline_s=60)
         children = here.runners.process_ids()
         here.runners.interrupt(0.0)
         assert here.wait(job) == [INTERRUPTED]
@@ -270,7 +270,7 @@ def test_a_job_that_waits_after_a_crash_is_taken_back_with_its_partition() -> No
     pipeline, queue, (die,) = declare(isolated_jobs.exit_at_once)
     with isolated(pipeline, queue) as here:
         here.offer(die, 1)
-        wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 30, "the first crash")
+        wait_until(lambda: here.assignment.crash_history.crashes == {0: 1}, 60, "the first crash")
         wait_until(lambda: here.gates.count, what="the record")
         (wait,) = here.gates.waiting().values()
         taken = here.gates.drop([here.assignment])
@@ -304,15 +304,15 @@ def test_an_inspection_shows_where_a_child_is(tmp_path: Path) -> None:
     file, marker = tmp_path / "notes", tmp_path / "marker"
     with isolated(pipeline, queue) as here:
         job = here.offer(wait, str(file), str(marker))
-        wait_until(lambda: isolated_jobs.notes(file), 30, "the job's begin")
-        shown = wait_until(lambda: _shown(here, "wait_for"), 10, "its stack")
+        wait_until(lambda: isolated_jobs.notes(file), 60, "the job's begin")
+        shown = wait_until(lambda: _shown(here, "wait_for"), 60, "its stack")
         assert shown is not None
         assert (shown.job_id, shown.state) == ("job-0", "running")
         marker.touch()
         assert here.wait(job) == [DONE]
         here.offer(hold, str(file), 60)
-        wait_until(lambda: len(isolated_jobs.notes(file)) == 2, 30, "the next job's begin")
-        assert wait_until(lambda: _shown(here, "does not answer"), 10, "a line that says so")
+        wait_until(lambda: len(isolated_jobs.notes(file)) == 2, 60, "the next job's begin")
+        assert wait_until(lambda: _shown(here, "does not answer"), 60, "a line that says so")
 
 
 def _shown(here: Isolated, part: str) -> RunInspection | None:

@@ -175,7 +175,7 @@ def test_heartbeats_may_be_sent_from_any_thread() -> None:
     context, _, heartbeats = begun()
     giver = threading.Thread(target=context.progress, args=(7,))
     giver.start()
-    giver.join(10)
+    giver.join(60)
     assert heartbeats.latest == JobProgress(done=7)
 
 

@@ -7,6 +7,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
+from stoker.consumers.control import control_thread
 from stoker.consumers.kafka.outage import WorkerOutage
 from stoker.operations.broker.embedded import EmbeddedBroker
 from stoker.producers import Producer
@@ -48,9 +49,10 @@ def test_an_outage_is_total_until_a_broker_answers() -> None:
 
 
 def test_an_outage_of_a_worker_is_two_lines(
-    broker: EmbeddedBroker, namespace: str, caplog: pytest.LogCaptureFixture
+    broker: EmbeddedBroker, namespace: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that is away for some seconds: one warning when it goes and one when it is back, and no more."""
+    monkeypatch.setattr(control_thread, "STALE_AFTER_S", 600.0)  # a busy machine takes longer than 15 s to start it
     cluster = ClusterSettings(bootstrap_servers=broker.start())
     pipeline, queue = declare_queue(namespace)
     journal = Journal()
@@ -69,9 +71,9 @@ def test_an_outage_of_a_worker_is_two_lines(
         running.wait_outcomes(Done=20)  # so both partitions are restored
         wait_all_committed(cluster, queue)
         broker.stop()
-        wait_until(said, 20, "the worker to log it")
+        wait_until(said, 60, "the worker to log it")
         broker.start()
-        wait_until(lambda: len(said()) > 1, 30, "the worker to log the end")
+        wait_until(lambda: len(said()) > 1, 60, "the worker to log the end")
         told = said()  # before it stops, perhaps while the coordinator still loads
     lost, back = [found.getMessage() for found in told]
     assert lost.startswith("the worker of queue 'work' has lost all brokers")

@@ -89,7 +89,7 @@ def test_keys_run_beside_each_other(cluster: ClusterSettings, namespace: str) ->
 
     @pipeline.job(queue, key=lambda number: f"k{number}")
     def meet(number: int) -> None:
-        meeting.wait(20)
+        meeting.wait(60)
         journal.note(number)
 
     create(pipeline, cluster)

@@ -89,6 +89,19 @@ def test_a_tier_that_comes_later_brings_what_its_owner_has_settled_meanwhile() -
     assert all(assignments.ledgers[0].is_settled(record) for record in (*names, mine))
 
 
+def test_a_ledger_that_came_with_all_tiers_is_put_to_use_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not absorb itself for each tier: of a million names, that took a new owner half a minute."""
+    queue = declare().queue
+    assignments = Assignments(queue)
+    added = assignments.add([TopicPartition(topic, 0) for topic in queue.job_topics])
+    start = StartPosition(state=CommitMetadata(committed_offset=0, position=0))
+    ledger = Ledger(queue.ledger)
+    monkeypatch.setattr(Ledger, "absorb", lambda *_: pytest.fail("nothing is new in it"))
+    assignments.receive_restored(Restored(ledgers={0: ledger}, start_positions=dict.fromkeys(added, start)))
+    assert assignments.take_restored() == added
+    assert assignments.ledgers[0] is ledger
+
+
 class OldCoordinator:
     """Stands for brokers before Kafka 4, which refuse the large metadata of a commit, and take the rest of it."""
 
@@ -196,10 +209,13 @@ class Lagging:
     def assign(self, _places: list[TopicPartition]) -> None:
         """It has one partition."""
 
-    def consume(self, _most: int, timeout: float) -> list[Message]:
+    def consume(self, _most: int, _timeout_s: float) -> list[Message]:
         """What is there by now."""
-        assert timeout
         return self._answers.pop(0)
+
+    def poll(self, timeout_s: float) -> None:
+        """Nothing comes within a moment."""
+        assert timeout_s
 
 
 def test_a_log_is_read_to_the_end_that_was_given_and_not_only_to_one_that_lags() -> None:

@@ -114,7 +114,7 @@ def test_jobs_whose_outcomes_could_not_be_written_do_not_start(
         running.wait_partitions(4)
         scene.enqueue(pipeline, 2, 3, 0)
         running.wait_outcomes(Done=2, Retried=2, Dead=1)
-        wait_until(lambda: told(caplog, "do not start"), 10, "a message")
+        wait_until(lambda: told(caplog, "do not start"), 60, "a message")
         assert set(scene.journal.noted) == set(numbers_of(0))
         ensure_topology(grown, cluster)
         began_s = time.monotonic()
@@ -142,7 +142,7 @@ def test_outcomes_are_written_soon_to_topics_made_anew(cluster: ClusterSettings,
         running.wait_outcomes(Done=2, Retried=2, Dead=1)
         delete_topics(cluster, queue.ledger_topic, queue.dead_topic, *queue.waiting_topics)
         scene.enqueue(pipeline, 1)
-        wait_until(lambda: len(scene.journal.runs) >= 8, 10, "the jobs to have run")
+        wait_until(lambda: len(scene.journal.runs) >= 8, 60, "the jobs to have run")
         ensure_topology(pipeline, cluster)
         began_s = time.monotonic()
         running.wait_outcomes(Done=4, Retried=4, Dead=2)
@@ -179,7 +179,7 @@ def grow(cluster: ClusterSettings, topic: str, partitions: int) -> None:
     """Give one topic more partitions, as an administrator does who knows nothing of the others."""
     admin = AdminClient(cluster.client_config())
     for future in admin.create_partitions([NewPartitions(topic, partitions)]).values():
-        future.result(10)
+        future.result(30)
 
 
 def told(caplog: pytest.LogCaptureFixture, part: str) -> list[str]:

@@ -146,4 +146,4 @@ def test_a_partition_starts_no_job_before_its_ledger_is_restored(cluster: Cluste
 def _forget_offsets(cluster: ClusterSettings, queue: Queue) -> None:
     admin = AdminClient(cluster.client_config())
     for future in admin.delete_consumer_groups([queue.group]).values():
-        future.result(10)
+        future.result(30)

@@ -16,6 +16,7 @@ from stoker.consumers.partitions import ledger_reader, restore
 from stoker.consumers.partitions.ledger import Ledger, moved_name, tried_name
 from stoker.consumers.partitions.ledger_records import batch_record, entry_record, names_of
 from stoker.consumers.partitions.restore import Restored, read_left_behind
+from stoker.consumers.partitions.start_positions import StartPosition, StartPositions
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.topology import Queue
@@ -48,7 +49,7 @@ def left_behind(brokers: SimBrokers, queue: Queue) -> tuple[Restored, Assignment
 def test_a_partition_begins_before_the_ledgers_of_others_are_read(
     a_read_takes_s: float, handed_over: list[set[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where ledgers take long to read, the first jobs do not wait for the last ledger."""
+    """Where ledgers take long to read, the first jobs do not wait for what others left behind."""
     queue, brokers = declare().queue, SimBrokers(4_096)
     read: list[int] = []
 
@@ -57,12 +58,19 @@ def test_a_partition_begins_before_the_ledgers_of_others_are_read(
         CLOCK.advance(a_read_takes_s)
         return Ledger(queue.ledger, CLOCK.time)
 
+    def find_and_note(positions: StartPositions, number: int) -> dict[Assignment, StartPosition]:
+        begun.append(number)
+        return find(positions, number)
+
+    begun: list[int] = []
+    find = StartPositions.of
+    monkeypatch.setattr(StartPositions, "of", find_and_note)
     monkeypatch.setattr(restore, "read_ledger", read_slowly)
     consumer = cast(Any, SimConsumer(brokers, cast(Any, None)))
     assignments = [Assignment(number + 1, queue.topic, number) for number in (2, 0, 1)]
     found: list[set[int]] = []
     for restored in restore.read_left_behind(consumer, queue, assignments, lambda: False):
-        assert set(read) == set().union(*found, restored.ledgers), "no ledger is read ahead"
+        assert set(read) == set(begun) == set().union(*found, restored.ledgers), "nothing of others is read ahead"
         assert {assignment.partition for assignment in restored.start_positions} == set(restored.ledgers)
         found.append(set(restored.ledgers))
     assert found == handed_over

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stoker.consumers.kafka.clients import make_reader
-from stoker.consumers.partitions.start_positions import find_start_positions
+from stoker.consumers.partitions.start_positions import StartPositions
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.source import Tier
 from stoker.topology import ClusterSettings, Queue
@@ -56,7 +56,7 @@ def test_a_job_that_moves_to_a_tier_meanwhile_is_awaited_or_not_yet_done(
     consumer = make_reader(cluster, queue, "test", {})
     try:
         asked = Interrupted(consumer, question, lambda: move_to_tier(cluster, queue))
-        found = find_start_positions(cast(Consumer, asked), queue, [main, tier], lambda: False)
+        found = StartPositions(cast(Consumer, asked), queue, [main, tier], lambda: False).of(0)
     finally:
         consumer.close()
     is_done = found[main].state.committed_offset == 1

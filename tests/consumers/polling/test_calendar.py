@@ -144,6 +144,36 @@ def test_the_next_records_are_read_again_when_half_of_the_budget_is_free() -> No
     assert 900 <= log.was_read_again <= 1_000
 
 
+def test_what_is_late_is_wanted_at_once_however_little_of_it_fits_into_memory() -> None:
+    """Where runners take what comes faster than a sweep brings it, one sweep brings all that is late, and no more."""
+    log = Log(budget_bytes=20 * RECORD_BYTES)
+    log.write(*([0.1 * number for number in range(1_000)]), *([900.0] * 50))
+    while log.calendar.pop_due(NOW_S + 100, 1_000):
+        pass
+    wanted = len(log.calendar.take_wanted()[log.place])
+    assert wanted >= 900
+    assert not log.calendar.take_wanted()
+    assert len(log.calendar) - wanted == 50
+
+
+def test_what_comes_late_does_not_fill_more_than_its_memory() -> None:
+    """Where runners take little, what does not fit is known by its offset again, and comes once there is room."""
+    log = Log(budget_bytes=20 * RECORD_BYTES)
+    log.write(*[110.0] * 60, *[0.1 * number for number in range(1_000)])
+    while log.calendar.pop_due(NOW_S + 100, 1_000):
+        pass
+    left = len(log.calendar)
+    came = list[Record]()
+    while len(came) < left:
+        for assignment, offsets_wanted in log.calendar.take_wanted().items():
+            for offset in sorted(offsets_wanted):
+                assert log.calendar.take_reread(assignment, log.messages[offset])
+                assert log.calendar.in_memory <= 25
+        came += log.calendar.pop_due(NOW_S + (100 if len(came) < left - 60 else 120), 3)
+    assert len({record.offset for record in came}) == left
+    assert len(log.calendar) == 0
+
+
 def test_a_second_that_is_larger_than_the_budget_is_taken_in_parts() -> None:
     """In the order of the log, so that a sweep over it brings them."""
     log = Log(budget_bytes=20 * RECORD_BYTES)

@@ -102,10 +102,10 @@ def test_a_silent_async_job_is_ended_and_one_that_beats_goes_on() -> None:
     async def beat(number: int) -> None:
         for _ in range(60):
             current_job().heartbeat()
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.03)
 
     with loops(2) as shift:
-        shift.hand_in(Order(handler=wait_for_ever, heartbeat_s=0.3), Order(handler=beat, heartbeat_s=0.3))
+        shift.hand_in(Order(handler=wait_for_ever, heartbeat_s=1.0), Order(handler=beat, heartbeat_s=1.0))
         shift.wait_ended(0, 1)
     assert shift.is_timed_out(0)
     assert "no heartbeat" in str(shift.result(0).error)  # type: ignore[union-attr]  # as above
@@ -247,7 +247,7 @@ def test_a_job_is_not_blamed_for_the_time_that_another_held_the_loop(monkeypatch
 
     with loops(2) as shift:
         shift.hand_in(Order(handler=sleep_a_little, timeout_s=1.0))
-        assert slept.wait(10)
+        assert slept.wait(60)
         shift.hand_in(Order(handler=holds(let_go)))
         wait_until(lambda: shift.runners.loops[0].blocked_s > 1.5, what="the sleeper's timeout to pass")
         let_go.set()
@@ -263,11 +263,11 @@ def test_a_loop_that_is_lost_with_others_on_it_stops_the_worker(monkeypatch: pyt
 
     async def wait_beside(number: int) -> None:
         waits.set()
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(3)  # longer than a busy machine takes to hand in the next one
 
     with loops(2) as shift:
         shift.hand_in(Order(handler=wait_beside))
-        assert waits.wait(10)
+        assert waits.wait(60)
         shift.hand_in(Order(handler=holds(let_go), timeout_s=0.2))
         wait_until(lambda: shift.runners.crashed, what="the worker to give up")
         let_go.set()
@@ -286,13 +286,13 @@ def test_a_record_that_is_being_prepared_on_a_lost_loop_stops_the_worker(monkeyp
     async def prepare_and_run(shift: Shift, record: Record, slot: AsyncSlot) -> None:
         if record.offset == 0:
             is_prepared.set()
-            await asyncio.sleep(0.5)  # as for an answer of the schema store
+            await asyncio.sleep(3)  # as for an answer of the schema store
         await run_one(shift, record, slot)
 
     monkeypatch.setattr(Shift, "on_loop", prepare_and_run)
     with loops(2) as shift:
         shift.hand_in(Order(handler=do_nothing), Order(handler=holds(let_go), timeout_s=0.2))
-        assert is_prepared.wait(10)
+        assert is_prepared.wait(60)
         wait_until(lambda: shift.runners.crashed, what="the worker to give up")
         let_go.set()
         shift.wait_ended(0, 1)

@@ -71,7 +71,7 @@ class Notes:
 
     def wait(self, text: str) -> None:
         """Wait for a note."""
-        wait_until(lambda: text in self.said, 20, f"{text!r} among {self.said}")
+        wait_until(lambda: text in self.said, 60, f"{text!r} among {self.said}")
 
 
 ALL_NOTES = ["begun", "cancelled True", "cleaned up", "finally"]
@@ -84,7 +84,7 @@ def test_a_cancelled_job_may_clean_up(kind: str) -> None:
     with threads(1) if kind == "thread" else loops(1) as shift:
         shift.hand_in(Order(handler=notes.sync_job if kind == "thread" else notes.async_job))
         notes.wait("begun")
-        wait_until(lambda: shift.dog.cancel(cancelled_by_ana) == 1, 20, "the cancel")
+        wait_until(lambda: shift.dog.cancel(cancelled_by_ana) == 1, 60, "the cancel")
         shift.wait_ended(0)
         assert shift.outcome(0) == CANCELLED
     assert notes.said == ALL_NOTES
@@ -106,7 +106,7 @@ def test_only_the_runs_that_are_meant_are_cancelled() -> None:
 
     with threads(3) as shift:
         shift.hand_in(*[Order(handler=wait)] * 3)
-        wait_until(lambda: len(began) == 3, 20, "three runs")
+        wait_until(lambda: len(began) == 3, 60, "three runs")
         assert shift.dog.cancel(of_job_1) == 1
         shift.wait_ended(1)
         assert shift.dog.cancel(of_job_1) == 0
@@ -125,7 +125,7 @@ def test_a_job_that_was_interrupted_before_is_not_cancelled() -> None:
     with threads(1) as shift:
         shift.hand_in(Order(handler=resist_for_a_while))
         (slot,) = shift.runners.slots
-        run = wait_until(lambda: slot.run, 20, "the run")
+        run = wait_until(lambda: slot.run, 60, "the run")
         assert run is not None
         slot.interrupt(run, "shutdown")
         assert shift.dog.cancel(cancelled_by_ana) == 0
@@ -163,9 +163,9 @@ def test_a_cancelled_job_that_goes_on_is_stuck_soon(
     with caplog.at_level(logging.ERROR, "stoker.timeouts"), ends(1) as shift:
         handler = ignore if ends is threads else ignore_async
         shift.hand_in(Order(handler=handler, timeout_s=600, heartbeat_s=60))
-        assert began.wait(20)
-        wait_until(lambda: shift.dog.cancel(cancelled_by_ana), 20, "the cancel")
-        wait_until(lambda: shift.dog.stuck == 1, 20, "the report")
+        assert began.wait(60)
+        wait_until(lambda: shift.dog.cancel(cancelled_by_ana), 60, "the cancel")
+        wait_until(lambda: shift.dog.stuck == 1, 60, "the report")
         let_go.set()
         shift.wait_ended(0)
         assert shift.outcome(0) == DONE, "what it has done to the end is done"
@@ -179,7 +179,7 @@ def cancelled_in_child(here: Isolated, *job: Any, file: Path) -> Outcome:
     """The outcome of a job in a child that is cancelled when it has noted something."""
     before = len(isolated_jobs.notes(file))
     job_id = here.offer(*job)
-    wait_until(lambda: len(isolated_jobs.notes(file)) > before, 30, "the job's begin")
+    wait_until(lambda: len(isolated_jobs.notes(file)) > before, 60, "the job's begin")
     assert Watchdog([here.runners], "q").cancel(cancelled_by_ana) == 1
     return here.wait(job_id)[0]
 

@@ -26,7 +26,7 @@ CANCELLED = Cancelled(reason="cancelled", detail="it was cancelled while it ran"
 
 def interrupted(slot: RunnerSlot, reason: InterruptReason) -> None:
     """Interrupt the job that runs in a slot."""
-    context = wait_until(lambda: slot.run, 30, "the job to begin")
+    context = wait_until(lambda: slot.run, 60, "the job to begin")
     assert context is not None
     slot.interrupt(context, reason)
 
@@ -89,7 +89,7 @@ def of_child(reason: InterruptReason, folder: Path) -> Outcome:
     pipeline, queue, (sleep,) = declare_isolated(isolated_jobs.sleep, timeout=timeout)
     with isolated(pipeline, queue) as here:
         job = here.offer(sleep, str(folder / "notes"), 60.0)
-        wait_until(lambda: isolated_jobs.notes(folder / "notes"), 30, "the job's begin")
+        wait_until(lambda: isolated_jobs.notes(folder / "notes"), 60, "the job's begin")
         interrupted(here.runners.slots[0], reason)
         (outcome,) = here.wait(job)
         assert here.assignment.crash_history.crashes == {}, "the child was killed for it, which is no crash"

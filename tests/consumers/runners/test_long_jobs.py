@@ -35,9 +35,9 @@ BEAT_S = 0.02
 
 
 def impatient(cluster: ClusterSettings) -> ClusterSettings:
-    """The same cluster, whose group takes a member for gone that has not polled for 2 s."""
+    """The same cluster, whose group takes a member for gone that has not polled for 3 s."""
     return ClusterSettings(
-        bootstrap_servers=cluster.bootstrap_servers, options={**cluster.options, "max.poll.interval.ms": 2_000}
+        bootstrap_servers=cluster.bootstrap_servers, options={**cluster.options, "max.poll.interval.ms": 3_000}
     )
 
 
@@ -45,7 +45,7 @@ def impatient(cluster: ClusterSettings) -> ClusterSettings:
 def test_a_long_job_that_heeds_should_stop_ends_at_a_shutdown_at_no_attempts_cost(
     cluster: ClusterSettings, namespace: str, kind: str
 ) -> None:
-    """It outlasts poll interval (2 s) and session timeout (1.5 s), keeps its partition, and goes on elsewhere."""
+    """It outlasts poll interval (3 s) and session timeout (4 s), keeps its partition, and goes on elsewhere."""
     pipeline, queue = declare_queue(namespace, partitions=1)
     journal, pause, asked = Journal(), threading.Event(), threading.Event()
 
@@ -82,7 +82,7 @@ def test_a_long_job_that_heeds_should_stop_ends_at_a_shutdown_at_no_attempts_cos
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, impatient(cluster)) as first:
         producer.enqueue(act)
         journal.wait(1)
-        pause.wait(5)
+        pause.wait(6)
         assert (len(journal.runs), first.partitions, asked.is_set()) == (1, (0,), False)
         first.stop()
     assert asked.is_set()
@@ -115,9 +115,9 @@ def test_a_job_is_to_stop_when_its_partition_moves(cluster: ClusterSettings, nam
         journal.wait(6)
         with running_worker(pipeline, cluster) as second:
             second.wait_partitions(1)
-            wait_until(lambda: second.worker.snapshot()[0].running, 30, "the moved jobs to go on there")
+            wait_until(lambda: second.worker.snapshot()[0].running, 60, "the moved jobs to go on there")
             done.set()
-            wait_until(lambda: first.outcomes().get("Done", 0) + second.outcomes().get("Done", 0) == 6, 30, "all jobs")
+            wait_until(lambda: first.outcomes().get("Done", 0) + second.outcomes().get("Done", 0) == 6, 60, "all jobs")
             assert second.outcomes()["Done"] >= 1
     assert {run.attempt for run in journal.runs} == {1}
 
@@ -151,9 +151,9 @@ def test_progress_is_seen_in_the_snapshot_and_as_an_event(cluster: ClusterSettin
     create(pipeline, cluster)
     with Producer(pipeline, cluster) as producer, running_worker(pipeline, cluster) as running:
         job_id = producer.enqueue(act).job_id
-        wait_until(lambda: running.worker.snapshot()[0].progress, 20, "the progress")
-        latest = wait_until(lambda: running.worker.snapshot()[0].progress.get(job_id), 20, "the job's progress")
-        wait_until(lambda: _events(cluster, pipeline), 20, "its event")
+        wait_until(lambda: running.worker.snapshot()[0].progress, 60, "the progress")
+        latest = wait_until(lambda: running.worker.snapshot()[0].progress.get(job_id), 60, "the job's progress")
+        wait_until(lambda: _events(cluster, pipeline), 60, "its event")
         gate.open()
         running.wait_outcomes(Done=1)
     assert str(latest).endswith("(40 %), sending more")
@@ -189,7 +189,7 @@ def test_a_worker_whose_runners_are_all_stuck_ends_and_its_jobs_come_again(
     with Producer(pipeline, cluster) as producer:
         producer.enqueue_many([act.call(0), stand.call(1), stand.call(2)])
     running = RunningWorker(Worker(pipeline, cluster, WorkerSettings(concurrency=1)))
-    wait_until(lambda: running.failure, 30, "the worker to end")
+    wait_until(lambda: running.failure, 60, "the worker to end")
     with pytest.raises(WorkerCrashed) as crash:
         running.stop()
     assert isinstance(crash.value.__cause__, TooManyStuck)

@@ -44,7 +44,7 @@ def test_the_jobs_behind_it_run(how: str, pause_s: float) -> None:
     try:
         for number in range(21):
             runners.make_ready([plain_record(number)])
-            wait_until(lambda: len(ended) == number + 1, 20, f"job {number}")  # noqa: B023  # called at once
+            wait_until(lambda: len(ended) == number + 1, 60, f"job {number}")  # noqa: B023  # called at once
     finally:
         runners.interrupt(5)
     assert runners.crashed is None

@@ -39,7 +39,7 @@ class Runs:
         """Run as a sync job does."""
         self.begun.append(record.offset)
         if record.offset in self.gates:
-            assert self.gates[record.offset].wait(20)
+            assert self.gates[record.offset].wait(60)
         self.ended.append(record.offset)
 
     async def on_loop(self, record: Record, _slot: AsyncSlot) -> None:
@@ -68,7 +68,7 @@ def threads(size: int, runs: Runs) -> Iterator[ThreadRunners]:
     runs.open_all()
     runners.stop()
     for thread in runners._threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -213,7 +213,7 @@ class _SlowToCompare(list[Assignment]):
         self._event = event
 
     def __contains__(self, _assignment: object) -> bool:
-        assert self._event.wait(10)
+        assert self._event.wait(60)
         return False
 
 
@@ -230,7 +230,7 @@ def test_a_runner_that_looks_while_records_are_taken_back_still_gets_the_rest() 
         runs.wait_ended(1)
         wait_until(lambda: runners.loops[0]._idle, what="the runner to go idle")
         is_idle.set()
-        dropping.join(10)
+        dropping.join(60)
         runs.wait_ended(3)
 
 
@@ -358,7 +358,7 @@ def test_a_record_that_comes_as_the_last_task_goes_to_rest_is_taken() -> None:
     runs.wait_ended(1)
     assert runs.ended[0] == 7
     only.interrupt()
-    only.join(10)
+    only.join(60)
 
 
 def test_a_record_that_woke_nobody_is_found_by_the_watchdog() -> None:
@@ -386,7 +386,7 @@ def test_jobs_that_never_suspend_do_not_keep_others_from_going_on() -> None:
     runners.start()
     try:
         runners.make_ready([plain_record(0), plain_record(1)])
-        assert slept.wait(5)
+        assert slept.wait(60)
     finally:
         slept.set()
         runners.interrupt(within_s=10)
@@ -418,7 +418,7 @@ class Handing(Runs):
         runners.stop()
         self.open_all()
         for thread in runners._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 def test_jobs_that_are_done_are_handed_over_while_a_slow_one_runs_after_them() -> None:

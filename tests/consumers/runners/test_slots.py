@@ -150,7 +150,7 @@ def test_a_job_that_resists_is_reported_with_its_stack(
         wait_until(lambda: slot.reported, what="the report")
         wait_until(lambda: caplog.records, what="its log record")
         reported.set()
-        runner.join(10)
+        runner.join(60)
     assert len(interrupts) == 1
     assert pool.replaced == [slot]
     (record,) = caplog.records

@@ -13,8 +13,8 @@ import pytest
 
 from stoker.consumers import Snooze
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
-from stoker.topology.cluster.admin import Administration
 from stoker.topology.wire import headers as wire
+from support.kafka.configs import change_configs
 from support.programs import isolated_jobs
 from support.scenes.worker import (
     TIERS,
@@ -48,7 +48,7 @@ def publish_compressed(cluster: ClusterSettings, topic: str, codec: str, records
 def limit(cluster: ClusterSettings, record_bytes: int, *topics: str) -> None:
     """Let topics take no larger batches than these."""
     settings = {topic: {"max.message.bytes": str(record_bytes)} for topic in topics}
-    assert not any(Administration(cluster).set_configs(settings).values())
+    change_configs(cluster, settings)
 
 
 def declare_measure(pipeline: Pipeline, queue: Queue, journal: Journal) -> JobType[[bytes], None]:
@@ -210,7 +210,7 @@ def test_a_shutdown_does_not_wait_for_what_only_a_person_can_mend(
     keyed = Raw(value=b"junk", headers=[*headers], key=b"k")
     bad = [keyed, Raw(value=b"junk", headers=[*headers]), keyed]
     with running_worker(pipeline, cluster, grace=timedelta(seconds=30)) as running:
-        Administration(cluster).set_configs({queue.dead_topic: {"cleanup.policy": "compact"}})
+        change_configs(cluster, {queue.dead_topic: {"cleanup.policy": "compact"}})
         publish_raw(cluster, queue.topic, [*bad, job(measure, b"", b"good")])
         journal.wait(1)
         assert {dead_letter.key() for dead_letter in wait_dead(cluster, queue, 2)} == {b"k"}

@@ -26,8 +26,8 @@ from stoker.topology.declaration.topics import EVENTS_PARTITIONS, pipeline_topic
 from support.scenes.worker import Journal, RunningWorker, create, declare_queue, delete_topics, running_worker
 from support.waiting import wait_until
 
-SOON_S = 10.0
-"""A fifth of it is usual; an event that is waited for takes 30 s."""
+SOON_S = 20.0
+"""A tenth of it is usual; an event that is waited for takes 30 s."""
 
 
 @pytest.fixture
@@ -89,11 +89,13 @@ def test_events_without_a_leader_hold_up_neither_jobs_nor_the_end(
     delete_topics(cluster, pipeline.events_topic)
     second_node.start()
     admin = AdminClient(cluster.client_config())
+    # It answers before it may lead, and until then no topic can be made on it.
+    wait_until(lambda: 2 in admin.list_topics(timeout=30).brokers, what="the second broker to be let in")
     (spec,) = [spec for spec in pipeline_topics(pipeline) if spec.name == pipeline.events_topic]
     on_the_second = NewTopic(
         spec.name, EVENTS_PARTITIONS, replica_assignment=[[2]] * EVENTS_PARTITIONS, config=dict(spec.configs)
     )
-    admin.create_topics([on_the_second])[spec.name].result(10)
+    admin.create_topics([on_the_second])[spec.name].result(30)
     second_node.kill()
     wait_until(lambda: leaders(admin, spec.name) == {-1}, what="the events' topic to have no leader")
     jobs_s, end_s = fail_and_succeed(cluster, pipeline, lambda _: None)
@@ -104,7 +106,7 @@ def test_events_without_a_leader_hold_up_neither_jobs_nor_the_end(
 
 def leaders(admin: AdminClient, topic: str) -> set[int]:
     """Who leads the topic's partitions."""
-    return {partition.leader for partition in admin.list_topics(topic, timeout=10).topics[topic].partitions.values()}
+    return {partition.leader for partition in admin.list_topics(topic, timeout=30).topics[topic].partitions.values()}
 
 
 def test_a_deleted_events_topic_holds_up_neither_jobs_nor_the_end(

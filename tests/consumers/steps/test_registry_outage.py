@@ -131,7 +131,7 @@ def test_jobs_whose_schema_cannot_be_asked_for_wait_at_no_cost(
         stand.publish("act", *range(200, 240), key="goes on")
         stand.publish("act_async", *range(300, 340), key="goes on, too")
         stand.journal.wait_for(*range(200, 240), *range(300, 340))
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be reported")
+        wait_until(lambda: said(caplog, "wait for their schema") == 1, 60, "the outage to be reported")
         assert len(stand.journal.runs) == 80
         asked, began_s = len(stand.registry.seen), time.monotonic()
         recover(stand.registry)
@@ -159,8 +159,8 @@ def test_a_worker_that_waits_for_schemas_ends_at_once_and_the_next_one_runs_the_
         fail(stand.registry)
         stand.publish_newer("act", 1, b"k")
         stand.publish_newer("act_async", 2, b"l")
-        wait_until(lambda: running.worker.inspect()[0].awaiting_schema == 2, 20, "both to wait")
-        wait_until(lambda: "could not be asked" in str(running.worker.inspect()[0].hints), 20, "the reason")
+        wait_until(lambda: running.worker.inspect()[0].awaiting_schema == 2, 60, "both to wait")
+        wait_until(lambda: "could not be asked" in str(running.worker.inspect()[0].hints), 60, "the reason")
         began_s = time.monotonic()
         running.stop(deadline_s=100)
         assert time.monotonic() - began_s < grace.total_seconds()
@@ -187,7 +187,7 @@ def test_a_worker_starts_without_the_registry_and_runs_all_when_it_is_there(
     fail(stand.registry)
     with running_worker(stand.pipeline, stand.cluster):
         stand.publish("act", 1, 2, 3, key="k")
-        wait_until(lambda: said(caplog, "wait for their schema") == 1, 20, "the outage to be reported")
+        wait_until(lambda: said(caplog, "wait for their schema") == 1, 60, "the outage to be reported")
         recover(stand.registry)
         assert stand.journal.wait(3) == [1, 2, 3]
     assert said(caplog, "not compared with the registered ones yet") == 1
@@ -205,7 +205,7 @@ def test_a_contract_that_turns_out_to_be_refused_stops_the_worker(stand: Stand, 
     fail(stand.registry)
     running = RunningWorker(Worker(pipeline, stand.cluster, WorkerSettings()))
     recover(stand.registry)
-    wait_until(lambda: running.failure is not None, 30, "the worker to stop")
+    wait_until(lambda: running.failure is not None, 60, "the worker to stop")
     assert isinstance(running.failure, ContractsRefused)
     with pytest.raises(ContractsRefused, match="must"):
         Worker(pipeline, stand.cluster, WorkerSettings())

@@ -114,7 +114,7 @@ def test_an_outage_releases_nothing_and_makes_nothing_unknown(scene: Scene, capl
     assert (scene.released, scene.gates.count, scene.is_unknown(1)) == ([], 2, False)
     assert "no leader" in str(scene.waits.trouble)
     scene.store.failure = None
-    wait_until(lambda: len(scene.deferred) == 2, 20)
+    wait_until(lambda: len(scene.deferred) == 2, 60)
     assert scene.waits.trouble is None
     assert sum("wait for their schema" in message for message in caplog.messages) == 1
 

@@ -58,7 +58,7 @@ def test_two_projects_have_a_broker_each(broker: EmbeddedBroker, tmp_path: Path)
         first, second = broker.start(), other.start()
         _write(first, [b"only here"])
         assert first != second
-        assert TOPIC not in AdminClient({"bootstrap.servers": second}).list_topics(timeout=10).topics
+        assert TOPIC not in AdminClient({"bootstrap.servers": second}).list_topics(timeout=30).topics
     finally:
         other.kill()
 
@@ -67,7 +67,7 @@ def test_starting_twice_at_once_gives_one_broker_that_outlives_its_starters(brok
     """Two processes that start the same broker at the same moment are given the same one, and may end."""
     command = [sys.executable, "-c", START, str(broker.folder)]
     starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    addresses = {starter.communicate(timeout=60)[0].strip() for starter in starters}
+    addresses = {starter.communicate(timeout=100)[0].strip() for starter in starters}
     running = broker.status()
     assert running is not None
     assert addresses == {running.bootstrap_servers}
@@ -101,7 +101,7 @@ def test_reset_deletes_the_data_and_the_next_start_is_empty(broker: EmbeddedBrok
     _write(broker.start(), [b"gone"])
     broker.reset()
     assert [entry.name for entry in broker.folder.iterdir()] == ["lock"]
-    assert TOPIC not in AdminClient({"bootstrap.servers": broker.start()}).list_topics(timeout=10).topics
+    assert TOPIC not in AdminClient({"bootstrap.servers": broker.start()}).list_topics(timeout=30).topics
 
 
 def test_a_start_that_fails_shows_the_last_words_and_the_log(broker: EmbeddedBroker) -> None:
@@ -194,7 +194,7 @@ def test_the_state_file_holds_what_other_rooms_read(broker: EmbeddedBroker) -> N
 
 def _write(address: str, values: list[bytes]) -> None:
     admin = AdminClient({"bootstrap.servers": address})
-    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(timeout=20)
+    admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(timeout=30)
     producer = Producer({"bootstrap.servers": address, "acks": "all"})
     for value in values:
         producer.produce(TOPIC, value)
@@ -206,7 +206,7 @@ def _read(address: str, count: int) -> list[bytes | None]:
     consumer = Consumer(settings)
     try:
         consumer.subscribe([TOPIC])
-        return [message.value() for message in consumer.consume(count, timeout=30)]
+        return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
 

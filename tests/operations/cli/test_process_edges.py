@@ -16,7 +16,7 @@ from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, open_shop
 from support.waiting import wait_until
 
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 EXTRA = """
 import logging.config, subprocess, sys
 from stoker.consumers import Worker, current_job

@@ -13,9 +13,9 @@ from stoker.operations.cli import main, process_end
 process_end.LEFT_BEHIND_S = 0.5
 how = sys.argv.pop()
 if how == "thread":
-    threading.Thread(target=time.sleep, args=(60,)).start()
+    threading.Thread(target=time.sleep, args=(600,)).start()
 if how == "executor":
-    concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 60)
+    concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 600)
 if how == "process":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     multiprocessing.get_context("fork").Process(target=time.sleep, args=(3,)).start()
@@ -30,6 +30,6 @@ main(prog_name="stoker")
 def test_a_command_does_not_wait_for_what_was_left_behind(how: str, word: str, code: int) -> None:
     """It has its own exit code, and logs without what it ends."""
     command = (sys.executable, "-W", "ignore", "-c", LEAVING, word, how)
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, start_new_session=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, start_new_session=True)
     assert ended.returncode == code
     assert "the process ends without" in ended.stderr

@@ -21,7 +21,7 @@ from stoker.topology import ClusterSettings
 from support.scenes.shop_application import Shop, make_shop, open_shop
 from support.waiting import wait_until
 
-_DEADLINE_S = 40.0
+_DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -274,7 +274,7 @@ def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: Clu
     add_dead(shop, cluster, [mail(order) for order in range(10, 40)])
     dead_topic = shop.pipeline.queues["mails"].dead_topic
     stoker = Path(sys.executable).with_name("stoker")
-    command = [str(stoker), "-A", shop.application, "dead", "replay", "mails", "--yes", "--rate", "8"]
+    command = [str(stoker), "-A", shop.application, "dead", "replay", "mails", "--yes", "--rate", "4"]
     replay = subprocess.Popen(
         command,
         env={**shop.process_environment(), "PYTHONPATH": str(shop.folder)},
@@ -283,10 +283,10 @@ def test_an_interrupted_replay_ends_cleanly_and_goes_on(shop: Shop, cluster: Clu
         text=True,
     )
     wait_until(
-        lambda: any(map(is_disposition, records(cluster, dead_topic))), 20, "the first dead letters to be replayed"
+        lambda: any(map(is_disposition, records(cluster, dead_topic))), 60, "the first dead letters to be replayed"
     )
     replay.send_signal(signal.SIGINT)
-    said, _ = replay.communicate(timeout=20)
+    said, _ = replay.communicate(timeout=60)
     assert replay.returncode == ExitCode.INTERRUPTED, said
     assert "stopped before the end" in said
     assert "start the same command again" in said

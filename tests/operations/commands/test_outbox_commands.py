@@ -26,7 +26,7 @@ from support.scenes.shop_application import open_shop
 from support.waiting import wait_until
 
 SECRET = "s3cr3t-w0rd"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(params=["postgresql", "sqlite"])

@@ -21,7 +21,9 @@ from stoker.operations.stored_jobs.topic_reader import Span, TopicReader
 from stoker.schemas import Contract, IncompatibleSchema, MemorySchemaStore
 from stoker.topology import ClusterSettings
 from stoker.topology.wire import headers as wire
+from support.kafka.configs import change_configs
 from support.scenes.dead_letters import BROKEN, Bench, DeadJob, open_bench
+from support.waiting import wait_until
 
 ALL = Selection()
 
@@ -223,7 +225,7 @@ def test_an_audit_record_tells_the_beginning_and_the_end(bench: Bench) -> None:
     """The events topic says what was done under which id, with counts and filters."""
     bench.add_dead([DeadJob(order=1), DeadJob(order=2)])
     carry_out(replaying(bench), Request(selection=Selection(job_types=frozenset({"charge"}))))
-    (_, begun), (action, ended) = sorted(bench.audits(), key=lambda audit: audit[1]["phase"])
+    (_, begun), (action, ended) = sorted(bench.wait_audits(2), key=lambda audit: audit[1]["phase"])
     assert action == "dead-letters-replayed"
     assert (begun["counts"], begun["filters"]) == ('{"charge": 2}', '{"job_types": ["charge"]}')
     assert (ended["phase"], ended["done"]) == ("ended", "2")
@@ -255,19 +257,7 @@ def test_a_dead_letter_too_large_for_the_topic_is_left_out_alone(bench: Bench) -
 
 def narrow(bench: Bench, *, max_message_bytes: int) -> None:
     """Lower the main topic's limit for a record."""
-    from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported without saying so
-        AdminClient,
-        AlterConfigOpType,
-        ConfigEntry,
-        ConfigResource,
-        ResourceType,
-    )
-
-    entry = ConfigEntry("max.message.bytes", str(max_message_bytes), incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, bench.queue.topic, incremental_configs=[entry])
-    admin = AdminClient(bench.cluster.client_config())
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(20)
+    change_configs(bench.cluster, {bench.queue.topic: {"max.message.bytes": str(max_message_bytes)}})
 
 
 def test_a_log_that_ends_in_transaction_markers_is_read_to_its_end(bench: Bench) -> None:
@@ -281,9 +271,9 @@ def test_a_log_that_ends_in_transaction_markers_is_read_to_its_end(bench: Bench)
         producer.commit_transaction() if commits else producer.abort_transaction()
     producer.close()
     with TopicReader(bench.cluster, bench.queue.dead_topic, stall_s=5.0) as reader:
-        spans = reader.spans()
-        assert spans[0] == Span(partition=0, start=0, end=4)  # two records, a marker after each
-        assert len(list(reader.read(spans))) == 1
+        whole = Span(partition=0, start=0, end=4)  # two records, a marker after each: it is written after the answer
+        wait_until(lambda: reader.spans()[0] == whole, what="the last marker")
+        assert len(list(reader.read(reader.spans()))) == 1
 
 
 def test_a_reading_that_stops_is_an_error_not_a_short_list(bench: Bench) -> None:

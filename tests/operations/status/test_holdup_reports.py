@@ -97,7 +97,7 @@ class Scene:
                 producer.enqueue(job.with_options(key="k"), 1)
                 producer.enqueue(job.with_options(key="k"), 2)
             try:
-                yield ClusterView(cluster)
+                yield ClusterView(cluster, timeout_s=60.0)
             finally:
                 self.let_go.set()
 
@@ -114,7 +114,7 @@ def test_a_stuck_job_a_long_one_and_a_strict_key_are_distinguished(cluster: Clus
     """The three looked the same, and the doctor found nothing broken: each is reported with its job, and why."""
     scene = Scene(namespace)
     with scene.standing(cluster) as view:
-        wait_until(lambda: _states(scene, view) == EXPECTED, 30, "all three to be reported")
+        wait_until(lambda: _states(scene, view) == EXPECTED, 60, "all three to be reported")
         told = {name: " ".join(status.obstacles) for name, status in scene.statuses(view).items()}
         broken = {
             queue.name: [f.observed for f in check_queue(facts, queue, scene.pipeline) if f.verdict is Verdict.BROKEN]
@@ -142,9 +142,9 @@ def test_reports_end_with_their_reason(cluster: ClusterSettings, namespace: str)
     scene = Scene(namespace)
     scene.jobs = scene.jobs[2:]
     with scene.standing(cluster) as view:
-        wait_until(lambda: _states(scene, view)["long"] == ["running"], 30, "the long job to be reported")
+        wait_until(lambda: _states(scene, view)["long"] == ["running"], 60, "the long job to be reported")
         scene.let_go.set()
-        wait_until(lambda: scene.statuses(view)["long"].waiting == 0, 30, "it to be done")
+        wait_until(lambda: scene.statuses(view)["long"].waiting == 0, 60, "it to be done")
         assert _states(scene, view)["long"] == []
 
 
@@ -153,8 +153,8 @@ def test_events_that_cannot_be_read_are_reported_instead(cluster: ClusterSetting
     scene = Scene(namespace)
     scene.jobs = scene.jobs[2:]
     with scene.standing(cluster) as view:
-        wait_until(lambda: scene.statuses(view)["long"].group.members, 30, "a worker")
-        wait_until(lambda: scene.statuses(view)["long"].group.state == "stable", 30, "its partitions")
+        wait_until(lambda: scene.statuses(view)["long"].group.members, 60, "a worker")
+        wait_until(lambda: scene.statuses(view)["long"].group.state == "stable", 60, "its partitions")
         topic = scene.pipeline.events_topic
         delete_topics(cluster, topic)
         (said,) = scene.statuses(view)["long"].obstacles
@@ -229,8 +229,16 @@ def test_an_old_report_is_not_believed(cluster: ClusterSettings, namespace: str)
     create(pipeline, cluster)
     for age in (BELIEVED_FOR, timedelta(seconds=1)):
         publish(cluster, pipeline, event(queue, datetime.now(UTC) - age, offset=int(age.total_seconds())))
-    view = ClusterView(cluster)
-    (report,) = read_holdups(view, [queue], {pipeline.events_topic: EVENTS_PARTITIONS}, datetime.now(UTC)).reports
+    view = ClusterView(cluster, timeout_s=60.0)
+
+    def read() -> Holdups | None:
+        """The look ends within seconds, whatever the broker does meanwhile, and then it has a fault."""
+        found = read_holdups(view, [queue], {pipeline.events_topic: EVENTS_PARTITIONS}, datetime.now(UTC))
+        return None if found.fault else found
+
+    found = wait_until(read, what="a look that the broker answers in time")
+    assert found is not None
+    (report,) = found.reports
     assert report.offset == 1
 
 
@@ -300,4 +308,4 @@ def publish(cluster: ClusterSettings, pipeline: Pipeline, found: dict[str, objec
 
     client = Client(cluster.client_config())
     client.produce(pipeline.events_topic, encode_own("JobEvent", found), timestamp=int(time.time() * 1_000))
-    assert client.flush(10) == 0
+    assert client.flush(30) == 0

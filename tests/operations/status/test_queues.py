@@ -57,7 +57,7 @@ def write(cluster: ClusterSettings, topic: str, count: int, *, partition: int = 
     headers: dict[str, str | bytes | None] = {} if due is None else {DUE: format_instant(due)}
     for _ in range(count):
         producer.produce(topic, b"x", partition=partition, headers=headers)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
 
 
 @contextmanager
@@ -200,7 +200,7 @@ def test_dead_letters_are_counted_by_reading_and_bounded_from_above_without_it(
     producer = Producer(cluster.client_config())
     headers: dict[str, str | bytes | None] = {DISPOSITION: b"discarded", SETTLES: b"1"}
     producer.produce(mails.dead_topic, None, partition=0, headers=headers)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
     found = status(view, mails)
     assert (found.dead, found.dead_at_most) == (None, 4)
     assert count_open_dead_letters(cluster, mails) == 2

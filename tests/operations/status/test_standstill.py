@@ -20,7 +20,7 @@ from stoker.operations.status import standstill
 from stoker.operations.status.queues import inspect_queues, read_offsets
 from stoker.operations.status.standstill import Standstill, standstills, unexplained
 from stoker.topology import ClusterSettings, Pipeline, Queue
-from stoker.topology.cluster.admin import Administration
+from support.kafka.configs import change_configs
 from support.scenes.worker import Raw, create, declare_queue, publish_raw, running_worker
 from support.waiting import wait_until
 
@@ -101,7 +101,7 @@ def test_a_silent_standstill_is_broken(cluster: ClusterSettings, namespace: str)
         commit(silent, queue.topic, 2)
         observed = f"{queue.topic}/0 stands still at offset 2"
         wait_until(
-            lambda: any(observed in finding.observed for finding in broken(view, pipeline)), 20, "the doctor's finding"
+            lambda: any(observed in finding.observed for finding in broken(view, pipeline)), 60, "the doctor's finding"
         )
         before = read_offsets(view, [queue])
         [status] = inspect_queues(view, [queue], read_offsets(view, [queue]), before)
@@ -123,10 +123,10 @@ def test_an_outcome_that_cannot_be_written_is_broken(cluster: ClusterSettings, n
     create(pipeline, cluster)
     view = ClusterView(cluster, timeout_s=60.0)
     with running_worker(pipeline, cluster):
-        Administration(cluster).set_configs({queue.dead_topic: {"cleanup.policy": "compact"}})
+        change_configs(cluster, {queue.dead_topic: {"cleanup.policy": "compact"}})
         publish_raw(cluster, queue.topic, [Raw(value=b"junk", headers=[("ce_id", b"b"), ("ce_type", b"act")])])
         observed = "the outcome of the job at"
         found = wait_until(
-            lambda: [one for one in broken(view, pipeline) if observed in one.observed], 30, "the finding"
+            lambda: [one for one in broken(view, pipeline) if observed in one.observed], 60, "the finding"
         )
     assert f"{queue.topic}/0/0" in found[0].observed

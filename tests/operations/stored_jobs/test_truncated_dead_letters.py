@@ -104,7 +104,7 @@ def test_a_deleted_original_is_gone(bench: Bench) -> None:
     bench.add_dead([truncated(f"{bench.queue.topic}/1/0", bench.payload(1))])
     admin = AdminClient(bench.cluster.client_config())
     for future in admin.delete_records([TopicPartition(bench.queue.topic, 1, 1)]).values():
-        future.result(20)
+        future.result(30)
     assert dict(replay(bench)[0].left_out) == {ORIGINAL_GONE: 1}
 
 

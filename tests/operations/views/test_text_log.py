@@ -92,7 +92,7 @@ def test_a_thousand_failures_are_a_few_lines_and_their_numbers(terminal: Callabl
     def shown() -> int:
         return terminal().count(" · never_works …")
 
-    wait_until(lambda: told() + shown() == 1_000, 10, "the number of failures")
+    wait_until(lambda: told() + shown() == 1_000, 60, "the number of failures")
     assert told() > 500
     assert "dead letter (attempts-spent): never · never_works in mails\n" in terminal()
     assert terminal().count(" · other …") == 1

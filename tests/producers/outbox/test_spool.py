@@ -43,7 +43,7 @@ def test_jobs_wait_for_the_brokers_and_go_out_in_order(broker: EmbeddedBroker, t
         assert not isinstance(first, SpooledReceipt)
         broker.kill()
         receipts = [it.enqueue(shop.charge, "ada", number) for number in range(1, 21)]
-        receipts.append(it.enqueue_future(shop.charge, "ada", 21).result(1))
+        receipts.append(it.enqueue_future(shop.charge, "ada", 21).result(30))
         assert all(isinstance(receipt, SpooledReceipt) for receipt in receipts)
         assert it.spooled == 21
         bulk = it.enqueue_many(shop.charge.with_options(job_id=f"bulk-{n:02}").call("bob", n) for n in range(30))

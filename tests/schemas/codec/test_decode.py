@@ -272,7 +272,7 @@ class CrowdedStore(CountingStore):
 
     def refresh(self, timeout_s: float) -> None:
         """Wait for the crowd, then learn."""
-        assert self._crowded.wait(10)
+        assert self._crowded.wait(60)
         super().refresh(timeout_s)
 
 

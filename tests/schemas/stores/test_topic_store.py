@@ -63,7 +63,7 @@ def topic(config: Config, namespace: str) -> Iterator[str]:
     name, admin = f"{namespace}.schemas", AdminClient(config)
     admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": "compact"})])[name].result(30)
     # Creation is confirmed before every request sees the topic.
-    wait_until(lambda: _is_led(admin, name), 30, "the schemas topic to have a leader")
+    wait_until(lambda: _is_led(admin, name), 60, "the schemas topic to have a leader")
     yield name
     admin.delete_topics([name])[name].result(30)
 

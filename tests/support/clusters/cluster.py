@@ -14,7 +14,7 @@ from stoker.topology.cluster.kafka_errors import Remedy, remedy_of
 from stoker.topology.cluster.settings import Option
 from support.waiting import wait_until
 
-READ_WITHIN_S = 20.0
+READ_WITHIN_S = 60.0
 OPENER = b"opener"
 Shares = dict[str, set[tuple[str, int]]]
 """{member: the (topic, partition)s that it has}."""

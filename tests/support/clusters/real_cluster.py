@@ -28,7 +28,7 @@ from support.waiting import wait_until
 JOIN_WITHIN_S = 60.0
 """Longer than a session, should a member be taken for dead by that."""
 COMPACTED_WITHIN_S = 60.0
-MARKED_WITHIN_S = 20.0
+MARKED_WITHIN_S = 60.0
 """The brokers write a transaction's marker after they have answered its end."""
 COMPACTION = {
     "cleanup.policy": "compact",
@@ -100,7 +100,7 @@ class RealCluster:
     def cut(self, topic: str, before: int) -> None:
         """Remove what is old."""
         (done,) = self._admin.delete_records([at(topic, before)]).values()
-        done.result(20)
+        done.result(30)
 
     def compact(self, topic: str) -> None:
         """Have the log cleaner look at once; it leaves alone the segment that is written, so another is opened."""

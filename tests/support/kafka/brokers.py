@@ -26,6 +26,9 @@ _CONTAINER_TIMEOUT_S = 300.0  # a first start downloads the image
 _STARTED_WITHIN_S = 200.0  # on a machine that does much else
 _COORDINATED_WITHIN_S = 100.0
 _HEAP_MB = 2_048  # the topics of all tests of a run are on one broker: with 512 it stood still for seconds
+PATIENT = {"broker.session.timeout.ms": "60000"}
+"""For brokers that live as long as the run: on a machine that does much else, a broker may be silent to its controller
+for the usual 4 s, and is then shut out, so that its partitions and groups are without a leader for a moment."""
 _GROUPS = ("a", "b", "c", "d")
 """One for each of the four partitions of the embedded broker's topic of commits: Java hashes a letter to its code."""
 OLD_KAFKA = "3.9.1"
@@ -55,7 +58,7 @@ def provide_broker(shared: Path) -> str:
 
 def _embedded(folder: Path) -> str:
     """Start a broker; once more, on other ports, where somebody has taken those that were drawn."""
-    broker = EmbeddedBroker(folder, heap_mb=_HEAP_MB)
+    broker = EmbeddedBroker(folder, heap_mb=_HEAP_MB, server_settings=PATIENT)
     try:
         return broker.start(_STARTED_WITHIN_S)
     except BrokerStartFailed:
@@ -78,7 +81,7 @@ def provide_old_broker(shared: Path) -> str:
         find_jars(lambda _said: None, version=OLD_KAFKA)
     except JarsMissing as missing:
         cannot_have(f"Kafka {OLD_KAFKA}: {missing}")
-    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA).start(_START_TIMEOUT_S)
+    return EmbeddedBroker(shared / OLD_KAFKA, version=OLD_KAFKA, server_settings=PATIENT).start(_START_TIMEOUT_S)
 
 
 def cannot_have(what: str) -> None:

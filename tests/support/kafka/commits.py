@@ -123,7 +123,7 @@ def move_group(cluster: ClusterSettings, queue: Queue, offset: int) -> None:
 
     def is_moved() -> bool:
         (answer,) = admin.alter_consumer_group_offsets([wanted]).values()
-        return answer.exception(10) is None
+        return answer.exception(30) is None
 
     wait_until(is_moved, DEADLINE_S, "the group to be empty, so that its offsets may be moved")
 
@@ -133,7 +133,7 @@ def delete_records(cluster: ClusterSettings, topic: str, before: int | None = No
     end = ends(cluster, topic, 1)[0] if before is None else before
     admin = AdminClient(cluster.client_config())
     for future in admin.delete_records([TopicPartition(topic, 0, end)]).values():
-        future.result(10)
+        future.result(30)
 
 
 class Parked:

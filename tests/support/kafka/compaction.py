@@ -17,7 +17,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 @contextmanager
 def busy_cleaner(admin: AdminClient) -> Iterator[None]:
     """Have it look ten times a second. It leaves alone the segment that is written, so another is to be opened."""
-    (broker,) = list(admin.list_topics(timeout=10).brokers)[:1]
+    (broker,) = list(admin.list_topics(timeout=30).brokers)[:1]
     _set_pause(admin, broker, "100", AlterConfigOpType.SET)
     try:
         yield
@@ -38,4 +38,4 @@ def set_topic_configs(admin: AdminClient, topic: str, configs: Mapping[str, str]
 
 def _alter(admin: AdminClient, resource: ConfigResource) -> None:
     (done,) = admin.incremental_alter_configs([resource]).values()
-    done.result(20)
+    done.result(30)

@@ -21,6 +21,7 @@ from stoker.topology.planning.apply import apply, ensure_topology
 from stoker.topology.planning.plan import plan
 from stoker.topology.planning.rights import Duty, Right, rights_for
 from stoker.topology.wire import headers as wire
+from support.kafka.configs import change_configs
 from support.kafka.guarded_broker import Acl, Guarded, credentials, tester_of_process
 from support.scenes.worker import RunningWorker, running_worker
 from support.waiting import wait_until
@@ -106,7 +107,7 @@ def make_drifted_scene(guarded: Guarded, namespace: str, folder: Path, monkeypat
     pipeline.queue(QUEUE, partitions=1, tiers=(timedelta(milliseconds=100), timedelta(minutes=9)))
     apply(plan(pipeline, guarded.administrator), guarded.administrator)
     administration = Administration(guarded.administrator)
-    administration.set_configs({scene.queue.dead_topic: {"retention.ms": "1000"}})
+    change_configs(guarded.administrator, {scene.queue.dead_topic: {"retention.ms": "1000"}})
     administration.delete([scene.queue.progress_topic])
     wait_until(lambda: not administration.topics([scene.queue.progress_topic]), what="the topic to be gone")
     return scene
@@ -142,7 +143,7 @@ def _work(scene: Scene) -> None:
     with Producer(scene.pipeline, scene.guarded.administrator) as producer:
         producer.send(scene.pipeline.job_types["do"].call("fail"))
     with running_worker(scene.pipeline, scene.cluster) as running:
-        wait_until(lambda: running.failure or _has_worked(running), 30, "the worker to work, or to fail")
+        wait_until(lambda: running.failure or _has_worked(running), 60, "the worker to work, or to fail")
 
 
 def _has_worked(running: RunningWorker) -> bool:

@@ -37,9 +37,11 @@ from stoker.operations.broker.lock import file_lock
 from stoker.operations.broker.settings import HOST, choose_ports
 from stoker.topology import ClusterSettings
 from support.kafka.authority import Authority, make_authority
+from support.kafka.brokers import PATIENT
 from support.waiting import wait_until
 
 _START_TIMEOUT_S: Final = 600.0
+_HEAP_MB: Final = 1_024  # some thousand partitions, of the topics of all tests of access
 TESTERS: Final = tuple(f"tester{number}" for number in range(16))
 USERS: Final = ("ada", "bob", "eve", *TESTERS)
 """Who is known by a password, with PLAIN and SCRAM alike; a test takes one, and rights on its own namespace."""
@@ -118,7 +120,7 @@ class Guarded:
             *(ResourceType.ANY, None, ResourcePatternType.ANY, principal, None),
             *(AclOperation.ANY, AclPermissionType.ANY),
         )
-        return set(self._admin.describe_acls(AclBindingFilter(*fields)).result(10))
+        return set(self._admin.describe_acls(AclBindingFilter(*fields)).result(30))
 
     @property
     def _admin(self) -> AdminClient:
@@ -180,7 +182,7 @@ def _admin_at(address: str) -> AdminClient:
 
 def _settle(answers: Mapping[Any, Future[Any]]) -> None:
     for answer in answers.values():
-        answer.result(10)
+        answer.result(30)
 
 
 def credentials(user: str, mechanism: str, protocol: str) -> dict[str, str]:
@@ -224,8 +226,8 @@ def _start(folder: Path) -> dict[str, str]:
     (folder / "broker").mkdir()
     (folder / "broker" / "ports.json").write_text(json.dumps(asdict(main)), encoding="utf-8")
     settings = _settings(doors, f"{HOST}:{main.controller}", files)
-    broker = EmbeddedBroker(folder / "broker", server_settings=settings)
-    assert broker.start() == doors["open"], "somebody took the port meanwhile"
+    broker = EmbeddedBroker(folder / "broker", server_settings=settings, heap_mb=_HEAP_MB)
+    assert broker.start(_START_TIMEOUT_S) == doors["open"], "somebody took the port meanwhile"
     _add_scram_users(_admin_at(doors["open"]))
     return doors
 
@@ -242,6 +244,7 @@ def _settings(doors: Mapping[str, str], controller: str, files: Authority) -> di
         for mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
     }
     return {
+        **PATIENT,
         "listeners": f"{listeners},CONTROLLER://{controller}",
         "advertised.listeners": listeners,
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,MUTUAL:SSL,"

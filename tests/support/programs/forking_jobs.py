@@ -118,7 +118,7 @@ def run(how: str, file: str) -> None:
     for numbers in (range(FORKING), range(FORKING, FORKING + 1), range(FORKING + 1, JOBS)):
         done = len(ended) + len(numbers)
         runners.make_ready([record(number) for number in numbers])
-        wait_until(lambda: len(ended) == done, 20, "the jobs' ends")  # noqa: B023  # called at once
+        wait_until(lambda: len(ended) == done, 60, "the jobs' ends")  # noqa: B023  # called at once
     note(file, f"ended {os.getpid()}")
 
 

@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import psycopg
 
@@ -21,10 +22,11 @@ from stoker.producers.outbox import Outbox, OutboxRelay
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.declaration.retries import RetryPolicy
 from support.programs.crashing_worker import TIERS
-from support.scenes.worker import SESSION_TIMEOUT
 
 ACCOUNTS = 20
 CENTS = 1_000_000
+SESSION = timedelta(seconds=1.5)
+"""Short, since workers are killed again and again; a living one that is taken for dead does no harm to the books."""
 PAUSE_S = 0.02
 """Between two transfers of a bank: workers that are killed again and again do a few dozen jobs a second."""
 
@@ -33,7 +35,7 @@ def declare(namespace: str, second: str) -> tuple[Pipeline, Queue, JobType[[str,
     """The one job: money arrives."""
     pipeline = Pipeline(namespace)
     policy = RetryPolicy(attempts=1_000)
-    queue = pipeline.queue("payments", partitions=4, tiers=TIERS, retry=policy, session_timeout=SESSION_TIMEOUT)
+    queue = pipeline.queue("payments", partitions=4, tiers=TIERS, retry=policy, session_timeout=SESSION)
 
     @pipeline.job(queue, key="account")
     def pay_in(account: str, cents: int) -> None:

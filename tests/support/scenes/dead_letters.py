@@ -75,6 +75,11 @@ class Bench:
         events = [decode_own("JobEvent", record.value) for record in self.records(self.pipeline.events_topic)]
         return [(event["reason"], event["detail"]) for event in events if event["event"] == "audit"]
 
+    def wait_audits(self, count: int) -> list[tuple[str, dict[str, str]]]:
+        """The same, once there are so many: the last transaction is seen a moment after its commit is answered."""
+        wait_until(lambda: len(self.audits()) >= count, what=f"{count} audit records")
+        return self.audits()
+
     @property
     def charge(self) -> JobType[[int, str], None]:
         """The one job type."""
@@ -172,7 +177,7 @@ def _create(cluster: ClusterSettings, *topics: str) -> None:
     admin = AdminClient(cluster.client_config())
     made = admin.create_topics([NewTopic(topic, PARTITIONS, 1) for topic in topics])
     for future in made.values():
-        future.result(20)
+        future.result(30)
     for topic in topics:
         wait_until(partial(_is_usable, cluster, topic), what=f"topic {topic} to have leaders")
 

@@ -19,6 +19,6 @@ def lines_until_killed(*arguments: str) -> Generator[str, None, None]:
         yield from (line.strip() for line in replay_process.stdout)
     finally:
         replay_process.kill()
-        replay_process.wait(20)
+        replay_process.wait(60)
         replay_process.stdin.close()
         replay_process.stdout.close()

@@ -15,7 +15,7 @@ from stoker.topology.cluster.admin import Administration
 from stoker.topology.declaration.topics import declared_topics
 from support.waiting import wait_until
 
-READ_DEADLINE_S = 20.0
+READ_DEADLINE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

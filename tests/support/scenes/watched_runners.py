@@ -74,7 +74,7 @@ class Shift:
         self.begun[number] = self.orders[number].job(number)
         return self.begun[number]
 
-    def wait_ended(self, *numbers: int, deadline_s: float = 20.0) -> None:
+    def wait_ended(self, *numbers: int, deadline_s: float = 60.0) -> None:
         """Wait for the ends of these jobs."""
         wait_until(lambda: {n for n, _ in self.ended} >= set(numbers), deadline_s, f"jobs {numbers} to end")
 

@@ -27,14 +27,14 @@ from stoker.topology.cluster.admin import Administration
 from stoker.topology.cluster.committed_offsets import committed_offsets
 from stoker.topology.declaration.pipeline import QueueShape
 from stoker.topology.planning.apply import ensure_topology
-from stoker.topology.planning.group_settings import group_settings
+from stoker.topology.planning.group_settings import HEARTBEAT, group_settings
 from support.waiting import wait_until
 
 LOGGER = logging.getLogger("tests")
 TIERS = (timedelta(milliseconds=300), timedelta(seconds=1))
 ASKED_AGAIN_FOR_S = 60.0
 """A group whose coordinator is about to come or go is asked again for so long."""
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 STARTING_CODES = frozenset(
     {
         KafkaError.UNKNOWN_LEADER_EPOCH,
@@ -45,7 +45,10 @@ STARTING_CODES = frozenset(
         KafkaError._TIMED_OUT,
     }
 )
-SESSION_TIMEOUT = timedelta(seconds=1.5)
+SESSION_TIMEOUT = timedelta(seconds=4)
+"""Longer than a busy machine keeps a living worker, or its broker, from a heartbeat: else its jobs come to another."""
+HEARTBEAT_MS = 500
+"""With that of a third of the session, each step of a rebalance would take as long."""
 SHORT_GRACES = {"grace": timedelta(seconds=5), "revoke_grace": timedelta(seconds=5)}
 
 
@@ -124,8 +127,9 @@ def create(pipeline: Pipeline, cluster: ClusterSettings) -> None:
 
 
 def shorten_session(cluster: ClusterSettings, queue: Queue) -> None:
-    """The group detects a killed member after 1.5 s instead of 45 s; a cluster that refuses only takes longer."""
+    """The group detects a killed member after 4 s instead of 45 s; a cluster that refuses only takes longer."""
     settings = group_settings(replace(queue, session_timeout=queue.session_timeout or SESSION_TIMEOUT))
+    settings |= {} if queue.session_timeout else {HEARTBEAT: str(HEARTBEAT_MS)}
     for refusal in Administration(cluster).set_group_configs({queue.group: settings}).values():
         LOGGER.info("the cluster keeps its session timeout: %s", refusal)
 
@@ -221,7 +225,7 @@ def _ends_if_known(admin: AdminClient, topic: str, partitions: int) -> dict[int,
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client's own is bare
     futures = admin.list_offsets({TopicPartition(topic, number): latest for number in range(partitions)})
     try:
-        return {place.partition: future.result(10).offset for place, future in futures.items()}
+        return {place.partition: future.result(30).offset for place, future in futures.items()}
     except KafkaException as refusal:
         if refusal.args[0].code() in STARTING_CODES:
             return {}
@@ -327,7 +331,7 @@ def delete_topics(cluster: ClusterSettings, *topics: str) -> None:
     """Delete topics, and wait until the brokers have forgotten them."""
     admin = AdminClient(cluster.client_config())
     for future in admin.delete_topics(list(topics)).values():
-        future.result(10)
+        future.result(30)
     wait_until(lambda: not set(topics) & set(admin.list_topics(timeout=10).topics), what=f"{topics} to be gone")
 
 

@@ -27,6 +27,7 @@ from stoker.topology.declaration.topics import TopicSpec, declared_topics
 from stoker.topology.planning.apply import apply, register_contracts
 from stoker.topology.planning.plan import plan
 from stoker.topology.planning.schema_store import schema_store
+from support.kafka.configs import change_configs
 from support.scenes.declarations import TIERS, shop
 from support.waiting import wait_until
 
@@ -41,13 +42,13 @@ def _partitions(pipeline: Pipeline, cluster: ClusterSettings) -> dict[str, int]:
 
 def _set(cluster: ClusterSettings, topic: str, **configs: str) -> None:
     wanted = {name.replace("_", "."): value for name, value in configs.items()}
-    assert Administration(cluster).set_configs({topic: wanted}) == {}
+    change_configs(cluster, {topic: wanted})
 
 
 def _leave_a_job(cluster: ClusterSettings, topic: str) -> None:
     producer = Producer(cluster.client_config())
     producer.produce(topic, b"job", partition=0)
-    assert producer.flush(10) == 0
+    assert producer.flush(30) == 0
 
 
 def test_what_was_applied_is_as_declared(cluster: ClusterSettings, namespace: str) -> None:
@@ -204,8 +205,8 @@ def test_committed_jobs_do_not_wait(cluster: ClusterSettings, namespace: str) ->
     assert Administration(cluster).waiting({removed: 2}, queue.group) == {removed: 2}
     done = ConsumerGroupTopicPartitions(queue.group, [TopicPartition(removed, 0, 1)])
     client = AdminClient(cluster.client_config())
-    futures = client.alter_consumer_group_offsets([done], request_timeout=10)
-    futures[queue.group].result(10)
+    futures = client.alter_consumer_group_offsets([done], request_timeout=30)
+    futures[queue.group].result(30)
     assert Administration(cluster).waiting({removed: 2}, queue.group) == {removed: 1}
 
 
