@@ -170,8 +170,9 @@ class _Account:
     def _most(self) -> int:
         lacking = [holder for holder in self.holders.values() if holder.lacks]
         active = [holder for holder in self.holders.values() if holder.lacks or holder.held]
-        is_short = bool(lacking) or self.held > self.limit.count
-        return -(-self.limit.count // len(active)) if is_short and active else self.limit.count
+        if active and self.held > self.limit.count:  # it was lowered
+            return self.limit.count // len(active)
+        return -(-self.limit.count // len(active)) if lacking and active else self.limit.count
 
 
 class ShareBook:

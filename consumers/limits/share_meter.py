@@ -65,8 +65,9 @@ class ShareMeter(Meter):
     def change(self, limit: Limit, now_s: float) -> None:
         """As `Meter` has it: what is held was given by the former limit, so it is returned."""
         self._expire(now_s)
+        if limit.count <= self.count:
+            self._most = 0  # a slot that becomes free is returned, until the giver has answered
         self.count, self._clip = limit.count, 1 if self._is_slots else make_meter(limit).most
-        self._most = min(self._most, limit.count)
         self.returned += max(0, self.held)
 
     @property

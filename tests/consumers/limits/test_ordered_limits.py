@@ -274,7 +274,7 @@ def check(world: SharingWorld, begin_s: float, end_s: float, kept: Limit) -> Non
 
 
 @pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 1, 102, 113])
 def test_shared_limits_hold_from_the_order_on(limit: Limit, seed: int) -> None:
     """Whoever is killed or frozen meanwhile."""
     play(limit, seed)
