@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -22,6 +24,7 @@ from stoker.topology.wire.headers import ERROR_STACK, JOB_ID
 KEYED = 0
 """Of the world's keys: "a", on partition 0."""
 STRICT = Shape(ordering="strict")
+SHORT_LIVED = Shape(is_short_lived=True, goes_back=True)
 
 
 @pytest.fixture(autouse=True)
@@ -332,3 +335,30 @@ def test_a_partition_that_is_restored_anew_does_not_wait_for_a_job_that_stands_s
     assert not former.is_active
     assert ready(process) == ["j1"]
     play.finish()
+
+
+@pytest.mark.parametrize("shape", [SHORT_LIVED, replace(SHORT_LIVED, ordering="strict", is_fair=True)])
+@pytest.mark.parametrize("ending", ["done", "fail", "killed"])
+def test_a_job_that_comes_once_more_while_it_runs_is_not_lost_when_it_is_too_old(
+    shape: Shape, ending: Literal["done", "fail", "killed"]
+) -> None:
+    """Its partition's offsets go back, and what comes once more is carried forward: the record is complete by its copy,
+    which waits until the run has ended, and runs where the worker dies before."""
+    play, process = begin(shape, 1)
+    place = play.world.queue.topic, 0
+    play.world.start(process, 0)
+    play.world.go_back(0)
+    play.turn(process)
+    play.turn(process)
+    CLOCK.advance(11.0)
+    for _ in range(8):
+        play.turn(process)
+    assert process.carrier.carried == 1
+    assert play.world.brokers.committed[place][0] == 1
+    assert [str(running.record) for running in process.running] == ["unit.q/0/0"]
+    if ending == "killed":
+        play.world.kill(process)
+    else:
+        play.world.end(process, 0, ending)
+    play.finish()
+    assert play.world.account.jobs["j0"].ends == ["Done"]

@@ -144,7 +144,15 @@ class Account:
     def _note_commit(self, place: Place, member: object) -> None:
         self.check_committed(place)
         if isinstance(member, SimProcess) and member.is_alive:
-            check_not_passed(member, place, self._meant_by_commit(member, place))
+            check_not_passed(member, place, self._meant_by_commit(member, place), self._waits_as_copy)
+
+    def _waits_as_copy(self, record: Record) -> bool:
+        """Whether a copy of a record is there that a successor would run."""
+        return any(
+            written.place[0] == self._queue.carried_topic
+            and not self.known_to_successor(written.place).is_complete(written.record.offset)
+            for written in self.jobs[record.headers[JOB_ID].decode()].records
+        )
 
     def _check_all_committed(self, partition: int) -> None:
         for place in list(self._brokers.committed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from confluent_kafka import Message
 
@@ -12,22 +12,29 @@ from simulation.known import Known
 from simulation.processes import SimProcess
 from stoker.consumers.partitions.ledger import moved_name, tried_name
 from stoker.consumers.partitions.start_positions import StartPosition
-from stoker.consumers.records.assignment import Assignment
+from stoker.consumers.records.assignment import Assignment, AssignmentState
 from stoker.consumers.records.offset_set import OffsetSet
 from stoker.consumers.records.outcomes import Cancelled, Dead, Deferred, Done, Outcome, Rescheduled, Retried, Snoozed
 from stoker.consumers.records.record import Record, attempt_of
 from stoker.topology.wire.headers import ATTEMPT, TENANT, TRUNCATED_FROM
 
 
-def check_not_passed(process: SimProcess, place: Place, committed: Known) -> None:
+def check_not_passed(
+    process: SimProcess, place: Place, committed: Known, waits_as_copy: Callable[[Record], bool]
+) -> None:
     """A commit says of nothing to be complete that its process still has in hand.
 
     Of what the process itself means by it, since others may know better: an owner that was cut off has settled a record
     and spills that, while the next one has the same record in hand, and will skip it for what the ledger says.
+
+    Args:
+        waits_as_copy: whether a copy of a record is there that is not complete.
     """
     for record in in_hand(process):
         if record.assignment._replaced is not None:
             continue  # offsets went back: a commit that was on its way may pass what is delivered once more
+        if record.assignment.state is AssignmentState.REPLACED and waits_as_copy(record):
+            continue  # it came once more while it ran, and waited until it was carried forward: its copy is delivered
         if (record.assignment.topic, record.assignment.partition) == place and record.assignment.is_active:
             assert not committed.is_complete(record.offset), f"{record} is committed as complete, and in hand"
     for assignment, offset in (*process.dispatch.lanes.backlog.places(), *process.calendar.places()):
