@@ -115,7 +115,8 @@ class Limits(Gate):
             closed = next((scope for scope, _ in self._uses(record) if not scope.may_pass(record)), None)
             if closed is None:
                 return START
-            if closed.asks_at_s == math.inf:  # the last that waited may have been released just now
+            if closed.asks_at_s == math.inf or not closed.is_waited_for:  # all that waited may have been released
+                closed.is_waited_for = True
                 self._look_at(closed, self._clock())
             return Wait(until_at_s=None, why=closed.why)
 
@@ -216,8 +217,11 @@ class Limits(Gate):
         with self._lock:
             now_s = self._clock()
             scope.least = cost
-            if is_waited_for or scope.credits:
+            scope.is_waited_for = is_waited_for
+            if is_waited_for:
                 self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
+            elif scope.credits:  # there is room, and nothing to release: a look at once would be one of very many
+                self._look_at(scope, now_s + scope.patience_left_s(now_s))
             elif scope.asks_at_s == math.inf:  # else a record is about to wait
                 scope.is_closed = False
                 self._closed.discard(scope)
@@ -226,6 +230,7 @@ class Limits(Gate):
 
     def _close(self, scope: Scope, cost: int, now_s: float) -> Wait:
         scope.is_closed, scope.least = True, scope.least if scope.is_closed else cost
+        scope.is_waited_for = True
         self._closed.add(scope)
         self._look_at(scope, now_s + scope.next_look_s(cost, now_s))
         return Wait(until_at_s=None, why=scope.why)

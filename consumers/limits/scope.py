@@ -72,6 +72,8 @@ class Scope:
         why: why its records wait.
         is_lifted: whether the limit holds nothing back: it counts on, for when it does.
         is_closed: whether records wait, or did when they were last looked at.
+        is_waited_for: whether records wait that are to be released as soon as there is room; not where all that is
+            left are credits.
         closed_until_s: until when nothing begins, because a job has asked for that.
         asks_at_s: when the scope is to be looked at again; `math.inf` where an event tells.
         least: the cost of the first that waits.
@@ -89,6 +91,7 @@ class Scope:
         "credits",
         "is_closed",
         "is_lifted",
+        "is_waited_for",
         "least",
         "meter",
         "partition",
@@ -99,7 +102,7 @@ class Scope:
     def __init__(self, meter: Meter, why: Limited, partition: int | None, *, is_lifted: bool) -> None:
         self.meter, self.why, self.partition = meter, why, partition
         self.is_lifted = is_lifted
-        self.is_closed = False
+        self.is_closed = self.is_waited_for = False
         self.closed_until_s = -math.inf
         self._is_closing = False
         self.asks_at_s = math.inf
@@ -149,13 +152,11 @@ class Scope:
         """How much may be released: the room, but for what was released and has not begun yet."""
         if now_s < self.closed_until_s:
             return 0
-        if self.is_lifted:
-            return LIFTED_BUDGET
-        if self.pending and now_s - self._last_release_at_s >= self._patience_s:
+        if (self.pending or self.credits) and now_s - self._last_release_at_s >= self._patience_s:
             self.pending, self.credits = 0, 0
             self._patience_s = min(LONGEST_PATIENCE_S, 2 * self._patience_s)
             self._released = {record: cost for record, cost in self._released.items() if record.assignment.is_current}
-        return self.meter.room(now_s) - self.pending
+        return LIFTED_BUDGET if self.is_lifted else self.meter.room(now_s) - self.pending
 
     def note_released(self, costs: Mapping[Record, int], credits: int, now_s: float) -> None:
         """Note which records may pass the others, and how many more that come back."""
@@ -172,8 +173,12 @@ class Scope:
             meter_s = self._patience_s
         wait_s = max(meter_s, self.closed_until_s - now_s)
         if self.pending:
-            wait_s = min(wait_s, self._last_release_at_s + self._patience_s - now_s)
+            wait_s = min(wait_s, self.patience_left_s(now_s))
         return max(wait_s, 0.0)
+
+    def patience_left_s(self, now_s: float) -> float:
+        """How long what was released keeps its place; what may not begin keeps it."""
+        return max(0.0, self._last_release_at_s + self._patience_s - now_s, self.closed_until_s - now_s)
 
     def room_in_s(self, now_s: float) -> float:
         """How long until there is room for the first that waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.limits.scope import PATIENCE_S
 from stoker.consumers.records.assignment import Assignment
 from stoker.topology import Concurrency, Rate
@@ -136,6 +137,58 @@ def test_lanes_that_wait_aside_come_back_as_there_is_room() -> None:
     assert len(scene.row.take_opened(10)) == 2
     scene.come(2, 3, 4)
     assert scene.begun == [0, 1, 2, 3], "so many pass as were to come back"
+
+
+def lane_on_its_way(offset: int) -> Scene:
+    """A lane that waits aside may go on, and does not come back: its partition is given away, say."""
+    scene = Scene([Rate(2, per=SECOND, by="tenant")])
+    scene.come(0, 1, offset)
+    scene.row.bound(0, 0)
+    scene.row.note_leaving(lambda _record: True)
+    assert [record.offset for record in scene.row.set_aside(lambda _record: True)] == [offset]
+    scene.pass_s(WINDOW_S)
+    assert len(scene.row.take_opened(10)) == 1
+    return scene
+
+
+def test_a_scope_is_not_looked_at_without_end_for_a_lane_that_does_not_come_back() -> None:
+    """There is room, and nothing to release: the poll thread would turn without a pause for a second, or a minute."""
+    scene = lane_on_its_way(2)
+    scene.turns = 0
+    scene.pass_s(3 * PATIENCE_S)
+    assert (scene.turns <= 3, scene.row.next_at_s) == (True, None)
+
+
+def test_what_comes_while_a_lane_is_on_its_way_waits_for_room_alone() -> None:
+    """The first has the place of that lane, and the second there is room for."""
+    scene = lane_on_its_way(2)
+    scene.come(3, 4)
+    scene.pass_s(0.01)
+    assert scene.begun == [0, 1, 3, 4]
+
+
+def test_a_place_is_free_again_though_the_record_that_began_in_its_stead_was_released_long_before() -> None:
+    """Its release was given up when it had not begun for a while; then it begins after all."""
+    scene = Scene([Rate(2, per=SECOND, by="tenant")])
+    scene.come(0, 1)
+    scene.runs = False
+    scene.come(2)
+    scene.run_ready()
+    scene.pass_s(WINDOW_S)
+    (late,) = scene.ready
+    scene.ready.clear()
+    scene.pass_s(PATIENCE_S)
+    scene.come(3, 4, 5)
+    scene.run_ready()
+    scene.row.bound(0, 0)
+    scene.row.note_leaving(lambda _record: True)
+    scene.row.set_aside(lambda _record: True)
+    scene.pass_s(WINDOW_S)
+    assert len(scene.row.take_opened(10)) == 1
+    assert scene.row.begin(late) is Beginning.BEGINS
+    scene.turns = 0
+    scene.pass_s(3 * PATIENCE_S)
+    assert (scene.turns <= 3, scene.row.next_at_s) == (True, None)
 
 
 def test_idle_scopes_are_forgotten() -> None:

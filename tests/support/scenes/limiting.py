@@ -37,6 +37,7 @@ class LimitedScene:
     begun: list[int] = field(default_factory=list)
     ready: list[Record] = field(default_factory=list)
     records: dict[int, Record] = field(default_factory=dict)
+    turns: int = 0
 
     def __post_init__(self) -> None:
         """Declare it."""
@@ -88,6 +89,7 @@ class LimitedScene:
         while (at_s := self.row.next_at_s) is not None and at_s - EPOCH_S <= end_s:
             self.now_s = max(self.now_s + 1e-6, at_s - EPOCH_S)
             self.row.ask_again()
+            self.turns += 1
         self.now_s = end_s
 
     def end(self, *offsets: int) -> None:
