@@ -144,6 +144,11 @@ class ReadAhead:
                 self._lanes.put_in_line(line, places)
             self._batch = {}
 
+    def forget_replaced(self) -> None:
+        """Forget what was left out since the last call of `end` of assignments that have ended meanwhile."""
+        kept = {line: [place for place in places if place[0].is_current] for line, places in self._batch.items()}
+        self._batch = {line: places for line, places in kept.items() if places}
+
     def want(self) -> None:
         """Have the next records of those tenants read again that have few in memory."""
         if self._aside:

@@ -362,3 +362,19 @@ def test_a_job_that_comes_once_more_while_it_runs_is_not_lost_when_it_is_too_old
         play.world.end(process, 0, ending)
     play.finish()
     assert play.world.account.jobs["j0"].ends == ["Done"]
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(is_fair=True)])
+def test_what_a_fetch_has_from_before_the_offsets_went_back_is_taken_no_more(shape: Shape) -> None:
+    """The client may hand out both at once; what waits of the former assignment would keep others from being read."""
+    play, process = begin(shape, 5)
+    place = play.world.queue.topic, 0
+    records = list(play.world.brokers.logs[place].records.values())
+    play.carry_out(Enqueue([KEYED] * 5, ""))
+    play.world.account.is_disturbed = True
+    later = list(play.world.brokers.logs[place].records.values())[len(records) :]
+    process.intake.take([*later, records[0]])
+    assert list(process.dispatch.lanes.backlog.places()) == []
+    assert process.backpressure.in_flight == 0
+    process.group_client.begin_again(place, 0)
+    play.finish()
