@@ -80,7 +80,6 @@ class Intake:
 
     def _take(self, fetched: list[Message]) -> None:
         runnable: list[Record] = []
-        went_back = False
         find_running, lanes = self._assignments.find_running, self._dispatch.lanes
         slots, put_aside = self._ways_aside
         messages = _each_let_go(fetched)
@@ -98,22 +97,20 @@ class Intake:
             try:
                 assignment.progress.take(message.offset())  # type: ignore[arg-type]  # a consumed one has it
             except OffsetsWentBack as cause:
-                self._rebalance.begin_anew(assignment, cause)
-                went_back = True
+                runnable = self._begin_anew(assignment, cause, runnable)
                 continue  # it comes again
             if assignment.source is not MAIN:
                 self._take_other(message, assignment, runnable)
             elif not slots or not put_aside(message, assignment, lanes):
                 runnable.append(Record(message, assignment))
-        if went_back:
-            runnable = self._without_replaced(runnable)
         self._start_taken(runnable)
 
-    def _without_replaced(self, records: list[Record]) -> list[Record]:
-        """Leave out what was taken of an assignment that has ended since, in the same fetch: it comes again."""
+    def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
+        """Replace an assignment whose offsets went back; gives what the same fetch has of others, the rest comes again."""
+        self._rebalance.begin_anew(former, cause)
         if self._read_ahead is not None:
             self._read_ahead.forget_replaced()
-        return [record for record in records if record.assignment.is_current]
+        return [record for record in taken if record.assignment.is_current]
 
     @property
     def _ways_aside(self) -> tuple[Sized, PutAside]:

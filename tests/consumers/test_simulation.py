@@ -59,11 +59,13 @@ SHAPES = {
     "strict ordering, gates that close and open, a registry that is away": Shape(
         ordering="strict", is_gated=True, newer_every=3
     ),
-    "limits, gates that close and open": Shape(is_limited=True, is_gated=True, is_watched=True),
+    "limits, a breaker, gates that close and open": Shape(
+        is_limited=True, has_breaker=True, is_gated=True, is_watched=True
+    ),
     "limits that orders change": Shape(is_limited=True, is_ordered=True, deadly_every=6),
     "no ordering, limits, offsets that go back": Shape(ordering="none", is_limited=True, goes_back=True),
-    "strict ordering, limits, records that are soon too old": Shape(
-        ordering="strict", is_limited=True, is_short_lived=True, deadly_every=6
+    "strict ordering, limits, a breaker, records that are soon too old": Shape(
+        ordering="strict", is_limited=True, has_breaker=True, is_short_lived=True, deadly_every=6
     ),
     "tenants that share the runners, limits, orders of control": Shape(
         is_fair=True, is_limited=True, is_ordered=True, is_watched=True, deadly_every=6
@@ -75,9 +77,8 @@ SHAPES = {
     "strict ordering, records that are soon too old": Shape(
         is_short_lived=True, is_gated=True, ordering="strict", large_every=4
     ),
-    "priorities": Shape(has_priorities=True, is_watched=True),
     "priorities, gates that close and open, jobs that kill processes": Shape(
-        has_priorities=True, is_gated=True, deadly_every=6, newer_every=5
+        has_priorities=True, is_gated=True, deadly_every=6, newer_every=5, is_watched=True
     ),
     "priorities, records that are soon too old, offsets that go back": Shape(
         has_priorities=True, is_short_lived=True, is_gated=True, goes_back=True
@@ -91,8 +92,6 @@ SHAPES = {
     "no ordering, orders of control, a registry that is away": Shape(
         ordering="none", is_ordered=True, newer_every=3, large_every=4
     ),
-    "a breaker that opens and closes": Shape(has_breaker=True, is_watched=True),
-    "strict ordering, a breaker, jobs that kill processes": Shape(ordering="strict", has_breaker=True, deadly_every=5),
     "records that are soon too old, a ledger that forgets": Shape(
         is_short_lived=True, is_gated=True, is_forgetful=True, spills_beyond=1
     ),
