@@ -106,7 +106,7 @@ class Intake:
         self._start_taken(runnable)
 
     def _begin_anew(self, former: Assignment, cause: OffsetsWentBack, taken: list[Record]) -> list[Record]:
-        """Replace an assignment whose offsets went back; gives what the same fetch has of others, the rest comes again."""
+        """Replace an assignment whose offsets went back; gives what was taken of others: the rest comes again."""
         self._rebalance.begin_anew(former, cause)
         if self._read_ahead is not None:
             self._read_ahead.forget_replaced()

@@ -28,7 +28,11 @@ class FairBy:
         """List what is wrong with the declaration of a queue with these priorities; empty when all is well."""
         found = []
         if priorities:
-            found.append("fair_by and priorities exclude each other: declare one of them, or a queue for each")
+            found.append(
+                "fair_by and priorities exclude each other, since each decides which job is next: keep fair_by and "
+                "give urgent jobs a queue of their own, or keep priorities and bound each tenant by "
+                'Concurrency(..., by="tenant")'
+            )
         if self.by not in get_args(Divider):
             found.append(f"fair_by must be one of {', '.join(get_args(Divider))}; it is {self.by!r}")
         wrong = [f"{tenant!r}: {weight!r}" for tenant, weight in self.weights.items() if not _is_weight(weight)]
