@@ -20,11 +20,11 @@ from ..topology.declaration.job_type import AnyJobType, ConfiguredJob, JobCall, 
 from ..topology.declaration.pipeline import Pipeline
 from .admission.admission import Admission
 from .bulk import BulkRun
-from .delivery import BulkResult, Receipt
+from .delivery import BulkResult, Outcome, Receipt
 from .errors import UNREACHED, QueueFull
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
-from .publisher import Outcome, Publisher
+from .publisher import Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
 from .spooling import PART_CALLS, SpooledBulk, open_spool
@@ -132,8 +132,17 @@ class AsyncProducer:
 
     async def _publish(self, call: JobCall) -> asyncio.Future[Receipt]:
         await self._prepare(call.job_type)
-        if self._publisher.admission is not None:
-            await self._admit(self._publisher.admission, call)
+        admission = self._publisher.admission
+        if admission is None:
+            return await self._hand_over(call)
+        await self._admit(admission, call)
+        try:
+            return await self._hand_over(call)
+        except BaseException:
+            admission.give_back(call)
+            raise
+
+    async def _hand_over(self, call: JobCall) -> asyncio.Future[Receipt]:
         record = self._publisher.build(call)
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         settle = self._publisher.watched(call, record, self._mailbox.settler(future))
@@ -240,7 +249,7 @@ class AsyncProducer:
 
     async def _is_admitted(self, admission: Admission, run: BulkRun, call: JobCall) -> bool:
         try:
-            turn = admission.turn_of(call)
+            turn = admission.turn_of(call, in_bulk=True)
             while turn is not None and not turn.has_come():
                 run.read_reports()
                 await asyncio.sleep(_FULL_PAUSE_S)

@@ -245,7 +245,7 @@ def take_all(run: BulkRun, publisher: Publisher, calls: Iterable[JobCall]) -> No
 
 def _is_admitted(run: BulkRun, admission: Admission, call: JobCall) -> bool:
     try:
-        turn = admission.turn_of(call)
+        turn = admission.turn_of(call, in_bulk=True)
         while turn is not None and not turn.has_come():
             run.wait_room()
     except QueueFull as full:

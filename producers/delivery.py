@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -36,6 +37,11 @@ class Receipt:
     partition: int
     offset: int
     due_at: datetime | None = None
+
+
+Outcome = Receipt | EnqueueError
+Settle = Callable[[Outcome], None]
+"""Takes what became of one job; called once, in the thread that reads the reports or one that publishes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

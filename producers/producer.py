@@ -15,11 +15,11 @@ from ..topology.declaration.job_type import ConfiguredJob, JobCall, JobType
 from ..topology.declaration.pipeline import Pipeline
 from .bulk import run_bulk
 from .client import logger
-from .delivery import BulkResult, Receipt
+from .delivery import BulkResult, Outcome, Receipt
 from .errors import BrokerUnreachable, EnqueueError, WouldDeadlock
 from .instrument import ProducerInstrument
 from .instrument_row import ProducerInstruments
-from .publisher import Outcome, Publisher
+from .publisher import Publisher
 from .record import Record
 from .settings import CHECK_TIMEOUT, ProducerSettings
 from .spooling import open_spool, run_spooled_bulk
@@ -163,8 +163,19 @@ class Producer:
         self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
     ) -> tuple[Record, Future[Receipt]]:
         self._publisher.prepare(call.job_type)
-        if self._publisher.admission is not None:
-            self._publisher.admission.admit(call, may_wait=not self._publisher.is_reader)
+        admission = self._publisher.admission
+        if admission is None:
+            return self._hand_over(call, settle)
+        admission.admit(call, may_wait=not self._publisher.is_reader)
+        try:
+            return self._hand_over(call, settle)
+        except BaseException:
+            admission.give_back(call)
+            raise
+
+    def _hand_over(
+        self, call: JobCall, settle: Callable[[Future[Receipt], Outcome], None]
+    ) -> tuple[Record, Future[Receipt]]:
         record = self._publisher.build(call)
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # what librdkafka has cannot be taken back

@@ -6,7 +6,6 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -24,16 +23,12 @@ from ..topology.planning.schema_store import schema_store
 from .admission.admission import Admission, bounded, depth_readers
 from .client import logger, producer_config
 from .connection import Connection
-from .delivery import Receipt, delivery_error, receipt_of, why_unconfirmed
-from .errors import BufferFull, EnqueueError, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
+from .delivery import Outcome, Receipt, Settle, delivery_error, receipt_of, why_unconfirmed
+from .errors import BufferFull, ProducerClosed, ProducerForked, SettingRefused, Unconfirmed
 from .instrument_row import NO_INSTRUMENTS, ProducerInstruments
 from .readiness import KafkaCheck, Readiness
 from .record import Record, RecordBuilder
 from .settings import ProducerSettings, default_source
-
-Outcome = Receipt | EnqueueError
-Settle = Callable[[Outcome], None]
-"""Takes what became of one job; called once, in the thread that reads the reports or one that publishes."""
 
 _BULK: Final[dict[str, Option]] = {"linger_ms": 5, "compression_type": "lz4"}
 """Batches of a few milliseconds cost the brokers a tenth of single records."""
@@ -83,12 +78,12 @@ class Publisher:
     def _admission(self, pipeline: Pipeline, cluster: ClusterSettings) -> Admission | None:
         queues = bounded(pipeline.queues.values())
         readers = depth_readers(cluster, self.readiness.partitions.get)
-        return Admission(queues, readers, self._in_flight, self.settings.full_wait_s) if queues else None
+        return Admission(queues, readers, self._bulks_in_flight, self.settings.full_wait_s) if queues else None
 
-    def _in_flight(self) -> int:
+    def _bulks_in_flight(self) -> int:
         with self._lock:
-            used = [self._connection, *self._beside, *self._lent]
-        return sum(connection.in_flight for connection in used if connection is not None)
+            used = [*self._beside, *self._lent]
+        return sum(connection.in_flight for connection in used)
 
     def check_usable(self) -> None:
         """Refuse to work after `close`, and in a child of the process that started.
@@ -148,6 +143,8 @@ class Publisher:
     def watched(self, call: JobCall, record: Record, settle: Settle) -> Settle:
         """`settle`, with the instruments called before it, and the due time of a delayed job in its receipt."""
         watched = partial(self._settle_watched, call, settle) if self.instruments else settle
+        if self.admission is not None:
+            watched = self.admission.reporting(call, watched)
         return partial(_settle_delayed, record.due_at, watched) if call.options.is_delayed else watched
 
     def _settle_watched(self, call: JobCall, settle: Settle, outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -21,6 +22,7 @@ from ...topology.cluster.clients import ClientOptionRefused
 from ...topology.cluster.settings import ClusterSettings, ClusterUnreachable, NotAuthorized
 from ...topology.declaration.job_type import JobCall
 from ...topology.declaration.queue import Queue
+from ..delivery import Outcome, Settle
 from ..errors import ProducerClosed, QueueFull
 from .depth import DepthReader, KafkaDepth
 from .door import Door, Full, Obstacle, Unread
@@ -48,15 +50,15 @@ class Admission:
 
     Args:
         queues: those that declare `max_waiting`.
-        in_flight: how many jobs of the producer the brokers have not confirmed.
+        bulks_in_flight: how many jobs of the producer's bulks the brokers have not confirmed.
         full_wait_s: how long a call waits for room, where the queue declares that it does.
     """
 
     def __init__(
-        self, queues: Iterable[Queue], make_reader: MakeReader, in_flight: Callable[[], int], full_wait_s: float
+        self, queues: Iterable[Queue], make_reader: MakeReader, bulks_in_flight: Callable[[], int], full_wait_s: float
     ) -> None:
         self._queues = {queue.name: queue for queue in queues}
-        self._in_flight = in_flight
+        self._bulks_in_flight = bulks_in_flight
         self._make_reader = make_reader
         self._full_wait_s = full_wait_s
         self._doors = {name: Door(queue.max_waiting or 1) for name, queue in self._queues.items()}
@@ -65,8 +67,10 @@ class Admission:
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def turn_of(self, call: JobCall, *, may_wait: bool = True) -> Turn | None:
+    def turn_of(self, call: JobCall, *, may_wait: bool = True, in_bulk: bool = False) -> Turn | None:
         """The turn of a call that is not admitted at once; None where it is.
+
+        A call that is admitted, and is not part of a bulk, goes on to `reporting`, or to `give_back`.
 
         Raises:
             QueueFull: it is full, and refuses.
@@ -74,7 +78,7 @@ class Admission:
         """
         if call.job_type.queue.name not in self._doors:
             return None
-        turn = Turn(self, call, may_wait=may_wait)
+        turn = Turn(self, call, may_wait=may_wait, in_bulk=in_bulk)
         return None if turn.has_come() else turn
 
     def admit(self, call: JobCall, *, may_wait: bool = True) -> None:
@@ -82,6 +86,21 @@ class Admission:
         turn = self.turn_of(call, may_wait=may_wait)
         while turn is not None and not turn.has_come():
             self._wait_reading(turn)
+
+    def reporting(self, call: JobCall, settle: Settle) -> Settle:
+        """`settle`, which also counts an admitted call as confirmed or failed."""
+        return partial(self._settle, call, settle) if call.job_type.queue.name in self._doors else settle
+
+    def _settle(self, call: JobCall, settle: Settle, outcome: Outcome) -> None:
+        self.give_back(call)
+        settle(outcome)
+
+    def give_back(self, call: JobCall) -> None:
+        """Note that an admitted call is on its way no more."""
+        door = self._doors.get(call.job_type.queue.name)
+        if door is not None:
+            with self._read:
+                door.note_ended()
 
     def _wait_reading(self, turn: Turn) -> None:
         with self._read:
@@ -91,7 +110,7 @@ class Admission:
         """How many readings of the queue's depth there have been."""
         return self._doors[queue.name].number
 
-    def take(self, queue: Queue, *, is_waiting: bool) -> Obstacle | None:
+    def take(self, queue: Queue, *, is_waiting: bool, in_bulk: bool) -> Obstacle | None:
         """Admit one job of a queue now, or say what is in the way.
 
         Raises:
@@ -103,12 +122,17 @@ class Admission:
         with self._read:
             if self._thread is None:
                 self._start()
-            obstacle = door.take(time.monotonic())
+            obstacle = door.take(time.monotonic(), in_bulk=in_bulk)
             if isinstance(obstacle, Full) and is_waiting:
                 door.note_waiting()
         if isinstance(obstacle, Unread) or (obstacle is not None and is_waiting):
             self._wake.set()
         return obstacle
+
+    def admit_unread(self, queue: Queue, *, in_bulk: bool) -> None:
+        """Admit one job of a queue though no reading allows it: none has come in time."""
+        with self._read:
+            self._doors[queue.name].admit(in_bulk=in_bulk)
 
     def give_up(self, queue: Queue) -> None:
         """Admit the jobs of a queue until a reading comes: none has come in time."""
@@ -165,7 +189,7 @@ class Admission:
     def _ask(self, name: str, readers: dict[str, DepthReader]) -> None:
         door, queue = self._doors[name], self._queues[name]
         with self._read:
-            door.begin_asking(self._in_flight(), time.monotonic())
+            door.begin_asking(self._bulks_in_flight(), time.monotonic())
         try:
             if name not in readers:
                 readers[name] = self._make_reader(queue)
@@ -201,8 +225,8 @@ class Turn:
         seen: the number of the last reading that it has seen.
     """
 
-    def __init__(self, admission: Admission, call: JobCall, *, may_wait: bool) -> None:
-        self._admission, self._call = admission, call
+    def __init__(self, admission: Admission, call: JobCall, *, may_wait: bool, in_bulk: bool) -> None:
+        self._admission, self._call, self._in_bulk = admission, call, in_bulk
         self.queue = call.job_type.queue
         self._may_wait = may_wait
         self._wait_s = admission.full_wait_s if may_wait and self.queue.when_full == "wait" else 0.0
@@ -216,7 +240,7 @@ class Turn:
             QueueFull: there is no room, and the call waits no longer.
             ProducerClosed: `close` was called.
         """
-        obstacle = self._admission.take(self.queue, is_waiting=self._wait_s > 0)
+        obstacle = self._admission.take(self.queue, is_waiting=self._wait_s > 0, in_bulk=self._in_bulk)
         if obstacle is None:
             return True
         now_s, number = time.monotonic(), self._admission.number(self.queue)
@@ -227,12 +251,18 @@ class Turn:
             if waited_s >= self._wait_s:
                 raise self._admission.full_error(self._call, obstacle, waited_s if self._wait_s else 0.0)
             return False
+        if self._waits_for_reading(now_s):
+            return False
+        self._admission.admit_unread(self.queue, in_bulk=self._in_bulk)
+        return True
+
+    def _waits_for_reading(self, now_s: float) -> bool:
         if not self._may_wait:
-            return True
+            return False
         if now_s - self._unread_at_s >= UNREAD_S:
             self._admission.give_up(self.queue)
-            return True
-        return now_s - self._began_at_s >= self._wait_s + MOST_UNREAD_S
+            return False
+        return now_s - self._began_at_s < self._wait_s + MOST_UNREAD_S
 
 
 def bounded(queues: Iterable[Queue]) -> list[Queue]:

@@ -41,8 +41,9 @@ Obstacle = Full | Unread
 class Door:
     """The admission of one queue. Its readings allow as many jobs as are missing to `max_waiting`, for a second.
 
-    Jobs on their way to the brokers count as if they waited already. Guarded by the lock of its owner, which gives all
-    instants, in seconds of one monotonic clock.
+    Jobs on their way to the brokers count as if they waited already. Those of bulks are not reported one by one: of
+    them, as many count as may be among all that bulks have on their way. Guarded by the lock of its owner, which gives
+    all instants, in seconds of one monotonic clock.
 
     Attributes:
         is_blind: the last question failed, so that all jobs are admitted.
@@ -53,24 +54,37 @@ class Door:
         self._max_waiting = max_waiting
         self._depth = Depth(waiting=0)
         self._allowed = 0
-        self._admitted = self._admitted_before = self._unseen = 0
+        self._admitted = self._unconfirmed = self._unseen = 0
+        self._admitted_in_bulk = self._unseen_of_bulks = 0
         self._read_at_s = self._used_at_s = self._next_at_s = -math.inf
         self._is_wanted = self._is_waited_for = False
         self.is_blind = False
         self.number = 0
 
-    def take(self, now_s: float) -> Obstacle | None:
+    def take(self, now_s: float, *, in_bulk: bool = False) -> Obstacle | None:
         """Admit one job, or say what is in the way."""
         self._used_at_s = now_s
         age_s = now_s - self._read_at_s
         if self.is_blind or (age_s <= FRESH_S and self._allowed > 0):
             self._allowed -= 1
-            self._admitted += 1
+            self.admit(in_bulk=in_bulk)
             return None
         if age_s <= FRESH_S and self._depth.waiting >= self._max_waiting:
             return Full(depth=self._depth, measured_ago=timedelta(seconds=age_s))
         self._is_wanted = True
         return Unread(number=self.number)
+
+    def admit(self, *, in_bulk: bool) -> None:
+        """Count a job as admitted; `note_ended` is to be called for it, unless it is part of a bulk."""
+        self._admitted += 1
+        if in_bulk:
+            self._admitted_in_bulk += 1
+        else:
+            self._unconfirmed += 1
+
+    def note_ended(self) -> None:
+        """Note that the brokers have confirmed an admitted job, or that it was not sent."""
+        self._unconfirmed = max(0, self._unconfirmed - 1)
 
     def note_waiting(self) -> None:
         """Note that a call waits for room, so that the next reading is to come soon."""
@@ -84,16 +98,16 @@ class Door:
             return None
         return self._next_at_s + (ASK_FULL_S if self._is_waited_for else ASK_EVERY_S)
 
-    def begin_asking(self, in_flight: int, now_s: float) -> None:
-        """Note that a question is on its way.
+    def begin_asking(self, bulks_in_flight: int, now_s: float) -> None:
+        """Note that a question is on its way, whose answer may lack what is on its way as well.
 
         Args:
-            in_flight: jobs of the producer, to any queue, that the brokers have not confirmed. The answer may lack
-                them, as far as they are of this queue: as many as were admitted lately, at the most.
+            bulks_in_flight: jobs of the producer's bulks, to any queue, that the brokers have not confirmed.
         """
         self._next_at_s = now_s
-        self._unseen = min(in_flight, self._admitted + self._admitted_before)
-        self._admitted_before, self._admitted = self._admitted, 0
+        self._unseen_of_bulks = min(bulks_in_flight, self._unseen_of_bulks + self._admitted_in_bulk)
+        self._unseen = self._unconfirmed + self._unseen_of_bulks
+        self._admitted = self._admitted_in_bulk = 0
         self._is_wanted = self._is_waited_for = False
 
     def note_read(self, depth: Depth, now_s: float) -> bool:

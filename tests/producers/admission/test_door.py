@@ -23,9 +23,9 @@ from stoker.producers.admission.door import (
 NOW_S = 1_000.0
 
 
-def read(door: Door, waiting: int, now_s: float = NOW_S, *, in_flight: int = 0) -> None:
+def read(door: Door, waiting: int, now_s: float = NOW_S, *, bulks_in_flight: int = 0) -> None:
     """A reading that takes no time."""
-    door.begin_asking(in_flight, now_s)
+    door.begin_asking(bulks_in_flight, now_s)
     door.note_read(Depth(waiting=waiting), now_s)
 
 
@@ -68,22 +68,41 @@ def test_a_figure_counts_for_a_second() -> None:
     assert isinstance(door.take(NOW_S + FRESH_S + 0.01), Unread)
 
 
-def test_jobs_on_their_way_count() -> None:
-    """Four were admitted and are not confirmed: the reading may lack them, so of ten places six are left."""
+def test_jobs_on_their_way_count_until_they_are_confirmed() -> None:
+    """Four were admitted and are not confirmed: readings may lack them, so of ten places six are left, however often it
+    is asked; two that end make room."""
     door = Door(max_waiting=10)
     read(door, 0)
     assert [door.take(NOW_S) for _ in range(4)] == [None] * 4
-    read(door, 0, in_flight=4)
-    assert [door.take(NOW_S) for _ in range(7)] == [*[None] * 6, Unread(number=2)]
+    for _ in range(5):
+        read(door, 0)
+    door.note_ended()
+    door.note_ended()
+    read(door, 2)
+    assert [door.take(NOW_S) for _ in range(7)] == [*[None] * 6, Unread(number=7)]
 
 
-def test_unconfirmed_jobs_of_other_queues_close_no_door() -> None:
-    """500 are in flight to another queue: of this one no more can be than were admitted lately."""
+def test_jobs_of_a_bulk_count_as_long_as_bulks_have_so_many_on_their_way() -> None:
+    """Four of a bulk are admitted: three readings later they may still be on their way, if any are."""
     door = Door(max_waiting=10)
-    read(door, 0, in_flight=500)
-    assert [door.take(NOW_S) for _ in range(10)] == [None] * 10
+    read(door, 0)
+    assert [door.take(NOW_S, in_bulk=True) for _ in range(4)] == [None] * 4
     for _ in range(3):
-        read(door, 0, in_flight=500)
+        read(door, 0, bulks_in_flight=500)
+    assert [door.take(NOW_S, in_bulk=True) for _ in range(7)] == [*[None] * 6, Unread(number=4)]
+    read(door, 10, bulks_in_flight=0)
+    read(door, 0, bulks_in_flight=0)
+    assert [door.take(NOW_S) for _ in range(10)] == [None] * 10
+
+
+def test_bulks_to_other_queues_close_no_door() -> None:
+    """500 of bulks are in flight: of this queue no more can be than bulks were admitted to it."""
+    door = Door(max_waiting=10)
+    read(door, 0, bulks_in_flight=500)
+    assert [door.take(NOW_S) for _ in range(10)] == [None] * 10
+    for _ in range(10):
+        door.note_ended()
+    read(door, 0, bulks_in_flight=500)
     assert door.take(NOW_S) is None
 
 
@@ -115,25 +134,35 @@ def test_a_queue_that_gets_no_jobs_is_not_asked_about() -> None:
 
 @given(
     st.integers(1, 20),
-    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=20),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.booleans()), max_size=20),
 )
-def test_a_sole_producer_never_passes_the_bound(max_waiting: int, rounds: list[tuple[int, int]]) -> None:
-    """However many jobs it wishes to send and however many end between: no more than the bound wait at any moment."""
+def test_a_sole_producer_never_passes_the_bound(max_waiting: int, rounds: list[tuple[int, int, int, bool]]) -> None:
+    """However many jobs it wishes to send, alone or in bulk, however late they are confirmed, and however many end
+    between: no more than the bound wait at any moment."""
     door, waiting, now_s = Door(max_waiting), 0, NOW_S
-    for wished, ended in rounds:
-        waiting = max(0, waiting - ended)
-        read(door, waiting, now_s)
-        waiting += sum(door.take(now_s) is None for _ in range(wished))
-        assert waiting <= max_waiting
-        now_s += 0.5
+    on_its_way = {False: 0, True: 0}
+    for wished, confirmed, ended, in_bulk in rounds:
+        for kind, number in on_its_way.items():
+            done = min(confirmed, number)
+            on_its_way[kind] -= done
+            waiting += done
+            for _ in range(0 if kind else done):
+                door.note_ended()
+        waiting -= min(waiting, ended)
+        read(door, waiting, now_s, bulks_in_flight=on_its_way[True])
+        on_its_way[in_bulk] += sum(door.take(now_s, in_bulk=in_bulk) is None for _ in range(wished))
+        assert waiting + sum(on_its_way.values()) <= max_waiting
+        now_s += 0.02
 
 
-@pytest.mark.parametrize("in_flight", [0, 3, 100])
-def test_a_queue_with_room_always_opens_in_the_end(in_flight: int) -> None:
-    """Whatever is unconfirmed, of three readings one admits a job."""
+@pytest.mark.parametrize("bulks_in_flight", [0, 3, 100])
+def test_a_queue_with_room_always_opens_in_the_end(bulks_in_flight: int) -> None:
+    """Whatever bulks to other queues have on their way, each reading admits a job."""
     door = Door(max_waiting=2)
     admitted = 0
     for step in range(9):
-        read(door, 0, NOW_S + step, in_flight=in_flight)
-        admitted += door.take(NOW_S + step) is None
-    assert admitted >= 3
+        read(door, 0, NOW_S + step, bulks_in_flight=bulks_in_flight)
+        if door.take(NOW_S + step) is None:
+            admitted += 1
+            door.note_ended()
+    assert admitted == 9
