@@ -97,6 +97,7 @@ def test_latency_is_measured_from_the_call_to_the_start(cluster: ClusterSettings
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3 * SECONDS + 30)
 def test_limits_fairness_and_priorities_are_measured(cluster: ClusterSettings) -> None:
     """Shares are of the queue that declares nothing; a fleet begins nothing beyond its limit."""
     values = measured(cluster, "shares")
