@@ -3,11 +3,16 @@
 A consumer reads from an offset on and hands out what it has fetched ahead in the order of arrival. So a sweep passes
 what lies between wanted records, and seeks only over gaps so large that passing them takes longer; and a partition is
 unassigned with its last wanted record, lest what follows fill the consumer's queue.
+
+Sweeps over delayed records are long: the calendar wants some of every stretch of a log. They take turns, a few at a
+time. Else the client would fetch some partitions over and over, and others not for a minute.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,6 +25,8 @@ from ..records.assignment import Assignment
 READS_A_TURN: Final = 1_000
 SEEK_ABOVE: Final = 1_000
 """Records: so many are passed in about a millisecond, and a seek takes one to four."""
+DELAYED_AT_ONCE: Final = 2
+"""Sweeps over delayed records: one is read while the next one is fetched."""
 SWEEP_OPTIONS: Final[dict[str, Option]] = {
     "fetch.queue.backoff.ms": 1,
     "fetch.wait.max.ms": 10,
@@ -56,7 +63,8 @@ class _Sweep:
         self.wanted: list[int] = []
         self.later: set[int] = set()
         self.missed: set[int] = set()
-        self.position = 0
+        self.position: float = math.inf
+        """What comes next, while it runs. Whatever is wanted before it has begun lies behind it."""
 
     def add(self, offsets: Iterable[int]) -> None:
         """Take offsets into this sweep where it has not passed them, else into the next one."""
@@ -67,12 +75,19 @@ class _Sweep:
                 self.later.add(offset)
 
     def begin(self) -> int:
-        """Begin with all that is wanted, what lies behind included; gives the offset to read from."""
-        self.wanted += self.later
-        self.later.clear()
-        heapq.heapify(self.wanted)
+        """Go on where the next wanted record lies, or begin anew with what lies behind; gives the offset to read from.
+
+        What lies behind waits until there is nothing ahead: to go back at each gap would be to read the same again.
+        """
+        if not self.wanted:
+            self.wanted = sorted(self.later)
+            self.later.clear()
         self.position = self.wanted[0]
-        return self.position
+        return self.wanted[0]
+
+    def rest(self) -> None:
+        """Wait for its next turn; what is wanted meanwhile comes with it."""
+        self.position = math.inf
 
     def pass_to(self, offset: int) -> list[int]:
         """Take out what is wanted below an offset that has come, and give what was missed a second time: it is gone.
@@ -111,6 +126,8 @@ class Rereader:
     def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
         self._sweeps: dict[tuple[str, int], _Sweep] = {}
+        self._waiting: deque[_Sweep] = deque()
+        self._delayed_running = 0
 
     @property
     def is_busy(self) -> bool:
@@ -125,10 +142,10 @@ class Rereader:
             sweep.add(offsets)
             return
         if sweep is not None:
-            self._unassign(sweep)
+            self._end(partition, sweep)
         sweep = self._sweeps[partition] = _Sweep(assignment)
         sweep.later.update(offsets)
-        self._assign(sweep)
+        self._wait_for_turn(sweep)
 
     def drop(self, assignments: Collection[Assignment]) -> None:
         """Read no more of these."""
@@ -171,12 +188,45 @@ class Rereader:
         """Read from where the next wanted record lies, or no more; False where that is just ahead."""
         if sweep.wanted and sweep.wanted[0] - sweep.position <= SEEK_ABOVE:
             return False
-        if not sweep.wanted and not sweep.later:
-            self._end(partition, sweep)
-        else:
+        if sweep.wanted:
             self._unassign(sweep)
             self._assign(sweep)
+        elif sweep.later:
+            self._stop(sweep)
+            self._wait_for_turn(sweep)
+        else:
+            self._end(partition, sweep)
         return True
+
+    # ---- turns
+
+    def _wait_for_turn(self, sweep: _Sweep) -> None:
+        """Begin a sweep, one over delayed records when others have had their turn."""
+        if sweep.assignment.source.is_delayed:
+            self._waiting.append(sweep)
+            self._begin_waiting()
+        else:
+            self._assign(sweep)
+
+    def _begin_waiting(self) -> None:
+        while self._waiting and self._delayed_running < DELAYED_AT_ONCE:
+            self._delayed_running += 1
+            self._assign(self._waiting.popleft())
+
+    def _stop(self, sweep: _Sweep) -> None:
+        """End a turn; the next one of the others begins."""
+        if sweep in self._waiting:
+            self._waiting.remove(sweep)
+            return
+        self._unassign(sweep)
+        sweep.rest()
+        if sweep.assignment.source.is_delayed:
+            self._delayed_running -= 1
+            self._begin_waiting()
+
+    def _end(self, partition: tuple[str, int], sweep: _Sweep) -> None:
+        self._stop(sweep)
+        del self._sweeps[partition]
 
     def _assign(self, sweep: _Sweep) -> None:
         at = TopicPartition(sweep.assignment.topic, sweep.assignment.partition, sweep.begin())
@@ -184,10 +234,6 @@ class Rereader:
 
     def _unassign(self, sweep: _Sweep) -> None:
         self._consumer.incremental_unassign([TopicPartition(sweep.assignment.topic, sweep.assignment.partition)])
-
-    def _end(self, partition: tuple[str, int], sweep: _Sweep) -> None:
-        self._unassign(sweep)
-        del self._sweeps[partition]
 
     def close(self) -> None:
         """Let the connections go."""
