@@ -64,7 +64,7 @@ class _Sweep:
         self.later: set[int] = set()
         self.missed: set[int] = set()
         self.position: float = math.inf
-        """What comes next, while it runs. Whatever is wanted before it has begun lies behind it."""
+        """The next offset to come, while it runs. Whatever is wanted before it has begun lies behind it."""
 
     def add(self, offsets: Iterable[int]) -> None:
         """Take offsets into this sweep where it has not passed them, else into the next one."""

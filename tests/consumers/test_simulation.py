@@ -26,12 +26,15 @@ from simulation.virtual_time import virtual_time
 from simulation.world import Shape
 from support.small_chunks import few_shards, one_chunk_at_a_time, small_chunks
 
-pytestmark = pytest.mark.expected_errors(
-    "cannot be written",
-    "cannot be carried forward to unit.q.carried: Local: ",
-    "that waited are not in",
-    "characters of metadata with commits",
-)
+pytestmark = [
+    pytest.mark.timeout(300),  # all of it is computing, and a busy machine has little left for that
+    pytest.mark.expected_errors(
+        "cannot be written",
+        "cannot be carried forward to unit.q.carried: Local: ",
+        "that waited are not in",
+        "characters of metadata with commits",
+    ),
+]
 """What is gone was complete for the group; an owner that was cut off may wait for it still. Losses are found out."""
 
 SHAPES = {
@@ -103,7 +106,6 @@ SOAK_SEEDS = 5_000
 EXAMPLES = 20
 PARTS = 2
 """Tests among which the examples are shared, for the same reason."""
-pytestmark = pytest.mark.timeout(300)  # all of it is computing, and a busy machine has little left for that
 all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 
