@@ -4,7 +4,8 @@ A record in memory is packed, which takes a third of what the client's message t
 budget, those that are due last are forgotten but for their offsets, 8 bytes each. What is due next is read again before
 its time: as soon as half of the budget is free, the calendar wants the next offsets.
 
-    in memory   {second: packed records}; those of seconds that have come are in one list, the next to be due at its end
+    in memory   {second: packed records}; those of seconds that have come are in one list, the next to be due at its
+                end, and what comes later than its second in a heap
     by offset   {second: {assignment: offsets}}, and {hour: ...} for what is due later than in an hour or so
     coming      wanted, and being read again
 
@@ -155,6 +156,7 @@ class Calendar:
                 if number == assignment.number and wakes & OFFSET_MASK == offset:
                     self._let_go(packed)
                     del entries[at]
+                    heapq.heapify(self._come_since)
                     return True
         return False
 
@@ -197,7 +199,7 @@ class Calendar:
         self.in_memory += 1
         self._used_bytes += len(packed) + ENTRY_BYTES
         if second <= self._now_ms >> SECOND_BITS:
-            self._come_since.append(entry)
+            heapq.heappush(self._come_since, entry)
         else:
             self._put_to_second(second, entry)
         if self._used_bytes > self._budget_bytes:
@@ -228,12 +230,18 @@ class Calendar:
         """Take out at most `limit` records whose time has come, of those in memory, the earliest first."""
         self._advance(int(now_s * 1_000))
         due: list[Record] = []
-        come, assignments, end = self._come, self._assignments, (self._now_ms + 1) << OFFSET_BITS
-        while come and come[-1][0] < end and len(due) < limit:
-            _, number, packed = come.pop()
+        assignments, end = self._assignments, (self._now_ms + 1) << OFFSET_BITS
+        while len(due) < limit and (entry := self._pop_before(end)) is not None:
+            _, number, packed = entry
             self._let_go(packed)
             due.append(unpacked_record(packed, assignments[number]))
         return due
+
+    def _pop_before(self, end: int) -> _Entry | None:
+        come, since = self._come, self._come_since
+        if since and (not come or since[0] < come[-1]):
+            return heapq.heappop(since) if since[0][0] < end else None
+        return come.pop() if come and come[-1][0] < end else None
 
     @property
     def seconds(self) -> list[int]:
@@ -257,9 +265,9 @@ class Calendar:
         return taken, len(entries)
 
     def _advance(self, now_ms: int) -> None:
-        """Sort in what has come."""
+        """Sort in the seconds that have come."""
         self._now_ms = max(self._now_ms, now_ms)
-        added, self._come_since = self._come_since, []
+        added: list[_Entry] = []
         while self._first and self._first[0] <= self._now_ms >> SECOND_BITS:
             added += self._seconds.pop(heapq.heappop(self._first), ())
         if added:
@@ -272,7 +280,7 @@ class Calendar:
     def next_due_at_s(self) -> float | None:
         """The epoch time at which `pop_due` is to be called again, if nothing comes meanwhile."""
         if self._come or self._come_since:
-            soonest = min((*self._come[-1:], *self._come_since), key=_WAKES)
+            soonest = min((*self._come[-1:], *self._come_since[:1]), key=_WAKES)
             return (soonest[0] >> OFFSET_BITS) / 1_000
         while self._first and self._first[0] not in self._seconds:
             heapq.heappop(self._first)
@@ -350,6 +358,7 @@ class Calendar:
                 if number in numbers:
                     self._let_go(packed)
             entries[:] = [entry for entry in entries if entry[1] not in numbers]
+        heapq.heapify(self._come_since)
         self._seconds = {second: entries for second, entries in self._seconds.items() if entries}
         self._known.drop(assignments)
         self._forward = {place for place in self._forward if place[0] not in assignments}
