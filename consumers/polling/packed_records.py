@@ -25,15 +25,20 @@ _NEXT: Final = count()
 
 def packed_record(message: Message, offset: int, timestamp_ms: int, pairs: HeaderList | None) -> bytes:
     """Pack a message; `pairs` are its headers, None where they cannot be read."""
-    names = tuple([name for name, _ in pairs]) if pairs else ()
-    number = _NUMBERS.get(names) if pairs else None
-    if number is None and pairs and len(_NAMES) < MOST_NAMES:
+    number = _number_of(tuple([name for name, _ in pairs])) if pairs else None
+    if number is None or pairs is None:
+        return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), pairs))
+    values = [value for _, value in pairs]
+    return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), number, *values))
+
+
+def _number_of(names: tuple[str, ...]) -> int | None:
+    """The number under which names are kept; None where there are too many."""
+    number = _NUMBERS.get(names)
+    if number is None and len(_NAMES) < MOST_NAMES:
         number = next(_NEXT)  # two threads may number the same names: either number gives them
         _NAMES[number], _NUMBERS[names] = names, number
-    if number is None:
-        return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), pairs))
-    values = [value for _, value in pairs or ()]
-    return marshal.dumps((offset, timestamp_ms, message.key(), message.value(), number, *values))
+    return number
 
 
 def unpacked_record(packed: bytes, assignment: Assignment) -> Record:
