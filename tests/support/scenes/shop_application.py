@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from stoker.operations.application import load_pipeline
 from stoker.operations.cli import main
+from stoker.operations.cli.exit_codes import ExitCode
 from stoker.topology import ClusterSettings, Pipeline
 from stoker.topology.planning.apply import ensure_topology
 
@@ -59,6 +60,12 @@ class Shop:
     def stoker(self, *arguments: str, stdin: str | None = None) -> Result:
         """Call the command line in this process."""
         return CliRunner().invoke(main, ["-A", self.application, *arguments], input=stdin, env=self.environment)
+
+    def refuse(self, *arguments: str) -> str:
+        """Call the command line with what it must refuse as wrong usage; gives what it says."""
+        refused = self.stoker(*arguments)
+        assert refused.exit_code == ExitCode.USAGE, refused.output
+        return refused.output
 
     def process_environment(self) -> dict[str, str]:
         """The environment for a process of its own."""
