@@ -46,14 +46,15 @@ _HINTS: Final = (
 
 
 def unreachable(cluster: ClusterSettings, complaints: Iterable[str]) -> ClusterUnreachable:
-    """The error for brokers that do not answer, with the most specific of the client's complaints."""
+    """The error for brokers that do not answer, with the complaint of the client that shows best how to fix it."""
     told = [_AFTER.sub("", masked(complaint, cluster.options)) for complaint in complaints]
     telling = [complaint for complaint in told if not any(word in complaint for word in _SAYS_NOTHING)]
     reason = next(iter(telling or told), "no answer in time")
     if any("certificate verify failed" in complaint for complaint in telling):
         return ClusterUnreachable(cluster.bootstrap_servers, *_distrust(cluster, reason))
-    hint = next((fix for word, fix in _HINTS if any(word in complaint for complaint in telling)), None)
-    return ClusterUnreachable(cluster.bootstrap_servers, reason, hint or _ask_port(cluster))
+    known = ((complaint, fix) for word, fix in _HINTS for complaint in telling if word in complaint)
+    reason, fix = next(known, (reason, None))
+    return ClusterUnreachable(cluster.bootstrap_servers, reason, fix or _ask_port(cluster))
 
 
 def _distrust(cluster: ClusterSettings, reason: str) -> tuple[str, str]:
