@@ -40,6 +40,7 @@ STOP_TIMEOUT_S = 20.0
 _KILL_TIMEOUT_S = 10.0
 _RELEASE_TIMEOUT_S = 2.0  # a killed process may hold its ports for a moment longer
 _LAST_LINES = 12
+_PORT_TAKEN = "Address already in use"
 _ANSWER_TIMEOUT_S = 1.0
 
 
@@ -91,8 +92,9 @@ class EmbeddedBroker:
         with self._locked(timeout_s):
             running = self.status()
             if running is None:
-                running = self._launch()
-            self._wait_answering(running, timeout_s)
+                running = self._launch_answering(timeout_s)
+            else:
+                self._wait_answering(running, timeout_s)
             return BootstrapAddress(running.bootstrap_servers)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
@@ -148,6 +150,21 @@ class EmbeddedBroker:
         except OSError as refused:
             raise BrokerFolderFailed(self.folder, refused) from refused
 
+    def _launch_answering(self, timeout_s: float) -> RunningBroker:
+        """Launch it; a first start whose ports another program took in the meantime begins again with others."""
+        remembered = self.folder / "ports.json"
+        for is_last in (remembered.exists(), False, True):
+            running = self._launch()
+            try:
+                self._wait_answering(running, timeout_s)
+                break
+            except BrokerStartFailed as failed:
+                if is_last or _PORT_TAKEN not in failed.last_lines:
+                    raise
+                self._report(f"{running.bootstrap_servers} was taken by another program: choosing a new address")
+                remembered.unlink()
+        return running
+
     def _launch(self) -> RunningBroker:
         java, jars = find_java(), find_jars(self._report, version=self._version)
         ports = self._ports()
@@ -180,6 +197,10 @@ class EmbeddedBroker:
         _write_json(remembered, asdict(ports))
         return ports
 
+    def _cluster_id(self) -> str:
+        properties = (self.folder / "data" / "meta.properties").read_text(encoding="ascii").splitlines()
+        return next(line.partition("=")[2] for line in properties if line.startswith("cluster.id="))
+
     def _format(self, command: list[str]) -> None:
         self._report("preparing an empty data folder…")
         try:
@@ -192,7 +213,8 @@ class EmbeddedBroker:
         process = self._process(running)
         give_up = time.monotonic() + timeout_s
         admin = AdminClient({"bootstrap.servers": running.bootstrap_servers, "log_level": 0})
-        while not _answers(admin):
+        cluster_id = self._cluster_id()
+        while not _answers(admin, cluster_id):
             if not process.is_alive():
                 (self.folder / "broker.json").unlink(missing_ok=True)
                 raise self._start_failed("its process ended")
@@ -219,11 +241,13 @@ class EmbeddedBroker:
         return BrokerStartFailed(reason, self.folder / LOG_NAME, "\n".join(lines[-_LAST_LINES:]))
 
 
-def _answers(admin: AdminClient) -> bool:
+def _answers(admin: AdminClient, cluster_id: str) -> bool:
+    """Whether the broker of that cluster answers; another one may have taken its port."""
     try:
-        return bool(admin.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers)
+        answer = admin.list_topics(timeout=_ANSWER_TIMEOUT_S)
     except KafkaException:
         return False
+    return bool(answer.brokers) and answer.cluster_id == cluster_id
 
 
 def _new_cluster_id() -> str:

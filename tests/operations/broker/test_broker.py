@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from stoker.operations.broker import embedded
 from stoker.operations.broker.embedded import EmbeddedBroker, RunningBroker, project_folder
 from stoker.operations.broker.errors import BrokerBusy, BrokerFolderFailed, BrokerStartFailed, NoFreePort
 from stoker.operations.broker.lock import file_lock
@@ -81,6 +83,23 @@ def test_a_taken_port_is_left_to_its_owner(broker: EmbeddedBroker) -> None:
     broker.stop()
     with socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))):
         assert broker.start() != address
+
+
+def test_a_port_that_is_taken_while_the_broker_starts_is_left_to_its_owner(
+    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first start begins again with other ports, and the owner's answers do not pass for its own."""
+    owner = broker.start()
+    drawn = iter([replace(choose_ports(random.SystemRandom()), broker=int(owner.rpartition(":")[2]))])
+    monkeypatch.setattr(embedded, "choose_ports", lambda draw: next(drawn, None) or choose_ports(draw))
+    other = EmbeddedBroker(tmp_path / "other")
+    try:
+        address = other.start()
+        assert address != owner
+        _write(address, [b"only here"])
+        assert TOPIC not in AdminClient({"bootstrap.servers": owner}).list_topics(timeout=30).topics
+    finally:
+        other.kill()
 
 
 def test_a_broker_that_ignores_the_stop_is_killed_and_that_is_logged(tmp_path: Path) -> None:
