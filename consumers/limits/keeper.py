@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ...topology.declaration.limits import BY_KEY, Limit
+from ..meters.meters import make_meter
 from ..records.record import Record
-from .meters import make_meter
 from .scope import InForce, Limited, Scope
 
 

@@ -20,15 +20,15 @@ from ...topology.wire.headers import COST, JOB_TYPE
 from .. import log_keys
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
+from ..meters.limit_report import LimitReport
 from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
+from ..shares.share_meter import ShareMeter
 from .closed_types import ClosedTypes
 from .keepers import Keepers
-from .limit_report import LimitReport
 from .reports import LimitReports
 from .scope import Scope
-from .share_meter import ShareMeter
 from .shared_keeper import SharedKeeper
 
 _LOGGER = logging.getLogger("stoker.limits")

@@ -12,8 +12,9 @@ from ...producers.control.log_reader import LogReader
 from ...topology import ClusterSettings, Pipeline, Queue
 from ...topology.declaration.limits import shared_limits
 from ..kafka.clients import shares_producer
+from ..shares.parts import OnWritten, SharesParts
+from ..shares.shares import Shares
 from .limits import Limits, Startable
-from .shares import OnWritten, Shares, SharesParts
 
 END_MS: Final = 250
 LAST_S: Final = 1.0

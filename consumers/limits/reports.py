@@ -9,9 +9,9 @@ from threading import Lock
 from typing import Final
 
 from ..gates.gate_row import GateRow
+from ..meters.limit_report import LimitReport, ScopeReport, first_of, kept_limit
 from .keeper import Keeper
 from .keepers import AnyKeeper
-from .limit_report import LimitReport, ScopeReport, first_of, kept_limit
 from .scope import Limited, Scope
 from .shared_keeper import SharedKeeper
 

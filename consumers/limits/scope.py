@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...topology.declaration.limits import Limit
+from ..meters.meters import Meter
 from ..records.record import Record
-from .meters import Meter
 
 PATIENCE_S: Final = 1.0
 LONGEST_PATIENCE_S: Final = 60.0

@@ -9,8 +9,8 @@ from uuid import uuid4
 from ...topology.declaration.limits import BY_KEY, BY_TENANT, Limit, scoped_value
 from ...topology.wire.headers import LIMITED_BY
 from ..records.record import Record
+from ..shares.share_meter import ShareMeter
 from .scope import InForce, Limited, Scope
-from .share_meter import ShareMeter
 
 
 class SharedKeeper:

@@ -79,6 +79,8 @@ FOLDERS = {
             "ordering",
             "priorities",
             "gates",
+            "meters",
+            "shares",
             "limits",
             "breakers",
             "job",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from stoker.consumers.limits.limit_report import MOST_SCOPES
 from stoker.consumers.limits.reports import as_data
+from stoker.consumers.meters.limit_report import MOST_SCOPES
 from stoker.topology import Concurrency, Rate
 from support.scenes.limiting import SECOND
 from support.scenes.limiting import LimitedScene as Scene
@@ -60,3 +60,12 @@ def test_a_resource_of_several_queues_is_one() -> None:
     world.pass_s(3.0)
     (report,) = as_data(worker.limits.reports.look() for worker in world.workers).values()
     assert (report["waiting"], report["keeps"], report["scopes"]) == (90, True, 1)
+
+
+def test_the_giver_reports_when_the_next_may_begin_whether_or_not_anybody_asks_just_then() -> None:
+    """Of a short window each worker has been answered most of the time, while its jobs wait."""
+    world = SharingWorld(Rate(10, per=timedelta(seconds=1), name="q.limit"), seed=3, workers_count=2, backlog=500)
+    seen: list[float | None] = []
+    world.pass_s(2.5)
+    world.pass_s(3.0, lambda: seen.append(world.workers[0].limits.reports.look()["q.limit"].listed[0].next_s))
+    assert all(next_s is not None and next_s <= 1.05 for next_s in seen)

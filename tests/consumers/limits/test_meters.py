@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stoker.consumers.limits.meters import Meter, SlidingWindow, Slots, TokenBucket, margin_s
+from stoker.consumers.meters.meters import Meter, SlidingWindow, Slots, TokenBucket, margin_s
 
 PER_S = 10.0
 ROUNDING_S = 1e-6

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from stoker.consumers.limits.shared_keeper import SharedKeeper
+from stoker.consumers.shares.share_book import ShareBook
 from stoker.schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
 from stoker.topology import Concurrency, Rate
 from stoker.topology.declaration.limits import Limit
@@ -18,6 +19,7 @@ SECOND = timedelta(seconds=1)
 RATE = Rate(100, per=SECOND, name="q.limit")
 BUCKET = Rate(60, per=2 * SECOND, burst=10, name="q.limit")
 SLOTS = Concurrency(10, name="q.limit")
+DISTANT = Rate(300, per=90 * SECOND, name="q.limit")
 
 
 def check_rate(world: SharingWorld, limit: Rate) -> None:
@@ -72,7 +74,7 @@ def test_a_slow_worker_keeps_nothing_from_a_fast_one() -> None:
     assert len(world.begun) - before >= 0.8 * 10 * RATE.count
 
 
-@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS], ids=["window", "bucket", "slots"])
+@pytest.mark.parametrize("limit", [RATE, BUCKET, SLOTS, DISTANT], ids=["window", "bucket", "slots", "distant"])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_window_holds_too_many_whatever_happens(limit: Limit, seed: int) -> None:
     """Kills of anybody, the giver too; frozen workers, givers that do not know that they are none; lost records."""
@@ -126,6 +128,54 @@ def test_the_limit_is_used_again_soon_after_the_giver_was_killed() -> None:
     world.pass_s(10.0)
     assert len(world.begun) - before >= 0.9 * 10 * RATE.count
     check_rate(world, RATE)
+
+
+def test_a_limit_waits_for_no_longer_window_than_its_own() -> None:
+    """The log of an hour takes a while to be read; a limit of a second is given meanwhile."""
+    hour = Rate(100, per=3_600 * SECOND, name="q.hour")
+    world = SharingWorld(RATE, seed=5, workers_count=4, backlog=3_000, beside={"q.hour": hour}, is_stuck=True)
+    world.pass_s(3.0)
+    world.kill(world.workers[0])
+    world.pass_s(2.0)
+    before = len(world.begun)
+    world.pass_s(10.0)
+    assert len(world.begun) - before >= 0.9 * 10 * RATE.count
+    check_rate(world, RATE)
+    assert world.owner is not None
+    assert len(world.owner.readers) == 2, "what the hour needs is being read"
+
+
+def test_a_new_giver_of_a_distant_limit_knows_what_was_used() -> None:
+    """It reads that back, and gives what is left at once."""
+    world = SharingWorld(DISTANT, seed=6, workers_count=3, backlog=90)
+    world.pass_s(5.0)
+    assert len(world.begun) == 270
+    world.kill(world.workers[0])
+    for worker in world.workers[1:]:
+        worker.enqueue(200)
+    world.pass_s(3.0)
+    assert 0.97 * DISTANT.count <= len(world.begun) <= DISTANT.count
+
+
+def test_scopes_of_which_nothing_is_left_are_forgotten() -> None:
+    """A function of the arguments may make any number of them."""
+    book = ShareBook({"q.limit": RATE})
+    now_s = 0.0
+    for turn in range(100):
+        now_s += 1.0
+        entries = tuple(
+            ShareEntry(worker=f"w{turn}.{n}", limit="q.limit", value=b"%d" % (100 * turn + n), wanted=1, least=1)
+            for n in range(100)
+        )
+        book.note(ShareRecord(kind=ShareKind.REQUEST, giver="q", sender="w", entries=entries), now_s, {"q.limit"})
+        assert len(book.give(now_s, {"q.limit"})) >= 100
+        book.forget_idle(now_s)
+        assert len(book) <= 1_500, "those of the last seconds"
+    now_s += 20.0
+    book.give(now_s, {"q.limit"})
+    book.give(now_s + 2.0, {"q.limit"})
+    book.forget_idle(now_s + 2.0)
+    assert len(book) == 0
 
 
 def test_the_slots_of_a_killed_worker_are_used_again() -> None:

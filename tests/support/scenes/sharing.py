@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,11 @@ from confluent_kafka import KafkaError, Message
 from stoker.consumers.gates.gate_row import GateRow
 from stoker.consumers.gates.taken_records import Beginning
 from stoker.consumers.limits.limits import Limits
-from stoker.consumers.limits.shares import Shares, SharesParts
 from stoker.consumers.records.assignment import Assignment
 from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
+from stoker.consumers.shares.parts import SharesParts
+from stoker.consumers.shares.shares import Shares
 from stoker.topology import Pipeline
 from stoker.topology.declaration.limits import Limit
 from support.scenes.deliveries import record_of
@@ -60,6 +61,7 @@ class Reader:
 
     log: Log
     position: int = 0
+    is_stuck: bool = False
 
     def ask_end(self, timeout_s: float) -> tuple[int, int]:
         """The whole log."""
@@ -77,7 +79,11 @@ class Reader:
     def read(self, timeout_s: float) -> list[Message]:
         """What is to be seen by now."""
         begin = self.position
-        while self.position < len(self.log.records) and self.log.seen_at_s[self.position] <= self.log.now_s:
+        while (
+            not self.is_stuck
+            and self.position < len(self.log.records)
+            and self.log.seen_at_s[self.position] <= self.log.now_s
+        ):
             self.position += 1
         return self.log.records[begin : self.position]
 
@@ -126,6 +132,7 @@ class SharingWorker:
     def __post_init__(self) -> None:
         """Put it together, and let a backlog wait."""
         log, queue = self.world.log, self.world.queue
+        self.readers: list[Reader] = []
         self.row = GateRow(clock=self.world.clock)
         self.limits = Limits(
             self.row, queue, self.world.pipeline.job_types, clock=self.world.clock, epoch=self.world.clock
@@ -135,9 +142,9 @@ class SharingWorker:
         parts = SharesParts(
             queue=queue.name,
             worker_id=f"w{self.number}",
-            given={"q.limit": self.world.limit},
+            given={"q.limit": self.world.limit, **self.world.beside},
             owns_first=self.owns_first,
-            make_reader=lambda: Reader(log),
+            make_reader=self.make_reader,
             make_writer=lambda: Writer(log),
             on_crash=self.crashes.append,
             clock=self.world.clock,
@@ -145,6 +152,11 @@ class SharingWorker:
         self.shares = Shares(self.limits, parts)
         self.assignment = Assignment(1, queue.topic, self.number)
         self.enqueue(self.world.backlog)
+
+    def make_reader(self) -> Reader:
+        """The first one follows the log; the others read back what distant limits need."""
+        self.readers.append(Reader(self.world.log, is_stuck=bool(self.readers) and self.world.is_stuck))
+        return self.readers[-1]
 
     def owns_first(self) -> bool:
         """By its own knowledge, which may be old."""
@@ -183,13 +195,20 @@ class SharingWorker:
 
 @dataclass
 class SharingWorld:
-    """Some workers, one of them the giver."""
+    """Some workers, one of them the giver.
+
+    Attributes:
+        beside: {name: limit} of a type without jobs, which are given as well.
+        is_stuck: whether what distant limits need cannot be read back.
+    """
 
     limit: Limit
     seed: int
     workers_count: int = 3
     backlog: int = 2_000
     run_s: float = 0.05
+    beside: Mapping[str, Limit] = field(default_factory=dict)
+    is_stuck: bool = False
     begun: list[float] = field(default_factory=list)
     begun_beside: list[tuple[float, int]] = field(default_factory=list)
     """When each job began, and how many ran then, with it."""
@@ -201,6 +220,7 @@ class SharingWorld:
         self.pipeline = Pipeline("unit")
         self.queue = self.pipeline.queue("q", limits=[self.limit])
         self.pipeline.job(self.queue, name="work")(lambda: None)
+        self.pipeline.job(self.queue, name="rare", limits=list(self.beside.values()))(lambda: None)
         self.owner: SharingWorker | None = None
         self.workers = [SharingWorker(self, number) for number in range(self.workers_count)]
         self.owner = self.workers[0]

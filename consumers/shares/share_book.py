@@ -9,14 +9,14 @@ it has sent the request that was answered, and that is earlier than the request 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ...schemas.share_records import ShareEntry, ShareRecord
 from ...topology.declaration.limits import Concurrency, Limit
-from .limit_report import LimitReport, ScopeReport, kept_limit
-from .meters import Meter, make_meter
+from ..meters.limit_report import LimitReport, ScopeReport, kept_limit
+from ..meters.meters import Meter, make_meter
 
 RATE_VALID_S: Final = 1.0
 SLOTS_VALID_S: Final = 6.0
@@ -139,10 +139,14 @@ class _Account:
             free -= given
         return [self._entry(worker, h, now_s) for worker, h in self.holders.items() if self._is_to_answer(h, now_s)]
 
+    def is_idle(self, now_s: float) -> bool:
+        """Whether a new account would give alike."""
+        return not self.holders and now_s >= self.closed_until_s and self.meter.is_idle(now_s)
+
     def report(self, now_s: float) -> ScopeReport:
         """Report what is used, and when more may be given; how many jobs wait, the workers know."""
         held, wanting = self.held, [holder.least for holder in self.holders.values() if holder.lacks]
-        wait_s = self.meter.wait_s(min(wanting) + held, now_s) if wanting else math.inf
+        wait_s = self.meter.wait_s(min(wanting, default=1) + held, now_s)
         next_s = max(wait_s, self.closed_until_s - now_s)
         most = self.meter.most
         return ScopeReport(
@@ -176,19 +180,25 @@ class _Account:
 
 
 class ShareBook:
-    """The scopes of the limits of one giver."""
+    """The scopes of the limits of one giver; those that are named to a method alone take part in it."""
 
     def __init__(self, limits: Mapping[str, Limit]) -> None:
         self._limits = limits
         self._accounts: dict[ScopeName, _Account] = {}
+        self._live: dict[ScopeName, _Account] = {}
+        """The accounts of which workers hold or want something, or did a moment ago."""
         self._turn = 0
 
-    def note(self, record: ShareRecord, at_s: float) -> None:
+    def __len__(self) -> int:
+        """How many scopes it remembers."""
+        return len(self._accounts)
+
+    def note(self, record: ShareRecord, at_s: float, names: Collection[str]) -> None:
         """Take in a request or a grant of the log; in its order, with times that do not go back."""
         for entry in record.entries:
-            account = self._account(entry)
-            if account is None:
+            if entry.limit not in names or entry.limit not in self._limits:
                 continue
+            account = self._account(entry)
             account.expire(at_s)
             if record.kind == "grant":
                 account.note_grant(entry, at_s)
@@ -203,21 +213,38 @@ class ShareBook:
             if limit != account.limit:
                 account.change(limit, now_s)
 
-    def give(self, now_s: float) -> list[ShareEntry]:
+    def give(self, now_s: float, names: Collection[str]) -> list[ShareEntry]:
         """Give what may be given now; the answers are to be written as they are."""
         self._turn += 1
-        return [entry for account in self._accounts.values() for entry in account.give(now_s, self._turn)]
+        given: list[ShareEntry] = []
+        for name, account in list(self._live.items()):
+            if name[0] not in names:
+                continue
+            given += account.give(now_s, self._turn)
+            if not account.holders:
+                del self._live[name]
+        return given
 
-    def report(self, now_s: float) -> Mapping[str, LimitReport]:
+    def forget_idle(self, now_s: float) -> None:
+        """Forget the scopes of which nothing is left: a function of the arguments may make any number of them."""
+        self._accounts = {
+            name: account
+            for name, account in self._accounts.items()
+            if name in self._live or not account.is_idle(now_s)
+        }
+
+    def report(self, now_s: float, names: Collection[str]) -> Mapping[str, LimitReport]:
         """{limit: its report}, for people."""
-        scopes: dict[str, list[ScopeReport]] = {name: [] for name in self._limits}
-        for account in self._accounts.values():
-            scopes[account.name[0]].append(account.report(now_s))
+        scopes: dict[str, list[ScopeReport]] = {name: [] for name in self._limits if name in names}
+        for (name, _), account in self._accounts.items():
+            if name in scopes:
+                scopes[name].append(account.report(now_s))
         return {name: kept_limit(of_limit, 0) for name, of_limit in scopes.items()}
 
-    def _account(self, entry: ShareEntry) -> _Account | None:
+    def _account(self, entry: ShareEntry) -> _Account:
         name = entry.limit, entry.value
         account = self._accounts.get(name)
-        if account is None and entry.limit in self._limits:
+        if account is None:
             account = self._accounts[name] = _Account(name, self._limits[entry.limit])
+        self._live[name] = account
         return account

@@ -1,0 +1,1 @@
+"""Shares: the workers of a fleet keep a limit together, over one log and with a giver among them."""

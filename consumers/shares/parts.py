@@ -1,0 +1,98 @@
+"""`SharesParts`: what the thread of shares works with, and how it sees the limits and the topic of shares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from confluent_kafka import KafkaError, Message
+
+from ...schemas.share_records import ShareEntry
+from ...topology.declaration.limits import Limit
+from ..meters.limit_report import LimitReport
+
+OnWritten = Callable[[KafkaError | None, Message], None]
+
+
+class SharesReader(Protocol):
+    """Reads the topic of shares, as `LogReader` does."""
+
+    position: int
+
+    def ask_end(self, timeout_s: float) -> tuple[int, int]:
+        """The first offset, and the one behind the last record."""
+
+    def start(self, offset: int) -> None:
+        """Read from this offset on."""
+
+    def start_at_time(self, at_s: float, timeout_s: float) -> None:
+        """Read from this epoch time of the brokers on."""
+
+    def read(self, timeout_s: float) -> list[Message]:
+        """Take what is there, or wait for the first record."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class SharesWriter(Protocol):
+    """Writes to the topic of shares."""
+
+    def write(self, value: bytes, on_written: OnWritten | None) -> None:
+        """Write a record."""
+
+    def poll(self) -> None:
+        """Serve what was written."""
+
+    def close(self) -> None:
+        """Disconnect."""
+
+
+class SharedLimits(Protocol):
+    """The gate of limits, as this thread sees it.
+
+    Attributes:
+        in_force: {name: limit} as they are kept; another object after each change.
+    """
+
+    in_force: Mapping[str, Limit]
+
+    def requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: what it is to be told now}."""
+
+    def last_requests(self) -> Mapping[str, list[ShareEntry]]:
+        """{giver: last requests}: all that is held is returned."""
+
+    def note_grant(self, entry: ShareEntry, sent_at_s: float) -> None:
+        """Take in a grant."""
+
+    def note_given(self, reports: Mapping[str, LimitReport]) -> None:
+        """Take in the reports of the giver; empty where this process gives nothing."""
+
+    def note_closed(self, entry: ShareEntry) -> None:
+        """Close a scope that a worker has closed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharesParts:
+    """The parts that the thread works with.
+
+    Attributes:
+        queue: whose worker it is.
+        given: {name: limit} of those that the owner of this queue's first partition gives.
+        owns_first: whether that is this process.
+        make_reader, make_writer: make the clients.
+        on_crash: called with a fault of the thread's own.
+        clock: as `time.monotonic`.
+    """
+
+    queue: str
+    worker_id: str
+    given: Mapping[str, Limit]
+    owns_first: Callable[[], bool]
+    make_reader: Callable[[], SharesReader]
+    make_writer: Callable[[], SharesWriter]
+    on_crash: Callable[[BaseException], None]
+    clock: Callable[[], float] = time.monotonic

@@ -1,0 +1,179 @@
+"""`Shares`: a thread that asks for shares of limits, and gives them as the owner of the giving queue's first partition.
+
+All of it goes over one log, `<namespace>.shares`. Workers pass over grants that an earlier giver wrote behind the
+takeover of a later one.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import KafkaException, Message
+
+from ...schemas import Undecodable, UnknownSchema
+from ...schemas.share_records import ShareEntry, ShareKind, ShareRecord, decode_share, encode_share
+from .. import log_keys
+from .giver import AGAIN_S, ASK_S, Giver
+from .parts import SharedLimits, SharesParts, SharesReader, SharesWriter
+
+_LOGGER = logging.getLogger("stoker.limits")
+
+ACTIVE_READ_S: Final = 0.01
+IDLE_READ_S: Final = 0.05
+ACTIVE_FOR_S: Final = 1.0
+LAST_S: Final = 1.5
+MOST_REQUESTS: Final = 1_000
+SILENT_AFTER_S: Final = 15.0
+REPORT_INTERVAL_S: Final = 60.0
+
+
+class Shares:
+    """Asks and gives until it is stopped."""
+
+    def __init__(self, limits: SharedLimits, parts: SharesParts) -> None:
+        self._limits, self._parts = limits, parts
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._reader: SharesReader | None = None
+        self._writer: SharesWriter | None = None
+        self._giver = Giver(limits, parts)
+        self._epochs: dict[str, int] = {}
+        self._taken_below = -1
+        self._number = 0
+        self._sent: OrderedDict[int, float] = OrderedDict()
+        self._active_until_s = 0.0
+        self._asked_since_s: dict[str, float] = {}
+        self._reported_at_s = float("-inf")
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=f"stoker-shares-{self._parts.queue}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and return what is held; it waits for that a moment. Called from any other thread."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(LAST_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.is_set():
+                self._turn_or_rest()
+        except BaseException as error:  # noqa: BLE001  # a worker whose limits stand still must not look alive
+            self._parts.on_crash(error)
+        finally:
+            self.close()
+
+    def _turn_or_rest(self) -> None:
+        try:
+            self.turn()
+        except KafkaException as failed:
+            _LOGGER.debug("shares of limits: %s", failed)
+            self._stopped.wait(AGAIN_S)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._giver.close()
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None:
+            self._number += 1
+            for giver, entries in self._limits.last_requests().items():
+                self._write_request(self._writer, giver, entries)
+            self._writer.close()
+
+    def turn(self) -> None:
+        """Read what has come; give, and ask."""
+        reader, writer = self._clients()
+        self._giver.turn(reader, writer)
+        is_active = self._parts.clock() < self._active_until_s or self._giver.is_reading_back
+        messages = reader.read(ACTIVE_READ_S if is_active else IDLE_READ_S)
+        for message in messages:
+            self._take(message)
+        self._giver.give(writer)
+        self._ask(writer)
+        writer.poll()
+
+    def _clients(self) -> tuple[SharesReader, SharesWriter]:
+        if self._writer is None:
+            self._writer = self._parts.make_writer()
+        if self._reader is None:
+            reader = self._parts.make_reader()
+            reader.start(reader.ask_end(ASK_S)[1])
+            self._reader = reader
+        return self._reader, self._writer
+
+    # ---- the worker
+
+    def _take(self, message: Message) -> None:
+        offset = message.offset() or 0
+        try:
+            record = decode_share(message.value())
+        except (Undecodable, UnknownSchema):
+            return
+        self._giver.note(record, message)
+        if offset <= self._taken_below:
+            return  # read once more, by a giver that took over
+        self._taken_below = offset
+        if record.kind == ShareKind.REQUEST:
+            self._take_closings(record)
+        elif record.kind == ShareKind.TAKEOVER:
+            self._epochs[record.giver] = offset
+        elif record.kind == ShareKind.GRANT and record.epoch >= self._epochs.get(record.giver, 0):
+            self._epochs[record.giver] = record.epoch
+            self._take_grant(record)
+
+    def _take_closings(self, record: ShareRecord) -> None:
+        for entry in record.entries:
+            if entry.closed_ms:
+                self._limits.note_closed(entry)
+
+    def _take_grant(self, record: ShareRecord) -> None:
+        for entry in record.entries:
+            sent_at_s = self._sent.get(entry.number)
+            if sent_at_s is not None:
+                self._limits.note_grant(entry, sent_at_s)
+                self._asked_since_s.pop(record.giver, None)
+
+    def _ask(self, writer: SharesWriter) -> None:
+        requests = self._limits.requests()
+        now_s = self._parts.clock()
+        for giver, entries in requests.items():
+            self._active_until_s = now_s + ACTIVE_FOR_S
+            self._number += 1
+            self._sent[self._number] = now_s
+            while len(self._sent) > MOST_REQUESTS:
+                self._sent.popitem(last=False)
+            self._write_request(writer, giver, entries)
+        self._report_silence(now_s)
+
+    def _write_request(self, writer: SharesWriter, giver: str, entries: Sequence[ShareEntry]) -> None:
+        if any(entry.wanted > entry.used + entry.returned for entry in entries):
+            self._asked_since_s.setdefault(giver, self._parts.clock())
+        request = ShareRecord(
+            kind=ShareKind.REQUEST,
+            giver=giver,
+            sender=self._parts.worker_id,
+            number=self._number,
+            entries=tuple(entries),
+        )
+        writer.write(encode_share(request), None)
+
+    def _report_silence(self, now_s: float) -> None:
+        silent = [giver for giver, since_s in self._asked_since_s.items() if now_s >= since_s + SILENT_AFTER_S]
+        if silent and now_s >= self._reported_at_s + REPORT_INTERVAL_S:
+            self._reported_at_s = now_s
+            _LOGGER.warning(
+                "jobs wait for shares of limits, and nobody has given any for %.0f s; the worker that owns partition 0 "
+                "of queue %s gives them: start one, or see why it stands still", SILENT_AFTER_S, " and ".join(silent),
+                extra=self._fields,
+            )  # fmt: skip
+
+    @property
+    def _fields(self) -> Mapping[str, object]:
+        return {log_keys.QUEUE: self._parts.queue}
