@@ -33,6 +33,8 @@ def limits(app: AppContext, *, queue: str | None, as_json: bool, watch: bool) ->
     next one may begin. Below a limit by key, tenant or function stand up to ten of those that it counts apart: those
     behind which most waits, then the fullest.
 
+    Where that is not reported, it is the time by which one may: `within 1s`.
+
     Workers report this every 5 s. It is ? where no worker runs that could tell, and what is older is marked.
 
     \b

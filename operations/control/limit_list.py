@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from ...consumers.limits.limit_report import ScopeReport, first_of
+from ...consumers.meters.limit_report import ScopeReport, first_of
 from ...topology.declaration.limits import Rate, changed, declared_limits, is_shared, shown_by
+from ...topology.durations import format_duration
 from ...topology.wire.orders import LIMIT, LimitChange
 from ..cli.output import Figure, age_since, format_age, table_lines
 from .giving import order_document
@@ -182,7 +183,11 @@ def _until(seen: SeenLimit, waiting: Sequence[ScopeReport]) -> str:
     known = [scope.next_s for scope in waiting if scope.next_s is not None]
     if known:
         return _length(min(known))
-    return "when one ends" if not isinstance(seen.declared, Rate) else "?"
+    if not isinstance(seen.in_force, Rate):
+        return "when one ends"
+    if seen.scopes is None:
+        return "?"
+    return f"within {format_duration(seen.in_force.per)}"  # a window that is full now has room by then
 
 
 def _length(seconds: float) -> str:

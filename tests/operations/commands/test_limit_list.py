@@ -139,3 +139,9 @@ def test_an_order_that_does_not_fit_changes_nothing() -> None:
     )
     (seen, *_) = seen_limits(shop(), [order], [], NOW.timestamp())
     assert (seen.in_force, seen.is_lifted) == (seen.declared, False)
+
+
+def test_of_a_window_whose_next_is_not_reported_the_latest_is_shown() -> None:
+    """The giver lists few of very many scopes; what is full now has room before the window is over."""
+    listed = report(scope(None, 100, 100), scope(None, 0, 0, 40), waiting=40)
+    assert lines([heard("w1", mails__rate=listed)])[1].split()[-2:] == ["within", "1s"]
