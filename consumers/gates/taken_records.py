@@ -40,14 +40,12 @@ class TakenRecords:
 
     def take(self, record: Record, gates: Sequence[Gate], now_s: float) -> Wait | None:
         """Have all gates count a record; where one of them holds it back, none does."""
-        counted: list[Gate] = []
         for gate in gates:
             answer = gate.take(record, now_s)
             if isinstance(answer, Wait):
-                for earlier in counted:
+                for earlier in gates[: gates.index(gate)]:
                     earlier.give_back(record)
                 return answer
-            counted.append(gate)
         if self.hooked:
             self._records.add(record)
         return None

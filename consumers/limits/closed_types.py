@@ -12,32 +12,36 @@ from .scope import Limited
 
 
 class ClosedTypes:
-    """Falsy where no type is closed. Safe to call from all threads."""
+    """Falsy where no type is closed. Safe to call from all threads.
+
+    Attributes:
+        until_at_s: {job type: epoch time until which none of its jobs begins}.
+    """
 
     def __init__(self, note_resting: Callable[[], None]) -> None:
         self._note_resting = note_resting
         self._lock = Lock()
-        self._until_at_s: dict[bytes, float] = {}
+        self.until_at_s: dict[bytes, float] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._until_at_s)
+        return bool(self.until_at_s)
 
     def close(self, job_type: bytes, until_at_s: float) -> None:
         """Let no job of the type begin until this epoch time."""
         with self._lock:
-            self._until_at_s = {**self._until_at_s, job_type: until_at_s}
+            self.until_at_s = {**self.until_at_s, job_type: until_at_s}
         self._note_resting()
 
     def wait(self, record: Record, now_s: float) -> Wait | None:
         """The wait of a record whose type is closed; None where it is not, or not any more."""
         job_type = record.header(JOB_TYPE) or b""
-        until_at_s = self._until_at_s.get(job_type)
+        until_at_s = self.until_at_s.get(job_type)
         if until_at_s is None:
             return None
         if until_at_s > now_s:
             why = Limited(job_type.decode(errors="replace"), None, "a job of this type was told to come no sooner")
             return Wait(until_at_s=until_at_s, why=why)
         with self._lock:
-            self._until_at_s = {name: at_s for name, at_s in self._until_at_s.items() if at_s > now_s}
+            self.until_at_s = {name: at_s for name, at_s in self.until_at_s.items() if at_s > now_s}
         self._note_resting()
         return None

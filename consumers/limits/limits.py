@@ -16,7 +16,7 @@ from ...schemas.share_records import ShareEntry
 from ...topology.declaration.job_type import AnyJobType
 from ...topology.declaration.limits import Limit
 from ...topology.declaration.queue import Queue
-from ...topology.wire.headers import COST, JOB_TYPE
+from ...topology.wire.headers import JOB_TYPE
 from .. import log_keys
 from ..gates.gate import START, Gate, Start, Wait
 from ..gates.gate_row import GateRow
@@ -25,6 +25,7 @@ from ..records.assignment import Assignment
 from ..records.outcomes import Outcome
 from ..records.record import Record
 from ..shares.share_meter import ShareMeter
+from .accounts import Account, Accounts
 from .closed_types import ClosedTypes
 from .keepers import Keepers
 from .reports import LimitReports
@@ -34,10 +35,6 @@ from .shared_keeper import SharedKeeper
 _LOGGER = logging.getLogger("stoker.limits")
 
 FEW_SCOPES: Final = 1_000
-LONGEST_COST: Final = 9
-"""Digits of a header."""
-Uses = list[tuple[Scope, int]]
-"""The scopes that a record counts in, and what it counts for in each."""
 
 
 class Startable(Protocol):
@@ -86,11 +83,11 @@ class Limits(Gate):
         own = [job_type for job_type in job_types.values() if job_type.queue is queue]
         found = Keepers(queue, own, givers)
         self._keepers, self._of_others, self._all = found.of_types, found.of_queue, found.all
+        self._accounts = Accounts(found, own)
         self._shared = [keeper for keeper in self._all.values() if isinstance(keeper, SharedKeeper)]
         self._make_shares = make_shares
         self._shares: Startable | None = None
-        self._costs = {job.name.encode(): job.cost for job in own if isinstance(job.cost, int)}
-        self._runs: dict[Record, Uses] = {}
+        self._runs: dict[Record, Account] = {}
         self._closed: set[Scope] = set()
         self.in_force: Mapping[str, Limit] = self.declared
         self.reports = LimitReports(self._all, row, self._lock, clock)
@@ -109,10 +106,11 @@ class Limits(Gate):
 
     def may_start(self, record: Record, now_s: float) -> Start | Wait:
         """Records wait where others wait before them, and those of a type that is closed."""
-        if self._closed_types and (wait := self._closed_types.wait(record, now_s)) is not None:
+        if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
             return wait
         with self._lock:
-            closed = next((scope for scope, _ in self._uses(record) if not scope.may_pass(record)), None)
+            uses = self._accounts.of(record).uses
+            closed = next((scope for scope, _ in uses if not scope.may_pass(record)), None)
             if closed is None:
                 return START
             if closed.asks_at_s == math.inf or not closed.is_waited_for:  # all that waited may have been released
@@ -122,37 +120,45 @@ class Limits(Gate):
 
     def take(self, record: Record, now_s: float) -> Start | Wait:
         """Count the record in all of its scopes, or in none."""
-        if self._closed_types and (wait := self._closed_types.wait(record, now_s)) is not None:
+        if self._closed_types.until_at_s and (wait := self._closed_types.wait(record, now_s)) is not None:
             return wait
         with self._lock:
-            now_s = self._clock()
-            uses = self._uses(record)
-            for scope, cost in uses:
-                if scope.wait_s(record, cost, now_s) > 0.0:
-                    wait = self._close(scope, cost, now_s)
-                    break
-            else:
-                for scope, cost in uses:
-                    scope.take(record, cost, now_s)
+            now_s, account = self._clock(), self._accounts.of(record)
+            lone = account.lone
+            is_taken = lone is not None and lone[0].takes(lone[1], now_s)
+            refused = None if is_taken else self._take(record, account, now_s)
+            if refused is None:
                 if self._all:
-                    self._runs[record] = uses
+                    self._runs[record] = account
                 return START
         self._row.note_resting()
-        return wait
+        return refused
+
+    def _take(self, record: Record, account: Account, now_s: float) -> Wait | None:
+        """Count a record in all scopes of its account; where one has no room, that closes, and none counts it."""
+        for scope, cost in account.uses:
+            if scope.wait_s(record, cost, now_s) > 0.0:
+                return self._close(scope, cost, now_s)
+        for scope, cost in account.uses:
+            scope.take(record, cost, now_s)
+        return None
 
     def give_back(self, record: Record) -> None:
         """Count it no more."""
         with self._lock:
             now_s = self._clock()
-            for scope, cost in self._runs.pop(record):
+            for scope, cost in self._runs.pop(record).uses:
                 scope.meter.give_back(cost, now_s)
                 if scope.is_closed:
                     self._look_at(scope, now_s)
 
     def ended(self, record: Record, outcome: Outcome) -> None:
         """Free its slots, and let the next ones have them."""
+        account = self._runs.pop(record)
+        if not account.has_slots:
+            return
         with self._lock:
-            freed = [scope for scope, cost in self._runs.pop(record) if scope.meter.end(cost) and scope.is_closed]
+            freed = [scope for scope, cost in account.uses if scope.meter.end(cost) and scope.is_closed]
         for scope in freed:
             self._open(scope)
 
@@ -198,7 +204,7 @@ class Limits(Gate):
         blocked: list[int] = []
 
         def fits(record: Record) -> bool:
-            cost = scope.meter.clipped(self._cost(record))
+            cost = scope.meter.clipped(self._accounts.cost_of(record))
             if sum(costs.values()) + cost > budget:
                 blocked.append(cost)
                 return False
@@ -284,6 +290,7 @@ class Limits(Gate):
             scopes = list(keeper.scopes.values())
             for scope in scopes:
                 scope.change(keeper.in_force, now_s)
+            self._accounts.forget()
         self.in_force = {**self.in_force, name: limit}
         for scope in scopes:
             if scope.is_closed:
@@ -373,28 +380,9 @@ class Limits(Gate):
         if scope is not None and has_room and scope.is_closed:
             self._open(scope)
 
-    # ---- which scopes
-
-    def _uses(self, record: Record) -> Uses:
-        keepers = self._keepers.get(record.header(JOB_TYPE) or b"", self._of_others)
-        cost = 0
-        uses: Uses = []
-        for keeper in keepers:
-            scope = keeper.scope_of(record)
-            if scope is not None:
-                cost = cost or self._cost(record)
-                uses.append((scope, scope.meter.clipped(cost)))
-        return uses
-
-    def _cost(self, record: Record) -> int:
-        """The cost of a job in rates: its header, or else what its type declares."""
-        named = record.header(COST)
-        if named is not None and named.isdigit() and len(named) <= LONGEST_COST:
-            return max(1, int(named))
-        return self._costs.get(record.header(JOB_TYPE) or b"", 1)
-
     def _forget_idle(self) -> None:
         with self._lock:
             for keeper in self._all.values():
                 keeper.forget_idle(self._clock())
+            self._accounts.forget()
             self._most_scopes = max(FEW_SCOPES, 2 * sum(len(keeper.scopes) for keeper in self._all.values()))

@@ -123,6 +123,12 @@ class Scope:
             return True
         return False
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """Count a record that begins, if it fits, and if nothing is to be known of it: none waits or was released."""
+        if self.is_closed or self._released or now_s < self.closed_until_s:
+            return False
+        return self.meter.takes(cost, now_s)
+
     def wait_s(self, record: Record, cost: int, now_s: float) -> float:
         """How long a record waits that is about to begin; 0 where it begins."""
         if self.is_lifted:

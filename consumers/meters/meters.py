@@ -41,6 +41,13 @@ class Meter(Protocol):
     def take(self, cost: int, now_s: float) -> None:
         """Count a job that begins."""
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """Count a job that begins, if it fits now."""
+        if self.wait_s(cost, now_s) > 0.0:
+            return False
+        self.take(cost, now_s)
+        return True
+
     @abstractmethod
     def give_back(self, cost: int, now_s: float) -> None:
         """Count a job no more that was taken just now, and does not begin."""
@@ -52,6 +59,11 @@ class Meter(Protocol):
     @abstractmethod
     def change(self, limit: Limit, now_s: float) -> None:
         """Count for the limit as it is from now on, with what was counted so far; it is of the same kind."""
+
+    @property
+    def has_slots(self) -> bool:
+        """Whether ends of runs may give room."""
+        return False
 
     def end(self, cost: int) -> bool:
         """Note the end of a run; returns whether that gives room."""
@@ -85,7 +97,7 @@ class SlidingWindow(Meter):
     (10.13, 0.0)
     """
 
-    __slots__ = ("_slice_s", "_slices", "_span_s", "_used", "count", "per_s")
+    __slots__ = ("_slice_ends_s", "_slice_s", "_slices", "_span_s", "_used", "count", "per_s")
 
     def __init__(self, count: int, *, per_s: float) -> None:
         self._set(count, per_s)
@@ -96,6 +108,7 @@ class SlidingWindow(Meter):
     def _set(self, count: int, per_s: float) -> None:
         self.count, self.per_s = count, per_s
         self._slice_s = per_s / SLICES
+        self._slice_ends_s = -math.inf
         self._span_s = self._slice_s + per_s + margin_s(per_s)
 
     def change(self, limit: Limit, now_s: float) -> None:
@@ -124,6 +137,18 @@ class SlidingWindow(Meter):
         self._forget(now_s)
         return self.count - self._used
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """As `Meter` has it. Within the newest slice there is nothing to forget but what would give room."""
+        if now_s < self._slice_ends_s and self._used + cost <= self.count:
+            self._slices[-1][1] += cost
+            self._used += cost
+            return True
+        self._forget(now_s)
+        if self._used + cost > self.count:
+            return False
+        self.take(cost, now_s)
+        return True
+
     def take(self, cost: int, now_s: float) -> None:
         """As `Meter` has it."""
         begin_s = now_s // self._slice_s * self._slice_s
@@ -131,6 +156,7 @@ class SlidingWindow(Meter):
             self._slices[-1][1] += cost
         else:
             self._slices.append([begin_s, cost])
+            self._slice_ends_s = begin_s + self._slice_s
         self._used += cost
 
     def give_back(self, cost: int, now_s: float) -> None:
@@ -197,6 +223,14 @@ class TokenBucket(Meter):
         self._fill_up(now_s)
         return math.floor(self._level + ROUNDING)
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """As `Meter` has it."""
+        self._fill_up(now_s)
+        if cost - self._level > ROUNDING:
+            return False
+        self._level -= cost
+        return True
+
     def take(self, cost: int, now_s: float) -> None:
         """As `Meter` has it."""
         self._fill_up(now_s)
@@ -237,6 +271,13 @@ class Slots(Meter):
         """As `Meter` has it."""
         return self.count - self._used
 
+    def takes(self, cost: int, now_s: float) -> bool:
+        """As `Meter` has it."""
+        if self._used + cost > self.count:
+            return False
+        self._used += cost
+        return True
+
     def take(self, cost: int, now_s: float) -> None:
         """As `Meter` has it."""
         self._used += cost
@@ -244,6 +285,11 @@ class Slots(Meter):
     def give_back(self, cost: int, now_s: float) -> None:
         """As `Meter` has it."""
         self._used -= cost
+
+    @property
+    def has_slots(self) -> bool:
+        """As `Meter` has it."""
+        return True
 
     def end(self, cost: int) -> bool:
         """Free the slot."""

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...topology.wire.headers import ATTEMPT, DUE, EXPIRES, IDEMPOTENCY_KEY, JOB_ID, REPLAY
+from ...topology.wire.headers import (
+    ATTEMPT,
+    COST,
+    DUE,
+    EXPIRES,
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    JOB_TYPE,
+    LIMITED_BY,
+    REPLAY,
+    TENANT,
+)
 
 MOST_LAYOUTS: Final = 1_000
 """All are forgotten beyond so many: foreign producers may name headers at random."""
@@ -26,10 +37,21 @@ class HeaderLayout:
         is_plain: whether no name comes twice.
         job_id_at: where the job id stands, if that alone is what the ledger knows the record by; None where an
             idempotency key or a replay has a part in that.
+        job_type_at, tenant_at: where job type and tenant stand; None where the header is absent.
         is_of_first_run: whether no header sets an attempt, a due time or an expiry, as in most records by far.
+        is_counted_apart: whether a header sets what limits count the job for, or with which others.
     """
 
-    __slots__ = ("is_of_first_run", "is_plain", "job_id_at", "names", "positions")
+    __slots__ = (
+        "is_counted_apart",
+        "is_of_first_run",
+        "is_plain",
+        "job_id_at",
+        "job_type_at",
+        "names",
+        "positions",
+        "tenant_at",
+    )
 
     def __init__(self, names: Names) -> None:
         self.names = names
@@ -38,6 +60,8 @@ class HeaderLayout:
         self.is_of_first_run = self.positions.keys().isdisjoint(_CONDITIONS)
         is_named_otherwise = IDEMPOTENCY_KEY in self.positions or REPLAY in self.positions
         self.job_id_at = None if is_named_otherwise else self.positions.get(JOB_ID)
+        self.job_type_at, self.tenant_at = self.positions.get(JOB_TYPE), self.positions.get(TENANT)
+        self.is_counted_apart = COST in self.positions or LIMITED_BY in self.positions
 
 
 _LAYOUTS: Final[dict[Names, HeaderLayout]] = {}

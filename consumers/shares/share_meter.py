@@ -76,6 +76,11 @@ class ShareMeter(Meter):
         return self._clip
 
     @property
+    def has_slots(self) -> bool:
+        """As `Meter` has it."""
+        return self._is_slots
+
+    @property
     def granted(self) -> int:
         """All that was granted; a lifted limit grants what it needs to itself."""
         return self._granted

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Never, assert_never, overload
 
@@ -60,7 +60,7 @@ DEFER_LIMIT = timedelta(days=7)
 MakeDependencies = Callable[[Record, RetryPolicy], Dependencies]
 """Makes the dependencies that the blocks of a job may name."""
 Withdraws = Callable[[Run, Callable[[], bool]], bool]
-"""Takes a run out of its slot if a question is answered with yes; no interrupt comes in between."""
+"""Takes a run out of its slot if it must wait; no interrupt comes in between."""
 
 
 @dataclass(slots=True)
@@ -74,6 +74,8 @@ class DecodedJob:
     run: Run
     cancels: Cancels = NO_CANCELS
     gates: GateRow = NO_GATES
+    _beginning: Beginning | None = field(init=False, repr=False, compare=False)
+    """The last answer of the gates, None where a run was interrupted before; not set where no gate is to be asked."""
 
     def kept_back(self, withdraws: Withdraws) -> Ran | None:
         """End a run that must not begin after all: an order came since the claim. None where it may.
@@ -86,20 +88,18 @@ class DecodedJob:
         """
         if self.cancels.stands and self._is_cancelled():
             return Raised(JobCancelled())
-        return self._begun(withdraws) if self.gates.taking else None
-
-    def _begun(self, withdraws: Withdraws) -> Ran | None:
-        beginnings: list[Beginning] = []
-
-        def must_wait() -> bool:
-            beginnings.append(self.gates.begin(self.record))
-            return beginnings[0] is not Beginning.BEGINS
-
-        if not withdraws(self.run, must_wait):
-            return None if beginnings else self._ended_uncounted()
-        if beginnings[0] is Beginning.WAITS:
+        if not self.gates.taking:
+            return None
+        self._beginning = None
+        if not withdraws(self.run, self._must_wait):
+            return None if self._beginning is Beginning.BEGINS else self._ended_uncounted()
+        if self._beginning is Beginning.WAITS:
             return Decided(None)
         return Raised(JobCancelled()) if self.cancels.stands and self._is_cancelled() else Decided(INTERRUPTED)
+
+    def _must_wait(self) -> bool:
+        self._beginning = self.gates.begin(self.record)
+        return self._beginning is not Beginning.BEGINS
 
     def _ended_uncounted(self) -> Ran | None:
         """End a run that was interrupted before gates with hooks could count it: it must not begin."""

@@ -79,6 +79,15 @@ def test_a_costly_job_waits_for_room_for_all_of_it_and_is_not_passed() -> None:
     assert scene.begun == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_cost_in_the_header_is_that_of_one_job_alone() -> None:
+    """Others of its type, tenant and key count as declared."""
+    scene = Scene([Rate(10, per=SECOND, by="tenant")], cost=2)
+    scene.come(0)
+    scene.come(1, cost=5)
+    scene.come(2, 3)
+    assert scene.begun == [0, 1, 2], "nine of ten are used"
+
+
 def test_a_job_that_costs_more_than_the_limit_has_all_of_it() -> None:
     """It begins alone."""
     scene = Scene([Rate(10, per=SECOND, by="tenant")])
@@ -201,6 +210,8 @@ def test_idle_scopes_are_forgotten() -> None:
     (keeper,) = scene.gate._all.values()
     assert len(scene.begun) == 1_200
     assert not keeper.scopes
+    scene.come(2_000, tenant="tenant-1")
+    assert len(keeper.scopes) == 1, "a record of a forgotten tenant has a scope again, which a takeover finds"
 
 
 def test_a_queue_without_limits_pays_nothing() -> None:

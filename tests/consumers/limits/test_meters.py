@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -76,6 +77,32 @@ def test_a_window_is_used_nearly_whole(count: int) -> None:
         else:
             now_s += meter.wait_s(1, now_s) + 1e-9
     assert begun >= 10 * count * 0.95
+
+
+MAKES: dict[str, Callable[[], Meter]] = {
+    "window": lambda: SlidingWindow(6, per_s=PER_S),
+    "bucket": lambda: TokenBucket(6, per_s=PER_S, burst=3),
+    "slots": lambda: Slots(2),
+}
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+@given(steps=STEPS)
+def test_a_job_is_taken_at_once_where_it_fits(make: Callable[[], Meter], steps: list[tuple[float, int, bool]]) -> None:
+    """In one step as in two: a look whether it fits, and then the count."""
+    meter, other = make(), make()
+    now_s = 0.0
+    for later_s, cost, stays in steps:
+        now_s += later_s
+        clipped = meter.clipped(cost)
+        fits = other.wait_s(clipped, now_s) <= 0.0
+        assert meter.takes(clipped, now_s) == fits
+        if fits:
+            other.take(clipped, now_s)
+        if fits and not stays:
+            meter.end(clipped)
+            other.end(clipped)
+        assert meter.room(now_s) == other.room(now_s)
 
 
 @given(STEPS)

@@ -68,6 +68,15 @@ def test_a_higher_count_lets_go_on_what_waits() -> None:
     assert scene.begun == list(range(8))
 
 
+def test_a_costly_job_costs_more_by_a_higher_count() -> None:
+    """By the lower one it cost all of the limit; jobs like it were counted before the order."""
+    scene = Scene([WINDOW], cost=5)
+    scene.come(0)
+    scene.gate.change(NAME, Rate(12, per=SECOND, by="tenant"), is_lifted=False)
+    scene.come(1, 2)
+    assert scene.begun == [0, 1], "three and five are used, of twelve"
+
+
 def test_a_longer_window_holds_what_the_shorter_one_remembers() -> None:
     """The three that began just now; those of a minute ago are forgotten."""
     scene = Scene([WINDOW])
