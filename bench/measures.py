@@ -23,6 +23,7 @@ from resident import ResidentPeak
 from schedules.measure import SCHEDULES
 from sending import WARM_UP
 from sharing.measure import FLEET, SHARES, URGENT
+from sight.events import EVENTS
 from stages import STAGES
 from working import BRIEF_LANES, LANES
 
@@ -313,6 +314,7 @@ MEASURES: Final = (
     WORKER,
     ASYNC,
     STAGE_BY_STAGE,
+    EVENTS,
     BRIEF,
     BULK,
     MEMORY,

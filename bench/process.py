@@ -24,6 +24,7 @@ DOES: Final[dict[str, Callable[[Part, Say], Result]]] = {
     "singly plain": sending.singly_plain,
     "paced": sending.paced,
     "drain": working.drain,
+    "drain untold": working.drain_untold,
     "serve": working.serve,
     "stages": stages.carry,
     "drain bare": bare.drain,

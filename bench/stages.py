@@ -25,7 +25,7 @@ from stoker.consumers.records.outcomes import DONE
 from stoker.consumers.records.record import Record
 from stoker.consumers.runners.slots import Slot
 from stoker.consumers.settling.excuse import Excuse
-from stoker.consumers.settling.settle import Settler, SettlingClients
+from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.steps.pipe import SettleStep
 from stoker.consumers.steps.run import run_sync
@@ -84,7 +84,7 @@ class Line:
             queue,
             SettlingClients(make_shared=producer, make_lone=producer),
             worker_id="stages",
-            publish_event=lambda _event: None,
+            events=SettledEvents(publish=lambda _event: None),
             on_settled=self._settled.append,
         )
         self._settle_step = SettleStep(queue, ledgers, self._lanes, self._settler, Excuse(queue))

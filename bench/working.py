@@ -32,9 +32,17 @@ class WorkerStoodStill(Exception):
 
 def drain(part: Part, _say: Say) -> Result:
     """Work through the backlog; timed from the last look at which nothing was settled until all is committed."""
+    return _drain(part, WorkerSettings(concurrency=BRIEF_LANES if part.kind == "brief" else LANES))
+
+
+def drain_untold(part: Part, _say: Say) -> Result:
+    """As `drain`, by a worker that publishes no events of jobs that are done."""
+    return _drain(part, WorkerSettings(concurrency=LANES, done_events=False))
+
+
+def _drain(part: Part, settings: WorkerSettings) -> Result:
     pipeline = part.pipeline()
-    lanes = BRIEF_LANES if part.kind == "brief" else LANES
-    worker = Worker(pipeline, part.cluster, WorkerSettings(concurrency=lanes))
+    worker = Worker(pipeline, part.cluster, settings)
     return run_watched(worker, lambda: _drained(part, pipeline, worker))
 
 

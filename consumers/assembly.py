@@ -52,8 +52,9 @@ from .polling.tier_reader import PriorityReaders, TierReader
 from .records.reschedules import JobOrders
 from .records.source import Priority
 from .settings import WorkerSettings
+from .settling.done_jobs import NO_ROOM, DoneJobs
 from .settling.event_publisher import EventPublisher
-from .settling.settle import Settler, SettlingClients
+from .settling.settle import SettledEvents, Settler, SettlingClients
 from .settling.unique_records import writers_of
 from .steps.schema_waits import SchemaWaits
 from .steps.steps import StepContext
@@ -108,6 +109,13 @@ class WorkerParts:
         worker_id = self.settings.worker_id
         make_events_producer = partial(events_producer, self._cluster, worker_id)
         self.events = EventPublisher(self._pipeline.events_topic, self.queue.name, make_events_producer)
+        self.done_jobs = DoneJobs(
+            self.queue.name,
+            worker_id,
+            self.settings.release,
+            publish=self.events.publish_many,
+            give_up=lambda records: self.events.given_up.note(None, NO_ROOM, len(records)),
+        )
         ended = EndedCancels(self.cancels, self.assignments.ledgers)
         self.settled = SettledBatches(self.instruments, ended, self.reschedules)
         self.settler = Settler(
@@ -117,7 +125,11 @@ class WorkerParts:
                 make_lone=partial(lone_producer, self._cluster, worker_id),
             ),
             worker_id=worker_id,
-            publish_event=self.events.publish,
+            events=SettledEvents(
+                publish=self.events.publish,
+                publish_done=self.done_jobs.add if self.settings.done_events else None,
+                release=self.settings.release,
+            ),
             on_settled=self.settled.put,
             writers=writers_of(self.queue, self.assignments.find_unique),
         )

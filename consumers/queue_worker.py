@@ -279,6 +279,7 @@ class QueueWorker:
         finally:  # even if the consumer has failed: what has ended is settled
             parts.dispatch.stop(timedelta(0) if parts.poll_state.is_stopping_now.is_set() else SETTLE_AT_STOP)
             self._leave_in_time()
+            parts.done_jobs.close()
             parts.events.close(0.0 if parts.poll_state.is_stopping_now.is_set() else EVENTS_AT_STOP_S)
 
     def _await_running(self) -> None:

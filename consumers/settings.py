@@ -48,6 +48,8 @@ class WorkerSettings:
             since nobody runs the partition's jobs meanwhile.
         commit_interval: how often offsets are committed. A crash re-delivers what ended since, and the ledger keeps
             it from running again, so the interval costs little either way; 250 ms keep the lag that people see fresh.
+        done_events: whether an event tells of each job that is done, as status and statistics need it.
+        release: names in events what this process runs, such as a commit of the application; empty, if not given.
         worker_id: names in headers, events and logs the worker that ran a job; host and process id, if not given.
     """
 
@@ -62,6 +64,8 @@ class WorkerSettings:
     grace: timedelta = timedelta(seconds=30)
     revoke_grace: timedelta = timedelta(seconds=10)
     commit_interval: timedelta = timedelta(milliseconds=250)
+    done_events: bool = True
+    release: str = ""
     worker_id: str = field(default_factory=default_worker_id)
 
     def __post_init__(self) -> None:

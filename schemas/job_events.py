@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 from .own import encode_own
 
-OWN_FIELDS: Final = ("reason", "message", "error_type", "detail")
+OWN_FIELDS: Final = ("reason", "message", "error_type", "detail", "fingerprint", "stack", "began", "due")
 """The fields of the schema that not all kinds have."""
 
 
@@ -25,7 +25,9 @@ class EventSubject:
         job_id, job_type: empty where only the record's place is known; of an operator's action, its id and nothing.
         partition, offset: -1 where there is no record.
         attempt: 0 where there is none.
-        tenant: empty where the job has none.
+        tenant, key: empty where the job has none.
+        enqueued: when the job was enqueued; None where that is not known.
+        replay: the id of the replay that has published the record; empty for most.
     """
 
     job_id: str
@@ -36,53 +38,68 @@ class EventSubject:
     offset: int = -1
     attempt: int = 0
     tenant: str = ""
+    key: str = ""
+    enqueued: datetime | None = None
+    replay: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Event:
-    """The fields of all events; `worker` is the worker's id, or the operator."""
+    """The fields of all events; `worker` is the worker's id, or the operator, and `release` what that worker runs."""
 
     kind: ClassVar[str]
     subject: EventSubject
     at: datetime
     worker: str
+    release: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRetried(_Event):
-    """A run failed, and another attempt follows."""
+class _Failed(_Event):
+    """A run failed; `began` is None where no run did."""
+
+    message: str
+    error_type: str
+    fingerprint: str = ""
+    stack: str = ""
+    began: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRetried(_Failed):
+    """A run failed, and another attempt follows at `due`."""
 
     kind: ClassVar[str] = "retried"
     reason: ClassVar[str] = "failed"
-    message: str
-    error_type: str
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobDeadLettered(_Event):
+class JobDeadLettered(_Failed):
     """The job became a dead letter; `reason` is its dead reason."""
 
     kind: ClassVar[str] = "dead"
     reason: str
-    message: str
-    error_type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSnoozed(_Event):
-    """The job asked to be run later."""
+    """The job asked to be run later, at `due`."""
 
     kind: ClassVar[str] = "snoozed"
     reason: ClassVar[str] = "snoozed"
+    began: datetime | None = None
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDeferred(_Event):
-    """The worker does not know the job's type or schema."""
+    """The worker does not know the job's type or schema; it looks again at `due`."""
 
     kind: ClassVar[str] = "deferred"
     reason: str
     message: str
+    due: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +214,14 @@ JobEvent = (
 def event_datum(event: JobEvent) -> dict[str, Any]:
     """An event as a datum of its schema."""
     own = {name: getattr(event, name) for name in OWN_FIELDS if hasattr(event, name)}
-    return {"event": event.kind, **asdict(event.subject), "at": event.at, "worker": event.worker, **own}
+    return {
+        "event": event.kind,
+        **asdict(event.subject),
+        "at": event.at,
+        "worker": event.worker,
+        "release": event.release,
+        **own,
+    }
 
 
 def encode_event(event: JobEvent) -> bytes:

@@ -17,6 +17,7 @@ OwnName = Literal[
     "LedgerBatch",
     "UniqueEnd",
     "JobEvent",
+    "JobsEnded",
     "ControlOrder",
     "WorkerStatus",
     "Schedule",

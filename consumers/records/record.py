@@ -33,7 +33,7 @@ _NO_HEADERS: Final[tuple[tuple[str, ...], tuple[bytes, ...]]] = ((), ())
 
 
 class Record:
-    """The part of a Kafka message that the job path needs, read once; nothing changes it after it was made.
+    """The part of a Kafka message that the job path needs, read once; nothing else changes it after it was made.
 
     Attributes:
         layout: where each header stands in `values`.
@@ -44,13 +44,16 @@ class Record:
         size_bytes: of value, key and header values: what the record counts for against the bounds on memory.
         lane: records of one lane run one at a time, in their order: those of a key, or else repetitions of one job. Of
             each priority but the normal one, a key has a lane of its own.
+        began_s, ended_s: `time.monotonic()` at which its last run began and ended; 0 before. Only its runner sets them.
     """
 
     __slots__ = (
         "_headers",
         "_odd_pairs",
         "assignment",
+        "began_s",
         "deduplication_id",
+        "ended_s",
         "fault",
         "key",
         "lane",
@@ -63,6 +66,7 @@ class Record:
     )
 
     def __init__(self, message: Message, assignment: Assignment) -> None:
+        self.began_s = self.ended_s = 0.0
         self.fault: str | None = None
         self._headers: HeaderMap | None = None
         self._odd_pairs: HeaderList | None = None

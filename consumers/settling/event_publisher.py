@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -25,6 +26,8 @@ _LOGGER = logging.getLogger("stoker.events")
 REPORT_INTERVAL_S: Final = 60.0
 """How often at most given up events are logged."""
 
+ANSWERS_S: Final = 0.5
+"""How long the client may take to name what was purged: its threads for the brokers are asked first."""
 _GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, ValueError, LookupError, OverflowError)
 """No room, no topic, no client, or no event that fits its schema."""
 
@@ -32,7 +35,7 @@ _GIVEN_UP: Final = (BufferError, KafkaException, SettingRefused, TypeError, Valu
 class EventPublisher:
     """Publishes the events of one queue; any thread may call it, and no call waits but `close`.
 
-    The client is made for the first event, so a queue whose jobs all succeed has none.
+    The client is made for the first event.
     """
 
     def __init__(self, topic: str, queue: str, make_producer: Callable[[], Producer]) -> None:
@@ -54,6 +57,15 @@ class EventPublisher:
         except _GIVEN_UP as failure:
             self.given_up.note(key, failure)
 
+    def publish_many(self, key: bytes, value: bytes, jobs: int) -> None:
+        """Send an encoded event of several jobs, or give it up; never raises, and never waits for a broker."""
+        try:
+            producer = self._connected()
+            if producer is not None:
+                self._offer(producer, key, value, jobs)
+        except _GIVEN_UP as failure:
+            self.given_up.note(key, failure, jobs)
+
     def poll(self) -> None:
         """Take the brokers' answers, so that what is confirmed makes room; to be called every second or so."""
         producer = self._producer
@@ -67,7 +79,7 @@ class EventPublisher:
             producer, self._producer, self._is_closed = self._producer, None, True
         if producer is not None and producer.flush(within_s):
             producer.purge()
-            producer.poll(0)
+            producer.flush(ANSWERS_S)
         self.given_up.report()
 
     def _connected(self) -> Producer | None:
@@ -76,19 +88,20 @@ class EventPublisher:
                 self._producer = self._make_producer()
             return self._producer
 
-    def _offer(self, producer: Producer, key: bytes, value: bytes) -> None:
+    def _offer(self, producer: Producer, key: bytes, value: bytes, jobs: int = 1) -> None:
+        note = self._note if jobs == 1 else partial(self._note, jobs=jobs)
         try:
-            producer.produce(self._topic, key=key, value=value, on_delivery=self._note)
+            producer.produce(self._topic, key=key, value=value, on_delivery=note)
         except BufferError:  # perhaps of confirmed ones that nobody has taken note of
             producer.poll(0)
-            producer.produce(self._topic, key=key, value=value, on_delivery=self._note)
+            producer.produce(self._topic, key=key, value=value, on_delivery=note)
 
-    def _note(self, error: KafkaError | None, message: Message) -> None:
+    def _note(self, error: KafkaError | None, message: Message, *, jobs: int = 1) -> None:
         if error is None:
             return
         if is_fatal(error):
             self._producer = None  # of no more use: the next event gets another one
-        self.given_up.note(message.key(), error)
+        self.given_up.note(message.key(), error, jobs)
 
 
 class GivenUp:
@@ -105,11 +118,11 @@ class GivenUp:
         self._next_report_at_s = 0.0
         self.total = 0
 
-    def note(self, key: bytes | str | None, cause: object) -> None:
-        """Count one, of the job that the key names."""
+    def note(self, key: bytes | str | None, cause: object, jobs: int = 1) -> None:
+        """Count one of so many jobs; the key names its job, or of several the worker."""
         with self._lock:
-            self.total += 1
-            self._unreported += 1
+            self.total += jobs
+            self._unreported += jobs
             self._last = (key.decode("utf-8", "replace") if isinstance(key, bytes) else key, _in_words(cause))
         self.report_if_due()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import assert_never
+from datetime import UTC, datetime, timedelta
+from typing import TypedDict, assert_never
 
 from ...schemas import LONGEST_DETAIL, wire_text
 from ...schemas.job_events import (
@@ -27,6 +27,7 @@ from ..records.outcomes import (
     Dead,
     Deferred,
     Done,
+    Failure,
     Interrupted,
     Outcome,
     Rescheduled,
@@ -49,46 +50,102 @@ def subject_of(record: Record, queue: Queue) -> EventSubject:
         offset=record.offset,
         attempt=attempt_or_1(record.headers),
         tenant=wire_text(record.tenant),
+        key=wire_text(record.key),
+        enqueued=enqueued(record),
+        replay=wire_text(record.header(wire.REPLAY)),
     )
 
 
+def enqueued(record: Record) -> datetime | None:
+    """When the job of a record was enqueued: by its header, or else by the record's own timestamp."""
+    stated = record.header(wire.TIME)
+    try:
+        if stated is not None:
+            return wire.parse_instant(stated)
+    except ValueError:
+        pass
+    return datetime.fromtimestamp(record.timestamp_ms / 1e3, UTC) if record.timestamp_ms > 0 else None
+
+
 def outcome_event(record: Record, outcome: Outcome, context: SettlingContext) -> JobEvent | None:
-    """The event of an outcome; plain success has none, and neither has what goes on as before."""
-    subject, at, worker = subject_of(record, context.queue), context.now, context.worker_id
+    """The event of an outcome; success has one of many jobs, and what goes on as before has none."""
+    common = _Common(record, context)
     match outcome:
-        case Retried(failure=failure):
-            message, error_type = _text(failure.message), _name(failure.error_type)
-            return JobRetried(subject=subject, at=at, worker=worker, message=message, error_type=error_type)
+        case Retried(failure=failure, due=due):
+            return JobRetried(**common.of_all, **common.failed(failure), due=due)
         case Dead(reason=reason, failure=failure):
-            message, error_type = _text(failure.message), _name(failure.error_type)
-            return JobDeadLettered(
-                subject=subject, at=at, worker=worker, reason=reason, message=message, error_type=error_type
-            )
-        case Snoozed():
-            return JobSnoozed(subject=subject, at=at, worker=worker)
-        case Deferred(reason=reason, detail=detail):
-            return JobDeferred(subject=subject, at=at, worker=worker, reason=reason, message=_text(detail))
+            return JobDeadLettered(**common.of_all, **common.failed(failure), reason=reason)
+        case Snoozed(due=due):
+            return JobSnoozed(**common.of_all, began=common.began, due=due)
+        case Deferred(reason=reason, detail=detail, due=due):
+            return JobDeferred(**common.of_all, reason=reason, message=_text(detail), due=due)
         case Cancelled():
-            return _cancelled(record, outcome, context)
+            return _cancelled(outcome, common.of_all)
         case Done() | Rescheduled() | Skipped() | Interrupted():
             return None
         case _:
             assert_never(outcome)
 
 
-def _cancelled(record: Record, outcome: Cancelled, context: SettlingContext) -> JobEvent:
-    subject, at, worker = subject_of(record, context.queue), context.now, context.worker_id
+class _Common:
+    """The fields that the events of a record share."""
+
+    def __init__(self, record: Record, context: SettlingContext) -> None:
+        self._record, self._context = record, context
+
+    @property
+    def of_all(self) -> _OfAll:
+        context = self._context
+        return {
+            "subject": subject_of(self._record, context.queue),
+            "at": context.now,
+            "worker": context.worker_id,
+            "release": context.facts.release,
+        }
+
+    @property
+    def began(self) -> datetime | None:
+        """When the run began; None where none did."""
+        began_s, context = self._record.began_s, self._context
+        return context.now - timedelta(seconds=context.facts.monotonic_s - began_s) if began_s > 0 else None
+
+    def failed(self, failure: Failure) -> _OfFailed:
+        return {
+            "message": _text(failure.message),
+            "error_type": _name(failure.error_type),
+            "fingerprint": failure.fingerprint,
+            "stack": _end_of(failure.stack),
+            "began": self.began,
+        }
+
+
+class _OfAll(TypedDict):
+    subject: EventSubject
+    at: datetime
+    worker: str
+    release: str
+
+
+class _OfFailed(TypedDict):
+    message: str
+    error_type: str
+    fingerprint: str
+    stack: str
+    began: datetime | None
+
+
+def _cancelled(outcome: Cancelled, of_all: _OfAll) -> JobEvent:
     message = _text(outcome.detail)
     match outcome.reason:
         case "expired":
-            return JobExpired(subject=subject, at=at, worker=worker, message=message)
+            return JobExpired(**of_all, message=message)
         case "discarded":
-            return JobDiscarded(subject=subject, at=at, worker=worker, message=message)
+            return JobDiscarded(**of_all, message=message)
         case "duplicate":
             by = {"reason": "duplicate", "winner": _text(outcome.winner)}
-            return JobCancelled(subject=subject, at=at, worker=worker, message=message, by=by)
+            return JobCancelled(**of_all, message=message, by=by)
         case "cancelled":
-            return JobCancelled(subject=subject, at=at, worker=worker, message=message, by=_detail_of(outcome.by))
+            return JobCancelled(**of_all, message=message, by=_detail_of(outcome.by))
         case _:
             assert_never(outcome.reason)
 
@@ -113,6 +170,11 @@ def _detail_of(by: Cancellation | None) -> dict[str, str]:
 
 def _text(text: str) -> str:
     return wire_text(utf8(text), LONGEST_DETAIL)
+
+
+def _end_of(stack: str) -> str:
+    """The innermost part: a burst of failures is not to fill the events' client."""
+    return stack if len(stack) <= LONGEST_DETAIL else f"…{stack[-LONGEST_DETAIL:]}"
 
 
 def _name(text: str) -> str:

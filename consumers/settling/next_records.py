@@ -23,12 +23,24 @@ _DUE_ONLY: Final = frozenset({wire.DUE, wire.ORIGIN, wire.CARRIED, wire.FIRST_FA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventFacts:
+    """The facts that only events have: what the worker runs, and `time.monotonic()` at that instant."""
+
+    release: str = ""
+    monotonic_s: float = 0.0
+
+
+NO_FACTS: Final = EventFacts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SettlingContext:
     """The facts that a writer of records has beside the record and its outcome."""
 
     queue: Queue
     worker_id: str
     now: datetime
+    facts: EventFacts = NO_FACTS
 
 
 def next_record(record: Record, outcome: Outcome, context: SettlingContext) -> Sequence[OutgoingRecord]:

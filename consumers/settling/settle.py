@@ -27,6 +27,7 @@ from ..records.outcomes import DONE, Done, Outcome
 from ..records.record import Record
 from .batch_writer import STILL_WAITING_S, BatchWriter, GaveUp, ProducerFactory
 from .lone_records import LoneRecords
+from .next_records import EventFacts
 from .repetitions import Repetitions
 from .settlement import Settlement, SettlementBatch, merged
 from .trouble import TroubleLog
@@ -51,6 +52,21 @@ class SettlingClients:
     make_lone: ProducerFactory
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledEvents:
+    """Takes the events of what is settled; no call waits.
+
+    Attributes:
+        publish: takes the event of one outcome.
+        publish_done: takes jobs that are done; None where nobody is told of them.
+        release: what the worker runs.
+    """
+
+    publish: Callable[[JobEvent], None]
+    publish_done: Callable[[Sequence[Record]], None] | None = None
+    release: str = ""
+
+
 class Settler:
     """The settling thread of one queue.
 
@@ -63,14 +79,14 @@ class Settler:
         clients: SettlingClients,
         *,
         worker_id: str,
-        publish_event: Callable[[JobEvent], None],
+        events: SettledEvents,
         on_settled: Callable[[SettlementBatch], None],
         writers: Sequence[Writer] = WRITERS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._queue = queue
         self._worker_id = worker_id
-        self._publish_event = publish_event
+        self._events = events
         self._on_settled = on_settled
         self._writers = writers
         self._clock = clock
@@ -197,6 +213,7 @@ class Settler:
             worker_id=self._worker_id,
             now=utc(self._clock()),
             writers=self._writers,
+            facts=EventFacts(release=self._events.release, monotonic_s=time.monotonic()),
         )
         return Settlement(record, outcome, writes)
 
@@ -214,10 +231,17 @@ class Settler:
         return failed
 
     def _publish_events(self, settled: SettlementBatch) -> None:
-        """Publish the events of what is settled: one for each outcome, however often its writes were repeated."""
+        """Publish the events of what is settled: one for each outcome, however often its writes were repeated.
+
+        Jobs that are done are handed over by the batch.
+        """
+        if self._events.publish_done is not None:
+            done = [*settled.done, *(item.record for item in settled.others if item.outcome is DONE)]
+            if done:
+                self._events.publish_done(done)
         for item in settled.others:
             if item.writes.event is not None:
-                self._publish_event(item.writes.event)
+                self._events.publish(item.writes.event)
 
     def _report(self, failed: SettlementBatch) -> None:
         self.stranded = failed.stranded + self._repetitions.count_behind(failed)

@@ -25,7 +25,7 @@ from ..records.outcomes import (
 )
 from ..records.record import Record
 from .events import outcome_event
-from .next_records import SettlingContext
+from .next_records import NO_FACTS, EventFacts, SettlingContext
 from .outgoing import OutgoingRecord
 from .writers import WRITERS, Writer, planned
 
@@ -58,18 +58,22 @@ def plan_writes(
     worker_id: str,
     now: datetime,
     writers: Sequence[Writer] = WRITERS,
+    facts: EventFacts = NO_FACTS,
 ) -> Writes:
     """Plan what settles an outcome.
 
     An outcome is late if its partition was revoked meanwhile. The settler writes a late one only if it is true for any
     owner of the partition: the job is done, or has discarded itself. It leaves all others to the present owner, to whom
     the record is delivered again.
+
+    Args:
+        facts: what the event has beside that.
     """
     if isinstance(outcome, Skipped | Interrupted):
         return NOTHING
     if not record.assignment.is_active and not is_lasting(outcome):
         return NOTHING
-    context = SettlingContext(queue=queue, worker_id=worker_id, now=now)
+    context = SettlingContext(queue=queue, worker_id=worker_id, now=now, facts=facts)
     return Writes(
         records=planned(writers, record, outcome, context),
         ledger=_ledger_entry(record, outcome),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
@@ -12,6 +13,7 @@ from ...topology.wire.headers import JOB_TYPE
 from ..breakers.dead_guards import NO_GUARDS, DeadGuards
 from ..gates.gate import Wait
 from ..gates.gate_row import GateRow
+from ..job.run import Run
 from ..ordering.lanes import Lanes
 from ..partitions.ledger import Ledger, tried_name
 from ..records.outcomes import DONE, INTERRUPTED, Dead, Deferred, Outcome, Retried, Snoozed, is_lasting
@@ -83,7 +85,9 @@ class Pipe:
         try:
             job = self._begun(record)
             if job is not None:
-                self._conclude(record, decide(job, run(job, slot), self._step_context), done)
+                ran = run(job, slot)
+                _note_times(record, job.run)
+                self._conclude(record, decide(job, ran, self._step_context), done)
         except BaseException as error:  # noqa: BLE001  # a fault of the worker's own: it stops, and the job comes again
             self._note_fault(record, error)
 
@@ -94,7 +98,9 @@ class Pipe:
         try:
             job = self._begun(record)
             if job is not None:
-                self._conclude(record, decide(job, await run(job, slot), self._step_context), done)
+                ran = await run(job, slot)
+                _note_times(record, job.run)
+                self._conclude(record, decide(job, ran, self._step_context), done)
         except GeneratorExit:  # nobody carries it on: its event loop is gone
             raise
         except BaseException as error:  # noqa: BLE001  # as above
@@ -240,6 +246,13 @@ def _names_by_partition(records: list[Record]) -> dict[int, list[str]]:
         if record.deduplication_id is not None:
             found[record.assignment.partition].append(record.deduplication_id)
     return found
+
+
+def _note_times(record: Record, run: Run) -> None:
+    """Note when the run of a record began and ended, for its event."""
+    record.ended_s = time.monotonic()
+    heartbeats = run.heartbeats
+    record.began_s = run.deadline_s - run.limits.first_s if heartbeats is None else heartbeats.began_s
 
 
 def emptied(records: deque[Record]) -> list[Record]:

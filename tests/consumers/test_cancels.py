@@ -15,17 +15,15 @@ from stoker.consumers.records.cancel_filters import CancelFilter
 from stoker.consumers.records.cancellation import Cancellation
 from stoker.consumers.records.cancels import Cancels
 from stoker.producers import Producer
-from stoker.schemas import decode_own
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
-from stoker.topology.declaration.topics import EVENTS_PARTITIONS
 from support.programs import isolated_jobs
+from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Gate,
     Journal,
     create,
     declare_queue,
-    read_topic,
     remembered,
     running_worker,
     wait_all_committed,
@@ -50,11 +48,7 @@ def cancelled_events(cluster: ClusterSettings, pipeline: Pipeline, count: int) -
     """The events of cancelled jobs, once there are so many."""
 
     def read() -> list[dict[str, Any]]:
-        found = [
-            decode_own("JobEvent", message.value())
-            for message in read_topic(cluster, pipeline.events_topic, EVENTS_PARTITIONS)
-        ]
-        return [event for event in found if event["event"] == "cancelled"]
+        return [event for event in job_events(cluster, pipeline) if event["event"] == "cancelled"]
 
     wait_until(lambda: len(read()) >= count, 60, f"{count} events")
     return read()

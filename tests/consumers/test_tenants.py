@@ -16,11 +16,10 @@ from stoker.consumers import Snooze, Worker, current_job
 from stoker.producers import AsyncProducer, Producer
 from stoker.producers.errors import TopologyNotReady
 from stoker.producers.record import partition_of
-from stoker.schemas import decode_own
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy, TopologyMismatch
-from stoker.topology.declaration.topics import EVENTS_PARTITIONS
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
+from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Journal,
@@ -119,8 +118,7 @@ def test_what_fails_or_waits_stays_with_its_tenant(cluster: ClusterSettings, nam
 def tenants_of_events(cluster: ClusterSettings, pipeline: Pipeline) -> dict[str, list[str]]:
     """{kind of event: the tenants that such events name, sorted}, of what happens to jobs."""
     found: dict[str, list[str]] = defaultdict(list)
-    for message in read_topic(cluster, pipeline.events_topic, EVENTS_PARTITIONS):
-        event = decode_own("JobEvent", message.value())
+    for event in job_events(cluster, pipeline):
         found[event["event"]].append(event["tenant"])
     return {kind: sorted(found[kind]) for kind in ("snoozed", "retried", "dead")}
 

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from stoker.producers import AsyncProducer, Producer
-from stoker.schemas import decode_own
 from stoker.topology import ClusterSettings, Pipeline, Unique
+from support.scenes.events import job_events
 from support.scenes.worker import (
     Gate,
     Journal,
     create,
     declare_queue,
-    read_topic,
     running_worker,
     wait_all_committed,
 )
@@ -26,8 +25,7 @@ SECOND = timedelta(seconds=1)
 
 def duplicates(cluster: ClusterSettings, pipeline: Pipeline) -> Mapping[str, str]:
     """{id of a job that has ended as a duplicate: of which job}, by the events."""
-    events = [decode_own("JobEvent", message.value()) for message in read_topic(cluster, pipeline.events_topic, 4)]
-    found = [event for event in events if event["detail"].get("reason") == "duplicate"]
+    found = [event for event in job_events(cluster, pipeline) if event["detail"].get("reason") == "duplicate"]
     assert all(event["event"] == "cancelled" for event in found)
     return {event["job_id"]: event["detail"]["winner"] for event in found}
 

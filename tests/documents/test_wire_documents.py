@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from stoker.consumers.records.outcomes import DeadReason, DeferReason
 from stoker.operations.broker.errors import BrokerError
 from stoker.operations.broker.java import find_jars
 from stoker.schemas import Contract, encode_own
+from stoker.schemas.jobs_ended import JobsEnded, encode_jobs_ended
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.code_blocks import CodeBlock, code_blocks
@@ -114,6 +116,7 @@ def test_the_documented_frames_are_those_of_stokers_own_records() -> None:
         encode_own("LedgerEntry", {"outcome": "done", "at": 0}),
         encode_own("LedgerBatch", {"names": [], "at": 0}),
         encode_own("JobEvent", EPOCH_EVENT),
+        encode_jobs_ended(JobsEnded(queue="q", worker="w", release="", at=datetime.fromtimestamp(0, UTC), count=0)),
     ):
         assert f"`{value[:10].hex(' ').upper()}`" in TEXT
 

@@ -27,6 +27,7 @@ FOLDERS = {
             "codec",
             "own",
             "job_events",
+            "jobs_ended",
             "control_records",
             "schedule_records",
             "share_records",

@@ -31,6 +31,15 @@ SCHEMA: dict[str, Any] = {field["name"]: field for field in own_schema("JobEvent
 ROOT = Path(__file__).parents[2]
 SUBJECT = EventSubject(job_id="1", job_type="t", queue="q", topic="n.q", partition=0, offset=5, attempt=2)
 AT = datetime(2013, 1, 1, tzinfo=UTC)
+EMPTY: dict[str, Any] = {
+    "reason": "",
+    "error_type": "",
+    "detail": {},
+    "fingerprint": "",
+    "stack": "",
+    "began": None,
+    "due": None,
+}
 IN_DETAIL = {
     JobCancelled: {"by"},
     JobProgressed: {"done", "total"},
@@ -51,13 +60,13 @@ def test_each_field_of_each_kind_is_in_the_schema(kind: Any) -> None:
     """By its own name, or in `detail`, where what is of one kind only belongs."""
     own = {field.name for field in fields(kind)} - {"subject"} - IN_DETAIL.get(kind, set())
     assert own <= set(SCHEMA)
-    assert own <= {"at", "worker", *OWN_FIELDS}
+    assert own <= {"at", "worker", "release", *OWN_FIELDS}
     assert {field.name for field in fields(EventSubject)} <= set(SCHEMA)
 
 
 def test_all_fields_of_the_schema_are_written() -> None:
     """One that no event has would be dead weight on the wire."""
-    written = {"event", "at", "worker", *(field.name for field in fields(EventSubject)), *OWN_FIELDS}
+    written = {"event", "at", "worker", "release", *(field.name for field in fields(EventSubject)), *OWN_FIELDS}
     assert written == set(SCHEMA)
     assert all(any(hasattr(kind, name) for kind in KINDS) for name in OWN_FIELDS)
 
@@ -71,10 +80,10 @@ def test_each_kind_is_written_by_somebody(kind: Any) -> None:
 def test_events_come_back_as_they_were() -> None:
     """The parts of `detail` are texts; what a kind has not is empty."""
     progressed = JobProgressed(subject=SUBJECT, at=AT, worker="w", message="half", done=5, total=10)
-    retried = JobRetried(subject=SUBJECT, at=AT, worker="w", message="no", error_type="ValueError")
+    retried = JobRetried(subject=SUBJECT, at=AT, worker="w", message="no", error_type="ValueError", began=AT, due=AT)
     for event in (progressed, retried):
         read = decode_own("JobEvent", encode_event(event))
-        assert read == {"reason": "", "error_type": "", "detail": {}, **event_datum(event)}
+        assert read == {**EMPTY, **event_datum(event)}
     assert event_datum(progressed)["detail"] == {"done": "5", "total": "10"}
     assert event_datum(retried)["reason"] == "failed"
 

@@ -60,7 +60,7 @@ from stoker.consumers.records.source import Priority, Reader
 from stoker.consumers.runners.kinds import Runners
 from stoker.consumers.settings import WorkerSettings
 from stoker.consumers.settling.event_publisher import EventPublisher
-from stoker.consumers.settling.settle import Settler, SettlingClients
+from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.unique_records import writers_of
 from stoker.consumers.settling.writers import WRITERS, Writer
@@ -196,7 +196,7 @@ class SimProcess:
             queue,
             SettlingClients(make_shared=self._settling_producer, make_lone=self._lone_producer),
             worker_id=settings.worker_id,
-            publish_event=self.events.publish,
+            events=SettledEvents(publish=self.events.publish),
             on_settled=self.settled.put,
             writers=writers_of(queue, self.assignments.find_unique) if queue.unique else self.writers,
             clock=CLOCK.time,

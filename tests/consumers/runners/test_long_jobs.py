@@ -13,10 +13,9 @@ from stoker.consumers import Snooze, WorkerSettings, current_job
 from stoker.consumers.errors import TooManyStuck, WorkerCrashed
 from stoker.consumers.worker import Worker
 from stoker.producers import Producer
-from stoker.schemas.own import decode_own
 from stoker.topology import ClusterSettings, Pipeline
-from stoker.topology.declaration.topics import pipeline_topics
 from support.kafka.commits import state_of
+from support.scenes.events import job_events
 from support.scenes.watched_runners import hurry, resist
 from support.scenes.worker import (
     Gate,
@@ -26,7 +25,6 @@ from support.scenes.worker import (
     create,
     declare_queue,
     ends,
-    read_topic,
     running_worker,
 )
 from support.waiting import wait_until
@@ -163,8 +161,7 @@ def test_progress_is_seen_in_the_snapshot_and_as_an_event(cluster: ClusterSettin
 
 
 def _events(cluster: ClusterSettings, pipeline: Pipeline) -> list[dict[str, Any]]:
-    (spec,) = [spec for spec in pipeline_topics(pipeline) if spec.name == pipeline.events_topic]
-    return [decode_own("JobEvent", found.value()) for found in read_topic(cluster, spec.name, spec.partitions)]
+    return job_events(cluster, pipeline)
 
 
 @pytest.mark.expected_errors("is stuck", "of queue 'work' failed")

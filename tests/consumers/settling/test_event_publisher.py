@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from stoker.consumers import log_keys
 from stoker.consumers.records.outcomes import Snoozed
-from stoker.consumers.settling.event_publisher import EventPublisher
+from stoker.consumers.settling.event_publisher import ANSWERS_S, EventPublisher
 from stoker.consumers.settling.writes import plan_writes
 from stoker.producers.errors import SettingRefused
 from stoker.schemas.job_events import JobEvent
@@ -96,7 +96,7 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 def test_a_queue_without_events_has_no_client_for_them() -> None:
-    """A client costs threads and memory, and most queues of good jobs never need one."""
+    """A client costs threads and memory, and an idle queue needs none."""
     scene = Publishing()
     scene.publisher.poll()
     scene.publisher.close(1.0)
@@ -112,6 +112,16 @@ def test_events_beyond_the_bound_are_counted_and_given_up(caplog: pytest.LogCapt
     assert (vars(first)[log_keys.JOB_ID], vars(first)[log_keys.QUEUE]) == ("job-1", "q")
     scene.publisher.close(0.0)
     assert [vars(report)[log_keys.COUNT] for report in reports(caplog)] == [1, 999]
+
+
+def test_an_event_of_many_jobs_counts_for_all_of_them() -> None:
+    """Whoever reads how many were given up wants to know of how many jobs the history has gaps."""
+    scene = Publishing()
+    for _ in range(3):
+        scene.publisher.publish_many(b"w1", b"columns", 500)
+    assert scene.publisher.given_up.total == 500
+    scene.publisher.close(0.0)
+    assert scene.publisher.given_up.total == 1_500
 
 
 def test_a_report_is_repeated_after_a_minute(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +186,7 @@ def test_the_end_waits_for_events_no_longer_than_it_may() -> None:
     scene.publisher.close(1.0)
     scene.publish(1)
     (client,) = scene.made
-    assert client.waits_s == [1.0]
+    assert client.waits_s == [1.0, ANSWERS_S]
     assert scene.publisher.given_up.total == 2
 
 

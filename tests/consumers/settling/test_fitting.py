@@ -22,7 +22,7 @@ from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Deferred, Not
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling import settle, trouble
 from stoker.consumers.settling.fitting import FIRST_CUT_BYTES
-from stoker.consumers.settling.settle import Settler, SettlingClients
+from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import Settlement, SettlementBatch
 from stoker.consumers.settling.writes import Writes
 from stoker.topology.declaration.delays import DelayClass
@@ -114,7 +114,7 @@ class Settling:
                 make_shared=lambda: cast(Producer, self.shared), make_lone=lambda: cast(Producer, self.lone)
             ),
             worker_id="w1",
-            publish_event=lambda _event: None,
+            events=SettledEvents(publish=lambda _event: None),
             on_settled=self._note,
         )
 

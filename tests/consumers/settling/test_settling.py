@@ -18,7 +18,7 @@ from stoker.consumers.records.outcomes import DONE, SKIPPED, Dead, Done, Outcome
 from stoker.consumers.records.record import Record
 from stoker.consumers.settling.next_records import SettlingContext
 from stoker.consumers.settling.outgoing import OutgoingRecord
-from stoker.consumers.settling.settle import Settler, SettlingClients
+from stoker.consumers.settling.settle import SettledEvents, Settler, SettlingClients
 from stoker.consumers.settling.settlement import SettlementBatch
 from stoker.consumers.settling.writers import WRITERS, Writer
 from stoker.schemas.job_events import JobEvent
@@ -90,7 +90,7 @@ class Settling:
             delivery.queue,
             SettlingClients(make_shared=self._client, make_lone=self._client),
             worker_id="w1",
-            publish_event=self.events.append,
+            events=SettledEvents(publish=self.events.append),
             on_settled=self._note,
             writers=writers,
         )

@@ -136,5 +136,6 @@ def test_workers_and_producers_start_without_the_events_topic(cluster: ClusterSe
 def check_report(caplog: pytest.LogCaptureFixture) -> None:
     """The log tells how many events were given up."""
     reports: list[logging.LogRecord] = [r for r in caplog.records if "events could not be written" in r.getMessage()]
-    assert sum(vars(report)[log_keys.COUNT] for report in reports) == 10
+    told = sum(vars(report)[log_keys.COUNT] for report in reports)
+    assert told in (30, 31)  # ten that failed, and of those that are done the first one may have been written before
     assert all(vars(report)[log_keys.JOB_ID] for report in reports)

@@ -15,6 +15,7 @@ from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire import headers as wire
+from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Journal,
@@ -156,7 +157,7 @@ def test_what_a_job_says_of_itself_is_kept(cluster: ClusterSettings, namespace: 
     with running_worker(pipeline, cluster) as running:
         running.wait_outcomes(Done=2, Cancelled=1, Retried=1, Snoozed=1)
         wait_all_committed(cluster, queue)
-        wait_until(lambda: read_topic(cluster, pipeline.events_topic, 4), what="its events")
+        wait_until(lambda: job_events(cluster, pipeline), what="its events")
     runs = {wish: [run.at_s for run in journal.runs if run.what == wish] for wish in ("retry", "snooze", "discard")}
     assert 3.4 <= runs["retry"][1] - runs["retry"][0] < 13
     assert 0.5 <= runs["snooze"][1] - runs["snooze"][0] < 10

@@ -18,6 +18,7 @@ from stoker.operations.stored_jobs.job_record import JobRecord, record_of
 from stoker.operations.stored_jobs.originals import Originals
 from stoker.operations.stored_jobs.topic_reader import TopicReader
 from stoker.schemas import MemorySchemaStore, decode_own
+from stoker.schemas.own import is_own
 from stoker.topology import ClusterSettings, JobType, Pipeline, Queue
 from stoker.topology.wire import headers as wire
 from support.waiting import wait_until
@@ -72,7 +73,8 @@ class Bench:
 
     def audits(self) -> list[tuple[str, dict[str, str]]]:
         """(action, detail) of the audit records, in any order."""
-        events = [decode_own("JobEvent", record.value) for record in self.records(self.pipeline.events_topic)]
+        records = self.records(self.pipeline.events_topic)
+        events = [decode_own("JobEvent", record.value) for record in records if is_own("JobEvent", record.value)]
         return [(event["reason"], event["detail"]) for event in events if event["event"] == "audit"]
 
     def wait_audits(self, count: int) -> list[tuple[str, dict[str, str]]]:

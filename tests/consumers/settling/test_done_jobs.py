@@ -1,0 +1,146 @@
+"""Jobs that are done are told by the batch, each as it was, and never more than there is room for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from stoker.consumers.records.record import Record
+from stoker.consumers.settling import done_jobs
+from stoker.consumers.settling.done_jobs import DoneJobs, jobs_ended
+from stoker.producers import Producer
+from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
+from stoker.topology import ClusterSettings, RetryPolicy
+from stoker.topology.wire import headers as wire
+from support.scenes.deliveries import declare
+from support.scenes.events import done_events
+from support.scenes.events import done_jobs as done_jobs_on
+from support.scenes.worker import Journal, create, declare_queue, running_worker
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def a_record(headers: Mapping[str, bytes] | None = None, *, key: bytes | None = None, offset: int = 7) -> Record:
+    """The record of a job that has run for half a second."""
+    record = declare().record(headers, key=key, offset=offset)
+    record.ended_s = time.monotonic()
+    record.began_s = record.ended_s - 0.5
+    return record
+
+
+def told(records: Sequence[Record]) -> list[EndedJob]:
+    """The jobs of their events."""
+    return [job for event in jobs_ended(records, "q", "w1", "r1") for job in jobs_of(event)]
+
+
+def test_each_job_is_told_as_it_was() -> None:
+    """Records with other headers than the first one's have them, too."""
+    timed = {wire.TIME: b"2013-01-01T05:17:00.250000Z"}
+    retried = {wire.TENANT: b"acme", wire.ATTEMPT: b"3", wire.REPLAY: b"r-7", **timed}
+    plain, keyed, third = told([a_record(), a_record(key=b"k", offset=8), a_record(retried, offset=9)])
+    assert (plain.job_id, plain.job_type, plain.topic, plain.partition, plain.offset) == (
+        "job-1",
+        "work",
+        "unit.q",
+        0,
+        7,
+    )
+    assert (plain.key, plain.tenant, plain.attempt, plain.replay) == (None, "", 1, "")
+    assert (keyed.key, keyed.offset) == (b"k", 8)
+    assert (third.tenant, third.attempt, third.replay) == ("acme", 3, "r-7")
+    assert third.enqueued_ms == datetime(2013, 1, 1, 5, 17, 0, 250_000, tzinfo=UTC).timestamp() * 1_000
+    assert [job.took_s for job in (plain, keyed, third)] == pytest.approx([0.5] * 3, abs=1e-3)
+
+
+def test_the_beginning_of_a_run_is_told_by_the_wall_clock() -> None:
+    """The worker measures by a clock that nobody else has."""
+    (job,) = told([a_record()])
+    assert (datetime.now(UTC) - job.began).total_seconds() == pytest.approx(0.5, abs=0.3)
+
+
+@dataclass
+class Gathering:
+    """Jobs that are done, and what becomes of them."""
+
+    published: list[int] = field(default_factory=list)
+    given_up: int = 0
+    jobs: DoneJobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Gather them for a queue."""
+        self.jobs = DoneJobs("q", "w1", "", publish=self._publish, give_up=self._give_up)
+
+    def _publish(self, key: bytes, value: bytes, jobs: int) -> None:
+        assert key == b"w1"
+        assert decode_jobs_ended(value).count == jobs
+        self.published.append(jobs)
+
+    def _give_up(self, records: Sequence[Record]) -> None:
+        self.given_up += len(records)
+
+
+def test_batches_of_the_settler_are_told_together() -> None:
+    """An event of each would cost more than a short job."""
+    scene, record = Gathering(), a_record()
+    for _ in range(50):
+        scene.jobs.add([record] * 10)
+    wait_until(lambda: sum(scene.published) == 500, what="the events")
+    assert len(scene.published) < 50
+    scene.jobs.close()
+
+
+def test_no_event_has_more_jobs_than_a_record_bears() -> None:
+    """A record beyond a megabyte would be refused with all of its jobs."""
+    scene, record = Gathering(), a_record()
+    scene.jobs._is_closing.set()  # without the thread, so that they gather
+    scene.jobs.add([record] * (done_jobs.MOST_JOBS + 1))
+    scene.jobs.close()
+    assert scene.published == [done_jobs.MOST_JOBS, 1]
+
+
+def test_what_has_no_room_is_given_up() -> None:
+    """Memory is bounded, whatever the thread is held up by."""
+    scene, record = Gathering(), a_record()
+    scene.jobs._is_closing.set()
+    for _ in range(3):
+        scene.jobs.add([record] * (done_jobs.MOST_WAITING // 2))
+    assert scene.given_up == done_jobs.MOST_WAITING // 2
+    scene.jobs.close()
+    assert sum(scene.published) == done_jobs.MOST_WAITING
+
+
+def test_a_queue_without_jobs_has_no_thread_for_them() -> None:
+    """A worker of many queues has threads enough."""
+    before = threading.active_count()
+    scene = Gathering()
+    scene.jobs.close()
+    assert (threading.active_count(), scene.published) == (before, [])
+
+
+def test_a_worker_tells_of_each_job_that_is_done(cluster: ClusterSettings, namespace: str) -> None:
+    """Once, with its key, tenant and attempt, and only when it is done: not of the run that failed."""
+    journal = Journal()
+    pipeline, queue = declare_queue(namespace)
+
+    @pipeline.job(queue, key="number", tenant="owner", retry=RetryPolicy(attempts=2))
+    def act(number: int, owner: str) -> None:
+        if journal.note(number).attempt == 1 and number == 3:
+            raise ValueError("the first time")
+
+    create(pipeline, cluster)
+    with Producer(pipeline, cluster) as producer:
+        sent = {producer.enqueue(act, number, f"owner-{number}").job_id: number for number in range(5)}
+    with running_worker(pipeline, cluster, release="v7"):
+        wait_until(lambda: len(done_jobs_on(cluster, pipeline)) >= 5, what="the events")
+    found = done_jobs_on(cluster, pipeline)
+    assert {job.job_id: job.key for job in found} == {job_id: b"%d" % number for job_id, number in sent.items()}
+    assert [job.tenant for job in found] == [f"owner-{sent[job.job_id]}" for job in found]
+    assert {sent[job.job_id]: job.attempt for job in found} == {0: 1, 1: 1, 2: 1, 3: 2, 4: 1}
+    assert {event.release for event in done_events(cluster, pipeline)} == {"v7"}
+    assert len(found) == 5
