@@ -96,15 +96,6 @@ def is_secret(option: str) -> bool:
     return any(word in option.lower() for word in SECRET_WORDS)
 
 
-_EVERY_CLIENT: Final[Mapping[str, Option]] = {
-    # Where all brokers are away for a moment, librdkafka else forgets those that it has learned, and begins anew with
-    # the given addresses, without a pause between the attempts. A group's client that does so may lose its coordinator
-    # for good: it fetches on, and neither commits nor heartbeats. Without it, the client goes on with the addresses
-    # that it knows, the given ones among them, and asks the name service again at each attempt.
-    "metadata.recovery.strategy": "none",
-}
-
-
 def option_name(identifier: str) -> str:
     """The librdkafka option that is meant where dots cannot be written.
 
@@ -139,7 +130,7 @@ class ClusterSettings:
     def client_config(self, **defaults: Option) -> dict[str, Option]:
         """Merge into librdkafka options; `defaults` are named with `_` for `.`, and `options` win over them."""
         named = {option_name(name): value for name, value in defaults.items()}
-        return {**_EVERY_CLIENT, **named, **self.options, "bootstrap.servers": self.bootstrap_servers}
+        return {**named, **self.options, "bootstrap.servers": self.bootstrap_servers}
 
     def reader_config(self, **defaults: Option) -> dict[str, Option]:
         """The configuration of a consumer that joins no group."""
