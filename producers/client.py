@@ -13,6 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ..topology.cluster.clients import refused_option
+from ..topology.cluster.forgotten_brokers import LastingProducer, lasting
 from ..topology.cluster.kafka_errors import Remedy, codes_of
 from ..topology.cluster.settings import ClusterSettings, Option, is_secret
 from .errors import SettingRefused
@@ -101,7 +102,7 @@ def connect(config: Mapping[str, Option], outage: Outage) -> Producer:
     """
     relay = LogRelay(config)
     try:
-        return Producer({**config, "error_cb": outage.note, "logger": relay})
+        return lasting(LastingProducer, {**config, "error_cb": outage.note, "logger": relay})
     except (KafkaException, TypeError) as refusal:
         fault = refused_option(refusal, config)
     raise SettingRefused(fault.option, fault.reason)  # without a cause, which may show values

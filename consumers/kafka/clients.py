@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -11,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ...producers.client import LARGE_RECORDS, LogRelay, Outage, connect, producer_config
 from ...topology import ClusterSettings, Queue
 from ...topology.cluster.clients import make_client
+from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.settings import ANY_SIZE_BYTES, Option
 from ...topology.planning.group_settings import group_settings
 from .group_protocol import CONSUMER_PROTOCOL, BrokerWatch, GroupProtocol
@@ -107,7 +109,7 @@ def make_reader(cluster: ClusterSettings, queue: Queue, client_id: str, options:
 
 
 def _consumer(config: dict[str, object], relay: LogRelay, on_error: Callable[[KafkaError], None]) -> Consumer:
-    return make_client(Consumer, {**config, "error_cb": on_error, "logger": relay})
+    return make_client(partial(lasting, LastingConsumer), {**config, "error_cb": on_error, "logger": relay})
 
 
 def _detail(cluster: ClusterSettings, client_id: str) -> Outage:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from ...topology.cluster.clients import make_client
+from ...topology.cluster.forgotten_brokers import LastingConsumer, lasting
 from ...topology.cluster.handshake import unreachable
 from ...topology.cluster.kafka_errors import FORBIDDEN
 from ...topology.cluster.leaders import ask_leaders
@@ -73,7 +75,9 @@ class LogReader:
             **(options or {}),
         }
         relay = LogRelay(config, logger)
-        self._consumer = make_client(Consumer, {**config, "error_cb": on_error, "logger": relay})
+        self._consumer = make_client(
+            partial(lasting, LastingConsumer), {**config, "error_cb": on_error, "logger": relay}
+        )
 
     def start(self, offset: int = OFFSET_BEGINNING) -> None:
         """Read from this offset on; where it is gone, from the beginning."""
