@@ -1,39 +1,35 @@
 """Gives clients the brokers' addresses again where librdkafka has forgotten them.
 
 A broker that stops or starts may answer that no broker is up. librdkafka from 2.10 on then forgets all that it knows,
-and begins anew with the given addresses. By a race in it (its issue 5301, open in 2.16) it may never begin: that client
-alone is cut off for good, while the brokers are up again. A worker's consumer then neither commits nor heartbeats.
+and begins anew with the given addresses. By a fault in it (its issue 5301, open in 2.16) it may never begin: that
+client alone is cut off for good, while the brokers are up again, and reports nothing. A worker's consumer then neither
+commits nor heartbeats.
 
-So each lasting client is given the addresses again some seconds after it has reported that all brokers are down.
-librdkafka has a call for that, `rd_kafka_brokers_add`, which may come at any time, from any thread, and changes nothing
-where the addresses are known. confluent-kafka does not pass it on, so it is made here by ctypes, with the handle that
-follows the head of each client object. Where library or handle are not as in the versions that this was tested with,
-nothing is called.
+So each lasting client is given the addresses again every few seconds. librdkafka has a call for that,
+`rd_kafka_brokers_add`, which may come at any time, from any thread; where the client has brokers, those that it does
+not need are forgotten again with its next metadata. confluent-kafka does not pass it on, so it is made here by ctypes,
+with the handle that follows the head of each client object. Where library or handle are not as in the versions that
+this was tested with, nothing is called.
 """
 
 from __future__ import annotations
 
 import ctypes
-import heapq
-import itertools
+import os
 import threading
-import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import Consumer, Producer
 
-REMIND_AFTER_S: Final = (2.0, 6.0, 15.0, 40.0)
-"""After the last report that all brokers are down."""
+REMIND_EVERY_S: Final = 5.0
 _FIRST_FORGETFUL: Final = 0x020A0000
 _LAST_TESTED: Final = 0x0210FFFF
 _DEFAULT_NAME: Final = "rdkafka"
-
-ErrorTaker = Callable[[KafkaError], None]
 
 
 class LastingConsumer(Consumer):
@@ -53,94 +49,71 @@ Lasting = TypeVar("Lasting", LastingConsumer, LastingProducer)
 
 
 def lasting(kind: type[Lasting], config: Mapping[str, object]) -> Lasting:
-    """Make a client that outlives each outage; its `error_cb` is called as ever."""
-    told = _Told(config)
-    client = kind({**config, "error_cb": told.note})
-    told.client = weakref.ref(client)
+    """Make a client that outlives each outage."""
+    client = kind(dict(config))
+    _REMINDER.remember(client, config)
     return client
 
 
-class _Told:
-    """Takes the errors of one client."""
-
-    def __init__(self, config: Mapping[str, object]) -> None:
-        self.client: Callable[[], object | None] = lambda: None
-        self.servers = str(config.get("bootstrap.servers", ""))
-        self.name = str(config.get("client.id", _DEFAULT_NAME))
-        on_error: Any = config.get("error_cb")
-        self._on_error: ErrorTaker = on_error or (lambda _error: None)
-
-    def note(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and self.servers:
-            _REMINDER.remind_later(self)
-        self._on_error(error)
-
-
 class _Reminder:
-    """Reminds the clients of this process, in a thread that ends when all have been reminded."""
+    """Reminds the clients of this process, in a thread that ends with the last of them."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._due: list[tuple[float, int, _Told, float]] = []
-        self._newest: dict[_Told, float] = {}
-        self._numbers = itertools.count()
-        self._has_thread = False
-        self._closed = weakref.WeakSet[object]()
-        self._calling = threading.Lock()
+        self.begin_anew()
 
-    def remind_later(self, told: _Told) -> None:
-        """Remind a client some times from now on; what was due for it before is not any more."""
-        now_s = time.monotonic()
-        with self._changed:
-            self._newest[told] = now_s
-            for after_s in REMIND_AFTER_S:
-                heapq.heappush(self._due, (now_s + after_s, next(self._numbers), told, now_s))
+    def begin_anew(self) -> None:
+        """Know no client: those of a process that has forked are not those of its child."""
+        self._lock = threading.Lock()
+        self._known = weakref.WeakKeyDictionary[Consumer | Producer, Mapping[str, object]]()
+        self._has_thread = False
+
+    def remember(self, client: Consumer | Producer, config: Mapping[str, object]) -> None:
+        """Remind this client from now on."""
+        named = {"bootstrap.servers": "", "client.id": _DEFAULT_NAME, **config}
+        with self._lock:
+            self._known[client] = {name: named[name] for name in ("bootstrap.servers", "client.id")}
             if not self._has_thread:
                 self._has_thread = True
                 threading.Thread(target=self._run, name="stoker-reminder", daemon=True).start()
 
-    def forget(self, client: object) -> None:
+    def forget(self, client: Consumer | Producer) -> None:
         """Leave a client alone, which is about to end."""
-        with self._calling:
-            self._closed.add(client)
+        with self._lock:
+            self._known.pop(client, None)
 
     def _run(self) -> None:
-        while (told := self._next()) is not None:
-            client = told.client()
-            if client is not None:
-                self._remind(client, told)
+        pause = threading.Event()
+        while not pause.wait(REMIND_EVERY_S) and self._has_any():
+            self._remind_all()
 
-    def _remind(self, client: object, told: _Told) -> None:
-        with self._calling:  # so that it does not end meanwhile
-            if client not in self._closed:
-                _remind(client, told)
+    def _remind_all(self) -> None:
+        for client in self._all():
+            with self._lock:  # so that it does not end meanwhile
+                config = self._known.get(client)
+                if config is not None:
+                    _remind(client, str(config["bootstrap.servers"]), str(config["client.id"]))
 
-    def _next(self) -> _Told | None:
-        """The next one that is due; None where nothing is left, and the thread is to end."""
-        with self._changed:
-            while self._due:
-                at_s, _, told, since_s = self._due[0]
-                if self._newest.get(told) != since_s:
-                    heapq.heappop(self._due)
-                elif not self._changed.wait(max(0.0, at_s - time.monotonic())) and time.monotonic() >= at_s:
-                    heapq.heappop(self._due)
-                    return told
-            self._newest.clear()
-            self._has_thread = False
-            return None
+    def _has_any(self) -> bool:
+        with self._lock:
+            self._has_thread = bool(self._known)
+            return self._has_thread
+
+    def _all(self) -> list[Consumer | Producer]:
+        with self._lock:
+            return list(self._known)
 
 
 _REMINDER: Final = _Reminder()
+os.register_at_fork(after_in_child=_REMINDER.begin_anew)
 
 
-def _remind(client: object, told: _Told) -> None:
+def _remind(client: Consumer | Producer, servers: str, name: str) -> None:
     library = _library()
-    if library is None:
+    if library is None or not servers:
         return
     handle = ctypes.c_void_p.from_address(id(client) + object.__basicsize__).value
-    if handle is None or not library.rd_kafka_name(handle).startswith(f"{told.name}#".encode()):
-        return
-    library.rd_kafka_brokers_add(handle, told.servers.encode())
+    if handle is not None and library.rd_kafka_name(handle).startswith(f"{name}#".encode()):
+        library.rd_kafka_brokers_add(handle, servers.encode())
 
 
 @cache

@@ -29,7 +29,7 @@ def broker() -> Iterator[BrokerlessBroker]:
 def cut_off(kind: type[Client], broker: BrokerlessBroker) -> Client:
     """A client that has forgotten its broker, which is up again.
 
-    Without a strategy to recover, librdkafka never begins anew: so does the race in it that is meant, now and then.
+    Without a strategy to recover, librdkafka never begins anew; by a fault in it, this happens with one, too.
     """
     config: dict[str, object] = {
         "bootstrap.servers": broker.address,
@@ -55,7 +55,7 @@ def cut_off(kind: type[Client], broker: BrokerlessBroker) -> Client:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_that_has_forgotten_its_brokers_gets_them_again(kind: type[Client], broker: BrokerlessBroker) -> None:
-    """It asks them as before, some seconds after it has reported that all are down."""
+    """It asks them as before, some seconds after they are back."""
     client = cut_off(kind, broker)
     before = broker.asked
     wait_until(lambda: client.poll(0.05) or broker.asked > before, 30, "a question of the client that was cut off")
@@ -74,7 +74,7 @@ def test_a_client_of_another_librdkafka_is_left_alone(monkeypatch: pytest.Monkey
 def test_a_consumer_that_was_closed_is_left_alone(broker: BrokerlessBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is called with the handle of a client that is gone."""
     reminded: list[object] = []
-    monkeypatch.setattr(forgotten_brokers, "_remind", lambda client, _told: reminded.append(client))
+    monkeypatch.setattr(forgotten_brokers, "_remind", lambda client, *_: reminded.append(client))
     closed, kept = cut_off(LastingConsumer, broker), cut_off(LastingProducer, broker)
     assert isinstance(closed, LastingConsumer)
     closed.close()
