@@ -46,7 +46,7 @@ def test_jobs_wait_while_their_dependency_is_down_and_none_is_lost(cluster: Clus
     pipeline, queue = declare_queue(namespace, partitions=2)
     pipeline.dependency("stripe", SOON)
 
-    @pipeline.job(queue, needs=["stripe"], retry=RetryPolicy(attempts=8))
+    @pipeline.job(queue, key="number", needs=["stripe"], retry=RetryPolicy(attempts=8))  # jobs in both partitions
     def charge(number: int) -> None:
         journal.note(("try", number))
         if not is_up.is_set():
