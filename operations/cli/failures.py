@@ -72,6 +72,8 @@ EXPECTED: Final = {
     "stoker.topology.planning.contracts.ContractsRefused": ExitCode.REFUSED,
     "stoker.consumers.errors.WorkerCrashed": ExitCode.FINDING,
     "stoker.databases.errors.DatabaseError": ExitCode.FINDING,
+    "stoker.operations.job_index.database.IndexAbsent": ExitCode.FINDING,
+    "stoker.operations.job_index.database.IndexBusy": ExitCode.FINDING,
     "stoker.operations.stored_jobs.errors.StoredJobsError": ExitCode.FINDING,
     "stoker.producers.control.errors.ControlError": ExitCode.FINDING,
     "stoker.producers.schedules.errors.ScheduleError": ExitCode.FINDING,

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "worker": "Run jobs: a worker, or a supervised fleet of them.",
     "enqueue": "Publish one job, or one for each line of stdin.",
     "queues": "Show what waits where, how fast it goes, and why not.",
+    "status": "Keep an index of all jobs; show how far it is.",
     "workers": "Show the workers, what they do, and which orders they have taken.",
     "breakers": "Show the breakers: which are open, since when and why, and what waits.",
     "limits": "Show the limits: what is declared, ordered and used, and what waits.",
@@ -37,6 +38,8 @@ COMMANDS: Final = {
     "doctor": "Check from outside that each promise is held.",
 }
 """{command: its one line}; `operations/commands/<command>.py` holds a click command of the same name."""
+_ABOUT_JOBS: Final = frozenset({"status", "jobs"})
+"""These are in `operations/job_commands/` instead."""
 
 
 _OF_CONTRACTS: Final = frozenset({"IncompatibleSchema", "ContractNotReady", "ContractsRefused"})
@@ -63,7 +66,8 @@ class LazyRoot(click.Group):
         """Import the command; None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"..commands.{cmd_name}", __package__)
+        folder = "job_commands" if cmd_name in _ABOUT_JOBS else "commands"
+        module = importlib.import_module(f"..{folder}.{cmd_name}", __package__)
         command: click.Command = getattr(module, cmd_name)
         _name_environment_twins(command, f"{PREFIX}_{cmd_name.upper()}")
         return command

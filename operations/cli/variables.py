@@ -20,6 +20,7 @@ _SHARED: Final = (
     "STOKER_OPERATOR",
     "STOKER_INBOX_URL",
     "STOKER_INBOX_TABLE",
+    "STOKER_INDEX",
 )
 """The variables that no option of the root stands for."""
 

@@ -17,7 +17,6 @@ from stoker.consumers.records.cancels import Cancels
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy
 from support.programs import isolated_jobs
-from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Gate,
@@ -28,6 +27,7 @@ from support.scenes.worker import (
     running_worker,
     wait_all_committed,
 )
+from support.sight.events import job_events
 from support.waiting import wait_until
 
 BY_ANA = Cancellation(operator="ana@host", reason="wrong price")

@@ -19,7 +19,6 @@ from stoker.producers.record import partition_of
 from stoker.topology import ClusterSettings, Pipeline, RetryPolicy, TopologyMismatch
 from stoker.topology.wire import headers as wire
 from support.programs import isolated_jobs
-from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Journal,
@@ -33,6 +32,7 @@ from support.scenes.worker import (
     wait_all_committed,
     wait_dead,
 )
+from support.sight.events import job_events
 from support.waiting import wait_until
 
 PARTITIONS = 4

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 from stoker.producers import AsyncProducer, Producer
 from stoker.topology import ClusterSettings, Pipeline, Unique
-from support.scenes.events import job_events
 from support.scenes.worker import (
     Gate,
     Journal,
@@ -18,6 +17,7 @@ from support.scenes.worker import (
     running_worker,
     wait_all_committed,
 )
+from support.sight.events import job_events
 from support.waiting import wait_until
 
 SECOND = timedelta(seconds=1)

@@ -108,7 +108,18 @@ FOLDERS = {
             "broker",
             "views",
         ),
-        *("stored_jobs", "replay", "status", "doctor", "cli", "control", "schedules", "commands"),
+        *(
+            "stored_jobs",
+            "replay",
+            "status",
+            "job_index",
+            "doctor",
+            "cli",
+            "control",
+            "schedules",
+            "commands",
+            "job_commands",
+        ),
     ),
 }
 """{room: its folders and loose modules}; each imports from those before it alone. Other rooms have no folders."""

@@ -15,7 +15,6 @@ from stoker.consumers.worker import Worker
 from stoker.producers import Producer
 from stoker.topology import ClusterSettings, Pipeline
 from support.kafka.commits import state_of
-from support.scenes.events import job_events
 from support.scenes.watched_runners import hurry, resist
 from support.scenes.worker import (
     Gate,
@@ -27,6 +26,7 @@ from support.scenes.worker import (
     ends,
     running_worker,
 )
+from support.sight.events import job_events
 from support.waiting import wait_until
 
 BEAT_S = 0.02

@@ -18,9 +18,9 @@ from stoker.schemas.jobs_ended import EndedJob, decode_jobs_ended, jobs_of
 from stoker.topology import ClusterSettings, RetryPolicy
 from stoker.topology.wire import headers as wire
 from support.scenes.deliveries import declare
-from support.scenes.events import done_events
-from support.scenes.events import done_jobs as done_jobs_on
 from support.scenes.worker import Journal, create, declare_queue, running_worker
+from support.sight.events import done_events
+from support.sight.events import done_jobs as done_jobs_on
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)

@@ -15,7 +15,6 @@ from stoker.topology import ClusterSettings, Queue
 from stoker.topology.declaration.delays import DelayClass
 from stoker.topology.declaration.retries import RetryPolicy
 from stoker.topology.wire import headers as wire
-from support.scenes.events import job_events
 from support.scenes.worker import (
     TIERS,
     Journal,
@@ -28,6 +27,7 @@ from support.scenes.worker import (
     wait_all_committed,
     wait_dead,
 )
+from support.sight.events import job_events
 from support.waiting import wait_until
 
 

@@ -1,0 +1,61 @@
+"""The options that the commands about jobs share: where the index is, and which jobs are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from ..cli.parameters import INSTANT
+
+if TYPE_CHECKING:
+    from ..job_index.queries import JobFilter
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+INDEX: Final = click.option(
+    "--index",
+    "index",
+    envvar="STOKER_INDEX",
+    metavar="FILE",
+    help="The file of the index.  [default: .stoker/index/<namespace>.sqlite]",
+)
+AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+STATES: Final = (
+    *("waiting", "delayed", "retrying", "snoozed", "deferred"),
+    *("done", "dead", "cancelled", "expired", "discarded", "dropped"),
+)
+_FILTERS: Final = (
+    click.option("--queue", "queues", multiple=True, metavar="QUEUE", help="Of this queue; repeatable."),
+    click.option("--type", "types", multiple=True, metavar="TYPE", help="Of this job type; repeatable."),
+    click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="In this state; repeatable."),
+    click.option("--key", metavar="KEY", help="With this ordering key."),
+    click.option("--tenant", default="", metavar="TENANT", help="For this tenant."),
+    click.option("--worker", default="", metavar="ID", help="Whose last run this worker made."),
+    click.option("--release", default="", metavar="NAME", help="Whose last run was of this release."),
+    click.option("--error", default="", metavar="CLASS", help="That failed with this error, with or without module."),
+    click.option("--fingerprint", default="", metavar="DIGITS", help="That failed there; the first digits are enough."),
+    click.option("--words", default="", metavar="WORDS", help="Whose first failure has all of these words; card* too."),
+    click.option("--since", type=INSTANT, help="Enqueued since: an instant, or 2h for two hours ago."),
+    click.option("--until", type=INSTANT, help="Enqueued before that."),
+)
+
+
+def job_filters(command: Command) -> Command:
+    """Add the options of a filter."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def filter_of(options: dict[str, Any]) -> JobFilter:
+    """The filter that the options ask for."""
+    from ..job_index.queries import JobFilter
+    from ..job_index.states import STATE_WORDS
+
+    since, until = options["since"], options["until"]
+    if isinstance(since, datetime) and isinstance(until, datetime) and since >= until:
+        raise click.UsageError("--since must be before --until")
+    return JobFilter(**{**options, "states": [STATE_WORDS[word] for word in options["states"]]})

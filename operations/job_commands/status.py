@@ -1,0 +1,176 @@
+"""`stoker status`: the process that folds the topics into the index, and how far it is."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ..cli.app import AppContext, pass_app
+from ..cli.logs import log_to_stderr
+from ..cli.output import echo_line, print_json, print_json_line, print_table
+from ..cli.parameters import Duration
+from .options import AS_JSON, INDEX
+
+if TYPE_CHECKING:
+    from ..job_index.following import Progress
+
+TOLD_EVERY_S: Final = 5.0
+STALE_AFTER_S: Final = 15.0
+
+
+@click.group()
+def status() -> None:
+    """Keep an index of all jobs, which `stoker jobs` asks: where each one is, and what became of it.
+
+    \b
+    Exit codes: 0 done; 1 there is no index, or it is behind; 3 Kafka cannot be reached.
+    """
+
+
+@status.command(short_help="Keep the index, until SIGTERM or Ctrl+C.")
+@INDEX
+@click.option("--keep", type=Duration(), default="7d", show_default=True, help="Forget ended jobs that are older.")
+@click.option("--once", is_flag=True, help="End when all that is there now has been read.")
+@AS_JSON
+@pass_app
+def run(app: AppContext, *, index: str | None, keep: timedelta, once: bool, as_json: bool) -> None:
+    """Read the topics of this pipeline into the index, until SIGTERM or Ctrl+C.
+
+    One process for each namespace is enough. It may be killed at any time: it goes on where the index has got to, and
+    counts nothing twice. The index may be deleted at any time: it is built again from the topics. No worker waits for
+    it. With --json it prints a line every 5 s.
+
+    \b
+    Examples:
+      stoker -A shop.jobs:pipeline status run
+      stoker -A shop.jobs:pipeline status run --keep 30d --index /var/lib/shop/jobs.sqlite
+      stoker -A shop.jobs:pipeline status run --once
+    """
+    from ..job_index.database import index_path
+    from ..job_index.following import Follower
+    from ..views.logging_json import JsonFormatter
+
+    log_to_stderr(app.log_level or "warning", None if sys.stderr.isatty() else JsonFormatter())
+    path = index_path(app.pipeline.namespace, index)
+    follower = Follower(app.pipeline, app.start_cluster(), path, keep=keep)
+    ending = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ending.set())
+    told = _Told(as_json=as_json)
+    echo_line(f"index of {app.pipeline.namespace}: {path}", err=True)
+
+    def note(progress: Progress) -> None:
+        told.note(progress)
+        if once and progress.is_caught_up and progress.behind == 0:
+            ending.set()
+
+    follower.run(ending.is_set, note)
+    told.end(follower.progress)
+
+
+class _Told:
+    """Prints how far the index is, now and then."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._next_s = 0.0
+        self._last = (time.monotonic(), 0)
+        self._was_caught_up = False
+
+    def note(self, progress: Progress) -> None:
+        """Print a line, if it is time."""
+        now_s = time.monotonic()
+        has_caught_up = progress.is_caught_up and not self._was_caught_up
+        if now_s >= self._next_s or has_caught_up:
+            self._next_s = now_s + TOLD_EVERY_S
+            self._print(progress, now_s)
+        self._was_caught_up = progress.is_caught_up
+
+    def end(self, progress: Progress) -> None:
+        """Print the last line."""
+        self._print(progress, time.monotonic())
+        if not self._as_json:
+            echo_line("ended; the index stays")
+
+    def _print(self, progress: Progress, now_s: float) -> None:
+        before_s, before = self._last
+        rate = (progress.read - before) / (now_s - before_s) if now_s > before_s else 0.0
+        self._last = (now_s, progress.read)
+        if self._as_json:
+            return print_json_line(progress_document(progress, rate))
+        behind = "?" if progress.behind is None else f"{progress.behind:,}"
+        mended = f", {progress.mended:,} mended by the ledger" if progress.mended else ""
+        forgotten = f", {progress.forgotten:,} forgotten" if progress.forgotten else ""
+        return echo_line(f"{progress.read:,} read ({rate:,.0f}/s), {behind} behind{mended}{forgotten}")
+
+
+def progress_document(progress: Progress, rate: float) -> dict[str, Any]:
+    """The progress for `--json`."""
+    return {
+        "read": progress.read,
+        "per_s": round(rate, 1),
+        "behind": progress.behind,
+        "mended": progress.mended,
+        "forgotten": progress.forgotten,
+        "is_caught_up": progress.is_caught_up,
+    }
+
+
+@status.command(short_help="Show how far the index is, and what is in it.")
+@INDEX
+@AS_JSON
+@pass_app
+def show(app: AppContext, *, index: str | None, as_json: bool) -> None:
+    """Show how far the index is, how large it is, and how many jobs of each queue are in which state.
+
+    \b
+    Exit codes: 0 it is up to date; 1 there is none, or it has not been written for 15 s.
+    """
+    from ..job_index.database import index_path
+    from ..job_index.queries import IndexReader, JobFilter
+
+    path = index_path(app.pipeline.namespace, index)
+    with IndexReader(path) as reader:
+        state = reader.state()
+        counts = reader.counts(("queue", "state"), JobFilter())
+    age_s = state.age_s(time.time())
+    is_stale = age_s is None or age_s > STALE_AFTER_S
+    if as_json:
+        print_json(
+            {
+                "index": str(path),
+                "size_bytes": path.stat().st_size,
+                "jobs": state.jobs,
+                "behind": state.behind,
+                "read_at": state.read_at,
+                "age_s": age_s,
+                "is_stale": is_stale,
+                "counts": [{"queue": queue, "state": word, "jobs": jobs} for (queue, word), jobs in counts],
+            }
+        )
+    else:
+        print_table(("QUEUE", "STATE", "JOBS"), [(*words, jobs) for words, jobs in counts])
+        echo_line(f"{state.jobs:,} jobs in {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+        echo_line(freshness(age_s, state.behind))
+    if is_stale:
+        raise SystemExit(1)
+
+
+def freshness(age_s: float | None, behind: int | None) -> str:
+    """How far an index is, in words.
+
+    >>> freshness(1.2, 0)
+    'up to date, written 1 s ago'
+    """
+    if age_s is None:
+        return "nothing was read yet"
+    ago = f"written {age_s:,.0f} s ago"
+    if age_s > STALE_AFTER_S:
+        return f"stale: {ago}; is `stoker status run` running?"
+    return f"up to date, {ago}" if not behind else f"{behind:,} records behind, {ago}"

@@ -1,0 +1,161 @@
+"""The file of the index: its tables, how it is opened, and when it is thrown away. All of it can be built again."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+FORM: Final = 1
+"""Of the tables; a file of another form is thrown away and built again."""
+CACHE_KIB: Final = 65_536
+BUSY_MS: Final = 5_000
+
+_TABLES: Final = """
+CREATE TABLE names (k INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE jobs (
+    n INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, type INTEGER NOT NULL, queue INTEGER NOT NULL, tenant INTEGER,
+    key TEXT, enq INTEGER NOT NULL, state INTEGER NOT NULL, life INTEGER NOT NULL, step INTEGER NOT NULL,
+    at INTEGER NOT NULL, began INTEGER, took INTEGER, worker INTEGER, release INTEGER, source INTEGER,
+    place INTEGER NOT NULL, off INTEGER NOT NULL, due INTEGER, grp INTEGER
+);
+CREATE INDEX jobs_by_key ON jobs (key, enq) WHERE key IS NOT NULL;
+CREATE INDEX jobs_by_tenant ON jobs (tenant, enq) WHERE tenant IS NOT NULL;
+CREATE INDEX jobs_by_type ON jobs (type, enq);
+CREATE INDEX jobs_open ON jobs (state, type, enq) WHERE state <> 3;
+CREATE INDEX jobs_by_failure ON jobs (grp, enq) WHERE grp IS NOT NULL;
+CREATE INDEX jobs_dead ON jobs (place, off) WHERE state = 4;
+CREATE TABLE aliases (name TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX aliases_by_job ON aliases (n);
+CREATE TABLE history (
+    n INTEGER NOT NULL, life INTEGER NOT NULL, attempt INTEGER NOT NULL, kind TEXT NOT NULL, seq INTEGER NOT NULL,
+    at INTEGER NOT NULL, began INTEGER, due INTEGER, worker INTEGER, release INTEGER, grp INTEGER, message TEXT,
+    reason TEXT, detail TEXT, PRIMARY KEY (n, life, attempt, kind, seq)
+) WITHOUT ROWID;
+CREATE TABLE failures (
+    g INTEGER PRIMARY KEY, type INTEGER NOT NULL, fingerprint TEXT NOT NULL, error INTEGER NOT NULL, message TEXT,
+    stack TEXT, first INTEGER NOT NULL, last INTEGER NOT NULL, runs INTEGER NOT NULL, UNIQUE (type, fingerprint, error)
+);
+CREATE TABLE counts (
+    queue INTEGER NOT NULL, type INTEGER NOT NULL, state INTEGER NOT NULL, grp INTEGER NOT NULL, jobs INTEGER NOT NULL,
+    PRIMARY KEY (queue, type, state, grp)
+) WITHOUT ROWID;
+CREATE TABLE minutes (
+    minute INTEGER NOT NULL, queue INTEGER NOT NULL, type INTEGER NOT NULL, state INTEGER NOT NULL,
+    grp INTEGER NOT NULL, jobs INTEGER NOT NULL, PRIMARY KEY (minute, queue, type, state, grp)
+) WITHOUT ROWID;
+CREATE TABLE texts (n INTEGER PRIMARY KEY, message TEXT NOT NULL);
+CREATE VIRTUAL TABLE words USING fts5 (message, content='texts', content_rowid='n', detail='none');
+CREATE TABLE offsets (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY (topic, partition)
+) WITHOUT ROWID;
+CREATE TABLE facts (fact TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class IndexAbsent(Exception):
+    """There is no index of the namespace here, or it is of another version of Stoker."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}; `stoker status run` builds it")
+        self.path = path
+
+
+def index_path(namespace: str, given: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The file of a namespace's index: as it is given, or in this folder's `.stoker`, or under STOKER_HOME."""
+    if given:
+        return Path(given).absolute()
+    return Path(environ.get("STOKER_HOME") or ".stoker").absolute() / "index" / f"{namespace}.sqlite"
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Open the file for its one writer; an old or damaged one is thrown away.
+
+    Raises:
+        sqlite3.Error: the folder takes no file, or another process writes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = _connect(path)
+        if _form_of(connection) == FORM:
+            return connection
+        connection.close()
+    except sqlite3.DatabaseError as damaged:
+        if isinstance(damaged, sqlite3.OperationalError):
+            raise
+    throw_away(path)
+    connection = _connect(path)
+    connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORM}; COMMIT;")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1e3)
+    connection.executescript(
+        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{CACHE_KIB};"
+        "PRAGMA temp_store = MEMORY; PRAGMA wal_autocheckpoint = 4000;"
+    )
+    return connection
+
+
+def _form_of(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
+
+
+def throw_away(path: Path) -> None:
+    """Delete the file, with what SQLite keeps beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).unlink()
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Open the file beside its writer.
+
+    Raises:
+        IndexAbsent: there is none that this version can read.
+    """
+    if not path.exists():
+        raise IndexAbsent(path, "there is no index")
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_MS / 1e3)
+    try:
+        form = _form_of(connection)
+    except sqlite3.DatabaseError as damaged:
+        connection.close()
+        raise IndexAbsent(path, f"it cannot be read ({damaged})") from damaged
+    if form != FORM:
+        connection.close()
+        raise IndexAbsent(path, "another version of Stoker has written it")
+    return connection
+
+
+class IndexBusy(Exception):
+    """Another process writes the index."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: another `stoker status run` writes this index; one is enough, or give this one a file of its own "
+            "with --index"
+        )
+        self.path = path
+
+
+def take_lock(path: Path) -> IO[bytes]:
+    """Be the one writer of a file until the answer is closed, or the process ends.
+
+    Raises:
+        IndexBusy: another process is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = path.with_name(f"{path.name}.lock").open("ab")
+    try:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        raise IndexBusy(path) from None
+    return held

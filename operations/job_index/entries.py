@@ -1,0 +1,348 @@
+"""`JobEntry`: all that one record or event says of one job. Of two of them, the later one stands by itself.
+
+Clocks of several machines differ by more than a short job takes. So what is later follows from the attempt and from
+where the record is, and from the clock only within one such step. A replay begins a new life of the job.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from confluent_kafka import Message
+
+from ...schemas import Undecodable, UnknownSchema, decode_own, wire_text
+from ...schemas.jobs_ended import decode_jobs_ended, jobs_of
+from ...schemas.own import is_own
+from ...topology.declaration.topics import Role
+from ...topology.wire import headers as wire
+from .states import ENDED_STEP, EVENT_STATES, REASON_STATES, STEPS, State, step_of_record, step_of_state
+
+_ID_CHARACTERS: Final = 36
+_LONGEST_KEY: Final = 200
+_FIRST_LIFE: Final = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Setback:
+    """One thing that happened to a job beside its success, as its history keeps it.
+
+    Attributes:
+        kind: the event's word.
+        at_ms, began_ms, due_ms: since 1970; 0 where that is not known.
+        detail: as the event has it.
+    """
+
+    kind: str
+    attempt: int
+    at_ms: int
+    began_ms: int = 0
+    due_ms: int = 0
+    worker: str = ""
+    release: str = ""
+    error_type: str = ""
+    fingerprint: str = ""
+    message: str = ""
+    stack: str = ""
+    reason: str = ""
+    detail: Mapping[str, str] = field(default_factory=dict)
+    life: int = _FIRST_LIFE
+
+
+@dataclass(slots=True, kw_only=True)
+class JobEntry:
+    """The facts that one record or event tells of a job.
+
+    Attributes:
+        life: 0 of the job as it was enqueued, of a replay when that began.
+        step: how far it is within that life.
+        at_ms, enqueued_ms, began_ms, due_ms: since 1970; 0 where that is not known.
+        took_us: of the run that succeeded; -1 where that is not known.
+        names: other names under which the ledger may remember it.
+        setbacks: what its history gets.
+    """
+
+    job_id: str
+    state: State
+    life: int
+    step: int
+    at_ms: int
+    job_type: str
+    queue: str
+    topic: str
+    partition: int
+    offset: int
+    enqueued_ms: int = 0
+    tenant: str = ""
+    key: str | None = None
+    began_ms: int = 0
+    took_us: int = -1
+    due_ms: int = 0
+    worker: str = ""
+    release: str = ""
+    source: str = ""
+    names: tuple[str, ...] = ()
+    setbacks: list[Setback] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Let its history know the life: it may be merged with that of another one."""
+        for setback in self.setbacks:
+            setback.life = self.life
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The parts by which it is later than another one."""
+        return self.life, self.step, self.at_ms
+
+    def merge(self, other: JobEntry) -> JobEntry:
+        """The later one of two entries of a job, with the history, the names and the source of both."""
+        later, earlier = (self, other) if self.version >= other.version else (other, self)
+        later.setbacks = [*earlier.setbacks, *later.setbacks]
+        later.names = later.names or earlier.names
+        later.source = later.source or earlier.source
+        return later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disposal:
+    """A dead letter that was discarded: nobody will replay it."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The queue and the role of a topic."""
+
+    queue: str
+    role: Role
+
+
+def stored_id(job_id: str) -> bytes | str:
+    """An id as the file has it: a UUID as its 16 bytes, which is less than half."""
+    if len(job_id) == _ID_CHARACTERS:
+        try:
+            made = uuid.UUID(job_id)
+        except ValueError:
+            return job_id
+        return made.bytes if str(made) == job_id else job_id
+    return job_id
+
+
+def shown_id(stored: bytes | str) -> str:
+    """The id that is stored so."""
+    return str(uuid.UUID(bytes=stored)) if isinstance(stored, bytes) else stored
+
+
+def life_of(replay: str, at_ms: int) -> int:
+    """When the life of a job began that a replay has published, by the replay's id; 0 without one."""
+    if not replay:
+        return _FIRST_LIFE
+    try:
+        made = uuid.UUID(replay)
+    except ValueError:
+        return at_ms
+    return made.int >> 80 if made.version == 7 else at_ms
+
+
+def _ms(instant: datetime | None) -> int:
+    return 0 if instant is None else round(instant.timestamp() * 1e3)
+
+
+def _ms_of(value: bytes | None) -> int:
+    if value is None:
+        return 0
+    try:
+        return _ms(wire.parse_instant(value))
+    except ValueError:
+        return 0
+
+
+# ---- records
+
+
+def entry_of_record(message: Message, origin: Origin) -> JobEntry | Disposal | None:
+    """Read a record of a job's topics; None where it names no job."""
+    try:
+        pairs: Any = message.headers() or ()
+    except (SystemError, UnicodeDecodeError):
+        return None
+    headers: dict[str, bytes] = {name: value for name, value in pairs if value is not None}
+    if wire.DISPOSITION in headers:
+        return _disposal(message, headers)
+    job_id = wire_text(headers.get(wire.JOB_ID))
+    return _entry(message, headers, origin, job_id) if job_id else None
+
+
+def _disposal(message: Message, headers: Mapping[str, bytes]) -> Disposal | None:
+    settles = headers.get(wire.SETTLES, b"")
+    if headers[wire.DISPOSITION] != b"discarded" or not settles.isdigit():
+        return None
+    topic, partition, at_ms = _place(message)
+    return Disposal(topic=topic, partition=partition, offset=int(settles), at_ms=at_ms)
+
+
+def _place(message: Message) -> tuple[str, int, int]:
+    return message.topic() or "", message.partition() or 0, message.timestamp()[1]
+
+
+def _entry(message: Message, headers: Mapping[str, bytes], origin: Origin, job_id: str) -> JobEntry:
+    topic, partition, at_ms = _place(message)
+    attempt, key = _attempt(headers), message.key()
+    replay = wire_text(headers.get(wire.REPLAY))
+    return JobEntry(
+        job_id=job_id,
+        state=_state_of_record(headers, origin.role),
+        life=life_of(replay, at_ms),
+        step=step_of_record(attempt, origin.role),
+        at_ms=at_ms,
+        job_type=wire_text(headers.get(wire.JOB_TYPE)),
+        queue=origin.queue,
+        topic=topic,
+        partition=partition,
+        offset=message.offset() or 0,
+        enqueued_ms=_ms_of(headers.get(wire.TIME)) or at_ms,
+        tenant=wire_text(headers.get(wire.TENANT)),
+        key=None if key is None else wire_text(key, _LONGEST_KEY),
+        due_ms=_ms_of(headers.get(wire.DUE)),
+        worker=wire_text(headers.get(wire.WORKER)),
+        source=wire_text(headers.get(wire.SOURCE)),
+        names=_names(headers, replay),
+        setbacks=_failure_of_record(headers, origin.role, attempt, at_ms),
+    )
+
+
+def _attempt(headers: Mapping[str, bytes]) -> int:
+    written = headers.get(wire.ATTEMPT, b"1")
+    return int(written) if written.isdigit() and len(written) < 8 else 1
+
+
+def _state_of_record(headers: Mapping[str, bytes], role: Role) -> State:
+    if role is Role.DEAD:
+        return State.DEAD
+    if role is Role.RETRY:
+        return State.RETRYING
+    if role in (Role.DELAY, Role.CARRIED):
+        waits = State.DELAYED if wire.DUE in headers else State.WAITING
+        return REASON_STATES.get(headers.get(wire.REASON, b""), waits)
+    return State.DELAYED if wire.DUE in headers else State.WAITING
+
+
+def _names(headers: Mapping[str, bytes], replay: str) -> tuple[str, ...]:
+    """The name in the ledger, where that is not the job's id."""
+    name = headers.get(wire.IDEMPOTENCY_KEY)
+    if not name and not replay:
+        return ()
+    text = wire_text(name or headers[wire.JOB_ID])
+    return (f"{replay}:{text}" if replay else text,)
+
+
+def _failure_of_record(headers: Mapping[str, bytes], role: Role, attempt: int, at_ms: int) -> list[Setback]:
+    """The failed run of which a retry or a dead letter tells: its event may be lost."""
+    if role not in (Role.RETRY, Role.DEAD) or wire.ERROR_TYPE not in headers:
+        return []
+    return [
+        Setback(
+            kind="dead" if role is Role.DEAD else "retried",
+            attempt=attempt if role is Role.DEAD else attempt - 1,
+            at_ms=at_ms,
+            due_ms=0 if role is Role.DEAD else _ms_of(headers.get(wire.DUE)),
+            worker=wire_text(headers.get(wire.WORKER)),
+            error_type=wire_text(headers.get(wire.ERROR_TYPE)),
+            fingerprint=wire_text(headers.get(wire.ERROR_FINGERPRINT)),
+            message=wire_text(headers.get(wire.ERROR_MESSAGE), 1_000),
+            stack=wire_text(headers.get(wire.ERROR_STACK), 4_000),
+            reason=wire_text(headers.get(wire.REASON)),
+        )
+    ]
+
+
+# ---- events
+
+
+def entries_of_event(value: bytes) -> Iterator[JobEntry]:
+    """Read what an event says of jobs; nothing where it is about none, or of another version of Stoker."""
+    try:
+        if is_own("JobsEnded", value):
+            yield from _done(value)
+        elif is_own("JobEvent", value):
+            yield from _of_event(decode_own("JobEvent", value))
+    except (Undecodable, UnknownSchema, ValueError, LookupError):
+        return
+
+
+def _done(value: bytes) -> Iterator[JobEntry]:
+    event = decode_jobs_ended(value)
+    at_ms = _ms(event.at)
+    for job in jobs_of(event):
+        began_ms = _ms(job.began)
+        yield JobEntry(
+            job_id=job.job_id,
+            state=State.DONE,
+            life=life_of(job.replay, at_ms),
+            step=job.attempt * STEPS + ENDED_STEP,
+            at_ms=began_ms + round(job.took_s * 1e3),
+            job_type=job.job_type,
+            queue=event.queue,
+            topic=job.topic,
+            partition=job.partition,
+            offset=job.offset,
+            enqueued_ms=job.enqueued_ms,
+            tenant=job.tenant,
+            key=None if job.key is None else wire_text(job.key, _LONGEST_KEY),
+            began_ms=began_ms,
+            took_us=round(job.took_s * 1e6),
+            worker=event.worker,
+            release=event.release,
+        )
+
+
+def _of_event(event: Mapping[str, Any]) -> Iterator[JobEntry]:
+    state = EVENT_STATES.get(event["event"])
+    if state is None or not event["job_id"]:
+        return
+    at_ms = _ms(event["at"])
+    yield JobEntry(
+        job_id=event["job_id"],
+        state=state,
+        life=life_of(event["replay"], at_ms),
+        step=step_of_state(event["attempt"], state),
+        at_ms=at_ms,
+        job_type=event["job_type"],
+        queue=event["queue"],
+        topic=event["topic"],
+        partition=event["partition"],
+        offset=event["offset"],
+        enqueued_ms=_ms(event["enqueued"]),
+        tenant=event["tenant"],
+        key=event["key"][:_LONGEST_KEY] or None,
+        began_ms=_ms(event["began"]),
+        due_ms=_ms(event["due"]),
+        worker=event["worker"],
+        release=event["release"],
+        setbacks=[_setback(event, at_ms)],
+    )
+
+
+def _setback(event: Mapping[str, Any], at_ms: int) -> Setback:
+    return Setback(
+        kind=event["event"],
+        attempt=event["attempt"],
+        at_ms=at_ms,
+        began_ms=_ms(event["began"]),
+        due_ms=_ms(event["due"]),
+        worker=event["worker"],
+        release=event["release"],
+        error_type=event["error_type"],
+        fingerprint=event["fingerprint"],
+        message=event["message"],
+        stack=event["stack"],
+        reason=event["reason"],
+        detail=event["detail"],
+    )

@@ -1,0 +1,455 @@
+"""`IndexReader`: what people ask of an index, each question by an index of the file, or within a budget of time.
+
+Jobs are listed newest first. A list walks back through windows of time, each twice as long as the one before it, until
+it has enough or its budget is spent; so it can say how far it has looked. Counts come from the small tables alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from .database import open_for_reading
+from .entries import shown_id, stored_id
+from .states import ENDED, State, attempt_of_step
+
+BUDGET_S: Final = 0.25
+FIRST_WINDOW_MS: Final = 1_000
+_LOOK_EACH: Final = 2_000
+"""Steps of SQLite's machine between two looks at the clock."""
+_MINUTE_MS: Final = 60_000
+_DONE: Final = int(State.DONE)
+GROUPINGS: Final = ("queue", "type", "state", "failure")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """A filter of jobs; an empty field lets all pass, several values of one mean any of them.
+
+    Attributes:
+        error: a class, with or without its module; `fingerprint` the first digits of one.
+        words: of which the first message of a failure has all; one that ends with `*` stands for all that begin so.
+        since, until: bounds of the time of enqueueing.
+    """
+
+    queues: Sequence[str] = ()
+    types: Sequence[str] = ()
+    states: Sequence[State] = ()
+    tenant: str = ""
+    key: str | None = None
+    worker: str = ""
+    release: str = ""
+    error: str = ""
+    fingerprint: str = ""
+    words: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def is_of_failures(self) -> bool:
+        """Whether it names a failure."""
+        return bool(self.error or self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedJob:
+    """A job as a list shows it; of a time that is not known, None."""
+
+    job_id: str
+    job_type: str
+    queue: str
+    state: State
+    tenant: str
+    key: str | None
+    attempt: int
+    enqueued: datetime
+    changed: datetime
+    began: datetime | None
+    took: timedelta | None
+    due: datetime | None
+    worker: str
+    release: str
+    source: str
+    place: str
+    error_type: str
+    fingerprint: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The jobs of a list.
+
+    Attributes:
+        searched_to: all that was enqueued since then was looked at; None where that is all there is.
+        more: whether there may be more of them: further back, or enqueued before the last one.
+    """
+
+    jobs: Sequence[ListedJob]
+    searched_to: datetime | None
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One entry of a job's history."""
+
+    kind: str
+    life: int
+    attempt: int
+    at: datetime
+    began: datetime | None
+    due: datetime | None
+    worker: str
+    release: str
+    error_type: str
+    fingerprint: str
+    message: str
+    stack: str
+    reason: str
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexState:
+    """How far the index is: when it was written last, and how many records were behind it then."""
+
+    read_at: datetime | None
+    behind: int | None
+    jobs: int
+
+    def age_s(self, now_s: float) -> float | None:
+        """How long ago it was written."""
+        return None if self.read_at is None else now_s - self.read_at.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The statement of one window of a list; the two bounds of the window are its first values, `LIMIT` its last."""
+
+    text: str
+    values: tuple[Any, ...]
+
+
+_COLUMNS: Final = (
+    "j.n, j.id, t.name, q.name, j.state, tn.name, j.key, j.step, j.enq, j.at, j.began, j.took, j.due, w.name, "
+    "r.name, s.name, p.name, j.off, e.name, f.fingerprint, f.message, x.message"
+)
+_JOINS: Final = (
+    "LEFT JOIN names t ON t.k = j.type LEFT JOIN names q ON q.k = j.queue LEFT JOIN names tn ON tn.k = j.tenant "
+    "LEFT JOIN names w ON w.k = j.worker LEFT JOIN names r ON r.k = j.release LEFT JOIN names s ON s.k = j.source "
+    "LEFT JOIN names p ON p.k = j.place LEFT JOIN failures f ON f.g = j.grp LEFT JOIN names e ON e.k = f.error "
+    "LEFT JOIN texts x ON x.n = j.n"
+)
+
+
+class IndexReader:
+    """Reads a file beside its writer; closed by its `with`.
+
+    Raises:
+        IndexAbsent: there is no index that this version can read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = open_for_reading(path)
+        self.path = path
+
+    def __enter__(self) -> IndexReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def state(self) -> IndexState:
+        """How far it is."""
+        facts = dict(self._connection.execute("SELECT fact, value FROM facts"))
+        jobs = self._connection.execute("SELECT coalesce(sum(jobs), 0) FROM counts").fetchone()[0]
+        read_at = facts.get("read_at_ms")
+        return IndexState(
+            read_at=None if read_at is None else _instant(int(read_at)),
+            behind=int(facts["behind"]) if "behind" in facts else None,
+            jobs=jobs,
+        )
+
+    # ---- one job
+
+    def job(self, job_id: str) -> ListedJob | None:
+        """A job by its id."""
+        return next(self._jobs("j.id = ?", (stored_id(job_id),)), None)
+
+    def history(self, job_id: str) -> list[Happening]:
+        """List all that happened to a job beside its success, the first first."""
+        asked = (
+            "SELECT h.kind, h.life, h.attempt, h.at, h.began, h.due, w.name, r.name, e.name, f.fingerprint, h.message, "
+            "f.stack, h.reason, h.detail FROM history h LEFT JOIN names w ON w.k = h.worker LEFT JOIN names r ON "
+            "r.k = h.release LEFT JOIN failures f ON f.g = h.grp LEFT JOIN names e ON e.k = f.error "
+            "WHERE h.n = (SELECT n FROM jobs WHERE id = ?) ORDER BY h.at, h.attempt"
+        )
+        return [_happening(row) for row in self._connection.execute(asked, (stored_id(job_id),))]
+
+    def of_key(self, queue: str, key: str, most: int, before_ms: int | None = None) -> list[ListedJob]:
+        """The newest jobs of a key in a queue."""
+        bound = before_ms if before_ms is not None else _END_MS
+        where = "j.key = ? AND j.enq < ? AND j.queue = (SELECT k FROM names WHERE name = ?) ORDER BY j.enq DESC LIMIT ?"
+        return list(self._jobs(where, (key, bound, queue, most), "INDEXED BY jobs_by_key"))
+
+    def open_before(self, queue: str, key: str, enqueued: datetime) -> ListedJob | None:
+        """The oldest job of a key in a queue that was enqueued before and has not ended: the one in front."""
+        open_states = ",".join(str(int(state)) for state in State if state not in ENDED)
+        where = (
+            f"j.key = ? AND j.enq < ? AND j.state IN ({open_states}) AND "
+            "j.queue = (SELECT k FROM names WHERE name = ?) ORDER BY j.enq LIMIT 1"
+        )
+        return next(self._jobs(where, (key, _ms(enqueued), queue), "INDEXED BY jobs_by_key"), None)
+
+    def _jobs(self, where: str, values: tuple[Any, ...], by: str = "") -> Iterator[ListedJob]:
+        for row in self._connection.execute(f"SELECT {_COLUMNS} FROM jobs j {by} {_JOINS} WHERE {where}", values):
+            yield _listed(row)
+
+    # ---- lists
+
+    def find(self, wanted: JobFilter, most: int, budget_s: float = BUDGET_S) -> Found:
+        """The newest jobs that a filter takes, as far back as the budget allows."""
+        plan = self.plan(wanted)
+        if plan is None:
+            return Found(jobs=(), searched_to=None, more=False)
+        oldest_ms = self._oldest_ms(wanted)
+        until_ms = _ms(wanted.until) if wanted.until else int(time.time() * 1e3) + _MINUTE_MS
+        give_up_s, window_ms, found = time.monotonic() + budget_s, FIRST_WINDOW_MS, list[ListedJob]()
+        if wanted.words:
+            window_ms = until_ms  # SQLite goes by the words, not by time: one window for all
+        while until_ms > oldest_ms and len(found) <= most:
+            from_ms = max(until_ms - window_ms, oldest_ms)
+            some = self._within(plan, from_ms, until_ms, most + 1 - len(found), give_up_s)
+            if some is None:
+                return Found(jobs=found[:most], searched_to=_instant(until_ms), more=True)
+            found += some
+            until_ms, window_ms = from_ms, window_ms * (2 if some else 4)
+        more = len(found) > most
+        return Found(jobs=found[:most], searched_to=found[most - 1].enqueued if more else None, more=more)
+
+    def plan(self, wanted: JobFilter) -> Plan | None:
+        """The statement for one window of a list; None where a name is asked for that no job has."""
+        clauses, values = ["j.enq >= ?", "j.enq < ?"], list[Any]()
+        ids = self._ids_of(wanted)
+        if any(found == [] for found in ids.values()):
+            return None
+        for column, found in ids.items():
+            clauses.append(f"j.{column} IN ({','.join(map(str, found))})")
+        if wanted.key is not None:
+            clauses.append("j.key = ?")
+            values.append(wanted.key)
+        if wanted.states:
+            clauses.append(_of_states(wanted.states))
+        if wanted.words:
+            clauses.append("j.n IN (SELECT rowid FROM words WHERE words MATCH ?)")
+            values.append(match_of(wanted.words))
+        by = self._index_for(wanted, ids)
+        text = f"SELECT {_COLUMNS} FROM jobs j {by} {_JOINS} WHERE {' AND '.join(clauses)} ORDER BY j.enq DESC LIMIT ?"
+        return Plan(text, tuple(values))
+
+    def _ids_of(self, wanted: JobFilter) -> dict[str, list[int]]:
+        """{column: numbers of the names that are asked for}; types always, since their index is the one by time."""
+        named = {"queue": wanted.queues, "type": wanted.types}
+        named |= {"tenant": _one(wanted.tenant), "worker": _one(wanted.worker), "release": _one(wanted.release)}
+        found = {column: self._numbers(names) for column, names in named.items() if names}
+        if wanted.is_of_failures:
+            found["grp"] = self._groups(wanted)
+        if "type" not in found:
+            found["type"] = [kind for (kind,) in self._connection.execute("SELECT DISTINCT type FROM counts")]
+        return found
+
+    def _numbers(self, names: Sequence[str]) -> list[int]:
+        marks = ",".join("?" * len(names))
+        return [k for (k,) in self._connection.execute(f"SELECT k FROM names WHERE name IN ({marks})", tuple(names))]
+
+    def _groups(self, wanted: JobFilter) -> list[int]:
+        rows = self._connection.execute(
+            "SELECT f.g, e.name, f.fingerprint FROM failures f LEFT JOIN names e ON e.k = f.error"
+        )
+        return [
+            g
+            for g, error, fingerprint in rows
+            if fingerprint.startswith(wanted.fingerprint)
+            and (not wanted.error or error == wanted.error or (error or "").endswith(f".{wanted.error}"))
+        ]
+
+    @staticmethod
+    def _index_for(wanted: JobFilter, ids: Mapping[str, Sequence[int]]) -> str:
+        """The index by which the statement must go: the one that leaves least to be looked at."""
+        if wanted.key is not None:
+            return "INDEXED BY jobs_by_key"
+        if "grp" in ids:
+            return "INDEXED BY jobs_by_failure"
+        if wanted.states and State.DONE not in wanted.states:
+            return "INDEXED BY jobs_open"
+        return "INDEXED BY jobs_by_tenant" if "tenant" in ids else "INDEXED BY jobs_by_type"
+
+    def _within(self, plan: Plan, from_ms: int, until_ms: int, most: int, give_up_s: float) -> list[ListedJob] | None:
+        """The jobs of one window; None where the budget was spent on the way."""
+        if time.monotonic() > give_up_s:
+            return None
+        self._connection.set_progress_handler(lambda: time.monotonic() > give_up_s, _LOOK_EACH)
+        try:
+            rows = self._connection.execute(plan.text, (from_ms, until_ms, *plan.values, most)).fetchall()
+        except sqlite3.OperationalError as stopped:
+            if "interrupted" not in str(stopped):
+                raise
+            return None
+        finally:
+            self._connection.set_progress_handler(None, 0)
+        return [_listed(row) for row in rows]
+
+    def _oldest_ms(self, wanted: JobFilter) -> int:
+        """Where a list ends: at the oldest job of each type, each of which is found at once."""
+        oldest = self._connection.execute(
+            "SELECT min((SELECT enq FROM jobs INDEXED BY jobs_by_type WHERE jobs.type = c.type ORDER BY enq LIMIT 1)) "
+            "FROM (SELECT DISTINCT type FROM counts) c"
+        ).fetchone()[0]
+        since_ms = _ms(wanted.since) if wanted.since else 0
+        return max(since_ms, _END_MS if oldest is None else oldest)
+
+    # ---- counts
+
+    def counts(self, by: Sequence[str], wanted: JobFilter) -> list[tuple[tuple[str, ...], int]]:
+        """How many jobs there are of each combination, the most first; of those that ended since, by the minute.
+
+        With `since`, jobs are counted that have ended since then; without it, all that the index has.
+        """
+        table = "minutes" if wanted.since else "counts"
+        clauses = " AND ".join(self._count_clauses(wanted))
+        grouped = ", ".join(_GROUP_COLUMNS[name] for name in by)
+        asked = f"SELECT {grouped}, sum(c.jobs) FROM {table} c WHERE {clauses} GROUP BY {grouped}"
+        rows = self._connection.execute(asked).fetchall()
+        found = [(self._shown(by, row[:-1]), int(row[-1])) for row in rows]
+        return sorted(found, key=lambda one: (-one[1], one[0]))
+
+    def _count_clauses(self, wanted: JobFilter) -> Iterator[str]:
+        yield "c.jobs > 0"
+        if wanted.since:
+            yield f"c.minute >= {_ms(wanted.since) // _MINUTE_MS}"
+        if wanted.queues:
+            yield _among("c.queue", self._numbers(wanted.queues))
+        if wanted.types:
+            yield _among("c.type", self._numbers(wanted.types))
+        if wanted.states:
+            yield _among("c.state", [int(state) for state in wanted.states])
+        if wanted.is_of_failures:
+            yield _among("c.grp", self._groups(wanted))
+
+    def _shown(self, by: Sequence[str], row: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._shown_one(name, number) for name, number in zip(by, row, strict=True))
+
+    def _shown_one(self, by: str, number: int) -> str:
+        if by == "state":
+            return State(number).word
+        if by == "failure":
+            return self._failure(number)
+        return str(self._connection.execute("SELECT name FROM names WHERE k = ?", (number,)).fetchone()[0])
+
+    def _failure(self, group: int) -> str:
+        found = self._connection.execute(
+            "SELECT e.name, f.fingerprint, f.message FROM failures f LEFT JOIN names e ON e.k = f.error WHERE f.g = ?",
+            (group,),
+        ).fetchone()
+        return "" if found is None else f"{found[0] or ''} {found[1]}: {found[2] or ''}"
+
+
+_GROUP_COLUMNS: Final = {"queue": "c.queue", "type": "c.type", "state": "c.state", "failure": "c.grp"}
+_END_MS: Final = 1 << 53
+
+
+def _among(column: str, numbers: Sequence[int]) -> str:
+    return f"{column} IN ({','.join(map(str, numbers)) or 'NULL'})"
+
+
+def _of_states(states: Sequence[State]) -> str:
+    """The clause of states: SQLite does not see by itself that a state is not that of done jobs."""
+    numbers = ",".join(str(int(state)) for state in states)
+    return f"j.state IN ({numbers})" + ("" if State.DONE in states else f" AND j.state <> {_DONE}")
+
+
+def match_of(words: str) -> str:
+    """Words as FTS5 takes them: quoted, so that no sign in them means anything, but for a `*` at the end of one.
+
+    >>> match_of('card* declined "x')
+    '"card"* "declined" "x"'
+    """
+    terms = [
+        "".join(sign if sign.isalnum() else " " for sign in word) + "*" * word.endswith("*") for word in words.split()
+    ]
+    parts = [(part, term.endswith("*")) for term in terms for part in term.rstrip("*").split()]
+    return " ".join(f'"{part}"' + "*" * is_prefix for part, is_prefix in parts) or '""'
+
+
+def _one(name: str) -> Sequence[str]:
+    return (name,) if name else ()
+
+
+def _ms(instant: datetime) -> int:
+    return round(instant.timestamp() * 1e3)
+
+
+def _instant(ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+
+
+def _after(start_ms: int, ms: int | None) -> datetime | None:
+    """The instant so long after another one; None for None."""
+    return None if ms is None else _instant(start_ms + ms)
+
+
+def _text(value: str | None) -> str:
+    return value or ""
+
+
+def _listed(row: Sequence[Any]) -> ListedJob:
+    (_n, key, kind, queue, state, tenant, job_key, step, enq, at, began, took, due, worker) = row[:14]
+    release, source, place, offset, error, fingerprint, group_message, message = row[14:]
+    return ListedJob(
+        job_id=shown_id(key),
+        job_type=_text(kind),
+        queue=_text(queue),
+        state=State(state),
+        tenant=_text(tenant),
+        key=job_key,
+        attempt=attempt_of_step(step),
+        enqueued=_instant(enq),
+        changed=_instant(enq + at),
+        began=_after(enq, began),
+        took=None if took is None else timedelta(microseconds=took),
+        due=_after(enq, due),
+        worker=_text(worker),
+        release=_text(release),
+        source=_text(source),
+        place=f"{place}/{offset}",
+        error_type=_text(error),
+        fingerprint=_text(fingerprint),
+        message=message or group_message or "",
+    )
+
+
+def _happening(row: Sequence[Any]) -> Happening:
+    kind, life, attempt, at, began, due, worker, release, error, fingerprint, message, stack, reason, detail = row
+    return Happening(
+        kind=kind,
+        life=life,
+        attempt=attempt,
+        at=_instant(at),
+        began=_after(0, began),
+        due=_after(0, due),
+        worker=_text(worker),
+        release=_text(release),
+        error_type=_text(error),
+        fingerprint=_text(fingerprint),
+        message=_text(message),
+        stack=_text(stack),
+        reason=_text(reason),
+        detail=json.loads(detail) if detail else {},
+    )

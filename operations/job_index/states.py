@@ -1,0 +1,83 @@
+"""`State`: where a job is, as one word; and the order in which the words of one attempt follow each other."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from ...topology.declaration.topics import Role
+
+
+class State(IntEnum):
+    """The state of a job. The numbers are those of the file."""
+
+    WAITING = 0
+    DELAYED = 1
+    RETRYING = 2
+    DONE = 3
+    DEAD = 4
+    CANCELLED = 5
+    EXPIRED = 6
+    DISCARDED = 7
+    DEFERRED = 8
+    SNOOZED = 9
+    DROPPED = 10
+
+    @property
+    def word(self) -> str:
+        """The state as people write it."""
+        return self.name.lower()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job will not run again by itself."""
+        return self in ENDED
+
+
+ENDED: Final = frozenset(
+    {State.DONE, State.DEAD, State.CANCELLED, State.EXPIRED, State.DISCARDED, State.DROPPED},
+)
+STATE_WORDS: Final = {state.word: state for state in State}
+EVENT_STATES: Final = {
+    "retried": State.RETRYING,
+    "dead": State.DEAD,
+    "snoozed": State.SNOOZED,
+    "deferred": State.DEFERRED,
+    "expired": State.EXPIRED,
+    "discarded": State.DISCARDED,
+    "cancelled": State.CANCELLED,
+}
+"""{kind of event: the state of its job from then on}."""
+REASON_STATES: Final = {
+    b"failed": State.RETRYING,
+    b"snoozed": State.SNOOZED,
+    b"delayed": State.DELAYED,
+    b"unknown-type": State.DEFERRED,
+    b"unknown-schema": State.DEFERRED,
+}
+"""{`stoker-reason` of a record that waits: the state of its job}."""
+
+STEPS: Final = 8
+_OF_ROLE: Final = {Role.RETRY: 1, Role.DELAY: 1, Role.DEAD: 6}
+ENDED_STEP: Final = 7
+MENDED_STEP: Final = 6
+"""Of a job that only the ledger has as ended: an event that comes late after all knows more."""
+
+
+def step_of_record(attempt: int, role: Role) -> int:
+    """How far a job is by a record of it: of the same attempt, one in a tier was on the main topic before."""
+    return attempt * STEPS + _OF_ROLE.get(role, 0)
+
+
+def step_of_state(attempt: int, state: State) -> int:
+    """How far a job is by its event: one that is retried is in the attempt to come."""
+    if state is State.RETRYING:
+        return (attempt + 1) * STEPS + 1
+    if state is State.DEAD:
+        return attempt * STEPS + _OF_ROLE[Role.DEAD]
+    return attempt * STEPS + (ENDED_STEP if state in ENDED else 1)
+
+
+def attempt_of_step(step: int) -> int:
+    """The attempt that a step is of."""
+    return step // STEPS

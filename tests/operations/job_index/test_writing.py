@@ -1,0 +1,158 @@
+"""The index has of each job what is latest of it, in whatever order it comes, and its counts are those of its rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stoker.operations.job_index.database import IndexAbsent, IndexBusy, open_for_reading, take_lock
+from stoker.operations.job_index.entries import Disposal, JobEntry, shown_id, stored_id
+from stoker.operations.job_index.queries import IndexReader, JobFilter
+from stoker.operations.job_index.states import State, step_of_record
+from stoker.topology.declaration.topics import Role
+from support.sight.index import ENQUEUED_MS, Index, an_id, check_counts, done, enqueued, failed
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    """An empty one."""
+    return Index(tmp_path / "index.sqlite")
+
+
+LIVES: tuple[list[Callable[[int], JobEntry]], ...] = (
+    [enqueued, done],
+    [enqueued, failed, lambda n: done(n, 2)],
+    [enqueued, failed, lambda n: failed(n, 2, "dead")],
+    [enqueued, lambda n: failed(n, 1, "snoozed"), done],
+    [enqueued, lambda n: failed(n, 1, "dead"), lambda n: enqueued(n, life=ENQUEUED_MS + 9_000, at_ms=ENQUEUED_MS)],
+)
+ENDS = ("done", "done", "dead", "done", "waiting")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_in_whatever_order_it_comes_the_latest_stands(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Partitions are read side by side, and records come twice after a crash of their producer."""
+    index = Index(tmp_path_factory.mktemp("index") / "index.sqlite")
+    entries = [step(number) for number, life in enumerate(LIVES) for step in life]
+    again = data.draw(st.lists(st.sampled_from(range(len(entries))), max_size=5))
+    order = data.draw(st.permutations([*range(len(entries)), *again]))
+    while order:
+        size = data.draw(st.integers(1, len(order)))
+        index.apply(*(replace(entries[at], setbacks=list(entries[at].setbacks)) for at in order[:size]))
+        order = order[size:]
+    assert index.states() == {an_id(number): end for number, end in enumerate(ENDS)}
+    check_counts(index.connection)
+    runs = index.connection.execute("SELECT sum(runs) FROM failures").fetchone()[0]
+    assert runs == 5  # each failed run once, however often it was told
+
+
+def test_clocks_that_differ_do_not_bring_a_job_back(index: Index) -> None:
+    """The producer's clock may be minutes ahead of the worker's."""
+    index.apply(done(1))
+    index.apply(enqueued(1, at_ms=ENQUEUED_MS + 600_000))
+    assert index.states() == {an_id(1): "done"}
+
+
+def test_what_the_ledger_has_beyond_the_events_is_mended(index: Index) -> None:
+    """An event may be lost; the ledger's word counts only for jobs that have not ended."""
+    index.apply(enqueued(1), enqueued(2), failed(3, 1, "dead"), enqueued(4, names=("order-4",)))
+    ended = dict.fromkeys((an_id(1), an_id(3), an_id(9), "order-4"), (State.DONE, ENQUEUED_MS + 50))
+    assert index.writer.mend(ended, {}) == 2
+    assert index.states() == {an_id(1): "done", an_id(2): "waiting", an_id(3): "dead", an_id(4): "done"}
+    check_counts(index.connection)
+
+
+def test_an_event_that_comes_after_the_ledger_knows_more(index: Index) -> None:
+    """It has when the run began."""
+    index.apply(enqueued(1))
+    index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS + 999_999)}, {})
+    index.apply(done(1))
+    with IndexReader(index.path) as reader:
+        job = reader.job(an_id(1))
+    assert job is not None
+    assert job.took is not None
+    check_counts(index.connection)
+
+
+def test_the_ledger_speaks_of_a_replayed_job_by_the_replays_name(index: Index) -> None:
+    """Its id alone was settled before the replay."""
+    index.apply(enqueued(1, life=ENQUEUED_MS, names=(f"r-1:{an_id(1)}",)))
+    assert index.writer.mend({an_id(1): (State.DONE, ENQUEUED_MS)}, {}) == 0
+    assert index.writer.mend({f"r-1:{an_id(1)}": (State.DONE, ENQUEUED_MS)}, {}) == 1
+
+
+def test_a_discarded_dead_letter_is_dropped(index: Index) -> None:
+    """Nobody will replay it."""
+    place: dict[str, Any] = {"topic": "shop.mails.dead", "offset": 5, "step": step_of_record(1, Role.DEAD)}
+    index.apply(failed(1, 1, "dead", **place))
+    index.apply(disposals=[Disposal(topic="shop.mails.dead", partition=0, offset=5, at_ms=ENQUEUED_MS + 9_000)])
+    assert index.states() == {an_id(1): "dropped"}
+    check_counts(index.connection)
+
+
+def test_old_jobs_that_have_ended_are_forgotten(index: Index) -> None:
+    """With all that belongs to them; one that still waits is kept."""
+    index.apply(done(1), failed(2, 1, "dead"), enqueued(3), enqueued(4, enqueued_ms=ENQUEUED_MS + 10**9), done(5))
+    assert index.writer.forget(ENQUEUED_MS + 10**8, 3) == (2, 3)
+    assert index.writer.forget(ENQUEUED_MS + 10**8, 3, 3) == (1, 0)
+    assert index.states() == {an_id(3): "waiting", an_id(4): "waiting"}
+    check_counts(index.connection)
+    for table in ("history", "texts"):
+        assert index.connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    with IndexReader(index.path) as reader:
+        assert reader.find(JobFilter(words="declined"), 5).jobs == []
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(index: Index) -> None:
+    """Neither rows, nor offsets, nor names that are remembered and are not in the file."""
+    index.apply(enqueued(1), offset=1)
+    broken = enqueued(2, queue="other", offset=None)
+    with pytest.raises(sqlite3.IntegrityError):
+        index.apply(broken, offset=2)
+    assert index.writer.offsets() == {("shop.mails", 0): 1}
+    index.apply(enqueued(3, queue="other"), offset=3)
+    assert index.states() == {an_id(1): "waiting", an_id(3): "waiting"}
+    check_counts(index.connection)
+
+
+@pytest.mark.parametrize("job_id", [an_id(1), "nightly@2026-03-29", an_id(1).upper(), "x" * 36, ""])
+def test_ids_come_back_as_they_were(job_id: str) -> None:
+    """A UUID takes 16 bytes, all else is text."""
+    assert shown_id(stored_id(job_id)) == job_id
+
+
+def test_one_process_writes_an_index(tmp_path: Path) -> None:
+    """Two would count twice."""
+    path = tmp_path / "index.sqlite"
+    with take_lock(path), pytest.raises(IndexBusy, match="--index"):
+        take_lock(path)
+    take_lock(path).close()
+
+
+def test_an_index_that_cannot_be_read_is_built_again(tmp_path: Path) -> None:
+    """Damaged, or of another version: the topics have all of it."""
+    path = tmp_path / "index.sqlite"
+    with pytest.raises(IndexAbsent, match="status run"):
+        open_for_reading(path)
+    path.write_bytes(b"no database" * 1_000)
+    with pytest.raises(IndexAbsent, match="cannot be read"):
+        open_for_reading(path)
+    Index(path).apply(enqueued(1))
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(IndexAbsent, match="another version"):
+        open_for_reading(path)
+    assert Index(path).states() == {}
