@@ -19,7 +19,7 @@ from .job_type import AnyJobType, InvalidDeclaration, JobCall, JobType
 from .labels import LabelDeclaration
 from .limits import Cost, DeclaredLimit, Limit, as_tuple, clashes, declared_limits, givers
 from .queue import LedgerWindow, Ordering, Queue, RouteBy, WhenFull
-from .retries import RetryPolicy
+from .retries import DEFAULT_TIERS, RetryPolicy
 from .schedule import MakeCalls, Schedule, ScheduleOptions
 from .timing import Timing
 from .unique import Unique
@@ -151,6 +151,7 @@ class Pipeline:
             InvalidDeclaration: the values cannot be, or the name is taken.
         """
         shape["limits"] = as_tuple(shape.get("limits", ()))
+        shape["tiers"] = tuple(shape.get("tiers", DEFAULT_TIERS))  # a list would do but for its hash
         queue = Queue(namespace=self.namespace, name=names.check_name("queue", name), **shape)
         faults = queue.faults() + self._name_clashes(name)
         if not faults:

@@ -32,6 +32,11 @@ class RetryPolicy:
     permanent: ErrorTypes = ()
     ignored: ErrorTypes = ()
 
+    def __post_init__(self) -> None:
+        """Take a list as well."""
+        if self.tiers is not None:
+            object.__setattr__(self, "tiers", tuple(self.tiers))
+
     def faults(self) -> list[str]:
         """List what is wrong with the values, each with key, wish and value; empty when all is well."""
         found = []
